@@ -1,0 +1,1 @@
+"""Write a recurrent cell as its equations; get an exact, trainable layer."""

@@ -1,0 +1,53 @@
+"""Every exception class of anyrnn.
+
+All derive from `AnyrnnError`, so that `except anyrnn.AnyrnnError` catches whatever a user's own input can cause. Each
+also derives from the built-in exception that PyTorch or Python raises in the same place, so that code written for
+them keeps working.
+"""
+
+
+class AnyrnnError(Exception):
+    """The base of all exceptions of anyrnn: a mistake in what the user gave, said in one line."""
+
+
+class CellError(AnyrnnError, TypeError):
+    """The equations of a cell cannot be read: an unknown function, a branch on a value, a wrong result."""
+
+
+class SizeError(AnyrnnError, ValueError):
+    """Two sizes disagree, or a size is missing, zero or negative."""
+
+
+class UnknownCellError(AnyrnnError, KeyError):
+    """No cell of that name in the catalogue."""
+
+    def __str__(self) -> str:
+        """The message itself (`KeyError` would print its representation, in quotes)."""
+        return str(self.args[0]) if self.args else ""
+
+
+class InputError(AnyrnnError, ValueError, RuntimeError):
+    """A tensor given to a layer has the wrong shape, type, device or length.
+
+    Both a `ValueError` and a `RuntimeError`, because `torch.nn` raises one or the other for the same mistakes.
+    """
+
+
+class VerificationError(AnyrnnError, AssertionError):
+    """A graph breaks its own rules: a mistake in anyrnn, not in the user's input. Please report it."""
+
+
+class MissingExtraError(AnyrnnError, ImportError):
+    """A library that this part needs is not installed; the message says which extra brings it."""
+
+
+class DataError(AnyrnnError, ValueError):
+    """A data file is missing, empty, damaged or lacks a column."""
+
+
+class RunError(AnyrnnError, ValueError):
+    """A run folder exists already, is damaged, or is none."""
+
+
+class UnusedParameterWarning(UserWarning):
+    """A cell names parameters that do not influence its result."""

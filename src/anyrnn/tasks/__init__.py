@@ -1,0 +1,1 @@
+"""Ready problems: data, model, training, metrics."""
