@@ -1,1 +1,75 @@
-"""Write a recurrent cell as its equations; get an exact, trainable layer."""
+"""Write a recurrent cell as its equations; get an exact, trainable layer.
+
+`cell` makes a cell of a function, `get` takes one from the catalogue, `anyrnn.torch` has the layers. Importing this
+package loads no framework.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from anyrnn.cells.catalogue import CATALOGUE, get
+from anyrnn.derivative.through_time import Gradients, gradients
+from anyrnn.errors import AnyrnnError
+from anyrnn.graph.cell import Cell, cell
+from anyrnn.graph.interpret import SequenceResult, interpret
+from anyrnn.graph.symbols import (
+    concatenate,
+    exp,
+    hard_sigmoid,
+    layer_norm,
+    log,
+    maximum,
+    mean,
+    minimum,
+    relu,
+    sigmoid,
+    softmax,
+    softplus,
+    sqrt,
+    sum,
+    tanh,
+    where,
+)
+
+if TYPE_CHECKING:
+    from anyrnn import torch
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CATALOGUE",
+    "AnyrnnError",
+    "Cell",
+    "Gradients",
+    "SequenceResult",
+    "cell",
+    "concatenate",
+    "exp",
+    "get",
+    "gradients",
+    "hard_sigmoid",
+    "interpret",
+    "layer_norm",
+    "log",
+    "maximum",
+    "mean",
+    "minimum",
+    "relu",
+    "sigmoid",
+    "softmax",
+    "softplus",
+    "sqrt",
+    "sum",
+    "tanh",
+    "torch",
+    "where",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a face only when it is asked for."""
+    if name == "torch":
+        return importlib.import_module("anyrnn.torch")
+    raise AttributeError(f"module 'anyrnn' has no attribute '{name}'")

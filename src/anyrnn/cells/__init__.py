@@ -1,0 +1,1 @@
+"""The cells: one file per family, the equations and their source; `catalogue` lists them by name."""

@@ -1,0 +1,1 @@
+"""The derivative of a graph is a graph."""

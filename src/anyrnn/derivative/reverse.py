@@ -1,0 +1,59 @@
+"""Reverse mode: the graph of the cotangents of all leaves, given those of the results."""
+
+from __future__ import annotations
+
+from anyrnn.derivative.rules import RULES
+from anyrnn.graph.nodes import Graph, Node, make
+from anyrnn.graph.simplify import simplify
+
+PREFIX = "d_"
+DIFFERENTIABLE = ("input", "state", "parameter")
+
+
+def _sum_to(cotangent: Node, value: Node) -> Node:
+    """Sum a cotangent over what its value was broadcast along: the hidden axis, the rows of the batch."""
+    if cotangent.type.shape and not value.type.shape:
+        cotangent = make("sum", cotangent)
+    if cotangent.type.per_row and not value.type.per_row:
+        cotangent = make("batch_sum", cotangent)
+    if cotangent.type != value.type:
+        cotangent = make("expand", cotangent, value)
+    return cotangent
+
+
+def derivative(graph: Graph) -> Graph:
+    """The derivative of a step in reverse mode.
+
+    Args:
+        graph: A step: results as expressions of the input, the states and the parameters.
+
+    Returns:
+        A graph with one result for each leaf that has influence, called as the leaf with `d_` before it. Its leaves
+        are those of the step, and a cotangent `d_<result>` for each result of the step. Cotangents of parameters
+        are summed over the rows of the batch.
+    """
+    nodes = graph.nodes()
+    cotangents: dict[Node, Node] = {}
+    for name, node in graph.outputs.items():
+        leaf = make("cotangent", name=f"{PREFIX}{name}'", type=node.type)
+        cotangents[node] = make("add", cotangents[node], leaf) if node in cotangents else leaf
+    for node in reversed(nodes):
+        cotangent = cotangents.get(node)
+        if cotangent is None:
+            continue
+        for argument, part in zip(node.arguments, RULES[node.operation](node, cotangent), strict=True):
+            if part is None or argument.operation in ("constant", "size"):
+                continue
+            part = _sum_to(part, argument)
+            known = cotangents.get(argument)
+            cotangents[argument] = part if known is None else make("add", known, part)
+    outputs = {
+        PREFIX + node.name: cotangents[node]
+        for node in nodes
+        if node.operation in DIFFERENTIABLE and node in cotangents
+    }
+    names = dict(graph.names)
+    for node, name in graph.names.items():
+        if node in cotangents:
+            names.setdefault(cotangents[node], PREFIX + name)
+    return simplify(Graph(outputs, names))

@@ -1,0 +1,1 @@
+"""Cells as graphs: the list of operations, tracing, the interpreter, simplification, printing."""

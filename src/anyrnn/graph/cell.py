@@ -1,0 +1,318 @@
+"""A cell: its equations as a graph, its states, parameters and sizes. The decorator `cell` makes one."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, overload
+
+from anyrnn.errors import CellError, SizeError, UnusedParameterWarning
+from anyrnn.graph.nodes import Graph, Node
+from anyrnn.graph.simplify import simplify
+from anyrnn.graph.sizes import Size
+from anyrnn.graph.trace import DeclaredSizes, Tracing, trace
+
+
+@dataclass(frozen=True)
+class StoredParameter:
+    """One array of parameters: the members of a family, stacked along the first axis.
+
+    Attributes:
+        name: The name of the array: the family's, or family_member where a family needs several arrays.
+        members: The names of its members, in order (`W.i`, `W.f`, ...).
+        bounds: The first row of each member and the end of the last one.
+        shape: The shape of the array.
+    """
+
+    name: str
+    members: tuple[str, ...]
+    bounds: tuple[Size, ...]
+    shape: tuple[Size, ...]
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether it is used in matrix products."""
+        return len(self.shape) == 2
+
+    def shape_for(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
+        """The shape in numbers."""
+        return tuple(size.evaluate(sizes) for size in self.shape)
+
+
+def store(parameters: list[Node]) -> tuple[StoredParameter, ...]:
+    """Stack the parameters of each family that have the same number of columns."""
+    groups: dict[tuple[str, tuple[Size, ...], bool], list[Node]] = {}
+    for node in parameters:
+        shape = node.type.shape
+        key = (node.name.split(".")[0], shape[1:], bool(shape))
+        groups.setdefault(key, []).append(node)
+    families = [family for family, *_ in groups]
+    stored = []
+    for (family, columns, _), nodes in groups.items():
+        bounds = [Size.of(0)]
+        for node in nodes:
+            bounds.append(bounds[-1] + (node.type.shape[0] if node.type.shape else 1))
+        alone = families.count(family) == 1
+        name = family if alone else nodes[0].name.replace(".", "_")
+        members = tuple(node.name for node in nodes)
+        stored.append(StoredParameter(name, members, tuple(bounds), (bounds[-1], *columns)))
+    return tuple(stored)
+
+
+class Cell:
+    """The equations of a recurrent cell, read once into a graph.
+
+    Make one with the decorator `anyrnn.cell`, or take one from the catalogue with `anyrnn.get`.
+
+    Attributes:
+        name: The function's name.
+        documentation: The function's docstring.
+        graph: The step: the new states, and the output where it is none of them, as expressions.
+        input: The name of the input.
+        states: The names of the states.
+        output: The name of the result that is the layer's output: `output`, or the first state.
+        parameters: The arrays to train, in order.
+        sizes: Each named size as a form of the free ones.
+        hyperparameters: The numbers that its user may choose, with the values in force.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        documentation: str,
+        input_name: str,
+        tracing: Tracing,
+        hyperparameters: Mapping[str, float],
+        remake: Callable[..., Cell],
+        reference: tuple[Any, ...] | str,
+    ) -> None:
+        self.name = name
+        self.documentation = documentation
+        self.input = input_name
+        self.states = tracing.states
+        self.output = tracing.output
+        self.sizes = tracing.sizes
+        self.hyperparameters = dict(hyperparameters)
+        self.graph = simplify(tracing.graph)
+        used = set(self.graph.leaves("parameter"))
+        self.parameters = store([node for node in tracing.parameters if node in used])
+        self.unused = tuple(node.name for node in tracing.parameters if node not in used)
+        self._tracing = tracing
+        self._remake = remake
+        self._reference = reference
+
+    def __repr__(self) -> str:
+        """For example `<cell lstm: states h, c; parameters W, U, b>`."""
+        parameters = ", ".join(parameter.name for parameter in self.parameters)
+        return f"<cell {self.name}: states {', '.join(self.states)}; parameters {parameters}>"
+
+    def __reduce__(self) -> tuple[Any, ...] | str:
+        """A cell is pickled by reference, as a function is."""
+        return self._reference
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Cell:
+        """The cell itself: it is immutable."""
+        return self
+
+    @cached_property
+    def output_size(self) -> Size:
+        """The size of the layer's output."""
+        return self.graph.outputs[self.output].type.shape[0]
+
+    @cached_property
+    def state_sizes(self) -> tuple[Size, ...]:
+        """The size of each state."""
+        return tuple(self.graph.outputs[state].type.shape[0] for state in self.states)
+
+    @property
+    def free_sizes(self) -> list[str]:
+        """The names of the sizes that a user has to choose."""
+        return [name for name, size in self.sizes.items() if size == Size.of(name)]
+
+    def with_hyperparameters(self, **values: float) -> Cell:
+        """The cell with other values of its hyperparameters.
+
+        Raises:
+            CellError: The cell has no hyperparameter of that name.
+        """
+        unknown = [name for name in values if name not in self.hyperparameters]
+        if unknown:
+            known = ", ".join(self.hyperparameters) or "none"
+            raise CellError(f"cell '{self.name}' has no hyperparameter '{unknown[0]}'; it has: {known}")
+        return self._remake(**values) if values else self
+
+    def bind_sizes(self, **numbers: int | None) -> dict[str, int]:
+        """Check the numbers given for the named sizes, and complete them.
+
+        Args:
+            **numbers: The sizes by name: `input=3, hidden=5`. None leaves out one that follows from the others.
+
+        Returns:
+            A number for every named size.
+
+        Raises:
+            SizeError: One is missing, unknown, not a positive whole number, or contradicts the equations.
+        """
+        given = {name: number for name, number in numbers.items() if number is not None}
+        for name, number in given.items():
+            if name not in self.sizes:
+                known = ", ".join(f"{size}_size" for size in self.sizes)
+                raise SizeError(f"cell '{self.name}' has no {name}_size; its sizes are: {known}")
+            if isinstance(number, bool) or not isinstance(number, int):
+                raise SizeError(f"{name}_size={number!r}: a size is a whole number")
+            if number < 1:
+                raise SizeError(f"{name}_size={number}: a size is at least 1")
+        missing = [name for name in self.free_sizes if name not in given]
+        if missing:
+            raise SizeError(f"cell '{self.name}' needs {missing[0]}_size")
+        result = {}
+        for name, size in self.sizes.items():
+            result[name] = size.evaluate(given)
+            if given.get(name, result[name]) != result[name] or result[name] < 1:
+                reason = self._tracing.reasons.get(name)
+                because = f" ({reason})" if reason else ""
+                shown = ", ".join(f"{key}_size={value}" for key, value in given.items())
+                raise SizeError(
+                    f"cell '{self.name}' needs {name} = {size}{because}, but {shown} was given"
+                )
+        self._check_slices(result)
+        return result
+
+    def _check_slices(self, sizes: Mapping[str, int]) -> None:
+        for node in self.graph.nodes():
+            if node.operation == "slice":
+                start, stop = (node.attributes[key].evaluate(sizes) for key in ("start", "stop"))
+                length = node.arguments[0].type.shape[0].evaluate(sizes)
+                if not 0 <= start < stop <= length:
+                    raise SizeError(
+                        f"cell '{self.name}' takes the slice {start}:{stop} of a vector of size {length}"
+                    )
+
+
+def _signature(function: Callable[..., Any], name: str) -> tuple[list[str], list[str], dict[str, float]]:
+    """The names of input and states, of the families, and the hyperparameters with their defaults."""
+    positional: list[str] = []
+    families: list[str] = []
+    hyperparameters: dict[str, float] = {}
+    for parameter in inspect.signature(function).parameters.values():
+        default = parameter.default
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise CellError(f"cell '{name}': *{parameter.name} cannot be read; write the arguments out")
+        if parameter.kind is not parameter.KEYWORD_ONLY:
+            if default is not parameter.empty:
+                raise CellError(
+                    f"cell '{name}': {parameter.name}={default!r}: the input and the states have no "
+                    "defaults; write numbers after *, as in (x, h, *, W, U, b, epsilon=0.01)"
+                )
+            positional.append(parameter.name)
+        elif default is parameter.empty:
+            families.append(parameter.name)
+        elif isinstance(default, int | float) and not isinstance(default, bool):
+            hyperparameters[parameter.name] = default
+        else:
+            raise CellError(f"cell '{name}': {parameter.name}={default!r}: a default must be a number")
+    if len(positional) < 2:
+        raise CellError(
+            f"cell '{name}' needs an input and at least one state, as in "
+            f"def {name}(x, h, *, W, U, b); it has ({', '.join(positional)})"
+        )
+    if "output" in positional[1:]:
+        raise CellError(f"cell '{name}': a state cannot be called 'output'")
+    return positional, families, hyperparameters
+
+
+@overload
+def cell(function: Callable[..., Any], /) -> Cell: ...
+
+
+@overload
+def cell(
+    *, sizes: DeclaredSizes | None = None, unused: tuple[str, ...] = ()
+) -> Callable[[Callable[..., Any]], Cell]: ...
+
+
+def cell(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    sizes: DeclaredSizes | None = None,
+    unused: tuple[str, ...] = (),
+) -> Cell | Callable[[Callable[..., Any]], Cell]:
+    """Make a cell of a function that reads like its equations.
+
+    The first argument is the input, the other positional ones are the states, the keyword-only ones are families of
+    parameters (`W.i` is a matrix where it is used with `@`, otherwise a vector) or, with a number as default,
+    hyperparameters. The function returns the new states; one value more is an output apart from them.
+
+    Args:
+        function: The equations.
+        sizes: Names of sizes that cannot be inferred, by state or parameter: `{"h": "projection"}`. The size 1 makes
+            a parameter a single number.
+        unused: Parameters that are known to have no influence, so that no warning is given for them.
+
+    Returns:
+        The cell.
+
+    Raises:
+        CellError: The equations cannot be read.
+        SizeError: The sizes do not fit together, or are not determined.
+
+    Example:
+        >>> import anyrnn
+        >>> from anyrnn import sigmoid, tanh
+        >>> @anyrnn.cell
+        ... def minimal(x, h, *, W, U, b):
+        ...     f = sigmoid(W.f @ x + U.f @ h + b.f)
+        ...     g = tanh(W.g @ x + U.g @ (f * h) + b.g)
+        ...     return (1 - f) * h + f * g
+        >>> minimal
+        <cell minimal: states h; parameters W, U, b>
+    """
+    if function is None:
+        return lambda real: _make(real, dict(sizes or {}), unused, {})
+    return _make(function, {}, (), {})
+
+
+def _make(
+    function: Callable[..., Any],
+    declared: DeclaredSizes,
+    unused: tuple[str, ...],
+    chosen: Mapping[str, float],
+) -> Cell:
+    name = getattr(function, "__name__", None)
+    if name is None or not inspect.isfunction(function):
+        raise CellError(f"@cell takes a function, not {function!r}")
+    positional, families, defaults = _signature(function, name)
+    hyperparameters = {**defaults, **chosen}
+    reference = (function.__module__, function.__qualname__)
+    made = Cell(
+        name=name,
+        documentation=inspect.getdoc(function) or "",
+        input_name=positional[0],
+        tracing=trace(function, name, positional, families, hyperparameters, declared),
+        hyperparameters=hyperparameters,
+        remake=lambda **values: _make(function, declared, unused, {**chosen, **values}),
+        reference=(_load, (*reference, dict(chosen))),
+    )
+    surprising = [parameter for parameter in made.unused if parameter not in unused]
+    if surprising:
+        warnings.warn(
+            f"cell '{name}': {', '.join(surprising)} never influence the result and are left out",
+            UnusedParameterWarning,
+            stacklevel=3,
+        )
+    return made
+
+
+def _load(module: str, name: str, chosen: Mapping[str, float]) -> Cell:
+    """Find a pickled cell again."""
+    found: Any = __import__(module, fromlist=["_"])
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if not isinstance(found, Cell):
+        raise CellError(f"the cell '{name}' is not at the top level of the module '{module}'")
+    return found.with_hyperparameters(**chosen)

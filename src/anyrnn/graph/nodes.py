@@ -1,0 +1,157 @@
+"""Nodes of a graph: immutable, and made once only, so that equal expressions are the same object."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from anyrnn.errors import VerificationError
+from anyrnn.graph.operations import LEAVES, OPERATIONS, Type
+
+
+class Node:
+    """One operation applied to other nodes. Make one with `make`, never directly."""
+
+    __slots__ = ("__weakref__", "arguments", "attributes", "operation", "type")
+
+    operation: str
+    arguments: tuple[Node, ...]
+    attributes: Mapping[str, Any]
+    type: Type
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether the node has no arguments by its nature."""
+        return self.operation in LEAVES
+
+    @property
+    def name(self) -> str:
+        """The name of a leaf that has one: the input, a state, a parameter, a cotangent."""
+        return self.attributes["name"]
+
+    def __repr__(self) -> str:
+        """The operation and the type; `anyrnn.graph.show` prints whole graphs."""
+        return f"<{self.operation}: {self.type}>"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Node:
+        """The node itself: it is immutable, and equality is identity."""
+        return self
+
+
+_nodes: weakref.WeakValueDictionary[tuple[Any, ...], Node] = weakref.WeakValueDictionary()
+_lock = threading.Lock()
+
+
+def make(operation: str, *arguments: Node, **attributes: Any) -> Node:
+    """The node for an operation applied to arguments; the same node for the same call.
+
+    Args:
+        operation: A name from the list of operations.
+        *arguments: The argument nodes.
+        **attributes: What the operation needs besides: the name and type of a leaf, the value of a constant, the
+            bounds of a slice.
+
+    Returns:
+        The node, with its type inferred.
+
+    Raises:
+        SizeError: The types of the arguments do not fit together.
+        VerificationError: No such operation, or not its number of arguments.
+    """
+    row = OPERATIONS.get(operation)
+    if row is None:
+        raise VerificationError(f"'{operation}' is not in the list of operations")
+    if len(arguments) != row.arity and not (row.arity is None and arguments):
+        raise VerificationError(f"{operation} takes {row.arity} arguments, not {len(arguments)}")
+    key = (operation, arguments, tuple(sorted(attributes.items())))
+    with _lock:
+        found = _nodes.get(key)
+    if found is not None:
+        return found
+    node = Node()
+    node.operation = operation
+    node.arguments = arguments
+    node.attributes = attributes
+    node.type = row.infer(tuple(argument.type for argument in arguments), attributes)
+    with _lock:
+        return _nodes.setdefault(key, node)
+
+
+def constant(value: float) -> Node:
+    """The node of a number."""
+    return make("constant", value=float(value))
+
+
+def topological(roots: Iterable[Node]) -> list[Node]:
+    """All nodes that the roots depend on, each after its arguments."""
+    order: dict[Node, None] = {}
+    stack: list[tuple[Node, Iterator[Node]]] = []
+    entered: set[Node] = set()
+    for root in roots:
+        if root in entered:
+            continue
+        entered.add(root)
+        stack.append((root, iter(root.arguments)))
+        while stack:
+            node, arguments = stack[-1]
+            for argument in arguments:
+                if argument not in entered:
+                    entered.add(argument)
+                    stack.append((argument, iter(argument.arguments)))
+                    break
+            else:
+                order[node] = None
+                stack.pop()
+    return list(order)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Named results as expressions of leaves.
+
+    Attributes:
+        outputs: The results by name, in order.
+        names: What the writer of the equations calls a node; for printing and for looking inside.
+    """
+
+    outputs: Mapping[str, Node]
+    names: Mapping[Node, str] = field(default_factory=dict)
+
+    def nodes(self) -> list[Node]:
+        """All nodes, each after its arguments."""
+        return topological(self.outputs.values())
+
+    def leaves(self, operation: str) -> list[Node]:
+        """The leaves of one kind (`input`, `state`, `parameter`, ...), in the order of use."""
+        return [node for node in self.nodes() if node.operation == operation]
+
+
+Rule = Callable[[Node, tuple[Node, ...]], Node]
+
+
+def rewrite(graph: Graph, rule: Rule) -> Graph:
+    """Rebuild a graph from its leaves.
+
+    Args:
+        graph: The graph.
+        rule: Given a node and its rebuilt arguments, the node to put in its place.
+
+    Returns:
+        The new graph; names go along with their nodes.
+    """
+    new: dict[Node, Node] = {}
+    for node in topological([*graph.outputs.values(), *graph.names]):
+        new[node] = rule(node, tuple(new[argument] for argument in node.arguments))
+    outputs = {name: new[node] for name, node in graph.outputs.items()}
+    names = {new[node]: name for node, name in reversed(graph.names.items())}
+    return Graph(outputs, dict(reversed(names.items())))
+
+
+def rebuilt(node: Node, arguments: tuple[Node, ...]) -> Node:
+    """The same operation on other arguments: the rule that changes nothing by itself."""
+    if arguments == node.arguments:
+        return node
+    return make(node.operation, *arguments, **node.attributes)

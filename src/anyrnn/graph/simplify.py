@@ -1,0 +1,123 @@
+"""Fewer and simpler nodes with the same values; equal expressions are one node already, dead ones fall away."""
+
+from __future__ import annotations
+
+from anyrnn.graph.nodes import Graph, Node, constant, make, rebuilt, rewrite
+from anyrnn.graph.sizes import Size
+from anyrnn.graph.verify import verify
+
+_FOLDED = {
+    "add": lambda a, b: a + b,
+    "subtract": lambda a, b: a - b,
+    "multiply": lambda a, b: a * b,
+    "negative": lambda a: -a,
+    "maximum": max,
+    "minimum": min,
+    "abs": abs,
+    "relu": lambda a: max(a, 0.0),
+}
+
+
+def _is(node: Node, value: float) -> bool:
+    return node.operation == "constant" and node.attributes["value"] == value
+
+
+def _arithmetic(node: Node, arguments: tuple[Node, ...]) -> Node | None:
+    """What x + 0, x - 0, 1 * x, x / 1, x + -y and the like are; None where nothing is simpler.
+
+    0 * x stays: it is not 0 where x is infinite.
+    """
+    left, right = arguments
+    match node.operation:
+        case "add":
+            if _is(left, 0.0):
+                return right
+            if _is(right, 0.0):
+                return left
+            if right.operation == "negative":
+                return make("subtract", left, right.arguments[0])
+            if left.operation == "negative":
+                return make("subtract", right, left.arguments[0])
+        case "subtract":
+            if _is(right, 0.0):
+                return left
+            if _is(left, 0.0):
+                return make("negative", right)
+            if right.operation == "negative":
+                return make("add", left, right.arguments[0])
+        case "multiply":
+            if _is(left, 1.0):
+                return right
+            if _is(right, 1.0):
+                return left
+        case "divide":
+            if _is(right, 1.0):
+                return left
+    return None
+
+
+def _structure(node: Node, arguments: tuple[Node, ...]) -> Node | None:
+    (argument, *_) = arguments
+    match node.operation:
+        case "negative" | "transpose" if argument.operation == node.operation:
+            return argument.arguments[0]
+        case "expand" if argument.type == arguments[1].type:
+            return argument
+        case "batch_sum" if not argument.type.per_row:
+            return argument
+        case "concatenate" if len(arguments) == 1:
+            return argument
+        case "slice":
+            return _slice(argument, node.attributes["start"], node.attributes["stop"])
+    return None
+
+
+def _slice(argument: Node, start: Size, stop: Size) -> Node | None:
+    if start == Size.of(0) and stop == argument.type.shape[0]:
+        return argument
+    if argument.operation == "slice":
+        offset = argument.attributes["start"]
+        return make("slice", argument.arguments[0], start=offset + start, stop=offset + stop)
+    if argument.operation == "concatenate":
+        position = Size.of(0)
+        for part in argument.arguments:
+            end = position + part.type.shape[0]
+            if position == start and end == stop and part.type.per_row == argument.type.per_row:
+                return part
+            position = end
+    return None
+
+
+def _simpler(node: Node, arguments: tuple[Node, ...]) -> Node:
+    same = rebuilt(node, arguments)
+    if not arguments:
+        return same
+    folded = _FOLDED.get(node.operation)
+    if folded and all(argument.operation == "constant" for argument in arguments):
+        return constant(folded(*(argument.attributes["value"] for argument in arguments)))
+    simpler = (_arithmetic if len(arguments) == 2 else _structure)(node, arguments)
+    if simpler is None and len(arguments) == 2:
+        simpler = _structure(node, arguments)
+    if simpler is None or simpler.type != same.type:
+        return same
+    return simpler
+
+
+def simplify(graph: Graph) -> Graph:
+    """Fold constants, drop neutral operations, and keep names only of what is still used.
+
+    Args:
+        graph: Any graph.
+
+    Returns:
+        A graph with the same outputs, element by element.
+    """
+    while True:
+        new = rewrite(graph, _simpler)
+        if new.outputs == graph.outputs:
+            break
+        graph = new
+    alive = set(new.nodes())
+    result = Graph(new.outputs, {node: name for node, name in new.names.items() if node in alive})
+    verify(result)
+    return result

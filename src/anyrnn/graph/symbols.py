@@ -1,0 +1,323 @@
+"""The symbols that a cell's function runs on, and the functions it may call."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from anyrnn.errors import CellError
+from anyrnn.graph.sizes import Size
+
+if TYPE_CHECKING:
+    from anyrnn.graph.trace import Tracer
+
+active: ContextVar[Tracer | None] = ContextVar("active", default=None)
+
+Operand = "Symbol | float"
+
+
+@dataclass(eq=False)
+class Traced:
+    """An expression while sizes are still being inferred; `trace` turns it into a node."""
+
+    operation: str
+    arguments: tuple[Traced, ...]
+    shape: tuple[Size, ...]
+    line: str
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+
+class Symbol:
+    """A value of a cell: the input, a state, a parameter, or an expression of these."""
+
+    __array_ufunc__ = None  # NumPy leaves operators to us
+
+    def __init__(self, tracer: Tracer, traced: Traced | None) -> None:
+        self._tracer = tracer
+        self._traced = traced
+
+    def __add__(self, other: Operand) -> Symbol:
+        return self._tracer.apply("add", self, other)
+
+    def __radd__(self, other: Operand) -> Symbol:
+        return self._tracer.apply("add", other, self)
+
+    def __sub__(self, other: Operand) -> Symbol:
+        return self._tracer.apply("subtract", self, other)
+
+    def __rsub__(self, other: Operand) -> Symbol:
+        return self._tracer.apply("subtract", other, self)
+
+    def __mul__(self, other: Operand) -> Symbol:
+        return self._tracer.apply("multiply", self, other)
+
+    def __rmul__(self, other: Operand) -> Symbol:
+        return self._tracer.apply("multiply", other, self)
+
+    def __truediv__(self, other: Operand) -> Symbol:
+        return self._tracer.apply("divide", self, other)
+
+    def __rtruediv__(self, other: Operand) -> Symbol:
+        return self._tracer.apply("divide", other, self)
+
+    def __neg__(self) -> Symbol:
+        return self._tracer.apply("negative", self)
+
+    def __pos__(self) -> Symbol:
+        return self
+
+    def __abs__(self) -> Symbol:
+        return self._tracer.apply("abs", self)
+
+    def __pow__(self, exponent: float) -> Symbol:
+        if exponent == 0.5:
+            return self._tracer.apply("sqrt", self)
+        if not isinstance(exponent, int) or not 1 <= exponent <= 8:
+            self._fail(f"a power of {exponent!r}: whole numbers from 1 to 8 and 0.5 are known")
+        result = self
+        for _ in range(exponent - 1):
+            result = result * self
+        return result
+
+    def __matmul__(self, other: Operand) -> Symbol:
+        return self._tracer.apply("product", self, other)
+
+    def __gt__(self, other: Operand) -> Symbol:
+        return self._tracer.apply("greater", self, other)
+
+    def __ge__(self, other: Operand) -> Symbol:
+        return self._tracer.apply("greater_equal", self, other)
+
+    def __lt__(self, other: Operand) -> Symbol:
+        return self._tracer.apply("greater", other, self)
+
+    def __le__(self, other: Operand) -> Symbol:
+        return self._tracer.apply("greater_equal", other, self)
+
+    @property
+    def T(self) -> Symbol:  # noqa: N802 - as in NumPy and PyTorch
+        """The transpose of a matrix."""
+        return self._tracer.apply("transpose", self)
+
+    def __getitem__(self, bounds: slice) -> Symbol:
+        return self._tracer.slice(self, bounds)
+
+    def _fail(self, message: str) -> NoReturn:
+        self._tracer.fail(message)
+
+    def __eq__(self, other: object) -> bool:
+        self._fail("== and != of values are not known in a cell; use where(a > b, ...)")
+
+    __hash__ = object.__hash__
+
+    def __bool__(self) -> bool:
+        self._fail(
+            "a branch on a value: a cell runs once, on symbols; use where(condition, a, b) instead"
+        )
+
+    def __iter__(self) -> NoReturn:
+        self._fail("a value cannot be unpacked or looped over; slice it, as in v[:10]")
+
+    def __float__(self) -> float:
+        self._fail("a value was used as a number; use the functions of anyrnn, not those of math")
+
+    __int__ = __index__ = __complex__ = __float__  # type: ignore[assignment]
+
+    def __array__(self, *arguments: Any, **options: Any) -> NoReturn:
+        self._fail("a NumPy function was called; use the functions of anyrnn: " + ", ".join(KNOWN))
+
+    @classmethod
+    def __torch_function__(
+        cls, function: Any, types: Any, arguments: tuple[Any, ...] = (), options: Any = None
+    ) -> NoReturn:
+        tracer = active.get()
+        name = getattr(function, "__name__", str(function))
+        message = f"{name}() of torch was called; use the functions of anyrnn: {', '.join(KNOWN)}"
+        if tracer is None:
+            raise CellError(message)
+        tracer.fail(message)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        self._fail(f"a value has no '.{name}'; use the functions of anyrnn: {', '.join(KNOWN)}")
+
+
+class Hyperparameter(Symbol):
+    """A number that the user of a cell may choose; where Python needs its value, it is that number."""
+
+    def __init__(self, tracer: Tracer, traced: Traced, value: float) -> None:
+        super().__init__(tracer, traced)
+        self._value = value
+
+    def __index__(self) -> int:  # type: ignore[override]
+        if isinstance(self._value, int):
+            return self._value
+        self._fail(f"a whole number is needed here, not {self._value}")
+
+    def __int__(self) -> int:
+        return int(self._value)
+
+    def __float__(self) -> float:
+        return float(self._value)
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        return self._value == (other._value if isinstance(other, Hyperparameter) else other)
+
+    __hash__ = object.__hash__
+
+    def __gt__(self, other: Any) -> Any:
+        return self._value > other if isinstance(other, int | float) else super().__gt__(other)
+
+    def __ge__(self, other: Any) -> Any:
+        return self._value >= other if isinstance(other, int | float) else super().__ge__(other)
+
+    def __lt__(self, other: Any) -> Any:
+        return self._value < other if isinstance(other, int | float) else super().__lt__(other)
+
+    def __le__(self, other: Any) -> Any:
+        return self._value <= other if isinstance(other, int | float) else super().__le__(other)
+
+
+class Parameter(Symbol):
+    """A parameter, `W.i` or a family `W` used by itself: a matrix where used with `@`, else a vector."""
+
+    def __init__(self, tracer: Tracer, name: str) -> None:
+        super().__init__(tracer, None)
+        self._name = name
+
+
+class Family(Parameter):
+    """A keyword-only argument of a cell: its attributes are parameters."""
+
+    def __getattr__(self, name: str) -> Parameter:  # type: ignore[override]
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return Parameter(self._tracer, f"{self._name}.{name}")
+
+    @property
+    def T(self) -> Symbol:  # noqa: N802
+        """The transpose, where the family is one matrix."""
+        return self._tracer.apply("transpose", self)
+
+
+def _apply(operation: str, *operands: Operand) -> Symbol:
+    tracer = active.get()
+    if tracer is None:
+        raise CellError(f"anyrnn.{operation}() works on the values of a cell, inside its function")
+    return tracer.apply(operation, *operands)
+
+
+def sigmoid(value: Operand) -> Symbol:
+    """The logistic function, 1 / (1 + exp(-value))."""
+    return _apply("sigmoid", value)
+
+
+def tanh(value: Operand) -> Symbol:
+    """The hyperbolic tangent."""
+    return _apply("tanh", value)
+
+
+def relu(value: Operand) -> Symbol:
+    """The positive part."""
+    return _apply("relu", value)
+
+
+def exp(value: Operand) -> Symbol:
+    """The exponential."""
+    return _apply("exp", value)
+
+
+def log(value: Operand) -> Symbol:
+    """The natural logarithm."""
+    return _apply("log", value)
+
+
+def softplus(value: Operand) -> Symbol:
+    """log(1 + exp(value)), without overflow."""
+    return _apply("softplus", value)
+
+
+def sqrt(value: Operand) -> Symbol:
+    """The square root."""
+    return _apply("sqrt", value)
+
+
+def hard_sigmoid(value: Operand) -> Symbol:
+    """The piecewise linear sigmoid of PyTorch and Keras 3: value / 6 + 1/2, between 0 and 1."""
+    return _apply("hard_sigmoid", value)
+
+
+def maximum(left: Operand, right: Operand) -> Symbol:
+    """The larger of two values, element by element."""
+    return _apply("maximum", left, right)
+
+
+def minimum(left: Operand, right: Operand) -> Symbol:
+    """The smaller of two values, element by element."""
+    return _apply("minimum", left, right)
+
+
+def where(condition: Operand, left: Operand, right: Operand) -> Symbol:
+    """The left value where the condition (such as `x > 0`) holds, else the right one."""
+    return _apply("where", condition, left, right)
+
+
+def softmax(value: Operand) -> Symbol:
+    """exp(value), scaled to sum to one over the hidden axis."""
+    return _apply("softmax", value)
+
+
+def mean(value: Operand) -> Symbol:
+    """The mean over the hidden axis: one number for each row of the batch."""
+    return _apply("mean", value)
+
+
+def sum(value: Operand) -> Symbol:
+    """The sum over the hidden axis: one number for each row of the batch."""
+    return _apply("sum", value)
+
+
+def layer_norm(value: Symbol, epsilon: float = 1e-5) -> Symbol:
+    """Zero mean and unit variance over the hidden axis (Ba, Kiros & Hinton 2016, eq. 4).
+
+    Args:
+        value: A vector.
+        epsilon: Added to the variance.
+
+    Returns:
+        The normalised vector; multiply by a gain and add a bias of your own if wanted.
+    """
+    centred = value - mean(value)
+    return centred / sqrt(mean(centred * centred) + epsilon)
+
+
+def concatenate(*values: Operand) -> Symbol:
+    """Vectors joined end to end, as in the [h, x] of many papers."""
+    return _apply("concatenate", *values)
+
+
+FUNCTIONS = {
+    "abs": abs,
+    "concatenate": concatenate,
+    "exp": exp,
+    "hard_sigmoid": hard_sigmoid,
+    "layer_norm": layer_norm,
+    "log": log,
+    "maximum": maximum,
+    "mean": mean,
+    "minimum": minimum,
+    "relu": relu,
+    "sigmoid": sigmoid,
+    "softmax": softmax,
+    "softplus": softplus,
+    "sqrt": sqrt,
+    "sum": sum,
+    "tanh": tanh,
+    "where": where,
+}
+KNOWN = list(FUNCTIONS)

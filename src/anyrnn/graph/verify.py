@@ -1,0 +1,38 @@
+"""Check that a graph keeps the rules; every pass ends with it."""
+
+from __future__ import annotations
+
+from anyrnn.errors import SizeError, VerificationError
+from anyrnn.graph.nodes import Graph
+from anyrnn.graph.operations import OPERATIONS
+
+
+def verify(graph: Graph) -> None:
+    """Check every node of a graph against the list of operations.
+
+    Args:
+        graph: The graph.
+
+    Raises:
+        VerificationError: A node is of no known operation, has another type than its arguments give it, or a
+            size that is not determined; or two leaves share a name.
+    """
+    leaves: dict[str, object] = {}
+    for node in graph.nodes():
+        row = OPERATIONS.get(node.operation)
+        if row is None:
+            raise VerificationError(f"'{node.operation}' is not in the list of operations")
+        if row.arity is not None and len(node.arguments) != row.arity:
+            raise VerificationError(f"{node.operation} has {len(node.arguments)} arguments")
+        try:
+            inferred = row.infer(tuple(a.type for a in node.arguments), node.attributes)
+        except SizeError as error:
+            raise VerificationError(f"{node.operation}: {error}") from error
+        if inferred != node.type:
+            raise VerificationError(f"{node.operation} is {node.type}, but should be {inferred}")
+        if any(size.variables for size in node.type.shape):
+            raise VerificationError(f"{node.operation} has an undetermined size: {node.type}")
+        if node.operation in ("input", "state", "parameter", "cotangent") and (
+            leaves.setdefault(node.name, node) is not node
+        ):
+            raise VerificationError(f"two leaves are called '{node.name}'")
