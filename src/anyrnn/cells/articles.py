@@ -8,7 +8,7 @@ from anyrnn.graph.cell import cell
 from anyrnn.graph.symbols import concatenate, sigmoid, softmax, tanh
 
 
-@cell
+@cell(sizes={"W.hh": "hidden"})
 def article1_rnn(x, h, c, f, i, *, W, b):
     """The "RNN" of the first article: an LSTM-like cell with a softmax as its output gate.
 

@@ -348,6 +348,10 @@ def trace(
             )
         )
         tracer.names[leaves[-1]] = leaf
+    for key, leaf in [("input", leaves[0]), *(("hidden", state) for state in leaves[1:])]:
+        variable = tracer.declared_variables.get(key)
+        if variable is not None and leaf.attributes["name"] not in declared:
+            tracer.unifier.unify(Size.of(variable), leaf.shape[0])
     keywords: dict[str, Symbol] = {family: Family(tracer, family) for family in families}
     for key, value in hyperparameters.items():
         attributes = {"value": float(value), "name": key}
@@ -433,8 +437,8 @@ def _name_sizes(
         for size in traced.shape:
             if any(v not in final for v in tracer.unifier.resolve(size).variables):
                 tracer.fail(
-                    f"the size of {name} cannot be inferred; name it in the decorator: "
-                    f"@cell(sizes={{'{name}': 'a name'}})",
+                    f"the size of {name} does not follow from the equations; name it in the decorator: "
+                    f"@cell(sizes={{'{name}': 'hidden'}}), or with a name of its own",
                     line=traced.line,
                     error=SizeError,
                 )
