@@ -100,7 +100,8 @@ class Cell:
         self.graph = simplify(tracing.graph)
         used = set(self.graph.leaves("parameter"))
         self.parameters = store([node for node in tracing.parameters if node in used])
-        self.unused = tuple(node.name for node in tracing.parameters if node not in used)
+        cancelled = tuple(node.name for node in tracing.parameters if node not in used)
+        self.unused = tracing.unused + cancelled
         self._tracing = tracing
         self._remake = remake
         self._reference = reference

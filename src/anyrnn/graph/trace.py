@@ -28,7 +28,8 @@ class Tracing:
         graph: The step: the new states (and the output, where it is none of them) as expressions.
         output: The name of the result that is the layer's output.
         states: The names of the states, in order.
-        parameters: The parameters in the order of first use.
+        parameters: The parameters that have influence, in the order of first use.
+        unused: The names of the others.
         sizes: Each named size as a form of the free ones; a free one is itself.
         reasons: For a size that follows from others, the line of the cell that says so.
     """
@@ -37,6 +38,7 @@ class Tracing:
     output: str
     states: tuple[str, ...]
     parameters: tuple[Node, ...]
+    unused: tuple[str, ...]
     sizes: Mapping[str, Size]
     reasons: Mapping[str, str] = field(default_factory=dict)
 
@@ -272,15 +274,15 @@ class Tracer:
             trace = trace.tb_next
         return ""
 
-    def finish(self, results: list[tuple[str, Traced]], final: dict[SizeVariable, str]) -> dict[Traced, Node]:
-        """Build the nodes of all expressions, once every size has its name."""
+    def build(self, used: list[Traced], final: dict[SizeVariable, str]) -> dict[Traced, Node]:
+        """Build the nodes of expressions, once every size has its name."""
         names: dict[Any, Size] = {variable: Size.of(name) for variable, name in final.items()}
 
         def resolve(size: Size) -> Size:
             return self.unifier.resolve(size).substitute(names)
 
         nodes: dict[Traced, Node] = {}
-        for traced in _ordered([*(traced for _, traced in results), *self.names, *self.parameters.values()]):
+        for traced in used:
             attributes = dict(traced.attributes)
             if traced.operation in ("input", "state", "parameter"):
                 shape = tuple(resolve(size) for size in traced.shape)
@@ -363,8 +365,10 @@ def trace(
             near = difflib.get_close_matches(key, [*positional[1:], *tracer.parameters], 1)
             hint = f"; did you mean {near[0]}?" if near else ""
             tracer.fail(f"sizes names '{key}', which is neither a state nor a parameter{hint}", line="")
-    final, sizes, reasons = _name_sizes(tracer, leaves)
-    nodes = tracer.finish(results, final)
+    used = _ordered([traced for _, traced in results])
+    parameters = {name: traced for name, traced in tracer.parameters.items() if traced in used}
+    final, sizes, reasons = _name_sizes(tracer, leaves, parameters)
+    nodes = tracer.build(used, final)
     outputs = {key: nodes[traced] for key, traced in results}
     for key, node in outputs.items():
         if not node.type.per_row:
@@ -374,7 +378,8 @@ def trace(
         graph=Graph(outputs, names),
         output=results[0][0],
         states=tuple(positional[1:]),
-        parameters=tuple(nodes[traced] for traced in tracer.parameters.values()),
+        parameters=tuple(nodes[traced] for traced in parameters.values()),
+        unused=tuple(name for name in tracer.parameters if name not in parameters),
         sizes=sizes,
         reasons=reasons,
     )
@@ -412,7 +417,7 @@ def _results(tracer: Tracer, returned: Any, states: list[Traced]) -> list[tuple[
 
 
 def _name_sizes(
-    tracer: Tracer, leaves: list[Traced]
+    tracer: Tracer, leaves: list[Traced], parameters: Mapping[str, Traced]
 ) -> tuple[dict[SizeVariable, str], dict[str, Size], dict[str, str]]:
     """Give each undetermined size its name: input, hidden, or what the decorator says."""
     final: dict[SizeVariable, str] = {}
@@ -433,7 +438,7 @@ def _name_sizes(
                     error=SizeError,
                 )
             final[free[0]] = name
-    for name, traced in tracer.parameters.items():
+    for name, traced in parameters.items():
         for size in traced.shape:
             if any(v not in final for v in tracer.unifier.resolve(size).variables):
                 tracer.fail(
