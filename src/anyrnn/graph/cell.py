@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, overload
 
@@ -145,6 +145,25 @@ class Cell:
             known = ", ".join(self.hyperparameters) or "none"
             raise CellError(f"cell '{self.name}' has no hyperparameter '{unknown[0]}'; it has: {known}")
         return self._remake(**values) if values else self
+
+    def with_graph(self, graph: Graph, transform: Callable[[Cell], Cell]) -> Cell:
+        """The cell with another graph of the same states and of no more parameters.
+
+        Args:
+            graph: The new step.
+            transform: The function at the top level of a module that makes this change to a cell.
+        """
+        present = set(graph.leaves("parameter"))
+        kept = tuple(node for node in self._tracing.parameters if node in present)
+        return Cell(
+            name=self.name,
+            documentation=self.documentation,
+            input_name=self.input,
+            tracing=replace(self._tracing, graph=graph, parameters=kept, unused=()),
+            hyperparameters=self.hyperparameters,
+            remake=lambda **values: transform(self.with_hyperparameters(**values)),
+            reference=(transform, (self,)),
+        )
 
     def bind_sizes(self, **numbers: int | None) -> dict[str, int]:
         """Check the numbers given for the named sizes, and complete them.

@@ -1,0 +1,219 @@
+"""`RNN`, `LSTM`, `GRU` and their single-step cells in the place of those of torch.nn.
+
+They are subclasses: constructors, parameters, initialisation and checkpoints are torch's own; the computation is ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from anyrnn.cells.catalogue import get
+from anyrnn.errors import InputError
+from anyrnn.graph.cell import Cell
+from anyrnn.torch.execute import execute
+from anyrnn.torch.sequences import check_tensor
+from anyrnn.torch.stack import Stack, State
+from anyrnn.transforms.bias import without_bias
+
+GATES = {"RNN": "", "LSTM": "ifgo", "GRU": "rzn"}  # the order of the gates in torch's stacked arrays
+FAMILIES = {"W": "weight_ih", "U": "weight_hh", "P": "weight_hr"}
+
+
+def _cell(mode: str, projected: bool, bias: bool) -> tuple[Cell, str]:
+    """Our cell for a mode of torch.nn, and the order of torch's gates."""
+    if mode.startswith("RNN"):
+        cell, gates = get("rnn" if mode == "RNN_TANH" else "rnn_relu"), GATES["RNN"]
+    elif mode == "LSTM":
+        cell, gates = get("lstm_projection" if projected else "lstm"), GATES["LSTM"]
+    else:
+        cell, gates = get("gru"), GATES["GRU"]
+    return cell if bias else without_bias(cell), gates
+
+
+def from_torch(cell: Cell, gates: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Our stored parameters as expressions of those of torch.nn.
+
+    torch has two biases for each gate; where our cell has one, it is their sum.
+
+    Args:
+        cell: `rnn`, `rnn_relu`, `lstm`, `lstm_projection`, `gru`, with or without biases.
+        gates: The names of the gates in torch's order; empty where there is one only.
+        tensors: torch's parameters: weight_ih, weight_hh, and where there are any weight_hr, bias_ih, bias_hh.
+
+    Returns:
+        The stored parameters by name.
+    """
+    inner = {name for stored in cell.parameters if stored.name == "d" for name in stored.members}
+
+    def gate(tensor: Tensor, name: str) -> Tensor:
+        size = len(tensor) // len(gates)
+        place = gates.index(name) * size
+        return tensor[place : place + size]
+
+    def member(name: str) -> Tensor:
+        family, _, own = name.partition(".")
+        if family in FAMILIES:
+            return gate(tensors[FAMILIES[family]], own)
+        if family == "d":
+            return gate(tensors["bias_hh"], own)
+        ours = gate(tensors["bias_ih"], own)
+        return ours if f"d.{own}" in inner else ours + gate(tensors["bias_hh"], own)
+
+    result = {}
+    for stored in cell.parameters:
+        members = [name.partition(".")[2] for name in stored.members]
+        if "".join(members) in (gates, "") and stored.name in FAMILIES:
+            result[stored.name] = tensors[FAMILIES[stored.name]]
+        elif "".join(members) in (gates, "") and not inner:
+            result[stored.name] = tensors["bias_ih"] + tensors["bias_hh"]
+        else:
+            result[stored.name] = torch.cat([member(name) for name in stored.members])
+    return result
+
+
+class _Layer(nn.RNNBase):
+    """The computation of the three layers; mixed in before torch's classes, which bring the rest."""
+
+    def forward(  # type: ignore[override]
+        self, input: Any, hx: State | None = None, *, lengths: Any = None
+    ) -> tuple[Any, State]:
+        """Run the layer; as torch.nn has it, and with lengths.
+
+        Args:
+            input: (time, batch, input), (batch, time, input) if batch_first, (time, input) for one sequence, or a
+                PackedSequence.
+            hx: The initial state, (layers x directions, batch, size); for an LSTM two of them; zeros if not given.
+            lengths: The number of steps of each sequence; outputs after its end are zero.
+
+        Returns:
+            The outputs and the last state.
+
+        Raises:
+            InputError: A shape, a type, a device or a length is not what the layer takes.
+        """
+        cell, gates = _cell(self.mode, self.proj_size > 0, self.bias)
+        sizes = {"input": self.input_size, "hidden": self.hidden_size}
+        if self.proj_size:
+            sizes["projection"] = self.proj_size
+        stack = Stack(
+            cell, sizes, self.num_layers, self.bidirectional, self.batch_first, self.dropout
+        )
+
+        def weights(layer: int, direction: int) -> dict[str, Tensor]:
+            suffix = f"_l{layer}" + ("_reverse" if direction else "")
+            names = [name.removesuffix(suffix) for name in self._all_weights[0]]
+            names = [name.removesuffix("_l0") for name in names]
+            return from_torch(cell, gates, {n: getattr(self, n + suffix) for n in names})
+
+        return stack.run(weights, self.weight_ih_l0, input, hx, lengths, self.training)
+
+
+class RNN(_Layer, nn.RNN):
+    """torch.nn.RNN with our computation; the same arguments, parameters and results.
+
+    Example:
+        >>> import torch
+        >>> from anyrnn.torch import RNN
+        >>> layer = RNN(3, 5, nonlinearity="relu")
+        >>> layer(torch.randn(7, 2, 3))[0].shape
+        torch.Size([7, 2, 5])
+    """
+
+
+class LSTM(_Layer, nn.LSTM):
+    """torch.nn.LSTM with our computation; the same arguments, parameters and results.
+
+    Example:
+        >>> import torch
+        >>> from anyrnn.torch import LSTM
+        >>> theirs, ours = torch.nn.LSTM(3, 5), LSTM(3, 5)
+        >>> ours.load_state_dict(theirs.state_dict())
+        <All keys matched successfully>
+        >>> x = torch.randn(7, 2, 3)
+        >>> torch.allclose(ours(x)[0], theirs(x)[0], atol=1e-6)
+        True
+    """
+
+
+class GRU(_Layer, nn.GRU):
+    """torch.nn.GRU with our computation; the same arguments, parameters and results.
+
+    Example:
+        >>> import torch
+        >>> from anyrnn.torch import GRU
+        >>> layer = GRU(3, 5, num_layers=2, batch_first=True)
+        >>> layer(torch.randn(2, 7, 3))[1].shape
+        torch.Size([2, 2, 5])
+    """
+
+
+class _Step(nn.RNNCellBase):
+    """The computation of the three single-step modules."""
+
+    _mode = ""
+
+    def forward(self, input: Tensor, hx: State | None = None) -> Any:
+        """One step.
+
+        Args:
+            input: (batch, input), or (input,) for one row.
+            hx: The state, (batch, hidden) or (hidden,); for an LSTM two of them; zeros if not given.
+
+        Returns:
+            The new state, laid out as the old one.
+
+        Raises:
+            InputError: A shape, a type or a device is not what the module takes.
+        """
+        mode = self._mode or f"RNN_{self.nonlinearity.upper()}"  # type: ignore[operator]
+        cell, gates = _cell(mode, False, self.bias)
+        tensor = check_tensor("the input", input, self.weight_ih)
+        if tensor.dim() not in (1, 2) or tensor.shape[-1] != self.input_size:
+            raise InputError(
+                f"the input has shape {tuple(tensor.shape)}; expected (batch, {self.input_size}) or "
+                f"({self.input_size},)"
+            )
+        wanted = (*tensor.shape[:-1], self.hidden_size)
+        if hx is None:
+            states = [tensor.new_zeros(wanted) for _ in cell.states]
+        else:
+            states = [hx] if isinstance(hx, Tensor) else list(hx)
+        if len(states) != len(cell.states):
+            raise InputError(
+                f"{len(states)} states were given; expected {len(cell.states)}: "
+                f"({', '.join(cell.states)})"
+            )
+        for name, state in zip(cell.states, states, strict=True):
+            state = check_tensor(f"the state {name}", state, self.weight_ih)
+            if tuple(state.shape) != wanted:
+                raise InputError(
+                    f"the state {name} has shape {tuple(state.shape)}; expected {wanted}"
+                )
+        names = ["weight_ih", "weight_hh", *(["bias_ih", "bias_hh"] if self.bias else [])]
+        parameters = from_torch(cell, gates, {name: getattr(self, name) for name in names})
+        sizes = {"input": self.input_size, "hidden": self.hidden_size}
+        rows = tensor.reshape(-1, self.input_size)
+        initial = [state.reshape(-1, self.hidden_size) for state in states]
+        _, last = execute(cell, rows, [len(rows)], initial, parameters, sizes)
+        shaped = tuple(state.reshape(wanted) for state in last)
+        return shaped[0] if len(shaped) == 1 else shaped
+
+
+class RNNCell(_Step, nn.RNNCell):
+    """torch.nn.RNNCell with our computation."""
+
+
+class LSTMCell(_Step, nn.LSTMCell):
+    """torch.nn.LSTMCell with our computation."""
+
+    _mode = "LSTM"
+
+
+class GRUCell(_Step, nn.GRUCell):
+    """torch.nn.GRUCell with our computation."""
+
+    _mode = "GRU"

@@ -1,0 +1,53 @@
+"""The list of operations in PyTorch, on tensors laid out as the interpreter's arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def _concatenate(*values: Tensor) -> Tensor:
+    rows = torch.broadcast_shapes(*(value.shape[:-1] for value in values))
+    return torch.cat([value.expand(*rows, value.shape[-1]) for value in values], dim=-1)
+
+
+def _outer(left: Tensor, right: Tensor) -> Tensor:
+    left, right = torch.broadcast_tensors(left.unsqueeze(-1), right.unsqueeze(-2))
+    product = left * right
+    return product.sum(dim=0) if product.dim() == 3 else product
+
+
+TORCH: dict[str, Callable[..., Tensor]] = {
+    "add": torch.add,
+    "subtract": torch.sub,
+    "multiply": torch.mul,
+    "divide": torch.div,
+    "negative": torch.neg,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "exp": torch.exp,
+    "log": torch.log,
+    "softplus": lambda a: torch.logaddexp(a, torch.zeros_like(a)),
+    "sqrt": torch.sqrt,
+    "abs": torch.abs,
+    "hard_sigmoid": functional.hardsigmoid,
+    "maximum": torch.maximum,
+    "minimum": torch.minimum,
+    "greater": torch.gt,
+    "greater_equal": torch.ge,
+    "where": torch.where,
+    "sum": lambda a: a.sum(dim=-1, keepdim=a.dim() > 1),
+    "mean": lambda a: a.mean(dim=-1, keepdim=a.dim() > 1),
+    "softmax": lambda a: torch.softmax(a, dim=-1),
+    "product": lambda matrix, vector: functional.linear(vector, matrix),
+    "transpose": lambda a: a.t(),
+    "concatenate": _concatenate,
+    "slice": lambda a, start, stop: a[..., start:stop],
+    "expand": lambda a, like: a.expand_as(like),
+    "outer": _outer,
+    "batch_sum": lambda a: a.sum(dim=0),
+}

@@ -1,0 +1,106 @@
+"""Layers on top of each other, in one direction or two: what `Recurrent` and the drop-in layers have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from anyrnn.graph.cell import Cell
+from anyrnn.torch.execute import execute
+from anyrnn.torch.sequences import Input, read_input, read_states
+
+State = Tensor | tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The shape of a recurrent layer.
+
+    Attributes:
+        cell: The cell.
+        sizes: The named sizes of the first layer.
+        num_layers: The number of layers.
+        bidirectional: Whether each layer also runs backwards.
+        batch_first: Whether tensors have the batch before the time.
+        dropout: The probability of dropping an output between two layers, in training.
+    """
+
+    cell: Cell
+    sizes: Mapping[str, int]
+    num_layers: int
+    bidirectional: bool
+    batch_first: bool
+    dropout: float
+
+    @property
+    def directions(self) -> int:
+        """1 or 2."""
+        return 2 if self.bidirectional else 1
+
+    @property
+    def output_size(self) -> int:
+        """The size of the output of one direction."""
+        return self.cell.output_size.evaluate(self.sizes)
+
+    def layer_sizes(self, layer: int) -> dict[str, int]:
+        """The named sizes of one layer: from the second on, the input is the output of the one before."""
+        sizes = dict(self.sizes)
+        if layer:
+            free = {name: sizes[name] for name in self.cell.free_sizes}
+            sizes = self.cell.bind_sizes(**{**free, "input": self.output_size * self.directions})
+        return sizes
+
+    def run(
+        self,
+        weights: Callable[[int, int], Mapping[str, Tensor]],
+        like: Tensor,
+        given: object,
+        state: object,
+        lengths: object,
+        training: bool,
+    ) -> tuple[Input, State]:
+        """Run all layers.
+
+        Args:
+            weights: The stored parameters of a layer and a direction.
+            like: A parameter: the type and device of the layer.
+            given: The caller's input.
+            state: The caller's initial state, or None.
+            lengths: The caller's lengths, or None.
+            training: Whether to drop outputs between layers.
+
+        Returns:
+            The output and the last state, as torch.nn returns them.
+        """
+        rows = read_input(given, like, self.sizes["input"], self.batch_first, lengths)
+        state_sizes = [size.evaluate(self.sizes) for size in self.cell.state_sizes]
+        total = self.num_layers * self.directions
+        initial = read_states(state, rows, self.cell.states, state_sizes, total, like)
+        data = rows.data
+        last: list[tuple[Tensor, ...]] = []
+        for layer in range(self.num_layers):
+            outputs = []
+            for direction in range(self.directions):
+                index = layer * self.directions + direction
+                output, final = execute(
+                    self.cell,
+                    data,
+                    rows.batch_sizes,
+                    [tensor[index] for tensor in initial],
+                    weights(layer, direction),
+                    self.layer_sizes(layer),
+                    reverse=direction == 1,
+                )
+                outputs.append(output)
+                last.append(final)
+            data = torch.cat(outputs, dim=-1) if len(outputs) > 1 else outputs[0]
+            if self.dropout and training and layer < self.num_layers - 1:
+                data = functional.dropout(data, self.dropout)
+        states = [rows.unsort(torch.stack(parts)) for parts in zip(*last, strict=True)]
+        if not rows.batched:
+            states = [tensor.squeeze(1) for tensor in states]
+        return rows.restore(data), states[0] if len(states) == 1 else tuple(states)

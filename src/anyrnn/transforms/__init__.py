@@ -1,0 +1,1 @@
+"""Cell to cell: each transform changes the equations, and what comes after compiles the result like any other."""

@@ -1,0 +1,49 @@
+"""A cell without its biases."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from anyrnn.graph.cell import Cell
+from anyrnn.graph.nodes import Graph, Node, constant, rebuilt, rewrite
+
+
+def biases(graph: Graph) -> list[Node]:
+    """The vectors among the parameters that are only ever added or subtracted."""
+    added: dict[Node, bool] = {
+        leaf: leaf not in graph.outputs.values()
+        for leaf in graph.leaves("parameter")
+        if len(leaf.type.shape) == 1
+    }
+    for node in graph.nodes():
+        for argument in node.arguments:
+            if argument in added and node.operation not in ("add", "subtract"):
+                added[argument] = False
+    return [leaf for leaf, only_added in added.items() if only_added]
+
+
+@lru_cache(maxsize=256)
+def without_bias(cell: Cell) -> Cell:
+    """The cell with zero in the place of every bias, as `bias=False` of torch.nn has it.
+
+    Args:
+        cell: A cell.
+
+    Returns:
+        The cell without the vectors that are only added; peepholes and other vectors stay.
+
+    Example:
+        >>> import anyrnn
+        >>> from anyrnn.transforms.bias import without_bias
+        >>> [parameter.name for parameter in without_bias(anyrnn.get("lstm_peephole")).parameters]
+        ['W', 'U', 'p']
+    """
+    removed = set(biases(cell.graph))
+    zero = constant(0)
+
+    def rule(node: Node, arguments: tuple[Node, ...]) -> Node:
+        return zero if node in removed else rebuilt(node, arguments)
+
+    graph = rewrite(cell.graph, rule)
+    names = {node: name for node, name in graph.names.items() if node is not zero}
+    return cell.with_graph(Graph(graph.outputs, names), without_bias)
