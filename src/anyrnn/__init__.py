@@ -1,7 +1,7 @@
 """Write a recurrent cell as its equations; get an exact, trainable layer.
 
-`cell` makes a cell of a function, `get` takes one from the catalogue, `anyrnn.torch` has the layers. Importing this
-package loads no framework.
+`cell` makes a cell of a function, `get` takes one from the catalogue, `anyrnn.torch` has the
+layers. Importing this package loads no framework.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Every exception class of anyrnn.
 
-All derive from `AnyrnnError`, so that `except anyrnn.AnyrnnError` catches whatever a user's own input can cause. Each
-also derives from the built-in exception that PyTorch or Python raises in the same place, so that code written for
-them keeps working.
+All derive from `AnyrnnError`, so that `except anyrnn.AnyrnnError` catches whatever a user's own
+input can cause. Each also derives from the built-in exception that PyTorch or Python raises in the
+same place, so that code written for them keeps working.
 """
 
 
@@ -11,7 +11,9 @@ class AnyrnnError(Exception):
 
 
 class CellError(AnyrnnError, TypeError):
-    """The equations of a cell cannot be read: an unknown function, a branch on a value, a wrong result."""
+    """The equations of a cell cannot be read: an unknown function, a branch on a value, a wrong
+    result.
+    """
 
 
 class SizeError(AnyrnnError, ValueError):
@@ -29,12 +31,15 @@ class UnknownCellError(AnyrnnError, KeyError):
 class InputError(AnyrnnError, ValueError, RuntimeError):
     """A tensor given to a layer has the wrong shape, type, device or length.
 
-    Both a `ValueError` and a `RuntimeError`, because `torch.nn` raises one or the other for the same mistakes.
+    Both a `ValueError` and a `RuntimeError`, because `torch.nn` raises one or the other for the
+    same mistakes.
     """
 
 
 class VerificationError(AnyrnnError, AssertionError):
-    """A graph breaks its own rules: a mistake in anyrnn, not in the user's input. Please report it."""
+    """A graph breaks its own rules: a mistake in anyrnn, not in the user's input. Please report
+    it.
+    """
 
 
 class MissingExtraError(AnyrnnError, ImportError):

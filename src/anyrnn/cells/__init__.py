@@ -1,1 +1,3 @@
-"""The cells: one file per family, the equations and their source; `catalogue` lists them by name."""
+"""The cells: one file per family, the equations and their source; `catalogue` lists them by
+name.
+"""

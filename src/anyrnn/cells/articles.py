@@ -1,7 +1,8 @@
 """The systems of equations of five introductory articles, exactly as they are printed.
 
-Where an article is circular, contradictory or leaves a gate unused, its lines are read as assignments in order, and the
-right-hand side uses the newest value that exists. docs/equations-in-the-articles.md compares each with its paper.
+Where an article is circular, contradictory or leaves a gate unused, its lines are read as
+assignments in order, and the right-hand side uses the newest value that exists.
+docs/equations-in-the-articles.md compares each with its paper.
 """
 
 from anyrnn.graph.cell import cell
@@ -12,9 +13,10 @@ from anyrnn.graph.symbols import concatenate, sigmoid, softmax, tanh
 def article1_rnn(x, h, c, f, i, *, W, b):
     """The "RNN" of the first article: an LSTM-like cell with a softmax as its output gate.
 
-    Differs from Elman's RNN: h is computed twice, first as an RNN's state, then as a gated one. c uses f and i, which
-    are printed after it: the newest values that exist are those of the step before, so f and i are states. W.xc
-    serves both the forget gate and the candidate. o is a softmax: the units share an output of one.
+    Differs from Elman's RNN: h is computed twice, first as an RNN's state, then as a gated one. c
+    uses f and i, which are printed after it: the newest values that exist are those of the step
+    before, so f and i are states. W.xc serves both the forget gate and the candidate. o is a
+    softmax: the units share an output of one.
     """
     previous = h
     h = tanh(W.hh @ previous + W.xh @ x + b.h)
@@ -30,8 +32,9 @@ def article1_rnn(x, h, c, f, i, *, W, b):
 def article1_lstm(x, h, c, *, W, b):
     """The LSTM of the first article: forget gate and candidate share their input matrix, W.xc.
 
-    The output gate is printed with the new h, which is computed from it: the newest value that exists is the old h.
-    With a W.xf of its own for the forget gate it is the LSTM of Gers et al. 2000.
+    The output gate is printed with the new h, which is computed from it: the newest value that
+    exists is the old h. With a W.xf of its own for the forget gate it is the LSTM of Gers et al.
+    2000.
     """
     f = sigmoid(W.hf @ h + W.xc @ x + b.f)
     i = sigmoid(W.hi @ h + W.xi @ x + b.i)
@@ -46,8 +49,9 @@ def article1_lstm(x, h, c, *, W, b):
 def article1_gru(x, h, *, W, b):
     """The GRU of the first article: two lines assign the new h, and the second one wins.
 
-    The update gate z, used by the first one only, has no influence, and nothing resets the candidate: r does what the
-    update gate does in Cho et al. 2014. The parameters of z are left out.
+    The update gate z, used by the first one only, has no influence, and nothing resets the
+    candidate: r does what the update gate does in Cho et al. 2014. The parameters of z are left
+    out.
     """
     previous = h
     z = sigmoid(W.hz @ previous + W.xz @ x + b.z)
@@ -62,8 +66,9 @@ def article1_gru(x, h, *, W, b):
 def article2_lstm(x, h, c, *, W, b):
     """The LSTM of the second article: an update gate u as in a GRU, and a candidate that f resets.
 
-    c' = u c~ + (1 - u) c instead of f c + i g; f multiplies h inside the candidate's product, so that a step has two
-    stages. The input gate i is computed and never used; its parameters are left out.
+    c' = u c~ + (1 - u) c instead of f c + i g; f multiplies h inside the candidate's product, so
+    that a step has two stages. The input gate i is computed and never used; its parameters are left
+    out.
     """
     i = sigmoid(W.ix @ x + W.ih @ h + b.i)  # noqa: F841 - printed, and used nowhere
     f = sigmoid(W.fx @ x + W.fh @ h + b.f)
@@ -79,9 +84,9 @@ def article2_lstm(x, h, c, *, W, b):
 def article2_gru(x, h, *, W, b):
     """The GRU of the second article: the last line uses a z that no line defines.
 
-    Its gates are u and r; z is read as u, the update gate, as it is called in the text. In the candidate W.cx
-    multiplies the state and W.ch the input, as printed. It is then the GRU of Cho et al. 2014 (v3) with the roles of
-    u and 1 - u exchanged.
+    Its gates are u and r; z is read as u, the update gate, as it is called in the text. In the
+    candidate W.cx multiplies the state and W.ch the input, as printed. It is then the GRU of Cho et
+    al. 2014 (v3) with the roles of u and 1 - u exchanged.
     """
     u = sigmoid(W.ux @ x + W.uh @ h + b.u)
     r = sigmoid(W.rx @ x + W.rh @ h + b.r)
@@ -109,9 +114,11 @@ def article3_lstm(x, h, c, *, W, b):
 
 @cell
 def article3_gru(x, h, *, W, b):
-    """The GRU of the third article: one matrix a gate, on [h, x]; the reset gate before the product.
+    """The GRU of the third article: one matrix a gate, on [h, x]; the reset gate before the
+    product.
 
-    The GRU of Cho et al. 2014 (v3), with z and 1 - z exchanged: here z is how much of the new value comes in.
+    The GRU of Cho et al. 2014 (v3), with z and 1 - z exchanged: here z is how much of the new value
+    comes in.
     """
     hx = concatenate(h, x)
     z = sigmoid(W.z @ hx + b.z)
@@ -123,7 +130,9 @@ def article3_gru(x, h, *, W, b):
 
 @cell(sizes={"W.hy": "output"})
 def article4_rnn(x, h, *, W, b):
-    """The RNN of the fourth article, with an output layer; f is tanh. The cell `rnn_output` in other letters."""
+    """The RNN of the fourth article, with an output layer; f is tanh. The cell `rnn_output` in
+    other letters.
+    """
     h = tanh(W.hh @ h + W.xh @ x + b.h)
     y = W.hy @ h + b.y
     return y, h
@@ -133,8 +142,8 @@ def article4_rnn(x, h, *, W, b):
 def article4_lstm(x, h, c, *, W, b):
     """The LSTM of the fourth article: peepholes that are full matrices, all on the old cell state.
 
-    In Gers et al. 2002 and Graves 2013 the peepholes are diagonal (each gate sees its own unit), and the output
-    gate sees the new cell state.
+    In Gers et al. 2002 and Graves 2013 the peepholes are diagonal (each gate sees its own unit),
+    and the output gate sees the new cell state.
     """
     i = sigmoid(W.xi @ x + W.hi @ h + W.ci @ c + b.i)
     f = sigmoid(W.xf @ x + W.hf @ h + W.cf @ c + b.f)
@@ -146,9 +155,11 @@ def article4_lstm(x, h, c, *, W, b):
 
 @cell
 def article4_gru(x, h, *, W, b):
-    """The GRU of the fourth article: r scales the candidate instead of resetting the state inside it.
+    """The GRU of the fourth article: r scales the candidate instead of resetting the state
+    inside it.
 
-    The two weights of h' = (1 - z) h + r n no longer add up to one: the state may grow to the sum of both.
+    The two weights of h' = (1 - z) h + r n no longer add up to one: the state may grow to the sum
+    of both.
     """
     z = sigmoid(W.xz @ x + W.hz @ h + b.z)
     r = sigmoid(W.xr @ x + W.hr @ h + b.r)

@@ -11,7 +11,9 @@ DIFFERENTIABLE = ("input", "state", "parameter")
 
 
 def _sum_to(cotangent: Node, value: Node) -> Node:
-    """Sum a cotangent over what its value was broadcast along: the hidden axis, the rows of the batch."""
+    """Sum a cotangent over what its value was broadcast along: the hidden axis, the rows of the
+    batch.
+    """
     if cotangent.type.shape and not value.type.shape:
         cotangent = make("sum", cotangent)
     if cotangent.type.per_row and not value.type.per_row:
@@ -28,9 +30,9 @@ def derivative(graph: Graph) -> Graph:
         graph: A step: results as expressions of the input, the states and the parameters.
 
     Returns:
-        A graph with one result for each leaf that has influence, called as the leaf with `d_` before it. Its leaves
-        are those of the step, and a cotangent `d_<result>` for each result of the step. Cotangents of parameters
-        are summed over the rows of the batch.
+        A graph with one result for each leaf that has influence, called as the leaf with `d_`
+        before it. Its leaves are those of the step, and a cotangent `d_<result>` for each result of
+        the step. Cotangents of parameters are summed over the rows of the batch.
     """
     nodes = graph.nodes()
     cotangents: dict[Node, Node] = {}
@@ -41,7 +43,9 @@ def derivative(graph: Graph) -> Graph:
         cotangent = cotangents.get(node)
         if cotangent is None:
             continue
-        for argument, part in zip(node.arguments, RULES[node.operation](node, cotangent), strict=True):
+        for argument, part in zip(
+            node.arguments, RULES[node.operation](node, cotangent), strict=True
+        ):
             if part is None or argument.operation in ("constant", "size"):
                 continue
             part = _sum_to(part, argument)
@@ -52,8 +56,9 @@ def derivative(graph: Graph) -> Graph:
         for node in nodes
         if node.operation in DIFFERENTIABLE and node in cotangents
     }
-    names = dict(graph.names)
+    results = {node: f"{name}'" for name, node in graph.outputs.items() if name != "output"}
+    names = {node: results.get(node, name) for node, name in graph.names.items()}
     for node, name in graph.names.items():
-        if node in cotangents:
+        if node in cotangents and node not in results:
             names.setdefault(cotangents[node], PREFIX + name)
     return simplify(Graph(outputs, names))

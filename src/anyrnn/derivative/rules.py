@@ -1,7 +1,9 @@
-"""One derivative rule for each operation: from the cotangent of its result to those of its arguments.
+"""One derivative rule for each operation: from the cotangent of its result to those of its
+arguments.
 
-A rule gets the node and the cotangent of its value, and returns one cotangent for each argument (None where there is
-none). Where an argument was broadcast, `reverse` sums the cotangent back to its shape.
+A rule gets the node and the cotangent of its value, and returns one cotangent for each argument
+(None where there is none). Where an argument was broadcast, `reverse` sums the cotangent back to
+its shape.
 """
 
 from __future__ import annotations
@@ -70,7 +72,9 @@ def _hard_sigmoid(node: Node, d: Node) -> Cotangents:
 
 
 def _extreme(node: Node, d: Node) -> Cotangents:
-    """Of maximum and minimum: all to the chosen side, half to each where both are equal, as in PyTorch."""
+    """Of maximum and minimum: all to the chosen side, half to each where both are equal, as in
+    PyTorch.
+    """
     left, right = node.arguments
     if node.operation == "minimum":
         left, right = right, left

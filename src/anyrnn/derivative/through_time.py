@@ -1,4 +1,6 @@
-"""The derivative of a whole sequence, step by step backwards, in NumPy: the definition that kernels are compared with."""
+"""The derivative of a whole sequence, step by step backwards, in NumPy: the definition that
+kernels are compared with.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,8 @@ def gradients(
         x: The input, (time, batch, input).
         states: The initial states, each (batch, size); zeros if not given.
         parameters: The stored parameters by name.
-        output_gradient: The gradient with respect to the output, (time, batch, output size); zeros if not given.
+        output_gradient: The gradient with respect to the output, (time, batch, output size); zeros
+            if not given.
         state_gradients: The gradients with respect to the last states; zeros if not given.
 
     Returns:

@@ -1,4 +1,6 @@
-"""A cell: its equations as a graph, its states, parameters and sizes. The decorator `cell` makes one."""
+"""A cell: its equations as a graph, its states, parameters and sizes. The decorator `cell` makes
+one.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ class StoredParameter:
     """One array of parameters: the members of a family, stacked along the first axis.
 
     Attributes:
-        name: The name of the array: the family's, or family_member where a family needs several arrays.
+        name: The name of the array: the family's, or family_member where a family needs several
+            arrays.
         members: The names of its members, in order (`W.i`, `W.f`, ...).
         bounds: The first row of each member and the end of the last one.
         shape: The shape of the array.
@@ -143,7 +146,9 @@ class Cell:
         unknown = [name for name in values if name not in self.hyperparameters]
         if unknown:
             known = ", ".join(self.hyperparameters) or "none"
-            raise CellError(f"cell '{self.name}' has no hyperparameter '{unknown[0]}'; it has: {known}")
+            raise CellError(
+                f"cell '{self.name}' has no hyperparameter '{unknown[0]}'; it has: {known}"
+            )
         return self._remake(**values) if values else self
 
     def with_graph(self, graph: Graph, transform: Callable[[Cell], Cell]) -> Cell:
@@ -169,13 +174,15 @@ class Cell:
         """Check the numbers given for the named sizes, and complete them.
 
         Args:
-            **numbers: The sizes by name: `input=3, hidden=5`. None leaves out one that follows from the others.
+            **numbers: The sizes by name: `input=3, hidden=5`. None leaves out one that follows from
+                the others.
 
         Returns:
             A number for every named size.
 
         Raises:
-            SizeError: One is missing, unknown, not a positive whole number, or contradicts the equations.
+            SizeError: One is missing, unknown, not a positive whole number, or contradicts the
+                equations.
         """
         given = {name: number for name, number in numbers.items() if number is not None}
         for name, number in given.items():
@@ -209,23 +216,29 @@ class Cell:
                 length = node.arguments[0].type.shape[0].evaluate(sizes)
                 if not 0 <= start < stop <= length:
                     raise SizeError(
-                        f"cell '{self.name}' takes the slice {start}:{stop} of a vector of size {length}"
+                        f"cell '{self.name}' takes {start}:{stop} of a vector of size {length}"
                     )
 
 
-def _signature(function: Callable[..., Any], name: str) -> tuple[list[str], list[str], dict[str, float]]:
-    """The names of input and states, of the families, and the hyperparameters with their defaults."""
+def _signature(
+    function: Callable[..., Any], name: str
+) -> tuple[list[str], list[str], dict[str, float]]:
+    """The names of input and states, of the families, and the hyperparameters with their
+    defaults.
+    """
     positional: list[str] = []
     families: list[str] = []
     hyperparameters: dict[str, float] = {}
     for parameter in inspect.signature(function).parameters.values():
         default = parameter.default
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise CellError(f"cell '{name}': *{parameter.name} cannot be read; write the arguments out")
+            raise CellError(
+                f"cell '{name}': *{parameter.name} cannot be read; write the arguments out"
+            )
         if parameter.kind is not parameter.KEYWORD_ONLY:
             if default is not parameter.empty:
                 raise CellError(
-                    f"cell '{name}': {parameter.name}={default!r}: the input and the states have no "
+                    f"cell '{name}': {parameter.name}={default!r}: input and states have no "
                     "defaults; write numbers after *, as in (x, h, *, W, U, b, epsilon=0.01)"
                 )
             positional.append(parameter.name)
@@ -234,7 +247,9 @@ def _signature(function: Callable[..., Any], name: str) -> tuple[list[str], list
         elif isinstance(default, int | float) and not isinstance(default, bool):
             hyperparameters[parameter.name] = default
         else:
-            raise CellError(f"cell '{name}': {parameter.name}={default!r}: a default must be a number")
+            raise CellError(
+                f"cell '{name}': {parameter.name}={default!r}: a default must be a number"
+            )
     if len(positional) < 2:
         raise CellError(
             f"cell '{name}' needs an input and at least one state, as in "
@@ -264,15 +279,17 @@ def cell(
 ) -> Cell | Callable[[Callable[..., Any]], Cell]:
     """Make a cell of a function that reads like its equations.
 
-    The first argument is the input, the other positional ones are the states, the keyword-only ones are families of
-    parameters (`W.i` is a matrix where it is used with `@`, otherwise a vector) or, with a number as default,
-    hyperparameters. The function returns the new states; one value more is an output apart from them.
+    The first argument is the input, the other positional ones are the states, the keyword-only ones
+    are families of parameters (`W.i` is a matrix where it is used with `@`, otherwise a vector) or,
+    with a number as default, hyperparameters. The function returns the new states; one value more
+    is an output apart from them.
 
     Args:
         function: The equations.
-        sizes: Names of sizes that cannot be inferred, by state or parameter: `{"h": "projection"}`. The size 1 makes
-            a parameter a single number.
-        unused: Parameters that are known to have no influence, so that no warning is given for them.
+        sizes: Names of sizes that cannot be inferred, by state or parameter: `{"h": "projection"}`.
+            The size 1 makes a parameter a single number.
+        unused: Parameters that are known to have no influence, so that no warning is given for
+            them.
 
     Returns:
         The cell.

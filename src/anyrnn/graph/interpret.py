@@ -1,7 +1,8 @@
-"""The meaning of a graph, in NumPy: slow and obvious; every other way to run a cell is compared with this one.
+"""The meaning of a graph, in NumPy: slow and obvious; every other way to run a cell is compared
+with this one.
 
-A value with a row for each sequence of the batch is an array (batch, size), or (batch, 1) where it is one number a
-row; a parameter is (size,) or (rows, columns).
+A value with a row for each sequence of the batch is an array (batch, size), or (batch, 1) where it
+is one number a row; a parameter is (size,) or (rows, columns).
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ def split_parameters(
     leaves = {leaf.name: leaf for leaf in cell.graph.leaves("parameter")}
     for stored in cell.parameters:
         edges = [bound.evaluate(sizes) for bound in stored.bounds]
-        for name, start, stop in zip(stored.members, edges, edges[1:], strict=False):
+        for name, start, stop in zip(stored.members, edges[:-1], edges[1:], strict=True):
             part = parameters[stored.name][start:stop]
             members[name] = part if leaves[name].type.shape else part[0]
     return members
@@ -138,7 +139,9 @@ def sizes_of(
     names: dict[Any, Size] = {name: Size.of(variable) for name, variable in variables.items()}
 
     def match(what: str, shape: Sequence[int], wanted: Sequence[Size]) -> None:
-        pairs = [(size.substitute(names), number) for size, number in zip(wanted, shape, strict=False)]
+        pairs = [
+            (size.substitute(names), number) for size, number in zip(wanted, shape, strict=False)
+        ]
         if len(shape) != len(wanted) or not all(
             unifier.unify(size, Size.of(number)) for size, number in pairs
         ):
@@ -225,7 +228,7 @@ def interpret(
     for name, state in zip(cell.states, states, strict=True):
         if state.shape[0] != x.shape[1] or state.ndim != 2:
             raise InputError(
-                f"the state {name} is {state.shape}; expected (batch, size) for a batch of {x.shape[1]}"
+                f"the state {name} is {state.shape}; expected (batch, size), batch {x.shape[1]}"
             )
     leaves = split_parameters(cell, parameters, sizes)
     history = [tuple(states)]

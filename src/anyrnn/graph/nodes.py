@@ -1,4 +1,6 @@
-"""Nodes of a graph: immutable, and made once only, so that equal expressions are the same object."""
+"""Nodes of a graph: immutable, and made once only, so that equal expressions are the same
+object.
+"""
 
 from __future__ import annotations
 
@@ -51,8 +53,8 @@ def make(operation: str, *arguments: Node, **attributes: Any) -> Node:
     Args:
         operation: A name from the list of operations.
         *arguments: The argument nodes.
-        **attributes: What the operation needs besides: the name and type of a leaf, the value of a constant, the
-            bounds of a slice.
+        **attributes: What the operation needs besides: the name and type of a leaf, the value of a
+            constant, the bounds of a slice.
 
     Returns:
         The node, with its type inferred.
@@ -146,8 +148,10 @@ def rewrite(graph: Graph, rule: Rule) -> Graph:
     for node in topological([*graph.outputs.values(), *graph.names]):
         new[node] = rule(node, tuple(new[argument] for argument in node.arguments))
     outputs = {name: new[node] for name, node in graph.outputs.items()}
-    names = {new[node]: name for node, name in reversed(graph.names.items())}
-    return Graph(outputs, dict(reversed(names.items())))
+    names: dict[Node, str] = {}
+    for node, name in graph.names.items():
+        names.setdefault(new[node], name)
+    return Graph(outputs, names)
 
 
 def rebuilt(node: Node, arguments: tuple[Node, ...]) -> Node:

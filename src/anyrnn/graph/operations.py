@@ -1,4 +1,6 @@
-"""The closed list of operations. Each has one row here, one derivative rule, and one line in every target."""
+"""The closed list of operations. Each has one row here, one derivative rule, and one line in
+every target.
+"""
 
 from __future__ import annotations
 
@@ -43,8 +45,10 @@ class Operation:
         infer: The type of the result from the types of the arguments and the attributes.
         text: How it is printed, with `{0}`, `{1}` for the arguments.
         latex: The same for LaTeX.
-        precedence: How tightly it binds when printed: sums 1, products 2, negation 3, calls and names 4.
-        elementwise: Whether each element of the result depends on the same element of the arguments only.
+        precedence: How tightly it binds when printed: sums 1, products 2, negation 3, calls and
+            names 4.
+        elementwise: Whether each element of the result depends on the same element of the arguments
+            only.
     """
 
     name: str

@@ -1,4 +1,6 @@
-"""Fewer and simpler nodes with the same values; equal expressions are one node already, dead ones fall away."""
+"""Fewer and simpler nodes with the same values; equal expressions are one node already, dead
+ones fall away.
+"""
 
 from __future__ import annotations
 

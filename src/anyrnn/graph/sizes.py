@@ -1,4 +1,6 @@
-"""Sizes that are not numbers yet: linear forms such as `hidden` or `hidden + input`, and how they are made equal."""
+"""Sizes that are not numbers yet: linear forms such as `hidden` or `hidden + input`, and how
+they are made equal.
+"""
 
 from __future__ import annotations
 

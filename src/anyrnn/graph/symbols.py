@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from anyrnn.errors import CellError
 from anyrnn.graph.sizes import Size
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 active: ContextVar[Tracer | None] = ContextVar("active", default=None)
 
-Operand = "Symbol | float"
+Operand: TypeAlias = "Symbol | float"
 
 
 @dataclass(eq=False)
@@ -145,7 +145,9 @@ class Symbol:
 
 
 class Hyperparameter(Symbol):
-    """A number that the user of a cell may choose; where Python needs its value, it is that number."""
+    """A number that the user of a cell may choose; where Python needs its value, it is that
+    number.
+    """
 
     def __init__(self, tracer: Tracer, traced: Traced, value: float) -> None:
         super().__init__(tracer, traced)
@@ -184,7 +186,9 @@ class Hyperparameter(Symbol):
 
 
 class Parameter(Symbol):
-    """A parameter, `W.i` or a family `W` used by itself: a matrix where used with `@`, else a vector."""
+    """A parameter, `W.i` or a family `W` used by itself: a matrix where used with `@`, else a
+    vector.
+    """
 
     def __init__(self, tracer: Tracer, name: str) -> None:
         super().__init__(tracer, None)

@@ -86,7 +86,9 @@ class Tracer:
     ) -> NoReturn:
         """Raise an error that says where in the cell it is."""
         line = self.line() if line is None else line
-        raise error(f"cell '{self.name}', {line}: {message}" if line else f"cell '{self.name}': {message}")
+        raise error(
+            f"cell '{self.name}', {line}: {message}" if line else f"cell '{self.name}': {message}"
+        )
 
     # leaves
 
@@ -106,9 +108,13 @@ class Tracer:
                     "a parameter is a matrix where it is used with @, and a vector elsewhere"
                 )
             return known
-        if name.split(".")[0] in {n.split(".")[0] for n in self.parameters if ("." in n) != ("." in name)}:
+        if name.split(".")[0] in {
+            n.split(".")[0] for n in self.parameters if ("." in n) != ("." in name)
+        }:
             family = name.split(".")[0]
-            self.fail(f"'{family}' is used both by itself and as {family}.<name>; use one of the two")
+            self.fail(
+                f"'{family}' is used both by itself and as {family}.<name>; use one of the two"
+            )
         if declared is None:
             shape = ()
         elif shape is None:
@@ -127,8 +133,8 @@ class Tracer:
             return value._traced
         if isinstance(value, bool) or not isinstance(value, int | float):
             self.fail(
-                f"{type(value).__name__} {value!r} is no value of the cell; values are the input, the "
-                "states, parameters such as W.i, numbers, and what the functions of anyrnn return"
+                f"{type(value).__name__} {value!r} is no value of the cell; values are the input, "
+                "the states, parameters such as W.i, numbers, and results of anyrnn's functions"
             )
         return Traced("constant", (), (), self.line(), {"value": float(value)})
 
@@ -203,7 +209,7 @@ class Tracer:
             )
         if not self._equal(matrix.shape[1], vector.shape[0]):
             self.fail(
-                f"a matrix with {self.describe(matrix.shape[1:])} columns cannot be multiplied with a "
+                f"a matrix with {self.describe(matrix.shape[1:])} columns cannot multiply a "
                 f"vector of size {self.describe(vector.shape)}",
                 error=SizeError,
             )
@@ -255,7 +261,9 @@ class Tracer:
             sys.settrace(previous)
             active.reset(token)
 
-    def run(self, function: Callable[..., Any], symbols: list[Symbol], keywords: dict[str, Symbol]) -> Any:
+    def run(
+        self, function: Callable[..., Any], symbols: list[Symbol], keywords: dict[str, Symbol]
+    ) -> Any:
         """Call the function; what goes wrong inside is said in the writer's words."""
         with self.watching():
             try:
@@ -263,7 +271,9 @@ class Tracer:
             except NameError as error:
                 name = getattr(error, "name", None) or ""
                 near = difflib.get_close_matches(name, KNOWN, 1)
-                hint = f"did you mean {near[0]}?" if near else f"known functions: {', '.join(KNOWN)}"
+                hint = (
+                    f"did you mean {near[0]}?" if near else f"known functions: {', '.join(KNOWN)}"
+                )
                 self.fail(f"'{name}' is not defined; {hint}", line=self._error_line(error))
 
     def _error_line(self, error: BaseException) -> str:
@@ -329,7 +339,8 @@ def trace(
         positional: The names of the input and the states.
         families: The names of the families of parameters.
         hyperparameters: The numbers to run it with.
-        declared: Sizes that cannot be inferred: a state's or a parameter's name -> the name of its size.
+        declared: Sizes that cannot be inferred: a state's or a parameter's name -> the name of its
+            size.
 
     Returns:
         The graph of a step and what was inferred.
@@ -364,7 +375,9 @@ def trace(
         if key not in positional[1:] and key not in tracer.parameters:
             near = difflib.get_close_matches(key, [*positional[1:], *tracer.parameters], 1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            tracer.fail(f"sizes names '{key}', which is neither a state nor a parameter{hint}", line="")
+            tracer.fail(
+                f"sizes names '{key}', which is neither a state nor a parameter{hint}", line=""
+            )
     used = _ordered([traced for _, traced in results])
     parameters = {name: traced for name, traced in tracer.parameters.items() if traced in used}
     final, sizes, reasons = _name_sizes(tracer, leaves, parameters)
@@ -400,7 +413,9 @@ def _results(tracer: Tracer, returned: Any, states: list[Traced]) -> list[tuple[
     results = []
     for name, value in zip(names, values, strict=True):
         if not isinstance(value, Symbol):
-            tracer.fail(f"returns {value!r} as the new {name}, which is no value of the cell", line="")
+            tracer.fail(
+                f"returns {value!r} as the new {name}, which is no value of the cell", line=""
+            )
         results.append((name, tracer._operand(value, rank=1)))
     for state, (name, traced) in zip(states, results[-len(states) :], strict=True):
         if len(traced.shape) != 1 or not tracer._equal(state.shape[0], traced.shape[0]):
@@ -442,8 +457,8 @@ def _name_sizes(
         for size in traced.shape:
             if any(v not in final for v in tracer.unifier.resolve(size).variables):
                 tracer.fail(
-                    f"the size of {name} does not follow from the equations; name it in the decorator: "
-                    f"@cell(sizes={{'{name}': 'hidden'}}), or with a name of its own",
+                    f"the size of {name} does not follow from the equations; name it in the "
+                    f"decorator: @cell(sizes={{'{name}': 'hidden'}}), or with a name of its own",
                     line=traced.line,
                     error=SizeError,
                 )

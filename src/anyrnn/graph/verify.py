@@ -14,8 +14,8 @@ def verify(graph: Graph) -> None:
         graph: The graph.
 
     Raises:
-        VerificationError: A node is of no known operation, has another type than its arguments give it, or a
-            size that is not determined; or two leaves share a name.
+        VerificationError: A node is of no known operation, has another type than its arguments give
+            it, or a size that is not determined; or two leaves share a name.
     """
     leaves: dict[str, object] = {}
     for node in graph.nodes():

@@ -1,1 +1,3 @@
-"""In what order and how often a step's operations run: what leaves the time loop, what one product serves."""
+"""In what order and how often a step's operations run: what leaves the time loop, what one
+product serves.
+"""

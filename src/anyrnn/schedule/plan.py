@@ -1,8 +1,9 @@
-"""What is computed once, what for the whole sequence at a time, what at each step; and which products are one.
+"""What is computed once, what for the whole sequence at a time, what at each step; and which
+products are one.
 
-The product of the input with all gates' matrices does not wait for the state: it is one large product over the
-whole sequence, before the loop. Inside the loop one product of a stacked matrix serves all gates that see the same
-vector.
+The product of the input with all gates' matrices does not wait for the state: it is one large
+product over the whole sequence, before the loop. Inside the loop one product of a stacked matrix
+serves all gates that see the same vector.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ ONCE, SEQUENCE, STEP = 0, 1, 2
 
 @dataclass(frozen=True)
 class Instruction:
-    """Compute nodes: one operation, or the products of consecutive members of a stacked matrix with one vector.
+    """Compute nodes: one operation, or the products of consecutive members of a stacked matrix
+    with one vector.
 
     Attributes:
         nodes: What is computed, in the order of the stacked rows.
@@ -62,7 +64,9 @@ def phases(nodes: Iterable[Node]) -> dict[Node, int]:
     return found
 
 
-def _addends(node: Node, sign: int, uses: dict[Node, int], top: bool = True) -> list[tuple[int, Node]]:
+def _addends(
+    node: Node, sign: int, uses: dict[Node, int], top: bool = True
+) -> list[tuple[int, Node]]:
     """The terms of a sum, with signs; a sum that is used elsewhere too stays one term."""
     if node.operation not in ("add", "subtract") or (uses[node] > 1 and not top):
         return [(sign, node)]
@@ -96,7 +100,9 @@ def regroup_sums(graph: Graph) -> Graph:
 
 
 def _total(terms: list[tuple[int, Node]]) -> Node:
-    """The sum of signed terms in their order, but starting with a positive one where there is one."""
+    """The sum of signed terms in their order, but starting with a positive one where there is
+    one.
+    """
     start = next((place for place, (sign, _) in enumerate(terms) if sign > 0), 0)
     sign, total = terms[start]
     if sign < 0:
@@ -107,7 +113,9 @@ def _total(terms: list[tuple[int, Node]]) -> Node:
 
 
 def _instructions(cell: Cell, nodes: list[Node]) -> list[Instruction]:
-    """One instruction for each node, but one only for products that a stacked matrix serves together."""
+    """One instruction for each node, but one only for products that a stacked matrix serves
+    together.
+    """
     places = {
         name: (stored, index)
         for stored in cell.parameters

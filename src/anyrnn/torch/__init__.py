@@ -1,4 +1,6 @@
-"""Layers for PyTorch: `RNN`, `LSTM`, `GRU` in the place of torch.nn's, and `Recurrent` for any cell."""
+"""Layers for PyTorch: `RNN`, `LSTM`, `GRU` in the place of torch.nn's, and `Recurrent` for any
+cell.
+"""
 
 from anyrnn.errors import MissingExtraError
 
@@ -6,7 +8,7 @@ try:
     import torch  # noqa: F401
 except ModuleNotFoundError as error:
     raise MissingExtraError(
-        "anyrnn.torch needs the library 'torch', which is not installed; pip install 'anyrnn[torch]'"
+        "anyrnn.torch needs 'torch', which is not installed; pip install 'anyrnn[torch]'"
     ) from error
 
 from anyrnn.torch.drop_in import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell

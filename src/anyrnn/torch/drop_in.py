@@ -1,6 +1,7 @@
 """`RNN`, `LSTM`, `GRU` and their single-step cells in the place of those of torch.nn.
 
-They are subclasses: constructors, parameters, initialisation and checkpoints are torch's own; the computation is ours.
+They are subclasses: constructors, parameters, initialisation and checkpoints are torch's own; the
+computation is ours.
 """
 
 from __future__ import annotations
@@ -19,7 +20,11 @@ from anyrnn.torch.sequences import check_tensor
 from anyrnn.torch.stack import Stack, State
 from anyrnn.transforms.bias import without_bias
 
-GATES = {"RNN": "", "LSTM": "ifgo", "GRU": "rzn"}  # the order of the gates in torch's stacked arrays
+GATES = {
+    "RNN": "",
+    "LSTM": "ifgo",
+    "GRU": "rzn",
+}  # the order of the gates in torch's stacked arrays
 FAMILIES = {"W": "weight_ih", "U": "weight_hh", "P": "weight_hr"}
 
 
@@ -42,7 +47,8 @@ def from_torch(cell: Cell, gates: str, tensors: Mapping[str, Tensor]) -> dict[st
     Args:
         cell: `rnn`, `rnn_relu`, `lstm`, `lstm_projection`, `gru`, with or without biases.
         gates: The names of the gates in torch's order; empty where there is one only.
-        tensors: torch's parameters: weight_ih, weight_hh, and where there are any weight_hr, bias_ih, bias_hh.
+        tensors: torch's parameters: weight_ih, weight_hh, and where there are any weight_hr,
+        bias_ih, bias_hh.
 
     Returns:
         The stored parameters by name.
@@ -76,17 +82,21 @@ def from_torch(cell: Cell, gates: str, tensors: Mapping[str, Tensor]) -> dict[st
 
 
 class _Layer(nn.RNNBase):
-    """The computation of the three layers; mixed in before torch's classes, which bring the rest."""
+    """The computation of the three layers; mixed in before torch's classes, which bring the
+    rest.
+    """
 
     def forward(  # type: ignore[override]
         self, input: Any, hx: State | None = None, *, lengths: Any = None
-    ) -> tuple[Any, State]:
+    ) -> Any:
         """Run the layer; as torch.nn has it, and with lengths.
 
         Args:
-            input: (time, batch, input), (batch, time, input) if batch_first, (time, input) for one sequence, or a
+            input: (time, batch, input), (batch, time, input) if batch_first, (time, input) for one
+            sequence, or a
                 PackedSequence.
-            hx: The initial state, (layers x directions, batch, size); for an LSTM two of them; zeros if not given.
+            hx: The initial state, (layers x directions, batch, size); for an LSTM two of them;
+                zeros if not given.
             lengths: The number of steps of each sequence; outputs after its end are zero.
 
         Returns:
@@ -109,7 +119,8 @@ class _Layer(nn.RNNBase):
             names = [name.removesuffix("_l0") for name in names]
             return from_torch(cell, gates, {n: getattr(self, n + suffix) for n in names})
 
-        return stack.run(weights, self.weight_ih_l0, input, hx, lengths, self.training)
+        like: Any = self.weight_ih_l0
+        return stack.run(weights, like, input, hx, lengths, self.training)
 
 
 class RNN(_Layer, nn.RNN):
@@ -161,7 +172,8 @@ class _Step(nn.RNNCellBase):
 
         Args:
             input: (batch, input), or (input,) for one row.
-            hx: The state, (batch, hidden) or (hidden,); for an LSTM two of them; zeros if not given.
+            hx: The state, (batch, hidden) or (hidden,); for an LSTM two of them; zeros if not
+                given.
 
         Returns:
             The new state, laid out as the old one.
@@ -174,8 +186,8 @@ class _Step(nn.RNNCellBase):
         tensor = check_tensor("the input", input, self.weight_ih)
         if tensor.dim() not in (1, 2) or tensor.shape[-1] != self.input_size:
             raise InputError(
-                f"the input has shape {tuple(tensor.shape)}; expected (batch, {self.input_size}) or "
-                f"({self.input_size},)"
+                f"the input has shape {tuple(tensor.shape)}; expected (batch, {self.input_size}) "
+                f"or ({self.input_size},)"
             )
         wanted = (*tensor.shape[:-1], self.hidden_size)
         if hx is None:

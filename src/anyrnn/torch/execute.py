@@ -1,12 +1,14 @@
 """Run a cell over a sequence in PyTorch operations.
 
-`execute` is the interface that every way to run a cell implements: rows of all steps in one tensor, the number of rows
-of each step, initial states in, last states out. Here the derivative is PyTorch's own, to any order.
+`execute` is the interface that every way to run a cell implements: rows of all steps in one tensor,
+the number of rows of each step, initial states in, last states out. Here the derivative is
+PyTorch's own, to any order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -23,7 +25,9 @@ Values = dict[Node, Tensor]
 class _Evaluator:
     """Computes instructions for given parameters and sizes."""
 
-    def __init__(self, cell: Cell, parameters: Mapping[str, Tensor], sizes: Mapping[str, int]) -> None:
+    def __init__(
+        self, cell: Cell, parameters: Mapping[str, Tensor], sizes: Mapping[str, int]
+    ) -> None:
         self.parameters = parameters
         self.sizes = sizes
         self.bounds = {
@@ -79,7 +83,7 @@ class _Evaluator:
         if edges[-1] - edges[0] < len(matrix):
             matrix = matrix[edges[0] : edges[-1]]
         together = TORCH["product"](matrix, values[instruction.nodes[0].arguments[1]])
-        lengths = [stop - start for start, stop in zip(edges, edges[1:], strict=False)]
+        lengths = [stop - start for start, stop in pairwise(edges)]
         values.update(zip(instruction.nodes, together.split(lengths, dim=-1), strict=True))
 
 
@@ -97,7 +101,8 @@ def execute(
     Args:
         cell: The cell.
         rows: The inputs of all steps, step after step, (sum of batch_sizes, input).
-        batch_sizes: The number of rows of each step, never rising: a sequence that has ended is left out.
+        batch_sizes: The number of rows of each step, never rising: a sequence that has ended is
+            left out.
         states: The initial states, each (batch, size).
         parameters: The stored parameters by name.
         sizes: The named sizes as numbers.
@@ -119,7 +124,9 @@ def execute(
     carried = [values[node].split(list(batch_sizes)) for node in planned.carried]
 
     current = list(states)
-    ended: list[list[Tensor]] = [[] for _ in states]  # rows of sequences that are over, or not begun
+    ended: list[list[Tensor]] = [
+        [] for _ in states
+    ]  # rows of sequences that are over, or not begun
     if reverse:
         ended = [[state] for state in states]
         current = [state[:0] for state in states]

@@ -44,18 +44,21 @@ class Recurrent(nn.Module):
         hidden_size: The size of the hidden state.
         num_layers: The number of layers on top of each other.
         bias: Whether the cell keeps its biases.
-        batch_first: Whether input and output are (batch, time, features) instead of (time, batch, features).
+        batch_first: Whether input and output are (batch, time, features) instead of (time, batch,
+            features).
         dropout: The probability of dropping an output between two layers, in training.
         bidirectional: Whether each layer also runs backwards; the outputs of both are joined.
         device: Where to put the parameters.
         dtype: The type of the parameters.
-        **options: Further sizes (`output_size=10` for a cell that names the size `output`) and hyperparameters.
+        **options: Further sizes (`output_size=10` for a cell that names the size `output`) and
+            hyperparameters.
 
     Attributes:
         output_size: The size of the output of one direction.
 
-    Parameters are called as the cell's families, with the layer: `W_l0`, `U_l0`, `b_l0`, `W_l0_reverse`. Each stacks
-    the gates in the order of `cell.parameters`. They start uniform in +-1 / sqrt(hidden_size), as torch.nn has it.
+    Parameters are called as the cell's families, with the layer: `W_l0`, `U_l0`, `b_l0`,
+    `W_l0_reverse`. Each stacks the gates in the order of `cell.parameters`. They start uniform in
+    +-1 / sqrt(hidden_size), as torch.nn has it.
 
     Raises:
         UnknownCellError: No cell of that name.
@@ -146,15 +149,16 @@ class Recurrent(nn.Module):
         """Run the layer over sequences.
 
         Args:
-            input: (time, batch, input), (batch, time, input) if batch_first, (time, input) for one sequence, or a
+            input: (time, batch, input), (batch, time, input) if batch_first, (time, input) for one
+            sequence, or a
                 PackedSequence.
-            state: The initial state, (layers x directions, batch, size), a tuple of them for a cell with several
-                states; zeros if not given.
+            state: The initial state, (layers x directions, batch, size), a tuple of them for a cell
+                with several states; zeros if not given.
             lengths: The number of steps of each sequence; outputs after its end are zero.
 
         Returns:
-            The outputs, laid out as the input, with the output size times the directions as features; and the last
-            state, laid out as the initial one.
+            The outputs, laid out as the input, with the output size times the directions as
+            features; and the last state, laid out as the initial one.
 
         Raises:
             InputError: A shape, a type, a device or a length is not what the layer takes.

@@ -1,4 +1,6 @@
-"""What a layer accepts and returns: padded or packed, batch first or not, one sequence or many; and its checks."""
+"""What a layer accepts and returns: padded or packed, batch first or not, one sequence or many;
+and its checks.
+"""
 
 from __future__ import annotations
 
@@ -95,7 +97,8 @@ def read_input(
     """Check a layer's input and lay it out as rows.
 
     Args:
-        given: A tensor (time, batch, input), (batch, time, input) or (time, input), or a PackedSequence.
+        given: A tensor (time, batch, input), (batch, time, input) or (time, input), or a
+            PackedSequence.
         like: A parameter of the layer: the type and device to expect.
         input_size: The number of features to expect.
         batch_first: Whether the batch comes before the time.
@@ -109,7 +112,9 @@ def read_input(
     """
     if isinstance(given, PackedSequence):
         if lengths is not None:
-            raise InputError("lengths were given besides a PackedSequence, which has its own; leave them out")
+            raise InputError(
+                "lengths were given besides a PackedSequence, which has its own; leave them out"
+            )
         data = check_tensor("the input", given.data, like)
         _check_features(data, input_size)
         return Rows(data, given.batch_sizes.tolist(), given, True, batch_first)
@@ -117,7 +122,9 @@ def read_input(
     shape = tuple(tensor.shape)
     if tensor.dim() not in (2, 3):
         order = "(batch, time, input)" if batch_first else "(time, batch, input)"
-        raise InputError(f"the input has shape {shape}; expected {order}, or (time, input) for one sequence")
+        raise InputError(
+            f"the input has shape {shape}; expected {order}, or (time, input) for one sequence"
+        )
     _check_features(tensor, input_size)
     batched = tensor.dim() == 3
     if not batched:
@@ -126,7 +133,9 @@ def read_input(
         tensor = tensor.transpose(0, 1)
     time, batch, _ = tensor.shape
     if time == 0:
-        raise InputError(f"the input has shape {shape}: a sequence length of 0; expected at least one step")
+        raise InputError(
+            f"the input has shape {shape}: a sequence length of 0; expected at least one step"
+        )
     if lengths is not None:
         return _read_lengths(tensor, lengths, batched, batch_first)
     data = tensor.reshape(time * batch, input_size)
@@ -136,8 +145,8 @@ def read_input(
 def _check_features(data: Tensor, input_size: int) -> None:
     if data.shape[-1] != input_size:
         raise InputError(
-            f"the input has {data.shape[-1]} features (shape {tuple(data.shape)}); the layer was made "
-            f"with input_size={input_size}"
+            f"the input has {data.shape[-1]} features (shape {tuple(data.shape)}); the layer was "
+            f"made with input_size={input_size}"
         )
 
 
@@ -156,7 +165,9 @@ def _read_lengths(tensor: Tensor, lengths: object, batched: bool, batch_first: b
         )
     wrong = [n for n in numbers.tolist() if not 1 <= n <= time]
     if wrong:
-        raise InputError(f"a length is {wrong[0]}; the input has {time} steps: expected 1 to {time}")
+        raise InputError(
+            f"a length is {wrong[0]}; the input has {time} steps: expected 1 to {time}"
+        )
     packed = pack_padded_sequence(tensor, numbers, enforce_sorted=False)
     return Rows(packed.data, packed.batch_sizes.tolist(), packed, True, batch_first, time)
 
@@ -167,8 +178,8 @@ def read_states(
     """Check a layer's initial states, or make zeros.
 
     Args:
-        given: A tensor for a cell with one state, else a tuple of tensors, each (layers, batch, size), or
-            (layers, size) for one sequence without a batch; or None.
+        given: A tensor for a cell with one state, else a tuple of tensors, each (layers, batch,
+            size), or (layers, size) for one sequence without a batch; or None.
         rows: The input.
         names: The names of the states.
         sizes: Their sizes.
@@ -194,7 +205,11 @@ def read_states(
         tensor = check_tensor(f"the state {name}", tensor, like)
         wanted = (layers, rows.batch, size) if rows.batched else (layers, size)
         if tuple(tensor.shape) != wanted:
-            parts = "(layers x directions, batch, size)" if rows.batched else "(layers x directions, size)"
+            parts = (
+                "(layers x directions, batch, size)"
+                if rows.batched
+                else "(layers x directions, size)"
+            )
             raise InputError(
                 f"the state {name} has shape {tuple(tensor.shape)}; expected {wanted}: {parts}"
             )

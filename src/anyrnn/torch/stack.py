@@ -1,4 +1,6 @@
-"""Layers on top of each other, in one direction or two: what `Recurrent` and the drop-in layers have in common."""
+"""Layers on top of each other, in one direction or two: what `Recurrent` and the drop-in layers
+have in common.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ class Stack:
         return self.cell.output_size.evaluate(self.sizes)
 
     def layer_sizes(self, layer: int) -> dict[str, int]:
-        """The named sizes of one layer: from the second on, the input is the output of the one before."""
+        """The named sizes of one layer: from the second on, the input is the output of the one
+        before.
+        """
         sizes = dict(self.sizes)
         if layer:
             free = {name: sizes[name] for name in self.cell.free_sizes}

@@ -1,1 +1,3 @@
-"""Cell to cell: each transform changes the equations, and what comes after compiles the result like any other."""
+"""Cell to cell: each transform changes the equations, and what comes after compiles the result
+like any other.
+"""

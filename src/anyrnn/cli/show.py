@@ -1,0 +1,102 @@
+"""`anyrnn show`: one cell, from its equations to its derivative."""
+
+from __future__ import annotations
+
+import runpy
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from anyrnn.cells.catalogue import get
+from anyrnn.derivative.reverse import derivative
+from anyrnn.errors import CellError, DataError
+from anyrnn.graph.cell import Cell
+from anyrnn.graph.show import equations, latex, listing
+
+
+class Stage(StrEnum):
+    """The forms on the way from equations to code."""
+
+    EQUATIONS = "equations"
+    GRAPH = "graph"
+    DERIVATIVE = "derivative"
+
+
+class Format(StrEnum):
+    """How equations are written."""
+
+    TEXT = "text"
+    LATEX = "latex"
+
+
+def find(name: str) -> Cell:
+    """A cell by its name in the catalogue, or as FILE.py:NAME from a file of one's own."""
+    path, separator, own = name.rpartition(":")
+    if not separator or not path.endswith(".py"):
+        return get(name)
+    if not Path(path).is_file():
+        raise DataError(f"no file '{path}'")
+    found = runpy.run_path(path).get(own)
+    if not isinstance(found, Cell):
+        cells = [key for key, value in runpy.run_path(path).items() if isinstance(value, Cell)]
+        known = ", ".join(cells) or "none"
+        raise CellError(f"'{path}' has no cell '{own}'; its cells: {known}")
+    return found
+
+
+def _parameters(cell: Cell) -> Table:
+    table = Table(header_style="bold", box=None, pad_edge=False)
+    for column in ("parameter", "shape", "stacked from"):
+        table.add_column(column)
+    for stored in cell.parameters:
+        shape = " x ".join(
+            f"({size})" if " + " in str(size) else str(size) for size in stored.shape
+        )
+        table.add_row(stored.name, shape, ", ".join(stored.members))
+    return table
+
+
+def show(
+    cell: Annotated[
+        str, typer.Argument(help="A name from 'anyrnn cells', or FILE.py:NAME for a cell of yours.")
+    ],
+    stage: Annotated[
+        Stage, typer.Option(help="The equations, the graph node by node, or the derivative.")
+    ] = Stage.EQUATIONS,
+    format: Annotated[Format, typer.Option(help="Plain text or LaTeX.")] = Format.TEXT,
+) -> None:
+    """Print a cell: its equations, parameters with shapes and source; or its graph or
+    derivative.
+    """
+    found = find(cell)
+    graph = derivative(found.graph) if stage is Stage.DERIVATIVE else found.graph
+    if stage is Stage.GRAPH:
+        if format is Format.LATEX:
+            raise CellError("a graph is listed as text only; leave out --format, or out --stage")
+        typer.echo(listing(graph))
+    elif format is Format.LATEX:
+        typer.echo(latex(graph))
+    elif stage is Stage.DERIVATIVE:
+        typer.echo(equations(graph))
+    else:
+        _overview(found)
+
+
+def _overview(cell: Cell) -> None:
+    console = Console(highlight=False)
+    console.print(f"[bold]{cell.name}[/bold]")
+    for paragraph in cell.documentation.split("\n\n"):
+        console.print(" ".join(paragraph.split()), markup=False)
+    console.print()
+    console.print(equations(cell.graph), markup=False, soft_wrap=True)
+    console.print()
+    console.print(_parameters(cell))
+    if cell.hyperparameters:
+        values = ", ".join(f"{name} = {value}" for name, value in cell.hyperparameters.items())
+        console.print(f"\nhyperparameters: {values}", markup=False)
+    if cell.unused:
+        console.print(f"\nwithout influence, left out: {', '.join(cell.unused)}", markup=False)

@@ -1,0 +1,208 @@
+"""Graphs as text a person reads: equations, LaTeX, a list of nodes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from anyrnn.graph.nodes import Graph, Node, topological
+from anyrnn.graph.operations import OPERATIONS
+
+ATOM = 4  # the precedence of a name, a number, a call
+DELIMITED = ("divide",)  # in LaTeX its arguments stand apart, so that they need no parentheses
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else repr(value)
+
+
+class Equations:
+    """Prints a graph as equations.
+
+    Args:
+        graph: The graph.
+        latex: LaTeX instead of text.
+    """
+
+    def __init__(self, graph: Graph, latex: bool = False) -> None:
+        self.graph = graph
+        self.latex = latex
+        reached = set(graph.nodes())
+        named = [node for node in graph.names if node in reached]
+        self.order = topological([*named, *graph.outputs.values()])
+        self.states = {leaf.name for leaf in graph.leaves("state")}
+        self.lines = self._choose_lines()
+
+    def _choose_lines(self) -> dict[Node, str]:
+        """The nodes that get an equation of their own, with the names on its left."""
+        results = {node: name for name, node in self.graph.outputs.items() if not node.is_leaf}
+        taken = {
+            node.name for node in self.order if node.operation in ("input", "state", "parameter")
+        }
+        taken |= {f"{name}'" for name in self.graph.outputs}
+        uses: dict[Node, int] = {}
+        for node in self.order:
+            for argument in node.arguments:
+                uses[argument] = uses.get(argument, 0) + 1
+        lines: dict[Node, str] = {}
+        for node in self.order:
+            if node.is_leaf:
+                continue
+            if node in results:
+                lines[node] = self._result(results[node])
+            elif node in self.graph.names:
+                lines[node] = self._free(self.graph.names[node], taken)
+            elif uses.get(node, 0) > 1 and any(not a.is_leaf for a in node.arguments):
+                lines[node] = self._free("t", taken, start=1)
+            else:
+                continue
+            taken.add(lines[node])
+        return lines
+
+    def _result(self, name: str) -> str:
+        """What a result is called: a new state has a prime, an output the name that the cell
+        gives it.
+        """
+        if name == "output":
+            return self.graph.names.get(self.graph.outputs[name], name)
+        return name if name.startswith("d_") else f"{name}'"
+
+    @staticmethod
+    def _free(name: str, taken: set[str], start: int = 0) -> str:
+        number = start
+        while (candidate := f"{name}{number or ''}") in taken:
+            number += 1
+        return candidate
+
+    def text(self) -> str:
+        """All equations, one a line; in LaTeX an `aligned` block."""
+        rows = [(self._left(name, node), self._right(node)) for node, name in self.lines.items()]
+        for name, node in self.graph.outputs.items():
+            if node not in self.lines or self._result(name) != self.lines[node]:
+                rows.append((self._left(self._result(name), node), self._reference(node)))
+        if self.latex:
+            body = " \\\\\n".join(f"{left} &= {right}" for left, right in rows)
+            return f"\\begin{{aligned}}\n{body}\n\\end{{aligned}}"
+        width = max(len(left) for left, _ in rows)
+        return "\n".join(f"{left:<{width}} = {right}" for left, right in rows)
+
+    def _left(self, name: str, node: Node) -> str:
+        """A name in the chosen form; in LaTeX with the time that the value belongs to."""
+        if not self.latex:
+            return name
+        old = name.removeprefix("d_") in self.states
+        return latex_name(name, ("t-1" if old else "t") if node.type.per_row else "")
+
+    def _reference(self, node: Node) -> str:
+        return self._left(self.lines[node], node) if node in self.lines else self._right(node)
+
+    def _right(self, node: Node) -> str:
+        return self._expression(node)[0]
+
+    def _argument(self, node: Node, threshold: int) -> str:
+        if node in self.lines:
+            return self._left(self.lines[node], node)
+        text, precedence = self._expression(node)
+        if precedence >= threshold:
+            return text
+        return f"\\left({text}\\right)" if self.latex else f"({text})"
+
+    def _expression(self, node: Node) -> tuple[str, int]:
+        """A node's text and how tightly it binds."""
+        if node.is_leaf:
+            return self._leaf(node), ATOM
+        row = OPERATIONS[node.operation]
+        precedence = row.precedence
+        if self.latex and node.operation in DELIMITED:
+            precedence = ATOM
+        call = node.operation in ("transpose", "slice") or (
+            self.latex and node.operation == "expand"
+        )
+        thresholds = [ATOM if call else 0] * len(node.arguments)
+        if precedence < ATOM:
+            thresholds = [precedence, precedence + 1][: len(node.arguments)]
+            if node.operation == "add":
+                thresholds[1] = precedence
+        parts = [
+            self._argument(argument, threshold)
+            for argument, threshold in zip(node.arguments, thresholds, strict=True)
+        ]
+        template = row.latex if self.latex else row.text
+        return template.format(*parts, all=", ".join(parts), **node.attributes), precedence
+
+    def _leaf(self, node: Node) -> str:
+        if node.operation == "constant":
+            name = node.attributes.get("name")
+            return self._left(name, node) if name else _number(node.attributes["value"])
+        if node.operation == "size":
+            template = OPERATIONS["size"].latex if self.latex else OPERATIONS["size"].text
+            return template.format(size=node.attributes["size"])
+        return self._left(node.name, node)
+
+
+GREEK = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "lambda", "mu", "nu")
+
+
+def latex_name(name: str, time: str) -> str:
+    """A name as in a paper: `W.i` is W_{i}, `h'` at time t is h_{t}, the cotangent `d_h'` is
+    h_{t} with a bar.
+    """
+    base, _, member = name.removeprefix("d_").removesuffix("'").partition(".")
+    letters, digits = re.fullmatch(r"(.*?)(\d*)", base).groups()  # type: ignore[union-attr]
+    if letters in GREEK:
+        letters = f"\\{letters}"
+    elif len(letters) > 1:
+        letters = f"\\mathrm{{{letters.replace('_', ' ')}}}"
+    if digits:
+        letters = f"{letters}^{{({digits})}}"
+    if name.startswith("d_"):
+        letters = f"\\bar{{{letters}}}"
+    below = member.replace("_", " ") or time
+    return f"{letters}_{{{below}}}" if below else letters
+
+
+def equations(graph: Graph) -> str:
+    """A graph as equations.
+
+    Example:
+        >>> import anyrnn
+        >>> from anyrnn.graph.show import equations
+        >>> print(equations(anyrnn.get("rnn").graph))
+        h' = tanh(W @ x + U @ h + b)
+    """
+    return Equations(graph).text()
+
+
+def latex(graph: Graph) -> str:
+    """A graph as LaTeX, in an `aligned` block."""
+    return Equations(graph, latex=True).text()
+
+
+def listing(graph: Graph) -> str:
+    """A graph node by node: number, operation, arguments, type, and what the cell calls it."""
+    order = graph.nodes()
+    numbers = {node: f"%{index}" for index, node in enumerate(order)}
+    results = {node: name for name, node in graph.outputs.items()}
+    rows = []
+    for node in order:
+        arguments = " ".join(numbers[argument] for argument in node.arguments)
+        details = " ".join(_details(node))
+        marks = [graph.names.get(node, "")] if not node.is_leaf else []
+        if node in results:
+            marks = [f"-> {results[node]}"]
+        rows.append(
+            (numbers[node], f"{node.operation} {arguments}{details}", str(node.type), *marks)
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return "\n".join(_row(row, widths) for row in rows)
+
+
+def _details(node: Node) -> Iterable[str]:
+    for key, value in node.attributes.items():
+        if key != "type":
+            yield _number(value) if isinstance(value, float) else f"{value}"
+
+
+def _row(row: tuple[str, ...], widths: list[int]) -> str:
+    columns = [f"{text:<{width}}" for text, width in zip(row, widths, strict=False)]
+    return "  ".join([*columns, *row[3:]]).rstrip()
