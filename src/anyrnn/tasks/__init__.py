@@ -1,1 +1,25 @@
-"""Ready problems: data, model, training, metrics."""
+"""Ready problems: data, model, training, metrics. Each task is a module or package of its own.
+
+What tasks share: `tables` (files), `split`, `vocabulary`, `batches`, `training` (Lightning),
+`interruption`, `run_folder`, `report`.
+"""
+
+import importlib.util
+
+from anyrnn.errors import MissingExtraError
+
+_NEEDED = (
+    "torch",
+    "lightning",
+    "torchmetrics",
+    "pandas",
+    "pyarrow",
+    "tokenizers",
+    "safetensors",
+    "jinja2",
+    "matplotlib",
+)
+
+for _module in _NEEDED:
+    if importlib.util.find_spec(_module) is None:
+        raise MissingExtraError(f"the tasks need {_module!r}; pip install 'anyrnn[tasks]'")

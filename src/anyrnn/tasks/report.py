@@ -1,0 +1,145 @@
+"""Self-contained HTML reports: pages from templates, charts as inline SVG."""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+# Colours that stand for variables of the style sheet, so that charts follow light and dark.
+_INK, _FAINT = "#010101", "#020202"
+_SERIES = ("#030301", "#030302", "#030303", "#030304", "#030305", "#030306")
+_VARIABLES = {_INK: "var(--ink)", _FAINT: "var(--line)"} | {
+    colour: f"var(--series-{number})" for number, colour in enumerate(_SERIES, start=1)
+}
+_STYLE: Any = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "axes.edgecolor": _FAINT,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "grid.color": _FAINT,
+    "grid.linewidth": 0.6,
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a chart: values over epochs.
+
+    Attributes:
+        name: What the legend calls it.
+        values: Its values, the first one of epoch 1.
+        colour: The number of its colour, from 0; colours repeat after six.
+        dashed: Whether it is drawn dashed.
+    """
+
+    name: str
+    values: Sequence[float]
+    colour: int
+    dashed: bool = False
+
+
+def line_chart(lines: Sequence[Line], label: str, *, percent: bool = False) -> Markup:
+    """A chart of lines over epochs, as SVG that takes its colours from the page.
+
+    Args:
+        lines: What is drawn.
+        label: What the values are; also the chart's name for screen readers.
+        percent: Whether the values are shares, shown in per cent.
+
+    Example:
+        >>> line_chart([Line("lstm", [0.9, 0.5], 0)], "loss")[:4]
+        Markup('<svg')
+    """
+    # Identifiers come from the salt: they repeat, and those of two charts do not clash.
+    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": label}):
+        figure = Figure(figsize=(5.2, 3.4), layout="constrained")
+        figure.patch.set_alpha(0)
+        axes = figure.add_subplot()
+        axes.patch.set_alpha(0)
+        for line in lines:
+            factor = 100 if percent else 1
+            axes.plot(
+                range(1, len(line.values) + 1),
+                [value * factor for value in line.values],
+                label=line.name,
+                color=_SERIES[line.colour % len(_SERIES)],
+                linestyle="--" if line.dashed else "-",
+                linewidth=1.2 if line.dashed else 2,
+                marker="o",
+                markersize=2 if line.dashed else 3.5,
+            )
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(f"{label} (%)" if percent else label)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(visible=True)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=8, ncols=2 if len(lines) > 4 else 1)
+        buffer = io.StringIO()
+        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
+    return _inline(buffer.getvalue(), label)
+
+
+def render_page(template: str, values: Mapping[str, object]) -> str:
+    """A page from a template of this package; every value is escaped.
+
+    Args:
+        template: The file's name in `templates`.
+        values: What the template uses.
+    """
+    environment = Environment(
+        loader=PackageLoader("anyrnn.tasks"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = lambda share: f"{100 * share:.1f}"
+    environment.filters["duration"] = duration
+    environment.filters["short_duration"] = short_duration
+    return environment.get_template(template).render(values)
+
+
+def duration(seconds: float) -> str:
+    """A time in words for people.
+
+    Example:
+        >>> duration(4.24), duration(75), duration(3700)
+        ('4.2 s', '1 min 15 s', '1 h 1 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def short_duration(seconds: float) -> str:
+    """A time far below a second.
+
+    Example:
+        >>> short_duration(0.00042), short_duration(0.0123)
+        ('0.42 ms', '12.3 ms')
+    """
+    milliseconds = 1000 * seconds
+    return f"{milliseconds:.2f} ms" if milliseconds < 10 else f"{milliseconds:.1f} ms"
+
+
+def _inline(svg: str, label: str) -> Markup:
+    svg = svg[svg.index("<svg") :]
+    for colour, variable in _VARIABLES.items():
+        svg = svg.replace(colour, variable)
+    tag, rest = svg.split(">", 1)
+    tag = Markup('{} role="img" aria-label="{}"').format(Markup(tag), label)
+    return tag + Markup(">" + rest)

@@ -1,0 +1,306 @@
+"""The training loop of all tasks: Lightning, early stopping, best weights, resuming."""
+
+import logging
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning.pytorch as lightning
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping
+from torchmetrics import MeanMetric
+
+from anyrnn.errors import RunError
+from anyrnn.tasks.batches import Batch, Batches
+from anyrnn.tasks.interruption import Interruption
+from anyrnn.tasks.run_folder import load_weights, read_json, write_json, write_weights
+
+_CHECKPOINT = "checkpoint.ckpt"
+_WEIGHTS = "weights.safetensors"
+_EPOCHS = "epochs.json"
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How a network is trained.
+
+    Attributes:
+        epochs: The largest number of passes over the training data.
+        patience: After how many epochs without improvement on the validation data to stop.
+        batch_size: The number of sequences in a batch.
+        learning_rate: The step size of Adam.
+        weight_decay: The decoupled weight decay of Adam (AdamW); 0 for none.
+        clip: The largest norm of the gradient; 0 for no limit.
+        seed: Decides initial weights, order and dropout.
+        device: "auto", "cpu" or "cuda".
+    """
+
+    epochs: int = 20
+    patience: int = 3
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    def torch_device(self) -> torch.device:
+        """The device itself: with "auto", the first GPU if there is one.
+
+        Raises:
+            RunError: There is no such device.
+        """
+        available = torch.cuda.is_available()
+        if self.device == "cuda" and not available:
+            raise RunError("--device cuda, but torch finds no CUDA device here; use --device cpu")
+        return torch.device("cuda" if available and self.device != "cpu" else "cpu")
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What is told about an epoch: its number from 1, its seconds, and its figures by name."""
+
+    number: int
+    seconds: float
+    figures: dict[str, float]
+
+
+class Learner(lightning.LightningModule):
+    """A network, its loss and its figures on the validation data; each task derives its own.
+
+    A subclass gives `loss` and logs its figures in `on_validation_epoch_end`, the one that decides
+    about the best epoch under the name `monitor`.
+
+    Args:
+        network: The network; its weights are what is kept.
+        options: How it is trained.
+    """
+
+    monitor = "validation_loss"
+    larger_is_better = False
+
+    def __init__(self, network: torch.nn.Module, options: TrainingOptions) -> None:
+        super().__init__()
+        self.network = network
+        self.options = options
+        self.training_loss = MeanMetric()
+        # Part of the state, so that a training taken up within an epoch tells the same loss.
+        self.training_loss.persistent(True)
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """The mean loss of a batch."""
+        raise NotImplementedError
+
+    def training_step(self, batch: Batch, batch_index: int) -> torch.Tensor:
+        """The loss of a batch, noted for the mean of the epoch."""
+        loss = self.loss(batch)
+        self.training_loss.update(loss.detach(), len(batch.rows))
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam, or AdamW where weights decay; fused, which is the fastest for large embeddings."""
+        return torch.optim.AdamW(
+            self.network.parameters(),
+            lr=self.options.learning_rate,
+            weight_decay=self.options.weight_decay,
+            fused=True,
+        )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the state of the random numbers."""
+        checkpoint["random_state"] = torch.get_rng_state()
+        if torch.cuda.is_available():
+            checkpoint["random_state_cuda"] = torch.cuda.get_rng_state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the same random numbers."""
+        torch.set_rng_state(checkpoint["random_state"].cpu())
+        if torch.cuda.is_available() and "random_state_cuda" in checkpoint:
+            torch.cuda.set_rng_state(checkpoint["random_state_cuda"].cpu())
+
+
+class Listener:
+    """What a caller may want to be told while a network trains; does nothing by itself."""
+
+    def batch_done(self, epoch: int, done: int, total: int) -> None:
+        """A batch of an epoch (numbered from 1) was trained on."""
+
+    def epoch_done(self, epoch: Epoch) -> None:
+        """An epoch was trained and validated."""
+
+
+def fit(
+    learner: Learner,
+    training: Batches,
+    validation: Batches,
+    folder: Path,
+    interruption: Interruption,
+    listener: Listener,
+) -> list[Epoch]:
+    """Train a network; afterwards it holds the weights of its best epoch.
+
+    Args:
+        learner: The network and its loss.
+        training: The batches to train on.
+        validation: The batches that decide about the best epoch and about stopping early.
+        folder: Where checkpoints are kept; training goes on from the one that lies there.
+        interruption: Where a request to stop is asked for.
+        listener: Told about batches and epochs.
+
+    Returns:
+        The epochs, in order.
+
+    Raises:
+        StoppedError: It was requested; a checkpoint lies in the folder.
+        RunError: The checkpoint in the folder cannot be used.
+    """
+    options = learner.options
+    if (folder / _EPOCHS).exists():
+        load_weights(folder / _WEIGHTS, learner.network)
+        return [Epoch(**epoch) for epoch in read_json(folder / _EPOCHS)["epochs"]]
+    checkpoint = folder / _CHECKPOINT
+    resumed = checkpoint.exists()
+    if resumed:
+        _check_checkpoint(checkpoint)
+    progress = _Progress(folder, interruption, listener)
+    mode = "max" if learner.larger_is_better else "min"
+    stopping = EarlyStopping(learner.monitor, patience=options.patience, mode=mode, strict=True)
+    with _quiet():
+        trainer = lightning.Trainer(
+            accelerator=options.torch_device().type,
+            devices=1,
+            max_epochs=options.epochs,
+            gradient_clip_val=options.clip or None,
+            callbacks=[stopping, progress],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            default_root_dir=folder,
+        )
+        trainer.fit(
+            learner,
+            train_dataloaders=training,
+            val_dataloaders=validation,
+            ckpt_path=checkpoint if resumed else None,
+            weights_only=True,
+        )
+    learner.network.load_state_dict(progress.best_weights)
+    write_weights(folder / _WEIGHTS, learner.network)
+    write_json(folder / _EPOCHS, {"epochs": [asdict(epoch) for epoch in progress.epochs]})
+    return progress.epochs
+
+
+class _Progress(Callback):
+    """Notes the epochs and the best weights, saves checkpoints, stops when that is requested."""
+
+    def __init__(self, folder: Path, interruption: Interruption, listener: Listener) -> None:
+        self.epochs: list[Epoch] = []
+        self.best_weights: dict[str, torch.Tensor] = {}
+        self._best: float | None = None
+        self._folder = folder
+        self._interruption = interruption
+        self._listener = listener
+        self._seconds = 0.0
+        self._since = 0.0
+
+    def on_train_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        self._since = time.perf_counter()
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: object,
+        batch: object,
+        batch_idx: int,
+    ) -> None:
+        total = int(trainer.num_training_batches)
+        self._listener.batch_done(len(self.epochs) + 1, batch_idx + 1, total)
+        # After the last batch the validation is due: the epoch ends first, then the training.
+        if self._interruption.requested and batch_idx + 1 < total:
+            self._save(trainer)
+            self._interruption.check()
+
+    def on_train_epoch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        assert isinstance(pl_module, Learner)
+        figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        figures = {"training_loss": float(pl_module.training_loss.compute()), **figures}
+        pl_module.training_loss.reset()
+        self._keep_best(pl_module, figures[pl_module.monitor])
+        epoch = Epoch(len(self.epochs) + 1, self._elapsed(), figures)
+        self._seconds, self._since = 0.0, time.perf_counter()
+        self.epochs.append(epoch)
+        self._listener.epoch_done(epoch)
+        self._save(trainer)
+        self._interruption.check()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "epochs": [(epoch.number, epoch.seconds, epoch.figures) for epoch in self.epochs],
+            "best": self._best,
+            "best_weights": self.best_weights,
+            "seconds": self._elapsed(),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.epochs = [Epoch(*values) for values in state_dict["epochs"]]
+        self._best = state_dict["best"]
+        self.best_weights = state_dict["best_weights"]
+        self._seconds = state_dict["seconds"]
+
+    def _elapsed(self) -> float:
+        return self._seconds + time.perf_counter() - self._since
+
+    def _keep_best(self, learner: Learner, value: float) -> None:
+        sign = 1 if learner.larger_is_better else -1
+        if self._best is None or sign * value > sign * self._best:
+            self._best = value
+            weights = learner.network.state_dict()
+            self.best_weights = {name: weight.detach().clone() for name, weight in weights.items()}
+
+    def _save(self, trainer: lightning.Trainer) -> None:
+        path = self._folder / _CHECKPOINT
+        unfinished = path.with_suffix(".tmp")
+        trainer.save_checkpoint(unfinished)
+        unfinished.replace(path)
+
+
+def _check_checkpoint(path: Path) -> None:
+    """Tell a damaged checkpoint in one line, before Lightning loads it; no pickled code runs."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        found = {"state_dict", "loops", "callbacks", "random_state"} <= set(state)
+    # torch raises whatever the damaged bytes lead to: UnpicklingError, RuntimeError, EOFError, ...
+    except Exception as error:
+        raise RunError(
+            f"cannot go on from {path}: {str(error).splitlines()[0]}; start again with --overwrite"
+        ) from None
+    if not found:
+        raise RunError(
+            f"cannot go on from {path}: no checkpoint of ours; start again with --overwrite"
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Lightning's remarks on devices and advice that does not fit data in memory."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            warnings.filterwarnings("ignore", message=".*`isinstance\\(treespec, LeafSpec\\)`.*")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,155 @@
+"""Texts to token numbers: which tokens, the vocabulary, the tokenizer and its file."""
+
+import re
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+from anyrnn.errors import RunError, SizeError
+
+TokenKind = Literal["word", "character", "bpe"]
+TOKEN_KINDS: tuple[str, ...] = get_args(TokenKind)
+
+PADDING = "[PAD]"
+UNKNOWN = "[UNK]"
+PADDING_ID = 0
+UNKNOWN_ID = 1
+
+_WORD = r"\w+(?:['’]\w+)*|[^\w\s]"
+# Scripts written without spaces between words: Han, kana, Thai, Lao, Burmese, Khmer.
+_UNSPACED = re.compile(
+    "[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]"
+)
+_LETTER = re.compile(r"[^\W\d_]")
+_BYTES = 256
+
+
+@dataclass(frozen=True)
+class VocabularyOptions:
+    """How texts become tokens.
+
+    Attributes:
+        tokens: Words, characters or byte-pair pieces.
+        lowercase: Whether capitals are made small.
+        size: The largest number of tokens in the vocabulary, with the two for padding and unknown.
+        minimum_frequency: How often a token has to occur in the training texts to be known.
+        maximum_length: The number of tokens kept of each text.
+        keep: Which end of a longer text is kept.
+    """
+
+    tokens: TokenKind
+    lowercase: bool
+    size: int
+    minimum_frequency: int
+    maximum_length: int
+    keep: Literal["start", "end"]
+
+
+def choose_tokens(texts: Sequence[str]) -> tuple[TokenKind, str]:
+    """Words or characters, by the look of the texts.
+
+    Args:
+        texts: The training texts.
+
+    Returns:
+        The kind of tokens, and the reason in words.
+
+    Example:
+        >>> choose_tokens(["房间很大,服务也好", "早餐不错"])
+        ('character', 'the script has no spaces between words')
+        >>> choose_tokens(["O'Brien", "Nakamura"])
+        ('character', 'the texts are as short as names')
+        >>> choose_tokens(["a film that never lets go of you", "dull from start to end"])
+        ('word', 'the texts are words with spaces between them')
+    """
+    sample = texts[:: max(1, len(texts) // 5000)]
+    letters = unspaced = 0
+    for text in sample:
+        letters += len(_LETTER.findall(text[:500]))
+        unspaced += len(_UNSPACED.findall(text[:500]))
+    if unspaced > 0.3 * max(letters, 1):
+        return "character", "the script has no spaces between words"
+    words = statistics.median(len(text.split()) for text in sample)
+    if words <= 2 and statistics.median(map(len, sample)) <= 20:
+        return "character", "the texts are as short as names"
+    return "word", "the texts are words with spaces between them"
+
+
+def train_tokenizer(texts: Iterable[str], options: VocabularyOptions) -> Tokenizer:
+    """A tokenizer whose vocabulary comes from the training texts.
+
+    Args:
+        texts: The training texts, no others.
+        options: How texts become tokens.
+
+    Returns:
+        The tokenizer; it cuts texts to the maximum length.
+
+    Raises:
+        SizeError: The vocabulary is too small for this kind of tokens.
+    """
+    smallest = 2 + (_BYTES if options.tokens == "bpe" else 1)
+    if options.size < smallest:
+        raise SizeError(
+            f"a vocabulary of {options.tokens} tokens needs at least {smallest} entries, "
+            f"but --vocabulary-size is {options.size}"
+        )
+    shared = {"special_tokens": [PADDING, UNKNOWN], "show_progress": False}
+    shared |= {"vocab_size": options.size, "min_frequency": options.minimum_frequency}
+    steps: list[normalizers.Normalizer] = [normalizers.NFC()]
+    steps.append(normalizers.Replace(Regex(r"<br\s*/?>"), "\n"))
+    if options.lowercase:
+        steps.append(normalizers.Lowercase())
+    if options.tokens == "bpe":
+        tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        trainer = trainers.BpeTrainer(initial_alphabet=alphabet, **shared)
+    else:
+        tokenizer = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
+        tokenizer.pre_tokenizer = _splitter(options.tokens)
+        trainer = trainers.WordLevelTrainer(**shared)
+    tokenizer.normalizer = normalizers.Sequence(steps)
+    tokenizer.train_from_iterator(texts, trainer)
+    direction = "left" if options.keep == "end" else "right"
+    tokenizer.enable_truncation(options.maximum_length, direction=direction)
+    return tokenizer
+
+
+def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[numpy.ndarray]:
+    """The token numbers of each text; a text without any token counts as one unknown token."""
+    encodings = tokenizer.encode_batch(list(texts), add_special_tokens=False)
+    return [numpy.array(encoding.ids or [UNKNOWN_ID], dtype=numpy.int64) for encoding in encodings]
+
+
+def load_tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer of a run.
+
+    Raises:
+        RunError: The file is missing, or no tokenizer of ours.
+    """
+    try:
+        tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"the run is damaged: {path} is missing") from None
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}") from None
+    # The tokenizers library raises a bare Exception for whatever is wrong with the text.
+    except Exception as error:
+        raise RunError(f"the run is damaged: {path} is no tokenizer: {error}") from None
+    if tokenizer.token_to_id(PADDING) != PADDING_ID or tokenizer.token_to_id(UNKNOWN) != UNKNOWN_ID:
+        raise RunError(
+            f"the run is damaged: {path} lacks {PADDING} and {UNKNOWN} as tokens 0 and 1"
+        )
+    return tokenizer
+
+
+def _splitter(tokens: TokenKind) -> pre_tokenizers.PreTokenizer:
+    if tokens == "word":
+        return pre_tokenizers.Split(Regex(_WORD), "removed", invert=True)
+    return pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
