@@ -139,7 +139,7 @@ def _infer_slice(types: tuple[Type, ...], attributes: Mapping[str, Any]) -> Type
     size = attributes["stop"] - attributes["start"]
     if size.never_positive:
         raise SizeError(f"the slice {attributes['start']}:{attributes['stop']} is empty")
-    return Type((size, *types[0].shape[1:]), types[0].per_row)
+    return Type((*types[0].shape[:-1], size), types[0].per_row)
 
 
 def _infer_expand(types: tuple[Type, ...], attributes: Mapping[str, Any]) -> Type:

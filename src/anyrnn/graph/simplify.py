@@ -75,7 +75,7 @@ def _structure(node: Node, arguments: tuple[Node, ...]) -> Node | None:
 
 
 def _slice(argument: Node, start: Size, stop: Size) -> Node | None:
-    if start == Size.of(0) and stop == argument.type.shape[0]:
+    if start == Size.of(0) and stop == argument.type.shape[-1]:
         return argument
     if argument.operation == "slice":
         offset = argument.attributes["start"]

@@ -8,14 +8,12 @@ serves all gates that see the same vector.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
 from anyrnn.graph.cell import Cell, StoredParameter
-from anyrnn.graph.nodes import Graph, Node, make, rebuilt, rewrite, topological
-
-ONCE, SEQUENCE, STEP = 0, 1, 2
+from anyrnn.graph.nodes import Graph, Node, topological
+from anyrnn.schedule.normal import ONCE, SEQUENCE, STEP, normal, phases
 
 
 @dataclass(frozen=True)
@@ -53,63 +51,6 @@ class Plan:
     sequence: tuple[Instruction, ...]
     step: tuple[Instruction, ...]
     carried: tuple[Node, ...]
-
-
-def phases(nodes: Iterable[Node]) -> dict[Node, int]:
-    """When each node can be computed: once, for the whole sequence, or at each step."""
-    found: dict[Node, int] = {}
-    for node in nodes:
-        own = {"state": STEP, "cotangent": STEP, "input": SEQUENCE}.get(node.operation, ONCE)
-        found[node] = max([own, *(found[argument] for argument in node.arguments)])
-    return found
-
-
-def _addends(
-    node: Node, sign: int, uses: dict[Node, int], top: bool = True
-) -> list[tuple[int, Node]]:
-    """The terms of a sum, with signs; a sum that is used elsewhere too stays one term."""
-    if node.operation not in ("add", "subtract") or (uses[node] > 1 and not top):
-        return [(sign, node)]
-    left, right = node.arguments
-    right_sign = sign if node.operation == "add" else -sign
-    return _addends(left, sign, uses, False) + _addends(right, right_sign, uses, False)
-
-
-def regroup_sums(graph: Graph) -> Graph:
-    """Add first what does not depend on a state, so that it can be added before the loop."""
-    nodes = graph.nodes()
-    uses = dict.fromkeys(nodes, 0)
-    for node in nodes:
-        for argument in node.arguments:
-            uses[argument] += 1
-    when = phases(nodes)
-    rebuilt_nodes: dict[Node, Node] = {}
-
-    def rule(node: Node, arguments: tuple[Node, ...]) -> Node:
-        new = rebuilt(node, arguments)
-        if node.operation in ("add", "subtract") and when[node] == STEP:
-            terms = _addends(node, 1, uses)
-            early = [(sign, term) for sign, term in terms if when[term] < STEP]
-            if 0 < len(early) < len(terms):
-                late = [(sign, term) for sign, term in terms if when[term] == STEP]
-                new = _total([(sign, rebuilt_nodes[term]) for sign, term in [*early, *late]])
-        rebuilt_nodes[node] = new
-        return new
-
-    return rewrite(Graph(graph.outputs), rule)
-
-
-def _total(terms: list[tuple[int, Node]]) -> Node:
-    """The sum of signed terms in their order, but starting with a positive one where there is
-    one.
-    """
-    start = next((place for place, (sign, _) in enumerate(terms) if sign > 0), 0)
-    sign, total = terms[start]
-    if sign < 0:
-        total = make("negative", total)
-    for sign, term in terms[:start] + terms[start + 1 :]:
-        total = make("add" if sign > 0 else "subtract", total, term)
-    return total
 
 
 def _instructions(cell: Cell, nodes: list[Node]) -> list[Instruction]:
@@ -158,7 +99,7 @@ def plan(cell: Cell) -> Plan:
     Returns:
         The instructions, by when they run.
     """
-    graph = regroup_sums(cell.graph)
+    graph = normal(cell.graph)
     nodes = topological(graph.outputs.values())
     when = phases(nodes)
     parts = [

@@ -1,0 +1,216 @@
+"""What a step graph computes before, in and after the loop over time, and the stages of a step.
+
+Both the forward step and the reverse step are step graphs: `input` leaves have a row for each
+sequence at each time, `state` leaves are what the step before has made, `parameter` leaves are the
+same always; a result that is called as a state is its new value. The loop does only what a new
+state needs; the rest is done for all steps at a time, before it or after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from anyrnn.graph.nodes import Graph, Node, topological
+from anyrnn.graph.operations import OPERATIONS
+from anyrnn.graph.sizes import Size
+from anyrnn.schedule.normal import ONCE, SEQUENCE, STEP, normal, phases
+
+REDUCTIONS = ("sum", "mean", "softmax")
+CHEAP = ("add", "subtract", "multiply", "negative", "where", "greater", "greater_equal")
+
+
+@dataclass(frozen=True)
+class Accumulator:
+    """A sum of matrix products, accumulated in registers.
+
+    Attributes:
+        node: The sum.
+        terms: The matrix and the vector of each product.
+    """
+
+    node: Node
+    terms: tuple[tuple[Node, Node], ...]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a step: products, and the elementwise work on them, for one size of vectors.
+
+    Attributes:
+        level: Stages of one level do not depend on each other.
+        size: The size of its vectors.
+        accumulators: The sums of products.
+        stores: The values that are written to memory.
+    """
+
+    level: int
+    size: Size
+    accumulators: tuple[Accumulator, ...]
+    stores: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class RowStage:
+    """A part of a step that goes over whole rows: a sum, a mean or a softmax over the hidden axis."""
+
+    level: int
+    node: Node
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When each value of a step graph is computed.
+
+    Attributes:
+        graph: The step graph in its normal form.
+        states: The names of the states.
+        once: What depends on parameters only, and is needed by a later phase.
+        before: What is computed for all steps before the loop, in order.
+        carried: The inputs and the results of `before` that the loop reads.
+        stages: The stages of a step, in order.
+        emitted: The values that the loop leaves for each step.
+        after: What is computed for all steps after the loop, in order.
+    """
+
+    graph: Graph
+    states: tuple[str, ...]
+    once: tuple[Node, ...]
+    before: tuple[Node, ...]
+    carried: tuple[Node, ...]
+    stages: tuple[Stage | RowStage, ...]
+    emitted: tuple[Node, ...]
+    after: tuple[Node, ...]
+
+    @property
+    def new_states(self) -> dict[str, Node]:
+        """The new value of each state."""
+        return {name: self.graph.outputs[name] for name in self.states}
+
+
+def schedule(graph: Graph, states: Iterable[str]) -> Schedule:
+    """Schedule a step graph.
+
+    Args:
+        graph: The step graph.
+        states: The names of its states, each the name of a result too.
+
+    Returns:
+        The schedule.
+    """
+    graph = normal(graph)
+    states = tuple(states)
+    order = graph.nodes()
+    when = phases(order)
+    new_states = [graph.outputs[name] for name in states]
+    needed = {node for node in topological(new_states) if when[node] == STEP and not node.is_leaf}
+    inside = _sunk([n for n in order if n in needed], new_states, when)
+    after = [n for n in order if n not in inside and when[n] == STEP and not n.is_leaf]
+    results = {node for name, node in graph.outputs.items() if name not in states}
+    wanted = results | {argument for node in after for argument in node.arguments}
+    wanted |= {graph.outputs[n.name] for n in wanted if n.operation == "state"}
+    emitted = tuple(node for node in order if node in inside and node in wanted)
+    reads = {argument for node in inside for argument in node.arguments} - inside
+    carried = tuple(n for n in order if when[n] == SEQUENCE and n in reads)
+    before_roots = [n for n in order if when[n] == SEQUENCE and (n in reads or n in wanted)]
+    before = [n for n in topological(before_roots) if when[n] == SEQUENCE and not n.is_leaf]
+    later = {argument for node in [*before, *after] for argument in node.arguments} | reads
+    once = [n for n in order if when[n] == ONCE and n in later]
+    stages = _stages([n for n in order if n in inside], set(new_states), set(emitted))
+    return Schedule(
+        graph, states, tuple(once), tuple(before), carried, stages, emitted, tuple(after)
+    )
+
+
+def _sunk(needed: list[Node], new_states: list[Node], when: Mapping[Node, int]) -> set[Node]:
+    """What the loop computes: what depends on a state, and cheap work on one carried value.
+
+    Adding a bias in the loop costs nothing; before it, it would cost a pass over the sequence.
+    """
+    inside = {*needed, *(node for node in new_states if not node.is_leaf)}
+    open_nodes = [argument for node in inside for argument in node.arguments]
+    while open_nodes:
+        node = open_nodes.pop()
+        if node in inside or node.is_leaf or when[node] != SEQUENCE or node.operation not in CHEAP:
+            continue
+        if len({argument for argument in node.arguments if when[argument] == SEQUENCE}) <= 1:
+            inside.add(node)
+            open_nodes += node.arguments
+    return inside
+
+
+class _Levels:
+    """The level of each node in the loop: how many times memory has to be complete before it."""
+
+    def __init__(self, inside: list[Node]) -> None:
+        self.inside = set(inside)
+        self.level: dict[Node, int] = {}
+        for node in inside:
+            self.level[node] = max([0, *(self._after(node, a) for a in node.arguments)])
+
+    def _after(self, node: Node, argument: Node) -> int:
+        if argument not in self.inside:
+            return 0
+        whole = node.operation in ("product", "slice", "concatenate", *REDUCTIONS)
+        return self.level[argument] + (1 if whole else 0)
+
+
+def _accumulators(inside: list[Node], uses: Mapping[Node, int]) -> dict[Node, Accumulator]:
+    """The sums of products, by their node; a sum of sums is one."""
+    found: dict[Node, Accumulator] = {}
+    for node in inside:
+        if node.operation == "product":
+            found[node] = Accumulator(node, ((node.arguments[0], node.arguments[1]),))
+        elif node.operation == "add" and all(
+            argument in found and uses[argument] == 1 for argument in node.arguments
+        ):
+            left, right = (found.pop(argument) for argument in node.arguments)
+            found[node] = Accumulator(node, left.terms + right.terms)
+    return found
+
+
+def _stages(
+    inside: list[Node], new_states: set[Node], emitted: set[Node]
+) -> tuple[Stage | RowStage, ...]:
+    members = set(inside)
+    uses = dict.fromkeys(inside, 0)
+    for node in inside:
+        for argument in node.arguments:
+            if argument in members:
+                uses[argument] += 1
+    for node in new_states | emitted:
+        if node in members:
+            uses[node] += 1
+    level = _Levels(inside).level
+    sums = _accumulators(inside, uses)
+    stored = {node for node in new_states | emitted if node in members}
+    for node in inside:
+        for argument in node.arguments:
+            if argument in members and argument.type.shape and argument.operation not in REDUCTIONS:
+                elementwise = OPERATIONS[node.operation].elementwise
+                if not elementwise or level[argument] != level[node]:
+                    stored.add(argument)
+    covered = {n for s in sums.values() for n in _inner(s.node, members) if n is not s.node}
+    stored -= {node for node in covered if node not in new_states | emitted}
+    stages: list[Stage | RowStage] = []
+    for current in sorted(set(level.values())):
+        here = [node for node in inside if level[node] == current]
+        stages += [RowStage(current, node) for node in here if node.operation in REDUCTIONS]
+        sizes = list(dict.fromkeys(n.type.shape[0] for n in here if n.type.shape))
+        for size in sizes:
+            own = [node for node in here if node.type.shape == (size,)]
+            stores = tuple(node for node in own if node in stored)
+            accumulators = tuple(sums[node] for node in own if node in sums)
+            if stores:
+                stages.append(Stage(current, size, accumulators, stores))
+    return tuple(stages)
+
+
+def _inner(root: Node, members: set[Node]) -> list[Node]:
+    """The sums and products inside an accumulator."""
+    found = [root]
+    if root.operation == "add":
+        for argument in root.arguments:
+            if argument in members:
+                found += _inner(argument, members)
+    return found

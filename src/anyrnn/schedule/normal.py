@@ -1,0 +1,122 @@
+"""Normal forms of a step: the same values, with products and sums arranged as the schedule wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from anyrnn.graph.nodes import Graph, Node, make, rebuilt, rewrite
+from anyrnn.graph.sizes import Size
+
+ONCE, SEQUENCE, STEP = 0, 1, 2
+
+
+def phases(nodes: Iterable[Node]) -> dict[Node, int]:
+    """When each node can be computed: once, for the whole sequence, or at each step."""
+    found: dict[Node, int] = {}
+    for node in nodes:
+        own = {"state": STEP, "cotangent": STEP, "input": SEQUENCE}.get(node.operation, ONCE)
+        found[node] = max([own, *(found[argument] for argument in node.arguments)])
+    return found
+
+
+def _columns(matrix: Node, start: Size, stop: Size) -> Node:
+    if start == Size.of(0) and stop == matrix.type.shape[1]:
+        return matrix
+    return make("slice", matrix, start=start, stop=stop)
+
+
+def _rows(matrix: Node, start: Size, stop: Size) -> Node:
+    if matrix.operation == "transpose":
+        return make("transpose", _columns(matrix.arguments[0], start, stop))
+    return make("transpose", _columns(make("transpose", matrix), start, stop))
+
+
+def split_products(graph: Graph) -> Graph:
+    """Products with joined vectors become sums of products; slices of products, products with fewer rows.
+
+    So the part of W @ [h, x] that has the input only can leave the loop.
+    """
+
+    def rule(node: Node, arguments: tuple[Node, ...]) -> Node:
+        if node.operation == "product" and arguments[1].operation == "concatenate":
+            matrix, start, total = arguments[0], Size.of(0), None
+            for part in arguments[1].arguments:
+                stop = start + part.type.shape[0]
+                term = make("product", _columns(matrix, start, stop), part)
+                total = term if total is None else make("add", total, term)
+                start = stop
+            if total is not None and total.type == node.type:
+                return total
+        if node.operation == "slice":
+            return _slice(arguments[0], node.attributes["start"], node.attributes["stop"])
+        return rebuilt(node, arguments)
+
+    return rewrite(Graph(graph.outputs), rule)
+
+
+def _slice(value: Node, start: Size, stop: Size) -> Node:
+    if value.operation in ("add", "subtract") and len(value.type.shape) == 1:
+        left, right = (
+            _slice(part, start, stop) if part.type.shape else part for part in value.arguments
+        )
+        return make(value.operation, left, right)
+    if value.operation == "product":
+        matrix, vector = value.arguments
+        return make("product", _rows(matrix, start, stop), vector)
+    return make("slice", value, start=start, stop=stop)
+
+
+def _addends(node: Node, sign: int, uses: Mapping[Node, int], top: bool) -> list[tuple[int, Node]]:
+    """The terms of a sum, with signs; a sum that is used elsewhere too stays one term."""
+    if node.operation not in ("add", "subtract") or (uses[node] > 1 and not top):
+        return [(sign, node)]
+    left, right = node.arguments
+    right_sign = sign if node.operation == "add" else -sign
+    return [*_addends(left, sign, uses, False), *_addends(right, right_sign, uses, False)]
+
+
+def regroup_sums(graph: Graph) -> Graph:
+    """Add first what does not depend on a state, so that it can leave the loop; products last."""
+    nodes = graph.nodes()
+    uses = dict.fromkeys(nodes, 0)
+    for node in nodes:
+        for argument in node.arguments:
+            uses[argument] += 1
+    for node in graph.outputs.values():
+        uses[node] += 1
+    when = phases(nodes)
+    new: dict[Node, Node] = {}
+
+    def rule(node: Node, arguments: tuple[Node, ...]) -> Node:
+        new[node] = rebuilt(node, arguments)
+        if node.operation in ("add", "subtract") and when[node] == STEP:
+            terms = _addends(node, 1, uses, True)
+            early = [term for term in terms if when[term[1]] < STEP]
+            late = [term for term in terms if when[term[1]] == STEP]
+            products = [t for t in late if t[0] > 0 and t[1].operation == "product"]
+            others = [term for term in late if term not in products]
+            groups = [
+                _total([(sign, new[term]) for sign, term in group])
+                for group in (early, others, products)
+                if group
+            ]
+            new[node] = _total([(1, group) for group in groups])
+        return new[node]
+
+    return rewrite(Graph(graph.outputs), rule)
+
+
+def _total(terms: list[tuple[int, Node]]) -> Node:
+    """The sum of signed terms in their order, but starting with a positive one where there is one."""
+    start = next((place for place, (sign, _) in enumerate(terms) if sign > 0), 0)
+    sign, total = terms[start]
+    if sign < 0:
+        total = make("negative", total)
+    for sign, term in terms[:start] + terms[start + 1 :]:
+        total = make("add" if sign > 0 else "subtract", total, term)
+    return total
+
+
+def normal(graph: Graph) -> Graph:
+    """All normal forms."""
+    return regroup_sums(split_products(graph))

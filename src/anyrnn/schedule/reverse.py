@@ -1,0 +1,102 @@
+"""The step of the derivative as a step graph, and what the forward step has to save for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from anyrnn.derivative.reverse import PREFIX, derivative
+from anyrnn.graph.cell import Cell
+from anyrnn.graph.nodes import Graph, Node, make, rebuilt, rewrite
+from anyrnn.graph.simplify import simplify
+from anyrnn.schedule.loop import CHEAP, Schedule, schedule
+
+SAVED = "saved:"
+BEFORE = "before:"
+GRADIENT = "gradient:"
+
+
+@dataclass(frozen=True)
+class Training:
+    """The schedules of a cell's forward and reverse step.
+
+    Attributes:
+        forward: The forward step; besides the output it leaves what is saved.
+        reverse: The reverse step. Its states are the cotangents of the states; its inputs are the
+            cell's input, `before:h` (a state before the step), `saved:...` (what the forward step
+            has left) and `gradient:output` (the gradient of the output).
+        saved: The forward nodes that are saved, by the names of the reverse step's inputs.
+    """
+
+    forward: Schedule
+    reverse: Schedule
+    saved: dict[str, Node]
+
+
+def _saved(reverse: Graph, forward: set[Node]) -> set[Node]:
+    """The forward values that the reverse step reads: what is cheap is computed again instead."""
+    needed: set[Node] = set()
+    for node in reverse.nodes():
+        if node not in forward:
+            needed |= {argument for argument in node.arguments if argument in forward}
+
+    def settle(node: Node, saved: set[Node]) -> None:
+        if node.is_leaf or node in saved or not node.type.per_row:
+            return
+        if node.operation in CHEAP:
+            for argument in node.arguments:
+                settle(argument, saved)
+        else:
+            saved.add(node)
+
+    saved: set[Node] = set()
+    for node in needed:
+        settle(node, saved)
+    return saved
+
+
+def training(cell: Cell) -> Training:
+    """Schedule a cell's forward and reverse step.
+
+    Args:
+        cell: The cell.
+
+    Returns:
+        Both schedules.
+    """
+    reverse = derivative(cell.graph)
+    forward_nodes = set(cell.graph.nodes())
+    new_states = {cell.graph.outputs[name]: name for name in cell.states}
+    chosen = _saved(reverse, forward_nodes)
+    names = {
+        node: f"{SAVED}{index}"
+        for index, node in enumerate(n for n in cell.graph.nodes() if n in chosen)
+    }
+
+    def rule(node: Node, arguments: tuple[Node, ...]) -> Node:
+        if node in names:
+            return make("input", name=names[node], type=node.type)
+        if node.operation == "state":
+            return make("input", name=BEFORE + node.name, type=node.type)
+        if node.operation == "cotangent":
+            result = node.name.removeprefix(PREFIX).removesuffix("'")
+            gradient = make("input", name=GRADIENT + "output", type=node.type)
+            if result not in cell.states:
+                return gradient
+            carried = make("state", name=PREFIX + result, type=node.type)
+            return make("add", carried, gradient) if result == cell.output else carried
+        return rebuilt(node, arguments)
+
+    step = simplify(rewrite(Graph(reverse.outputs), rule))
+    outputs = dict(step.outputs)
+    states = []
+    for node, name in new_states.items():
+        if PREFIX + name not in outputs:  # the state has no influence on the next one
+            zero = make("constant", value=0.0)
+            leaf = make("input", name=BEFORE + name, type=node.type)
+            outputs[PREFIX + name] = make("expand", zero, leaf)
+        states.append(PREFIX + name)
+    saved_outputs = {name: node for node, name in names.items()}
+    forward = Graph({**cell.graph.outputs, **saved_outputs})
+    return Training(
+        schedule(forward, cell.states), schedule(Graph(outputs), states), saved_outputs
+    )
