@@ -160,7 +160,7 @@ def _leaf(name: str) -> Operation:
 
 
 def _function(name: str, latex: str | None = None) -> Operation:
-    latex = latex or rf"\operatorname{{{name.replace('_', ' ')}}}({{0}})"
+    latex = latex or r"\operatorname{{" + name.replace("_", " ") + "}}({0})"
     infer = _infer_elementwise(name)
     return Operation(name, 1, infer, f"{name}({{0}})", latex, elementwise=True)
 

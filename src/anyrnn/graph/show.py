@@ -13,7 +13,7 @@ DELIMITED = ("divide",)  # in LaTeX its arguments stand apart, so that they need
 
 
 def _number(value: float) -> str:
-    return str(int(value)) if value == int(value) else repr(value)
+    return str(int(value)) if value.is_integer() else repr(value)
 
 
 class Equations:
