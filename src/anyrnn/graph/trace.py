@@ -268,18 +268,37 @@ class Tracer:
         with self.watching():
             try:
                 return function(*symbols, **keywords)
+            except UnboundLocalError as error:
+                self.fail(
+                    f"{error}; lines are assignments in order: a line can use what the lines "
+                    "before it define, the input and the states",
+                    line=self._error_line(error),
+                )
             except NameError as error:
                 name = getattr(error, "name", None) or ""
-                near = difflib.get_close_matches(name, KNOWN, 1)
-                hint = (
-                    f"did you mean {near[0]}?" if near else f"known functions: {', '.join(KNOWN)}"
+                self.fail(f"'{name}' is not defined; {_hint(name)}", line=self._error_line(error))
+            except AttributeError as error:
+                if getattr(error.obj, "__name__", "") != "anyrnn":
+                    raise
+                hint = _hint(error.name or "")
+                self.fail(f"anyrnn has no '{error.name}'; {hint}", line=self._error_line(error))
+            except TypeError as error:
+                line = self._error_line(error, innermost=True)
+                if isinstance(error, CellError) or not line:
+                    raise
+                if "__array_ufunc__" in str(error):
+                    self.fail(f"a NumPy function was called; {_hint('')}", line=line)
+                self.fail(
+                    f"{error}; known are + - * / ** @, comparisons, slices, and the functions of "
+                    f"anyrnn: {', '.join(KNOWN)}",
+                    line=line,
                 )
-                self.fail(f"'{name}' is not defined; {hint}", line=self._error_line(error))
 
-    def _error_line(self, error: BaseException) -> str:
+    def _error_line(self, error: BaseException, innermost: bool = False) -> str:
+        """The line of the cell's function where an exception passed (or was raised), if any."""
         trace = error.__traceback__
         while trace is not None:
-            if trace.tb_frame.f_code is self.code:
+            if trace.tb_frame.f_code is self.code and not (innermost and trace.tb_next):
                 return self._line(trace.tb_lineno)
             trace = trace.tb_next
         return ""
@@ -305,6 +324,11 @@ class Tracer:
             except SizeError as error:
                 self.fail(str(error), line=traced.line, error=SizeError)
         return nodes
+
+
+def _hint(name: str) -> str:
+    near = difflib.get_close_matches(name, KNOWN, 1)
+    return f"did you mean {near[0]}?" if near else f"known functions: {', '.join(KNOWN)}"
 
 
 def _ordered(roots: list[Traced]) -> list[Traced]:
