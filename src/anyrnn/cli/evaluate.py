@@ -83,8 +83,9 @@ def evaluate(
         typer.echo(json.dumps(values, ensure_ascii=False, indent=2))
         return
     console = Console()
-    for reason, count in evaluation.skipped.items():
-        console.print(f"skipped: {count:,} rows {reason}", style="dim", markup=False)
+    if evaluation.skipped:
+        listing = ", ".join(f"{count:,} {why}" for why, count in evaluation.skipped.items())
+        console.print(f"skipped rows: {listing}", style="dim", markup=False, highlight=False)
     _print_scores(console, evaluation.cell, evaluation.scores)
 
 

@@ -163,7 +163,7 @@ def classify(
         typer.Option(
             rich_help_panel=_TRAINING, help="Stop after so many epochs without improvement."
         ),
-    ] = 3,
+    ] = 5,
     batch_size: Annotated[
         int, typer.Option(rich_help_panel=_TRAINING, help="The number of texts in a batch.")
     ] = 64,

@@ -23,8 +23,8 @@ class Batch(NamedTuple):
 class Batches:
     """The batches of an epoch; an iterable that Lightning takes as a data loader.
 
-    The order is a function of the seed and the number of the epoch alone, and the position is a
-    state that can be saved within an epoch.
+    The order is a function of the seed and the number of the epoch alone (see `set_epoch`), and the
+    position is a state that can be saved within an epoch.
 
     Args:
         sequences: The sequences: arrays whose first axis is time.
@@ -61,13 +61,17 @@ class Batches:
     def __iter__(self) -> Iterator[Batch]:
         """The batches from the present position to the end of the epoch."""
         if self._position >= len(self):
-            self._epoch += 1
             self._position = 0
         order = self._order(self._epoch)
         while self._position < len(order):
             # Counted before the batch is given out: it is done when a checkpoint is saved after it.
             self._position += 1
             yield self._batch(order[self._position - 1])
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin an epoch: its number decides the order."""
+        self._epoch = epoch
+        self._position = 0
 
     def state_dict(self) -> dict[str, int]:
         """The epoch and the number of its batches that were given out."""

@@ -30,10 +30,15 @@ class Interruption:
 
     def __enter__(self) -> "Interruption":
         """Take over the two signals."""
+        self.listen()
+        return self
+
+    def listen(self) -> None:
+        """Take the signals over, again if a library has taken them meanwhile."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._request)
-        return self
+                handler = signal.signal(number, self._request)
+                self._previous.setdefault(number, handler)
 
     def __exit__(
         self,

@@ -65,10 +65,10 @@ class Table:
         names = list(self.columns)
         near = get_close_matches(name, names, n=1, cutoff=0.5)
         guess = f"; did you mean {near[0]!r}?" if near else ""
-        if not near and len(names) == 1:
-            guess = _other_separator(names[0])
+        if len(names) == 1:
+            guess = _other_separator(names[0]) or guess
         listing = ", ".join(map(repr, names[:20])) + (", ..." if len(names) > 20 else "")
-        raise DataError(f"{self.path} has no column {name!r} ({option}){guess} It has: {listing}")
+        raise DataError(f"{self.path} has no column {name!r} ({option}){guess} (it has {listing})")
 
     def row(self, index: int) -> str:
         """How messages name a row, such as "record 17"."""
@@ -155,6 +155,8 @@ def complete_rows(
 
 def _kind(path: Path) -> tuple[str, str]:
     """The suffix that tells the kind of file, and that of its compression (or "")."""
+    if path.is_dir():
+        raise DataError(f"{path} is a folder, not a file")
     suffixes = [suffix.lower() for suffix in path.suffixes]
     compression = suffixes.pop() if suffixes and suffixes[-1] in _DECOMPRESS else ""
     suffix = suffixes[-1] if suffixes else ""
@@ -171,8 +173,6 @@ def _read_bytes(path: Path) -> bytes:
         data = path.read_bytes()
     except FileNotFoundError:
         raise DataError(f"there is no file {path}") from None
-    except IsADirectoryError:
-        raise DataError(f"{path} is a folder, not a file") from None
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from None
     if not data:
@@ -314,5 +314,5 @@ def _from_frame(path: Path, frame: pandas.DataFrame, unit: str) -> Table:
 def _other_separator(header: str) -> str:
     for separator in (";", "\t", "|"):
         if separator in header:
-            return f"; its columns seem separated by {separator!r}: use --separator {separator!r}."
+            return f"; its columns seem separated by {separator!r}: use --separator {separator!r}"
     return ""

@@ -40,7 +40,7 @@ class TrainingOptions:
     """
 
     epochs: int = 20
-    patience: int = 3
+    patience: int = 5
     batch_size: int = 64
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
@@ -166,7 +166,7 @@ def fit(
     resumed = checkpoint.exists()
     if resumed:
         _check_checkpoint(checkpoint)
-    progress = _Progress(folder, interruption, listener)
+    progress = _Progress(training, folder, interruption, listener)
     mode = "max" if learner.larger_is_better else "min"
     stopping = EarlyStopping(learner.monitor, patience=options.patience, mode=mode, strict=True)
     with _quiet():
@@ -199,7 +199,10 @@ def fit(
 class _Progress(Callback):
     """Notes the epochs and the best weights, saves checkpoints, stops when that is requested."""
 
-    def __init__(self, folder: Path, interruption: Interruption, listener: Listener) -> None:
+    def __init__(
+        self, training: Batches, folder: Path, interruption: Interruption, listener: Listener
+    ) -> None:
+        self._training = training
         self.epochs: list[Epoch] = []
         self.best_weights: dict[str, torch.Tensor] = {}
         self._best: float | None = None
@@ -212,7 +215,15 @@ class _Progress(Callback):
     def on_train_start(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
+        # On SIGTERM Lightning would leave the validation at once, without a checkpoint.
+        self._interruption.listen()
         self._since = time.perf_counter()
+
+    def on_train_epoch_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        # Not called when a training is taken up within an epoch: then Lightning loads the position.
+        self._training.set_epoch(trainer.current_epoch)
 
     def on_train_batch_end(
         self,
@@ -281,13 +292,11 @@ def _check_checkpoint(path: Path) -> None:
         state = torch.load(path, map_location="cpu", weights_only=True)
         found = {"state_dict", "loops", "callbacks", "random_state"} <= set(state)
     # torch raises whatever the damaged bytes lead to: UnpicklingError, RuntimeError, EOFError, ...
-    except Exception as error:
-        raise RunError(
-            f"cannot go on from {path}: {str(error).splitlines()[0]}; start again with --overwrite"
-        ) from None
+    except Exception:
+        found = False
     if not found:
         raise RunError(
-            f"cannot go on from {path}: no checkpoint of ours; start again with --overwrite"
+            f"cannot go on from {path}: it is damaged or foreign; start again with --overwrite"
         )
 
 

@@ -20,12 +20,14 @@ UNKNOWN = "[UNK]"
 PADDING_ID = 0
 UNKNOWN_ID = 1
 
-_WORD = r"\w+(?:['’]\w+)*|[^\w\s]"
 # Scripts written without spaces between words: Han, kana, Thai, Lao, Burmese, Khmer.
-_UNSPACED = re.compile(
+_UNSPACED = (
     "[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]"
 )
-_LETTER = re.compile(r"[^\W\d_]")
+_WORD_CHARACTER = rf"(?:(?!{_UNSPACED})\w)"
+# Where such a script stands among words, each of its characters is a word.
+_WORD = rf"{_UNSPACED}|{_WORD_CHARACTER}+(?:['’]{_WORD_CHARACTER}+)*|[^\w\s]"
+_LETTER = r"[^\W\d_]"
 _BYTES = 256
 
 
@@ -70,9 +72,9 @@ def choose_tokens(texts: Sequence[str]) -> tuple[TokenKind, str]:
     sample = texts[:: max(1, len(texts) // 5000)]
     letters = unspaced = 0
     for text in sample:
-        letters += len(_LETTER.findall(text[:500]))
-        unspaced += len(_UNSPACED.findall(text[:500]))
-    if unspaced > 0.3 * max(letters, 1):
+        letters += len(re.findall(_LETTER, text[:500]))
+        unspaced += len(re.findall(_UNSPACED, text[:500]))
+    if unspaced > 0.2 * letters:
         return "character", "the script has no spaces between words"
     words = statistics.median(len(text.split()) for text in sample)
     if words <= 2 and statistics.median(map(len, sample)) <= 20:

@@ -92,7 +92,8 @@ def worst_mistakes(
     """
     mistakes: list[Mistake] = []
     seen: set[str] = set()
-    for row in losses(probabilities, targets).argsort(descending=True, stable=True).tolist():
+    order = losses(probabilities, targets).argsort(descending=True, stable=True)
+    for row in map(int, order):
         predicted, target = int(probabilities[row].argmax()), int(targets[row])
         if predicted == target or texts[row] in seen:
             continue

@@ -218,8 +218,8 @@ def _tell_data(data: Data, listener: ClassificationListener) -> None:
         f"{len(data.test):,} to test; {len(data.labels)} labels"
     )
     for path, reasons in data.skipped.items():
-        for reason, count in reasons.items():
-            listener.noted(f"skipped: {count:,} rows of {path} {reason}")
+        listing = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
+        listener.noted(f"skipped rows of {path}: {listing}")
     if data.overlap:
         listener.noted(f"{data.overlap:,} of the test texts also occur in the training texts")
 

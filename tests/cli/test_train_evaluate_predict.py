@@ -1,0 +1,558 @@
+import gzip
+import inspect
+import io
+import json
+import lzma
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+
+import pandas
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from anyrnn.cli import train as train_command
+from anyrnn.cli.main import main
+from anyrnn.tasks.classify import DataOptions, ModelOptions, Options, TrainingOptions
+
+SMALL = [
+    "--hidden-size",
+    "8",
+    "--embedding-size",
+    "8",
+    "--learning-rate",
+    "0.02",
+    "--device",
+    "cpu",
+]
+COLUMNS = ["--text", "review", "--label", "sentiment"]
+
+
+class Outcome:
+    """What a run of the program gave: exit code, standard output and standard error."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def error(self) -> str:
+        """The one line that tells the mistake."""
+        assert self.code == 2, self.out + self.err
+        assert self.err.startswith("anyrnn: error: ")
+        assert self.err.count("\n") == 1
+        return self.err
+
+
+@pytest.fixture
+def anyrnn(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Outcome]:
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["anyrnn", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_info:
+            main()
+        captured = capsys.readouterr()
+        code = exit_info.value.code
+        return Outcome(code if isinstance(code, int) else 0, captured.out, captured.err)
+
+    return run
+
+
+def reviews(count: int = 60) -> list[dict[str, str]]:
+    generator = random.Random(1)
+    rows = []
+    for number in range(count):
+        words = generator.choices(["the", "film", "was", "and", "plot", "scene"], k=6)
+        words.insert(3, ["good", "bad"][number % 2])
+        rows.append({"review": " ".join(words), "sentiment": ["pos", "neg"][number % 2]})
+    return rows
+
+
+def csv_text(rows: list[dict[str, str]], separator: str = ",") -> str:
+    return pandas.DataFrame(rows).to_csv(index=False, sep=separator)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "reviews.csv"
+    path.write_text(csv_text(reviews()), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that the tests only read."""
+    from anyrnn.tasks.classify import train
+
+    folder = tmp_path_factory.mktemp("trained")
+    path = folder / "reviews.csv"
+    path.write_text(csv_text(reviews(200)), encoding="utf-8")
+    options = Options(
+        DataOptions(path, "review", "sentiment"),
+        cells=("rnn", "gru"),
+        model=ModelOptions(embedding_size=8, hidden_size=8),
+        training=TrainingOptions(epochs=6, batch_size=16, learning_rate=0.02, device="cpu"),
+    )
+    train(options, folder / "run")
+    return folder / "run"
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    """A copy of the trained run, to be damaged."""
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+def test_train_evaluate_predict(anyrnn: Callable[..., Outcome], data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "one"
+    outcome = anyrnn(
+        *("train", "classify", "--data", data, *COLUMNS, *SMALL),
+        *("--cell", "gru", "--cell", "rnn", "--epochs", 12, "--batch-size", 8, "-o", run),
+    )
+    assert outcome.code == 0, outcome.err
+    assert re.search(r"gru epoch 1: training loss \d", outcome.out)
+    assert "tokens: word" in outcome.out
+    assert str(run / "report.html") in outcome.out
+    evaluation = anyrnn("evaluate", run, "--data", data)
+    assert evaluation.code == 0
+    assert "macro F1 %" in evaluation.out
+    scores = json.loads(anyrnn("evaluate", run, "--data", data, "--json").out)
+    assert scores["texts"] == 60
+    assert scores["accuracy"] > 0.9
+    prediction = json.loads(anyrnn("predict", run, "the film was good").out)
+    assert prediction.keys() == {"text", "label", "probability"}
+    assert prediction["label"] == "pos"
+
+
+def test_defaults_of_the_command_are_those_of_the_options() -> None:
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(train_command.classify).parameters.items()
+    }
+    names = {"minimum_frequency": "min_frequency", "maximum_length": "max_length"}
+    for kind in (Options, DataOptions, ModelOptions, TrainingOptions):
+        for field in fields(kind):
+            name = names.get(field.name, field.name)
+            if name in defaults and defaults[name] is not inspect.Parameter.empty:
+                assert defaults[name] == field.default, name
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["train"], ["train", "classify"], ["evaluate"], ["predict"]]
+)
+def test_help_is_light(command: list[str]) -> None:
+    program = (
+        "import sys; from anyrnn.cli.main import main\n"
+        f"sys.argv = ['anyrnn', *{command!r}, '--help']\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code\n"
+        "heavy = {'torch', 'pandas', 'lightning', 'tokenizers', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "Usage" in result.stdout
+
+
+def test_version(anyrnn: Callable[..., Outcome]) -> None:
+    outcome = anyrnn("--version")
+    assert outcome.code == 0
+    assert re.fullmatch(r"anyrnn \d+\.\d+\.\d+\S*\n", outcome.out)
+
+
+def test_usage_error(anyrnn: Callable[..., Outcome]) -> None:
+    outcome = anyrnn("train", "classify", "--data", "x.csv")
+    assert outcome.code == 2
+    assert "--text" in outcome.err
+
+
+@pytest.mark.parametrize(
+    "kind", ["csv", "tsv", "jsonl", "csv.gz", "tsv.xz", "jsonl.bz2", "parquet"]
+)
+def test_formats(anyrnn: Callable[..., Outcome], trained: Path, tmp_path: Path, kind: str) -> None:
+    frame = pandas.DataFrame(reviews())
+    path = tmp_path / f"reviews.{kind}"
+    if kind.startswith("jsonl"):
+        frame.to_json(path, orient="records", lines=True)
+    elif kind == "parquet":
+        frame.to_parquet(path)
+    else:
+        frame.to_csv(path, index=False, sep="\t" if kind.startswith("tsv") else ",")
+    scores = json.loads(anyrnn("evaluate", trained, "--data", path, "--json").out)
+    assert scores["texts"] == 60
+
+
+def test_separator_and_no_header(
+    anyrnn: Callable[..., Outcome], trained: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "reviews.csv"
+    path.write_text(csv_text(reviews(), ";").split("\n", 1)[1])
+    columns = ["--no-header", "--separator", ";", "--text", "1", "--label", "2"]
+    outcome = anyrnn("evaluate", trained, "--data", path, *columns, "--json")
+    assert json.loads(outcome.out)["texts"] == 60
+
+
+def test_predict_sources(
+    anyrnn: Callable[..., Outcome],
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lines = "the film was good\r\n\nthe plot was bad"
+    file = tmp_path / "texts.txt"
+    file.write_bytes(lines.encode())
+    from_file = anyrnn("predict", trained, "--file", file)
+    answers = [json.loads(line) for line in from_file.out.splitlines()]
+    assert [answer["label"] for answer in answers] == ["pos", None, "neg"]
+    assert answers[0]["text"] == "the film was good"
+    for arguments in ([], ["--file", "-"]):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines.encode())))
+        assert anyrnn("predict", trained, *arguments).out == from_file.out
+    several = anyrnn(
+        "predict", trained, "a good film", "坏 film", "--probabilities", "--cell", "rnn"
+    )
+    answers = [json.loads(line) for line in several.out.splitlines()]
+    assert answers[1]["text"] == "坏 film"
+    assert sum(answers[0]["probabilities"].values()) == pytest.approx(1)
+
+
+def test_predict_mistakes(anyrnn: Callable[..., Outcome], trained: Path, tmp_path: Path) -> None:
+    assert "no file" in anyrnn("predict", trained, "--file", tmp_path / "none.txt").error
+    file = tmp_path / "texts.txt"
+    file.write_bytes("schön\n".encode("latin-1"))
+    assert "line 1" in anyrnn("predict", trained, "--file", file).error
+    latin = anyrnn("predict", trained, "--file", file, "--encoding", "latin-1")
+    assert json.loads(latin.out)["text"] == "schön"
+    assert "klingon" in anyrnn("predict", trained, "--file", file, "--encoding", "klingon").error
+    assert "rnn, gru" in anyrnn("predict", trained, "x", "--cell", "lstm").error
+
+
+GOOD_LINES = csv_text(reviews(40))
+BAD_DATA: dict[str, tuple[str, bytes, list[str], str]] = {
+    "empty file": ("a.csv", b"", [], "is empty"),
+    "only a header": ("a.csv", b"review,sentiment\n", [], "no row"),
+    "only blanks": ("a.csv", b"\n \n", [], "is empty"),
+    "suffix": ("a.xlsx", b"x", [], r"supported: \.csv"),
+    "no suffix": ("reviews", b"x", [], "supported"),
+    "one class": (
+        "a.csv",
+        b"review,sentiment\na b,pos\nc d,pos\ne f,pos\n",
+        [],
+        "only the label 'pos'",
+    ),
+    "no class": (
+        "a.csv",
+        b"review,sentiment\na b,x\nc d,y\n",
+        ["--skip-bad"],
+        "no label with enough",
+    ),
+    "rare class": ("a.csv", GOOD_LINES.encode() + b"odd,other\n", [], r"'other' has 1 .*record 41"),
+    "empty text": (
+        "a.csv",
+        GOOD_LINES.encode() + b",pos\nx,\n",
+        [],
+        r"record 41.*'review'.*2 rows",
+    ),
+    "blank label": (
+        "a.csv",
+        GOOD_LINES.encode() + b"x, \n",
+        [],
+        r"record 41.*'sentiment'.*--skip-bad",
+    ),
+    "all empty": ("a.csv", b"review,sentiment\n,pos\nx,\n", ["--skip-bad"], "no row in which"),
+    "ragged": (
+        "a.csv",
+        GOOD_LINES.encode() + b"a,b,c\n",
+        [],
+        r"Expected 2 fields in line 42, saw 3",
+    ),
+    "too wide": ("a.csv", b"review,sentiment\na,b,c\nd,e,f\n", [], "cannot be read as a table"),
+    "open quote": ("a.csv", GOOD_LINES.encode() + b'"a,b\n', [], "EOF inside string"),
+    "missing column": ("a.csv", b"reviews,sentiment\na,b\n", [], "did you mean 'reviews'"),
+    "separator": ("a.csv", b"review;sentiment\na;b\n", [], r"--separator ';'"),
+    "encoding": (
+        "a.csv",
+        "review,sentiment\nok,pos\nschön,pos\n".encode("cp1252"),
+        [],
+        r"not utf-8: byte 0xf6 at position 27, line 3; .*--encoding cp1252",
+    ),
+    "chinese encoding": (
+        "a.csv",
+        "review,sentiment\n房间很大,服务也好\n".encode("gb18030"),
+        [],
+        "--encoding gb18030",
+    ),
+    "utf-16": ("a.csv", "review,sentiment\na,b\n".encode("utf-16"), [], "--encoding utf-16"),
+    "unknown encoding": ("a.csv", GOOD_LINES.encode(), ["--encoding", "klingon"], "klingon"),
+    "not json": (
+        "a.jsonl",
+        b'{"review": "a", "sentiment": "b"}\n{"review": \n',
+        [],
+        "line 2 is not JSON",
+    ),
+    "not an object": ("a.jsonl", b"[1, 2]\n", [], "line 1 is not a JSON object"),
+    "json without text": (
+        "a.jsonl",
+        b'\n{"review": "a", "sentiment": 1}\n{"sentiment": 2}\n',
+        [],
+        "line 3, has no 'review'",
+    ),
+    "damaged gzip": ("a.csv.gz", gzip.compress(GOOD_LINES.encode())[:50], [], r"not a sound \.gz"),
+    "no xz": ("a.csv.xz", b"nothing of the kind", [], r"not a sound \.xz"),
+    "damaged xz": ("a.csv.xz", lzma.compress(GOOD_LINES.encode())[:60], [], r"not a sound \.xz"),
+    "no parquet": ("a.parquet", b"PAR1 nothing of the kind", [], "not a sound parquet"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_DATA)
+def test_bad_data(anyrnn: Callable[..., Outcome], tmp_path: Path, name: str) -> None:
+    file, content, arguments, message = BAD_DATA[name]
+    path = tmp_path / file
+    path.write_bytes(content)
+    out = tmp_path / "runs" / "one"
+    outcome = anyrnn("train", "classify", "--data", path, *COLUMNS, "-o", out, *arguments)
+    assert re.search(message, outcome.error)
+    assert str(path) in outcome.error or "--encoding" in outcome.error
+    assert not out.parent.exists()
+
+
+def test_missing_files(anyrnn: Callable[..., Outcome], data: Path, tmp_path: Path) -> None:
+    missing = tmp_path / "none.csv"
+    for arguments in (
+        ["--data", missing],
+        ["--data", data, "--test-data", missing],
+        ["--data", data, "--validation-data", missing],
+    ):
+        assert str(missing) in anyrnn("train", "classify", *COLUMNS, *arguments).error
+    assert "folder" in anyrnn("train", "classify", *COLUMNS, "--data", tmp_path).error
+    assert "supported" in anyrnn("train", "classify", *COLUMNS, "--data", tmp_path / "x.doc").error
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        *("hidden-size", "embedding-size", "layers", "epochs", "batch-size", "patience"),
+        *("vocabulary-size", "min-frequency", "max-length", "learning-rate"),
+    ],
+)
+@pytest.mark.parametrize("value", [0, -3])
+def test_sizes(
+    anyrnn: Callable[..., Outcome], data: Path, tmp_path: Path, option: str, value: int
+) -> None:
+    arguments = ["--data", data, "-o", tmp_path / "run", f"--{option}={value}"]
+    error = anyrnn("train", "classify", *COLUMNS, *arguments).error
+    assert f"--{option} is {value}" in error
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--dropout", "1"], "--dropout is 1.0"),
+        (["--dropout=-0.1"], "--dropout"),
+        (["--dropout", "nan"], "--dropout"),
+        (["--clip=-1"], "--clip"),
+        (["--seed=-1"], "--seed"),
+        (["--weight-decay=-1"], "--weight-decay"),
+        (["--tokens", "bpe", "--vocabulary-size", "100"], "at least 258"),
+        (["--cell", "lstn"], "lstm"),
+        (["--resume"], "--resume"),
+        (["-o", "/dev/null/run"], "/dev/null"),
+        (["-o", "/dev/null"], "is a file"),
+    ],
+)
+def test_other_mistakes(
+    anyrnn: Callable[..., Outcome], data: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    out = ["-o", tmp_path / "runs" / "run"]
+    error = anyrnn("train", "classify", "--data", data, *COLUMNS, *out, *arguments).error
+    assert message in error
+    assert not (tmp_path / "runs").exists()
+
+
+def test_choices_are_usage_errors(anyrnn: Callable[..., Outcome], data: Path) -> None:
+    outcome = anyrnn("train", "classify", "--data", data, *COLUMNS, "--pool", "median")
+    assert outcome.code == 2
+    assert "median" in outcome.err
+
+
+def test_existing_folders(
+    anyrnn: Callable[..., Outcome], data: Path, trained: Path, run: Path, tmp_path: Path
+) -> None:
+    missing = tmp_path / "none.csv"
+    command = ["train", "classify", *COLUMNS, *SMALL, "--epochs", 1]
+    # The folder is checked before anything else is looked at.
+    assert "--overwrite" in anyrnn(*command, "--data", missing, "-o", run).error
+    other = tmp_path / "photos"
+    other.mkdir()
+    (other / "holiday.jpg").touch()
+    assert "no run of anyrnn" in anyrnn(*command, "--data", data, "-o", other, "--overwrite").error
+    assert (other / "holiday.jpg").exists()
+    assert anyrnn(*command, "--data", data, "-o", run, "--overwrite").code == 0
+    assert json.loads((run / "config.json").read_text())["cells"] == ["lstm"]
+    assert not (run / "gru.safetensors").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos", "reviews.csv", "run"]
+
+
+def test_skip_bad_counts(anyrnn: Callable[..., Outcome], tmp_path: Path) -> None:
+    path = tmp_path / "reviews.csv"
+    path.write_text(GOOD_LINES + ",pos\nNA,pos\nx,\nrare,odd\n")
+    run = tmp_path / "run"
+    outcome = anyrnn(
+        *("train", "classify", "--data", path, *COLUMNS, *SMALL),
+        *("--epochs", 1, "-o", run, "--skip-bad"),
+    )
+    assert outcome.code == 0, outcome.err
+    skipped = json.loads((run / "config.json").read_text())["texts"]["skipped"][str(path)]
+    assert skipped == {
+        "without review": 1,
+        "without sentiment": 1,
+        "with a label that is too rare": 1,
+    }
+    assert "1 without review, 1 without sentiment" in outcome.out
+
+
+def test_labels_unknown_to_the_run(
+    anyrnn: Callable[..., Outcome], trained: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "test.csv"
+    path.write_text("review,sentiment\ngood,pos\nmeh,mixed\n")
+    error = anyrnn("evaluate", trained, "--data", path).error
+    assert "record 2" in error
+    assert "'mixed'" in error
+    assert "'neg', 'pos'" in error
+
+
+def damage_json(**changes: object) -> Callable[[Path], None]:
+    def damage(run: Path) -> None:
+        config = json.loads((run / "config.json").read_text())
+        (run / "config.json").write_text(json.dumps(config | changes))
+
+    return damage
+
+
+def damage_weights(run: Path) -> None:
+    weights = load_file(run / "gru.safetensors")
+    weights["dense.weight"] = torch.zeros(3, 8)
+    save_file(weights, run / "gru.safetensors")
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no config": (lambda run: (run / "config.json").unlink(), r"no config\.json"),
+    "empty config": (lambda run: (run / "config.json").write_text(""), r"config\.json is not JSON"),
+    "list": (lambda run: (run / "config.json").write_text("[]"), "JSON object"),
+    "binary config": (lambda run: (run / "config.json").write_bytes(b"\xff\x00"), "not JSON"),
+    "foreign": (
+        lambda run: (run / "config.json").write_text('{"model": "bert"}'),
+        "no run of anyrnn",
+    ),
+    "version": (damage_json(version=99), "version 99"),
+    "task": (damage_json(task="forecast"), "task 'forecast'"),
+    "labels": (damage_json(labels=3), "'labels'"),
+    "label types": (damage_json(labels=[1, 2]), "'labels'"),
+    "more labels": (damage_json(labels=["a", "b", "c"]), "'dense"),
+    "model": (damage_json(model={"pool": "max"}), "'embedding_size'"),
+    "sizes": (damage_json(model={"embedding_size": -1}), "'pool'"),
+    "pooling": (damage_json(model={"pool": "median"}), "median"),
+    "best cell": (damage_json(best_cell="lstm"), "no cell 'lstm'"),
+    "unknown cell": (damage_json(best_cell="lstn", cells=["lstn"]), "describes no network"),
+    "no tokenizer": (lambda run: (run / "tokenizer.json").unlink(), r"tokenizer\.json is missing"),
+    "tokenizer": (lambda run: (run / "tokenizer.json").write_text("{}"), "no tokenizer"),
+    "no weights": (lambda run: (run / "gru.safetensors").unlink(), r"gru\.safetensors is missing"),
+    "weights": (lambda run: (run / "gru.safetensors").write_bytes(b"12345678"), "holds no weights"),
+    "shapes": (damage_weights, r"'dense.weight' has the shape \(3, 8\)"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damaged_run(anyrnn: Callable[..., Outcome], run: Path, data: Path, name: str) -> None:
+    damage, message = DAMAGES[name]
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"best_cell": "gru"}))
+    damage(run)
+    for outcome in (anyrnn("predict", run, "good"), anyrnn("evaluate", run, "--data", data)):
+        assert re.search(message, outcome.error), outcome.error
+        assert str(run) in outcome.error
+
+
+def test_no_run(anyrnn: Callable[..., Outcome], data: Path, tmp_path: Path) -> None:
+    assert "no run folder" in anyrnn("predict", tmp_path / "none", "x").error
+    assert "is a file" in anyrnn("predict", data, "x").error
+    (tmp_path / "half.partial").mkdir()
+    assert "--resume" in anyrnn("predict", tmp_path / "half", "x").error
+
+
+def test_chinese_and_odd_labels(anyrnn: Callable[..., Outcome], tmp_path: Path) -> None:
+    labels = ['<b>好</b> & "co"', "坏/糟, ok"]
+    rows = [
+        {
+            "文本": f"酒店的房间{'很大' if n % 2 else '太小'}，{word}<script>alert({n})</script>",
+            "标签": labels[n % 2],
+        }
+        for n, word in enumerate("服务早餐位置价格前台卫生隔音空调电视床单" * 4)
+    ]
+    path = tmp_path / "评论.jsonl"
+    path.write_text(
+        "\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8"
+    )
+    run = tmp_path / "run"
+    outcome = anyrnn(
+        *("train", "classify", "--data", path, "--text", "文本", "--label", "标签"),
+        *(*SMALL, "--epochs", 1, "-o", run),
+    )
+    assert outcome.code == 0, outcome.err
+    assert "tokens: character" in outcome.out
+    report = (run / "report.html").read_text(encoding="utf-8")
+    assert "<script" not in report
+    assert "&lt;script&gt;alert" in report
+    assert "&lt;b&gt;好&lt;/b&gt; &amp;" in report
+    assert "<b>" not in report
+    assert not re.search(r"""(src|href)\s*=\s*["'](?!#)""", report)
+    assert not re.search(r"url\((?!#)", report)
+    prediction = json.loads(anyrnn("predict", run, "房间很大").out)
+    assert prediction["label"] in labels
+    assert anyrnn("evaluate", run, "--data", path).code == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_and_resume(tmp_path: Path, number: int) -> None:
+    path = tmp_path / "reviews.csv"
+    path.write_text(csv_text(reviews(400)))
+    run = tmp_path / "run"
+    command = [
+        sys.executable,
+        "-c",
+        "from anyrnn.cli.main import main; main()",
+        "train",
+        "classify",
+    ]
+    command += ["--data", str(path), *COLUMNS, *SMALL, "--epochs", "6", "--patience", "6"]
+    command += ["--batch-size", "4", "-o", str(run)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        while "epoch 1:" not in process.stdout.readline():
+            time.sleep(0.01)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.startswith("anyrnn: error: stopped")
+    assert errors.count("\n") == 1
+    assert "--resume" in errors
+    assert not run.exists()
+    resumed = subprocess.run([*command, "--resume"], capture_output=True, text=True)
+    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stderr == ""
+    assert "lstm epoch 1:" not in resumed.stdout
+    assert (run / "report.html").exists()

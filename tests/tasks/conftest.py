@@ -1,0 +1,31 @@
+"""Options that train on a small set in a second or two."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from toy_reviews import reviews, write_csv
+
+from anyrnn.tasks.classify import DataOptions, ModelOptions, Options, TrainingOptions
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    return write_csv(tmp_path / "reviews.csv", reviews(200))
+
+
+@pytest.fixture
+def options(table: Path) -> Callable[..., Options]:
+    """Options for the small set; keywords change the training."""
+
+    def make(cells: tuple[str, ...] = ("gru",), **training: object) -> Options:
+        small = TrainingOptions(epochs=8, batch_size=16, learning_rate=1e-2, device="cpu")
+        return Options(
+            data=DataOptions(table, "review", "sentiment"),
+            cells=cells,
+            model=ModelOptions(embedding_size=12, hidden_size=12, dropout=0.2),
+            training=replace(small, **training),  # pyright: ignore[reportArgumentType]
+        )
+
+    return make

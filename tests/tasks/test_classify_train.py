@@ -1,0 +1,219 @@
+import csv
+import json
+import os
+import pickle
+import signal
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from toy_reviews import reviews, write_csv
+
+from anyrnn.errors import RunError, UnknownCellError
+from anyrnn.tasks.classify import ClassificationListener, Options, load, train
+from anyrnn.tasks.interruption import StoppedError
+from anyrnn.tasks.training import Epoch
+
+MakeOptions = Callable[..., Options]
+
+
+def hash_of(text: str) -> int:
+    """A bit that cannot be learned."""
+    return zlib.crc32(text.encode()) & 1
+
+
+def same_run(one: Path, other: Path, cells: tuple[str, ...]) -> None:
+    """Weights and figures are equal, bit for bit; only times may differ."""
+    for cell in cells:
+        left, right = (load_file(run / f"{cell}.safetensors") for run in (one, other))
+        assert left.keys() == right.keys()
+        assert all(torch.equal(left[name], right[name]) for name in left)
+    histories = []
+    for run in (one, other):
+        with (run / "history.csv").open(encoding="utf-8") as file:
+            histories.append([dict(row, seconds="") for row in csv.DictReader(file)])
+    assert histories[0] == histories[1]
+    results = [json.loads((run / "results.json").read_text()) for run in (one, other)]
+    for cell in cells:
+        assert results[0]["cells"][cell]["test"] == results[1]["cells"][cell]["test"]
+
+
+@pytest.mark.parametrize("pool", ["last", "mean", "max"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_learns(options: MakeOptions, tmp_path: Path, pool: str, bidirectional: bool) -> None:
+    chosen = options()
+    model = replace(chosen.model, pool=pool, bidirectional=bidirectional)
+    result = train(replace(chosen, model=model), tmp_path / "run")
+    assert result.best.scores.accuracy > 0.9
+
+
+def test_run_folder_holds_what_it_should(options: MakeOptions, tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "one"
+    train(options(cells=("rnn", "gru"), epochs=1), run)
+    assert sorted(path.name for path in run.iterdir()) == [
+        "config.json",
+        "gru.safetensors",
+        "history.csv",
+        "report.html",
+        "results.json",
+        "rnn.safetensors",
+        "tokenizer.json",
+    ]
+    assert [path.name for path in run.parent.iterdir()] == ["one"]
+    config = json.loads((run / "config.json").read_text())
+    assert config["labels"] == ["neg", "pos"]
+    assert config["texts"]["training"] + config["texts"]["test"] < 200
+
+
+def test_same_seed_same_model(options: MakeOptions, tmp_path: Path) -> None:
+    cells = ("lstm", "rnn")
+    for name in ("one", "other"):
+        torch.rand(7)  # what was drawn before does not matter
+        train(options(cells=cells, epochs=2), tmp_path / name)
+    same_run(tmp_path / "one", tmp_path / "other", cells)
+
+
+def test_other_seed_other_model(options: MakeOptions, tmp_path: Path) -> None:
+    for seed in (1, 2):
+        train(options(epochs=1, seed=seed), tmp_path / str(seed))
+    first, second = (load_file(tmp_path / name / "gru.safetensors") for name in ("1", "2"))
+    assert not torch.equal(first["dense.weight"], second["dense.weight"])
+
+
+def test_a_cell_does_not_depend_on_the_others(options: MakeOptions, tmp_path: Path) -> None:
+    train(options(cells=("rnn", "gru"), epochs=2), tmp_path / "both")
+    train(options(cells=("gru",), epochs=2), tmp_path / "alone")
+    both, alone = (load_file(tmp_path / run / "gru.safetensors") for run in ("both", "alone"))
+    assert all(torch.equal(both[name], alone[name]) for name in both)
+
+
+class Stop(ClassificationListener):
+    """Sends a signal to this process at a chosen batch of a chosen epoch of the second cell."""
+
+    def __init__(self, epoch: int, batch: int | None, number: int) -> None:
+        self.epoch, self.batch, self.number = epoch, batch, number
+        self.cells = 0
+
+    def cell_started(self, cell: str, number: int, total: int) -> None:
+        self.cells = number
+
+    def batch_done(self, epoch: int, done: int, total: int) -> None:
+        if (self.cells, epoch) == (2, self.epoch) and done == (self.batch or total):
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "batch", "number"),
+    [
+        (1, 1, signal.SIGINT),
+        (2, 4, signal.SIGTERM),
+        (2, None, signal.SIGINT),
+        (4, None, signal.SIGTERM),
+    ],
+    ids=["first batch", "middle", "end of an epoch", "end of the last epoch"],
+)
+def test_resumed_equals_uninterrupted(
+    options: MakeOptions, tmp_path: Path, epoch: int, batch: int | None, number: int
+) -> None:
+    chosen = options(cells=("rnn", "gru"), epochs=4)
+    train(chosen, tmp_path / "whole")
+    with pytest.raises(StoppedError, match="--resume"):
+        train(chosen, tmp_path / "run", listener=Stop(epoch, batch, number))
+    assert not (tmp_path / "run").exists()
+    train(chosen, tmp_path / "run", resume=True)
+    same_run(tmp_path / "whole", tmp_path / "run", ("rnn", "gru"))
+    assert not (tmp_path / "run.partial").exists()
+
+
+def test_stops_early_and_keeps_the_best_epoch(
+    options: MakeOptions, table: Path, tmp_path: Path
+) -> None:
+    texts = [text for text, _ in reviews(200)]
+    write_csv(table, [(text, "heads" if hash_of(text) else "tails") for text in texts])
+    seen: list[Epoch] = []
+
+    class Listener(ClassificationListener):
+        def epoch_done(self, epoch: Epoch) -> None:
+            seen.append(epoch)
+
+    result = train(options(epochs=60, patience=2), tmp_path / "run", listener=Listener())
+    assert len(seen) < 60
+    assert result.best.epochs == seen
+    assert result.best.best_epoch.number == len(seen) - 2
+
+
+def test_unfinished_run_is_not_overwritten_silently(options: MakeOptions, tmp_path: Path) -> None:
+    chosen = options(cells=("rnn", "gru"), epochs=1)
+    with pytest.raises(StoppedError):
+        train(chosen, tmp_path / "run", listener=Stop(1, 1, signal.SIGINT))
+    with pytest.raises(RunError, match=r"unfinished.*--resume.*--overwrite"):
+        train(chosen, tmp_path / "run")
+    with pytest.raises(RunError, match="training was"):
+        train(
+            replace(chosen, training=replace(chosen.training, seed=5)),
+            tmp_path / "run",
+            resume=True,
+        )
+    train(chosen, tmp_path / "run", overwrite=True)
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_damaged_checkpoint(options: MakeOptions, tmp_path: Path) -> None:
+    chosen = options(cells=("rnn", "gru"), epochs=1)
+    with pytest.raises(StoppedError):
+        train(chosen, tmp_path / "run", listener=Stop(1, 1, signal.SIGINT))
+    checkpoint = tmp_path / "run.partial" / "checkpoints" / "gru" / "checkpoint.ckpt"
+
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.mkdir, (str(tmp_path / "evil"),)
+
+    for damage in (b"", b"PK\x03\x04", pickle.dumps(Evil())):
+        checkpoint.write_bytes(damage)
+        with pytest.raises(RunError, match=r"cannot go on from .*checkpoint\.ckpt"):
+            train(chosen, tmp_path / "run", resume=True)
+    torch.save({"state_dict": Evil()}, checkpoint)
+    with pytest.raises(RunError, match=r"cannot go on from .*checkpoint\.ckpt"):
+        train(chosen, tmp_path / "run", resume=True)
+    assert not (tmp_path / "evil").exists()
+
+
+def test_unknown_cell_writes_nothing(options: MakeOptions, tmp_path: Path) -> None:
+    with pytest.raises(UnknownCellError, match="lstm"):
+        train(options(cells=("gru", "lstn")), tmp_path / "runs" / "one")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_loading_runs_no_pickle(
+    options: MakeOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(options(epochs=1), tmp_path / "run")
+
+    def refuse(*arguments: object, **keywords: object) -> None:
+        raise AssertionError("pickle was used")
+
+    for module, name in (
+        (pickle, "load"),
+        (pickle, "loads"),
+        (pickle, "Unpickler"),
+        (torch, "load"),
+    ):
+        monkeypatch.setattr(module, name, refuse)
+    prediction = load(tmp_path / "run").predict(["a lovely film"])[0]
+    assert prediction.label in ("neg", "pos")
+    assert prediction.probability == max(prediction.probabilities.values())
+    assert sum(prediction.probabilities.values()) == pytest.approx(1)
+
+
+def test_predictions_do_not_depend_on_their_company(options: MakeOptions, tmp_path: Path) -> None:
+    train(options(epochs=1), tmp_path / "run")
+    classifier = load(tmp_path / "run")
+    texts = ["bad", "a film with a very fine plot and a poor scene", "???", "no known word"]
+    together = classifier.probabilities(texts)
+    alone = torch.cat([classifier.probabilities([text]) for text in texts])
+    torch.testing.assert_close(together, alone, atol=1e-6, rtol=0)
+    assert classifier.predict([]) == []
