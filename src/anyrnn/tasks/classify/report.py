@@ -31,6 +31,7 @@ def render(config: Mapping[str, object], results: Sequence[CellResult]) -> str:
                 "accuracy and macro F1",
                 percent=True,
             ),
+            "longest_label": max(len(score.label) for score in results[0].scores.classes),
             "largest_matrix": _LARGEST_MATRIX,
             "confusions": {result.cell: _confusions(result) for result in results},
         },
