@@ -56,3 +56,7 @@ class RunError(AnyrnnError, ValueError):
 
 class UnusedParameterWarning(UserWarning):
     """A cell names parameters that do not influence its result."""
+
+
+class KernelError(AnyrnnError, RuntimeError):
+    """This machine cannot compile or run a kernel."""

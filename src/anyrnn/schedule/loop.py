@@ -8,7 +8,7 @@ state needs; the rest is done for all steps at a time, before it or after it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from anyrnn.graph.nodes import Graph, Node, topological
@@ -71,6 +71,7 @@ class Schedule:
         stages: The stages of a step, in order.
         emitted: The values that the loop leaves for each step.
         after: What is computed for all steps after the loop, in order.
+        joins: The joined vectors that a value is a part of, and where it starts in them.
     """
 
     graph: Graph
@@ -81,6 +82,7 @@ class Schedule:
     stages: tuple[Stage | RowStage, ...]
     emitted: tuple[Node, ...]
     after: tuple[Node, ...]
+    joins: Mapping[Node, tuple[tuple[Node, Size], ...]]
 
     @property
     def new_states(self) -> dict[str, Node]:
@@ -116,10 +118,34 @@ def schedule(graph: Graph, states: Iterable[str]) -> Schedule:
     before = [n for n in topological(before_roots) if when[n] == SEQUENCE and not n.is_leaf]
     later = {argument for node in [*before, *after] for argument in node.arguments} | reads
     once = [n for n in order if when[n] == ONCE and n in later]
-    stages = _stages([n for n in order if n in inside], set(new_states), set(emitted))
+    joins = _joins(inside)
+    reads |= {part for part in joins if part not in inside}
+    stages = _stages([n for n in order if n in inside], set(new_states), set(emitted), joins)
     return Schedule(
-        graph, states, tuple(once), tuple(before), carried, stages, emitted, tuple(after)
+        graph, states, tuple(once), tuple(before), carried, stages, emitted, tuple(after), joins
     )
+
+
+def _joins(inside: set[Node]) -> dict[Node, tuple[tuple[Node, Size], ...]]:
+    """Where each part of the joined vectors goes."""
+    found: dict[Node, tuple[tuple[Node, Size], ...]] = {}
+    for node in inside:
+        if node.operation == "concatenate":
+            start = Size.of(0)
+            for part in node.arguments:
+                found[part] = (*found.get(part, ()), (node, start))
+                start = start + part.type.shape[0]
+    return found
+
+
+def _support(node: Node, given: Callable[[Node], bool]) -> set[Node]:
+    """What cheap work starts from: the values that are given, or that are not cheap to compute."""
+    if given(node):
+        return {node}
+    if node.operation in CHEAP or node.operation == "constant":
+        found: set[Node] = set()
+        return found.union(*(_support(argument, given) for argument in node.arguments))
+    return {node}
 
 
 def _sunk(needed: list[Node], new_states: list[Node], when: Mapping[Node, int]) -> set[Node]:
@@ -131,9 +157,10 @@ def _sunk(needed: list[Node], new_states: list[Node], when: Mapping[Node, int]) 
     open_nodes = [argument for node in inside for argument in node.arguments]
     while open_nodes:
         node = open_nodes.pop()
-        if node in inside or node.is_leaf or when[node] != SEQUENCE or node.operation not in CHEAP:
+        if node in inside or when[node] != SEQUENCE or node.operation not in CHEAP:
             continue
-        if len({argument for argument in node.arguments if when[argument] == SEQUENCE}) <= 1:
+        support = _support(node, lambda n: n.is_leaf or when[n] == ONCE)
+        if len([n for n in support if when[n] == SEQUENCE]) <= 1:
             inside.add(node)
             open_nodes += node.arguments
     return inside
@@ -170,7 +197,10 @@ def _accumulators(inside: list[Node], uses: Mapping[Node, int]) -> dict[Node, Ac
 
 
 def _stages(
-    inside: list[Node], new_states: set[Node], emitted: set[Node]
+    inside: list[Node],
+    new_states: set[Node],
+    emitted: set[Node],
+    joins: Mapping[Node, tuple[tuple[Node, Size], ...]],
 ) -> tuple[Stage | RowStage, ...]:
     members = set(inside)
     uses = dict.fromkeys(inside, 0)
@@ -184,12 +214,19 @@ def _stages(
     level = _Levels(inside).level
     sums = _accumulators(inside, uses)
     stored = {node for node in new_states | emitted if node in members}
+
+    def in_memory(node: Node) -> bool:
+        return node not in members or node in stored or node.operation in REDUCTIONS
+
     for node in inside:
         for argument in node.arguments:
-            if argument in members and argument.type.shape and argument.operation not in REDUCTIONS:
-                elementwise = OPERATIONS[node.operation].elementwise
-                if not elementwise or level[argument] != level[node]:
-                    stored.add(argument)
+            if in_memory(argument) or not argument.type.shape:
+                continue
+            if not OPERATIONS[node.operation].elementwise:
+                stored.add(argument)
+            elif level[argument] != level[node]:
+                support = {n for n in _support(argument, in_memory) if not in_memory(n)}
+                stored |= support if len(support) <= 1 else {argument}
     covered = {n for s in sums.values() for n in _inner(s.node, members) if n is not s.node}
     stored -= {node for node in covered if node not in new_states | emitted}
     stages: list[Stage | RowStage] = []
@@ -199,10 +236,16 @@ def _stages(
         sizes = list(dict.fromkeys(n.type.shape[0] for n in here if n.type.shape))
         for size in sizes:
             own = [node for node in here if node.type.shape == (size,)]
-            stores = tuple(node for node in own if node in stored)
+            stores = tuple(n for n in own if n in stored and n.operation != "concatenate")
             accumulators = tuple(sums[node] for node in own if node in sums)
             if stores:
                 stages.append(Stage(current, size, accumulators, stores))
+    last = max(level.values(), default=0)
+    for node in new_states - members:  # a state that is the old value of another
+        stages.append(Stage(last, node.type.shape[0], (), (node,)))
+    for part in joins:
+        if part not in members:
+            stages.insert(0, Stage(0, part.type.shape[0], (), (part,)))
     return tuple(stages)
 
 

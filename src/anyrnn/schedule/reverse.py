@@ -42,7 +42,7 @@ def _saved(reverse: Graph, forward: set[Node]) -> set[Node]:
     def settle(node: Node, saved: set[Node]) -> None:
         if node.is_leaf or node in saved or not node.type.per_row:
             return
-        if node.operation in CHEAP:
+        if node.operation in (*CHEAP, "concatenate", "slice"):
             for argument in node.arguments:
                 settle(argument, saved)
         else:

@@ -1,0 +1,1 @@
+"""Schedules become machine code; one folder for each kind of device."""

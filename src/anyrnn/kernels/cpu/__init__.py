@@ -1,0 +1,1 @@
+"""Kernels for CPUs: LLVM IR from a schedule, compiled at run time."""

@@ -1,0 +1,287 @@
+"""LLVM IR as text, one function at a time: names for values, blocks and loops."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+
+class Function:
+    """The body of a function while it is written.
+
+    Args:
+        name: The function's name.
+        arguments: The types and names of its arguments.
+        attributes: Its LLVM attributes.
+        internal: Whether only this module calls it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        arguments: Sequence[tuple[str, str]],
+        attributes: str = "",
+        internal: bool = True,
+    ) -> None:
+        linkage = "internal " if internal else ""
+        listed = ", ".join(f"{type_} %{argument}" for type_, argument in arguments)
+        self.head = f"define {linkage}void @{name}({listed}) {attributes} {{"
+        self.first: list[str] = []
+        self.lines: list[str] = []
+        self.block = "entry"
+        self.numbers: dict[str, int] = {}
+
+    def name(self, hint: str) -> str:
+        """A name that is used once only."""
+        number = self.numbers.get(hint, 0)
+        self.numbers[hint] = number + 1
+        return f"{hint}.{number}"
+
+    def emit(self, line: str) -> None:
+        """Add an instruction without a result."""
+        self.lines.append(f"  {line}")
+
+    def early(self, expression: str, hint: str) -> str:
+        """Add an instruction at the function's beginning."""
+        name = "%" + self.name(hint)
+        self.first.append(f"  {name} = {expression}")
+        return name
+
+    def value(self, expression: str, hint: str = "v") -> str:
+        """Add an instruction; its result's name is returned."""
+        name = "%" + self.name(hint)
+        self.emit(f"{name} = {expression}")
+        return name
+
+    def start(self, block: str) -> None:
+        """Begin a block."""
+        self.lines.append(f"{block}:")
+        self.block = block
+
+    def jump(self, block: str) -> None:
+        """End the block with a jump."""
+        self.emit(f"br label %{block}")
+
+    def branch(self, condition: str, then: str, otherwise: str) -> None:
+        """End the block with a choice."""
+        self.emit(f"br i1 {condition}, label %{then}, label %{otherwise}")
+
+    @contextmanager
+    def when(self, condition: str, hint: str) -> Iterator[None]:
+        """Code that runs only if a condition holds."""
+        inside, after = self.name(f"{hint}.then"), self.name(f"{hint}.after")
+        self.branch(condition, inside, after)
+        self.start(inside)
+        yield
+        self.jump(after)
+        self.start(after)
+
+    @contextmanager
+    def loop(self, hint: str, first: str, last: str, step: str = "1") -> Iterator[str]:
+        """A loop over whole numbers from `first` up to, not including, `last`."""
+        head, body, end = (self.name(f"{hint}.{part}") for part in ("head", "body", "end"))
+        index, following = "%" + self.name(hint), "%" + self.name(f"{hint}.next")
+        before = self.block
+        self.jump(head)
+        self.start(head)
+        slot = len(self.lines)
+        self.lines.append("")
+        inside = self.value(f"icmp slt i64 {index}, {last}", f"{hint}.inside")
+        self.branch(inside, body, end)
+        self.start(body)
+        yield index
+        self.emit(f"{following} = add nsw i64 {index}, {step}")
+        self.lines[slot] = (
+            f"  {index} = phi i64 [{first}, %{before}], [{following}, %{self.block}]"
+        )
+        self.jump(head)
+        self.start(end)
+
+    def element(self, pointer: str, index: str, type_: str) -> str:
+        """The address of an element."""
+        return self.value(f"getelementptr inbounds {type_}, ptr {pointer}, i64 {index}", "at")
+
+    def integer(self, operation: str, left: str | int, right: str | int) -> str:
+        """An operation on whole numbers."""
+        return self.value(f"{operation} i64 {left}, {right}", "n")
+
+    def smaller(self, left: str, right: str) -> str:
+        """The smaller of two whole numbers."""
+        less = self.value(f"icmp slt i64 {left}, {right}", "less")
+        return self.value(f"select i1 {less}, i64 {left}, i64 {right}", "least")
+
+    def text(self) -> str:
+        """The whole function."""
+        return "\n".join([self.head, "entry:", *self.first, *self.lines, "  ret void", "}"])
+
+
+class Vectors:
+    """Vector arithmetic in a function.
+
+    Args:
+        function: Where the instructions go.
+        lanes: The number of elements of a vector.
+        double: float64 instead of float32.
+    """
+
+    def __init__(self, function: Function, lanes: int, double: bool) -> None:
+        self.function = function
+        self.lanes = lanes
+        self.double = double
+        self.scalar = "double" if double else "float"
+        self.short = f"v{lanes}f{64 if double else 32}"
+        self.type = f"<{lanes} x {self.scalar}>"
+        self.integers = f"<{lanes} x i{64 if double else 32}>"
+        self.booleans = f"<{lanes} x i1>"
+
+    def literal(self, number: float) -> str:
+        """A number as LLVM writes it: the bits of the nearest double or float."""
+        if not self.double:
+            number = struct.unpack("<f", struct.pack("<f", number))[0]
+        return f"0x{struct.unpack('<Q', struct.pack('<d', number))[0]:016X}"
+
+    def constant(self, number: float) -> str:
+        """A vector of one number."""
+        return f"splat ({self.scalar} {self.literal(number)})"
+
+    def integer(self, number: int) -> str:
+        """A vector of one whole number."""
+        return f"splat (i{64 if self.double else 32} {number})"
+
+    def bits_of(self, number: float) -> str:
+        """A vector of the bits of one number."""
+        code = ("<d", "<q") if self.double else ("<f", "<i")
+        return self.integer(struct.unpack(code[1], struct.pack(code[0], number))[0])
+
+    def operate(self, operation: str, left: str, right: str) -> str:
+        """An operation on two vectors."""
+        return self.function.value(f"{operation} {self.type} {left}, {right}")
+
+    def add(self, left: str, right: str) -> str:
+        """Sum."""
+        return self.operate("fadd", left, right)
+
+    def subtract(self, left: str, right: str) -> str:
+        """Difference."""
+        return self.operate("fsub", left, right)
+
+    def multiply(self, left: str, right: str) -> str:
+        """Product."""
+        return self.operate("fmul", left, right)
+
+    def divide(self, left: str, right: str) -> str:
+        """Quotient."""
+        return self.operate("fdiv", left, right)
+
+    def negative(self, value: str) -> str:
+        """The same with the other sign."""
+        return self.function.value(f"fneg {self.type} {value}")
+
+    def call(self, intrinsic: str, *values: str) -> str:
+        """An intrinsic of LLVM on vectors."""
+        listed = ", ".join(f"{self.type} {value}" for value in values)
+        return self.function.value(f"call {self.type} @llvm.{intrinsic}.{self.short}({listed})")
+
+    def fma(self, left: str, right: str, third: str) -> str:
+        """left * right + third, in one rounding where the CPU has that."""
+        return self.call("fmuladd", left, right, third)
+
+    def polynomial(self, variable: str, coefficients: Sequence[float]) -> str:
+        """A polynomial, highest power first."""
+        result = self.constant(coefficients[0])
+        for coefficient in coefficients[1:]:
+            result = self.fma(result, variable, self.constant(coefficient))
+        return result
+
+    def compare(self, relation: str, left: str, right: str) -> str:
+        """A comparison (`ogt`, `oge`, `uno`, ...): a vector of booleans."""
+        return self.function.value(f"fcmp {relation} {self.type} {left}, {right}", "holds")
+
+    def select(self, condition: str, then: str, otherwise: str) -> str:
+        """Element by element, one of two vectors."""
+        return self.function.value(
+            f"select {self.booleans} {condition}, {self.type} {then}, {self.type} {otherwise}"
+        )
+
+    def least(self, value: str, bound: float) -> str:
+        """The smaller of a value and a bound; NaN stays NaN."""
+        above = self.compare("ogt", value, self.constant(bound))
+        return self.select(above, self.constant(bound), value)
+
+    def most(self, value: str, bound: float) -> str:
+        """The larger of a value and a bound; NaN stays NaN."""
+        below = self.compare("olt", value, self.constant(bound))
+        return self.select(below, self.constant(bound), value)
+
+    def bits(self, value: str) -> str:
+        """The bits of floats as whole numbers."""
+        return self.function.value(f"bitcast {self.type} {value} to {self.integers}", "bits")
+
+    def floats(self, bits: str) -> str:
+        """Floats from their bits."""
+        return self.function.value(f"bitcast {self.integers} {bits} to {self.type}")
+
+    def on_bits(self, operation: str, left: str, right: str) -> str:
+        """An operation on whole numbers."""
+        return self.function.value(f"{operation} {self.integers} {left}, {right}", "bits")
+
+    def splat(self, number: str) -> str:
+        """A vector of one scalar value."""
+        first = self.function.value(
+            f"insertelement {self.type} poison, {self.scalar} {number}, i64 0"
+        )
+        return self.function.value(
+            f"shufflevector {self.type} {first}, {self.type} poison, "
+            f"<{self.lanes} x i32> zeroinitializer"
+        )
+
+    def load_number(self, pointer: str) -> str:
+        """A vector of one number in memory."""
+        return self.splat(self.function.value(f"load {self.scalar}, ptr {pointer}", "number"))
+
+    def load(self, pointer: str, mask: str | None = None, otherwise: str = "zeroinitializer") -> str:
+        """A vector in memory; where a mask is false, something else."""
+        size = 8 if self.double else 4
+        if mask is None:
+            return self.function.value(f"load {self.type}, ptr {pointer}, align {size}")
+        return self.function.value(
+            f"call {self.type} @llvm.masked.load.{self.short}.p0(ptr align {size} {pointer}, "
+            f"{self.booleans} {mask}, {self.type} {otherwise})"
+        )
+
+    def store(self, value: str, pointer: str, mask: str | None = None) -> None:
+        """Write a vector to memory, only where a mask is true."""
+        size = 8 if self.double else 4
+        if mask is None:
+            self.function.emit(f"store {self.type} {value}, ptr {pointer}, align {size}")
+        else:
+            self.function.emit(
+                f"call void @llvm.masked.store.{self.short}.p0({self.type} {value}, "
+                f"ptr align {size} {pointer}, {self.booleans} {mask})"
+            )
+
+    def mask(self, count: str) -> str:
+        """True for the first elements only."""
+        lanes = ", ".join(f"i64 {lane}" for lane in range(self.lanes))
+        type_ = f"<{self.lanes} x i64>"
+        first = self.function.value(f"insertelement {type_} poison, i64 {count}, i64 0")
+        counts = self.function.value(
+            f"shufflevector {type_} {first}, {type_} poison, <{self.lanes} x i32> zeroinitializer"
+        )
+        return self.function.value(f"icmp slt {type_} <{lanes}>, {counts}", "mask")
+
+    def total(self, value: str) -> str:
+        """The sum of a vector's elements, as a scalar."""
+        return self.function.value(
+            f"call reassoc {self.scalar} @llvm.vector.reduce.fadd.{self.short}("
+            f"{self.scalar} {self.literal(-0.0)}, {self.type} {value})",
+            "total",
+        )
+
+    def largest(self, value: str) -> str:
+        """The largest of a vector's elements, as a scalar."""
+        return self.function.value(
+            f"call {self.scalar} @llvm.vector.reduce.fmax.{self.short}({self.type} {value})",
+            "largest",
+        )

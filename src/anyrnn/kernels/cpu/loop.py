@@ -1,0 +1,199 @@
+"""A compiled loop over time: NumPy arrays in, NumPy arrays out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anyrnn.graph.nodes import Node
+from anyrnn.kernels.cpu import team
+from anyrnn.kernels.cpu.engine import compile_text
+from anyrnn.kernels.cpu.lower import Group, Lowering, Tile
+from anyrnn.kernels.cpu.target import Target, host
+from anyrnn.schedule.loop import RowStage, Schedule
+
+Array = NDArray[Any]
+
+
+def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """An array that begins at a cache line; its contents are undefined."""
+    size = int(np.prod(shape)) * dtype.itemsize
+    raw = np.empty(size + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size].view(dtype).reshape(shape)
+
+
+def pack(group: Group, cut: Tile, matrices: Mapping[Node, Array], lanes: int, units: int) -> Array:
+    """The matrices of a group in the order in which a tile reads them."""
+    width = cut.blocks * lanes
+    blocks = -(-units // width)
+    lengths = [matrices[matrix].shape[1] for matrix, _ in group.accumulators[0].terms]
+    dtype = matrices[group.accumulators[0].terms[0][0]].dtype
+    packed = aligned((blocks, sum(lengths), len(group.accumulators), cut.blocks, lanes), dtype)
+    for index, accumulator in enumerate(group.accumulators):
+        start = 0
+        for (matrix, _), length in zip(accumulator.terms, lengths, strict=True):
+            values = matrices[matrix]
+            if blocks * width != units:
+                padded = np.zeros((blocks * width, length), dtype)
+                padded[:units] = values
+                values = padded
+            shaped = values.reshape(blocks, cut.blocks, lanes, length)
+            packed[:, start : start + length, index] = shaped.transpose(0, 3, 1, 2)
+            start += length
+    return packed
+
+
+class Loop:
+    """A schedule's loop, compiled.
+
+    Args:
+        schedule: The schedule.
+        dtype: float32 or float64.
+        target: The CPU to compile for; this one if not given.
+    """
+
+    def __init__(self, schedule: Schedule, dtype: Any, target: Target | None = None) -> None:
+        self.schedule = schedule
+        self.dtype = np.dtype(dtype)
+        self.target = target or host()
+        double = self.dtype == np.float64
+        self.lanes = self.target.lanes(double)
+        self.lowered = Lowering(schedule, self.target, double).lower()
+        self.code = compile_text(self.lowered.text, self.target)
+
+    def run(
+        self,
+        offsets: Array,
+        values: Mapping[Node, Array],
+        states: Mapping[str, Array],
+        sizes: Mapping[str, int],
+        reverse: bool,
+        threads: int,
+    ) -> tuple[dict[Node, Array], dict[str, Array]]:
+        """Run over a sequence.
+
+        Args:
+            offsets: The first row of each step, and the number of rows of all steps.
+            values: The carried values, (rows of all steps, size), and what depends on parameters
+                only: vectors and matrices.
+            states: The initial states, (batch, size).
+            sizes: The named sizes.
+            reverse: From the last step to the first.
+            threads: The most threads to use.
+
+        Returns:
+            The emitted values, (rows of all steps, size), and the last states.
+        """
+        steps = len(offsets) - 1
+        counts = np.diff(offsets)
+        batch = int(counts[0])
+        keep: list[Array] = [offsets]
+        numbers: dict[str, int] = {
+            "steps": steps,
+            "time": steps - 1 if reverse else 0,
+            "direction": -1 if reverse else 1,
+            "offsets": offsets.ctypes.data,
+        }
+        emitted: dict[Node, Array] = {}
+        for node, name in self.lowered.arrays.items():
+            if name.startswith("emitted"):
+                array = np.empty((int(offsets[-1]), self._size(node, sizes)), self.dtype)
+                emitted[node] = array
+            else:
+                array = self._row_major(values[node])
+            self._place(numbers, keep, name, array)
+        for node, name in self.lowered.rows.items():
+            array = aligned((batch, self._size(node, sizes)), self.dtype)
+            self._place(numbers, keep, name, array)
+        for node, name in self.lowered.vectors.items():
+            array = np.ascontiguousarray(values[node], self.dtype)
+            keep.append(array)
+            numbers[name] = array.ctypes.data
+        for name, size in self.lowered.numbers.items():
+            numbers[name] = size.evaluate(sizes)
+        buffers: dict[str, list[Array]] = {}
+        for name in self.schedule.states:
+            first = np.array(states[name], self.dtype, order="C")
+            buffers[name] = [first, first.copy() if counts[-1] != batch else np.empty_like(first)]
+            numbers[f"state.{name}.current"] = buffers[name][0].ctypes.data
+            numbers[f"state.{name}.next"] = buffers[name][1].ctypes.data
+            numbers[f"state.{name}.stride"] = first.shape[1]
+        self._run_team(numbers, keep, values, sizes, batch, threads)
+        if counts[-1] == batch or reverse:
+            last = {name: pair[steps % 2] for name, pair in buffers.items()}
+        else:
+            lengths = np.searchsorted(-counts, -np.arange(batch), side="left")
+            parity = (lengths % 2)[:, None].astype(bool)
+            last = {name: np.where(parity, pair[1], pair[0]) for name, pair in buffers.items()}
+        return emitted, last
+
+    @staticmethod
+    def _row_major(array: Array) -> Array:
+        if array.strides[-1] == array.itemsize or array.shape[-1] == 1:
+            return array
+        return np.ascontiguousarray(array)
+
+    @staticmethod
+    def _size(node: Node, sizes: Mapping[str, int]) -> int:
+        return node.type.shape[0].evaluate(sizes) if node.type.shape else 1
+
+    @staticmethod
+    def _place(numbers: dict[str, int], keep: list[Array], name: str, array: Array) -> None:
+        keep.append(array)
+        numbers[name] = array.ctypes.data
+        numbers[f"{name}.stride"] = array.strides[0] // array.itemsize
+
+    def _run_team(
+        self,
+        numbers: dict[str, int],
+        keep: list[Array],
+        values: Mapping[Node, Array],
+        sizes: Mapping[str, int],
+        batch: int,
+        threads: int,
+    ) -> None:
+        """Divide the rows between threads, or the units where there are fewer rows than that."""
+        by_rows = batch >= 2 * threads or threads == 1 or not team.available()
+        if not team.available():
+            threads = 1
+        blocks: list[tuple[int, int]] = []
+        scratch = 0
+        for number, stage in enumerate(self.schedule.stages):
+            if isinstance(stage, RowStage):
+                argument = stage.node.arguments[0]
+                numbers[f"stage{number}.size"] = self._size(argument, sizes)
+                continue
+            cut = self.lowered.tiles[number]
+            assert cut is not None
+            size = stage.size.evaluate(sizes)
+            numbers[f"stage{number}.size"] = size
+            blocks.append((number, -(-size // (cut.blocks * self.lanes))))
+            for index, group in enumerate(cut.groups):
+                packed = pack(group, cut, values, self.lanes, size)
+                keep.append(packed)
+                numbers[f"stage{number}.weights{index}"] = packed.ctypes.data
+                for term, (matrix, _) in enumerate(group.accumulators[0].terms):
+                    numbers[f"stage{number}.length{index}.{term}"] = values[matrix].shape[1]
+            tile = sum(len(group.accumulators) for group in cut.groups) * cut.blocks * cut.rows
+            scratch = max(scratch, tile * self.lanes)
+        barrier = np.zeros(8, np.int64)
+        workspace = aligned((threads, -(-(scratch + 64) // 16) * 16), self.dtype)
+        records = np.empty((threads, len(self.lowered.record.names)), np.int64)
+        for thread in range(threads):
+            own = dict(numbers)
+            own["threads"] = threads
+            own["barrier"] = 0 if by_rows else barrier.ctypes.data
+            own["scratch"] = workspace[thread].ctypes.data
+            share = (batch * thread // threads, batch * (thread + 1) // threads)
+            own["first_row"], own["last_row"] = share if by_rows else (0, batch)
+            for number, count in blocks:
+                start, stop = (count * (thread + more) // threads for more in (0, 1))
+                own[f"stage{number}.first"] = 0 if by_rows else start
+                own[f"stage{number}.last"] = count if by_rows else stop
+            for name, place in self.lowered.record.names.items():
+                records[thread, place] = own[name]
+        team.run(self.code, records)

@@ -1,0 +1,80 @@
+"""What the CPU can do, and the tiles that follow from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import llvmlite.binding as llvm
+
+from anyrnn.errors import KernelError
+
+
+@dataclass(frozen=True)
+class Target:
+    """A kind of CPU to compile for.
+
+    Attributes:
+        name: What this kind is called here: avx512, avx2, sse2, neon.
+        triple: LLVM's name of the platform.
+        cpu: LLVM's name of the CPU.
+        features: LLVM's list of features.
+        bits: The width of a vector register.
+        registers: The number of vector registers.
+    """
+
+    name: str
+    triple: str
+    cpu: str
+    features: str
+    bits: int
+    registers: int
+
+    def lanes(self, double: bool) -> int:
+        """The number of elements in a vector register."""
+        return self.bits // (64 if double else 32)
+
+
+@lru_cache(maxsize=1)
+def initialize() -> None:
+    """Make LLVM ready to compile for this machine."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+
+
+@lru_cache(maxsize=8)
+def host(name: str | None = None) -> Target:
+    """The target for this machine.
+
+    Args:
+        name: A kind to restrict it to (`avx2`, `sse2`), for tests; the best one if not given.
+
+    Returns:
+        The target.
+
+    Raises:
+        KernelError: The CPU is of no kind that is known, or is not of the kind asked for.
+    """
+    initialize()
+    triple = llvm.get_process_triple()
+    features = llvm.get_host_cpu_features()
+    if triple.startswith(("x86_64", "amd64", "i686")):
+        kinds = {
+            "avx512": (512, 32, features.get("avx512f", False) and features.get("avx512dq", False)),
+            "avx2": (256, 16, features.get("avx2", False) and features.get("fma", False)),
+            "sse2": (128, 16, features.get("sse2", False)),
+        }
+    elif triple.startswith(("aarch64", "arm64")):
+        kinds = {"neon": (128, 32, True)}
+    else:
+        kinds = {}
+    usable = [kind for kind, (_, _, there) in kinds.items() if there]
+    chosen = name or (usable[0] if usable else None)
+    if chosen not in usable:
+        known = ", ".join(usable) or "none"
+        raise KernelError(f"this machine ({triple}) cannot run {chosen or 'kernels'}; usable: {known}")
+    bits, registers, _ = kinds[chosen]
+    if chosen == usable[0]:
+        return Target(chosen, triple, llvm.get_host_cpu_name(), features.flatten(), bits, registers)
+    plain = {"avx2": "+avx2,+fma", "sse2": "+sse2"}[chosen]
+    return Target(chosen, triple, "x86-64", plain, bits, registers)
