@@ -76,12 +76,12 @@ def _extreme(node: Node, d: Node) -> Cotangents:
     PyTorch.
     """
     left, right = node.arguments
-    if node.operation == "minimum":
-        left, right = right, left
     half = make("divide", d, constant(2))
-    to_left = _where_greater(left, right, d, _where_greater(right, left, ZERO, half))
-    to_right = _where_greater(right, left, d, _where_greater(left, right, ZERO, half))
-    return (to_right, to_left) if node.operation == "minimum" else (to_left, to_right)
+    left_larger = _where_greater(left, right, d, _where_greater(right, left, ZERO, half))
+    right_larger = _where_greater(right, left, d, _where_greater(left, right, ZERO, half))
+    if node.operation == "minimum":
+        return right_larger, left_larger
+    return left_larger, right_larger
 
 
 def _where(node: Node, d: Node) -> Cotangents:
