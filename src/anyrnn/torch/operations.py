@@ -34,7 +34,8 @@ TORCH: dict[str, Callable[..., Tensor]] = {
     "softplus": lambda a: torch.logaddexp(a, torch.zeros_like(a)),
     "sqrt": torch.sqrt,
     "abs": torch.abs,
-    "hard_sigmoid": functional.hardsigmoid,
+    # the derivative of torch's hardsigmoid is in single precision even for float64
+    "hard_sigmoid": lambda a: functional.relu6(a + 3) / 6,
     "maximum": torch.maximum,
     "minimum": torch.minimum,
     "greater": torch.gt,
