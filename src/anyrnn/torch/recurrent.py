@@ -102,7 +102,7 @@ class Recurrent(nn.Module):
             )
         self.cell = found if bias else without_bias(found)
         self.sizes = found.bind_sizes(input=input_size, hidden=hidden_size, **sizes)
-        self.input_size, self.hidden_size = input_size, hidden_size
+        self.input_size, self.hidden_size = input_size, self.sizes.get("hidden")
         self.num_layers, self.bias, self.batch_first = num_layers, bias, batch_first
         self.dropout, self.bidirectional = float(dropout), bidirectional
         self.output_size = self._stack.output_size
@@ -113,6 +113,9 @@ class Recurrent(nn.Module):
                     tensor = torch.empty(stored.shape_for(layer_sizes), device=device, dtype=dtype)
                     name = self._name(stored.name, layer, direction)
                     self.register_parameter(name, nn.Parameter(tensor))
+        # the type and device of a layer without parameters
+        self._like: Tensor
+        self.register_buffer("_like", torch.empty(0, device=device, dtype=dtype), persistent=False)
         self.reset_parameters()
 
     @property
@@ -163,7 +166,7 @@ class Recurrent(nn.Module):
         Raises:
             InputError: A shape, a type, a device or a length is not what the layer takes.
         """
-        like = next(self.parameters())
+        like = next(self.parameters(), self._like)
         return self._stack.run(self._weights, like, input, state, lengths, self.training)
 
     def extra_repr(self) -> str:

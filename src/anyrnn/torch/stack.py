@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from anyrnn.errors import SizeError
 from anyrnn.graph.cell import Cell
 from anyrnn.torch.execute import execute
 from anyrnn.torch.sequences import Input, read_input, read_states
@@ -56,6 +57,12 @@ class Stack:
         if layer:
             free = {name: sizes[name] for name in self.cell.free_sizes}
             sizes = self.cell.bind_sizes(**{**free, "input": self.output_size * self.directions})
+            if any(s.evaluate(sizes) != s.evaluate(self.sizes) for s in self.cell.state_sizes):
+                raise SizeError(
+                    f"cell '{self.cell.name}' has states as large as its input, and the second "
+                    f"layer's input is {sizes['input']}, the first one's {self.sizes['input']}; "
+                    "use num_layers=1, or one direction"
+                )
         return sizes
 
     def run(
