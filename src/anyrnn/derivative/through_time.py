@@ -13,7 +13,7 @@ import numpy as np
 from anyrnn.derivative.reverse import PREFIX, derivative
 from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
-from anyrnn.graph.interpret import Array, evaluate, interpret, sizes_of, split_parameters
+from anyrnn.graph.interpret import Array, as_type, evaluate, interpret, sizes_of, split_parameters
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ def gradients(
     """
     forward = interpret(cell, x, states, parameters=parameters)
     x = np.asarray(x)
+    parameters = as_type(parameters, x.dtype)
     sizes = sizes_of(cell, x.shape[-1], states, parameters)
     leaves: dict[str, Any] = split_parameters(cell, parameters, sizes)
     reverse = derivative(cell.graph)
@@ -76,7 +77,15 @@ def gradients(
         raise InputError(
             f"the output's gradient is {np.shape(output_gradient)}; expected {forward.output.shape}"
         )
-    carried = [np.array(g) for g in state_gradients or map(np.zeros_like, forward.states)]
+    if state_gradients is None:
+        state_gradients = [np.zeros_like(state) for state in forward.states]
+    carried = [np.array(gradient, x.dtype) for gradient in state_gradients]
+    wanted = [state.shape for state in forward.states]
+    if [gradient.shape for gradient in carried] != wanted:
+        given = ", ".join(str(gradient.shape) for gradient in carried)
+        raise InputError(
+            f"the gradients of the states are {given}; expected {', '.join(map(str, wanted))}"
+        )
     x_gradient = np.zeros_like(x)
     totals = {name: np.zeros_like(leaf) for name, leaf in leaves.items()}
     for time in reversed(range(len(x))):

@@ -126,6 +126,11 @@ def split_parameters(
     return members
 
 
+def as_type(arrays: Mapping[str, Array], dtype: np.dtype[Any]) -> dict[str, Array]:
+    """The arrays in another floating-point type."""
+    return {name: np.asarray(array, dtype) for name, array in arrays.items()}
+
+
 def sizes_of(
     cell: Cell, input_size: int, states: Sequence[Array] | None, parameters: Mapping[str, Array]
 ) -> dict[str, int]:
@@ -133,6 +138,7 @@ def sizes_of(
 
     Raises:
         InputError: An array is missing or its shape contradicts the others.
+        SizeError: The sizes are too small for a slice of the cell.
     """
     unifier = Unifier()
     variables: dict[Any, SizeVariable] = {name: SizeVariable(name) for name in cell.free_sizes}
@@ -158,14 +164,14 @@ def sizes_of(
             )
         match(f"the shape of {stored.name}", np.shape(parameters[stored.name]), stored.shape)
     for name, size, state in zip(cell.states, cell.state_sizes, states or (), strict=False):
-        match(f"the size of the state {name}", state.shape[-1:], [size])
+        match(f"the size of the state {name}", np.shape(state)[-1:], [size])
     numbers = {}
     for name, variable in variables.items():
         size = unifier.resolve(Size.of(variable))
         if size.terms:
             raise InputError(f"cell '{cell.name}': {name}_size does not follow from what was given")
         numbers[name] = size.constant
-    return {name: size.evaluate(numbers) for name, size in cell.sizes.items()}
+    return cell.bind_sizes(**numbers)
 
 
 @dataclass(frozen=True)
@@ -221,16 +227,19 @@ def interpret(
         raise InputError(
             f"cell '{cell.name}' has the states {', '.join(cell.states)}; {len(states)} were given"
         )
+    if states is not None:
+        states = [np.asarray(state) for state in states]
     sizes = sizes_of(cell, x.shape[-1], states, parameters)
     if states is None:
         shapes = [(x.shape[1], size.evaluate(sizes)) for size in cell.state_sizes]
         states = [np.zeros(shape, x.dtype) for shape in shapes]
     for name, state in zip(cell.states, states, strict=True):
-        if state.shape[0] != x.shape[1] or state.ndim != 2:
+        if state.ndim != 2 or state.shape[0] != x.shape[1]:
             raise InputError(
                 f"the state {name} is {state.shape}; expected (batch, size), batch {x.shape[1]}"
             )
-    leaves = split_parameters(cell, parameters, sizes)
+    states = [np.asarray(state, x.dtype) for state in states]
+    leaves = split_parameters(cell, as_type(parameters, x.dtype), sizes)
     history = [tuple(states)]
     outputs = np.empty((*x.shape[:2], cell.output_size.evaluate(sizes)), x.dtype)
     for time, x_t in enumerate(x):
