@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from anyrnn.errors import CellError
 from anyrnn.graph.cell import Cell
-from anyrnn.graph.nodes import Graph, Node, constant, rebuilt, rewrite
+from anyrnn.graph.nodes import Graph, Node, constant, make, rebuilt, rewrite
 
 
 def biases(graph: Graph) -> list[Node]:
@@ -32,6 +33,9 @@ def without_bias(cell: Cell) -> Cell:
     Returns:
         The cell without the vectors that are only added; peepholes and other vectors stay.
 
+    Raises:
+        CellError: Nothing but a bias says how long one of the vectors is.
+
     Example:
         >>> import anyrnn
         >>> from anyrnn.transforms.bias import without_bias
@@ -40,9 +44,20 @@ def without_bias(cell: Cell) -> Cell:
     """
     removed = set(biases(cell.graph))
     zero = constant(0)
+    leaves = [*cell.graph.leaves("input"), *cell.graph.leaves("state")]
+    like = {leaf.type.shape: leaf for leaf in leaves}
 
     def rule(node: Node, arguments: tuple[Node, ...]) -> Node:
-        return zero if node in removed else rebuilt(node, arguments)
+        if node in removed:
+            return zero
+        result = rebuilt(node, arguments)
+        if result.type.shape == node.type.shape:
+            return result
+        if node.type.shape not in like:  # the sum of a number and a bias is as long as the bias
+            raise CellError(
+                f"cell '{cell.name}' cannot do without bias: a size follows from a bias only"
+            )
+        return make("expand", result, like[node.type.shape])
 
     graph = rewrite(cell.graph, rule)
     names = {node: name for node, name in graph.names.items() if node is not zero}
