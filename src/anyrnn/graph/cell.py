@@ -91,7 +91,7 @@ class Cell:
         tracing: Tracing,
         hyperparameters: Mapping[str, float],
         remake: Callable[..., Cell],
-        reference: tuple[Any, ...] | str,
+        reference: tuple[Callable[..., Cell], tuple[Any, ...]],
     ) -> None:
         self.name = name
         self.documentation = documentation
@@ -114,8 +114,17 @@ class Cell:
         parameters = ", ".join(parameter.name for parameter in self.parameters)
         return f"<cell {self.name}: states {', '.join(self.states)}; parameters {parameters}>"
 
-    def __reduce__(self) -> tuple[Any, ...] | str:
-        """A cell is pickled by reference, as a function is."""
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A cell is pickled by reference, as a function is.
+
+        Raises:
+            CellError: The cell was made inside a function, where it could not be found again.
+        """
+        if "<locals>" in str(self._reference[1]):
+            raise CellError(
+                f"cell '{self.name}' cannot be saved: it is made inside a function; move it to the "
+                "top level of a module"
+            )
         return self._reference
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Cell:
@@ -149,6 +158,9 @@ class Cell:
             raise CellError(
                 f"cell '{self.name}' has no hyperparameter '{unknown[0]}'; it has: {known}"
             )
+        for name, value in values.items():
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise CellError(f"{name}={value!r}: a hyperparameter is a number")
         return self._remake(**values) if values else self
 
     def with_graph(self, graph: Graph, transform: Callable[[Cell], Cell]) -> Cell:

@@ -173,15 +173,19 @@ class Hyperparameter(Symbol):
     __hash__ = object.__hash__
 
     def __gt__(self, other: Any) -> Any:
+        other = other._value if isinstance(other, Hyperparameter) else other
         return self._value > other if isinstance(other, int | float) else super().__gt__(other)
 
     def __ge__(self, other: Any) -> Any:
+        other = other._value if isinstance(other, Hyperparameter) else other
         return self._value >= other if isinstance(other, int | float) else super().__ge__(other)
 
     def __lt__(self, other: Any) -> Any:
+        other = other._value if isinstance(other, Hyperparameter) else other
         return self._value < other if isinstance(other, int | float) else super().__lt__(other)
 
     def __le__(self, other: Any) -> Any:
+        other = other._value if isinstance(other, Hyperparameter) else other
         return self._value <= other if isinstance(other, int | float) else super().__le__(other)
 
 

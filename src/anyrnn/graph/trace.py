@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from numbers import Real
 from types import CodeType, FrameType
 from typing import Any, NoReturn
 
@@ -131,7 +132,7 @@ class Tracer:
             return self._parameter(value._name, rank, shape)
         if isinstance(value, Symbol) and value._traced is not None:
             return value._traced
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool) or not isinstance(value, Real):
             self.fail(
                 f"{type(value).__name__} {value!r} is no value of the cell; values are the input, "
                 "the states, parameters such as W.i, numbers, and results of anyrnn's functions"
@@ -171,6 +172,10 @@ class Tracer:
     def apply(self, operation: str, *values: Any) -> Symbol:
         """The symbol of an operation on values."""
         row = OPERATIONS[operation]
+        values = tuple(
+            self._number(value) if operation != "where" or place else value
+            for place, value in enumerate(values)
+        )
         if operation == "product":
             shape, operands = self._product(*values)
         elif operation == "transpose":
@@ -199,6 +204,13 @@ class Tracer:
             shape = () if operation in ("sum", "mean") else (total,)
         return Symbol(self, Traced(operation, tuple(operands), shape, self.line()))
 
+    def _number(self, value: Any) -> Any:
+        """A comparison as a number, 1 where it holds and 0 elsewhere; any other value as it is."""
+        traced = value._traced if isinstance(value, Symbol) else None
+        if traced is None or traced.operation not in ("greater", "greater_equal"):
+            return value
+        return self.apply("where", value, 1.0, 0.0)
+
     def _product(self, left: Any, right: Any) -> tuple[tuple[Size, ...], list[Traced]]:
         matrix, vector = self._operand(left, rank=2), self._operand(right, rank=1)
         if len(matrix.shape) != 2 or len(vector.shape) != 1:
@@ -219,7 +231,7 @@ class Tracer:
         """The symbol of `value[start:stop]`."""
         if not isinstance(bounds, slice) or bounds.step is not None:
             self.fail("only slices of consecutive elements are known, as in v[:10] or v[10:]")
-        operand = self._operand(value, rank=1)
+        operand = self._operand(self._number(value), rank=1)
         if len(operand.shape) != 1:
             self.fail("only vectors can be sliced", error=SizeError)
         ends = []
@@ -440,7 +452,7 @@ def _results(tracer: Tracer, returned: Any, states: list[Traced]) -> list[tuple[
             tracer.fail(
                 f"returns {value!r} as the new {name}, which is no value of the cell", line=""
             )
-        results.append((name, tracer._operand(value, rank=1)))
+        results.append((name, tracer._operand(tracer._number(value), rank=1)))
     for state, (name, traced) in zip(states, results[-len(states) :], strict=True):
         if len(traced.shape) != 1 or not tracer._equal(state.shape[0], traced.shape[0]):
             tracer.fail(
