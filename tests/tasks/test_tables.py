@@ -62,6 +62,10 @@ def test_json_lines(tmp_path: Path) -> None:
     }
 
 
+def test_half_characters_in_json(tmp_path: Path) -> None:
+    assert columns(tmp_path, "a.jsonl", '{"t": "cut \\ud83d"}\n')["t"] == ["cut ?"]
+
+
 def test_parquet(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     pandas.DataFrame({"t": ["a", None, "c"], "l": [1, 2, 3]}).to_parquet(path)

@@ -52,8 +52,10 @@ def predict(
     from anyrnn.tasks.classify import load
 
     classifier = load(run, cell)
+    # Bytes of the command line that are no text have become half characters.
+    given = [text.encode("utf-8", "replace").decode() for text in texts or ()]
     lines = () if texts and file is None else _lines(file, encoding)
-    source = chain(texts or (), lines)
+    source = chain(given, lines)
     while batch := list(islice(source, _AT_ONCE)):
         # An empty line gets an empty answer, so that answers stay beside their lines.
         predictions = iter(classifier.predict([text for text in batch if text.strip()]))

@@ -56,7 +56,7 @@ class Batches:
 
     def __len__(self) -> int:
         """The number of batches of an epoch."""
-        return len(self._order(0))
+        return -(-len(self._sequences) // self._batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches from the present position to the end of the epoch."""

@@ -93,6 +93,10 @@ class UnfinishedRun:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
+    def discard(self) -> None:
+        """Remove what was begun."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
     def finish(self) -> None:
         """Give the folder its name; a run that it replaces is removed last."""
         shutil.rmtree(self.path / "checkpoints", ignore_errors=True)

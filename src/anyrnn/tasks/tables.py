@@ -239,7 +239,9 @@ def _json_lines(path: Path, text: str) -> Table:
 def _as_text(value: object) -> str | None:
     if value is None or value == "":
         return None
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    # JSON can spell half of a character ("\\ud83d"), as texts that were cut carelessly do.
+    return text.encode("utf-8", "replace").decode()
 
 
 def _separated(path: Path, text: str, separator: str, header: bool) -> Table:

@@ -1,6 +1,7 @@
 """The training loop of all tasks: Lightning, early stopping, best weights, resuming."""
 
 import logging
+import math
 import time
 import warnings
 from collections.abc import Iterator
@@ -156,7 +157,7 @@ def fit(
 
     Raises:
         StoppedError: It was requested; a checkpoint lies in the folder.
-        RunError: The checkpoint in the folder cannot be used.
+        RunError: The checkpoint in the folder cannot be used, or the training diverged.
     """
     options = learner.options
     if (folder / _EPOCHS).exists():
@@ -247,6 +248,11 @@ class _Progress(Callback):
         figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
         figures = {"training_loss": float(pl_module.training_loss.compute()), **figures}
         pl_module.training_loss.reset()
+        if not math.isfinite(figures[pl_module.monitor]):
+            raise RunError(
+                f"the training diverged: {pl_module.monitor} is {figures[pl_module.monitor]} after "
+                f"epoch {len(self.epochs) + 1}; try a smaller --learning-rate"
+            )
         self._keep_best(pl_module, figures[pl_module.monitor])
         epoch = Epoch(len(self.epochs) + 1, self._elapsed(), figures)
         self._seconds, self._since = 0.0, time.perf_counter()

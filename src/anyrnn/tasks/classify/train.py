@@ -10,6 +10,7 @@ import numpy
 import torch
 from tokenizers import Tokenizer
 
+from anyrnn.errors import AnyrnnError, SizeError
 from anyrnn.tasks.batches import Batches
 from anyrnn.tasks.classify.data import Data, prepare
 from anyrnn.tasks.classify.inference import TASK, infer
@@ -95,6 +96,10 @@ def train(
             f"stopped; what is done lies in {unfinished.path}: "
             "go on with the same command and --resume"
         ) from None
+    except AnyrnnError:
+        if not resume:
+            unfinished.discard()
+        raise
     best = min(results, key=lambda result: result.best_epoch.figures["validation_loss"])
     config = training.config(tokens, best)
     _write(unfinished.path, config, tokenizer, results)
@@ -209,7 +214,15 @@ class _Training:
 
     def _network(self, cell: str) -> TextClassifier:
         sizes = asdict(self.options.model)
-        return TextClassifier(cell, self.tokenizer.get_vocab_size(), len(self.data.labels), **sizes)
+        vocabulary, classes = self.tokenizer.get_vocab_size(), len(self.data.labels)
+        try:
+            return TextClassifier(cell, vocabulary, classes, **sizes)
+        except AnyrnnError:
+            raise
+        # What torch raises when memory cannot be had, or when a size overflows.
+        except (RuntimeError, MemoryError, TypeError) as error:
+            reason = str(error).splitlines()[0]
+            raise SizeError(f"a network of these sizes cannot be made: {reason}") from None
 
 
 def _tell_data(data: Data, listener: ClassificationListener) -> None:
