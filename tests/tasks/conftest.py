@@ -5,9 +5,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from toy_reviews import reviews, write_csv
 
 from anyrnn.tasks.classify import DataOptions, ModelOptions, Options, TrainingOptions
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """So small a network gains nothing from threads, and test workers would fight for the cores."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

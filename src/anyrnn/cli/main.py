@@ -49,5 +49,7 @@ def main() -> None:
         app()
     except AnyrnnError as error:
         message = " ".join(str(error).split())
-        print(f"anyrnn: error: {message}", file=sys.stderr)
-        sys.exit(getattr(error, "exit_code", 2))
+        code = getattr(error, "exit_code", 2)
+        # What a signal stopped is no mistake.
+        print(f"anyrnn: {message}" if code > 128 else f"anyrnn: error: {message}", file=sys.stderr)
+        sys.exit(code)

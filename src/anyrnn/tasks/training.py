@@ -88,7 +88,7 @@ class Learner(lightning.LightningModule):
         super().__init__()
         self.network = network
         self.options = options
-        self.training_loss = MeanMetric()
+        self.training_loss = MeanMetric(nan_strategy="disable")
         # Part of the state, so that a training taken up within an epoch tells the same loss.
         self.training_loss.persistent(True)
 

@@ -22,7 +22,7 @@ class ClassificationLearner(Learner):
         self, network: torch.nn.Module, options: TrainingOptions, class_count: int
     ) -> None:
         super().__init__(network, options)
-        self.validation_loss = MeanMetric()
+        self.validation_loss = MeanMetric(nan_strategy="disable")
         self.validation_scores = MetricCollection(
             {
                 "accuracy": MulticlassAccuracy(class_count, average="micro"),
