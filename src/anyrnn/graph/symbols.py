@@ -71,6 +71,9 @@ class Symbol:
         return self._tracer.apply("abs", self)
 
     def __pow__(self, exponent: float) -> Symbol:
+        exponent = exponent._value if isinstance(exponent, Hyperparameter) else exponent
+        if isinstance(exponent, Symbol):
+            self._fail("a power with a value as its exponent; use exp(exponent * log(value))")
         if exponent == 0.5:
             return self._tracer.apply("sqrt", self)
         if not isinstance(exponent, int) or not 1 <= exponent <= 8:

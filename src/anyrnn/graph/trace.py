@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from numbers import Real
+from operator import index
 from types import CodeType, FrameType
 from typing import Any, NoReturn
 
@@ -236,11 +237,14 @@ class Tracer:
             self.fail("only vectors can be sliced", error=SizeError)
         ends = []
         for bound, default in ((bounds.start, Size.of(0)), (bounds.stop, operand.shape[0])):
-            number = None if bound is None else bound.__index__()
-            if number is None:
+            if bound is None:
                 ends.append(default)
-            else:
-                ends.append(Size.of(number) if number >= 0 else operand.shape[0] + number)
+                continue
+            try:
+                number = index(bound)
+            except TypeError:
+                self.fail(f"the bounds of a slice are whole numbers, not {bound!r}")
+            ends.append(Size.of(number) if number >= 0 else operand.shape[0] + number)
         start, stop = ends
         if self.unifier.resolve(stop - start).never_positive:
             self.fail(f"the slice {start}:{stop} is empty", error=SizeError)
