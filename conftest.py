@@ -16,6 +16,7 @@ import re
 import shlex
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from unittest import mock
@@ -24,6 +25,7 @@ import pytest
 from sybil import Document, Example, Sybil
 from sybil.document import PythonDocStringDocument
 from sybil.evaluators.python import PythonEvaluator
+from sybil.example import SybilFailure
 from sybil.parsers.markdown import CodeBlockParser
 from sybil.parsers.rest import DocTestParser
 
@@ -107,6 +109,21 @@ class Examples(pytest.Item):
             Path("examples").symlink_to(ROOT / "examples")
             for example in self.document.examples():
                 example.evaluate()
+
+    def repr_failure(
+        self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None
+    ) -> str:
+        """What differs; or the traceback from the document's own line on."""
+        if isinstance(excinfo.value, SybilFailure):
+            return str(excinfo.value)
+        frame = trace = excinfo.tb
+        while frame is not None and frame.tb_frame.f_code.co_filename != self.document.path:
+            frame = frame.tb_next
+        return "".join(traceback.format_exception(excinfo.type, excinfo.value, frame or trace))
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        """The file."""
+        return self.path, 0, f"examples of {self.path.relative_to(ROOT)}"
 
 
 class ExampleFile(pytest.File):
