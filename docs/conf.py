@@ -14,4 +14,4 @@ html_theme = "furo"
 html_title = "anyrnn"
 html_static_path = ["_static"]
 html_css_files = ["wide.css"]
-pygments_style = "tango"
+pygments_style = "default"

@@ -158,8 +158,8 @@ def article4_gru(x, h, *, W, b):
     """The GRU of the fourth article: r scales the candidate instead of resetting the state
     inside it.
 
-    The two weights of h' = (1 - z) h + r n no longer add up to one: the state may grow to the sum
-    of both.
+    The two weights of h' = (1 - z) h + r n no longer add up to one: with constant gates the state
+    grows up to r / z, so it is not bounded by one as a GRU's is.
     """
     z = sigmoid(W.xz @ x + W.hz @ h + b.z)
     r = sigmoid(W.xr @ x + W.hr @ h + b.r)
