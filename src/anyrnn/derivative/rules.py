@@ -139,7 +139,7 @@ RULES: dict[str, Rule] = {
     "negative": lambda node, d: (_negative(d),),
     "sigmoid": _sigmoid,
     "tanh": _tanh,
-    "relu": lambda node, d: (_where_greater(node.arguments[0], ZERO, d, ZERO),),
+    "relu": lambda node, d: (_where_greater(node, ZERO, d, ZERO),),
     "exp": lambda node, d: (_times(d, node),),
     "log": lambda node, d: (make("divide", d, node.arguments[0]),),
     "softplus": lambda node, d: (_times(d, make("sigmoid", node.arguments[0])),),

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from anyrnn.graph.nodes import Graph, Node, topological
 from anyrnn.graph.operations import OPERATIONS
 from anyrnn.graph.sizes import Size
-from anyrnn.schedule.normal import ONCE, SEQUENCE, STEP, normal, phases
+from anyrnn.schedule.normal import ONCE, SEQUENCE, STEP, normal, operands, phases
 
 REDUCTIONS = ("sum", "mean", "softmax")
+WHOLE = ("concatenate", *REDUCTIONS)  # written by others than the stages over units
 CHEAP = ("add", "subtract", "multiply", "negative", "where", "greater", "greater_equal")
 
 
@@ -52,13 +53,13 @@ class Stage:
 
 @dataclass(frozen=True)
 class RowStage:
-    """A part of a step that goes over whole rows: a sum, a mean or a softmax over the hidden axis."""
+    """A part of a step that goes over whole rows: a sum, mean or softmax over the hidden axis."""
 
     level: int
     node: Node
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Schedule:
     """When each value of a step graph is computed.
 
@@ -90,12 +91,13 @@ class Schedule:
         return {name: self.graph.outputs[name] for name in self.states}
 
 
-def schedule(graph: Graph, states: Iterable[str]) -> Schedule:
+def schedule(graph: Graph, states: Iterable[str], wanted: Iterable[str]) -> Schedule:
     """Schedule a step graph.
 
     Args:
         graph: The step graph.
         states: The names of its states, each the name of a result too.
+        wanted: The names of the results that are wanted for each step.
 
     Returns:
         The schedule.
@@ -108,18 +110,19 @@ def schedule(graph: Graph, states: Iterable[str]) -> Schedule:
     needed = {node for node in topological(new_states) if when[node] == STEP and not node.is_leaf}
     inside = _sunk([n for n in order if n in needed], new_states, when)
     after = [n for n in order if n not in inside and when[n] == STEP and not n.is_leaf]
-    results = {node for name, node in graph.outputs.items() if name not in states}
-    wanted = results | {argument for node in after for argument in node.arguments}
-    wanted |= {graph.outputs[n.name] for n in wanted if n.operation == "state"}
-    emitted = tuple(node for node in order if node in inside and node in wanted)
-    reads = {argument for node in inside for argument in node.arguments} - inside
-    carried = tuple(n for n in order if when[n] == SEQUENCE and n in reads)
-    before_roots = [n for n in order if when[n] == SEQUENCE and (n in reads or n in wanted)]
-    before = [n for n in topological(before_roots) if when[n] == SEQUENCE and not n.is_leaf]
-    later = {argument for node in [*before, *after] for argument in node.arguments} | reads
-    once = [n for n in order if when[n] == ONCE and n in later]
+    left = {graph.outputs[name] for name in wanted}
+    left |= {argument for node in after for argument in operands(node)}
+    while more := {graph.outputs[n.name] for n in left if n.operation == "state"} - left:
+        left |= more  # an old state is known from the new ones
+    emitted = tuple(node for node in order if node in inside and node in left)
     joins = _joins(inside)
-    reads |= {part for part in joins if part not in inside}
+    reads = {argument for node in inside for argument in operands(node)} | set(new_states)
+    reads = (reads | set(joins)) - inside
+    carried = tuple(n for n in order if when[n] == SEQUENCE and n in reads)
+    before_roots = [n for n in order if when[n] == SEQUENCE and (n in reads or n in left)]
+    before = [n for n in topological(before_roots) if when[n] == SEQUENCE and not n.is_leaf]
+    later = {argument for node in [*before, *after] for argument in operands(node)} | reads
+    once = topological(n for n in order if when[n] == ONCE and n in later)
     stages = _stages([n for n in order if n in inside], set(new_states), set(emitted), joins)
     return Schedule(
         graph, states, tuple(once), tuple(before), carried, stages, emitted, tuple(after), joins
@@ -138,13 +141,13 @@ def _joins(inside: set[Node]) -> dict[Node, tuple[tuple[Node, Size], ...]]:
     return found
 
 
-def _support(node: Node, given: Callable[[Node], bool]) -> set[Node]:
+def cheap_support(node: Node, given: Callable[[Node], bool]) -> set[Node]:
     """What cheap work starts from: the values that are given, or that are not cheap to compute."""
     if given(node):
         return {node}
     if node.operation in CHEAP or node.operation == "constant":
         found: set[Node] = set()
-        return found.union(*(_support(argument, given) for argument in node.arguments))
+        return found.union(*(cheap_support(argument, given) for argument in node.arguments))
     return {node}
 
 
@@ -154,16 +157,20 @@ def _sunk(needed: list[Node], new_states: list[Node], when: Mapping[Node, int]) 
     Adding a bias in the loop costs nothing; before it, it would cost a pass over the sequence.
     """
     inside = {*needed, *(node for node in new_states if not node.is_leaf)}
-    open_nodes = [argument for node in inside for argument in node.arguments]
+    open_nodes = [argument for node in inside for argument in operands(node)]
     while open_nodes:
         node = open_nodes.pop()
         if node in inside or when[node] != SEQUENCE or node.operation not in CHEAP:
             continue
-        support = _support(node, lambda n: n.is_leaf or when[n] == ONCE)
-        if len([n for n in support if when[n] == SEQUENCE]) <= 1:
+        support = cheap_support(node, lambda n: n.is_leaf or when[n] == ONCE)
+        if node.type.boolean or len([n for n in support if when[n] == SEQUENCE]) <= 1:
             inside.add(node)
             open_nodes += node.arguments
     return inside
+
+
+def _size(node: Node) -> Size:
+    return node.type.shape[0] if node.type.shape else Size.of(1)
 
 
 class _Levels:
@@ -173,7 +180,7 @@ class _Levels:
         self.inside = set(inside)
         self.level: dict[Node, int] = {}
         for node in inside:
-            self.level[node] = max([0, *(self._after(node, a) for a in node.arguments)])
+            self.level[node] = max([0, *(self._after(node, a) for a in operands(node))])
 
     def _after(self, node: Node, argument: Node) -> int:
         if argument not in self.inside:
@@ -205,7 +212,7 @@ def _stages(
     members = set(inside)
     uses = dict.fromkeys(inside, 0)
     for node in inside:
-        for argument in node.arguments:
+        for argument in operands(node):
             if argument in members:
                 uses[argument] += 1
     for node in new_states | emitted:
@@ -219,24 +226,24 @@ def _stages(
         return node not in members or node in stored or node.operation in REDUCTIONS
 
     for node in inside:
-        for argument in node.arguments:
+        for argument in operands(node):
             if in_memory(argument) or not argument.type.shape:
                 continue
             if not OPERATIONS[node.operation].elementwise:
                 stored.add(argument)
             elif level[argument] != level[node]:
-                support = {n for n in _support(argument, in_memory) if not in_memory(n)}
-                stored |= support if len(support) <= 1 else {argument}
+                support = {n for n in cheap_support(argument, in_memory) if not in_memory(n)}
+                recompute = argument.type.boolean or len(support) <= 1
+                stored |= support if recompute else {argument}
     covered = {n for s in sums.values() for n in _inner(s.node, members) if n is not s.node}
     stored -= {node for node in covered if node not in new_states | emitted}
     stages: list[Stage | RowStage] = []
     for current in sorted(set(level.values())):
         here = [node for node in inside if level[node] == current]
         stages += [RowStage(current, node) for node in here if node.operation in REDUCTIONS]
-        sizes = list(dict.fromkeys(n.type.shape[0] for n in here if n.type.shape))
-        for size in sizes:
-            own = [node for node in here if node.type.shape == (size,)]
-            stores = tuple(n for n in own if n in stored and n.operation != "concatenate")
+        for size in dict.fromkeys(_size(node) for node in here):
+            own = [node for node in here if _size(node) == size]
+            stores = tuple(n for n in own if n in stored and n.operation not in WHOLE)
             accumulators = tuple(sums[node] for node in own if node in sums)
             if stores:
                 stages.append(Stage(current, size, accumulators, stores))

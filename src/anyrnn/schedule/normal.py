@@ -1,4 +1,4 @@
-"""Normal forms of a step: the same values, with products and sums arranged as the schedule wants them."""
+"""Normal forms of a step: the same values, with products and sums as the schedule wants them."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ def phases(nodes: Iterable[Node]) -> dict[Node, int]:
     return found
 
 
+def operands(node: Node) -> tuple[Node, ...]:
+    """The arguments whose values matter; the second one of `expand` matters by its type only."""
+    return node.arguments[:1] if node.operation == "expand" else node.arguments
+
+
 def _columns(matrix: Node, start: Size, stop: Size) -> Node:
     if start == Size.of(0) and stop == matrix.type.shape[1]:
         return matrix
@@ -32,7 +37,7 @@ def _rows(matrix: Node, start: Size, stop: Size) -> Node:
 
 
 def split_products(graph: Graph) -> Graph:
-    """Products with joined vectors become sums of products; slices of products, products with fewer rows.
+    """Products with joined vectors become sums of products; slices of products become smaller ones.
 
     So the part of W @ [h, x] that has the input only can leave the loop.
     """
@@ -107,7 +112,7 @@ def regroup_sums(graph: Graph) -> Graph:
 
 
 def _total(terms: list[tuple[int, Node]]) -> Node:
-    """The sum of signed terms in their order, but starting with a positive one where there is one."""
+    """The sum of signed terms in their order, but starting with a positive one if there is one."""
     start = next((place for place, (sign, _) in enumerate(terms) if sign > 0), 0)
     sign, total = terms[start]
     if sign < 0:

@@ -8,7 +8,8 @@ from anyrnn.derivative.reverse import PREFIX, derivative
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Graph, Node, make, rebuilt, rewrite
 from anyrnn.graph.simplify import simplify
-from anyrnn.schedule.loop import CHEAP, Schedule, schedule
+from anyrnn.schedule.loop import Schedule, cheap_support, schedule
+from anyrnn.schedule.normal import operands
 
 SAVED = "saved:"
 BEFORE = "before:"
@@ -37,20 +38,16 @@ def _saved(reverse: Graph, forward: set[Node]) -> set[Node]:
     needed: set[Node] = set()
     for node in reverse.nodes():
         if node not in forward:
-            needed |= {argument for argument in node.arguments if argument in forward}
-
-    def settle(node: Node, saved: set[Node]) -> None:
-        if node.is_leaf or node in saved or not node.type.per_row:
-            return
-        if node.operation in (*CHEAP, "concatenate", "slice"):
-            for argument in node.arguments:
-                settle(argument, saved)
-        else:
-            saved.add(node)
+            needed |= {argument for argument in operands(node) if argument in forward}
 
     saved: set[Node] = set()
+
+    def given(node: Node) -> bool:
+        return node.is_leaf or node in saved or not node.type.per_row
+
     for node in needed:
-        settle(node, saved)
+        support = {n for n in cheap_support(node, given) if not given(n)}
+        saved |= support if node.type.boolean or len(support) <= 1 else {node}
     return saved
 
 
@@ -65,7 +62,6 @@ def training(cell: Cell) -> Training:
     """
     reverse = derivative(cell.graph)
     forward_nodes = set(cell.graph.nodes())
-    new_states = {cell.graph.outputs[name]: name for name in cell.states}
     chosen = _saved(reverse, forward_nodes)
     names = {
         node: f"{SAVED}{index}"
@@ -89,14 +85,22 @@ def training(cell: Cell) -> Training:
     step = simplify(rewrite(Graph(reverse.outputs), rule))
     outputs = dict(step.outputs)
     states = []
-    for node, name in new_states.items():
+    for name in cell.states:
         if PREFIX + name not in outputs:  # the state has no influence on the next one
             zero = make("constant", value=0.0)
-            leaf = make("input", name=BEFORE + name, type=node.type)
+            type_ = cell.graph.outputs[name].type
+            leaf = make("input", name=BEFORE + name, type=type_)
             outputs[PREFIX + name] = make("expand", zero, leaf)
         states.append(PREFIX + name)
-    saved_outputs = {name: node for node, name in names.items()}
-    forward = Graph({**cell.graph.outputs, **saved_outputs})
+    saved = {name: node for node, name in names.items()}
+    histories = [
+        leaf.name.removeprefix(BEFORE)
+        for leaf in Graph(outputs).leaves("input")
+        if leaf.name.startswith(BEFORE)
+    ]
+    forward = Graph({**cell.graph.outputs, **saved})
+    wanted = list(dict.fromkeys([cell.output, *histories, *saved]))
+    gradients = [name for name in outputs if name not in states]
     return Training(
-        schedule(forward, cell.states), schedule(Graph(outputs), states), saved_outputs
+        schedule(forward, cell.states, wanted), schedule(Graph(outputs), states, gradients), saved
     )

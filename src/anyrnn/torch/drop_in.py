@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from anyrnn.cells.catalogue import get
 from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
-from anyrnn.torch.execute import execute
+from anyrnn.torch.execute import Path, choose, execute
 from anyrnn.torch.sequences import check_tensor
 from anyrnn.torch.stack import Stack, State
 from anyrnn.transforms.bias import without_bias
@@ -85,6 +85,11 @@ class _Layer(nn.RNNBase):
     """The computation of the three layers; mixed in before torch's classes, which bring the
     rest.
     """
+
+    @property
+    def path(self) -> Path:
+        """Which way a call is computed with the layer's parameters as they are, and why."""
+        return choose(self.parameters())
 
     def forward(  # type: ignore[override]
         self, input: Any, hx: State | None = None, *, lengths: Any = None

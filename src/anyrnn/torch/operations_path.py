@@ -22,7 +22,7 @@ from anyrnn.torch.operations import TORCH
 Values = dict[Node, Tensor]
 
 
-class _Evaluator:
+class Evaluator:
     """Computes instructions for given parameters and sizes."""
 
     def __init__(
@@ -112,7 +112,7 @@ def execute(
         The outputs, laid out as the inputs, and the last states, each (batch, size).
     """
     planned = plan(cell)
-    evaluator = _Evaluator(cell, parameters, sizes)
+    evaluator = Evaluator(cell, parameters, sizes)
     graph = planned.graph
     values: Values = evaluator.leaves(cell, [n for n in graph.nodes() if n.is_leaf], rows)
     input_leaf = next(iter(graph.leaves("input")), None)

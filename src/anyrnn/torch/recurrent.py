@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from anyrnn.cells.catalogue import get
 from anyrnn.errors import CellError, SizeError
 from anyrnn.graph.cell import Cell
+from anyrnn.torch.execute import Path, choose
 from anyrnn.torch.sequences import Input
 from anyrnn.torch.stack import Stack, State
 from anyrnn.transforms.bias import without_bias
@@ -138,6 +139,11 @@ class Recurrent(nn.Module):
             stored.name: getattr(self, self._name(stored.name, layer, direction))
             for stored in self.cell.parameters
         }
+
+    @property
+    def path(self) -> Path:
+        """Which way a call is computed with the layer's parameters as they are, and why."""
+        return choose(self.parameters())
 
     def reset_parameters(self) -> None:
         """Draw all parameters anew, uniform in +-1 / sqrt(hidden size)."""

@@ -92,9 +92,7 @@ class Function:
         self.start(body)
         yield index
         self.emit(f"{following} = add nsw i64 {index}, {step}")
-        self.lines[slot] = (
-            f"  {index} = phi i64 [{first}, %{before}], [{following}, %{self.block}]"
-        )
+        self.lines[slot] = f"  {index} = phi i64 [{first}, %{before}], [{following}, %{self.block}]"
         self.jump(head)
         self.start(end)
 
@@ -240,7 +238,9 @@ class Vectors:
         """A vector of one number in memory."""
         return self.splat(self.function.value(f"load {self.scalar}, ptr {pointer}", "number"))
 
-    def load(self, pointer: str, mask: str | None = None, otherwise: str = "zeroinitializer") -> str:
+    def load(
+        self, pointer: str, mask: str | None = None, otherwise: str = "zeroinitializer"
+    ) -> str:
         """A vector in memory; where a mask is false, something else."""
         size = 8 if self.double else 4
         if mask is None:

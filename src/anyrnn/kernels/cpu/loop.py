@@ -182,18 +182,21 @@ class Loop:
             scratch = max(scratch, tile * self.lanes)
         barrier = np.zeros(8, np.int64)
         workspace = aligned((threads, -(-(scratch + 64) // 16) * 16), self.dtype)
-        records = np.empty((threads, len(self.lowered.record.names)), np.int64)
-        for thread in range(threads):
-            own = dict(numbers)
-            own["threads"] = threads
-            own["barrier"] = 0 if by_rows else barrier.ctypes.data
-            own["scratch"] = workspace[thread].ctypes.data
-            share = (batch * thread // threads, batch * (thread + 1) // threads)
-            own["first_row"], own["last_row"] = share if by_rows else (0, batch)
+        records = np.empty((1 + threads, len(self.lowered.record.names)), np.int64)
+        for record in range(1 + threads):
+            thread = record - 1
+            own = {**numbers, "threads": threads, "barrier": 0, "first_row": 0, "last_row": batch}
+            own["scratch"] = workspace[max(thread, 0)].ctypes.data
+            alone = record == 0
+            if by_rows and not alone:
+                own["first_row"] = batch * thread // threads
+                own["last_row"] = batch * (thread + 1) // threads
+            elif not alone:
+                own["barrier"] = barrier.ctypes.data
             for number, count in blocks:
-                start, stop = (count * (thread + more) // threads for more in (0, 1))
-                own[f"stage{number}.first"] = 0 if by_rows else start
-                own[f"stage{number}.last"] = count if by_rows else stop
+                whole = by_rows or alone
+                own[f"stage{number}.first"] = 0 if whole else count * thread // threads
+                own[f"stage{number}.last"] = count if whole else count * (thread + 1) // threads
             for name, place in self.lowered.record.names.items():
-                records[thread, place] = own[name]
+                records[record, place] = own[name]
         team.run(self.code, records)

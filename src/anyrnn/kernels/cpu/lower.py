@@ -7,7 +7,7 @@ The kernel reads everything from a record of whole numbers: sizes, ranges, addre
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from anyrnn.graph.nodes import Node
@@ -16,8 +16,8 @@ from anyrnn.graph.sizes import Size
 from anyrnn.kernels.cpu import mathematics
 from anyrnn.kernels.cpu.assembly import Function, Vectors
 from anyrnn.kernels.cpu.target import Target
-from anyrnn.schedule.loop import REDUCTIONS, Accumulator, RowStage, Schedule, Stage
-from anyrnn.schedule.normal import ONCE, phases
+from anyrnn.schedule.loop import Accumulator, RowStage, Schedule, Stage
+from anyrnn.schedule.normal import ONCE, operands, phases
 
 PAUSE = {"neon": "yield"}
 
@@ -103,7 +103,17 @@ class Lowered:
     numbers: dict[str, Size]
 
 
-HEADER = ["threads", "barrier", "steps", "time", "direction", "offsets", "first_row", "last_row", "scratch"]
+HEADER = [
+    "threads",
+    "barrier",
+    "steps",
+    "time",
+    "direction",
+    "offsets",
+    "first_row",
+    "last_row",
+    "scratch",
+]
 
 
 class Lowering:
@@ -138,13 +148,17 @@ class Lowering:
             for node in (stage.node,) if isinstance(stage, RowStage) else stage.stores:
                 if node not in self.arrays and node not in new_states:
                     self.rows[node] = f"rows{len(self.rows)}"
+        for joins in schedule.joins.values():
+            for joined, _ in joins:
+                if joined not in self.arrays and joined not in new_states:
+                    self.rows.setdefault(joined, f"rows{len(self.rows)}")
         for name in [*self.arrays.values(), *self.rows.values()]:
             self.record.place(name)
             self.record.place(f"{name}.stride")
         for name in schedule.states:
             for part in ("current", "next", "stride"):
                 self.record.place(f"state.{name}.{part}")
-        for number, (stage, cut) in enumerate(zip(schedule.stages, self.tiles, strict=True)):
+        for number, cut in enumerate(self.tiles):
             self.record.place(f"stage{number}.size")
             if cut is not None:
                 for part in ("first", "last"):
@@ -243,23 +257,42 @@ class Lowering:
         return new, next_weights
 
     def _entry(self) -> str:
-        """What a team of threads enters: each finds its record by its number."""
+        """What a team of threads enters: each finds its record by its number.
+
+        The first record is for one thread alone: the first one takes it where the OpenMP runtime
+        gives fewer threads than were asked for.
+        """
         size = len(self.record.names)
         return f"""define void @enter(ptr %team) {{
 entry:
   %number.function = load ptr, ptr %team
-  %id = call i32 %number.function()
-  %wide = sext i32 %id to i64
-  %offset = mul i64 %wide, {size}
-  %shifted = add i64 %offset, 1
+  %count.at = getelementptr i64, ptr %team, i64 1
+  %count.function = load ptr, ptr %count.at
+  %threads.at = getelementptr i64, ptr %team, i64 2
+  %threads = load i64, ptr %threads.at
+  %id.short = call i32 %number.function()
+  %id = sext i32 %id.short to i64
+  %count.short = call i32 %count.function()
+  %count = sext i32 %count.short to i64
+  %complete = icmp eq i64 %count, %threads
+  %first = icmp eq i64 %id, 0
+  %place = add i64 %id, 1
+  %which = select i1 %complete, i64 %place, i64 0
+  %offset = mul i64 %which, {size}
+  %shifted = add i64 %offset, 3
   %record = getelementptr i64, ptr %team, i64 %shifted
+  %work = or i1 %complete, %first
+  br i1 %work, label %run, label %done
+run:
   call void @kernel(ptr %record)
+  br label %done
+done:
   ret void
 }}
 
 define void @enter_alone(ptr %team) {{
 entry:
-  %record = getelementptr i64, ptr %team, i64 1
+  %record = getelementptr i64, ptr %team, i64 3
   call void @kernel(ptr %record)
   ret void
 }}"""
@@ -331,9 +364,7 @@ class _Kernel:
         """A number of the record that turns out to be needed: read at the kernel's beginning."""
         if name not in self.given:
             place = self.lowering.record.place(name)
-            at = self.function.early(
-                f"getelementptr inbounds i64, ptr %record, i64 {place}", "at"
-            )
+            at = self.function.early(f"getelementptr inbounds i64, ptr %record, i64 {place}", "at")
             self.given[name] = self.function.early(f"load {type_}, ptr {at}", "given")
         return self.given[name]
 
@@ -361,26 +392,25 @@ class _Kernel:
         end = function.value(f"load i64, ptr {function.element(offsets, later, 'i64')}", "offset")
         count = function.integer("sub", end, self.offset)
         self.last_row = function.smaller(self.given["last_row"], count)
-        level = 0
-        for number, stage in enumerate(self.schedule.stages):
-            if stage.level != level:
-                self._barrier(level)
-                level = stage.level
+        stages = self.schedule.stages
+        levels = sorted({stage.level for stage in stages})
+        for number, stage in enumerate(stages):
+            if number and stage.level != stages[number - 1].level:
+                self._barrier(levels.index(stage.level), len(levels))
             if isinstance(stage, RowStage):
                 self._row_stage(number, stage)
             else:
                 self._stage(number, stage)
-        self._barrier(level)
+        self._barrier(len(levels), len(levels))
 
-    def _barrier(self, level: int) -> None:
+    def _barrier(self, passed: int, levels: int) -> None:
         """Wait for the other threads, where units are split between them."""
         function = self.function
-        levels = max((stage.level for stage in self.schedule.stages), default=0) + 1
         shared = function.value(f"icmp ne ptr {self.given['barrier']}, null", "shared")
         with function.when(shared, "barrier"):
-            passed = function.integer("mul", "%step", levels)
-            passed = function.integer("add", passed, level + 1)
-            goal = function.integer("mul", passed, self.given["threads"])
+            before = function.integer("mul", "%step", levels)
+            so_far = function.integer("add", before, passed)
+            goal = function.integer("mul", so_far, self.given["threads"])
             barrier = self.given["barrier"]
             function.value(f"atomicrmw add ptr {barrier}, i64 1 seq_cst", "before")
             spin, done = function.name("spin"), function.name("spin.done")
@@ -426,9 +456,7 @@ class _Kernel:
         found = []
         if node in self.lowering.rows:
             name = self.lowering.rows[node]
-            found.append(
-                self._row_at(self.given[name], self.given[f"{name}.stride"], row, unit)
-            )
+            found.append(self._row_at(self.given[name], self.given[f"{name}.stride"], row, unit))
         for name, value in self.schedule.new_states.items():
             if value is node:
                 stride = self.given[f"state.{name}.stride"]
@@ -449,7 +477,9 @@ class _Kernel:
         first, last = (self.given[f"stage{number}.{part}"] for part in ("first", "last"))
         with function.loop("block", first, last) as block:
             unit = function.integer("mul", block, cut.blocks * v.lanes)
-            with function.loop("rows", self.given["first_row"], self.last_row, str(cut.rows)) as row:
+            with function.loop(
+                "rows", self.given["first_row"], self.last_row, str(cut.rows)
+            ) as row:
                 left = function.integer("sub", self.last_row, row)
                 count = function.smaller(left, str(cut.rows))
                 offset = 0
@@ -536,8 +566,6 @@ class _Kernel:
                 for start, group in zip(starts, cut.groups, strict=True):
                     values.sums(start, group, cut, inner, lane)
                 for node in stage.stores:
-                    if node.operation in REDUCTIONS:
-                        continue
                     value = values.value(node)
                     for at in self.destinations(node, this_row, here):
                         v.store(value, at, mask)
@@ -561,7 +589,9 @@ class _Kernel:
                 for at in self.destinations(stage.node, row, "0"):
                     function.emit(f"store {v.scalar} {total}, ptr {at}")
 
-    def _reduce(self, node: Node, row: str, size: str, change, largest: bool) -> str:  # noqa: ANN001
+    def _reduce(
+        self, node: Node, row: str, size: str, change: Callable[[str], str], largest: bool
+    ) -> str:
         """The sum or the largest of a row's elements, each changed first."""
         function, v = self.function, self.v
         neutral = v.constant(float("-inf")) if largest else "zeroinitializer"
@@ -645,7 +675,7 @@ class _Block:
                 return self.v.load_number(pointer)
             at = kernel.function.element(pointer, self.unit, self.v.scalar)
             return self.v.load(at, self.mask, self.otherwise)
-        if node in self.own and node.operation not in REDUCTIONS and not node.is_leaf:
+        if node in self.own and not node.is_leaf:
             return None
         if not node.type.shape:
             at = kernel.address(node, self.row, "0")
@@ -661,10 +691,14 @@ class _Block:
             raise NotImplementedError(node.operation)
         if node.operation == "add":
             for product, other in (node.arguments, node.arguments[::-1]):
-                if product.operation == "multiply" and product not in self.known and not self._stays(product):
+                if (
+                    product.operation == "multiply"
+                    and product not in self.known
+                    and not self._stays(product)
+                ):
                     left, right = map(self.value, product.arguments)
                     return v.fma(left, right, self.value(other))
-        values = [self.value(argument) for argument in node.arguments[:3]]
+        values = [self.value(argument) for argument in operands(node)]
         return COMPUTE[node.operation](v, *values)
 
     def _stays(self, node: Node) -> bool:
@@ -681,7 +715,7 @@ class _Block:
         return self.v.load(at, self.mask, self.otherwise)
 
 
-def _extreme(relation: str):  # noqa: ANN202
+def _extreme(relation: str) -> Callable[[Vectors, str, str], str]:
     def compute(v: Vectors, left: str, right: str) -> str:
         chosen = v.select(v.compare(relation, left, right), left, right)
         unordered = v.compare("uno", left, left)  # NaN on either side gives NaN
@@ -712,5 +746,5 @@ COMPUTE = {
     "greater": lambda v, left, right: v.compare("ogt", left, right),
     "greater_equal": lambda v, left, right: v.compare("oge", left, right),
     "where": Vectors.select,
-    "expand": lambda v, value, like: value,
+    "expand": lambda v, value: value,
 }

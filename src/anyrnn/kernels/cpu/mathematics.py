@@ -1,4 +1,4 @@
-"""Our own vector functions: exp, log, tanh, sigmoid, softplus, within a few units in the last place.
+"""Our own vector functions: exp, log, tanh, sigmoid, softplus, to a few units of the last place.
 
 Infinities and NaN come out as from the interpreter.
 """
@@ -40,7 +40,7 @@ def _power(v: Vectors, exponent: str) -> str:
 
 def logarithm(v: Vectors, x: str) -> str:
     """log(x): the exponent, and a series in (m - 1) / (m + 1) for the mantissa m around one."""
-    bias, mantissa, tiny = (1023, 52, 2.0**-1022) if v.double else (127, 23, 2.0**-126)
+    mantissa, tiny = (52, 2.0**-1022) if v.double else (23, 2.0**-126)
     lift = 2.0 ** (54 if v.double else 25)  # subnormal numbers are brought up first
     small = v.compare("olt", x, v.constant(tiny))
     lifted = v.select(small, v.multiply(x, v.constant(lift)), x)
@@ -90,7 +90,12 @@ def tanh(v: Vectors, x: str) -> str:
         )
         denominator = v.polynomial(
             x2,
-            [1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03],
+            [
+                1.19825839466702e-06,
+                1.18534705686654e-04,
+                2.26843463243900e-03,
+                4.89352518554385e-03,
+            ],
         )
         return v.divide(v.multiply(x, numerator), denominator)
     x2 = v.multiply(x, x)

@@ -72,7 +72,9 @@ def host(name: str | None = None) -> Target:
     chosen = name or (usable[0] if usable else None)
     if chosen not in usable:
         known = ", ".join(usable) or "none"
-        raise KernelError(f"this machine ({triple}) cannot run {chosen or 'kernels'}; usable: {known}")
+        raise KernelError(
+            f"this machine ({triple}) cannot run {chosen or 'kernels'}; usable: {known}"
+        )
     bits, registers, _ = kinds[chosen]
     if chosen == usable[0]:
         return Target(chosen, triple, llvm.get_host_cpu_name(), features.flatten(), bits, registers)

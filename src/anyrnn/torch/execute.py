@@ -1,0 +1,132 @@
+"""Which way a call of a layer is computed, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from anyrnn.errors import InputError, KernelError
+from anyrnn.graph.cell import Cell
+from anyrnn.kernels.cpu.target import host
+from anyrnn.torch import compiled, operations_path
+
+PATHS = {"compiled": compiled.execute, "operations": operations_path.execute}
+_forced: ContextVar[str | None] = ContextVar("forced", default=None)
+
+
+@dataclass(frozen=True)
+class Path:
+    """A way to compute, and why it is taken.
+
+    Attributes:
+        name: `compiled` (our kernels and our derivative) or `operations` (PyTorch operations, with
+            PyTorch's derivative).
+        reason: Why.
+    """
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+
+@contextmanager
+def forced(name: str) -> Iterator[None]:
+    """Take one path whatever the reasons, to compare both.
+
+    Args:
+        name: `compiled` or `operations`.
+
+    Raises:
+        InputError: No such path.
+
+    Example:
+        >>> import torch
+        >>> from anyrnn.torch import LSTM
+        >>> from anyrnn.torch.execute import forced
+        >>> layer = LSTM(3, 5)
+        >>> with forced("operations"):
+        ...     str(layer.path)
+        'operations: asked for'
+    """
+    if name not in PATHS:
+        raise InputError(f"no path is called '{name}'; there are: {', '.join(PATHS)}")
+    token = _forced.set(name)
+    try:
+        yield
+    finally:
+        _forced.reset(token)
+
+
+def choose(tensors: Iterable[Tensor]) -> Path:
+    """The path for a call.
+
+    Args:
+        tensors: What the call computes from: input, states, parameters.
+
+    Returns:
+        The path.
+    """
+    asked = _forced.get()
+    if asked is not None:
+        return Path(asked, "asked for")
+    if torch.compiler.is_compiling():
+        return Path("operations", "torch.compile or torch.export is tracing")
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return Path("operations", "inside a transform of torch.func")
+    if torch.autograd.forward_ad._current_level >= 0:
+        return Path("operations", "forward-mode differentiation")
+    tensors = list(tensors)
+    for tensor in tensors:
+        if type(tensor) not in (Tensor, nn.Parameter):
+            return Path("operations", f"a tensor of the type {type(tensor).__name__}")
+        if tensor.device.type != "cpu":
+            return Path("operations", f"tensors on {tensor.device.type}")
+        if tensor.dtype not in compiled.DTYPES:
+            return Path("operations", f"tensors of {tensor.dtype}")
+    if len({tensor.dtype for tensor in tensors}) > 1:
+        return Path("operations", "tensors of several types")
+    if torch.is_autocast_enabled("cpu"):
+        return Path("operations", "automatic mixed precision")
+    try:
+        target = host()
+    except KernelError as error:
+        return Path("operations", str(error))
+    return Path("compiled", f"{tensors[0].dtype} on this CPU ({target.name})")
+
+
+def execute(
+    cell: Cell,
+    rows: Tensor,
+    batch_sizes: Sequence[int],
+    states: Sequence[Tensor],
+    parameters: Mapping[str, Tensor],
+    sizes: Mapping[str, int],
+    reverse: bool = False,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Run a cell over sequences of falling lengths, on the path that fits.
+
+    Args:
+        cell: The cell.
+        rows: The inputs of all steps, step after step, (sum of batch_sizes, input).
+        batch_sizes: The number of rows of each step, never rising: a sequence that has ended is
+            left out.
+        states: The initial states, each (batch, size).
+        parameters: The stored parameters by name.
+        sizes: The named sizes as numbers.
+        reverse: From the last step to the first, each sequence from its own end.
+
+    Returns:
+        The outputs, laid out as the inputs, and the last states, each (batch, size).
+    """
+    path = choose([rows, *states, *parameters.values()])
+    if batch_sizes[0] == 0:  # nothing to compute, and no address to give to a kernel
+        path = Path("operations", "an empty batch")
+    run = PATHS[path.name]
+    return run(cell, rows, batch_sizes, states, parameters, sizes, reverse)
