@@ -143,7 +143,8 @@ class Unifier:
         Args:
             left: One size.
             right: The other.
-            keep: Variables to express the others by, where there is a choice.
+            keep: Variables to express the others by, where there is a choice, the earlier ones
+                first.
 
         Returns:
             Whether positive sizes exist for which they are equal; if not, nothing is changed.
@@ -151,9 +152,10 @@ class Unifier:
         difference = self.resolve(left) - self.resolve(right)
         if not difference.terms:
             return difference.constant == 0
-        kept = set(keep)
         factors = dict(difference.terms)
-        for variable in sorted(difference.variables, key=lambda v: (v in kept, abs(factors[v]))):
+        places = {variable: place for place, variable in enumerate(keep, 1)}
+        order = {v: (v in places, -places.get(v, 0), abs(factors[v])) for v in difference.variables}
+        for variable in sorted(order, key=lambda v: order[v]):
             rest = Size.of(variable).scaled(factors[variable]) - difference
             solved = rest.divided(factors[variable])
             if solved is not None and not solved.never_positive:
