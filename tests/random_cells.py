@@ -35,12 +35,14 @@ class RandomCell:
         return f"RandomCell of\n{self.source}"
 
 
-def make(source: str, name: str = "drawn") -> anyrnn.Cell:
-    """The cell that a source text defines; its lines are known to error messages."""
+def make(source: str, name: str = "drawn", **further: Any) -> anyrnn.Cell:
+    """The cell that a source text defines, which may use the functions of anyrnn and further names;
+    its lines are known to error messages.
+    """
     file = f"<cell {next(_files)}>"
     linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
     functions = {known: getattr(anyrnn, known) for known in anyrnn.__all__ if known != "torch"}
-    namespace: dict[str, Any] = {**functions, "__name__": __name__}
+    namespace: dict[str, Any] = {**functions, **further, "__name__": __name__}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnusedParameterWarning)
         exec(compile(source, file, "exec"), namespace)

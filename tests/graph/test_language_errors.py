@@ -1,0 +1,365 @@
+"""A mistake in a cell is told in the words of its writer: the cell, the line, what is wrong, the way
+out.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import pickle
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import anyrnn
+from anyrnn.errors import AnyrnnError, CellError, SizeError, UnusedParameterWarning
+from checks import one_line
+from random_cells import make
+
+HEAD = "@cell\ndef mine(x, h, *, W, U, b):\n    "
+
+AT_A_LINE = {  # body: kind, line, parts of the message
+    "matrix_columns": (
+        "a = W @ x + h\n    return a + W @ concatenate(x, h)",
+        SizeError,
+        "line 4 `return a + W @ concatenate(x, h)`",
+        ["input columns", "vector of size input + size of h"],
+    ),
+    "sum_of_two_sizes": (
+        "return concatenate(h, x) + h",
+        SizeError,
+        "line 3 `return concatenate(h, x) + h`",
+        ["input + size of h and size of h", "W.name @ value"],
+    ),
+    "state_of_another_size": (
+        "return tanh(concatenate(W @ x + h, h))",
+        SizeError,
+        "line 3",
+        ["state h has size size of h", "2 size of h", "bring it back", "W.name @ value"],
+    ),
+    "branch": (
+        "if x > 0:\n        h = x\n    return h",
+        CellError,
+        "line 3 `if x > 0:`",
+        ["where("],
+    ),
+    "and": ("return where(x > 0 and h > 0, x, h)", CellError, "line 3", ["branch", "where("]),
+    "not": ("return h if not x else x", CellError, "line 3", ["branch", "where("]),
+    "chained": ("return where(0 < x < 1, h, x)", CellError, "line 3", ["branch", "where("]),
+    "equality": ("return where(x == h, h, x)", CellError, "line 3", ["==", "where("]),
+    "loop": ("for v in x:\n        h = h + v\n    return h", CellError, "line 3", ["v[:10]"]),
+    "unpacking": ("a, c = W @ x\n    return h", CellError, "line 3 `a, c = W @ x`", ["unpacked"]),
+    "misspelt": ("return sigmod(W @ x + h)", CellError, "line 3", ["'sigmod'", "sigmoid?"]),
+    "unknown_function": ("return erf(W @ x + h)", CellError, "line 3", ["'erf'", "softplus"]),
+    "circular": (
+        "f = sigmoid(W.f @ x + i)\n    i = sigmoid(W.i @ x)\n    return f * i * h",
+        CellError,
+        "line 3 `f = sigmoid(W.f @ x + i)`",
+        ["'i'", "in order"],
+    ),
+    "numpy": ("return np.tanh(W @ x + h)", CellError, "line 3", ["NumPy", "softplus"]),
+    "numpy_array": ("return np.asarray(h) + h", CellError, "line 3", ["NumPy", "softplus"]),
+    "math": ("return math.tanh(h)", CellError, "line 3 `return math.tanh(h)`", ["math"]),
+    "torch": ("return torch.tanh(h)", CellError, "line 3", ["tanh() of torch", "softplus"]),
+    "misspelt_in_module": ("return anyrnn.sigmod(h)", CellError, "line 3", ["sigmoid?"]),
+    "attribute": ("return h.relu()", CellError, "line 3", ["'.relu'", "softplus"]),
+    "shape": ("return h * x.shape[0]", CellError, "line 3", ["'.shape'"]),
+    "length": ("return h / len(h)", CellError, "line 3 `return h / len(h)`", ["len()"]),
+    "modulo": ("return h % 2", CellError, "line 3", ["%", "+ - * / ** @"]),
+    "power_of_two": ("return 2 ** h", CellError, "line 3", ["**"]),
+    "two_arguments": ("return sigmoid(h, x)", CellError, "line 3", ["sigmoid() takes 1"]),
+    "text": ("return h + 'x'", CellError, "line 3", ["str 'x'", "W.i"]),
+    "truth": ("return h + True", CellError, "line 3", ["bool True"]),
+    "array": ("return h + np.ones(3)", CellError, "line 3", ["ndarray"]),
+    "nothing": ("return h + None", CellError, "line 3", ["NoneType None"]),
+    "two_kinds": (
+        "a = W.i @ x\n    return a + W.i * h",
+        CellError,
+        "line 4",
+        ["W.i is a vector here", "a matrix in line 3 `a = W.i @ x`"],
+    ),
+    "family_bare_then_member": (
+        "a = W @ x\n    return a + W.i * h",
+        CellError,
+        "line 4",
+        ["'W'", "by itself", "W.<name>"],
+    ),
+    "family_member_then_bare": (
+        "a = W.i @ x\n    return a + W * h",
+        CellError,
+        "line 4",
+        ["'W'", "by itself", "W.<name>"],
+    ),
+    "undetermined": (
+        "return h * mean(W @ x)",
+        SizeError,
+        "line 3 `return h * mean(W @ x)`",
+        ["the size of W", "@cell(sizes={'W': 'hidden'})"],
+    ),
+    "empty_slice": ("return h + sum(x[2:2])", SizeError, "line 3", ["slice 2:2 is empty"]),
+    "backward_slice": ("return h + sum(x[5:2])", SizeError, "line 3", ["slice 5:2 is empty"]),
+    "step": ("return h + sum(x[::2])", CellError, "line 3", ["consecutive", "v[:10]"]),
+    "index": ("return h + sum(x[0])", CellError, "line 3", ["consecutive", "v[:10]"]),
+    "item": ("return h + W['i'] @ x", CellError, "line 3", ["consecutive"]),
+    "fraction_in_slice": ("return h + sum(x[:1.5])", CellError, "line 3", ["1.5"]),
+    "power": ("return h ** 9", CellError, "line 3", ["power of 9", "1 to 8 and 0.5"]),
+    "power_of_state": ("return x ** h", CellError, "line 3", ["exponent", "exp("]),
+    "vector_times_matrix": ("return x @ W + h", SizeError, "line 3", ["matrix on the left"]),
+    "matrix_times_matrix": ("return W @ U.T @ h + h", SizeError, "line 3", ["matrix on the left"]),
+    "number_product": ("return W @ mean(x) + h", SizeError, "line 3", ["vector on the right"]),
+    "transposed_vector": ("return x.T @ h + h", SizeError, "line 3", ["only a matrix"]),
+    "sum_of_number": ("return h * sum(mean(x))", SizeError, "line 3", ["sum() takes vectors"]),
+    "no_condition": ("return where(h, x, h)", SizeError, "line 3", ["comparison first", "x > 0"]),
+    "sliced_matrix": ("return (U.T)[:2] @ h + h", SizeError, "line 3", ["only vectors"]),
+}
+
+OF_THE_CELL = {  # source: kind, parts of the message
+    "number_returned": (HEAD + "return 0.5", CellError, ["0.5", "new h", "no value"]),
+    "nothing_returned": (HEAD + "h = tanh(h)", CellError, ["None", "new h"]),
+    "too_many": (HEAD + "return h, x, h, x", CellError, ["4 values", "1 new state (h)", "output"]),
+    "too_few": (
+        "@cell\ndef mine(x, h, c):\n    return h + c",
+        CellError,
+        ["1 values", "2 new states (h, c)", "an output and"],
+    ),
+    "of_parameters_only": (HEAD + "return tanh(b)", CellError, ["new h depends neither"]),
+    "constant_state": (
+        HEAD + "return W @ x + h, b * 1",
+        CellError,
+        ["new h depends neither on the input nor on a state"],
+    ),
+    "number_as_output": (HEAD + "return mean(x), h", SizeError, ["output is one number"]),
+    "no_states": ("@cell\ndef mine(x, *, W):\n    return W @ x", CellError, ["at least one state"]),
+    "no_input": ("@cell\ndef mine(*, W):\n    return W", CellError, ["an input", "def mine(x, h"]),
+    "arguments": (
+        "@cell\ndef mine(x, *h):\n    return h",
+        CellError,
+        ["*h", "write the arguments"],
+    ),
+    "keywords": ("@cell\ndef mine(x, h, **k):\n    return h", CellError, ["*k"]),
+    "default": ("@cell\ndef mine(x, h=0):\n    return h", CellError, ["h=0", "no defaults", "*"]),
+    "word_as_default": (
+        "@cell\ndef mine(x, h, *, mode='a'):\n    return h",
+        CellError,
+        ["mode='a'", "number"],
+    ),
+    "truth_as_default": (
+        "@cell\ndef mine(x, h, *, mode=True):\n    return h",
+        CellError,
+        ["mode=True", "number"],
+    ),
+    "state_called_output": (
+        "@cell\ndef mine(x, output):\n    return output",
+        CellError,
+        ["cannot be called 'output'"],
+    ),
+    "independent_states": (
+        "@cell\ndef mine(x, h, c, *, W, U):\n    return tanh(W.a @ x) * h, tanh(W.b @ x) * c",
+        SizeError,
+        ["states h, c are independent", "@cell(sizes={'c': 'a name'})"],
+    ),
+    "sizes_of_nothing": (
+        "@cell(sizes={'V.y': 'output'})\ndef mine(x, h, *, V):\n    return V.z @ h, h",
+        CellError,
+        ["'V.y'", "neither a state nor a parameter", "did you mean V.z?"],
+    ),
+    "sizes_of_a_number": (
+        "@cell(sizes={'V': 10})\ndef mine(x, h, *, V):\n    return V @ h, h",
+        CellError,
+        ["{'V': 10}", "a name, or 1"],
+    ),
+    "scaled_matrix": (
+        "@cell(sizes={'a': 1})\ndef mine(x, h, *, U, a):\n    return tanh((a * (U - U.T)) @ h + x)",
+        SizeError,
+        ["line 3", "a trained number cannot scale a matrix", "a.name * (U @ h)"],
+    ),
+}
+
+
+def refused(source: str, kind: type[AnyrnnError]) -> str:
+    with pytest.raises(kind) as caught:
+        make(source, "mine", math=math, np=np, torch=torch, anyrnn=anyrnn)
+    return one_line(caught.value)
+
+
+@pytest.mark.parametrize("name", AT_A_LINE)
+def test_mistakes_at_a_line(name: str) -> None:
+    body, kind, line, parts = AT_A_LINE[name]
+    message = refused(HEAD + body + "\n", kind)
+    assert message.startswith("cell 'mine', line "), message
+    for part in (line, *parts):
+        assert part in message
+
+
+@pytest.mark.parametrize("name", OF_THE_CELL)
+def test_mistakes_of_the_cell(name: str) -> None:
+    source, kind, parts = OF_THE_CELL[name]
+    message = refused(source + "\n", kind)
+    assert message.startswith("cell 'mine'"), message
+    for part in parts:
+        assert part in message
+
+
+def test_mistake_in_a_helper_is_told_at_the_line_of_the_cell() -> None:
+    def gate(value: object) -> object:
+        return 1 if value > 0 else value  # type: ignore[operator]
+
+    with pytest.raises(CellError, match=r"cell 'mine', line \d+ `return gate\(x\) \* h`"):
+
+        @anyrnn.cell
+        def mine(x, h):
+            return gate(x) * h
+
+
+def test_other_errors_pass_through() -> None:
+    with pytest.raises(ZeroDivisionError):
+
+        @anyrnn.cell
+        def mine(x, h):
+            return h / (1 // 0)
+
+    with pytest.raises(AttributeError, match="nosuch"):
+
+        @anyrnn.cell
+        def other(x, h):
+            return np.nosuch(h)
+
+
+def test_functions_outside_a_cell() -> None:
+    with pytest.raises(CellError, match="inside its function"):
+        anyrnn.tanh(0.5)
+
+
+def test_no_function() -> None:
+    with pytest.raises(CellError, match="@cell takes a function"):
+        anyrnn.cell(3)  # type: ignore[call-overload]
+    with pytest.raises(CellError, match="@cell takes a function"):
+        anyrnn.cell(int)
+
+
+def test_tracing_leaves_no_trace() -> None:
+    def watch(*arguments: object) -> None: ...
+
+    before = sys.gettrace()
+    for body in ("return tanh(h + x)", "return h if x else x"):
+        sys.settrace(watch)
+        try:
+            make(HEAD + body + "\n", "mine")
+        except AnyrnnError:
+            pass
+        finally:
+            after = sys.gettrace()
+            sys.settrace(before)
+        assert after is watch
+    with pytest.raises(CellError, match="inside its function"):
+        anyrnn.tanh(0.5)
+
+
+def test_unused_parameters_are_named() -> None:
+    with pytest.warns(UnusedParameterWarning, match=r"cell 'mine': W\.z, b never influence"):
+
+        @anyrnn.cell
+        def mine(x, h, *, W, b):
+            z = W.z @ x + b
+            n = tanh = anyrnn.tanh(W.n @ x)
+            del z, tanh
+            return n + h
+
+    assert mine.unused == ("W.z", "b")
+    assert [parameter.members for parameter in mine.parameters] == [("W.n",)]
+
+
+def test_unused_parameters_that_are_known() -> None:
+    @anyrnn.cell(unused=("W.z",))
+    def mine(x, h, *, W):
+        W.z @ x
+        return W.n @ x + h
+
+    assert mine.unused == ("W.z",)
+
+
+def test_a_family_that_is_never_used_is_no_parameter() -> None:
+    @anyrnn.cell
+    def mine(x, h, *, W, U):
+        return W @ x + h
+
+    assert [parameter.name for parameter in mine.parameters] == ["W"]
+
+
+@anyrnn.cell
+def top_level(x, h, *, W, rate=0.1, times=2):
+    for _ in range(times):
+        h = h + rate * anyrnn.tanh(W @ x)
+    return h
+
+
+def test_cells_can_be_pickled() -> None:
+    for name, cell in anyrnn.CATALOGUE.items():
+        assert pickle.loads(pickle.dumps(cell)) is cell, name
+    chosen = top_level.with_hyperparameters(rate=0.7).with_hyperparameters(times=1)
+    from anyrnn.transforms.bias import without_bias
+
+    for cell in (chosen, without_bias(anyrnn.get("gru")), without_bias(chosen)):
+        again = pickle.loads(pickle.dumps(cell))
+        assert again.graph.outputs == cell.graph.outputs  # hash-consing: the same nodes
+        assert again.hyperparameters == cell.hyperparameters
+        assert again.parameters == cell.parameters
+
+
+def test_cells_inside_functions_cannot_be_pickled() -> None:
+    @anyrnn.cell
+    def mine(x, h):
+        return x + h
+
+    with pytest.raises(CellError, match="cell 'mine' cannot be saved.*top level of a module"):
+        pickle.dumps(mine)
+
+
+def test_cells_that_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    saved = pickle.dumps(top_level)
+    monkeypatch.delattr(importlib.import_module(__name__), "top_level")
+    with pytest.raises(CellError, match="'top_level' is not at the top level"):
+        pickle.loads(saved)
+
+
+def test_hyperparameters() -> None:
+    assert top_level.hyperparameters == {"rate": 0.1, "times": 2}
+    chosen = top_level.with_hyperparameters(times=3)
+    assert chosen.hyperparameters == {"rate": 0.1, "times": 3}
+    assert top_level.hyperparameters["times"] == 2
+    assert top_level.with_hyperparameters() is top_level
+    with pytest.raises(CellError, match="no hyperparameter 'rat'; it has: rate, times"):
+        top_level.with_hyperparameters(rat=1)
+    for bad in ("3", True, None):
+        with pytest.raises(CellError, match="is a number"):
+            top_level.with_hyperparameters(rate=bad)  # type: ignore[arg-type]
+
+
+def test_hyperparameters_are_numbers_where_python_needs_them() -> None:
+    @anyrnn.cell(sizes={"W": "hidden"})
+    def mine(x, h, *, W, low=1, high=2, flag=0):
+        assert low < high
+        assert low <= high
+        assert not low > high
+        assert not low >= high
+        assert low != high
+        assert 0 < low < 2
+        assert high == 2
+        assert not flag or flag > 0
+        assert float(low) + int(high) in (3, 3.5)
+        h = anyrnn.where(h > low, h, x) if low < high else x
+        return (h[low:] if flag else h) ** high + W[low:high] * anyrnn.sum(x[:high])
+
+    with pytest.raises(CellError, match="whole number is needed here, not 1.5"):
+        mine.with_hyperparameters(low=1.5, flag=1)
+
+
+def test_numbers_of_numpy() -> None:
+    @anyrnn.cell
+    def mine(x, h):
+        return np.float32(0.5) * x + h * np.float64(0.25) - np.int64(3)
+
+    result = anyrnn.interpret(mine, np.ones((1, 1, 2)), [np.ones((1, 2))], parameters={})
+    np.testing.assert_array_equal(result.output, np.full((1, 1, 2), -2.25))
