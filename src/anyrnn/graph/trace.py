@@ -140,12 +140,12 @@ class Tracer:
             )
         return Traced("constant", (), (), self.line(), {"value": float(value)})
 
-    def _equal(self, left: Size, right: Size) -> bool:
+    def _equal(self, left: Size, right: Size, line: str | None = None) -> bool:
         before = set(self.unifier.bindings)
         if not self.unifier.unify(left, right, self.kept):
             return False
         for variable in set(self.unifier.bindings) - before:
-            self.reasons[variable] = self.line()  # type: ignore[index]
+            self.reasons[variable] = self.line() if line is None else line  # type: ignore[index]
         return True
 
     def describe(self, shape: tuple[Size, ...]) -> str:
@@ -242,7 +242,9 @@ class Tracer:
                 continue
             try:
                 number = index(bound)
-            except TypeError:
+            except TypeError as error:
+                if isinstance(error, CellError):
+                    raise
                 self.fail(f"the bounds of a slice are whole numbers, not {bound!r}")
             ends.append(Size.of(number) if number >= 0 else operand.shape[0] + number)
         start, stop = ends
@@ -458,7 +460,10 @@ def _results(tracer: Tracer, returned: Any, states: list[Traced]) -> list[tuple[
             )
         results.append((name, tracer._operand(tracer._number(value), rank=1)))
     for state, (name, traced) in zip(states, results[-len(states) :], strict=True):
-        if len(traced.shape) != 1 or not tracer._equal(state.shape[0], traced.shape[0]):
+        same = len(traced.shape) == 1 and tracer._equal(
+            state.shape[0], traced.shape[0], traced.line
+        )
+        if not same:
             tracer.fail(
                 f"state {name} has size {tracer.describe(state.shape)}, but its new value has size "
                 f"{tracer.describe(traced.shape)}; bring it back, for example with a matrix: "
