@@ -1,6 +1,4 @@
-"""A mistake in a cell is told in the words of its writer: the cell, the line, what is wrong, the way
-out.
-"""
+"""A mistake in a cell is told in the words of its writer: cell, line, what is wrong, the way out."""
 
 from __future__ import annotations
 
@@ -313,7 +311,7 @@ def test_cells_inside_functions_cannot_be_pickled() -> None:
     def mine(x, h):
         return x + h
 
-    with pytest.raises(CellError, match="cell 'mine' cannot be saved.*top level of a module"):
+    with pytest.raises(CellError, match=r"cell 'mine' cannot be saved.*top level of a module"):
         pickle.dumps(mine)
 
 
@@ -352,7 +350,7 @@ def test_hyperparameters_are_numbers_where_python_needs_them() -> None:
         h = anyrnn.where(h > low, h, x) if low < high else x
         return (h[low:] if flag else h) ** high + W[low:high] * anyrnn.sum(x[:high])
 
-    with pytest.raises(CellError, match="whole number is needed here, not 1.5"):
+    with pytest.raises(CellError, match=r"whole number is needed here, not 1\.5"):
         mine.with_hyperparameters(low=1.5, flag=1)
 
 
