@@ -151,7 +151,7 @@ def classify(
             rich_help_panel=_MODEL,
             help="What of the outputs over time is classified.",
         ),
-    ] = "max",
+    ] = "last",
     dropout: Annotated[
         float, typer.Option(rich_help_panel=_MODEL, help="The share of values dropped in training.")
     ] = 0.5,

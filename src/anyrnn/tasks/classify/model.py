@@ -54,7 +54,7 @@ class TextClassifier(nn.Module):
         layers: int = 1,
         bidirectional: bool = False,
         dropout: float = 0.5,
-        pool: Pooling = "max",
+        pool: Pooling = "last",
     ) -> None:
         super().__init__()
         self.bidirectional = bidirectional

@@ -46,7 +46,7 @@ class ModelOptions:
     layers: int = 1
     bidirectional: bool = False
     dropout: float = 0.5
-    pool: Pooling = "max"
+    pool: Pooling = "last"
 
 
 @dataclass(frozen=True)
