@@ -198,7 +198,7 @@ class _Step(nn.RNNCellBase):
         if hx is None:
             states = [tensor.new_zeros(wanted) for _ in cell.states]
         else:
-            states = [hx] if isinstance(hx, Tensor) else list(hx)
+            states = list(hx) if isinstance(hx, tuple | list) else [hx]
         if len(states) != len(cell.states):
             raise InputError(
                 f"{len(states)} states were given; expected {len(cell.states)}: "

@@ -94,7 +94,7 @@ class Recurrent(nn.Module):
         found = found.with_hyperparameters(**hyperparameters)
         if isinstance(num_layers, bool) or not isinstance(num_layers, int) or num_layers < 1:
             raise SizeError(f"num_layers={num_layers!r}; expected a whole number of at least 1")
-        if isinstance(dropout, bool) or not 0 <= dropout <= 1:
+        if isinstance(dropout, bool | str) or not 0 <= dropout <= 1:
             raise SizeError(f"dropout={dropout!r}; expected a probability, from 0 to 1")
         if dropout and num_layers == 1:
             warnings.warn(
