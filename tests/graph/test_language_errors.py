@@ -1,4 +1,4 @@
-"""A mistake in a cell is told in the words of its writer: cell, line, what is wrong, the way out."""
+"""A mistake in a cell is told in the words of its writer: cell, line, mistake, the way out."""
 
 from __future__ import annotations
 
