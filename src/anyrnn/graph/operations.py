@@ -160,7 +160,7 @@ def _leaf(name: str) -> Operation:
 
 
 def _function(name: str, latex: str | None = None) -> Operation:
-    latex = latex or r"\operatorname{{" + name.replace("_", " ") + "}}({0})"
+    latex = latex or r"\operatorname{{" + name.replace("_", r"\ ") + "}}({0})"
     infer = _infer_elementwise(name)
     return Operation(name, 1, infer, f"{name}({{0}})", latex, elementwise=True)
 
@@ -247,7 +247,7 @@ _ROWS = [
     Operation("product", 2, _infer_product, "{0} @ {1}", "{0} {1}", 2),
     Operation("transpose", 1, _infer_transpose, "{0}.T", r"{0}^\top"),
     Operation("concatenate", None, _infer_concatenate, "concatenate({all})", "[{all}]"),
-    Operation("slice", 1, _infer_slice, "{0}[{start}:{stop}]", "{0}_{{[{start}:{stop}]}}"),
+    Operation("slice", 1, _infer_slice, "{0}[{start}:{stop}]", "{{{0}}}_{{[{start}:{stop}]}}"),
     # what derivatives need besides
     Operation("expand", 2, _infer_expand, "expand({0}, {1})", "{0}"),
     Operation("outer", 2, _infer_outer, "outer({0}, {1})", r"\textstyle\sum_b {0} {1}^\top"),

@@ -30,6 +30,7 @@ class Equations:
         reached = set(graph.nodes())
         named = [node for node in graph.names if node in reached]
         self.order = topological([*named, *graph.outputs.values()])
+        self.named = [node for node in self.order if "name" in node.attributes]
         self.states = {leaf.name for leaf in graph.leaves("state")}
         self.lines = self._choose_lines()
 
@@ -64,7 +65,8 @@ class Equations:
         gives it.
         """
         if name == "output":
-            return self.graph.names.get(self.graph.outputs[name], name)
+            own = self.graph.names.get(self.graph.outputs[name], name)
+            return name if own in {leaf.name for leaf in self.named} else own
         return name if name.startswith("d_") else f"{name}'"
 
     @staticmethod
@@ -133,7 +135,10 @@ class Equations:
     def _leaf(self, node: Node) -> str:
         if node.operation == "constant":
             name = node.attributes.get("name")
-            return self._left(name, node) if name else _number(node.attributes["value"])
+            if name:
+                return self._left(name, node)
+            number = _number(node.attributes["value"])
+            return number.replace("inf", r"\infty") if self.latex else number
         if node.operation == "size":
             template = OPERATIONS["size"].latex if self.latex else OPERATIONS["size"].text
             return template.format(size=node.attributes["size"])
@@ -152,12 +157,12 @@ def latex_name(name: str, time: str) -> str:
     if letters in GREEK:
         letters = f"\\{letters}"
     elif len(letters) > 1:
-        letters = f"\\mathrm{{{letters.replace('_', ' ')}}}"
+        letters = r"\mathrm{" + letters.replace("_", r"\ ") + "}"
     if digits:
         letters = f"{letters}^{{({digits})}}"
     if name.startswith("d_"):
         letters = f"\\bar{{{letters}}}"
-    below = member.replace("_", " ") or time
+    below = member.replace("_", r"\ ") or time
     return f"{letters}_{{{below}}}" if below else letters
 
 
@@ -185,19 +190,20 @@ def listing(graph: Graph) -> str:
     results = {node: name for name, node in graph.outputs.items()}
     rows = []
     for node in order:
-        arguments = " ".join(numbers[argument] for argument in node.arguments)
-        details = " ".join(_details(node))
+        parts = [node.operation, *(numbers[argument] for argument in node.arguments)]
+        parts.extend(_details(node))
         marks = [graph.names.get(node, "")] if not node.is_leaf else []
         if node in results:
             marks = [f"-> {results[node]}"]
-        rows.append(
-            (numbers[node], f"{node.operation} {arguments}{details}", str(node.type), *marks)
-        )
+        rows.append((numbers[node], " ".join(parts), str(node.type), *marks))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return "\n".join(_row(row, widths) for row in rows)
 
 
 def _details(node: Node) -> Iterable[str]:
+    if node.operation == "slice":
+        yield "{start}:{stop}".format_map(node.attributes)
+        return
     for key, value in node.attributes.items():
         if key != "type":
             yield _number(value) if isinstance(value, float) else f"{value}"
