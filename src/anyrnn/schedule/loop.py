@@ -109,12 +109,16 @@ def schedule(graph: Graph, states: Iterable[str], wanted: Iterable[str]) -> Sche
     new_states = [graph.outputs[name] for name in states]
     needed = {node for node in topological(new_states) if when[node] == STEP and not node.is_leaf}
     inside = _sunk([n for n in order if n in needed], new_states, when)
-    after = [n for n in order if n not in inside and when[n] == STEP and not n.is_leaf]
+    outside = {n for n in order if n not in inside and when[n] == STEP and not n.is_leaf}
     left = {graph.outputs[name] for name in wanted}
-    left |= {argument for node in after for argument in operands(node)}
-    while more := {graph.outputs[n.name] for n in left if n.operation == "state"} - left:
-        left |= more  # an old state is known from the new ones
-    emitted = tuple(node for node in order if node in inside and node in left)
+    left |= {argument for node in outside for argument in operands(node)}
+    while more := _further(left, graph, when):
+        outside |= {node for node in left if node.type.boolean and when[node] == STEP}
+        left |= more
+    after = [node for node in order if node in outside]
+    emitted = tuple(
+        n for n in order if n in inside and n in left and n not in outside and when[n] == STEP
+    )
     joins = _joins(inside)
     reads = {argument for node in inside for argument in operands(node)} | set(new_states)
     reads = (reads | set(joins)) - inside
@@ -127,6 +131,17 @@ def schedule(graph: Graph, states: Iterable[str], wanted: Iterable[str]) -> Sche
     return Schedule(
         graph, states, tuple(once), tuple(before), carried, stages, emitted, tuple(after), joins
     )
+
+
+def _further(left: set[Node], graph: Graph, when: Mapping[Node, int]) -> set[Node]:
+    """What has to be left for each step besides: for an old state the new one; for a comparison,
+    which is not kept, what it compares.
+    """
+    more = {graph.outputs[node.name] for node in left if node.operation == "state"}
+    for node in left:
+        if node.type.boolean and when[node] == STEP:
+            more |= set(operands(node))
+    return more - left
 
 
 def _joins(inside: set[Node]) -> dict[Node, tuple[tuple[Node, Size], ...]]:

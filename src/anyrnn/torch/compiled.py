@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from anyrnn.derivative.reverse import PREFIX
-from anyrnn.graph.cell import Cell
+from anyrnn.graph.cell import Cell, StoredParameter
 from anyrnn.graph.nodes import Node, topological
 from anyrnn.graph.operations import Type
 from anyrnn.kernels.cpu.loop import Loop
@@ -229,10 +229,27 @@ class _Run(torch.autograd.Function):
         results.append(None if x is None else values[x])
         results += [last[PREFIX + name] for name in cell.states]
         for stored in cell.parameters:
-            members = [outputs.get(PREFIX + name) for name in stored.members]
-            parts = [torch.atleast_1d(values[node]) for node in members if node is not None]
-            results.append(torch.cat(parts) if parts else None)
+            parts = {
+                n: values[outputs[PREFIX + n]] for n in stored.members if PREFIX + n in outputs
+            }
+            results.append(_stack(stored, parts, parameters[stored.name], call.sizes))
         return tuple(results)
+
+
+def _stack(
+    stored: StoredParameter, parts: Mapping[str, Tensor], like: Tensor, sizes: Mapping[str, int]
+) -> Tensor | None:
+    """The gradient of a stored parameter from those of its members; zero where there is none."""
+    if not parts:
+        return None
+    if len(parts) == len(stored.members) == 1:
+        return parts[stored.members[0]].reshape(like.shape)
+    total = torch.zeros_like(like) if len(parts) < len(stored.members) else torch.empty_like(like)
+    bounds = [bound.evaluate(sizes) for bound in stored.bounds]
+    for name, start, stop in zip(stored.members, bounds, bounds[1:], strict=False):
+        if name in parts:
+            total[start:stop] = parts[name]
+    return total
 
 
 def _wanted(ctx: Any, planned: Schedule) -> dict[str, Node]:
