@@ -1,0 +1,145 @@
+"""`anyrnn cells` and `anyrnn show`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import anyrnn
+from anyrnn.cli import show
+from anyrnn.cli.main import main
+from anyrnn.derivative.reverse import derivative
+from anyrnn.graph.show import equations, latex, listing
+
+OWN = '''
+import anyrnn
+
+
+@anyrnn.cell
+def mine(x, h, *, W, rate=0.5):
+    """A cell of [my] own."""
+    return rate * h + W @ x
+
+
+@anyrnn.cell
+def other(x, h):
+    return x + h
+'''
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "own.py"
+    path.write_text(OWN, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Run the program: exit code, standard output, standard error."""
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["anyrnn", *arguments])
+        code = 0
+        try:
+            main()
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else 0
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return call
+
+
+def test_cells_lists_the_catalogue(run) -> None:
+    code, out, _ = run("cells")
+    assert code == 0
+    for name, cell in anyrnn.CATALOGUE.items():
+        (row,) = [line for line in out.splitlines() if line.split()[:1] == [name]]
+        for stored in cell.parameters:
+            assert stored.name in row or len(cell.parameters) > 4
+    assert out.splitlines()[0].split()[:3] == ["cell", "states", "parameters"]
+
+
+def test_show_prints_equations_parameters_and_source(run) -> None:
+    code, out, _ = run("show", "gru")
+    assert code == 0
+    assert equations(anyrnn.get("gru").graph) in out
+    assert "Cho et al. 2014" in out
+    rows = [line.split() for line in out.splitlines()]
+    assert ["W", "3", "hidden", "x", "input", "W.r,", "W.z,", "W.n"] in rows
+    assert ["d", "hidden", "d.n"] in rows
+
+
+def test_show_tells_what_is_left_out(run) -> None:
+    _, out, _ = run("show", "article1_gru")
+    assert "without influence, left out: W.hz, W.xz, b.z" in out
+
+
+@pytest.mark.parametrize("name", anyrnn.CATALOGUE)
+def test_every_form_of_every_cell(name: str, run) -> None:
+    graph = anyrnn.get(name).graph
+    wanted = {
+        ("--stage", "graph"): listing(graph),
+        ("--stage", "derivative"): equations(derivative(graph)),
+        ("--format", "latex"): latex(graph),
+        ("--format", "latex", "--stage", "derivative"): latex(derivative(graph)),
+    }
+    for options, text in wanted.items():
+        assert run("show", name, *options) == (0, text + "\n", "")
+    code, out, _ = run("show", name)
+    assert code == 0
+    assert equations(graph) in out
+
+
+def test_a_cell_of_a_file(run, own: Path) -> None:
+    for path in ("own.py", str(own)):
+        code, out, _ = run("show", f"{path}:mine")
+        assert code == 0
+        assert "h' = rate * h + W @ x" in out
+        assert "A cell of [my] own." in out
+        assert "hyperparameters: rate = 0.5" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["lstn"], "no cell is called 'lstn'; nearest: lstm"),
+        (["own.py:mien"], "'own.py' has no cell 'mien'; its cells: mine, other"),
+        (["own.py:OWN"], "'own.py' has no cell 'OWN'"),
+        (["nosuch.py:mine"], "no file 'nosuch.py'"),
+        (["gru", "--stage", "graph", "--format", "latex"], "a graph is listed as text only"),
+    ],
+)
+def test_mistakes(run, own: Path, arguments: list[str], message: str) -> None:
+    code, out, error = run("show", *arguments)
+    assert code == 2
+    assert out == ""
+    assert error.startswith("anyrnn: error: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["gru", "--stage", "nosuch"], ["gru", "--format", "html"]])
+def test_unknown_options(run, arguments: list[str]) -> None:
+    code, _, error = run("show", *arguments)
+    assert code == 2
+    assert "is not one of" in error
+
+
+@pytest.mark.parametrize("subcommand", ["cells", "show"])
+def test_help(run, subcommand: str) -> None:
+    code, out, _ = run(subcommand, "--help")
+    assert code == 0
+    assert subcommand in out
+
+
+def test_find_is_what_other_commands_use(own: Path) -> None:
+    assert show.find("gru") is anyrnn.get("gru")
+    found = show.find("own.py:mine")
+    assert found.with_hyperparameters(rate=0.25).hyperparameters == {"rate": 0.25}

@@ -1,0 +1,110 @@
+"""What leaves the loop over time, what one product serves; the values stay."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import anyrnn
+from anyrnn import CATALOGUE, Cell
+from anyrnn.graph.interpret import evaluate, split_parameters
+from anyrnn.graph.nodes import Graph
+from anyrnn.graph.verify import verify
+from anyrnn.schedule.normal import STEP, normal, phases
+from anyrnn.schedule.plan import Instruction, plan
+from checks import make_case
+from invented_cells import INVENTED, SMALLEST
+from random_cells import SMALLEST as SMALLEST_RANDOM
+from random_cells import RandomCell, random_cells
+
+CELLS = {**CATALOGUE, **INVENTED}
+
+
+def products(instructions: tuple[Instruction, ...]) -> list[tuple[str, ...]]:
+    """The matrices of each product instruction."""
+    return [
+        tuple(str(node.arguments[0].attributes.get("name", "?")) for node in instruction.nodes)
+        for instruction in instructions
+        if instruction.nodes[0].operation == "product"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "sequence", "step"),
+    [
+        ("rnn", [("W",)], [("U",)]),
+        ("lstm", [("W.i", "W.f", "W.g", "W.o")], [("U.i", "U.f", "U.g", "U.o")]),
+        ("gru", [("W.r", "W.z", "W.n")], [("U.r", "U.z", "U.n")]),
+        ("gru_reset_before", [("W.r", "W.z", "W.n")], [("U.r", "U.z"), ("U.n",)]),
+        ("rnn_output", [("W",)], [("U",), ("V",)]),
+        ("only_input", [("W",)], []),
+    ],
+)
+def test_one_product_serves_all_gates(
+    name: str, sequence: list[tuple[str, ...]], step: list[tuple[str, ...]]
+) -> None:
+    planned = plan(CELLS[name])
+    assert products(planned.sequence) == sequence
+    assert products(planned.step) == step
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_no_product_with_the_input_alone_is_in_the_loop(name: str) -> None:
+    planned = plan(CELLS[name])
+    when = phases(planned.graph.nodes())
+    for instruction in planned.step:
+        for node in instruction.nodes:
+            assert when[node] == STEP
+            if node.operation == "product":
+                assert when[node.arguments[1]] == STEP
+    computed = [
+        node
+        for part in (planned.once, planned.sequence, planned.step)
+        for instruction in part
+        for node in instruction.nodes
+    ]
+    assert len(computed) == len(set(computed))
+    assert {node for node in planned.graph.nodes() if not node.is_leaf} == set(computed)
+
+
+def test_products_with_joined_vectors_leave_the_loop() -> None:
+    planned = plan(anyrnn.get("article3_lstm"))
+    when = phases(planned.graph.nodes())
+    of_the_input = [
+        node
+        for node in planned.graph.nodes()
+        if node.operation == "product" and node.arguments[1].operation == "input"
+    ]
+    assert len(of_the_input) == 4
+    assert all(when[node] < STEP for node in of_the_input)
+
+
+def keeps_values(cell: Cell, graph: Graph, smallest: int, seed: int = 0) -> None:
+    verify(graph)
+    case = make_case(cell, seed, time=1, smallest=smallest)
+    leaves = split_parameters(cell, case.parameters, case.sizes)
+    leaves |= {cell.input: case.x[0], **dict(zip(cell.states, case.states, strict=True))}
+    both = [
+        evaluate(each.outputs.values(), leaves, case.sizes, np.dtype(float))
+        for each in (cell.graph, graph)
+    ]
+    for name, node in cell.graph.outputs.items():
+        other = graph.outputs[name]
+        assert other.type == node.type
+        scale = max(1.0, np.abs(both[0][node]).max())
+        np.testing.assert_allclose(both[1][other], both[0][node], rtol=0, atol=1e-12 * scale)
+
+
+@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("seed", range(3))
+def test_normal_forms_keep_values(name: str, seed: int) -> None:
+    cell = CELLS[name]
+    keeps_values(cell, normal(cell.graph), SMALLEST.get(name, 1), seed)
+
+
+@settings(max_examples=40)
+@given(random_cells(), st.integers(0, 99))
+def test_normal_forms_of_random_cells_keep_values(drawn: RandomCell, seed: int) -> None:
+    keeps_values(drawn.cell, normal(drawn.cell.graph), SMALLEST_RANDOM, seed)

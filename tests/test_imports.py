@@ -1,0 +1,73 @@
+"""What importing loads, and what a missing library says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "keras", "pandas", "lightning", "tokenizers", "pyarrow", "matplotlib", "jinja2")
+
+
+def run(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import anyrnn",
+        "import anyrnn; anyrnn.get('lstm'); anyrnn.gradients",
+        "import anyrnn.cli.main",
+        "import anyrnn.cli.show, anyrnn.cli.cells",
+    ],
+)
+def test_nothing_heavy_is_loaded(statement: str) -> None:
+    loaded = run(f"{statement}\nimport sys\nprint(*(m for m in {HEAVY} if m in sys.modules))")
+    assert loaded == ""
+
+
+def test_the_core_needs_numpy_only() -> None:
+    libraries = ("typer", "rich", "llvmlite", "scipy")
+    loaded = run(f"import anyrnn, sys\nprint(*(m for m in {libraries} if m in sys.modules))")
+    assert loaded == ""
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import anyrnn.torch",
+        "import anyrnn; anyrnn.torch",
+        "from anyrnn.torch import LSTM",
+        "from anyrnn import torch",
+    ],
+)
+def test_without_torch(statement: str) -> None:
+    message = run(
+        "import sys\nsys.modules['torch'] = None\nfrom anyrnn.errors import MissingExtraError\n"
+        f"try:\n    {statement}\nexcept MissingExtraError as error:\n    print(error)"
+    )
+    assert message == (
+        "anyrnn.torch needs 'torch', which is not installed; pip install 'anyrnn[torch]'"
+    )
+
+
+def test_the_package_lists_what_it_has() -> None:
+    import anyrnn
+    import anyrnn.torch
+
+    for name in anyrnn.__all__:
+        assert getattr(anyrnn, name) is not None
+    for name in anyrnn.torch.__all__:
+        assert getattr(anyrnn.torch, name) is not None
+    with pytest.raises(AttributeError, match="module 'anyrnn' has no attribute 'nosuch'"):
+        _ = anyrnn.nosuch
