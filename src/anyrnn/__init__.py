@@ -63,7 +63,6 @@ __all__ = [
     "sqrt",
     "sum",
     "tanh",
-    "torch",
     "where",
 ]
 

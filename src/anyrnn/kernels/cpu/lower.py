@@ -16,7 +16,7 @@ from anyrnn.graph.sizes import Size
 from anyrnn.kernels.cpu import mathematics
 from anyrnn.kernels.cpu.assembly import Function, Vectors
 from anyrnn.kernels.cpu.target import Target
-from anyrnn.schedule.loop import Accumulator, RowStage, Schedule, Stage
+from anyrnn.schedule.loop import REDUCTIONS, Accumulator, RowStage, Schedule, Stage
 from anyrnn.schedule.normal import ONCE, operands, phases
 
 PAUSE = {"neon": "yield"}
@@ -678,7 +678,9 @@ class _Block:
         if node in self.own and not node.is_leaf:
             return None
         if not node.type.shape:
-            at = kernel.address(node, self.row, "0")
+            # another thread may be about to write it, unless it is complete before the stages
+            ready = node in kernel.schedule.carried or node.operation in REDUCTIONS
+            at = kernel.address(node, self.row, "0") if ready else None
             return self.v.load_number(at) if at else None
         at = kernel.address(node, self.row, self.unit)
         return self.v.load(at, self.mask, self.otherwise) if at else None
