@@ -105,8 +105,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = Options(
         DataOptions(path, "review", "sentiment"),
         cells=("rnn", "gru"),
-        model=ModelOptions(embedding_size=8, hidden_size=8),
-        training=TrainingOptions(epochs=6, batch_size=16, learning_rate=0.02, device="cpu"),
+        model=ModelOptions(embedding_size=8, hidden_size=8, dropout=0.1),
+        training=TrainingOptions(
+            epochs=20, patience=20, batch_size=16, learning_rate=0.02, device="cpu"
+        ),
     )
     train(options, folder / "run")
     return folder / "run"
@@ -213,13 +215,13 @@ def test_predict_sources(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    lines = "the film was good\r\n\nthe plot was bad"
+    lines = "the film was good and the plot\r\n\nthe plot was bad and the scene"
     file = tmp_path / "texts.txt"
     file.write_bytes(lines.encode())
     from_file = anyrnn("predict", trained, "--file", file)
     answers = [json.loads(line) for line in from_file.out.splitlines()]
     assert [answer["label"] for answer in answers] == ["pos", None, "neg"]
-    assert answers[0]["text"] == "the film was good"
+    assert answers[0]["text"] == "the film was good and the plot"
     for arguments in ([], ["--file", "-"]):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines.encode())))
         assert anyrnn("predict", trained, *arguments).out == from_file.out
@@ -538,19 +540,13 @@ def test_chinese_and_odd_labels(anyrnn: Callable[..., Outcome], tmp_path: Path) 
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupt_and_resume(tmp_path: Path, number: int) -> None:
+def test_interrupt_and_resume(tmp_path: Path) -> None:
     path = tmp_path / "reviews.csv"
-    path.write_text(csv_text(reviews(400)))
+    path.write_text(csv_text(reviews(300)))
     run = tmp_path / "run"
-    command = [
-        sys.executable,
-        "-c",
-        "from anyrnn.cli.main import main; main()",
-        "train",
-        "classify",
-    ]
-    command += ["--data", str(path), *COLUMNS, *SMALL, "--epochs", "6", "--patience", "6"]
+    program = "from anyrnn.cli.main import main; main()"
+    command = [sys.executable, "-c", program, "train", "classify"]
+    command += ["--data", str(path), *COLUMNS, *SMALL, "--epochs", "4", "--patience", "4"]
     command += ["--batch-size", "4", "-o", str(run)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
@@ -559,7 +555,7 @@ def test_interrupt_and_resume(tmp_path: Path, number: int) -> None:
         assert process.stdout is not None
         while "epoch 1:" not in process.stdout.readline():
             time.sleep(0.01)
-        process.send_signal(number)
+        process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors.startswith("anyrnn: stopped")
@@ -570,6 +566,6 @@ def test_interrupt_and_resume(tmp_path: Path, number: int) -> None:
         [*command, "--resume"], capture_output=True, text=True, env=environment
     )
     assert resumed.returncode == 0, resumed.stderr
-    assert resumed.stderr == ""
+    assert not resumed.stderr
     assert "lstm epoch 1:" not in resumed.stdout
     assert (run / "report.html").exists()

@@ -247,7 +247,8 @@ def _stages(
             if not OPERATIONS[node.operation].elementwise:
                 stored.add(argument)
             elif level[argument] != level[node]:
-                support = {n for n in cheap_support(argument, in_memory) if not in_memory(n)}
+                start = cheap_support(argument, lambda n: in_memory(n) or n in sums)
+                support = {n for n in start if not in_memory(n)}
                 recompute = argument.type.boolean or len(support) <= 1
                 stored |= support if recompute else {argument}
     covered = {n for s in sums.values() for n in _inner(s.node, members) if n is not s.node}
