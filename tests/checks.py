@@ -11,7 +11,7 @@ import torch
 
 import anyrnn
 from anyrnn import Cell, Gradients, SequenceResult
-from anyrnn.torch.execute import execute
+from anyrnn.torch.execute import PATHS, execute, forced
 
 SIZES = (1, 2, 3, 5, 7)
 
@@ -59,8 +59,13 @@ class Case:
             total = total + (state * gradient).sum()
         return total
 
-    def execute(self) -> tuple[SequenceResult, Gradients]:
-        """Results in torch operations, and their gradients by autograd."""
+    def execute(self, path: str = "operations") -> tuple[SequenceResult, Gradients]:
+        """Results on one of the paths of `anyrnn.torch`, and their gradients by autograd."""
+        assert path in PATHS
+        with forced(path):
+            return self._execute()
+
+    def _execute(self) -> tuple[SequenceResult, Gradients]:
         x, states, parameters = to_torch(self.x, self.states, self.parameters)
         for leaf in (x, *states, *parameters.values()):
             leaf.requires_grad_()

@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 import anyrnn
 from anyrnn import CATALOGUE
 from anyrnn.torch import Recurrent
+from anyrnn.torch.execute import PATHS
 from checks import SIZES, Case, close, close_gradients, close_results, make_case
 from invented_cells import INVENTED, SMALLEST
 
 CELLS = {**CATALOGUE, **INVENTED}
+each_path = pytest.mark.parametrize("path", PATHS)
 each_cell = pytest.mark.parametrize("name", CELLS)
 
 
@@ -27,46 +29,51 @@ def case(name: str, seed: int = 0, **options: object) -> Case:
 
 
 @each_cell
+@each_path
 @pytest.mark.parametrize("seed", range(4))
-def test_torch_operations_are_the_interpreter(name: str, seed: int) -> None:
+def test_every_path_is_the_interpreter(name: str, path: str, seed: int) -> None:
     random = case(name, seed)
-    results, gradients = random.execute()
+    results, gradients = random.execute(path)
     close_results(results, random.interpret(), 1e-12)
     close_gradients(gradients, random.gradients(), 1e-11)
 
 
 @each_cell
-def test_large_odd_sizes(name: str) -> None:
+@each_path
+def test_large_odd_sizes(name: str, path: str) -> None:
     sizes = dict(zip(CELLS[name].free_sizes, (37, 23, 31, 29), strict=False))
     random = case(name, 1, time=3, batch=11, sizes=sizes)
-    results, gradients = random.execute()
+    results, gradients = random.execute(path)
     close_results(results, random.interpret(), 1e-12)
     close_gradients(gradients, random.gradients(), 1e-11)
 
 
 @each_cell
+@each_path
 @pytest.mark.parametrize(("time", "batch"), [(1, 1), (1, 3), (5, 1)])
-def test_one_step_and_one_row(name: str, time: int, batch: int) -> None:
+def test_one_step_and_one_row(name: str, path: str, time: int, batch: int) -> None:
     random = case(name, 2, time=time, batch=batch)
-    results, gradients = random.execute()
+    results, gradients = random.execute(path)
     close_results(results, random.interpret(), 1e-12)
     close_gradients(gradients, random.gradients(), 1e-11)
 
 
 @each_cell
-def test_all_sizes_smallest(name: str) -> None:
+@each_path
+def test_all_sizes_smallest(name: str, path: str) -> None:
     smallest = SMALLEST.get(name, 1)
     random = case(name, 3, sizes=dict.fromkeys(CELLS[name].free_sizes, smallest))
-    results, gradients = random.execute()
+    results, gradients = random.execute(path)
     close_results(results, random.interpret(), 1e-12)
     close_gradients(gradients, random.gradients(), 1e-11)
 
 
 @each_cell
-def test_float32(name: str) -> None:
+@each_path
+def test_float32(name: str, path: str) -> None:
     random = case(name, 4)
     exact = random.interpret()
-    results, gradients = random.as_type(np.float32).execute()
+    results, gradients = random.as_type(np.float32).execute(path)
     own = random.as_type(np.float32).interpret()
     for array in (own.output, *own.states, *own.history, results.output, *results.states):
         assert array.dtype == np.float32
@@ -141,16 +148,17 @@ def test_two_pieces_are_one_sequence(name: str) -> None:
 
 
 @each_cell
+@each_path
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_rows_are_independent(name: str) -> None:
+def test_rows_are_independent(name: str, path: str) -> None:
     random = case(name, 8, time=3, batch=4)
-    clean, clean_gradients = random.execute()
+    clean, clean_gradients = random.execute(path)
     spoilt = replace(random, x=random.x.copy(), states=tuple(s.copy() for s in random.states))
     spoilt.x[:, 2] = np.nan
     for state in spoilt.states:
         state[2] = np.nan
     others = [0, 1, 3]
-    results, gradients = spoilt.execute()
+    results, gradients = spoilt.execute(path)
     for result in (results, spoilt.interpret()):
         close(result.output[:, others], clean.output[:, others], 1e-12)
         for ours, wanted in zip(result.states, clean.states, strict=True):

@@ -13,6 +13,15 @@ from random_cells import SMALLEST, RandomCell, random_cells
 
 
 @given(random_cells(), st.integers(0, 99))
+@settings(max_examples=6)
+def test_random_cells_compiled(drawn: RandomCell, seed: int) -> None:
+    case = make_case(drawn.cell, seed, time=3, batch=2, smallest=SMALLEST)
+    results, gradients = case.execute("compiled")
+    close_results(results, case.interpret(), 1e-10)
+    close_gradients(gradients, case.gradients(), 1e-9)
+
+
+@given(random_cells(), st.integers(0, 99))
 @settings(max_examples=60)
 def test_random_cells(drawn: RandomCell, seed: int) -> None:
     case = make_case(drawn.cell, seed, time=3, batch=2, smallest=SMALLEST)

@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequen
 
 import anyrnn.torch
 from anyrnn.errors import AnyrnnError
+from anyrnn.torch.execute import PATHS, forced
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported")
 NAMES = ("RNN", "LSTM", "GRU")
@@ -129,9 +130,10 @@ def draw_state(draw: st.DrawFn, name: str, chosen: dict[str, Any], batch: int | 
 
 
 @each_layer
-@settings(max_examples=150)
+@pytest.mark.parametrize("path", PATHS)
+@settings(max_examples=80)
 @given(data=st.data())
-def test_everything_equals_torch(name: str, data: st.DataObject) -> None:
+def test_everything_equals_torch(name: str, path: str, data: st.DataObject) -> None:
     torch.manual_seed(data.draw(st.integers(0, 999), "seed"))
     chosen = data.draw(options(name), "options")
     ours, theirs = both(name, **chosen)
@@ -140,7 +142,8 @@ def test_everything_equals_torch(name: str, data: st.DataObject) -> None:
     if data.draw(st.booleans(), "eval"):
         ours.eval(), theirs.eval()
     tolerance = TOLERANCE[chosen["dtype"]]
-    result, gradients = run(ours, value, state, seed=1)
+    with forced(path):
+        result, gradients = run(ours, value, state, seed=1)
     wanted, wanted_gradients = run(theirs, value, state, seed=1)
     same(result, wanted, tolerance)
     same(gradients, wanted_gradients, 10 * tolerance)
