@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -12,15 +12,13 @@ import torch
 from torch import Tensor
 
 from anyrnn.derivative.reverse import PREFIX
-from anyrnn.graph.cell import Cell, StoredParameter
+from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Node, topological
-from anyrnn.graph.operations import Type
 from anyrnn.kernels.cpu.loop import Loop
 from anyrnn.schedule.loop import Schedule, schedule
-from anyrnn.schedule.normal import operands
 from anyrnn.schedule.reverse import BEFORE, GRADIENT, Training, training
 from anyrnn.torch import operations_path
-from anyrnn.torch.operations import TORCH
+from anyrnn.torch.outside import Outside, side_by_side
 
 DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
 Values = dict[Node, Tensor]
@@ -65,41 +63,6 @@ class Call:
         return np.concatenate([[0], np.cumsum(self.batch_sizes)]).astype(np.int64)
 
 
-class _Phase:
-    """Computes nodes outside the loop, for the rows of all steps at a time."""
-
-    def __init__(self, call: Call, values: Values) -> None:
-        self.call = call
-        self.values = values
-
-    def compute(self, nodes: Iterable[Node]) -> None:
-        values, sizes = self.values, self.call.sizes
-        for node in nodes:
-            if node in values:
-                continue
-            arguments = [values[argument] for argument in operands(node)]
-            if node.operation == "expand":
-                values[node] = arguments[0].expand(self._shape(node.type))
-            elif node.operation == "slice":
-                bounds = [node.attributes[key].evaluate(sizes) for key in ("start", "stop")]
-                values[node] = TORCH["slice"](*arguments, *bounds)
-            elif node.operation == "outer":
-                values[node] = _outer(*arguments)
-            else:
-                values[node] = TORCH[node.operation](*arguments)
-
-    def _shape(self, type_: Type) -> list[int]:
-        rows = [sum(self.call.batch_sizes)] if type_.per_row else []
-        shape = [size.evaluate(self.call.sizes) for size in type_.shape]
-        return rows + (shape or ([1] if type_.per_row else []))
-
-
-def _outer(left: Tensor, right: Tensor) -> Tensor:
-    if left.dim() == right.dim() == 2:
-        return left.t() @ right
-    return TORCH["outer"](left, right)
-
-
 def _leaves(
     call: Call, planned: Schedule, parameters: Mapping[str, Tensor], like: Tensor
 ) -> Values:
@@ -108,12 +71,23 @@ def _leaves(
     return evaluator.leaves(call.cell, (n for n in planned.graph.nodes() if n.is_leaf), like)
 
 
+def _outside(call: Call, parameters: Mapping[str, Tensor], values: Values) -> Outside:
+    return Outside(call.cell, call.sizes, sum(call.batch_sizes), parameters, values)
+
+
 def _run_loop(
-    planned: Schedule, call: Call, values: Values, states: Mapping[str, Tensor], reverse: bool
+    planned: Schedule,
+    call: Call,
+    values: Values,
+    states: Mapping[str, Tensor],
+    reverse: bool,
+    places: Mapping[Node, Tensor],
 ) -> dict[str, Tensor]:
-    """Run the loop; emitted values are added, the last states are returned."""
+    """Run the loop; emitted values are added, in their places if they have any, and the last
+    states are returned.
+    """
     wanted = {node for node in (*planned.carried, *planned.once) if node in values}
-    arrays = {node: values[node].numpy() for node in wanted}
+    arrays = {node: values[node].detach().numpy() for node in wanted}
     dtype = next(iter(states.values())).dtype
     emitted, last = _loop(planned, dtype).run(
         call.offsets,
@@ -122,8 +96,11 @@ def _run_loop(
         call.sizes,
         reverse,
         torch.get_num_threads(),
+        {node: tensor.numpy() for node, tensor in places.items()},
     )
-    values.update({node: torch.from_numpy(array) for node, array in emitted.items()})
+    values.update(places)
+    for node, array in emitted.items():
+        values.setdefault(node, torch.from_numpy(array))
     return {name: torch.from_numpy(array) for name, array in last.items()}
 
 
@@ -157,17 +134,17 @@ def _forward(
     values = _leaves(call, planned, parameters, rows)
     for leaf in planned.graph.leaves("input"):
         values[leaf] = rows
-    phase = _Phase(call, values)
-    phase.compute(node for node in planned.once if not node.is_leaf)
-    phase.compute(planned.before)
+    outside = _outside(call, parameters, values)
+    outside.compute(node for node in planned.once if not node.is_leaf)
+    outside.compute(planned.before)
     initial = dict(zip(cell.states, states, strict=True))
-    last = _run_loop(planned, call, values, initial, call.reverse)
+    last = _run_loop(planned, call, values, initial, call.reverse, {})
     for leaf in planned.graph.leaves("state"):
         needed = any(leaf in node.arguments for node in planned.after)
         if needed or leaf in planned.graph.outputs.values():
             new = values[planned.graph.outputs[leaf.name]]
             values[leaf] = _before(call, new, initial[leaf.name])
-    phase.compute(planned.after)
+    outside.compute(planned.after)
     return values, last
 
 
@@ -212,44 +189,26 @@ class _Run(torch.autograd.Function):
                 values[leaf] = gradients[0].contiguous()
             else:
                 values[leaf] = saved.get(leaf.name, rows)
-        phase = _Phase(call, values)
-        phase.compute(node for node in planned.once if not node.is_leaf)
-        phase.compute(planned.before)
+        outside = _outside(call, parameters, values)
+        outside.compute(node for node in planned.once if not node.is_leaf)
+        outside.compute(planned.before)
         initial = {
             PREFIX + name: gradient.contiguous()
             for name, gradient in zip(cell.states, gradients[1:], strict=True)
         }
-        last = _run_loop(planned, call, values, initial, not call.reverse)
+        places = outside.lay_out(side_by_side(cell, planned), rows)
+        last = _run_loop(planned, call, values, initial, not call.reverse, places)
         _states_after(call, planned, values, initial)
         outputs = _wanted(ctx, planned)
-        reached = set(topological(outputs.values()))
-        phase.compute(node for node in planned.after if node in reached)
+        roots = [n.arguments[-1] if outside.direct(n) else n for n in outputs.values()]
+        reached = set(topological(roots))
+        outside.compute(node for node in planned.after if node in reached)
         results: list[Tensor | None] = [None]
         x = outputs.get(PREFIX + cell.input)
         results.append(None if x is None else values[x])
         results += [last[PREFIX + name] for name in cell.states]
-        for stored in cell.parameters:
-            parts = {
-                n: values[outputs[PREFIX + n]] for n in stored.members if PREFIX + n in outputs
-            }
-            results.append(_stack(stored, parts, parameters[stored.name], call.sizes))
+        results += [outside.gradient(stored, outputs) for stored in cell.parameters]
         return tuple(results)
-
-
-def _stack(
-    stored: StoredParameter, parts: Mapping[str, Tensor], like: Tensor, sizes: Mapping[str, int]
-) -> Tensor | None:
-    """The gradient of a stored parameter from those of its members; zero where there is none."""
-    if not parts:
-        return None
-    if len(parts) == len(stored.members) == 1:
-        return parts[stored.members[0]].reshape(like.shape)
-    total = torch.zeros_like(like) if len(parts) < len(stored.members) else torch.empty_like(like)
-    bounds = [bound.evaluate(sizes) for bound in stored.bounds]
-    for name, start, stop in zip(stored.members, bounds, bounds[1:], strict=False):
-        if name in parts:
-            total[start:stop] = parts[name]
-    return total
 
 
 def _wanted(ctx: Any, planned: Schedule) -> dict[str, Node]:

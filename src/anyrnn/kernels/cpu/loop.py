@@ -73,6 +73,7 @@ class Loop:
         sizes: Mapping[str, int],
         reverse: bool,
         threads: int,
+        places: Mapping[Node, Array],
     ) -> tuple[dict[Node, Array], dict[str, Array]]:
         """Run over a sequence.
 
@@ -84,6 +85,7 @@ class Loop:
             sizes: The named sizes.
             reverse: From the last step to the first.
             threads: The most threads to use.
+            places: Where to write emitted values; new arrays for the others.
 
         Returns:
             The emitted values, (rows of all steps, size), and the last states.
@@ -101,7 +103,9 @@ class Loop:
         emitted: dict[Node, Array] = {}
         for node, name in self.lowered.arrays.items():
             if name.startswith("emitted"):
-                array = np.empty((int(offsets[-1]), self._size(node, sizes)), self.dtype)
+                array = places.get(node)
+                if array is None:
+                    array = np.empty((int(offsets[-1]), self._size(node, sizes)), self.dtype)
                 emitted[node] = array
             else:
                 array = self._row_major(values[node])
