@@ -1,0 +1,99 @@
+"""Compiled loops against the interpreter: every cell, every kind of CPU that this one can play."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import anyrnn
+from anyrnn.errors import KernelError
+from anyrnn.graph.interpret import evaluate, split_parameters
+from anyrnn.kernels.cpu.loop import Loop
+from anyrnn.kernels.cpu.target import host
+from anyrnn.schedule.loop import schedule
+
+SIZES = [(3, 2, 3, 5), (2, 13, 2, 37), (4, 1, 5, 18), (1, 3, 1, 1)]  # time, batch, input, hidden
+
+
+def usable(name: str) -> bool:
+    try:
+        host(name)
+    except KernelError:
+        return False
+    return True
+
+
+TARGETS = [name for name in ("avx512", "avx2", "sse2", "neon") if usable(name)]
+
+
+def case(cell, dtype, time, batch, input_size, hidden, seed=0):
+    """Random numbers for a cell: sizes, parameters, input, states."""
+    random = np.random.default_rng(seed)
+    chosen = {"input": input_size, "hidden": hidden, "projection": max(1, hidden // 2), "output": 4}
+    sizes = cell.bind_sizes(**{name: chosen[name] for name in cell.free_sizes})
+    parameters = {
+        stored.name: (random.normal(size=stored.shape_for(sizes)) / hidden**0.5).astype(dtype)
+        for stored in cell.parameters
+    }
+    x = random.normal(size=(time, batch, input_size)).astype(dtype)
+    states = [
+        random.normal(size=(batch, size.evaluate(sizes))).astype(dtype) for size in cell.state_sizes
+    ]
+    return sizes, parameters, x, states
+
+
+def run_loop(cell, target, dtype, sizes, parameters, x, states, threads=2):
+    """The outputs and last states of a compiled loop; what it writes to starts as NaN."""
+    planned = schedule(cell.graph, cell.states, [cell.output])
+    loop = Loop(planned, dtype, host(target))
+    time, batch = x.shape[:2]
+    leaves = split_parameters(cell, parameters, sizes)
+    leaves[cell.input] = x.reshape(time * batch, -1)
+    roots = [
+        n for n in (*planned.once, *planned.before, *planned.carried) if n.operation != "state"
+    ]
+    values = evaluate(roots, leaves, sizes, np.dtype(dtype))
+    places = {
+        node: np.full((time * batch, node.type.shape[0].evaluate(sizes)), np.nan, dtype)
+        for node in planned.emitted
+    }
+    offsets = np.arange(time + 1, dtype=np.int64) * batch
+    named = dict(zip(cell.states, states, strict=True))
+    emitted, last = loop.run(offsets, values, named, sizes, False, threads, places)
+    return emitted, [last[name] for name in cell.states]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", anyrnn.CATALOGUE)
+def test_loop_is_the_interpreter(name, dtype, target) -> None:
+    cell = anyrnn.get(name)
+    tolerance = 2e-5 if dtype == np.float32 else 1e-12
+    for time, batch, input_size, hidden in SIZES:
+        sizes, parameters, x, states = case(cell, dtype, time, batch, input_size, hidden)
+        emitted, last = run_loop(cell, target, dtype, sizes, parameters, x, states)
+        expected = anyrnn.interpret(cell, x, states, parameters=parameters)
+        for ours, theirs in zip(last, expected.states, strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=tolerance, rtol=tolerance)
+        assert all(np.isfinite(array).all() for array in emitted.values())
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru_reset_before", "article1_rnn"])
+def test_threads_and_neighbours_change_no_bit(name) -> None:
+    cell = anyrnn.get(name)
+    sizes, parameters, x, states = case(cell, np.float32, 5, 7, 3, 33)
+    _, alone = run_loop(cell, None, np.float32, sizes, parameters, x, states, threads=1)
+    _, team = run_loop(cell, None, np.float32, sizes, parameters, x, states, threads=2)
+    few = [state[2:4] for state in states]
+    _, part = run_loop(cell, None, np.float32, sizes, parameters, x[:, 2:4], few, threads=2)
+    one = [state[2:3] for state in states]
+    _, single = run_loop(cell, None, np.float32, sizes, parameters, x[:, 2:3], one, threads=2)
+    for whole, other, two, row in zip(alone, team, part, single, strict=True):
+        np.testing.assert_array_equal(whole, other)
+        np.testing.assert_array_equal(whole[2:4], two)
+        np.testing.assert_array_equal(whole[2:3], row)
+
+
+def test_unknown_target() -> None:
+    with pytest.raises(KernelError, match="cannot run abacus; usable: "):
+        host("abacus")
