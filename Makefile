@@ -22,6 +22,9 @@ check: .venv/installed ## format, lint, types, import contract
 	$(BIN)/lint-imports
 	$(BIN)/pyright
 
+bench: .venv/installed ## our layers beside torch.nn's; results in benchmarks/layers.json
+	$(BIN)/python benchmarks/layers.py
+
 docs: .venv/installed ## the documents as a site, in docs/_build
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	$(BIN)/sphinx-build -W -b html docs docs/_build

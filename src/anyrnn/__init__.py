@@ -34,7 +34,7 @@ from anyrnn.graph.symbols import (
 )
 
 if TYPE_CHECKING:
-    from anyrnn import torch
+    from anyrnn import torch as torch
 
 __version__ = "0.1.0"
 

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import difflib
-import linecache
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from numbers import Real
-from operator import index
-from types import CodeType, FrameType
-from typing import Any, NoReturn
+from typing import Any
 
-from anyrnn.errors import CellError, SizeError
-from anyrnn.graph.nodes import Graph, Node, make
-from anyrnn.graph.operations import OPERATIONS, Type
-from anyrnn.graph.sizes import Size, SizeVariable, Unifier
-from anyrnn.graph.symbols import KNOWN, Family, Hyperparameter, Parameter, Symbol, Traced, active
-
-DeclaredSizes = Mapping[str, str | int]
+from anyrnn.errors import SizeError
+from anyrnn.graph.nodes import Graph, Node
+from anyrnn.graph.sizes import Size, SizeVariable
+from anyrnn.graph.symbols import Family, Hyperparameter, Symbol, Traced
+from anyrnn.graph.tracer import DeclaredSizes, Tracer, ordered
 
 
 @dataclass(frozen=True)
@@ -43,326 +35,6 @@ class Tracing:
     unused: tuple[str, ...]
     sizes: Mapping[str, Size]
     reasons: Mapping[str, str] = field(default_factory=dict)
-
-
-class Tracer:
-    """Builds expressions from what a cell's function does, and equations between their sizes."""
-
-    def __init__(self, name: str, code: CodeType, declared: DeclaredSizes) -> None:
-        self.name = name
-        self.code = code
-        self.unifier = Unifier()
-        self.parameters: dict[str, Traced] = {}
-        self.names: dict[Traced, str] = {}
-        self.reasons: dict[SizeVariable, str] = {}
-        self.declared: dict[str, Size | None] = {}
-        variables: dict[str, SizeVariable] = {}
-        for key, value in declared.items():
-            if isinstance(value, str):
-                self.declared[key] = Size.of(variables.setdefault(value, SizeVariable(value)))
-            elif value == 1:
-                self.declared[key] = None  # a single number
-            else:
-                raise CellError(
-                    f"cell '{name}': sizes={{{key!r}: {value!r}}}: a size is a name, or 1 for a "
-                    "single number"
-                )
-        self.declared_variables = variables
-        self.kept: list[SizeVariable] = list(variables.values())
-
-    # errors
-
-    def line(self) -> str:
-        """The line of the cell's function that is running, for messages."""
-        frame: FrameType | None = sys._getframe()
-        while frame is not None and frame.f_code is not self.code:
-            frame = frame.f_back
-        return self._line(frame.f_lineno) if frame is not None else ""
-
-    def _line(self, number: int) -> str:
-        text = linecache.getline(self.code.co_filename, number).strip()
-        return f"line {number}" + (f" `{text}`" if text else "")
-
-    def fail(
-        self, message: str, line: str | None = None, error: type[Exception] = CellError
-    ) -> NoReturn:
-        """Raise an error that says where in the cell it is."""
-        line = self.line() if line is None else line
-        raise error(
-            f"cell '{self.name}', {line}: {message}" if line else f"cell '{self.name}': {message}"
-        )
-
-    # leaves
-
-    def leaf(self, operation: str, name: str, shape: tuple[Size, ...], per_row: bool) -> Traced:
-        """The expression of an input, a state or a parameter."""
-        traced = Traced(operation, (), shape, self.line(), {"name": name, "per_row": per_row})
-        return traced
-
-    def _parameter(self, name: str, rank: int, shape: tuple[Size, ...] | None = None) -> Traced:
-        known = self.parameters.get(name)
-        declared = self.declared.get(name, Size.of(0))
-        if known is not None:
-            if len(known.shape) != rank and known.shape:
-                kinds = {1: "a vector", 2: "a matrix"}
-                self.fail(
-                    f"{name} is {kinds[rank]} here, but {kinds[len(known.shape)]} in {known.line}; "
-                    "a parameter is a matrix where it is used with @, and a vector elsewhere"
-                )
-            return known
-        if name.split(".")[0] in {
-            n.split(".")[0] for n in self.parameters if ("." in n) != ("." in name)
-        }:
-            family = name.split(".")[0]
-            self.fail(
-                f"'{family}' is used both by itself and as {family}.<name>; use one of the two"
-            )
-        if declared is None:
-            shape = ()
-        elif shape is None:
-            rows = declared if name in self.declared else Size.of(SizeVariable(f"size of {name}"))
-            shape = (rows,) if rank == 1 else (rows, Size.of(SizeVariable(f"columns of {name}")))
-        traced = self.leaf("parameter", name, shape, per_row=False)
-        self.parameters[name] = traced
-        return traced
-
-    # expressions
-
-    def _operand(self, value: Any, rank: int, shape: tuple[Size, ...] | None = None) -> Traced:
-        if isinstance(value, Parameter):
-            return self._parameter(value._name, rank, shape)
-        if isinstance(value, Symbol) and value._traced is not None:
-            return value._traced
-        if isinstance(value, bool) or not isinstance(value, Real):
-            self.fail(
-                f"{type(value).__name__} {value!r} is no value of the cell; values are the input, "
-                "the states, parameters such as W.i, numbers, and results of anyrnn's functions"
-            )
-        return Traced("constant", (), (), self.line(), {"value": float(value)})
-
-    def _equal(self, left: Size, right: Size, line: str | None = None) -> bool:
-        before = set(self.unifier.bindings)
-        if not self.unifier.unify(left, right, self.kept):
-            return False
-        for variable in set(self.unifier.bindings) - before:
-            self.reasons[variable] = self.line() if line is None else line  # type: ignore[index]
-        return True
-
-    def describe(self, shape: tuple[Size, ...]) -> str:
-        """A shape for a message, with what is known of its sizes."""
-        return " x ".join(str(self.unifier.resolve(size)) for size in shape) or "one number"
-
-    def _join_shapes(self, operation: str, operands: list[Traced]) -> tuple[Size, ...]:
-        joined: tuple[Size, ...] = ()
-        for operand in operands:
-            if not operand.shape:
-                continue
-            if joined and (
-                len(joined) != len(operand.shape)
-                or not all(self._equal(*pair) for pair in zip(joined, operand.shape, strict=True))
-            ):
-                self.fail(
-                    f"{operation} of two sizes, {self.describe(joined)} and "
-                    f"{self.describe(operand.shape)}; bring them to one size, for example with a "
-                    "matrix: W.name @ value",
-                    error=SizeError,
-                )
-            joined = joined or operand.shape
-        return joined
-
-    def apply(self, operation: str, *values: Any) -> Symbol:
-        """The symbol of an operation on values."""
-        row = OPERATIONS[operation]
-        values = tuple(
-            self._number(value) if operation != "where" or place else value
-            for place, value in enumerate(values)
-        )
-        if operation == "product":
-            shape, operands = self._product(*values)
-        elif operation == "transpose":
-            operands = [self._operand(values[0], rank=2)]
-            if len(operands[0].shape) != 2:
-                self.fail("only a matrix can be transposed", error=SizeError)
-            shape = operands[0].shape[::-1]
-        elif row.elementwise:
-            known = [v._traced.shape for v in values if isinstance(v, Symbol) and v._traced]
-            matrix = next((shape for shape in known if len(shape) == 2), None)
-            operands = [self._operand(value, 2 if matrix else 1, matrix) for value in values]
-            shape = self._join_shapes(operation, operands)
-            numbers = [operand for operand in operands if not operand.shape]
-            if len(shape) == 2 and any(e.operation == "parameter" for e in _ordered(numbers)):
-                self.fail(
-                    "a trained number cannot scale a matrix; scale the product: a.name * (U @ h)",
-                    error=SizeError,
-                )
-        else:  # over the hidden axis, and concatenation
-            operands = [self._operand(value, rank=1) for value in values]
-            if not operands or any(len(operand.shape) != 1 for operand in operands):
-                self.fail(f"{operation}() takes vectors", error=SizeError)
-            total = Size.of(0)
-            for operand in operands:
-                total = total + operand.shape[0]
-            shape = () if operation in ("sum", "mean") else (total,)
-        return Symbol(self, Traced(operation, tuple(operands), shape, self.line()))
-
-    def _number(self, value: Any) -> Any:
-        """A comparison as a number, 1 where it holds and 0 elsewhere; any other value as it is."""
-        traced = value._traced if isinstance(value, Symbol) else None
-        if traced is None or traced.operation not in ("greater", "greater_equal"):
-            return value
-        return self.apply("where", value, 1.0, 0.0)
-
-    def _product(self, left: Any, right: Any) -> tuple[tuple[Size, ...], list[Traced]]:
-        matrix, vector = self._operand(left, rank=2), self._operand(right, rank=1)
-        if len(matrix.shape) != 2 or len(vector.shape) != 1:
-            self.fail(
-                "@ takes a matrix on the left and a vector on the right, as in W.i @ x; not "
-                f"{self.describe(matrix.shape)} and {self.describe(vector.shape)}",
-                error=SizeError,
-            )
-        if not self._equal(matrix.shape[1], vector.shape[0]):
-            self.fail(
-                f"a matrix with {self.describe(matrix.shape[1:])} columns cannot multiply a "
-                f"vector of size {self.describe(vector.shape)}",
-                error=SizeError,
-            )
-        return (matrix.shape[0],), [matrix, vector]
-
-    def slice(self, value: Symbol, bounds: Any) -> Symbol:
-        """The symbol of `value[start:stop]`."""
-        if not isinstance(bounds, slice) or bounds.step is not None:
-            self.fail("only slices of consecutive elements are known, as in v[:10] or v[10:]")
-        operand = self._operand(self._number(value), rank=1)
-        if len(operand.shape) != 1:
-            self.fail("only vectors can be sliced", error=SizeError)
-        ends = []
-        for bound, default in ((bounds.start, Size.of(0)), (bounds.stop, operand.shape[0])):
-            if bound is None:
-                ends.append(default)
-                continue
-            try:
-                number = index(bound)
-            except TypeError as error:
-                if isinstance(error, CellError):
-                    raise
-                self.fail(f"the bounds of a slice are whole numbers, not {bound!r}")
-            ends.append(Size.of(number) if number >= 0 else operand.shape[0] + number)
-        start, stop = ends
-        if self.unifier.resolve(stop - start).never_positive:
-            self.fail(f"the slice {start}:{stop} is empty", error=SizeError)
-        attributes = {"start": start, "stop": stop}
-        return Symbol(self, Traced("slice", (operand,), (stop - start,), self.line(), attributes))
-
-    # running the function
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Note what the function's local variables are called, and be the active tracer."""
-        seen: dict[str, object] = {}
-
-        def local(frame: FrameType, event: str, argument: Any) -> Any:
-            for name, value in frame.f_locals.items():
-                if isinstance(value, Symbol) and seen.get(name) is not value:
-                    seen[name] = value
-                    if value._traced is not None:
-                        self.names.setdefault(value._traced, name)
-            return local
-
-        def watch(frame: FrameType, event: str, argument: Any) -> Any:
-            return local if frame.f_code is self.code else None
-
-        previous, token = sys.gettrace(), active.set(self)
-        sys.settrace(watch)
-        try:
-            yield
-        finally:
-            sys.settrace(previous)
-            active.reset(token)
-
-    def run(
-        self, function: Callable[..., Any], symbols: list[Symbol], keywords: dict[str, Symbol]
-    ) -> Any:
-        """Call the function; what goes wrong inside is said in the writer's words."""
-        with self.watching():
-            try:
-                return function(*symbols, **keywords)
-            except UnboundLocalError as error:
-                self.fail(
-                    f"{error}; lines are assignments in order: a line can use what the lines "
-                    "before it define, the input and the states",
-                    line=self._error_line(error),
-                )
-            except NameError as error:
-                name = getattr(error, "name", None) or ""
-                self.fail(f"'{name}' is not defined; {_hint(name)}", line=self._error_line(error))
-            except AttributeError as error:
-                if getattr(error.obj, "__name__", "") != "anyrnn":
-                    raise
-                hint = _hint(error.name or "")
-                self.fail(f"anyrnn has no '{error.name}'; {hint}", line=self._error_line(error))
-            except TypeError as error:
-                line = self._error_line(error, innermost=True)
-                if isinstance(error, CellError) or not line:
-                    raise
-                if "__array_ufunc__" in str(error):
-                    self.fail(f"a NumPy function was called; {_hint('')}", line=line)
-                self.fail(
-                    f"{error}; known are + - * / ** @, comparisons, slices, and the functions of "
-                    f"anyrnn: {', '.join(KNOWN)}",
-                    line=line,
-                )
-
-    def _error_line(self, error: BaseException, innermost: bool = False) -> str:
-        """The line of the cell's function where an exception passed (or was raised), if any."""
-        trace = error.__traceback__
-        while trace is not None:
-            if trace.tb_frame.f_code is self.code and not (innermost and trace.tb_next):
-                return self._line(trace.tb_lineno)
-            trace = trace.tb_next
-        return ""
-
-    def build(self, used: list[Traced], final: dict[SizeVariable, str]) -> dict[Traced, Node]:
-        """Build the nodes of expressions, once every size has its name."""
-        names: dict[Any, Size] = {variable: Size.of(name) for variable, name in final.items()}
-
-        def resolve(size: Size) -> Size:
-            return self.unifier.resolve(size).substitute(names)
-
-        nodes: dict[Traced, Node] = {}
-        for traced in used:
-            attributes = dict(traced.attributes)
-            if traced.operation in ("input", "state", "parameter"):
-                shape = tuple(resolve(size) for size in traced.shape)
-                attributes["type"] = Type(shape, attributes.pop("per_row"))
-            elif traced.operation == "slice":
-                attributes = {key: resolve(size) for key, size in attributes.items()}
-            try:
-                arguments = [nodes[argument] for argument in traced.arguments]
-                nodes[traced] = make(traced.operation, *arguments, **attributes)
-            except SizeError as error:
-                self.fail(str(error), line=traced.line, error=SizeError)
-        return nodes
-
-
-def _hint(name: str) -> str:
-    near = difflib.get_close_matches(name, KNOWN, 1)
-    return f"did you mean {near[0]}?" if near else f"known functions: {', '.join(KNOWN)}"
-
-
-def _ordered(roots: list[Traced]) -> list[Traced]:
-    """All expressions, each after its arguments."""
-    order: dict[Traced, None] = {}
-    stack = [(root, False) for root in reversed(roots)]
-    while stack:
-        traced, ready = stack.pop()
-        if traced in order:
-            continue
-        if ready:
-            order[traced] = None
-        else:
-            stack.append((traced, True))
-            stack.extend((argument, False) for argument in reversed(traced.arguments))
-    return list(order)
 
 
 def trace(
@@ -393,13 +65,13 @@ def trace(
     """
     tracer = Tracer(name, function.__code__, declared)
     leaves: list[Traced] = []
-    for index, leaf in enumerate(positional):
+    for place, leaf in enumerate(positional):
         declared_size = tracer.declared.get(leaf)
-        variable = SizeVariable("input" if index == 0 else f"size of {leaf}")
+        variable = SizeVariable("input" if place == 0 else f"size of {leaf}")
         tracer.kept.append(variable)
         leaves.append(
             tracer.leaf(
-                "state" if index else "input", leaf, (declared_size or Size.of(variable),), True
+                "state" if place else "input", leaf, (declared_size or Size.of(variable),), True
             )
         )
         tracer.names[leaves[-1]] = leaf
@@ -420,7 +92,7 @@ def trace(
             tracer.fail(
                 f"sizes names '{key}', which is neither a state nor a parameter{hint}", line=""
             )
-    used = _ordered([traced for _, traced in results])
+    used = ordered([traced for _, traced in results])
     parameters = {name: traced for name, traced in tracer.parameters.items() if traced in used}
     final, sizes, reasons = _name_sizes(tracer, leaves, parameters)
     nodes = tracer.build(used, final)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -78,7 +79,8 @@ def choose(tensors: Iterable[Tensor]) -> Path:
         return Path(asked, "asked for")
     if torch.compiler.is_compiling():
         return Path("operations", "torch.compile or torch.export is tracing")
-    if torch._C._functorch.peek_interpreter_stack() is not None:
+    functorch: Any = getattr(torch._C, "_functorch")  # noqa: B009 - it has no type stub
+    if functorch.peek_interpreter_stack() is not None:
         return Path("operations", "inside a transform of torch.func")
     if torch.autograd.forward_ad._current_level >= 0:
         return Path("operations", "forward-mode differentiation")
@@ -128,5 +130,7 @@ def execute(
     path = choose([rows, *states, *parameters.values()])
     if batch_sizes[0] == 0:  # nothing to compute, and no address to give to a kernel
         path = Path("operations", "an empty batch")
+    elif len(batch_sizes) == 1 and _forced.get() is None:
+        path = Path("operations", "a single step, for which entering a kernel costs more")
     run = PATHS[path.name]
     return run(cell, rows, batch_sizes, states, parameters, sizes, reverse)

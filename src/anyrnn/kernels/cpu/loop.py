@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from anyrnn.graph.nodes import Node
 from anyrnn.kernels.cpu import team
 from anyrnn.kernels.cpu.engine import compile_text
-from anyrnn.kernels.cpu.lower import Group, Lowering, Tile
+from anyrnn.kernels.cpu.lower import Lowering
 from anyrnn.kernels.cpu.target import Target, host
+from anyrnn.kernels.cpu.tiles import Group, Tile
 from anyrnn.schedule.loop import RowStage, Schedule
 
 Array = NDArray[Any]

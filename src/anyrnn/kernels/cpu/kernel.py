@@ -1,0 +1,349 @@
+"""The function that loops over time: its stages, one after the other, and the barriers between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from anyrnn.graph.nodes import Node
+from anyrnn.graph.sizes import Size
+from anyrnn.kernels.cpu import mathematics
+from anyrnn.kernels.cpu.assembly import Function, Vectors
+from anyrnn.kernels.cpu.block import Block
+from anyrnn.kernels.cpu.tiles import Group, Tile
+from anyrnn.schedule.loop import RowStage, Stage
+
+if TYPE_CHECKING:
+    from anyrnn.kernels.cpu.lower import Lowering
+
+
+class Kernel:
+    """Writes the function that loops over time."""
+
+    def __init__(self, lowering: Lowering) -> None:
+        self.lowering = lowering
+        self.schedule = lowering.schedule
+        self.function = Function(
+            "kernel", [("ptr noalias", "record")], lowering.attributes(), internal=False
+        )
+        self.v = Vectors(self.function, lowering.target.lanes(lowering.double), lowering.double)
+        self.given: dict[str, str] = {}
+        self.states: dict[Node, str] = {}  # the old states' leaves, by the state's name
+        self.barriers = "0"
+        for leaf in self.schedule.graph.leaves("state"):
+            self.states[leaf] = leaf.name
+
+    def write(self) -> str:
+        """The kernel's text."""
+        function = self.function
+        pointers = ("barrier", "offsets", "scratch")
+        for name, place in list(self.lowering.record.names.items()):
+            self._take(name, place, pointers)
+        before = function.block
+        head, body, end = (function.name(f"time.{part}") for part in ("head", "body", "end"))
+        function.jump(head)
+        function.start(head)
+        slot = len(function.lines)
+        function.lines.append("")
+        inside = function.value("icmp slt i64 %step, " + self.given["steps"], "inside")
+        function.branch(inside, body, end)
+        function.start(body)
+        old = {name: f"%current.{name}" for name in self.schedule.states}
+        new = {name: f"%next.{name}" for name in self.schedule.states}
+        self._step(old, new)
+        function.emit("%step.next = add nsw i64 %step, 1")
+        function.emit(f"%now.next = add nsw i64 %now, {self.given['direction']}")
+        lines = [
+            f"  %step = phi i64 [0, %{before}], [%step.next, %{function.block}]",
+            f"  %now = phi i64 [{self.given['time']}, %{before}], [%now.next, %{function.block}]",
+        ]
+        for name in self.schedule.states:
+            current, following = (
+                self.given[f"state.{name}.{part}"] for part in ("current", "next")
+            )
+            lines += [
+                f"  {old[name]} = phi ptr [{current}, %{before}], [{new[name]}, %{function.block}]",
+                f"  {new[name]} = phi ptr [{following}, %{before}], "
+                f"[{old[name]}, %{function.block}]",
+            ]
+        function.lines[slot] = "\n".join(lines)
+        function.jump(head)
+        function.start(end)
+        return function.text()
+
+    def _take(self, name: str, place: int, pointers: Iterable[str]) -> None:
+        """Read a number of the record."""
+        at = self.function.element("%record", str(place), "i64")
+        address = name in pointers or name.startswith(("carried", "emitted", "rows"))
+        address = address or name.endswith((".current", ".next")) or ".weights" in name
+        type_ = "ptr" if address and not name.endswith(".stride") else "i64"
+        self.given[name] = self.function.value(f"load {type_}, ptr {at}", "given")
+
+    def _late(self, name: str, type_: str) -> str:
+        """A number of the record that turns out to be needed: read at the kernel's beginning."""
+        if name not in self.given:
+            place = self.lowering.record.place(name)
+            at = self.function.early(f"getelementptr inbounds i64, ptr %record, i64 {place}", "at")
+            self.given[name] = self.function.early(f"load {type_}, ptr {at}", "given")
+        return self.given[name]
+
+    def vector(self, node: Node) -> str:
+        """The address of a parameter's vector or number."""
+        vectors = self.lowering.vectors
+        return self._late(vectors.setdefault(node, f"vector{len(vectors)}"), "ptr")
+
+    def number(self, size: Size) -> str:
+        """A size."""
+        if not size.terms:
+            return str(size.constant)
+        name = f"size.{size}"
+        self.lowering.numbers[name] = size
+        return self._late(name, "i64")
+
+    def _step(self, old: dict[str, str], new: dict[str, str]) -> None:
+        function = self.function
+        self.old, self.new = old, new
+        offsets = self.given["offsets"]
+        self.offset = function.value(
+            f"load i64, ptr {function.element(offsets, '%now', 'i64')}", "offset"
+        )
+        later = function.integer("add", "%now", 1)
+        end = function.value(f"load i64, ptr {function.element(offsets, later, 'i64')}", "offset")
+        count = function.integer("sub", end, self.offset)
+        self.last_row = function.smaller(self.given["last_row"], count)
+        stages = self.schedule.stages
+        levels = sorted({stage.level for stage in stages})
+        for number, stage in enumerate(stages):
+            if number and stage.level != stages[number - 1].level:
+                self._barrier(levels.index(stage.level), len(levels))
+            if isinstance(stage, RowStage):
+                self._row_stage(number, stage)
+            else:
+                self._stage(number, stage)
+        self._barrier(len(levels), len(levels))
+
+    def _barrier(self, passed: int, levels: int) -> None:
+        """Wait for the other threads, where units are split between them."""
+        function = self.function
+        shared = function.value(f"icmp ne ptr {self.given['barrier']}, null", "shared")
+        with function.when(shared, "barrier"):
+            before = function.integer("mul", "%step", levels)
+            so_far = function.integer("add", before, passed)
+            goal = function.integer("mul", so_far, self.given["threads"])
+            barrier = self.given["barrier"]
+            function.value(f"atomicrmw add ptr {barrier}, i64 1 seq_cst", "before")
+            spin, done = function.name("spin"), function.name("spin.done")
+            function.jump(spin)
+            function.start(spin)
+            seen = function.value(f"load atomic i64, ptr {barrier} acquire, align 8", "seen")
+            complete = function.value(f"icmp sge i64 {seen}, {goal}", "complete")
+            function.branch(complete, done, spin)
+            function.start(done)
+
+    def _sequence_at(self, name: str, row: str, unit: str) -> str:
+        """The address of an element of an array with a row for each sequence at each time."""
+        function = self.function
+        line = function.integer("add", self.offset, row)
+        start = function.integer("mul", line, self.given[f"{name}.stride"])
+        return function.element(
+            self.given[name], function.integer("add", start, unit), self.v.scalar
+        )
+
+    def _row_at(self, pointer: str, stride: str, row: str, unit: str) -> str:
+        start = self.function.integer("mul", row, stride)
+        return self.function.element(
+            pointer, self.function.integer("add", start, unit), self.v.scalar
+        )
+
+    def address(self, node: Node, row: str, unit: str) -> str | None:
+        """Where a value is in memory: None if it is not there."""
+        if node in self.states:
+            name = self.states[node]
+            return self._row_at(self.old[name], self.given[f"state.{name}.stride"], row, unit)
+        if node in self.lowering.rows:
+            name = self.lowering.rows[node]
+            return self._row_at(self.given[name], self.given[f"{name}.stride"], row, unit)
+        for name, value in self.schedule.new_states.items():
+            if value is node and not node.is_leaf:
+                return self._row_at(self.new[name], self.given[f"state.{name}.stride"], row, unit)
+        if node in self.lowering.arrays:
+            return self._sequence_at(self.lowering.arrays[node], row, unit)
+        return None
+
+    def destinations(self, node: Node, row: str, unit: str) -> list[str]:
+        """All places that a computed value is written to."""
+        found = []
+        if node in self.lowering.rows:
+            name = self.lowering.rows[node]
+            found.append(self._row_at(self.given[name], self.given[f"{name}.stride"], row, unit))
+        for name, value in self.schedule.new_states.items():
+            if value is node:
+                stride = self.given[f"state.{name}.stride"]
+                found.append(self._row_at(self.new[name], stride, row, unit))
+        if self.lowering.arrays.get(node, "").startswith("emitted"):
+            found.append(self._sequence_at(self.lowering.arrays[node], row, unit))
+        for joined, start in self.schedule.joins.get(node, ()):
+            place = self.function.integer("add", unit, self.number(start))
+            found += self.destinations(joined, row, place)
+        return found
+
+    # stages over units
+
+    def _stage(self, number: int, stage: Stage) -> None:
+        cut = self.lowering.tiles[number]
+        assert cut is not None
+        function, v = self.function, self.v
+        first, last = (self.given[f"stage{number}.{part}"] for part in ("first", "last"))
+        with function.loop("block", first, last) as block:
+            unit = function.integer("mul", block, cut.blocks * v.lanes)
+            with function.loop(
+                "rows", self.given["first_row"], self.last_row, str(cut.rows)
+            ) as row:
+                left = function.integer("sub", self.last_row, row)
+                count = function.smaller(left, str(cut.rows))
+                offset = 0
+                starts = []
+                for index, group in enumerate(cut.groups):
+                    starts.append(offset)
+                    self._call_tile(number, index, group, cut, block, row, count, offset)
+                    offset += cut.rows * len(group.accumulators) * cut.blocks * v.lanes
+                with (
+                    function.loop("row", "0", count) as inner,
+                    function.loop("lane", "0", str(cut.blocks)) as lane,
+                ):
+                    self._elementwise(number, stage, cut, starts, unit, row, inner, lane)
+
+    def _call_tile(
+        self,
+        number: int,
+        index: int,
+        group: Group,
+        cut: Tile,
+        block: str,
+        row: str,
+        count: str,
+        offset: int,
+    ) -> None:
+        """Accumulate the products of a block: a function for each number of rows."""
+        function, v = self.function, self.v
+        arguments = []
+        total = "0"
+        for term, vector in enumerate(group.vectors):
+            length = self.given[f"stage{number}.length{index}.{term}"]
+            total = function.integer("add", total, length)
+            pointer = self.address(vector, row, "0")
+            following = self.address(vector, function.integer("add", row, 1), "0")
+            left, right = (
+                function.value(f"ptrtoint ptr {p} to i64", "address") for p in (pointer, following)
+            )
+            stride = function.integer("sub", right, left)
+            stride = function.integer("sdiv exact", stride, 8 if v.double else 4)
+            arguments += [f"ptr {pointer}", f"i64 {stride}", f"i64 {length}"]
+        width = len(group.accumulators) * cut.blocks * v.lanes
+        start = function.integer("mul", function.integer("mul", total, width), block)
+        weights = function.element(self.given[f"stage{number}.weights{index}"], start, v.scalar)
+        sums = function.element(self.given["scratch"], str(offset), v.scalar)
+        listed = ", ".join([f"ptr {weights}", f"ptr {sums}", *arguments])
+        done = function.name("tile.done")
+        cases = [function.name("tile.rows") for _ in range(cut.rows)]
+        choices = " ".join(
+            f"i64 {rows}, label %{case}" for rows, case in enumerate(cases[:-1], start=1)
+        )
+        function.emit(f"switch i64 {count}, label %{cases[-1]} [{choices}]")
+        for rows, case in enumerate(cases, start=1):
+            function.start(case)
+            function.emit(f"call void @tile{number}.{index}.{rows}({listed})")
+            function.jump(done)
+        function.start(done)
+
+    def _elementwise(
+        self,
+        number: int,
+        stage: Stage,
+        cut: Tile,
+        starts: list[int],
+        unit: str,
+        row: str,
+        inner: str,
+        lane: str,
+    ) -> None:
+        """The work on one vector of units of one row, whole or cut off at the end."""
+        function, v = self.function, self.v
+        here = function.integer("add", unit, function.integer("mul", lane, v.lanes))
+        this_row = function.integer("add", row, inner)
+        size = self.given[f"stage{number}.size"]
+        left = function.integer("sub", size, here)
+        some = function.value(f"icmp sgt i64 {left}, 0", "some")
+        with function.when(some, "units"):
+            whole = function.value(f"icmp sge i64 {left}, {v.lanes}", "whole")
+            full, part, done = (function.name(f"units.{name}") for name in ("full", "part", "done"))
+            function.branch(whole, full, part)
+            for block, masked in ((full, False), (part, True)):
+                function.start(block)
+                mask = v.mask(left) if masked else None
+                values = Block(self, stage, this_row, here, mask)
+                for start, group in zip(starts, cut.groups, strict=True):
+                    values.sums(start, group, cut, inner, lane)
+                for node in stage.stores:
+                    value = values.value(node)
+                    for at in self.destinations(node, this_row, here):
+                        v.store(value, at, mask)
+                function.jump(done)
+            function.start(done)
+
+    # stages over rows
+
+    def _row_stage(self, number: int, stage: RowStage) -> None:
+        function, v = self.function, self.v
+        argument = stage.node.arguments[0]
+        size = self.given[f"stage{number}.size"]
+        with function.loop("row", self.given["first_row"], self.last_row) as row:
+            if stage.node.operation == "softmax":
+                self._softmax(stage.node, argument, row, size)
+            else:
+                total = self._reduce(argument, row, size, lambda value: value, largest=False)
+                if stage.node.operation == "mean":
+                    length = function.value(f"sitofp i64 {size} to {v.scalar}", "length")
+                    total = function.value(f"fdiv {v.scalar} {total}, {length}", "mean")
+                for at in self.destinations(stage.node, row, "0"):
+                    function.emit(f"store {v.scalar} {total}, ptr {at}")
+
+    def _reduce(
+        self, node: Node, row: str, size: str, change: Callable[[str], str], largest: bool
+    ) -> str:
+        """The sum or the largest of a row's elements, each changed first."""
+        function, v = self.function, self.v
+        neutral = v.constant(float("-inf")) if largest else "zeroinitializer"
+        cell = function.element(self.given["scratch"], "0", v.scalar)
+        v.store(neutral, cell)
+        with function.loop("unit", "0", size, str(v.lanes)) as unit:
+            left = function.integer("sub", size, unit)
+            mask = v.mask(left)
+            value = change(self._load_row(node, row, unit, mask, neutral))
+            value = v.select(mask, value, neutral)
+            so_far = v.load(cell)
+            if largest:
+                above = v.compare("ogt", value, so_far)
+                v.store(v.select(above, value, so_far), cell)
+            else:
+                v.store(v.add(value, so_far), cell)
+        return v.largest(v.load(cell)) if largest else v.total(v.load(cell))
+
+    def _load_row(self, node: Node, row: str, unit: str, mask: str, otherwise: str) -> str:
+        block = Block(self, None, row, unit, mask, otherwise)
+        return block.value(node)
+
+    def _softmax(self, node: Node, argument: Node, row: str, size: str) -> None:
+        function, v = self.function, self.v
+        largest = v.splat(self._reduce(argument, row, size, lambda value: value, largest=True))
+
+        def raised(value: str) -> str:
+            return mathematics.exponential(v, v.subtract(value, largest))
+
+        total = v.splat(self._reduce(argument, row, size, raised, largest=False))
+        with function.loop("unit", "0", size, str(v.lanes)) as unit:
+            mask = v.mask(function.integer("sub", size, unit))
+            value = raised(self._load_row(argument, row, unit, mask, "zeroinitializer"))
+            result = v.divide(value, total)
+            for at in self.destinations(node, row, unit):
+                v.store(result, at, mask)

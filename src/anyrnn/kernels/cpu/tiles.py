@@ -1,0 +1,56 @@
+"""How a stage is cut into blocks whose sums stay in registers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from anyrnn.graph.nodes import Node
+from anyrnn.kernels.cpu.target import Target
+from anyrnn.schedule.loop import Accumulator, Stage
+
+
+@dataclass(frozen=True)
+class Group:
+    """Sums of products of the same vectors, which one tile accumulates together.
+
+    Attributes:
+        accumulators: The sums.
+        vectors: The vectors, one for each term.
+    """
+
+    accumulators: tuple[Accumulator, ...]
+    vectors: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """How a stage is cut into blocks.
+
+    Attributes:
+        groups: The groups of products.
+        blocks: The number of vectors of units that a tile has for each sum.
+        rows: The most rows that a tile has.
+    """
+
+    groups: tuple[Group, ...]
+    blocks: int
+    rows: int
+
+
+def tile(stage: Stage, target: Target) -> Tile:
+    """Cut a stage so that a tile's accumulators stay in registers."""
+    budget = target.registers - 4  # a weight, a few broadcast numbers
+    alike: dict[tuple[Node, ...], list[Accumulator]] = {}
+    for accumulator in stage.accumulators:
+        vectors = tuple(vector for _, vector in accumulator.terms)
+        alike.setdefault(vectors, []).append(accumulator)
+    groups: list[Group] = []
+    most = budget // 2
+    for vectors, accumulators in alike.items():
+        for start in range(0, len(accumulators), most):
+            groups.append(Group(tuple(accumulators[start : start + most]), vectors))
+    widest = max((len(group.accumulators) for group in groups), default=1)
+    # with one row, eight independent sums hide the latency of an addition
+    blocks = max(1, min(8, budget) // widest) if groups else 1
+    rows = max(1, min(8, budget // (widest * blocks))) if groups else 1
+    return Tile(tuple(groups), blocks, rows if groups else 64)
