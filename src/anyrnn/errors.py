@@ -7,7 +7,13 @@ same place, so that code written for them keeps working.
 
 
 class AnyrnnError(Exception):
-    """The base of all exceptions of anyrnn: a mistake in what the user gave, said in one line."""
+    """The base of all exceptions of anyrnn: a mistake in what the user gave, said in one line.
+
+    Attributes:
+        exit_code: What the command line ends with.
+    """
+
+    exit_code = 2
 
 
 class CellError(AnyrnnError, TypeError):
@@ -60,3 +66,9 @@ class UnusedParameterWarning(UserWarning):
 
 class KernelError(AnyrnnError, RuntimeError):
     """This machine cannot compile or run a kernel."""
+
+
+class StoppedError(AnyrnnError):
+    """The user stopped the work; the message says how to go on."""
+
+    exit_code = 130

@@ -13,9 +13,8 @@ import torch
 from safetensors.torch import load_file
 from toy_reviews import reviews, write_csv
 
-from anyrnn.errors import RunError, UnknownCellError
+from anyrnn.errors import RunError, StoppedError, UnknownCellError
 from anyrnn.tasks.classify import ClassificationListener, Options, load, train
-from anyrnn.tasks.interruption import StoppedError
 from anyrnn.tasks.training import Epoch
 
 MakeOptions = Callable[..., Options]

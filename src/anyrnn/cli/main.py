@@ -49,7 +49,7 @@ def main() -> None:
         app()
     except AnyrnnError as error:
         message = " ".join(str(error).split())
-        code = getattr(error, "exit_code", 2)
+        code = error.exit_code
         # What a signal stopped is no mistake.
         print(f"anyrnn: {message}" if code > 128 else f"anyrnn: error: {message}", file=sys.stderr)
         sys.exit(code)

@@ -4,13 +4,7 @@ import signal
 import threading
 from types import FrameType, TracebackType
 
-from anyrnn.errors import AnyrnnError
-
-
-class StoppedError(AnyrnnError):
-    """The user stopped the training; the message says how to go on."""
-
-    exit_code = 130
+from anyrnn.errors import StoppedError
 
 
 class Interruption:

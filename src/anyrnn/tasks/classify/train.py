@@ -10,7 +10,7 @@ import numpy
 import torch
 from tokenizers import Tokenizer
 
-from anyrnn.errors import AnyrnnError, SizeError
+from anyrnn.errors import AnyrnnError, SizeError, StoppedError
 from anyrnn.tasks.batches import Batches
 from anyrnn.tasks.classify.data import Data, prepare
 from anyrnn.tasks.classify.inference import TASK, infer
@@ -20,7 +20,7 @@ from anyrnn.tasks.classify.options import Options
 from anyrnn.tasks.classify.report import render
 from anyrnn.tasks.classify.result import CellResult, Result, worst_mistakes
 from anyrnn.tasks.classify.scores import score
-from anyrnn.tasks.interruption import Interruption, StoppedError
+from anyrnn.tasks.interruption import Interruption
 from anyrnn.tasks.run_folder import (
     CONFIG,
     FORMAT,
