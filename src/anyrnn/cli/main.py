@@ -1,7 +1,7 @@
 """The program `anyrnn`: its subcommands, and how mistakes are told."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -46,10 +46,23 @@ def _options(
 def main() -> None:
     """Run the program; a user's mistake is told in one line and makes the exit code 2."""
     try:
-        app()
+        code = app(standalone_mode=False)
     except AnyrnnError as error:
-        message = " ".join(str(error).split())
-        code = error.exit_code
         # What a signal stopped is no mistake.
-        print(f"anyrnn: {message}" if code > 128 else f"anyrnn: error: {message}", file=sys.stderr)
-        sys.exit(code)
+        code = _tell(str(error), error.exit_code, mistake=error.exit_code < 128)
+    except (typer.Abort, KeyboardInterrupt):
+        code = _tell("stopped", 130, mistake=False)
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # not of those for a mistake on the command line
+            raise
+        usage: Any = error
+        message = usage.format_message().replace("Value error, ", "")
+        code = _tell(message, usage.exit_code) if message else usage.exit_code
+    sys.exit(code or 0)
+
+
+def _tell(message: str, code: int, mistake: bool = True) -> int:
+    """Print a message in one line; the exit code is given back."""
+    line = " ".join(message.split())
+    print(f"anyrnn: error: {line}" if mistake else f"anyrnn: {line}", file=sys.stderr)
+    return code

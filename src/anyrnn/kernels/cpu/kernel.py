@@ -194,13 +194,12 @@ class Kernel:
         assert cut is not None
         function, v = self.function, self.v
         first, last = (self.given[f"stage{number}.{part}"] for part in ("first", "last"))
+        step = self._even(cut.rows)
         with function.loop("block", first, last) as block:
             unit = function.integer("mul", block, cut.blocks * v.lanes)
-            with function.loop(
-                "rows", self.given["first_row"], self.last_row, str(cut.rows)
-            ) as row:
+            with function.loop("rows", self.given["first_row"], self.last_row, step) as row:
                 left = function.integer("sub", self.last_row, row)
-                count = function.smaller(left, str(cut.rows))
+                count = function.smaller(left, step)
                 offset = 0
                 starts = []
                 for index, group in enumerate(cut.groups):
@@ -212,6 +211,16 @@ class Kernel:
                     function.loop("lane", "0", str(cut.blocks)) as lane,
                 ):
                     self._elementwise(number, stage, cut, starts, unit, row, inner, lane)
+
+    def _even(self, most: int) -> str:
+        """The number of rows of a tile, so that the rows are divided evenly."""
+        function = self.function
+        total = function.integer("sub", self.last_row, self.given["first_row"])
+        some = function.value(f"icmp sgt i64 {total}, 0", "some")
+        total = function.value(f"select i1 {some}, i64 {total}, i64 1", "rows")
+        tiles = function.integer("sdiv", function.integer("add", total, most - 1), most)
+        rounded = function.integer("add", total, function.integer("sub", tiles, 1))
+        return function.integer("sdiv", rounded, tiles)
 
     def _call_tile(
         self,

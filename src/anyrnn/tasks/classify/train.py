@@ -10,6 +10,7 @@ import numpy
 import torch
 from tokenizers import Tokenizer
 
+from anyrnn.cells.catalogue import get
 from anyrnn.errors import AnyrnnError, SizeError, StoppedError
 from anyrnn.tasks.batches import Batches
 from anyrnn.tasks.classify.data import Data, prepare
@@ -77,6 +78,8 @@ def train(
         StoppedError: Ctrl-C or SIGTERM; the unfinished run can be gone on with by `resume`.
     """
     listener = listener or ClassificationListener()
+    for cell in options.cells:
+        get(cell)
     unfinished = UnfinishedRun(Path(output), overwrite=overwrite, resume=resume)
     data = prepare(options.data, options.training.seed)
     _tell_data(data, listener)
