@@ -16,6 +16,6 @@ def cells() -> None:
         table.add_column(column, overflow="fold")
     for name, cell in CATALOGUE.items():
         parameters = ", ".join(stored.name for stored in cell.parameters)
-        summary = cell.documentation.splitlines()[0]
+        summary = " ".join(cell.documentation.split("\n\n")[0].split())
         table.add_row(name, ", ".join(cell.states), parameters, escape(summary))
     Console().print(table)

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from anyrnn.cells.catalogue import get
 from anyrnn.derivative.reverse import derivative
-from anyrnn.errors import CellError, DataError
+from anyrnn.errors import AnyrnnError, CellError, DataError
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.show import equations, latex, listing
 
@@ -40,12 +40,16 @@ def find(name: str) -> Cell:
         return get(name)
     if not Path(path).is_file():
         raise DataError(f"no file '{path}'")
-    found = runpy.run_path(path).get(own)
-    if not isinstance(found, Cell):
-        cells = [key for key, value in runpy.run_path(path).items() if isinstance(value, Cell)]
-        known = ", ".join(cells) or "none"
-        raise CellError(f"'{path}' has no cell '{own}'; its cells: {known}")
-    return found
+    try:
+        names = runpy.run_path(path)
+    except AnyrnnError:
+        raise
+    except Exception as error:  # whatever the user's own file raises
+        raise DataError(f"'{path}' does not run: {type(error).__name__}: {error}") from error
+    cells = {key: value for key, value in names.items() if isinstance(value, Cell)}
+    if own not in cells:
+        raise CellError(f"'{path}' has no cell '{own}'; its cells: {', '.join(cells) or 'none'}")
+    return cells[own]
 
 
 def _parameters(cell: Cell) -> Table:

@@ -29,7 +29,6 @@ class Kernel:
         self.v = Vectors(self.function, lowering.target.lanes(lowering.double), lowering.double)
         self.given: dict[str, str] = {}
         self.states: dict[Node, str] = {}  # the old states' leaves, by the state's name
-        self.barriers = "0"
         for leaf in self.schedule.graph.leaves("state"):
             self.states[leaf] = leaf.name
 
