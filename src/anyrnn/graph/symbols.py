@@ -10,7 +10,7 @@ from anyrnn.errors import CellError
 from anyrnn.graph.sizes import Size
 
 if TYPE_CHECKING:
-    from anyrnn.graph.trace import Tracer
+    from anyrnn.graph.tracer import Tracer
 
 active: ContextVar[Tracer | None] = ContextVar("active", default=None)
 
