@@ -248,3 +248,14 @@ def test_text_of_sizes(size: Size, text: str) -> None:
 def test_a_size_without_a_number() -> None:
     with pytest.raises(SizeError, match="size 'hidden' is not known; give hidden_size"):
         Size.of("hidden").evaluate({"input": 3})
+
+
+def test_a_family_of_members_of_two_sizes_comes_first() -> None:
+    @anyrnn.cell(sizes={"c": "cell"})
+    def two(x, h, c, *, p, W):
+        return anyrnn.tanh(p.a * h + W.h @ x + p.e) + p.b * h, anyrnn.tanh(p.c * c + W.c @ x) * p.d
+
+    parameters = {"p": np.ones(3 * 3 + 2 * 5), "W": np.ones((3 + 5, 2))}
+    states = [np.zeros((1, 3)), np.zeros((1, 5))]
+    result = anyrnn.interpret(two, np.ones((4, 1, 2)), states, parameters=parameters)
+    assert result.output.shape == (4, 1, 3)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anyrnn.errors import InputError
-from anyrnn.graph.cell import Cell
+from anyrnn.graph.cell import Cell, StoredParameter
 from anyrnn.graph.nodes import Node, topological
 from anyrnn.graph.sizes import Size, SizeVariable, Unifier
 
@@ -162,6 +162,12 @@ def sizes_of(
             raise InputError(
                 f"cell '{cell.name}' needs the parameter '{stored.name}'; given: {names_given}"
             )
+
+    def mixed(stored: StoredParameter) -> bool:
+        return any(len(size.names) > 1 for size in stored.shape)
+
+    # a sum of two sizes, as of a family with members of both, says little before they are known
+    for stored in sorted(cell.parameters, key=mixed):
         match(f"the shape of {stored.name}", np.shape(parameters[stored.name]), stored.shape)
     for name, size, state in zip(cell.states, cell.state_sizes, states or (), strict=False):
         match(f"the size of the state {name}", np.shape(state)[-1:], [size])
