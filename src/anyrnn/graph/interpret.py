@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anyrnn.errors import InputError
-from anyrnn.graph.cell import Cell, StoredParameter
+from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Node, topological
 from anyrnn.graph.sizes import Size, SizeVariable, Unifier
 
@@ -144,33 +144,35 @@ def sizes_of(
     variables: dict[Any, SizeVariable] = {name: SizeVariable(name) for name in cell.free_sizes}
     names: dict[Any, Size] = {name: Size.of(variable) for name, variable in variables.items()}
 
-    def match(what: str, shape: Sequence[int], wanted: Sequence[Size]) -> None:
-        pairs = [
-            (size.substitute(names), number) for size, number in zip(wanted, shape, strict=False)
-        ]
-        if len(shape) != len(wanted) or not all(
-            unifier.unify(size, Size.of(number)) for size, number in pairs
-        ):
-            expected = " x ".join(str(unifier.resolve(size)) for size, _ in pairs)
-            given = " x ".join(map(str, shape))
-            raise InputError(f"cell '{cell.name}': {what} is {given}; expected {expected}")
+    open_matches: list[tuple[str, Sequence[int], list[Size]]] = []
 
-    match("the size of the input", [input_size], [cell.sizes["input"]])
+    def expect(what: str, shape: Sequence[int], wanted: Sequence[Size]) -> None:
+        open_matches.append((what, shape, [size.substitute(names) for size in wanted]))
+
+    def fits(shape: Sequence[int], wanted: Sequence[Size]) -> bool:
+        return len(shape) == len(wanted) and all(
+            unifier.unify(size, Size.of(number)) for size, number in zip(wanted, shape, strict=True)
+        )
+
+    expect("the size of the input", [input_size], [cell.sizes["input"]])
     for stored in cell.parameters:
         if stored.name not in parameters:
             names_given = ", ".join(parameters) or "none"
             raise InputError(
                 f"cell '{cell.name}' needs the parameter '{stored.name}'; given: {names_given}"
             )
-
-    def mixed(stored: StoredParameter) -> bool:
-        return any(len(size.names) > 1 for size in stored.shape)
-
-    # a sum of two sizes, as of a family with members of both, says little before they are known
-    for stored in sorted(cell.parameters, key=mixed):
-        match(f"the shape of {stored.name}", np.shape(parameters[stored.name]), stored.shape)
+        expect(f"the shape of {stored.name}", np.shape(parameters[stored.name]), stored.shape)
     for name, size, state in zip(cell.states, cell.state_sizes, states or (), strict=False):
-        match(f"the size of the state {name}", np.shape(state)[-1:], [size])
+        expect(f"the size of the state {name}", np.shape(state)[-1:], [size])
+    # a sum such as 3 hidden + 2 cell may say nothing before one of the two is known
+    while open_matches:
+        left = [match for match in open_matches if not fits(*match[1:])]
+        if len(left) == len(open_matches):
+            what, shape, wanted = left[0]
+            expected = " x ".join(str(unifier.resolve(size)) for size in wanted)
+            given = " x ".join(map(str, shape))
+            raise InputError(f"cell '{cell.name}': {what} is {given}; expected {expected}")
+        open_matches = left
     numbers = {}
     for name, variable in variables.items():
         size = unifier.resolve(Size.of(variable))
