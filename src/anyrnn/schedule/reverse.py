@@ -35,10 +35,10 @@ class Training:
 
 def _saved(reverse: Graph, forward: set[Node]) -> set[Node]:
     """The forward values that the reverse step reads: what is cheap is computed again instead."""
-    needed: set[Node] = set()
+    needed: dict[Node, None] = {}  # in the graph's order: what is saved must not differ by process
     for node in reverse.nodes():
         if node not in forward:
-            needed |= {argument for argument in operands(node) if argument in forward}
+            needed.update(dict.fromkeys(a for a in operands(node) if a in forward))
 
     saved: set[Node] = set()
 
