@@ -59,7 +59,8 @@ def run_loop(cell, target, dtype, sizes, parameters, x, states, threads=2):
     }
     offsets = np.arange(time + 1, dtype=np.int64) * batch
     named = dict(zip(cell.states, states, strict=True))
-    emitted, last = loop.run(offsets, values, named, sizes, False, threads, places)
+    prepared = loop.prepare(values, sizes, batch, threads)
+    emitted, last = prepared.run(offsets, values, named, False, places)
     return emitted, [last[name] for name in cell.states]
 
 

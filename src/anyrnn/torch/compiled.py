@@ -89,13 +89,14 @@ def _run_loop(
     wanted = {node for node in (*planned.carried, *planned.once) if node in values}
     arrays = {node: values[node].detach().numpy() for node in wanted}
     dtype = next(iter(states.values())).dtype
-    emitted, last = _loop(planned, dtype).run(
+    prepared = _loop(planned, dtype).prepare(
+        arrays, call.sizes, call.batch_sizes[0], torch.get_num_threads()
+    )
+    emitted, last = prepared.run(
         call.offsets,
         arrays,
         {name: state.numpy() for name, state in states.items()},
-        call.sizes,
         reverse,
-        torch.get_num_threads(),
         {node: tensor.numpy() for node, tensor in places.items()},
     )
     values.update(places)
