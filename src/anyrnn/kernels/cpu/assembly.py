@@ -271,6 +271,48 @@ class Vectors:
         )
         return self.function.value(f"icmp slt {type_} <{lanes}>, {counts}", "mask")
 
+    def shuffle(self, left: str, right: str, places: Sequence[int]) -> str:
+        """Elements of two vectors by their places; those of the second come after the first's."""
+        listed = ", ".join(f"i32 {place}" for place in places)
+        return self.function.value(
+            f"shufflevector {self.type} {left}, {self.type} {right}, <{self.lanes} x i32> <{listed}>"
+        )
+
+    def _halves(self, distance: int) -> tuple[list[int], list[int]]:
+        """The places that leave, and that change, rows which lie a distance apart."""
+        lanes = range(self.lanes)
+        other = self.lanes - distance
+        first = [lane + (other if lane & distance else 0) for lane in lanes]
+        second = [lane + (self.lanes if lane & distance else distance) for lane in lanes]
+        return first, second
+
+    def transpose(self, rows: Sequence[str]) -> list[str]:
+        """The columns of as many rows as a vector has elements."""
+        values = list(rows)
+        distance = self.lanes // 2
+        while distance:
+            first, second = self._halves(distance)
+            for row in range(self.lanes):
+                if not row & distance:
+                    left, right = values[row], values[row + distance]
+                    values[row] = self.shuffle(left, right, first)
+                    values[row + distance] = self.shuffle(left, right, second)
+            distance //= 2
+        return values
+
+    def totals(self, rows: Sequence[str]) -> str:
+        """A vector of the sums of as many rows as a vector has elements."""
+        values = list(rows)
+        distance = self.lanes // 2
+        while distance:
+            first, second = self._halves(distance)
+            values = [
+                self.add(self.shuffle(left, right, first), self.shuffle(left, right, second))
+                for left, right in zip(values[:distance], values[distance:], strict=True)
+            ]
+            distance //= 2
+        return values[0]
+
     def total(self, value: str) -> str:
         """The sum of a vector's elements, as a scalar."""
         return self.function.value(

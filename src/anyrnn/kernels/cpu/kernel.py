@@ -10,6 +10,7 @@ from anyrnn.graph.sizes import Size
 from anyrnn.kernels.cpu import mathematics
 from anyrnn.kernels.cpu.assembly import Function, Vectors
 from anyrnn.kernels.cpu.block import Block
+from anyrnn.kernels.cpu.entry import attributes
 from anyrnn.kernels.cpu.tiles import Group, Tile
 from anyrnn.schedule.loop import RowStage, Stage
 
@@ -24,7 +25,7 @@ class Kernel:
         self.lowering = lowering
         self.schedule = lowering.schedule
         self.function = Function(
-            "kernel", [("ptr noalias", "record")], lowering.attributes(), internal=False
+            "kernel", [("ptr noalias", "record")], attributes(lowering.target), internal=False
         )
         self.v = Vectors(self.function, lowering.target.lanes(lowering.double), lowering.double)
         self.given: dict[str, str] = {}

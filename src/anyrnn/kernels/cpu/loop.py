@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anyrnn.graph.nodes import Node
-from anyrnn.kernels.cpu import team
+from anyrnn.kernels.cpu import memory, pack, team
 from anyrnn.kernels.cpu.engine import compile_text
 from anyrnn.kernels.cpu.lower import Lowering
+from anyrnn.kernels.cpu.pack import Job
 from anyrnn.kernels.cpu.target import Target, host
 from anyrnn.kernels.cpu.tiles import Group, Tile
 from anyrnn.schedule.loop import RowStage, Schedule
@@ -19,33 +20,29 @@ from anyrnn.schedule.loop import RowStage, Schedule
 Array = NDArray[Any]
 
 
-def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """An array that begins at a cache line; its contents are undefined."""
-    size = int(np.prod(shape)) * dtype.itemsize
-    raw = np.empty(size + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + size].view(dtype).reshape(shape)
-
-
-def pack(group: Group, cut: Tile, matrices: Mapping[Node, Array], lanes: int, units: int) -> Array:
-    """The matrices of a group in the order in which a tile reads them."""
-    width = cut.blocks * lanes
-    blocks = -(-units // width)
-    lengths = [matrices[matrix].shape[1] for matrix, _ in group.accumulators[0].terms]
-    dtype = matrices[group.accumulators[0].terms[0][0]].dtype
-    packed = aligned((blocks, sum(lengths), len(group.accumulators), cut.blocks, lanes), dtype)
+def pack_jobs(
+    group: Group, cut: Tile, matrices: Mapping[Node, Array], lanes: int, units: int
+) -> tuple[Array, list[Job]]:
+    """The place for the matrices of a group, and what to do to fill it."""
+    blocks = -(-units // (cut.blocks * lanes))
+    terms = group.accumulators[0].terms
+    lengths = [matrices[matrix].shape[1] for matrix, _ in terms]
+    array = matrices[terms[0][0]]
+    packed = memory.empty(
+        (blocks, sum(lengths), len(group.accumulators), cut.blocks, lanes), array.dtype
+    )
+    steps = [step // array.itemsize for step in packed.strides]
+    jobs = []
     for index, accumulator in enumerate(group.accumulators):
         start = 0
         for (matrix, _), length in zip(accumulator.terms, lengths, strict=True):
             values = matrices[matrix]
-            if blocks * width != units:
-                padded = np.zeros((blocks * width, length), dtype)
-                padded[:units] = values
-                values = padded
-            shaped = values.reshape(blocks, cut.blocks, lanes, length)
-            packed[:, start : start + length, index] = shaped.transpose(0, 3, 1, 2)
+            strides = [stride // values.itemsize for stride in values.strides]
+            place = packed.ctypes.data + (start * steps[1] + index * steps[2]) * values.itemsize
+            sizes = (units, length, place, steps[0], steps[1], cut.blocks, blocks * cut.blocks)
+            jobs.append(Job(values.ctypes.data, *strides, *sizes))
             start += length
-    return packed
+    return packed, jobs
 
 
 class Loop:
@@ -108,7 +105,7 @@ class Prepared:
         self.numbers: dict[str, int] = {}
         lowered = loop.lowered
         for node, name in lowered.rows.items():
-            self._place(self.numbers, name, aligned((batch, self._size(node)), loop.dtype))
+            self._place(self.numbers, name, memory.empty((batch, self._size(node)), loop.dtype))
         for node, name in lowered.vectors.items():
             array = np.ascontiguousarray(values[node], loop.dtype)
             self.keep.append(array)
@@ -131,6 +128,7 @@ class Prepared:
         by_rows = batch >= 2 * threads or threads == 1
         blocks: list[tuple[int, int]] = []
         scratch = 0
+        jobs: list[Job] = []
         for number, stage in enumerate(loop.schedule.stages):
             if isinstance(stage, RowStage):
                 argument = stage.node.arguments[0]
@@ -142,15 +140,17 @@ class Prepared:
             self.numbers[f"stage{number}.size"] = size
             blocks.append((number, -(-size // (cut.blocks * loop.lanes))))
             for index, group in enumerate(cut.groups):
-                packed = pack(group, cut, values, loop.lanes, size)
+                packed, more = pack_jobs(group, cut, values, loop.lanes, size)
+                jobs += more
                 self.keep.append(packed)
                 self.numbers[f"stage{number}.weights{index}"] = packed.ctypes.data
                 for term, (matrix, _) in enumerate(group.accumulators[0].terms):
                     self.numbers[f"stage{number}.length{index}.{term}"] = values[matrix].shape[1]
             tile = sum(len(group.accumulators) for group in cut.groups) * cut.blocks * cut.rows
             scratch = max(scratch, tile * loop.lanes)
+        pack.run(jobs, loop.dtype, loop.target, threads)
         self.barrier = np.zeros(8, np.int64)
-        workspace = aligned((threads, -(-(scratch + 64) // 16) * 16), loop.dtype)
+        workspace = memory.empty((threads, -(-(scratch + 64) // 16) * 16), loop.dtype)
         self.keep.append(workspace)
         self.own: list[dict[str, int]] = []
         for record in range(1 + threads):
@@ -204,7 +204,7 @@ class Prepared:
             if name.startswith("emitted"):
                 array = places.get(node)
                 if array is None:
-                    array = np.empty((int(offsets[-1]), self._size(node)), loop.dtype)
+                    array = memory.empty((int(offsets[-1]), self._size(node)), loop.dtype)
                 emitted[node] = array
             else:
                 array = self._row_major(values[node])

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from anyrnn.graph.nodes import Node
 from anyrnn.graph.sizes import Size
 from anyrnn.kernels.cpu.assembly import Function, Vectors
+from anyrnn.kernels.cpu.entry import attributes, entry
 from anyrnn.kernels.cpu.kernel import Kernel
 from anyrnn.kernels.cpu.target import Target
 from anyrnn.kernels.cpu.tiles import Group, Tile, tile
@@ -126,7 +127,7 @@ class Lowering:
                     self.functions.append(self._tile_function(number, index, group, cut, rows))  # type: ignore[arg-type]
         self.functions.append(Kernel(self).write())
         return Lowered(
-            "\n\n".join([*self.functions, self._entry()]),
+            "\n\n".join([*self.functions, entry(len(self.record.names))]),
             self.record,
             self.tiles,
             self.arrays,
@@ -135,17 +136,12 @@ class Lowering:
             self.numbers,
         )
 
-    def attributes(self) -> str:
-        """The attributes of every function: keep to the width that the code is written for."""
-        width = self.target.bits
-        return f'nounwind "prefer-vector-width"="{width}" "min-legal-vector-width"="{width}"'
-
     def _tile_function(self, number: int, index: int, group: Group, cut: Tile, rows: int) -> str:
         """Accumulate the products of one block of units and a number of rows."""
         arguments = [("ptr noalias", "weights"), ("ptr noalias", "sums")]
         for term in range(len(group.vectors)):
             arguments += [("ptr", f"x{term}"), ("i64", f"stride{term}"), ("i64", f"length{term}")]
-        function = Function(f"tile{number}.{index}.{rows}", arguments, self.attributes())
+        function = Function(f"tile{number}.{index}.{rows}", arguments, attributes(self.target))
         v = Vectors(function, self.target.lanes(self.double), self.double)
         width = len(group.accumulators) * cut.blocks
         sums = [["zeroinitializer"] * width for _ in range(rows)]
@@ -205,44 +201,3 @@ class Lowering:
         function.lines[slot] = "\n".join(lines)
         function.start(end)
         return new, next_weights
-
-    def _entry(self) -> str:
-        """What a team of threads enters: each finds its record by its number.
-
-        The first record is for one thread alone: the first one takes it where the OpenMP runtime
-        gives fewer threads than were asked for.
-        """
-        size = len(self.record.names)
-        return f"""define void @enter(ptr %team) {{
-entry:
-  %number.function = load ptr, ptr %team
-  %count.at = getelementptr i64, ptr %team, i64 1
-  %count.function = load ptr, ptr %count.at
-  %threads.at = getelementptr i64, ptr %team, i64 2
-  %threads = load i64, ptr %threads.at
-  %id.short = call i32 %number.function()
-  %id = sext i32 %id.short to i64
-  %count.short = call i32 %count.function()
-  %count = sext i32 %count.short to i64
-  %complete = icmp eq i64 %count, %threads
-  %first = icmp eq i64 %id, 0
-  %place = add i64 %id, 1
-  %which = select i1 %complete, i64 %place, i64 0
-  %offset = mul i64 %which, {size}
-  %shifted = add i64 %offset, 3
-  %record = getelementptr i64, ptr %team, i64 %shifted
-  %work = or i1 %complete, %first
-  br i1 %work, label %run, label %done
-run:
-  call void @kernel(ptr %record)
-  br label %done
-done:
-  ret void
-}}
-
-define void @enter_alone(ptr %team) {{
-entry:
-  %record = getelementptr i64, ptr %team, i64 3
-  call void @kernel(ptr %record)
-  ret void
-}}"""

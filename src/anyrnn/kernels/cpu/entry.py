@@ -1,0 +1,58 @@
+"""How a team of threads enters a kernel."""
+
+from __future__ import annotations
+
+from anyrnn.kernels.cpu.target import Target
+
+
+def attributes(target: Target) -> str:
+    """The attributes of every function: keep to the width that the code is written for."""
+    width = target.bits
+    return f'nounwind "prefer-vector-width"="{width}" "min-legal-vector-width"="{width}"'
+
+
+def entry(size: int) -> str:
+    """What a team of threads enters: each finds its record by its number.
+
+    The first record is for one thread alone: the first one takes it where the OpenMP runtime gives
+    fewer threads than were asked for.
+
+    Args:
+        size: The size of a record.
+
+    Returns:
+        LLVM IR of the functions `enter` and `enter_alone`, which call `kernel` with a record.
+    """
+    return f"""define void @enter(ptr %team) {{
+entry:
+  %number.function = load ptr, ptr %team
+  %count.at = getelementptr i64, ptr %team, i64 1
+  %count.function = load ptr, ptr %count.at
+  %threads.at = getelementptr i64, ptr %team, i64 2
+  %threads = load i64, ptr %threads.at
+  %id.short = call i32 %number.function()
+  %id = sext i32 %id.short to i64
+  %count.short = call i32 %count.function()
+  %count = sext i32 %count.short to i64
+  %complete = icmp eq i64 %count, %threads
+  %first = icmp eq i64 %id, 0
+  %place = add i64 %id, 1
+  %which = select i1 %complete, i64 %place, i64 0
+  %offset = mul i64 %which, {size}
+  %shifted = add i64 %offset, 3
+  %record = getelementptr i64, ptr %team, i64 %shifted
+  %work = or i1 %complete, %first
+  br i1 %work, label %run, label %done
+run:
+  call void @kernel(ptr %record)
+  br label %done
+done:
+  ret void
+}}
+
+define void @enter_alone(ptr %team) {{
+entry:
+  %record = getelementptr i64, ptr %team, i64 3
+  call void @kernel(ptr %record)
+  ret void
+}}"""

@@ -1,0 +1,189 @@
+"""Matrices in the order in which a tile reads them, by a kernel of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anyrnn.kernels.cpu import team
+from anyrnn.kernels.cpu.assembly import Function, Vectors
+from anyrnn.kernels.cpu.engine import Code, compile_text
+from anyrnn.kernels.cpu.entry import attributes, entry
+from anyrnn.kernels.cpu.target import Target
+
+PARALLEL = 1 << 16  # elements from which on several threads pay
+
+
+@dataclass(frozen=True)
+class Job:
+    """A matrix to pack; steps and strides are numbers of elements.
+
+    Attributes:
+        source: The address of its first element.
+        unit_stride: From one unit (a row of the matrix) to the next.
+        element_stride: From one element of a row to the next.
+        units: The number of rows.
+        length: The number of elements of a row.
+        place: The address of the first packed element.
+        block_step: From one block of units to the next.
+        element_step: From one element of the rows to the next.
+        vectors: The vectors of units that a block has.
+        all_vectors: The vectors of units of all blocks: units that are missing become zeros.
+    """
+
+    source: int
+    unit_stride: int
+    element_stride: int
+    units: int
+    length: int
+    place: int
+    block_step: int
+    element_step: int
+    vectors: int
+    all_vectors: int
+
+
+class _Packing:
+    """Writes the kernel."""
+
+    def __init__(self, target: Target, double: bool) -> None:
+        self.function = Function(
+            "kernel", [("ptr noalias", "record")], attributes(target), internal=False
+        )
+        self.v = Vectors(self.function, target.lanes(double), double)
+        self.lanes = self.v.lanes
+
+    def write(self) -> str:
+        """The kernel's text: its record is the jobs, their number, the thread and the threads."""
+        function = self.function
+        jobs, count, thread, threads = (
+            function.value(f"load i64, ptr {function.element('%record', str(place), 'i64')}")
+            for place in range(4)
+        )
+        table = function.value(f"inttoptr i64 {jobs} to ptr", "jobs")
+        with function.loop("job", "0", count) as number:
+            fields = len(Job.__dataclass_fields__)
+            start = function.integer("mul", number, fields)
+            given = []
+            for place in range(fields):
+                at = function.element(table, function.integer("add", start, place), "i64")
+                given.append(function.value(f"load i64, ptr {at}", "given"))
+            self.given = dict(zip(Job.__dataclass_fields__, given, strict=True))
+            for name in ("source", "place"):
+                self.given[name] = function.value(f"inttoptr i64 {self.given[name]} to ptr", name)
+            share = function.integer("mul", self.given["all_vectors"], thread)
+            first = function.integer("sdiv", share, threads)
+            share = function.integer("add", share, self.given["all_vectors"])
+            last = function.integer("sdiv", share, threads)
+            with function.loop("vector", first, last) as vector:
+                self._vector(vector)
+        return function.text()
+
+    def _vector(self, vector: str) -> None:
+        """One vector of units: whole and along a row, whole and along a column, or any other."""
+        function, given = self.function, self.given
+        block = function.integer("sdiv", vector, given["vectors"])
+        inner = function.integer("srem", vector, given["vectors"])
+        start = function.integer("mul", block, given["block_step"])
+        start = function.integer("add", start, function.integer("mul", inner, self.lanes))
+        place = function.element(given["place"], start, self.v.scalar)
+        unit = function.integer("mul", vector, self.lanes)
+        offset = function.integer("mul", unit, given["unit_stride"])
+        source = function.element(given["source"], offset, self.v.scalar)
+        left = function.integer("sub", given["units"], unit)
+        whole = function.value(f"icmp sge i64 {left}, {self.lanes}", "whole")
+        with self._if(whole, given["element_stride"]) as (along_rows, others):
+            self._transposed(source, place)
+            function.jump(others)
+            function.start(along_rows)
+            with self._if(whole, given["unit_stride"]) as (not_columns, end):
+                with function.loop("element", "0", given["length"]) as element:
+                    offset = function.integer("mul", element, given["element_stride"])
+                    value = self.v.load(function.element(source, offset, self.v.scalar))
+                    self.v.store(value, self._packed(place, element))
+                function.jump(end)
+                function.start(not_columns)
+                self._one_by_one(source, place, "0", left)
+                function.jump(end)
+                function.start(end)
+            function.jump(others)
+            function.start(others)
+
+    @contextmanager
+    def _if(self, whole: str, stride: str) -> Iterator[tuple[str, str]]:
+        """Code for whole vectors that are one after another; names of what else, and what after."""
+        function = self.function
+        one = function.value(f"icmp eq i64 {stride}, 1", "one")
+        both = function.value(f"and i1 {whole}, {one}", "both")
+        then, otherwise, after = (function.name(f"pack.{n}") for n in ("then", "else", "after"))
+        function.branch(both, then, otherwise)
+        function.start(then)
+        yield otherwise, after
+
+    def _packed(self, place: str, element: str) -> str:
+        step = self.function.integer("mul", element, self.given["element_step"])
+        return self.function.element(place, step, self.v.scalar)
+
+    def _transposed(self, source: str, place: str) -> None:
+        """Squares of rows are turned in registers; what is left at the end, one by one."""
+        function, v, length = self.function, self.v, self.given["length"]
+        rest = function.integer("srem", length, self.lanes)
+        whole = function.integer("sub", length, rest)
+        with function.loop("square", "0", whole, str(self.lanes)) as element:
+            rows = []
+            for lane in range(self.lanes):
+                start = function.integer("mul", self.given["unit_stride"], lane)
+                offset = function.integer("add", start, element)
+                rows.append(v.load(function.element(source, offset, v.scalar)))
+            for number, column in enumerate(v.transpose(rows)):
+                v.store(column, self._packed(place, function.integer("add", element, number)))
+        self._one_by_one(source, place, whole, str(self.lanes))
+
+    def _one_by_one(self, source: str, place: str, first: str, left: str) -> None:
+        """Element by element; zero where a unit is missing."""
+        function, given, scalar = self.function, self.given, self.v.scalar
+        with function.loop("element", first, given["length"]) as element:
+            at = self._packed(place, element)
+            self.v.store("zeroinitializer", at)
+            count = function.smaller(left, str(self.lanes))
+            with function.loop("lane", "0", count) as lane:
+                start = function.integer("mul", element, given["element_stride"])
+                offset = function.integer("mul", lane, given["unit_stride"])
+                offset = function.integer("add", start, offset)
+                value = function.element(source, offset, scalar)
+                value = function.value(f"load {scalar}, ptr {value}")
+                function.emit(f"store {scalar} {value}, ptr {function.element(at, lane, scalar)}")
+
+
+@lru_cache(maxsize=16)
+def _code(target: Target, double: bool) -> Code:
+    text = "\n\n".join([_Packing(target, double).write(), entry(4)])
+    return compile_text(text, target)
+
+
+def run(jobs: Sequence[Job], dtype: np.dtype[Any], target: Target, threads: int) -> None:
+    """Pack matrices.
+
+    Args:
+        jobs: The matrices.
+        dtype: The type of their elements.
+        target: What to compile for.
+        threads: The most threads to use.
+    """
+    if not jobs:
+        return
+    if sum(job.units * job.length for job in jobs) < PARALLEL:
+        threads = 1
+    table = np.array([astuple(job) for job in jobs], np.int64)
+    records: NDArray[np.int64] = np.empty((1 + threads, 4), np.int64)
+    for record in range(1 + threads):
+        alone = record == 0
+        share = (0, 1) if alone else (record - 1, threads)
+        records[record] = (table.ctypes.data, len(table), *share)
+    team.run(_code(target, dtype == np.float64), records)
