@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from anyrnn.graph.nodes import Graph, Node, topological
+from anyrnn.graph.nodes import Graph, Node, constant, make, topological
 from anyrnn.graph.operations import OPERATIONS
 from anyrnn.graph.sizes import Size
 from anyrnn.schedule.normal import ONCE, SEQUENCE, STEP, normal, operands, phases
@@ -102,8 +102,12 @@ def schedule(graph: Graph, states: Iterable[str], wanted: Iterable[str]) -> Sche
     Returns:
         The schedule.
     """
-    graph = normal(graph)
-    states = tuple(states)
+    graph, states = normal(graph), tuple(states)
+    outputs = {  # a state that is the old value of another, or the input, is computed too
+        name: make("multiply", node, constant(1)) if name in states and node.is_leaf else node
+        for name, node in graph.outputs.items()
+    }
+    graph = Graph(outputs, graph.names)
     order = graph.nodes()
     when = phases(order)
     new_states = [graph.outputs[name] for name in states]
@@ -119,7 +123,7 @@ def schedule(graph: Graph, states: Iterable[str], wanted: Iterable[str]) -> Sche
     emitted = tuple(
         n for n in order if n in inside and n in left and n not in outside and when[n] == STEP
     )
-    joins = _joins(inside)
+    joins = _joins(node for node in order if node in inside)
     reads = {argument for node in inside for argument in operands(node)} | set(new_states)
     reads = (reads | set(joins)) - inside
     carried = tuple(n for n in order if when[n] == SEQUENCE and n in reads)
@@ -127,7 +131,7 @@ def schedule(graph: Graph, states: Iterable[str], wanted: Iterable[str]) -> Sche
     before = [n for n in topological(before_roots) if when[n] == SEQUENCE and not n.is_leaf]
     later = {argument for node in [*before, *after] for argument in operands(node)} | reads
     once = topological(n for n in order if when[n] == ONCE and n in later)
-    stages = _stages([n for n in order if n in inside], set(new_states), set(emitted), joins)
+    stages = _stages([n for n in order if n in inside], new_states, emitted, joins)
     return Schedule(
         graph, states, tuple(once), tuple(before), carried, stages, emitted, tuple(after), joins
     )
@@ -144,7 +148,7 @@ def _further(left: set[Node], graph: Graph, when: Mapping[Node, int]) -> set[Nod
     return more - left
 
 
-def _joins(inside: set[Node]) -> dict[Node, tuple[tuple[Node, Size], ...]]:
+def _joins(inside: Iterable[Node]) -> dict[Node, tuple[tuple[Node, Size], ...]]:
     """Where each part of the joined vectors goes."""
     found: dict[Node, tuple[tuple[Node, Size], ...]] = {}
     for node in inside:
@@ -171,7 +175,7 @@ def _sunk(needed: list[Node], new_states: list[Node], when: Mapping[Node, int]) 
 
     Adding a bias in the loop costs nothing; before it, it would cost a pass over the sequence.
     """
-    inside = {*needed, *(node for node in new_states if not node.is_leaf)}
+    inside = {*needed, *new_states}
     open_nodes = [argument for node in inside for argument in operands(node)]
     while open_nodes:
         node = open_nodes.pop()
@@ -220,22 +224,22 @@ def _accumulators(inside: list[Node], uses: Mapping[Node, int]) -> dict[Node, Ac
 
 def _stages(
     inside: list[Node],
-    new_states: set[Node],
-    emitted: set[Node],
+    new_states: Iterable[Node],
+    emitted: Iterable[Node],
     joins: Mapping[Node, tuple[tuple[Node, Size], ...]],
 ) -> tuple[Stage | RowStage, ...]:
     members = set(inside)
+    results = {*new_states, *emitted}
     uses = dict.fromkeys(inside, 0)
     for node in inside:
         for argument in operands(node):
             if argument in members:
                 uses[argument] += 1
-    for node in new_states | emitted:
-        if node in members:
-            uses[node] += 1
+    stored = set(results)
+    for node in stored:
+        uses[node] += 1
     level = _Levels(inside).level
     sums = _accumulators(inside, uses)
-    stored = {node for node in new_states | emitted if node in members}
 
     def in_memory(node: Node) -> bool:
         return node not in members or node in stored or node.operation in REDUCTIONS
@@ -252,7 +256,7 @@ def _stages(
                 recompute = argument.type.boolean or len(support) <= 1
                 stored |= support if recompute else {argument}
     covered = {n for s in sums.values() for n in _inner(s.node, members) if n is not s.node}
-    stored -= {node for node in covered if node not in new_states | emitted}
+    stored -= covered - results
     stages: list[Stage | RowStage] = []
     for current in sorted(set(level.values())):
         here = [node for node in inside if level[node] == current]
@@ -263,9 +267,6 @@ def _stages(
             accumulators = tuple(sums[node] for node in own if node in sums)
             if stores:
                 stages.append(Stage(current, size, accumulators, stores))
-    last = max(level.values(), default=0)
-    for node in new_states - members:  # a state that is the old value of another
-        stages.append(Stage(last, node.type.shape[0], (), (node,)))
     for part in joins:
         if part not in members:
             stages.insert(0, Stage(0, part.type.shape[0], (), (part,)))
