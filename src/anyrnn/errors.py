@@ -68,6 +68,14 @@ class KernelError(AnyrnnError, RuntimeError):
     """This machine cannot compile or run a kernel."""
 
 
+class CacheError(AnyrnnError, OSError):
+    """The folder of compiled code cannot be used."""
+
+
+class CacheWarning(UserWarning):
+    """Compiled code is not kept on disk, so that every process compiles it again."""
+
+
 class StoppedError(AnyrnnError):
     """The user stopped the work; the message says how to go on."""
 

@@ -1,14 +1,33 @@
-"""LLVM compiles the text of a kernel into this process."""
+"""LLVM compiles the text of a kernel into this process, or links code that it has compiled before
+from disk.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+import threading
+from contextlib import suppress
+from dataclasses import astuple, dataclass
 from typing import Any
 
+import llvmlite
 import llvmlite.binding as llvm
 
 from anyrnn.errors import KernelError
+from anyrnn.kernels import store
 from anyrnn.kernels.cpu.target import Target, initialize
+
+# What is not said in a kernel's text, but changes its code, so that it belongs to the key on disk.
+GENERATION = {"opt": 3, "codemodel": "jitdefault"}
+PASSES = {"speed_level": 2, "loop_vectorization": False, "slp_vectorization": False}
+
+# One thread compiles at a time, and a process is forked when none does: in the child nobody would
+# release what LLVM had locked.
+_lock = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
+    )
 
 
 @dataclass(frozen=True)
@@ -26,20 +45,36 @@ class Code:
     keep: Any
 
 
-def compile_text(text: str, target: Target) -> Code:
-    """Compile LLVM IR.
+def compile_text(text: str, target: Target, label: str = "") -> Code:
+    """Compile LLVM IR, or take the code from disk if it was compiled before.
 
     Args:
         text: The module, with the functions `enter` and `enter_alone`.
         target: What to compile for.
+        label: What it computes, for who looks at what is on disk.
 
     Returns:
         The code.
 
     Raises:
-        KernelError: LLVM does not accept the text: a mistake in anyrnn.
+        KernelError: LLVM does not accept the text: a mistake in anyrnn. Or memory for code cannot
+            be had.
     """
-    initialize()
+    versions = f"{llvmlite.__version__} {llvm.llvm_version_info}"
+    key = store.key(text, repr((astuple(target), GENERATION, PASSES)), versions)
+    with _lock:
+        initialize()
+        stored = store.load(key)
+        if stored is not None:
+            with suppress(KernelError):
+                return _link(stored)
+        compiled = _compile(text, target)
+        store.save(key, compiled, label, target.name)
+        return _link(compiled)
+
+
+def _compile(text: str, target: Target) -> bytes:
+    """An object file."""
     try:
         module = llvm.parse_assembly(text)
         module.triple = target.triple
@@ -47,15 +82,23 @@ def compile_text(text: str, target: Target) -> Code:
     except RuntimeError as error:
         raise KernelError(f"LLVM refuses a kernel: {error}") from error
     machine = llvm.Target.from_triple(target.triple).create_target_machine(
-        cpu=target.cpu, features=target.features, opt=3, codemodel="jitdefault"
+        cpu=target.cpu, features=target.features, **GENERATION
     )
-    options = llvm.create_pipeline_tuning_options(speed_level=2)
-    options.loop_vectorization = False
-    options.slp_vectorization = False
+    options = llvm.create_pipeline_tuning_options()
+    for name, value in PASSES.items():
+        setattr(options, name, value)
     builder = llvm.create_pass_builder(machine, options)
     builder.getModulePassManager().run(module, builder)
-    engine = llvm.create_mcjit_compiler(module, machine)
-    engine.finalize_object()
-    return Code(
-        engine.get_function_address("enter"), engine.get_function_address("enter_alone"), engine
-    )
+    return machine.emit_object(module)
+
+
+def _link(code: bytes) -> Code:
+    """Put an object file into executable memory."""
+    library = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()
+    library.export_symbol("enter").export_symbol("enter_alone")
+    try:
+        linker = llvm.create_lljit_compiler(use_jit_link=os.name != "nt", suppress_errors=True)
+        linked = library.link(linker, "kernel")
+    except RuntimeError as error:
+        raise KernelError(f"LLVM cannot link a kernel: {error}") from error
+    return Code(linked["enter"], linked["enter_alone"], linked)
