@@ -1,0 +1,160 @@
+"""A cell over a sequence, forward and backward, on NumPy arrays: what every face runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from anyrnn.derivative.reverse import PREFIX
+from anyrnn.graph.cell import Cell
+from anyrnn.kernels.cpu.outside import NUMPY_ARITHMETIC, Arithmetic, Array
+from anyrnn.kernels.cpu.run import History, Steps, program
+from anyrnn.kernels.cpu.target import Target
+from anyrnn.schedule.loop import Schedule, schedule
+from anyrnn.schedule.reverse import BEFORE, GRADIENT, Training, training
+
+_training = lru_cache(maxsize=256)(training)
+
+
+@lru_cache(maxsize=256)
+def _inference(cell: Cell) -> Schedule:
+    return schedule(cell.graph, cell.states, [cell.output])
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a run is besides its arrays.
+
+    Attributes:
+        cell: The cell.
+        sizes: The named sizes as numbers.
+        steps: The steps of the sequences.
+        reverse: Whether it goes from the last step to the first.
+        threads: The most threads to use.
+        arithmetic: How to compute outside the loop.
+        target: The CPU to compile for; this one if not given.
+    """
+
+    cell: Cell
+    sizes: tuple[tuple[str, int], ...]
+    steps: Steps
+    reverse: bool
+    threads: int
+    arithmetic: Arithmetic = NUMPY_ARITHMETIC
+    target: Target | None = None
+
+    def named(self, parameters: Sequence[Array]) -> dict[str, Array]:
+        """The stored parameters by name."""
+        names = (stored.name for stored in self.cell.parameters)
+        return dict(zip(names, parameters, strict=True))
+
+
+def forward(
+    call: Call, rows: Array, states: Sequence[Array], parameters: Sequence[Array]
+) -> tuple[Array, list[Array]]:
+    """Run a cell.
+
+    Args:
+        call: What to run.
+        rows: The inputs of all steps, step after step, (rows of all steps, input).
+        states: The initial states, each (batch, size).
+        parameters: The stored parameters.
+
+    Returns:
+        The outputs, laid out as the inputs, and the last states.
+    """
+    output, last, _ = _forward(call, _inference(call.cell), rows, states, parameters, (), ())
+    return output, last
+
+
+def record(
+    call: Call, rows: Array, states: Sequence[Array], parameters: Sequence[Array]
+) -> tuple[Array, list[Array], dict[str, Array]]:
+    """Run a cell, and keep what `backward` needs; arguments as those of `forward`.
+
+    Returns:
+        The outputs, the last states, and what to keep, by name.
+    """
+    planned = _training(call.cell)
+    return _forward(
+        call, planned.forward, rows, states, parameters, tuple(planned.saved), _histories(planned)
+    )
+
+
+def _histories(planned: Training) -> tuple[str, ...]:
+    """The states whose value before each step the derivative reads."""
+    names = [leaf.name for leaf in planned.reverse.graph.leaves("input")]
+    return tuple(name.removeprefix(BEFORE) for name in names if name.startswith(BEFORE))
+
+
+def _forward(
+    call: Call,
+    planned: Schedule,
+    rows: Array,
+    states: Sequence[Array],
+    parameters: Sequence[Array],
+    saved: tuple[str, ...],
+    histories: tuple[str, ...],
+) -> tuple[Array, list[Array], dict[str, Array]]:
+    cell = call.cell
+    outcome = program(cell, planned, call.sizes, (cell.output, *saved), histories).run(
+        call.steps,
+        call.reverse,
+        {cell.input: rows},
+        dict(zip(cell.states, states, strict=True)),
+        call.named(parameters),
+        call.threads,
+        call.arithmetic,
+        call.target,
+    )
+    kept = {name: outcome.results[name] for name in saved}
+    kept |= {BEFORE + name: outcome.histories[name].array for name in histories}
+    return outcome.results[cell.output], [outcome.states[name] for name in cell.states], kept
+
+
+def backward(
+    call: Call,
+    rows: Array,
+    saved: Mapping[str, Array],
+    parameters: Sequence[Array],
+    output_gradient: Array,
+    state_gradients: Sequence[Array],
+    input_wanted: bool,
+    wanted: Sequence[str],
+) -> tuple[Array | None, list[Array], dict[str, Array]]:
+    """Go back through a run.
+
+    Args:
+        call: What was run.
+        rows: Its inputs.
+        saved: What `record` kept.
+        parameters: The stored parameters.
+        output_gradient: The gradient of the outputs, laid out as they are.
+        state_gradients: The gradients of the last states.
+        input_wanted: Whether to compute the gradient of the input.
+        wanted: The stored parameters whose gradients to compute.
+
+    Returns:
+        The gradients of the inputs, of the initial states, and of the stored parameters by name;
+        what has no influence is None or not there.
+    """
+    cell, planned = call.cell, _training(call.cell).reverse
+    x = PREFIX + cell.input
+    results = (x,) if input_wanted and x in planned.graph.outputs else ()
+    inputs: dict[str, Array | History] = {cell.input: rows, GRADIENT + "output": output_gradient}
+    for name, array in saved.items():
+        history = name.startswith(BEFORE)
+        inputs[name] = History(array, call.steps, call.reverse) if history else array
+    outcome = program(cell, planned, call.sizes, results, (), tuple(wanted)).run(
+        call.steps,
+        not call.reverse,
+        inputs,
+        {PREFIX + n: part for n, part in zip(cell.states, state_gradients, strict=True)},
+        call.named(parameters),
+        call.threads,
+        call.arithmetic,
+        call.target,
+    )
+    last = [outcome.states[PREFIX + name] for name in cell.states]
+    return outcome.results.get(x), last, outcome.gradients

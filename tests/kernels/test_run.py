@@ -1,0 +1,84 @@
+"""A run over segments of the steps is the run over all of them at once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import anyrnn
+from anyrnn import tanh
+from anyrnn.kernels.cpu import run
+from anyrnn.kernels.cpu.passes import Call, backward, forward, record
+from anyrnn.kernels.cpu.run import Steps
+from checks import close, make_case
+from invented_cells import INVENTED
+
+
+@anyrnn.cell
+def exchanged(x, h, c, m, *, W, U):
+    """Two states change places, and a third never changes."""
+    return c * m + 0 * h, h + tanh(W @ x + U @ c), m
+
+
+CELLS = {
+    **{name: anyrnn.get(name) for name in ("lstm", "gru", "rnn_output", "article3_gru")},
+    **{name: INVENTED[name] for name in ("delayed", "echo", "shared_result", "only_input")},
+    "exchanged": exchanged,
+}
+
+
+def passes(case, steps, reverse):
+    """Everything that both passes compute, on the rows of the steps of a case."""
+    cell = case.cell
+    call = Call(cell, tuple(case.sizes.items()), steps, reverse, threads=1)
+    sizes = steps.batch_sizes
+    rows, gradient = (
+        np.concatenate([part[:size] for part, size in zip(array, sizes, strict=True)])
+        for array in (case.x, case.output_gradient)
+    )
+    parameters = [case.parameters[stored.name] for stored in cell.parameters]
+    names = [stored.name for stored in cell.parameters]
+    output, last = forward(call, rows, case.states, parameters)
+    again, same, saved = record(call, rows, case.states, parameters)
+    x, states, gradients = backward(
+        call, rows, saved, parameters, gradient, case.state_gradients, True, names
+    )
+    for ours, wanted in zip((again, *same), (output, *last), strict=True):
+        close(ours, wanted, 1e-12)
+    found = [output, *last, *states, *gradients.values()]
+    return found if x is None else [*found, x]
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("batch_sizes", [(3, 3, 3, 3, 3), (4, 4, 2, 2, 1), (3, 1, 1, 1, 1)])
+@pytest.mark.parametrize("name", CELLS)
+def test_segments_change_nothing(name, batch_sizes, reverse, monkeypatch) -> None:
+    case = make_case(CELLS[name], 0, time=5, batch=batch_sizes[0])
+    whole = passes(case, Steps(batch_sizes), reverse)
+    for bytes_ in (1, 400):
+        monkeypatch.setattr(run, "SEGMENT_BYTES", bytes_)
+        parts = passes(case, Steps(batch_sizes), reverse)
+        for ours, wanted in zip(parts, whole, strict=True):
+            close(ours, wanted, 1e-12, name)
+
+
+def test_states_that_change_places() -> None:
+    case = make_case(exchanged, 1, time=5)
+    found = passes(case, Steps((3,) * 5), False)
+    wanted, gradients = case.interpret(), case.gradients()
+    close(found[0].reshape(wanted.output.shape), wanted.output, 1e-12)
+    for ours, theirs in zip(found[1:4], wanted.states, strict=True):
+        close(ours, theirs, 1e-12)
+    for ours, theirs in zip(found[4:7], gradients.states, strict=True):
+        close(ours, theirs, 1e-12)
+    for ours, theirs in zip(found[7:9], gradients.parameters.values(), strict=True):
+        close(ours, theirs, 1e-12)
+    close(found[9].reshape(case.x.shape), gradients.x, 1e-12)
+
+
+def test_a_segment_has_the_steps_that_fit() -> None:
+    planned = anyrnn.schedule.loop.schedule(anyrnn.get("rnn").graph, ["h"], ["h"])
+    made = run.Program(anyrnn.get("rnn"), planned, {"input": 4, "hidden": 1024}, ["h"], [], [])
+    steps = Steps((128,) * 40)  # 512 KiB for each step
+    assert list(made.segments(steps, 4, False)) == [(0, 13), (13, 26), (26, 40)]
+    assert next(made.segments(steps, 4, True)) == (26, 40)
