@@ -26,11 +26,13 @@ class Training:
             cell's input, `before:h` (a state before the step), `saved:...` (what the forward step
             has left) and `gradient:output` (the gradient of the output).
         saved: The forward nodes that are saved, by the names of the reverse step's inputs.
+        histories: The states whose values before each step the reverse step reads.
     """
 
     forward: Schedule
     reverse: Schedule
     saved: dict[str, Node]
+    histories: tuple[str, ...]
 
 
 def _saved(reverse: Graph, forward: set[Node]) -> set[Node]:
@@ -93,14 +95,17 @@ def training(cell: Cell) -> Training:
             outputs[PREFIX + name] = make("expand", zero, leaf)
         states.append(PREFIX + name)
     saved = {name: node for node, name in names.items()}
-    histories = [
+    histories = tuple(
         leaf.name.removeprefix(BEFORE)
         for leaf in Graph(outputs).leaves("input")
         if leaf.name.startswith(BEFORE)
-    ]
+    )
     forward = Graph({**cell.graph.outputs, **saved})
     wanted = list(dict.fromkeys([cell.output, *histories, *saved]))
     gradients = [name for name in outputs if name not in states]
     return Training(
-        schedule(forward, cell.states, wanted), schedule(Graph(outputs), states, gradients), saved
+        schedule(forward, cell.states, wanted),
+        schedule(Graph(outputs), states, gradients),
+        saved,
+        histories,
     )

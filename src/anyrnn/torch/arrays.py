@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from anyrnn.kernels.cpu.outside import Arithmetic, Array
+from anyrnn.kernels.cpu.instructions import Arithmetic, Array
 from anyrnn.torch.operations import TORCH
 
 

@@ -8,11 +8,11 @@ from functools import lru_cache
 
 from anyrnn.derivative.reverse import PREFIX
 from anyrnn.graph.cell import Cell
-from anyrnn.kernels.cpu.outside import NUMPY_ARITHMETIC, Arithmetic, Array
+from anyrnn.kernels.cpu.instructions import NUMPY_ARITHMETIC, Arithmetic, Array
 from anyrnn.kernels.cpu.run import History, Steps, program
 from anyrnn.kernels.cpu.target import Target
 from anyrnn.schedule.loop import Schedule, schedule
-from anyrnn.schedule.reverse import BEFORE, GRADIENT, Training, training
+from anyrnn.schedule.reverse import BEFORE, GRADIENT, training
 
 _training = lru_cache(maxsize=256)(training)
 
@@ -78,14 +78,8 @@ def record(
     """
     planned = _training(call.cell)
     return _forward(
-        call, planned.forward, rows, states, parameters, tuple(planned.saved), _histories(planned)
+        call, planned.forward, rows, states, parameters, tuple(planned.saved), planned.histories
     )
-
-
-def _histories(planned: Training) -> tuple[str, ...]:
-    """The states whose value before each step the derivative reads."""
-    names = [leaf.name for leaf in planned.reverse.graph.leaves("input")]
-    return tuple(name.removeprefix(BEFORE) for name in names if name.startswith(BEFORE))
 
 
 def _forward(

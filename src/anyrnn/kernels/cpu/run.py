@@ -8,7 +8,7 @@ steps as let its arrays stay in a cache; their memory serves every segment.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import pairwise
 
@@ -17,8 +17,7 @@ import numpy as np
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Node
 from anyrnn.kernels.cpu import memory
-from anyrnn.kernels.cpu.loop import Loop
-from anyrnn.kernels.cpu.outside import (
+from anyrnn.kernels.cpu.instructions import (
     JOINED,
     NUMPY_ARITHMETIC,
     Arithmetic,
@@ -26,8 +25,9 @@ from anyrnn.kernels.cpu.outside import (
     Frame,
     Instruction,
     Operate,
-    Writer,
 )
+from anyrnn.kernels.cpu.loop import Loop
+from anyrnn.kernels.cpu.outside import Writer
 from anyrnn.kernels.cpu.target import Target
 from anyrnn.schedule.loop import Schedule
 
@@ -277,8 +277,9 @@ class Program:
         segments = list(self.segments(steps, dtype.itemsize, reverse))
         offsets = steps.offsets
         capacity = max(int(offsets[stop] - offsets[start]) for start, stop in segments)
-        frame = Frame({}, parameters, arithmetic, {}, {}, capacity, dtype)
+        frame = Frame({}, parameters, NUMPY_ARITHMETIC, {}, {}, capacity, dtype)
         self._compute_once(frame)
+        frame.arithmetic = arithmetic
         histories = self._make_results(frame, steps, reverse, states)
         prepared = compiled_loop(self.planned, dtype, target).prepare(
             frame.values, self.sizes, steps.batch, threads
@@ -311,9 +312,8 @@ class Program:
             values[leaf] = part if leaf.type.shape else part[0]
         for leaf, number in self.numbers:
             values[leaf] = np.asarray(number, frame.dtype)
-        own = replace(frame, arithmetic=NUMPY_ARITHMETIC)
         for instruction in self.once:
-            instruction.run(own)
+            instruction.run(frame)
 
     def _make_results(
         self, frame: Frame, steps: Steps, reverse: bool, states: Mapping[str, Array]

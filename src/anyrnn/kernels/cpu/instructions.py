@@ -1,0 +1,287 @@
+"""What can be done outside the loop, for the rows of many steps at a time, in large products."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anyrnn.graph.interpret import NUMPY
+from anyrnn.graph.nodes import Node
+from anyrnn.kernels.cpu import memory
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """How large arrays are computed with: by NumPy, or by a framework on the same memory.
+
+    Attributes:
+        operations: A function for each operation, as `anyrnn.graph.interpret` has them.
+        multiply: Write the product of two matrices into a third, or add it to what is there.
+    """
+
+    operations: Mapping[str, Callable[..., Array]]
+    multiply: Callable[[Array, Array, Array, bool], None]
+
+
+def _multiply(left: Array, right: Array, out: Array, add: bool) -> None:
+    if add:
+        out += left @ right
+    else:
+        np.matmul(left, right, out=out)
+
+
+NUMPY_ARITHMETIC = Arithmetic(NUMPY, _multiply)
+
+
+@dataclass
+class Frame:
+    """The arrays of a run, and the rows that are worked on.
+
+    Attributes:
+        values: What is known of the rows, by node.
+        parameters: The stored parameters.
+        arithmetic: How to compute.
+        whole: The results for the rows of all steps, by node.
+        totals: The gradients of stored parameters.
+        capacity: The most rows that are worked on at a time.
+        dtype: The type of all arrays.
+        first: The first of the rows.
+        last: The end of the rows.
+        fresh: Whether they are the first ones that are worked on.
+        buffers: Memory for values of the rows, by node, used again for the next rows.
+        emitted: Where the loop writes, by node.
+    """
+
+    values: dict[Node, Array]
+    parameters: Mapping[str, Array]
+    arithmetic: Arithmetic
+    whole: dict[Node, Array]
+    totals: dict[str, Array]
+    capacity: int
+    dtype: Any
+    first: int = 0
+    last: int = 0
+    fresh: bool = True
+    buffers: dict[Any, Array] = field(default_factory=dict)
+    emitted: dict[Node, Array] = field(default_factory=dict)
+
+    def buffer(self, key: Any, width: int) -> Array:
+        """Memory for a value of the rows."""
+        found = self.buffers.get(key)
+        if found is None:
+            found = self.buffers[key] = memory.empty((self.capacity, width), self.dtype)
+        return found[: self.last - self.first]
+
+    def place(self, node: Node, width: int) -> Array:
+        """Where to write a value of the rows: into its result if it is one."""
+        found = self.whole.get(node)
+        return self.buffer(node, width) if found is None else found[self.first : self.last]
+
+
+class Instruction(Protocol):
+    """Something to compute.
+
+    Attributes:
+        results: What it computes; nothing where it adds to a gradient.
+        arguments: What it needs.
+    """
+
+    @property
+    def results(self) -> tuple[Node, ...]: ...  # noqa: D102
+
+    @property
+    def arguments(self) -> tuple[Node, ...]: ...  # noqa: D102
+
+    def run(self, frame: Frame) -> None: ...  # noqa: D102
+
+
+class Columns(NamedTuple):
+    """A value, or the columns of several that lie side by side in one array."""
+
+    nodes: tuple[Node, ...]
+    start: int = 0
+    stop: int = 0
+
+    def of(self, frame: Frame) -> Array:
+        """The array."""
+        if len(self.nodes) == 1:
+            return frame.values[self.nodes[0]]
+        return frame.buffers[JOINED][: frame.last - frame.first, self.start : self.stop]
+
+
+JOINED = "joined"  # the buffer of the values that lie side by side
+
+
+@dataclass(frozen=True)
+class Operate:
+    """One operation."""
+
+    node: Node
+    arguments: tuple[Node, ...]
+    bounds: dict[str, int]
+
+    @property
+    def results(self) -> tuple[Node, ...]:
+        """The operation."""
+        return (self.node,)
+
+    def run(self, frame: Frame) -> None:
+        """Compute it."""
+        arguments = [frame.values[argument] for argument in self.arguments]
+        function = frame.arithmetic.operations[self.node.operation]
+        frame.values[self.node] = function(*arguments, **self.bounds)
+
+
+@dataclass(frozen=True)
+class Expand:
+    """A value repeated along the hidden axis or the rows."""
+
+    node: Node
+    arguments: tuple[Node, ...]
+    shape: tuple[int, ...]
+
+    @property
+    def results(self) -> tuple[Node, ...]:
+        """The repeated value."""
+        return (self.node,)
+
+    def run(self, frame: Frame) -> None:
+        """Repeat it."""
+        if self.node.type.per_row:
+            array = frame.place(self.node, self.shape[-1])
+        else:
+            array = memory.empty(self.shape, frame.dtype)
+        array[...] = frame.values[self.arguments[0]]
+        frame.values[self.node] = array
+
+
+@dataclass(frozen=True)
+class Multiply:
+    """Products of neighbouring members of a stored parameter with the vectors of one node."""
+
+    stored: str
+    start: int
+    stop: int
+    vector: Node
+    parts: dict[Node, tuple[int, int]]
+
+    @property
+    def results(self) -> tuple[Node, ...]:
+        """The products."""
+        return tuple(self.parts)
+
+    @property
+    def arguments(self) -> tuple[Node, ...]:
+        """The vectors."""
+        return (self.vector,)
+
+    def run(self, frame: Frame) -> None:
+        """Compute all at once; each is some columns of the result."""
+        matrix = frame.parameters[self.stored][self.start : self.stop]
+        first = next(iter(self.parts))
+        width = self.stop - self.start
+        alone = len(self.parts) == 1
+        out = frame.place(first, width) if alone else frame.buffer(first, width)
+        frame.arithmetic.multiply(frame.values[self.vector], matrix.T, out, False)
+        for node, (start, stop) in self.parts.items():
+            frame.values[node] = out[:, start:stop]
+
+
+@dataclass(frozen=True)
+class MultiplyOne:
+    """A product with a matrix that is not a stored one."""
+
+    node: Node
+    width: int
+
+    @property
+    def results(self) -> tuple[Node, ...]:
+        """The product."""
+        return (self.node,)
+
+    @property
+    def arguments(self) -> tuple[Node, ...]:
+        """The matrix and the vectors."""
+        return self.node.arguments
+
+    def run(self, frame: Frame) -> None:
+        """Compute it."""
+        matrix, vector = (frame.values[argument] for argument in self.node.arguments)
+        out = frame.values[self.node] = frame.place(self.node, self.width)
+        frame.arithmetic.multiply(vector, matrix.T, out, False)
+
+
+@dataclass(frozen=True)
+class SumOfProducts:
+    """A sum of products with transposed members of one stored parameter."""
+
+    node: Node
+    stored: str
+    terms: tuple[tuple[int, int, Columns], ...]
+    width: int
+
+    @property
+    def results(self) -> tuple[Node, ...]:
+        """The sum."""
+        return (self.node,)
+
+    @property
+    def arguments(self) -> tuple[Node, ...]:
+        """The vectors."""
+        return tuple(node for *_, columns in self.terms for node in columns.nodes)
+
+    def run(self, frame: Frame) -> None:
+        """Compute it, one product for all neighbouring members."""
+        out = frame.values[self.node] = frame.place(self.node, self.width)
+        for place, (start, stop, columns) in enumerate(self.terms):
+            matrix = frame.parameters[self.stored][start:stop]
+            frame.arithmetic.multiply(columns.of(frame), matrix, out, place > 0)
+
+
+@dataclass(frozen=True)
+class AddToGradient:
+    """Add to the gradient of some rows of a stored parameter.
+
+    Attributes:
+        stored: The parameter.
+        start: The first of its rows.
+        stop: The end of its rows.
+        left: What to add: the sum over all rows of the batch of its outer product with `right`, or
+            of itself; or it is the sum already.
+        right: The vectors of an outer product.
+        summed: Whether `left` is the sum already.
+    """
+
+    stored: str
+    start: int
+    stop: int
+    left: Columns
+    right: Node | None = None
+    summed: bool = False
+    results: tuple[Node, ...] = ()
+
+    @property
+    def arguments(self) -> tuple[Node, ...]:
+        """What the gradient is computed from."""
+        return self.left.nodes if self.right is None else (*self.left.nodes, self.right)
+
+    def run(self, frame: Frame) -> None:
+        """Add, or write where these are the first rows."""
+        total = frame.totals[self.stored][self.start : self.stop]
+        part = self.left.of(frame)
+        if self.right is not None:
+            right = frame.values[self.right]
+            frame.arithmetic.multiply(part.T, right, total, not frame.fresh)
+            return
+        if not self.summed:
+            part = frame.arithmetic.operations["batch_sum"](part)
+        if frame.fresh:
+            total[...] = part
+        else:
+            total += part
