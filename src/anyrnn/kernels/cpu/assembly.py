@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 
 
 class Function:
@@ -76,6 +77,34 @@ class Function:
         yield
         self.jump(after)
         self.start(after)
+
+    @contextmanager
+    def either(self, condition: str, hint: str) -> Iterator[Callable[[], None]]:
+        """Code that runs if a condition holds and, after the given function is called, code that
+        runs if not.
+        """
+        then, otherwise, after = (self.name(f"{hint}.{n}") for n in ("then", "else", "after"))
+        self.branch(condition, then, otherwise)
+        self.start(then)
+
+        def change() -> None:
+            self.jump(after)
+            self.start(otherwise)
+
+        yield change
+        self.jump(after)
+        self.start(after)
+
+    def alternate(self, writers: Sequence[Callable[[], None]]) -> None:
+        """Straight code of several writers, an instruction of each in turn."""
+        before = self.lines
+        parts = []
+        for write in writers:
+            self.lines = []
+            write()
+            parts.append(self.lines)
+        turns = zip_longest(*parts)
+        self.lines = before + [line for turn in turns for line in turn if line is not None]
 
     @contextmanager
     def loop(self, hint: str, first: str, last: str, step: str = "1") -> Iterator[str]:
@@ -275,7 +304,8 @@ class Vectors:
         """Elements of two vectors by their places; those of the second come after the first's."""
         listed = ", ".join(f"i32 {place}" for place in places)
         return self.function.value(
-            f"shufflevector {self.type} {left}, {self.type} {right}, <{self.lanes} x i32> <{listed}>"
+            f"shufflevector {self.type} {left}, {self.type} {right}, "
+            f"<{self.lanes} x i32> <{listed}>"
         )
 
     def _halves(self, distance: int) -> tuple[list[int], list[int]]:

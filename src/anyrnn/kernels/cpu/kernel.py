@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from anyrnn.graph.nodes import Node
@@ -16,6 +17,25 @@ from anyrnn.schedule.loop import RowStage, Stage
 
 if TYPE_CHECKING:
     from anyrnn.kernels.cpu.lower import Lowering
+
+
+@dataclass(frozen=True)
+class Place:
+    """Names of numbers that say where a vector of a tile is.
+
+    Attributes:
+        inner: Its row in the tile.
+        lane: Its place in the row of the tile.
+        row: Its row.
+        unit: Its first unit.
+        left: The number of units from there on.
+    """
+
+    inner: str
+    lane: str
+    row: str
+    unit: str
+    left: str
 
 
 class Kernel:
@@ -206,11 +226,7 @@ class Kernel:
                     starts.append(offset)
                     self._call_tile(number, index, group, cut, block, row, count, offset)
                     offset += cut.rows * len(group.accumulators) * cut.blocks * v.lanes
-                with (
-                    function.loop("row", "0", count) as inner,
-                    function.loop("lane", "0", str(cut.blocks)) as lane,
-                ):
-                    self._elementwise(number, stage, cut, starts, unit, row, inner, lane)
+                self._all_elementwise(number, stage, cut, starts, unit, row, count)
 
     def _even(self, most: int) -> str:
         """The number of rows of a tile, so that the rows are divided evenly."""
@@ -265,7 +281,7 @@ class Kernel:
             function.jump(done)
         function.start(done)
 
-    def _elementwise(
+    def _all_elementwise(
         self,
         number: int,
         stage: Stage,
@@ -273,32 +289,63 @@ class Kernel:
         starts: list[int],
         unit: str,
         row: str,
-        inner: str,
-        lane: str,
+        count: str,
     ) -> None:
-        """The work on one vector of units of one row, whole or cut off at the end."""
+        """The work on what a tile has accumulated: two vectors at a time, or one that is not whole.
+
+        The instructions of the two alternate, so that one goes on while the other waits for a
+        result.
+        """
         function, v = self.function, self.v
-        here = function.integer("add", unit, function.integer("mul", lane, v.lanes))
-        this_row = function.integer("add", row, inner)
         size = self.given[f"stage{number}.size"]
-        left = function.integer("sub", size, here)
-        some = function.value(f"icmp sgt i64 {left}, 0", "some")
-        with function.when(some, "units"):
-            whole = function.value(f"icmp sge i64 {left}, {v.lanes}", "whole")
-            full, part, done = (function.name(f"units.{name}") for name in ("full", "part", "done"))
-            function.branch(whole, full, part)
-            for block, masked in ((full, False), (part, True)):
-                function.start(block)
-                mask = v.mask(left) if masked else None
-                values = Block(self, stage, this_row, here, mask)
-                for start, group in zip(starts, cut.groups, strict=True):
-                    values.sums(start, group, cut, inner, lane)
-                for node in stage.stores:
-                    value = values.value(node)
-                    for at in self.destinations(node, this_row, here):
-                        v.store(value, at, mask)
-                function.jump(done)
-            function.start(done)
+
+        def place(index: str) -> Place:
+            inner, lane = index, "0"
+            if cut.blocks > 1:
+                inner = function.integer("sdiv", index, cut.blocks)
+                lane = function.integer("srem", index, cut.blocks)
+            here = function.integer("add", unit, function.integer("mul", lane, v.lanes))
+            left = function.integer("sub", size, here)
+            return Place(inner, lane, function.integer("add", row, inner), here, left)
+
+        def compute(at: Place, mask: str | None) -> None:
+            values = Block(self, stage, at.row, at.unit, mask)
+            for start, group in zip(starts, cut.groups, strict=True):
+                values.sums(start, group, cut, at.inner, at.lane)
+            for node in stage.stores:
+                value = values.value(node)
+                for address in self.destinations(node, at.row, at.unit):
+                    v.store(value, address, mask)
+
+        total = function.integer("mul", count, cut.blocks)
+        with function.loop("pair", "0", total, "2") as first:
+            second = function.integer("add", first, 1)
+            pair = [place(first), place(second)]
+            there = function.value(f"icmp slt i64 {second}, {total}", "there")
+            for at in pair:
+                whole = function.value(f"icmp sge i64 {at.left}, {v.lanes}", "whole")
+                there = function.value(f"and i1 {there}, {whole}", "there")
+            with function.either(there, "pair") as otherwise:
+                function.alternate([lambda at=at: compute(at, None) for at in pair])
+                otherwise()
+                last = function.smaller(function.integer("add", first, 2), total)
+                with function.loop("single", first, last) as index:
+                    at = place(index)
+                    some = function.value(f"icmp sgt i64 {at.left}, 0", "some")
+                    with function.when(some, "units"):
+                        self._masked_or_whole(compute, at)
+
+    def _masked_or_whole(self, compute: Callable[[Place, str | None], None], at: Place) -> None:
+        """One vector, with a mask; where masks are slow, only if it is not whole."""
+        function, v = self.function, self.v
+        if self.lowering.target.masks:
+            compute(at, v.mask(at.left))
+            return
+        whole = function.value(f"icmp sge i64 {at.left}, {v.lanes}", "whole")
+        with function.either(whole, "units") as otherwise:
+            compute(at, None)
+            otherwise()
+            compute(at, v.mask(at.left))
 
     # stages over rows
 

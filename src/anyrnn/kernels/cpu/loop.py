@@ -19,6 +19,8 @@ from anyrnn.schedule.loop import RowStage, Schedule
 
 Array = NDArray[Any]
 
+ROWS_EACH = 3  # the fewest rows of a thread; below that threads share the units of all rows
+
 
 def pack_jobs(
     group: Group, cut: Tile, matrices: Mapping[Node, Array], lanes: int, units: int
@@ -37,10 +39,22 @@ def pack_jobs(
         start = 0
         for (matrix, _), length in zip(accumulator.terms, lengths, strict=True):
             values = matrices[matrix]
-            strides = [stride // values.itemsize for stride in values.strides]
+            unit, element = (stride // values.itemsize for stride in values.strides)
             place = packed.ctypes.data + (start * steps[1] + index * steps[2]) * values.itemsize
-            sizes = (units, length, place, steps[0], steps[1], cut.blocks, blocks * cut.blocks)
-            jobs.append(Job(values.ctypes.data, *strides, *sizes))
+            jobs.append(
+                Job(
+                    source=values.ctypes.data,
+                    unit_stride=unit,
+                    element_stride=element,
+                    units=units,
+                    length=length,
+                    place=place,
+                    block_step=steps[0],
+                    element_step=steps[1],
+                    vectors=cut.blocks,
+                    all_vectors=blocks * cut.blocks,
+                )
+            )
             start += length
     return packed, jobs
 
@@ -125,7 +139,7 @@ class Prepared:
     def _prepare_team(self, values: Mapping[Node, Array]) -> None:
         """Pack the weights; divide the rows between threads, or the units where rows are few."""
         loop, threads, batch = self.loop, self.threads, self.batch
-        by_rows = batch >= 2 * threads or threads == 1
+        by_rows = batch >= ROWS_EACH * threads or threads == 1
         blocks: list[tuple[int, int]] = []
         scratch = 0
         jobs: list[Job] = []

@@ -30,6 +30,11 @@ class Target:
     bits: int
     registers: int
 
+    @property
+    def masks(self) -> bool:
+        """Whether reading and writing a part of a vector is as fast as the whole."""
+        return self.bits == 512
+
     def lanes(self, double: bool) -> int:
         """The number of elements in a vector register."""
         return self.bits // (64 if double else 32)

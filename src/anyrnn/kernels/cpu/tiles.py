@@ -50,7 +50,8 @@ def tile(stage: Stage, target: Target) -> Tile:
         for start in range(0, len(accumulators), most):
             groups.append(Group(tuple(accumulators[start : start + most]), vectors))
     widest = max((len(group.accumulators) for group in groups), default=1)
-    # with one row, eight independent sums hide the latency of an addition
-    blocks = max(1, min(8, budget) // widest) if groups else 1
-    rows = max(1, min(8, budget // (widest * blocks))) if groups else 1
+    # a weight that is loaded serves as many rows as there are registers for: the weights come from
+    # the second cache, which is slower than the arithmetic; rows by four vectors are the best there
+    blocks = max(1, 4 // widest) if groups else 1
+    rows = max(1, min(6, budget // (widest * blocks))) if groups else 1
     return Tile(tuple(groups), blocks, rows if groups else 64)
