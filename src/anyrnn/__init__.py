@@ -1,7 +1,7 @@
 """Write a recurrent cell as its equations; get an exact, trainable layer.
 
 `cell` makes a cell of a function, `get` takes one from the catalogue, `anyrnn.torch` has the
-layers. Importing this package loads no framework.
+layers; `compile` makes code that runs without any. Importing this package loads no framework.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from anyrnn.graph.symbols import (
 
 if TYPE_CHECKING:
     from anyrnn import torch as torch
+    from anyrnn.kernels.compiled import compile
 
 __version__ = "0.1.0"
 
@@ -45,6 +46,7 @@ __all__ = [
     "Gradients",
     "SequenceResult",
     "cell",
+    "compile",
     "concatenate",
     "exp",
     "get",
@@ -71,4 +73,6 @@ def __getattr__(name: str) -> Any:
     """Load a face only when it is asked for."""
     if name == "torch":
         return importlib.import_module("anyrnn.torch")
+    if name == "compile":
+        return importlib.import_module("anyrnn.kernels.compiled").compile
     raise AttributeError(f"module 'anyrnn' has no attribute '{name}'")

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from anyrnn.kernels.cpu.instructions import Arithmetic, Array
+from anyrnn.kernels.cpu.instructions import Arithmetic, Array, Project
+from anyrnn.kernels.cpu.target import Target
 from anyrnn.torch.operations import TORCH
 
 
@@ -25,14 +26,26 @@ def _on_arrays(function: Callable[..., Tensor]) -> Callable[..., Array]:
     return computed
 
 
+def _projection(matrix: Array, rows: int, threads: int, target: Target | None) -> Project:
+    transposed = torch.from_numpy(matrix).t()
+
+    def project(vectors: Array, out: Array, add: bool) -> None:
+        _product(torch.from_numpy(vectors), transposed, torch.from_numpy(out), add)
+
+    return project
+
+
 def _multiply(left: Array, right: Array, out: Array, add: bool) -> None:
-    factors = torch.from_numpy(left), torch.from_numpy(right)
+    _product(torch.from_numpy(left), torch.from_numpy(right), torch.from_numpy(out), add)
+
+
+def _product(left: Tensor, right: Tensor, out: Tensor, add: bool) -> None:
     if add:
-        torch.from_numpy(out).addmm_(*factors)
+        out.addmm_(left, right)
     else:
-        torch.mm(*factors, out=torch.from_numpy(out))
+        torch.mm(left, right, out=out)
 
 
 TORCH_ARITHMETIC = Arithmetic(
-    {name: _on_arrays(function) for name, function in TORCH.items()}, _multiply
+    {name: _on_arrays(function) for name, function in TORCH.items()}, _projection, _multiply
 )

@@ -6,37 +6,33 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
-from anyrnn.graph.interpret import NUMPY
 from anyrnn.graph.nodes import Node
 from anyrnn.kernels.cpu import memory
+from anyrnn.kernels.cpu.target import Target
 
 Array = NDArray[Any]
 
 
+Project = Callable[[Array, Array, bool], None]
+
+
 @dataclass(frozen=True)
 class Arithmetic:
-    """How large arrays are computed with: by NumPy, or by a framework on the same memory.
+    """How large arrays are computed with.
 
     Attributes:
         operations: A function for each operation, as `anyrnn.graph.interpret` has them.
+        projection: For a matrix (units, length), the most rows, the most threads and the CPU: a
+            function that writes the products of the matrix with each row of an array into
+            another, or adds them to what is there.
         multiply: Write the product of two matrices into a third, or add it to what is there.
     """
 
     operations: Mapping[str, Callable[..., Array]]
+    projection: Callable[[Array, int, int, Target | None], Project]
     multiply: Callable[[Array, Array, Array, bool], None]
-
-
-def _multiply(left: Array, right: Array, out: Array, add: bool) -> None:
-    if add:
-        out += left @ right
-    else:
-        np.matmul(left, right, out=out)
-
-
-NUMPY_ARITHMETIC = Arithmetic(NUMPY, _multiply)
 
 
 @dataclass
@@ -51,10 +47,13 @@ class Frame:
         totals: The gradients of stored parameters.
         capacity: The most rows that are worked on at a time.
         dtype: The type of all arrays.
+        threads: The most threads to use.
+        target: The CPU to compile for; this one if not given.
         first: The first of the rows.
         last: The end of the rows.
         fresh: Whether they are the first ones that are worked on.
         buffers: Memory for values of the rows, by node, used again for the next rows.
+        projections: Products with matrices, by the nodes that they compute.
         emitted: Where the loop writes, by node.
     """
 
@@ -65,10 +64,13 @@ class Frame:
     totals: dict[str, Array]
     capacity: int
     dtype: Any
+    threads: int
+    target: Target | None
     first: int = 0
     last: int = 0
     fresh: bool = True
     buffers: dict[Any, Array] = field(default_factory=dict)
+    projections: dict[Any, Project] = field(default_factory=dict)
     emitted: dict[Node, Array] = field(default_factory=dict)
 
     def buffer(self, key: Any, width: int) -> Array:
@@ -77,6 +79,14 @@ class Frame:
         if found is None:
             found = self.buffers[key] = memory.empty((self.capacity, width), self.dtype)
         return found[: self.last - self.first]
+
+    def project(self, key: Any, matrix: Array, vectors: Array, out: Array, add: bool) -> None:
+        """Multiply a matrix with each row of an array; it is made ready once for all rows."""
+        found = self.projections.get(key)
+        if found is None:
+            found = self.arithmetic.projection(matrix, self.capacity, self.threads, self.target)
+            self.projections[key] = found
+        found(vectors, out, add)
 
     def place(self, node: Node, width: int) -> Array:
         """Where to write a value of the rows: into its result if it is one."""
@@ -188,7 +198,7 @@ class Multiply:
         width = self.stop - self.start
         alone = len(self.parts) == 1
         out = frame.place(first, width) if alone else frame.buffer(first, width)
-        frame.arithmetic.multiply(frame.values[self.vector], matrix.T, out, False)
+        frame.project(first, matrix, frame.values[self.vector], out, False)
         for node, (start, stop) in self.parts.items():
             frame.values[node] = out[:, start:stop]
 
@@ -214,7 +224,7 @@ class MultiplyOne:
         """Compute it."""
         matrix, vector = (frame.values[argument] for argument in self.node.arguments)
         out = frame.values[self.node] = frame.place(self.node, self.width)
-        frame.arithmetic.multiply(vector, matrix.T, out, False)
+        frame.project(self.node, matrix, vector, out, False)
 
 
 @dataclass(frozen=True)
@@ -241,7 +251,7 @@ class SumOfProducts:
         out = frame.values[self.node] = frame.place(self.node, self.width)
         for place, (start, stop, columns) in enumerate(self.terms):
             matrix = frame.parameters[self.stored][start:stop]
-            frame.arithmetic.multiply(columns.of(frame), matrix, out, place > 0)
+            frame.project((self.node, place), matrix.T, columns.of(frame), out, place > 0)
 
 
 @dataclass(frozen=True)

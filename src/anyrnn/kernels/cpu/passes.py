@@ -8,7 +8,8 @@ from functools import lru_cache
 
 from anyrnn.derivative.reverse import PREFIX
 from anyrnn.graph.cell import Cell
-from anyrnn.kernels.cpu.instructions import NUMPY_ARITHMETIC, Arithmetic, Array
+from anyrnn.kernels.cpu.arithmetic import NUMPY_ARITHMETIC
+from anyrnn.kernels.cpu.instructions import Arithmetic, Array
 from anyrnn.kernels.cpu.run import History, Steps, program
 from anyrnn.kernels.cpu.target import Target
 from anyrnn.schedule.loop import Schedule, schedule

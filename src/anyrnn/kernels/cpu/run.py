@@ -17,9 +17,9 @@ import numpy as np
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Node
 from anyrnn.kernels.cpu import memory
+from anyrnn.kernels.cpu.arithmetic import NUMPY_ARITHMETIC
 from anyrnn.kernels.cpu.instructions import (
     JOINED,
-    NUMPY_ARITHMETIC,
     Arithmetic,
     Array,
     Frame,
@@ -277,7 +277,7 @@ class Program:
         segments = list(self.segments(steps, dtype.itemsize, reverse))
         offsets = steps.offsets
         capacity = max(int(offsets[stop] - offsets[start]) for start, stop in segments)
-        frame = Frame({}, parameters, NUMPY_ARITHMETIC, {}, {}, capacity, dtype)
+        frame = Frame({}, parameters, NUMPY_ARITHMETIC, {}, {}, capacity, dtype, threads, target)
         self._compute_once(frame)
         frame.arithmetic = arithmetic
         histories = self._make_results(frame, steps, reverse, states)

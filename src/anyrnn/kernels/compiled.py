@@ -1,0 +1,314 @@
+"""Run a cell as compiled code on NumPy arrays, without any framework."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from anyrnn.cells.catalogue import get
+from anyrnn.derivative.through_time import Gradients
+from anyrnn.errors import InputError, SizeError
+from anyrnn.graph.cell import Cell
+from anyrnn.kernels.cpu import passes
+from anyrnn.kernels.cpu.instructions import Array
+from anyrnn.kernels.cpu.passes import Call
+from anyrnn.kernels.cpu.run import Steps
+from anyrnn.kernels.cpu.target import Target, host
+
+
+def _usable_cores() -> int:
+    """The number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a compiled cell makes of a sequence.
+
+    Attributes:
+        output: (time, batch, output size).
+        states: The last states, each (batch, size).
+    """
+
+    output: Array
+    states: tuple[Array, ...]
+    _run: _Saved | None = field(repr=False)
+
+    def backward(
+        self,
+        output_gradient: Array | None = None,
+        state_gradients: Sequence[Array] | None = None,
+    ) -> Gradients:
+        """The gradients of a number with respect to what the sequence was computed from.
+
+        Input, parameters and outputs must not have been changed since.
+
+        Args:
+            output_gradient: The number's gradient with respect to the output, (time, batch, output
+                size); zeros if not given.
+            state_gradients: Its gradients with respect to the last states; zeros if not given.
+
+        Returns:
+            The gradients of the input, the initial states and the parameters.
+
+        Raises:
+            InputError: The forward run was not asked to save what this needs, or a shape or a type
+                does not fit.
+        """
+        if self._run is None:
+            raise InputError(
+                "nothing was saved to go backward with; run forward(..., save=True) first"
+            )
+        return self._run.backward(self, output_gradient, state_gradients)
+
+
+@dataclass(frozen=True)
+class _Saved:
+    """What a run has computed with, and what it has saved; `call` is None for an empty one."""
+
+    compiled: Compiled
+    call: Call | None
+    x: Array
+    parameters: dict[str, Array]
+    kept: dict[str, Array]
+
+    def backward(
+        self,
+        result: Result,
+        output_gradient: Array | None,
+        state_gradients: Sequence[Array] | None,
+    ) -> Gradients:
+        """As `Result.backward`."""
+        cell, dtype = self.compiled.cell, self.compiled.dtype
+        shape = result.output.shape
+        if output_gradient is None:
+            output_gradient = np.zeros(shape, dtype)
+        output_gradient = self.compiled._check("the gradient of the output", output_gradient, shape)
+        if state_gradients is None:
+            state_gradients = [np.zeros_like(state) for state in result.states]
+        states = self.compiled._states(
+            "the gradient of the state", state_gradients, result.output.shape[1]
+        )
+        x = np.zeros_like(self.x)
+        totals: dict[str, Array] = {}
+        if self.call is not None:
+            time, batch, _ = shape
+            with np.errstate(all="ignore"):
+                found, states, totals = passes.backward(
+                    self.call,
+                    self.x.reshape(time * batch, -1),
+                    self.kept,
+                    list(self.parameters.values()),
+                    output_gradient.reshape(time * batch, -1),
+                    states,
+                    True,
+                    [stored.name for stored in cell.parameters],
+                )
+            x = x if found is None else found.reshape(x.shape)
+        return Gradients(
+            x,
+            tuple(states),
+            {
+                name: totals[name] if name in totals else np.zeros(array.shape, dtype)
+                for name, array in self.parameters.items()
+            },
+        )
+
+
+class Compiled:
+    """A cell compiled for this machine; `anyrnn.compile` makes one.
+
+    Attributes:
+        cell: The cell.
+        sizes: The named sizes.
+        dtype: The type of all arrays.
+        threads: The most threads that a run uses.
+        target: What kind of CPU the code is for.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        sizes: dict[str, int],
+        dtype: np.dtype[Any],
+        threads: int,
+        target: Target,
+    ) -> None:
+        self.cell, self.sizes, self.dtype = cell, sizes, dtype
+        self.threads, self.target = threads, target
+        self._shapes = {stored.name: stored.shape_for(sizes) for stored in cell.parameters}
+        for name, shape in self._shapes.items():
+            self._check_memory(f"the parameter {name}", shape)
+        self._state_sizes = [size.evaluate(sizes) for size in cell.state_sizes]
+        self._output_size = cell.output_size.evaluate(sizes)
+        for name, size in zip(cell.states, self._state_sizes, strict=True):
+            self._check_memory(f"the state {name}", (1, size))
+
+    def __repr__(self) -> str:
+        """The cell, the sizes and what the code is for."""
+        sizes = ", ".join(f"{name}={size}" for name, size in self.sizes.items())
+        return f"<compiled {self.cell.name}: {sizes}; {self.dtype}, {self.target.name}>"
+
+    def _check_memory(self, what: str, shape: Sequence[int]) -> None:
+        size = prod(shape) * self.dtype.itemsize
+        if size > sys.maxsize:
+            shown = " x ".join(map(str, shape))
+            raise SizeError(
+                f"cell '{self.cell.name}': {what} of {shown} numbers takes {size} bytes, more than "
+                "can be addressed; use smaller sizes"
+            )
+
+    def _check(self, what: str, given: object, shape: Sequence[int]) -> Array:
+        """An array of our type and a given shape."""
+        array = np.asarray(given)
+        if array.dtype != self.dtype:
+            raise InputError(
+                f"{what} is {array.dtype}, but the cell is compiled for {self.dtype}; convert it "
+                f"with .astype(np.{self.dtype}), or compile with another dtype"
+            )
+        if array.shape != tuple(shape):
+            raise InputError(f"{what} has shape {array.shape}; expected {tuple(shape)}")
+        return np.require(array, requirements=["C", "ALIGNED"])
+
+    def _states(self, what: str, given: Sequence[Array], batch: int) -> list[Array]:
+        names = self.cell.states
+        if len(given) != len(names):
+            raise InputError(
+                f"cell '{self.cell.name}' has the states {', '.join(names)}; "
+                f"{len(given)} were given"
+            )
+        return [
+            self._check(f"{what} {name}", state, (batch, size))
+            for name, state, size in zip(names, given, self._state_sizes, strict=True)
+        ]
+
+    def forward(
+        self,
+        x: Array,
+        states: Sequence[Array] | None = None,
+        *,
+        parameters: Mapping[str, Array],
+        save: bool = False,
+    ) -> Result:
+        """Run over a batch of sequences.
+
+        Args:
+            x: The input, (time, batch, input).
+            states: The initial states, each (batch, size); zeros if not given.
+            parameters: The stored parameters by name, as `cell.parameters` lists them.
+            save: Whether to save what `Result.backward` needs.
+
+        Returns:
+            The output and the last states.
+
+        Raises:
+            InputError: A shape or a type does not fit, or a parameter is missing.
+            SizeError: The result is larger than memory can be.
+        """
+        x = np.asarray(x)
+        if x.ndim != 3:
+            raise InputError(
+                f"the input has shape {x.shape}; expected (time, batch, {self.sizes['input']})"
+            )
+        time, batch, _ = x.shape
+        for what, size in (("the input", x.shape[2]), ("the output", self._output_size)):
+            self._check_memory(what, (time, batch, size))
+        x = self._check("the input", x, (time, batch, self.sizes["input"]))
+        if states is None:
+            states = [np.zeros((batch, size), self.dtype) for size in self._state_sizes]
+        states = self._states("the state", states, batch)
+        arrays = self._parameters(parameters)
+        if time == 0 or batch == 0:
+            output = np.zeros((time, batch, self._output_size), self.dtype)
+            last = [state.copy() for state in states]
+            saved = _Saved(self, None, x, arrays, {}) if save else None
+            return Result(output, tuple(last), saved)
+        call = Call(
+            self.cell,
+            tuple(self.sizes.items()),
+            Steps((batch,) * time),
+            False,
+            self.threads,
+            target=self.target,
+        )
+        given = call, x.reshape(time * batch, -1), states, list(arrays.values())
+        saved = None
+        with np.errstate(all="ignore"):  # infinities and NaN are values like others
+            if save:
+                rows, last, kept = passes.record(*given)
+                saved = _Saved(self, call, x, arrays, kept)
+            else:
+                rows, last = passes.forward(*given)
+        return Result(rows.reshape(time, batch, -1), tuple(last), saved)
+
+    def _parameters(self, given: Mapping[str, Array]) -> dict[str, Array]:
+        missing = [name for name in self._shapes if name not in given]
+        if missing:
+            names = ", ".join(given) or "none"
+            raise InputError(
+                f"cell '{self.cell.name}' needs the parameter '{missing[0]}'; given: {names}"
+            )
+        return {
+            name: self._check(f"the parameter {name}", given[name], shape)
+            for name, shape in self._shapes.items()
+        }
+
+
+def compile(
+    cell: str | Cell,
+    sizes: Mapping[str, int],
+    *,
+    dtype: Any = np.float32,
+    threads: int | None = None,
+    target: str | None = None,
+) -> Compiled:
+    """Compile a cell for this machine, to run it on NumPy arrays without any framework.
+
+    Code is compiled when it first runs, and is kept on disk for the next process.
+
+    Args:
+        cell: A cell, or the name of one in the catalogue.
+        sizes: The sizes by name: `{"input": 3, "hidden": 5}`.
+        dtype: float32 or float64: the type of all arrays.
+        threads: The most threads that a run uses; as many as there are cores if not given.
+        target: A kind of CPU to restrict the code to (`avx512`, `avx2`, `sse2`, `neon`); the best
+            one that this machine has if not given.
+
+    Returns:
+        The compiled cell.
+
+    Raises:
+        UnknownCellError: No cell of that name.
+        SizeError: A size is missing, not positive, contradicts the equations, or is too large.
+        InputError: Another type, or no number of threads.
+        KernelError: This machine cannot run such code.
+
+    Example:
+        >>> import numpy as np
+        >>> import anyrnn
+        >>> rnn = anyrnn.compile("rnn", {"input": 2, "hidden": 2}, dtype=float)
+        >>> weights = {"W": np.eye(2), "U": np.zeros((2, 2)), "b": np.zeros(2)}
+        >>> result = rnn.forward(np.zeros((4, 1, 2)), parameters=weights, save=True)
+        >>> result.output.shape
+        (4, 1, 2)
+        >>> result.backward(np.ones((4, 1, 2))).parameters["b"]
+        array([4., 4.])
+    """
+    found = get(cell)
+    numbers = found.bind_sizes(**{name.removesuffix("_size"): n for name, n in sizes.items()})
+    kind = np.dtype(dtype)
+    if kind not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise InputError(f"dtype {kind}: kernels compute in float32 or float64")
+    if threads is None:
+        threads = _usable_cores()
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise InputError(f"threads={threads!r}; expected a whole number of at least 1")
+    return Compiled(found, numbers, kind, threads, host(target))
