@@ -131,7 +131,8 @@ def save(name: str, code: bytes, label: str, target: str) -> None:
             return
         with _explaining(place):
             place.parent.mkdir(parents=True, exist_ok=True)
-            place.mkdir(mode=0o700, exist_ok=True)
+            with suppress(FileExistsError):
+                place.mkdir(mode=0o700)
             _check(place)
             _write(place / (name + ENDING), FORMAT + _checksum(content) + content)
             _prune(place)
@@ -202,7 +203,7 @@ def _check(place: Path) -> None:
     if status.st_uid != os.geteuid():
         raise _refusal(f"{place} belongs to another user")
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise _refusal(f"others may write to {place}; chmod go-w it")
+        raise _refusal(f"others than you may write to {place} (chmod go-w forbids it)")
 
 
 _told: set[str] = set()

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from contextlib import suppress
 from dataclasses import astuple, dataclass
-from typing import Any
 
 import llvmlite
 import llvmlite.binding as llvm
@@ -21,8 +21,8 @@ from anyrnn.kernels.cpu.target import Target, initialize
 GENERATION = {"opt": 3, "codemodel": "jitdefault"}
 PASSES = {"speed_level": 2, "loop_vectorization": False, "slp_vectorization": False}
 
-# One thread compiles at a time, and a process is forked when none does: in the child nobody would
-# release what LLVM had locked.
+# One thread at a time is inside LLVM, and a process is forked when none is: in the child nobody
+# would release what that thread had locked.
 _lock = threading.RLock()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
@@ -32,17 +32,15 @@ if hasattr(os, "register_at_fork"):
 
 @dataclass(frozen=True)
 class Code:
-    """Compiled code.
+    """Compiled code: to be kept as long as its addresses are called.
 
     Attributes:
         enter: The address that a team of threads enters.
         enter_alone: The address for one thread.
-        keep: What must stay alive as long as the code is called.
     """
 
     enter: int
     enter_alone: int
-    keep: Any
 
 
 def compile_text(text: str, target: Target, label: str = "") -> Code:
@@ -92,13 +90,20 @@ def _compile(text: str, target: Target) -> bytes:
     return machine.emit_object(module)
 
 
-def _link(code: bytes) -> Code:
+def _link(compiled: bytes) -> Code:
     """Put an object file into executable memory."""
-    library = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()
+    library = llvm.JITLibraryBuilder().add_object_img(compiled).add_current_process()
     library.export_symbol("enter").export_symbol("enter_alone")
     try:
         linker = llvm.create_lljit_compiler(use_jit_link=os.name != "nt", suppress_errors=True)
         linked = library.link(linker, "kernel")
     except RuntimeError as error:
         raise KernelError(f"LLVM cannot link a kernel: {error}") from error
-    return Code(linked["enter"], linked["enter_alone"], linked)
+    code = Code(linked["enter"], linked["enter_alone"])
+    weakref.finalize(code, _unlink, linked).atexit = False
+    return code
+
+
+def _unlink(linked: llvm.ResourceTracker) -> None:
+    with _lock:
+        linked.close()
