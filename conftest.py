@@ -136,6 +136,14 @@ class ExampleFile(pytest.File):
             yield Examples.from_parent(self, name="examples", document=document)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """The processes of a test run share a folder of compiled code, which is not the user's."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        folder = tempfile.TemporaryDirectory()
+        config.add_cleanup(folder.cleanup)
+        os.environ["ANYRNN_CACHE"] = folder.name
+
+
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     """The documents, and the modules of the package."""
     in_package = file_path.suffix == ".py" and (ROOT / "src") in file_path.parents

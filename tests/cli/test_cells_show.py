@@ -8,7 +8,6 @@ import pytest
 
 import anyrnn
 from anyrnn.cli import show
-from anyrnn.cli.main import main
 from anyrnn.derivative.reverse import derivative
 from anyrnn.graph.show import equations, latex, listing
 
@@ -34,26 +33,6 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "own.py"
     path.write_text(OWN, encoding="utf-8")
     return path
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Run the program: exit code, standard output, standard error."""
-    monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setenv("TERM", "dumb")
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["anyrnn", *arguments])
-        code = 0
-        try:
-            main()
-        except SystemExit as ended:
-            code = ended.code if isinstance(ended.code, int) else 0
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    return call
 
 
 def test_cells_lists_the_catalogue(run) -> None:

@@ -1,0 +1,52 @@
+"""`anyrnn cache`: the compiled code on disk."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from anyrnn.kernels import store
+
+
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Remove all compiled code.")] = False,
+) -> None:
+    """List the compiled code on disk, the last used first; or remove it.
+
+    The environment variable ANYRNN_CACHE names another folder, or turns it off: ANYRNN_CACHE=off.
+    """
+    folder = store.folder()
+    if folder is None:
+        typer.echo(f"compiled code is not kept on disk: turned off by {store.VARIABLE}")
+        return
+    if clear:
+        count, size = store.clear()
+        typer.echo(f"removed {_counted(count, size)} from {folder}")
+        return
+    entries = store.entries()
+    total = sum(entry.size for entry in entries)
+    typer.echo(f"{folder}: {_counted(len(entries), total)} of at most {_amount(store.LIMIT)}")
+    if not entries:
+        return
+    table = Table(header_style="bold", box=None, pad_edge=False)
+    for column in ("code", "target", "size", "last use"):
+        table.add_column(column, overflow="fold", justify="right" if column == "size" else "left")
+    for entry in entries:
+        label = "damaged; built again when needed" if entry.damaged else entry.label
+        used = datetime.fromtimestamp(entry.used).strftime("%Y-%m-%d %H:%M")
+        table.add_row(escape(label), escape(entry.target), _amount(entry.size), used)
+    Console().print(table)
+
+
+def _counted(count: int, size: int) -> str:
+    return f"{count} {'file' if count == 1 else 'files'}, {_amount(size)}"
+
+
+def _amount(size: int) -> str:
+    """Bytes in a unit that is easy to read."""
+    return f"{size / 2**10:.0f} KiB" if size < 2**20 else f"{size / 2**20:.0f} MiB"
