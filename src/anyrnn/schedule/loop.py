@@ -91,27 +91,32 @@ class Schedule:
         return {name: self.graph.outputs[name] for name in self.states}
 
 
-def schedule(graph: Graph, states: Iterable[str], wanted: Iterable[str]) -> Schedule:
+def schedule(
+    graph: Graph, states: Iterable[str], wanted: Iterable[str], hoist: bool = True
+) -> Schedule:
     """Schedule a step graph.
 
     Args:
         graph: The step graph.
         states: The names of its states, each the name of a result too.
         wanted: The names of the results that are wanted for each step.
+        hoist: Whether to compute outside the loop what can be, for all steps at a time; for a
+            single step there is nothing to gain by that.
 
     Returns:
         The schedule.
     """
-    graph, states = normal(graph), tuple(states)
+    graph, states, wanted = normal(graph, hoist), tuple(states), tuple(wanted)
     outputs = {  # a state that is the old value of another, or the input, is computed too
         name: make("multiply", node, constant(1)) if name in states and node.is_leaf else node
         for name, node in graph.outputs.items()
     }
     graph = Graph(outputs, graph.names)
     order = graph.nodes()
-    when = phases(order)
+    when = phases(order, hoist)
     new_states = [graph.outputs[name] for name in states]
-    needed = {node for node in topological(new_states) if when[node] == STEP and not node.is_leaf}
+    roots = new_states if hoist else [*new_states, *(graph.outputs[name] for name in wanted)]
+    needed = {node for node in topological(roots) if when[node] == STEP and not node.is_leaf}
     inside = _sunk([n for n in order if n in needed], new_states, when)
     outside = {n for n in order if n not in inside and when[n] == STEP and not n.is_leaf}
     left = {graph.outputs[name] for name in wanted}

@@ -10,12 +10,20 @@ from anyrnn.graph.sizes import Size
 ONCE, SEQUENCE, STEP = 0, 1, 2
 
 
-def phases(nodes: Iterable[Node]) -> dict[Node, int]:
-    """When each node can be computed: once, for the whole sequence, or at each step."""
+def phases(nodes: Iterable[Node], hoist: bool = True) -> dict[Node, int]:
+    """When each node can be computed: once, for the whole sequence, or at each step.
+
+    Args:
+        nodes: The nodes, each after its arguments.
+        hoist: Whether to compute for the whole sequence what can be; if not, it is computed at
+            each step.
+    """
     found: dict[Node, int] = {}
     for node in nodes:
         own = {"state": STEP, "cotangent": STEP, "input": SEQUENCE}.get(node.operation, ONCE)
         found[node] = max([own, *(found[argument] for argument in node.arguments)])
+        if found[node] == SEQUENCE and not (hoist or node.is_leaf):
+            found[node] = STEP
     return found
 
 
@@ -80,7 +88,7 @@ def _addends(node: Node, sign: int, uses: Mapping[Node, int], top: bool) -> list
     return [*_addends(left, sign, uses, False), *_addends(right, right_sign, uses, False)]
 
 
-def regroup_sums(graph: Graph) -> Graph:
+def regroup_sums(graph: Graph, hoist: bool = True) -> Graph:
     """Add first what does not depend on a state, so that it can leave the loop; products last."""
     nodes = graph.nodes()
     uses = dict.fromkeys(nodes, 0)
@@ -89,7 +97,7 @@ def regroup_sums(graph: Graph) -> Graph:
             uses[argument] += 1
     for node in graph.outputs.values():
         uses[node] += 1
-    when = phases(nodes)
+    when = phases(nodes, hoist)
     new: dict[Node, Node] = {}
 
     def rule(node: Node, arguments: tuple[Node, ...]) -> Node:
@@ -122,6 +130,6 @@ def _total(terms: list[tuple[int, Node]]) -> Node:
     return total
 
 
-def normal(graph: Graph) -> Graph:
+def normal(graph: Graph, hoist: bool = True) -> Graph:
     """All normal forms."""
-    return regroup_sums(split_products(graph))
+    return regroup_sums(split_products(graph), hoist)

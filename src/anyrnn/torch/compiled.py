@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,10 +14,11 @@ from anyrnn.graph.cell import Cell
 from anyrnn.kernels.cpu import passes
 from anyrnn.kernels.cpu.passes import Call
 from anyrnn.kernels.cpu.run import Steps
+from anyrnn.kernels.cpu.step import step
 from anyrnn.torch import operations_path
 from anyrnn.torch.arrays import TORCH_ARITHMETIC, array
 
-DTYPES = (torch.float32, torch.float64)
+DTYPES = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
 
 _steps = lru_cache(maxsize=64)(Steps)
 
@@ -118,3 +120,35 @@ def execute(
         call, array(rows), arrays[: len(states)], arrays[len(states) :]
     )
     return torch.from_numpy(result), tuple(map(torch.from_numpy, states_after))
+
+
+def single_step(
+    cell: Cell,
+    rows: Tensor,
+    states: Sequence[Tensor],
+    parameters: Mapping[str, Tensor],
+    sizes: Mapping[str, int],
+) -> tuple[Tensor, tuple[Tensor, ...]] | None:
+    """Run a cell for one step, without a derivative.
+
+    Args:
+        cell: The cell.
+        rows: The inputs, (batch, input).
+        states: The states, each (batch, size).
+        parameters: The stored parameters by name.
+        sizes: The named sizes as numbers.
+
+    Returns:
+        The outputs and the new states; None for a cell whose parameters have to be computed from
+        others first.
+    """
+    batch = len(rows)
+    found = step(cell, tuple(sizes.items()), batch, DTYPES[rows.dtype], torch.get_num_threads())
+    if not found.possible:
+        return None
+    given = [rows, *states, *(parameters[stored.name] for stored in cell.parameters)]
+    given = [tensor.contiguous() for tensor in given]
+    output = rows.new_empty(batch, found.output_size)
+    new = [torch.empty_like(state) for state in given[1 : 1 + len(states)]]
+    found.run([tensor.data_ptr() for tensor in (*given, output, *new)])
+    return output, tuple(new)

@@ -103,6 +103,11 @@ def choose(tensors: Iterable[Tensor]) -> Path:
     return Path("compiled", f"{tensors[0].dtype} on this CPU ({target.name})")
 
 
+def wants_gradient(tensors: Iterable[Tensor]) -> bool:
+    """Whether autograd follows what is computed from some tensors."""
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
+
 def execute(
     cell: Cell,
     rows: Tensor,
@@ -127,10 +132,15 @@ def execute(
     Returns:
         The outputs, laid out as the inputs, and the last states, each (batch, size).
     """
-    path = choose([rows, *states, *parameters.values()])
+    tensors = [rows, *states, *parameters.values()]
+    path = choose(tensors)
     if batch_sizes[0] == 0:  # nothing to compute, and no address to give to a kernel
         path = Path("operations", "an empty batch")
-    elif len(batch_sizes) == 1 and _forced.get() is None:
+    elif len(batch_sizes) == 1 and path.name == "compiled" and _forced.get() is None:
+        if not wants_gradient(tensors):
+            single = compiled.single_step(cell, rows, states, parameters, sizes)
+            if single is not None:
+                return single
         path = Path("operations", "a single step, for which entering a kernel costs more")
     run = PATHS[path.name]
     return run(cell, rows, batch_sizes, states, parameters, sizes, reverse)

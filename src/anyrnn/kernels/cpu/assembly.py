@@ -308,6 +308,16 @@ class Vectors:
             f"<{self.lanes} x i32> <{listed}>"
         )
 
+    def store_part(self, value: str, start: int, count: int, pointer: str) -> None:
+        """Write some neighbouring elements to memory."""
+        listed = ", ".join(f"i32 {start + place}" for place in range(count))
+        part = self.function.value(
+            f"shufflevector {self.type} {value}, {self.type} poison, <{count} x i32> <{listed}>"
+        )
+        size = 8 if self.double else 4
+        type_ = f"<{count} x {self.scalar}>"
+        self.function.emit(f"store {type_} {part}, ptr {pointer}, align {size}")
+
     def _halves(self, distance: int) -> tuple[list[int], list[int]]:
         """The places that leave, and that change, rows which lie a distance apart."""
         lanes = range(self.lanes)

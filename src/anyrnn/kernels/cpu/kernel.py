@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from anyrnn.graph.nodes import Node
 from anyrnn.graph.sizes import Size
-from anyrnn.kernels.cpu import mathematics
+from anyrnn.kernels.cpu import dots, mathematics
 from anyrnn.kernels.cpu.assembly import Function, Vectors
 from anyrnn.kernels.cpu.block import Block
 from anyrnn.kernels.cpu.entry import attributes
@@ -96,6 +96,7 @@ class Kernel:
         at = self.function.element("%record", str(place), "i64")
         address = name in pointers or name.startswith(("carried", "emitted", "rows"))
         address = address or name.endswith((".current", ".next")) or ".weights" in name
+        address = address or ".matrix" in name
         type_ = "ptr" if address and not name.endswith(".stride") else "i64"
         self.given[name] = self.function.value(f"load {type_}, ptr {at}", "given")
 
@@ -214,7 +215,8 @@ class Kernel:
         assert cut is not None
         function, v = self.function, self.v
         first, last = (self.given[f"stage{number}.{part}"] for part in ("first", "last"))
-        step = self._even(cut.rows)
+        packed = self.lowering.packed
+        step = self._even(cut.rows) if packed else str(cut.rows)
         with function.loop("block", first, last) as block:
             unit = function.integer("mul", block, cut.blocks * v.lanes)
             with function.loop("rows", self.given["first_row"], self.last_row, step) as row:
@@ -224,7 +226,10 @@ class Kernel:
                 starts = []
                 for index, group in enumerate(cut.groups):
                     starts.append(offset)
-                    self._call_tile(number, index, group, cut, block, row, count, offset)
+                    if packed:
+                        self._call_tile(number, index, group, cut, block, row, count, offset)
+                    else:
+                        self._call_dots(number, index, group, unit, row, count, offset)
                     offset += cut.rows * len(group.accumulators) * cut.blocks * v.lanes
                 self._all_elementwise(number, stage, cut, starts, unit, row, count)
 
@@ -256,13 +261,7 @@ class Kernel:
         for term, vector in enumerate(group.vectors):
             length = self.given[f"stage{number}.length{index}.{term}"]
             total = function.integer("add", total, length)
-            pointer = self.address(vector, row, "0")
-            following = self.address(vector, function.integer("add", row, 1), "0")
-            left, right = (
-                function.value(f"ptrtoint ptr {p} to i64", "address") for p in (pointer, following)
-            )
-            stride = function.integer("sub", right, left)
-            stride = function.integer("sdiv exact", stride, 8 if v.double else 4)
+            pointer, stride = self._rows_of(vector, row)
             arguments += [f"ptr {pointer}", f"i64 {stride}", f"i64 {length}"]
         width = len(group.accumulators) * cut.blocks * v.lanes
         start = function.integer("mul", function.integer("mul", total, width), block)
@@ -280,6 +279,51 @@ class Kernel:
             function.emit(f"call void @tile{number}.{index}.{rows}({listed})")
             function.jump(done)
         function.start(done)
+
+    def _call_dots(
+        self, number: int, index: int, group: Group, unit: str, row: str, count: str, offset: int
+    ) -> None:
+        """Compute the products of a block with matrices as they are: 4, 2 and 1 rows at a time."""
+        function, v = self.function, self.v
+        left = function.integer("sub", self.given[f"stage{number}.size"], unit)
+        step = len(group.accumulators) * v.lanes  # from one row's sums to the next one's
+        rows = dots.ROWS
+        while rows:
+            bit = function.integer("and", count, rows)
+            there = function.value(f"icmp ne i64 {bit}, 0", "there")
+            done = function.integer("and", count, -2 * rows)  # rows of the calls before
+            with function.when(there, f"dots{rows}"):
+                here = function.integer("add", row, done)
+                start = function.integer("add", function.integer("mul", done, step), offset)
+                for place in range(len(group.accumulators)):
+                    at = function.integer("add", start, place * v.lanes)
+                    sums = function.element(self.given["scratch"], at, v.scalar)
+                    arguments = []
+                    for term, vector in enumerate(group.vectors):
+                        name = f"stage{number}.matrix{index}.{place}.{term}"
+                        stride = self.given[f"{name}.stride"]
+                        first = function.integer("mul", unit, stride)
+                        matrix = function.element(self.given[name], first, v.scalar)
+                        pointer, vector_stride = self._rows_of(vector, here)
+                        length = self.given[f"stage{number}.length{index}.{term}"]
+                        arguments += [f"ptr {matrix}", f"i64 {stride}", f"ptr {pointer}"]
+                        arguments += [f"i64 {vector_stride}", f"i64 {length}"]
+                    arguments += [f"i64 {left}", f"ptr {sums}", f"i64 {step}"]
+                    called = dots.name(rows, len(group.vectors))
+                    function.emit(f"call void @{called}({', '.join(arguments)})")
+            rows //= 2
+
+    def _rows_of(self, vector: Node, row: str) -> tuple[str, str]:
+        """The address of a row of a vector in memory, and the step to the next row."""
+        function = self.function
+        pointer = self.address(vector, row, "0")
+        following = self.address(vector, function.integer("add", row, 1), "0")
+        left, right = (
+            function.value(f"ptrtoint ptr {p} to i64", "address") for p in (pointer, following)
+        )
+        stride = function.integer("sub", right, left)
+        assert pointer is not None
+        return pointer, function.integer("sdiv exact", stride, 8 if self.v.double else 4)
 
     def _all_elementwise(
         self,

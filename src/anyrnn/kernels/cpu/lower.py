@@ -2,6 +2,8 @@
 
 A stage is a loop over blocks of units and, inside it, over blocks of rows: the sums of products of
 a block are accumulated in registers, and the elementwise work follows while they are in the cache.
+The matrices are packed in the order in which this reads them; for a single step, for which packing
+would cost more than it saves, they are read as they are (`dots`).
 The kernel reads everything from a record of whole numbers: sizes, ranges, addresses and strides.
 """
 
@@ -11,6 +13,7 @@ from dataclasses import dataclass, field
 
 from anyrnn.graph.nodes import Node
 from anyrnn.graph.sizes import Size
+from anyrnn.kernels.cpu import dots
 from anyrnn.kernels.cpu.assembly import Function, Vectors
 from anyrnn.kernels.cpu.entry import attributes, entry
 from anyrnn.kernels.cpu.kernel import Kernel
@@ -70,8 +73,11 @@ HEADER = [
 class Lowering:
     """Writes the kernel of a schedule."""
 
-    def __init__(self, schedule: Schedule, target: Target, double: bool) -> None:
+    def __init__(
+        self, schedule: Schedule, target: Target, double: bool, packed: bool = True
+    ) -> None:
         self.schedule = schedule
+        self.packed = packed
         self.target = target
         self.double = double
         self.when = phases(schedule.graph.nodes())
@@ -83,7 +89,8 @@ class Lowering:
         self.vectors: dict[Node, str] = {}
         self.numbers: dict[str, Size] = {}
         self.tiles = tuple(
-            tile(stage, target) if isinstance(stage, Stage) else None for stage in schedule.stages
+            tile(stage, target, packed) if isinstance(stage, Stage) else None
+            for stage in schedule.stages
         )
         self.functions: list[str] = []
         self._place_arrays()
@@ -115,16 +122,23 @@ class Lowering:
                 for part in ("first", "last"):
                     self.record.place(f"stage{number}.{part}")
                 for index, group in enumerate(cut.groups):
-                    self.record.place(f"stage{number}.weights{index}")
+                    if self.packed:
+                        self.record.place(f"stage{number}.weights{index}")
                     for term in range(len(group.vectors)):
                         self.record.place(f"stage{number}.length{index}.{term}")
+                        for place in range(0 if self.packed else len(group.accumulators)):
+                            name = f"stage{number}.matrix{index}.{place}.{term}"
+                            self.record.place(name)
+                            self.record.place(f"{name}.stride")
 
     def lower(self) -> Lowered:
         """The whole kernel."""
-        for number, cut in enumerate(self.tiles):
-            for index, group in enumerate(cut.groups if cut else ()):
-                for rows in range(1, cut.rows + 1):  # type: ignore[union-attr]
-                    self.functions.append(self._tile_function(number, index, group, cut, rows))  # type: ignore[arg-type]
+        if self.packed:
+            self._write_tiles()
+        else:
+            groups = [group for cut in self.tiles if cut for group in cut.groups]
+            terms = sorted({len(group.vectors) for group in groups})
+            self.functions += dots.functions(self.target, self.double, terms)
         self.functions.append(Kernel(self).write())
         return Lowered(
             "\n\n".join([*self.functions, entry(len(self.record.names))]),
@@ -135,6 +149,12 @@ class Lowering:
             self.vectors,
             self.numbers,
         )
+
+    def _write_tiles(self) -> None:
+        for number, cut in enumerate(self.tiles):
+            for index, group in enumerate(cut.groups if cut else ()):
+                for rows in range(1, cut.rows + 1):  # type: ignore[union-attr]
+                    self.functions.append(self._tile_function(number, index, group, cut, rows))  # type: ignore[arg-type]
 
     def _tile_function(self, number: int, index: int, group: Group, cut: Tile, rows: int) -> str:
         """Accumulate the products of one block of units and a number of rows."""

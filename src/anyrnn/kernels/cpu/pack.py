@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +19,7 @@ from anyrnn.kernels.cpu.target import Target
 PARALLEL = 1 << 16  # elements from which on several threads pay
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """A matrix to pack; steps and strides are numbers of elements.
 
     Attributes:
@@ -68,13 +66,13 @@ class _Packing:
         )
         table = function.value(f"inttoptr i64 {jobs} to ptr", "jobs")
         with function.loop("job", "0", count) as number:
-            fields = len(Job.__dataclass_fields__)
+            fields = len(Job._fields)
             start = function.integer("mul", number, fields)
             given = []
             for place in range(fields):
                 at = function.element(table, function.integer("add", start, place), "i64")
                 given.append(function.value(f"load i64, ptr {at}", "given"))
-            self.given = dict(zip(Job.__dataclass_fields__, given, strict=True))
+            self.given = dict(zip(Job._fields, given, strict=True))
             for name in ("source", "place"):
                 self.given[name] = function.value(f"inttoptr i64 {self.given[name]} to ptr", name)
             share = function.integer("mul", self.given["all_vectors"], thread)
@@ -161,29 +159,38 @@ class _Packing:
                 function.emit(f"store {scalar} {value}, ptr {function.element(at, lane, scalar)}")
 
 
+SOURCE = slice(0, 3)
+UNITS, LENGTH, PLACE = (Job._fields.index(name) for name in ("units", "length", "place"))
+
+
 @lru_cache(maxsize=16)
 def _code(target: Target, double: bool) -> Code:
     text = "\n\n".join([_Packing(target, double).write(), entry(4)])
     return compile_text(text, target)
 
 
-def run(jobs: Sequence[Job], dtype: np.dtype[Any], target: Target, threads: int) -> None:
+def source(matrix: NDArray[Any]) -> tuple[int, int, int]:
+    """The first numbers of a job: where the matrix is, and its strides."""
+    size = matrix.itemsize
+    first, second = matrix.strides
+    return matrix.__array_interface__["data"][0], first // size, second // size
+
+
+def run(jobs: NDArray[np.int64], dtype: np.dtype[Any], target: Target, threads: int) -> None:
     """Pack matrices.
 
     Args:
-        jobs: The matrices.
+        jobs: A row of numbers for each matrix, as `Job` has them.
         dtype: The type of their elements.
         target: What to compile for.
         threads: The most threads to use.
     """
-    if not jobs:
-        return
-    if sum(job.units * job.length for job in jobs) < PARALLEL:
+    if (jobs[:, UNITS] * jobs[:, LENGTH]).sum() < PARALLEL:
         threads = 1
-    table = np.array([astuple(job) for job in jobs], np.int64)
     records: NDArray[np.int64] = np.empty((1 + threads, 4), np.int64)
-    for record in range(1 + threads):
-        alone = record == 0
-        share = (0, 1) if alone else (record - 1, threads)
-        records[record] = (table.ctypes.data, len(table), *share)
+    records[:, 0] = jobs.__array_interface__["data"][0]
+    records[:, 1] = len(jobs)
+    records[:, 2] = np.arange(-1, threads)
+    records[:, 3] = threads
+    records[0, 2:] = 0, 1  # for one thread alone
     team.run(_code(target, dtype == np.float64), records)

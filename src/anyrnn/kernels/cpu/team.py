@@ -36,23 +36,46 @@ def available() -> bool:
     return _gomp() is not None
 
 
+_alone = lru_cache(maxsize=4096)(ctypes.CFUNCTYPE(None, ctypes.c_void_p))
+
+
+class Entry:
+    """A kernel and its records, ready to be entered; not by two threads at the same time.
+
+    Args:
+        code: The compiled kernel.
+        records: A record of numbers for one thread alone, then one for each thread of a team; they
+            may be changed between calls through the attribute of that name.
+    """
+
+    def __init__(self, code: Code, records: np.ndarray) -> None:
+        self.code, self.threads = code, len(records) - 1
+        self.team = np.empty(3 + records.size, np.int64)
+        self.records = self.team[3:].reshape(records.shape)
+        self.records[...] = records
+        self.place = self.team.__array_interface__["data"][0]
+        self.library = None
+        self.team[2] = self.threads
+        found = _gomp() if self.threads > 1 else None
+        if found is None:
+            self.alone = _alone(code.enter_alone)
+        else:
+            self.library, self.team[0], self.team[1] = found
+
+    def run(self) -> None:
+        """Run the kernel."""
+        if self.library is None:
+            self.alone(self.place)
+            return
+        enter, place = ctypes.c_void_p(self.code.enter), ctypes.c_void_p(self.place)
+        self.library.GOMP_parallel(enter, place, self.threads, 0)
+
+
 def run(code: Code, records: np.ndarray) -> None:
-    """Run a kernel.
+    """Run a kernel once.
 
     Args:
         code: The compiled kernel.
         records: A record of numbers for one thread alone, then one for each thread of a team.
     """
-    threads = len(records) - 1
-    team = np.zeros(3 + records.size, np.int64)
-    team[2] = threads
-    team[3:] = records.ravel()
-    found = _gomp() if threads > 1 else None
-    if found is None:
-        enter = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(code.enter_alone)
-        enter(team.ctypes.data)
-        return
-    library, team[0], team[1] = found
-    library.GOMP_parallel(
-        ctypes.c_void_p(code.enter), ctypes.c_void_p(team.ctypes.data), threads, 0
-    )
+    Entry(code, records).run()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from anyrnn.graph.nodes import Node
+from anyrnn.kernels.cpu import dots
 from anyrnn.kernels.cpu.target import Target
 from anyrnn.schedule.loop import Accumulator, Stage
 
@@ -37,7 +38,7 @@ class Tile:
     rows: int
 
 
-def tile(stage: Stage, target: Target) -> Tile:
+def tile(stage: Stage, target: Target, packed: bool) -> Tile:
     """Cut a stage so that a tile's accumulators stay in registers."""
     budget = target.registers - 4  # a weight, a few broadcast numbers
     alike: dict[tuple[Node, ...], list[Accumulator]] = {}
@@ -50,6 +51,8 @@ def tile(stage: Stage, target: Target) -> Tile:
         for start in range(0, len(accumulators), most):
             groups.append(Group(tuple(accumulators[start : start + most]), vectors))
     widest = max((len(group.accumulators) for group in groups), default=1)
+    if not packed:
+        return Tile(tuple(groups), 1, dots.ROWS)
     # a weight that is loaded serves as many rows as there are registers for: the weights come from
     # the second cache, which is slower than the arithmetic; rows by four vectors are the best there
     blocks = max(1, 4 // widest) if groups else 1
