@@ -20,6 +20,7 @@ from anyrnn.kernels.cpu.instructions import Array
 from anyrnn.kernels.cpu.passes import Call
 from anyrnn.kernels.cpu.run import Steps
 from anyrnn.kernels.cpu.target import Target, host
+from anyrnn.schedule.reverse import check_memory
 
 
 def _usable_cores() -> int:
@@ -132,6 +133,7 @@ class Compiled:
         dtype: The type of all arrays.
         threads: The most threads that a run uses.
         target: What kind of CPU the code is for.
+        memory: `high` or `low`: whether a run saves what its derivative needs, or the states only.
     """
 
     def __init__(
@@ -141,9 +143,10 @@ class Compiled:
         dtype: np.dtype[Any],
         threads: int,
         target: Target,
+        memory: str,
     ) -> None:
         self.cell, self.sizes, self.dtype = cell, sizes, dtype
-        self.threads, self.target = threads, target
+        self.threads, self.target, self.memory = threads, target, memory
         self._shapes = {stored.name: stored.shape_for(sizes) for stored in cell.parameters}
         for name, shape in self._shapes.items():
             self._check_memory(f"the parameter {name}", shape)
@@ -238,6 +241,7 @@ class Compiled:
             False,
             self.threads,
             target=self.target,
+            memory=self.memory,
         )
         given = call, x.reshape(time * batch, -1), states, list(arrays.values())
         saved = None
@@ -269,6 +273,7 @@ def compile(
     dtype: Any = np.float32,
     threads: int | None = None,
     target: str | None = None,
+    memory: str = "high",
 ) -> Compiled:
     """Compile a cell for this machine, to run it on NumPy arrays without any framework.
 
@@ -281,6 +286,7 @@ def compile(
         threads: The most threads that a run uses; as many as there are cores if not given.
         target: A kind of CPU to restrict the code to (`avx512`, `avx2`, `sse2`, `neon`); the best
             one that this machine has if not given.
+        memory: `low` to save the states only; going backward computes the rest again.
 
     Returns:
         The compiled cell.
@@ -288,7 +294,7 @@ def compile(
     Raises:
         UnknownCellError: No cell of that name.
         SizeError: A size is missing, not positive, contradicts the equations, or is too large.
-        InputError: Another type, or no number of threads.
+        InputError: Another type, or no number of threads; memory is neither `high` nor `low`.
         KernelError: This machine cannot run such code.
 
     Example:
@@ -311,4 +317,4 @@ def compile(
         threads = _usable_cores()
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
         raise InputError(f"threads={threads!r}; expected a whole number of at least 1")
-    return Compiled(found, numbers, kind, threads, host(target))
+    return Compiled(found, numbers, kind, threads, host(target), check_memory(memory))

@@ -92,7 +92,11 @@ class Schedule:
 
 
 def schedule(
-    graph: Graph, states: Iterable[str], wanted: Iterable[str], hoist: bool = True
+    graph: Graph,
+    states: Iterable[str],
+    wanted: Iterable[str],
+    hoist: bool = True,
+    fuse: bool = False,
 ) -> Schedule:
     """Schedule a step graph.
 
@@ -102,6 +106,8 @@ def schedule(
         wanted: The names of the results that are wanted for each step.
         hoist: Whether to compute outside the loop what can be, for all steps at a time; for a
             single step there is nothing to gain by that.
+        fuse: Whether to draw all elementwise work on carried values into the loop, not only what
+            is cheap.
 
     Returns:
         The schedule.
@@ -117,7 +123,7 @@ def schedule(
     new_states = [graph.outputs[name] for name in states]
     roots = new_states if hoist else [*new_states, *(graph.outputs[name] for name in wanted)]
     needed = {node for node in topological(roots) if when[node] == STEP and not node.is_leaf}
-    inside = _sunk([n for n in order if n in needed], new_states, when)
+    inside = _sunk([n for n in order if n in needed], new_states, when, fuse)
     outside = {n for n in order if n not in inside and when[n] == STEP and not n.is_leaf}
     left = {graph.outputs[name] for name in wanted}
     left |= {argument for node in outside for argument in operands(node)}
@@ -175,7 +181,9 @@ def cheap_support(node: Node, given: Callable[[Node], bool]) -> set[Node]:
     return {node}
 
 
-def _sunk(needed: list[Node], new_states: list[Node], when: Mapping[Node, int]) -> set[Node]:
+def _sunk(
+    needed: list[Node], new_states: list[Node], when: Mapping[Node, int], fuse: bool
+) -> set[Node]:
     """What the loop computes: what depends on a state, and cheap work on one carried value.
 
     Adding a bias in the loop costs nothing; before it, it would cost a pass over the sequence.
@@ -184,10 +192,15 @@ def _sunk(needed: list[Node], new_states: list[Node], when: Mapping[Node, int]) 
     open_nodes = [argument for node in inside for argument in operands(node)]
     while open_nodes:
         node = open_nodes.pop()
-        if node in inside or when[node] != SEQUENCE or node.operation not in CHEAP:
+        if node in inside or when[node] != SEQUENCE:
             continue
-        support = cheap_support(node, lambda n: n.is_leaf or when[n] == ONCE)
-        if node.type.boolean or len([n for n in support if when[n] == SEQUENCE]) <= 1:
+        if fuse:
+            sinks = OPERATIONS[node.operation].elementwise
+        else:
+            support = cheap_support(node, lambda n: n.is_leaf or when[n] == ONCE)
+            carried = [n for n in support if when[n] == SEQUENCE]
+            sinks = node.operation in CHEAP and (node.type.boolean or len(carried) <= 1)
+        if sinks:
             inside.add(node)
             open_nodes += node.arguments
     return inside

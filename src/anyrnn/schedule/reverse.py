@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from anyrnn.derivative.reverse import PREFIX, derivative
+from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Graph, Node, make, rebuilt, rewrite
 from anyrnn.graph.simplify import simplify
@@ -14,6 +15,20 @@ from anyrnn.schedule.normal import operands
 SAVED = "saved:"
 BEFORE = "before:"
 GRADIENT = "gradient:"
+MEMORY = ("high", "low")
+
+
+def check_memory(memory: object) -> str:
+    """Check how much memory a forward pass may take for its derivative.
+
+    Raises:
+        InputError: It is neither `high` nor `low`.
+    """
+    if memory not in MEMORY:
+        raise InputError(
+            f"memory={memory!r}; expected 'high', or 'low' to compute again instead of keeping"
+        )
+    return str(memory)
 
 
 @dataclass(frozen=True)
@@ -53,18 +68,27 @@ def _saved(reverse: Graph, forward: set[Node]) -> set[Node]:
     return saved
 
 
-def training(cell: Cell) -> Training:
+def training(cell: Cell, memory: str = "high") -> Training:
     """Schedule a cell's forward and reverse step.
 
     Args:
         cell: The cell.
+        memory: `high` saves what the reverse step reads, unless it is cheap to compute; `low`
+            saves the states only, and the reverse step computes the rest again.
 
     Returns:
         Both schedules.
+
+    Raises:
+        InputError: Neither `high` nor `low`.
     """
+    low = check_memory(memory) == "low"
     reverse = derivative(cell.graph)
-    forward_nodes = set(cell.graph.nodes())
-    chosen = _saved(reverse, forward_nodes)
+    if low:
+        new_states = (cell.graph.outputs[name] for name in cell.states)
+        chosen = {node for node in new_states if not node.is_leaf}
+    else:
+        chosen = _saved(reverse, set(cell.graph.nodes()))
     names = {
         node: f"{SAVED}{index}"
         for index, node in enumerate(n for n in cell.graph.nodes() if n in chosen)
@@ -94,18 +118,15 @@ def training(cell: Cell) -> Training:
             leaf = make("input", name=BEFORE + name, type=type_)
             outputs[PREFIX + name] = make("expand", zero, leaf)
         states.append(PREFIX + name)
-    saved = {name: node for node, name in names.items()}
-    histories = tuple(
-        leaf.name.removeprefix(BEFORE)
-        for leaf in Graph(outputs).leaves("input")
-        if leaf.name.startswith(BEFORE)
-    )
+    read = [leaf.name for leaf in Graph(outputs).leaves("input")]
+    saved = {name: node for node, name in names.items() if name in read}
+    histories = tuple(name.removeprefix(BEFORE) for name in read if name.startswith(BEFORE))
     forward = Graph({**cell.graph.outputs, **saved})
     wanted = list(dict.fromkeys([cell.output, *histories, *saved]))
     gradients = [name for name in outputs if name not in states]
     return Training(
         schedule(forward, cell.states, wanted),
-        schedule(Graph(outputs), states, gradients),
+        schedule(Graph(outputs), states, gradients, fuse=low),
         saved,
         histories,
     )

@@ -35,6 +35,7 @@ class Call:
         threads: The most threads to use.
         arithmetic: How to compute outside the loop.
         target: The CPU to compile for; this one if not given.
+        memory: `high`, or `low` to keep the states only and compute the rest again.
     """
 
     cell: Cell
@@ -44,6 +45,7 @@ class Call:
     threads: int
     arithmetic: Arithmetic = NUMPY_ARITHMETIC
     target: Target | None = None
+    memory: str = "high"
 
     def named(self, parameters: Sequence[Array]) -> dict[str, Array]:
         """The stored parameters by name."""
@@ -77,7 +79,7 @@ def record(
     Returns:
         The outputs, the last states, and what to keep, by name.
     """
-    planned = _training(call.cell)
+    planned = _training(call.cell, call.memory)
     return _forward(
         call, planned.forward, rows, states, parameters, tuple(planned.saved), planned.histories
     )
@@ -134,7 +136,7 @@ def backward(
         The gradients of the inputs, of the initial states, and of the stored parameters by name;
         what has no influence is None or not there.
     """
-    cell, planned = call.cell, _training(call.cell).reverse
+    cell, planned = call.cell, _training(call.cell, call.memory).reverse
     x = PREFIX + cell.input
     results = (x,) if input_wanted and x in planned.graph.outputs else ()
     inputs: dict[str, Array | History] = {cell.input: rows, GRADIENT + "output": output_gradient}
