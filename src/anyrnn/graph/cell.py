@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, overload
@@ -163,15 +163,24 @@ class Cell:
                 raise CellError(f"{name}={value!r}: a hyperparameter is a number")
         return self._remake(**values) if values else self
 
-    def with_graph(self, graph: Graph, transform: Callable[[Cell], Cell]) -> Cell:
-        """The cell with another graph of the same states and of no more parameters.
+    def with_graph(
+        self,
+        graph: Graph,
+        transform: Callable[[Cell], Cell],
+        further: Iterable[Node] = (),
+    ) -> Cell:
+        """The cell with another graph of the same states.
 
         Args:
             graph: The new step.
             transform: The function at the top level of a module that makes this change to a cell.
+            further: New parameters; they and those of their families come after the others, in this
+                order.
         """
+        last = dict.fromkeys(further)
         present = set(graph.leaves("parameter"))
-        kept = tuple(node for node in self._tracing.parameters if node in present)
+        first = [node for node in self._tracing.parameters if node not in last]
+        kept = tuple(node for node in (*first, *last) if node in present)
         return Cell(
             name=self.name,
             documentation=self.documentation,

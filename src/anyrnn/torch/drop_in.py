@@ -6,10 +6,9 @@ computation is ours.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from anyrnn.cells.catalogue import get
@@ -18,67 +17,42 @@ from anyrnn.graph.cell import Cell
 from anyrnn.torch.execute import Path, choose, execute
 from anyrnn.torch.sequences import check_tensor
 from anyrnn.torch.stack import Stack, State
-from anyrnn.transforms.bias import without_bias
+from anyrnn.transforms.bias import with_two_biases, without_bias
 
-GATES = {
-    "RNN": "",
-    "LSTM": "ifgo",
-    "GRU": "rzn",
-}  # the order of the gates in torch's stacked arrays
-FAMILIES = {"W": "weight_ih", "U": "weight_hh", "P": "weight_hr"}
-
-
-def _cell(mode: str, projected: bool, bias: bool) -> tuple[Cell, str]:
-    """Our cell for a mode of torch.nn, and the order of torch's gates."""
-    if mode.startswith("RNN"):
-        cell, gates = get("rnn" if mode == "RNN_TANH" else "rnn_relu"), GATES["RNN"]
-    elif mode == "LSTM":
-        cell, gates = get("lstm_projection" if projected else "lstm"), GATES["LSTM"]
-    else:
-        cell, gates = get("gru"), GATES["GRU"]
-    return cell if bias else without_bias(cell), gates
+FAMILIES = {  # of our cells, by torch's names
+    "weight_ih": "W",
+    "weight_hh": "U",
+    "bias_ih": "b",
+    "bias_hh": "d",
+    "weight_hr": "P",
+}
+CELLS = {"RNN_TANH": "rnn", "RNN_RELU": "rnn_relu", "LSTM": "lstm", "GRU": "gru"}
 
 
-def from_torch(cell: Cell, gates: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Our stored parameters as expressions of those of torch.nn.
+@lru_cache(maxsize=16)
+def _cell(mode: str, projected: bool, bias: bool) -> Cell:
+    """Our cell for a mode of torch.nn; its stored parameters are laid out as torch's."""
+    cell = get("lstm_projection" if projected else CELLS[mode])
+    return with_two_biases(cell) if bias else without_bias(cell)
 
-    torch has two biases for each gate; where our cell has one, it is their sum.
 
-    Args:
-        cell: `rnn`, `rnn_relu`, `lstm`, `lstm_projection`, `gru`, with or without biases.
-        gates: The names of the gates in torch's order; empty where there is one only.
-        tensors: torch's parameters: weight_ih, weight_hh, and where there are any weight_hr,
-        bias_ih, bias_hh.
-
-    Returns:
-        The stored parameters by name.
-    """
-    inner = {name for stored in cell.parameters if stored.name == "d" for name in stored.members}
-
-    def gate(tensor: Tensor, name: str) -> Tensor:
-        size = len(tensor) // len(gates)
-        place = gates.index(name) * size
-        return tensor[place : place + size]
-
-    def member(name: str) -> Tensor:
-        family, _, own = name.partition(".")
-        if family in FAMILIES:
-            return gate(tensors[FAMILIES[family]], own)
-        if family == "d":
-            return gate(tensors["bias_hh"], own)
-        ours = gate(tensors["bias_ih"], own)
-        return ours if f"d.{own}" in inner else ours + gate(tensors["bias_hh"], own)
-
-    result = {}
-    for stored in cell.parameters:
-        members = [name.partition(".")[2] for name in stored.members]
-        if "".join(members) in (gates, "") and stored.name in FAMILIES:
-            result[stored.name] = tensors[FAMILIES[stored.name]]
-        elif "".join(members) in (gates, "") and not inner:
-            result[stored.name] = tensors["bias_ih"] + tensors["bias_hh"]
-        else:
-            result[stored.name] = torch.cat([member(name) for name in stored.members])
-    return result
+@lru_cache(maxsize=256)
+def _stack(
+    mode: str,
+    input_size: int,
+    hidden_size: int,
+    num_layers: int,
+    bias: bool,
+    batch_first: bool,
+    dropout: float,
+    bidirectional: bool,
+    proj_size: int,
+) -> Stack:
+    sizes = {"input": input_size, "hidden": hidden_size}
+    if proj_size:
+        sizes["projection"] = proj_size
+    cell = _cell(mode, proj_size > 0, bias)
+    return Stack(cell, sizes, num_layers, bidirectional, batch_first, dropout)
 
 
 class _Layer(nn.RNNBase):
@@ -110,19 +84,22 @@ class _Layer(nn.RNNBase):
         Raises:
             InputError: A shape, a type, a device or a length is not what the layer takes.
         """
-        cell, gates = _cell(self.mode, self.proj_size > 0, self.bias)
-        sizes = {"input": self.input_size, "hidden": self.hidden_size}
-        if self.proj_size:
-            sizes["projection"] = self.proj_size
-        stack = Stack(
-            cell, sizes, self.num_layers, self.bidirectional, self.batch_first, self.dropout
+        stack = _stack(
+            self.mode,
+            self.input_size,
+            self.hidden_size,
+            self.num_layers,
+            self.bias,
+            self.batch_first,
+            self.dropout,
+            self.bidirectional,
+            self.proj_size,
         )
 
         def weights(layer: int, direction: int) -> dict[str, Tensor]:
-            suffix = f"_l{layer}" + ("_reverse" if direction else "")
-            names = [name.removesuffix(suffix) for name in self._all_weights[0]]
-            names = [name.removesuffix("_l0") for name in names]
-            return from_torch(cell, gates, {n: getattr(self, n + suffix) for n in names})
+            names = self._all_weights[layer * stack.directions + direction]
+            # a name is a family, the layer, and perhaps the direction: weight_ih_l0_reverse
+            return {FAMILIES[name.rpartition("_l")[0]]: getattr(self, name) for name in names}
 
         like: Any = self.weight_ih_l0
         return stack.run(weights, like, input, hx, lengths, self.training)
@@ -187,7 +164,7 @@ class _Step(nn.RNNCellBase):
             InputError: A shape, a type or a device is not what the module takes.
         """
         mode = self._mode or f"RNN_{self.nonlinearity.upper()}"  # type: ignore[operator]
-        cell, gates = _cell(mode, False, self.bias)
+        cell = _cell(mode, False, self.bias)
         tensor = check_tensor("the input", input, self.weight_ih)
         if tensor.dim() not in (1, 2) or tensor.shape[-1] != self.input_size:
             raise InputError(
@@ -211,7 +188,7 @@ class _Step(nn.RNNCellBase):
                     f"the state {name} has shape {tuple(state.shape)}; expected {wanted}"
                 )
         names = ["weight_ih", "weight_hh", *(["bias_ih", "bias_hh"] if self.bias else [])]
-        parameters = from_torch(cell, gates, {name: getattr(self, name) for name in names})
+        parameters = {FAMILIES[name]: getattr(self, name) for name in names}
         sizes = {"input": self.input_size, "hidden": self.hidden_size}
         rows = tensor.reshape(-1, self.input_size)
         initial = [state.reshape(-1, self.hidden_size) for state in states]

@@ -1,4 +1,4 @@
-"""A cell without its biases."""
+"""A cell without its biases, or with two of each."""
 
 from __future__ import annotations
 
@@ -62,3 +62,37 @@ def without_bias(cell: Cell) -> Cell:
     graph = rewrite(cell.graph, rule)
     names = {node: name for node, name in graph.names.items() if node is not zero}
     return cell.with_graph(Graph(graph.outputs, names), without_bias)
+
+
+@lru_cache(maxsize=256)
+def with_two_biases(cell: Cell) -> Cell:
+    """The cell with a second bias d beside each bias b, as torch.nn has it.
+
+    Args:
+        cell: A cell whose biases are the family b, and d where one of its own is used already.
+
+    Returns:
+        The cell; its families b and d have the same members in the same order.
+
+    Example:
+        >>> import anyrnn
+        >>> from anyrnn.transforms.bias import with_two_biases
+        >>> [parameter.name for parameter in with_two_biases(anyrnn.get("lstm")).parameters]
+        ['W', 'U', 'b', 'd']
+    """
+    leaves = {leaf.name: leaf for leaf in cell.graph.leaves("parameter")}
+    twins: dict[Node, Node] = {}
+    for stored in cell.parameters:
+        if stored.name == "b":
+            for name in stored.members:
+                twin = "d" + name.removeprefix("b")
+                twins[leaves[name]] = make("parameter", name=twin, type=leaves[name].type)
+
+    def rule(node: Node, arguments: tuple[Node, ...]) -> Node:
+        twin = twins.get(node)
+        if twin is not None and twin.name not in leaves:
+            return make("add", node, twin)
+        return rebuilt(node, arguments)
+
+    graph = rewrite(cell.graph, rule)
+    return cell.with_graph(Graph(graph.outputs, graph.names), with_two_biases, twins.values())
