@@ -101,6 +101,7 @@ def execute(
     parameters: Mapping[str, Tensor],
     sizes: Mapping[str, int],
     reverse: bool = False,
+    memory: str = "high",
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run a cell over sequences of falling lengths; as `anyrnn.torch.execute.execute`."""
     call = Call(
@@ -110,6 +111,7 @@ def execute(
         reverse,
         torch.get_num_threads(),
         TORCH_ARITHMETIC,
+        memory=memory,
     )
     tensors = [*states, *(parameters[stored.name] for stored in cell.parameters)]
     if torch.is_grad_enabled() and any(t.requires_grad for t in (rows, *tensors)):
@@ -127,28 +129,21 @@ def single_step(
     rows: Tensor,
     states: Sequence[Tensor],
     parameters: Mapping[str, Tensor],
-    sizes: Mapping[str, int],
+    sizes: tuple[tuple[str, int], ...],
 ) -> tuple[Tensor, tuple[Tensor, ...]] | None:
-    """Run a cell for one step, without a derivative.
-
-    Args:
-        cell: The cell.
-        rows: The inputs, (batch, input).
-        states: The states, each (batch, size).
-        parameters: The stored parameters by name.
-        sizes: The named sizes as numbers.
+    """Run a cell for one step, without a derivative; as `anyrnn.torch.execute.single_step`.
 
     Returns:
         The outputs and the new states; None for a cell whose parameters have to be computed from
         others first.
     """
-    batch = len(rows)
-    found = step(cell, tuple(sizes.items()), batch, DTYPES[rows.dtype], torch.get_num_threads())
+    batch = states[0].shape[-2]
+    found = step(cell, sizes, batch, DTYPES[rows.dtype], torch.get_num_threads())
     if not found.possible:
         return None
     given = [rows, *states, *(parameters[stored.name] for stored in cell.parameters)]
     given = [tensor.contiguous() for tensor in given]
-    output = rows.new_empty(batch, found.output_size)
+    output = rows.new_empty(*rows.shape[:-1], found.output_size)
     new = [torch.empty_like(state) for state in given[1 : 1 + len(states)]]
     found.run([tensor.data_ptr() for tensor in (*given, output, *new)])
     return output, tuple(new)

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from anyrnn.cells.catalogue import get
 from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
-from anyrnn.torch.execute import Path, choose, execute
+from anyrnn.schedule.reverse import check_memory
+from anyrnn.torch.execute import Path, choose, execute, single_step
 from anyrnn.torch.sequences import check_tensor
-from anyrnn.torch.stack import Stack, State
+from anyrnn.torch.stack import State, parameter, stack
 from anyrnn.transforms.bias import with_two_biases, without_bias
 
 FAMILIES = {  # of our cells, by torch's names
@@ -26,6 +27,7 @@ FAMILIES = {  # of our cells, by torch's names
     "bias_hh": "d",
     "weight_hr": "P",
 }
+CELL_PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 CELLS = {"RNN_TANH": "rnn", "RNN_RELU": "rnn_relu", "LSTM": "lstm", "GRU": "gru"}
 
 
@@ -36,29 +38,25 @@ def _cell(mode: str, projected: bool, bias: bool) -> Cell:
     return with_two_biases(cell) if bias else without_bias(cell)
 
 
-@lru_cache(maxsize=256)
-def _stack(
-    mode: str,
-    input_size: int,
-    hidden_size: int,
-    num_layers: int,
-    bias: bool,
-    batch_first: bool,
-    dropout: float,
-    bidirectional: bool,
-    proj_size: int,
-) -> Stack:
-    sizes = {"input": input_size, "hidden": hidden_size}
-    if proj_size:
-        sizes["projection"] = proj_size
-    cell = _cell(mode, proj_size > 0, bias)
-    return Stack(cell, sizes, num_layers, bidirectional, batch_first, dropout)
+@lru_cache(maxsize=1024)
+def _family(name: str) -> str:
+    """Our family of a parameter called as weight_ih_l0_reverse: torch's family, the layer, and the
+    direction.
+    """
+    return FAMILIES[name.rpartition("_l")[0]]
 
 
 class _Layer(nn.RNNBase):
     """The computation of the three layers; mixed in before torch's classes, which bring the
     rest.
     """
+
+    memory = "high"  # of a layer that was pickled as one of torch.nn, or before there was a choice
+
+    def __init__(self, *args: Any, memory: str = "high", **options: Any) -> None:
+        check_memory(memory)
+        super().__init__(*args, **options)
+        self.memory = memory
 
     @property
     def path(self) -> Path:
@@ -84,25 +82,31 @@ class _Layer(nn.RNNBase):
         Raises:
             InputError: A shape, a type, a device or a length is not what the layer takes.
         """
-        stack = _stack(
-            self.mode,
-            self.input_size,
-            self.hidden_size,
+        sizes = (("input", self.input_size), ("hidden", self.hidden_size))
+        if self.proj_size:
+            sizes += (("projection", self.proj_size),)
+        shape = stack(
+            _cell(self.mode, self.proj_size > 0, self.bias),
+            sizes,
             self.num_layers,
-            self.bias,
+            self.bidirectional,
             self.batch_first,
             self.dropout,
-            self.bidirectional,
-            self.proj_size,
         )
 
         def weights(layer: int, direction: int) -> dict[str, Tensor]:
-            names = self._all_weights[layer * stack.directions + direction]
-            # a name is a family, the layer, and perhaps the direction: weight_ih_l0_reverse
-            return {FAMILIES[name.rpartition("_l")[0]]: getattr(self, name) for name in names}
+            names = self._all_weights[layer * shape.directions + direction]
+            return {_family(name): parameter(self, name) for name in names}
 
-        like: Any = self.weight_ih_l0
-        return stack.run(weights, like, input, hx, lengths, self.training)
+        return shape.run(weights, self._like, input, hx, lengths, self.training)
+
+    def _like(self) -> Tensor:
+        return parameter(self, "weight_ih_l0")
+
+    def extra_repr(self) -> str:
+        """The options that differ from their defaults."""
+        text = super().extra_repr()
+        return text + (f", memory={self.memory}" if self.memory != "high" else "")
 
 
 class RNN(_Layer, nn.RNN):
@@ -165,7 +169,11 @@ class _Step(nn.RNNCellBase):
         """
         mode = self._mode or f"RNN_{self.nonlinearity.upper()}"  # type: ignore[operator]
         cell = _cell(mode, False, self.bias)
-        tensor = check_tensor("the input", input, self.weight_ih)
+        names = CELL_PARAMETERS if self.bias else CELL_PARAMETERS[:2]
+        parameters = {FAMILIES[name]: parameter(self, name) for name in names}
+        sizes = (("input", self.input_size), ("hidden", self.hidden_size))
+        like = parameters["W"]
+        tensor = check_tensor("the input", input, like)
         if tensor.dim() not in (1, 2) or tensor.shape[-1] != self.input_size:
             raise InputError(
                 f"the input has shape {tuple(tensor.shape)}; expected (batch, {self.input_size}) "
@@ -182,17 +190,17 @@ class _Step(nn.RNNCellBase):
                 f"({', '.join(cell.states)})"
             )
         for name, state in zip(cell.states, states, strict=True):
-            state = check_tensor(f"the state {name}", state, self.weight_ih)
+            state = check_tensor(f"the state {name}", state, like)
             if tuple(state.shape) != wanted:
                 raise InputError(
                     f"the state {name} has shape {tuple(state.shape)}; expected {wanted}"
                 )
-        names = ["weight_ih", "weight_hh", *(["bias_ih", "bias_hh"] if self.bias else [])]
-        parameters = {FAMILIES[name]: getattr(self, name) for name in names}
-        sizes = {"input": self.input_size, "hidden": self.hidden_size}
+        found = single_step(cell, tensor, states, parameters, sizes) if tensor.dim() == 2 else None
+        if found is not None:
+            return found[1][0] if len(states) == 1 else found[1]
         rows = tensor.reshape(-1, self.input_size)
         initial = [state.reshape(-1, self.hidden_size) for state in states]
-        _, last = execute(cell, rows, [len(rows)], initial, parameters, sizes)
+        _, last = execute(cell, rows, [len(rows)], initial, parameters, dict(sizes))
         shaped = tuple(state.reshape(wanted) for state in last)
         return shaped[0] if len(shaped) == 1 else shaped
 

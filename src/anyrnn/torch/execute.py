@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -84,28 +85,64 @@ def choose(tensors: Iterable[Tensor]) -> Path:
         return Path("operations", "inside a transform of torch.func")
     if torch.autograd.forward_ad._current_level >= 0:
         return Path("operations", "forward-mode differentiation")
-    tensors = list(tensors)
+    dtype = None
     for tensor in tensors:
         if type(tensor) not in (Tensor, nn.Parameter):
             return Path("operations", f"a tensor of the type {type(tensor).__name__}")
-        if tensor.device.type != "cpu":
+        if not tensor.is_cpu:
             return Path("operations", f"tensors on {tensor.device.type}")
-        if tensor.dtype not in compiled.DTYPES:
-            return Path("operations", f"tensors of {tensor.dtype}")
-    if len({tensor.dtype for tensor in tensors}) > 1:
-        return Path("operations", "tensors of several types")
+        if tensor.dtype is not dtype:
+            if dtype is not None:
+                return Path("operations", "tensors of several types")
+            dtype = tensor.dtype
     if torch.is_autocast_enabled("cpu"):
         return Path("operations", "automatic mixed precision")
+    return _compiled(dtype)
+
+
+@lru_cache(maxsize=16)
+def _compiled(dtype: torch.dtype | None) -> Path:
+    """The compiled path if this CPU and a type can take it."""
+    if dtype not in compiled.DTYPES:
+        return Path("operations", f"tensors of {dtype}")
     try:
         target = host()
     except KernelError as error:
         return Path("operations", str(error))
-    return Path("compiled", f"{tensors[0].dtype} on this CPU ({target.name})")
+    return Path("compiled", f"{dtype} on this CPU ({target.name})")
 
 
 def wants_gradient(tensors: Iterable[Tensor]) -> bool:
     """Whether autograd follows what is computed from some tensors."""
     return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
+
+def single_step(
+    cell: Cell,
+    rows: Tensor,
+    states: Sequence[Tensor],
+    parameters: Mapping[str, Tensor],
+    sizes: tuple[tuple[str, int], ...],
+) -> tuple[Tensor, tuple[Tensor, ...]] | None:
+    """Run a cell for one step by the short way there is for it, if this call can take it.
+
+    Args:
+        cell: The cell.
+        rows: The inputs, (..., batch, input).
+        states: The states, each (..., batch, size).
+        parameters: The stored parameters by name.
+        sizes: The named sizes, and their numbers.
+
+    Returns:
+        The outputs, laid out as the inputs, and the new states, as the states; None where
+        something is in the way: autograd, another device, ...
+    """
+    tensors = [rows, *states, *parameters.values()]
+    if _forced.get() or wants_gradient(tensors) or choose(tensors).name != "compiled":
+        return None
+    if rows.numel() == 0:
+        return None
+    return compiled.single_step(cell, rows, states, parameters, sizes)
 
 
 def execute(
@@ -116,6 +153,7 @@ def execute(
     parameters: Mapping[str, Tensor],
     sizes: Mapping[str, int],
     reverse: bool = False,
+    memory: str = "high",
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run a cell over sequences of falling lengths, on the path that fits.
 
@@ -128,6 +166,8 @@ def execute(
         parameters: The stored parameters by name.
         sizes: The named sizes as numbers.
         reverse: From the last step to the first, each sequence from its own end.
+        memory: `high`, or `low` to keep the states only for the derivative, and compute the rest
+            again. Without effect where PyTorch differentiates.
 
     Returns:
         The outputs, laid out as the inputs, and the last states, each (batch, size).
@@ -137,10 +177,10 @@ def execute(
     if batch_sizes[0] == 0:  # nothing to compute, and no address to give to a kernel
         path = Path("operations", "an empty batch")
     elif len(batch_sizes) == 1 and path.name == "compiled" and _forced.get() is None:
-        if not wants_gradient(tensors):
-            single = compiled.single_step(cell, rows, states, parameters, sizes)
-            if single is not None:
-                return single
+        single = single_step(cell, rows, states, parameters, tuple(sizes.items()))
+        if single is not None:
+            return single
         path = Path("operations", "a single step, for which entering a kernel costs more")
+    options = {"memory": memory} if path.name == "compiled" else {}
     run = PATHS[path.name]
-    return run(cell, rows, batch_sizes, states, parameters, sizes, reverse)
+    return run(cell, rows, batch_sizes, states, parameters, sizes, reverse, **options)

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from anyrnn.cells.catalogue import get
 from anyrnn.errors import CellError, SizeError
 from anyrnn.graph.cell import Cell
+from anyrnn.schedule.reverse import check_memory
 from anyrnn.torch.execute import Path, choose
 from anyrnn.torch.sequences import Input
-from anyrnn.torch.stack import Stack, State
+from anyrnn.torch.stack import Stack, State, parameter, stack
 from anyrnn.transforms.bias import without_bias
 
 
@@ -51,6 +52,8 @@ class Recurrent(nn.Module):
         bidirectional: Whether each layer also runs backwards; the outputs of both are joined.
         device: Where to put the parameters.
         dtype: The type of the parameters.
+        memory: How much a forward pass keeps for its derivative: `high` what the derivative reads,
+            `low` the states only, from which the rest is computed again.
         **options: Further sizes (`output_size=10` for a cell that names the size `output`) and
             hyperparameters.
 
@@ -64,6 +67,7 @@ class Recurrent(nn.Module):
     Raises:
         UnknownCellError: No cell of that name.
         SizeError: A size is missing, not positive, or contradicts the equations.
+        InputError: The memory is neither `high` nor `low`.
 
     Example:
         >>> import torch
@@ -73,6 +77,8 @@ class Recurrent(nn.Module):
         >>> output.shape, h.shape, c.shape
         (torch.Size([7, 2, 10]), torch.Size([2, 2, 5]), torch.Size([2, 2, 5]))
     """
+
+    memory = "high"  # of a layer that was pickled before there was a choice
 
     def __init__(
         self,
@@ -86,6 +92,8 @@ class Recurrent(nn.Module):
         bidirectional: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        *,
+        memory: str = "high",
         **options: Any,
     ) -> None:
         super().__init__()
@@ -106,6 +114,7 @@ class Recurrent(nn.Module):
         self.input_size, self.hidden_size = input_size, self.sizes.get("hidden")
         self.num_layers, self.bias, self.batch_first = num_layers, bias, batch_first
         self.dropout, self.bidirectional = float(dropout), bidirectional
+        self.memory = check_memory(memory)
         self.output_size = self._stack.output_size
         for layer in range(num_layers):
             layer_sizes = self._stack.layer_sizes(layer)
@@ -121,13 +130,14 @@ class Recurrent(nn.Module):
 
     @property
     def _stack(self) -> Stack:
-        return Stack(
+        return stack(
             self.cell,
-            self.sizes,
+            tuple(self.sizes.items()),
             self.num_layers,
             self.bidirectional,
             self.batch_first,
             self.dropout,
+            self.memory,
         )
 
     @staticmethod
@@ -136,9 +146,12 @@ class Recurrent(nn.Module):
 
     def _weights(self, layer: int, direction: int) -> dict[str, Tensor]:
         return {
-            stored.name: getattr(self, self._name(stored.name, layer, direction))
+            stored.name: parameter(self, self._name(stored.name, layer, direction))
             for stored in self.cell.parameters
         }
+
+    def _first(self) -> Tensor:
+        return next(self.parameters(), self._like)
 
     @property
     def path(self) -> Path:
@@ -149,8 +162,8 @@ class Recurrent(nn.Module):
         """Draw all parameters anew, uniform in +-1 / sqrt(hidden size)."""
         size = self.cell.state_sizes[-1].evaluate(self.sizes)
         bound = 1 / math.sqrt(self.sizes.get("hidden", size))
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -bound, bound)
+        for tensor in self.parameters():
+            nn.init.uniform_(tensor, -bound, bound)
 
     def forward(
         self, input: Input, state: State | None = None, lengths: Any = None
@@ -172,8 +185,7 @@ class Recurrent(nn.Module):
         Raises:
             InputError: A shape, a type, a device or a length is not what the layer takes.
         """
-        like = next(self.parameters(), self._like)
-        return self._stack.run(self._weights, like, input, state, lengths, self.training)
+        return self._stack.run(self._weights, self._first, input, state, lengths, self.training)
 
     def extra_repr(self) -> str:
         """The options that differ from their defaults."""
@@ -184,4 +196,5 @@ class Recurrent(nn.Module):
         for option in ("batch_first", "bidirectional"):
             text += f", {option}=True" if getattr(self, option) else ""
         text += "" if self.bias else ", bias=False"
-        return text + (f", dropout={self.dropout}" if self.dropout else "")
+        text += f", dropout={self.dropout}" if self.dropout else ""
+        return text + (f", memory={self.memory}" if self.memory != "high" else "")

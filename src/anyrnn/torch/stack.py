@@ -6,17 +6,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from anyrnn.errors import SizeError
 from anyrnn.graph.cell import Cell
-from anyrnn.torch.execute import execute
+from anyrnn.torch.execute import execute, single_step
 from anyrnn.torch.sequences import Input, read_input, read_states
 
 State = Tensor | tuple[Tensor, ...]
+
+
+def parameter(module: nn.Module, name: str) -> Tensor:
+    """A parameter of a module, found fast, or what a parametrization makes of it."""
+    found = module._parameters.get(name)
+    return getattr(module, name) if found is None else found
 
 
 @dataclass(frozen=True)
@@ -25,24 +32,37 @@ class Stack:
 
     Attributes:
         cell: The cell.
-        sizes: The named sizes of the first layer.
+        size_items: The named sizes of the first layer.
         num_layers: The number of layers.
         bidirectional: Whether each layer also runs backwards.
         batch_first: Whether tensors have the batch before the time.
         dropout: The probability of dropping an output between two layers, in training.
+        memory: `high`, or `low` to keep the states only for the derivative.
     """
 
     cell: Cell
-    sizes: Mapping[str, int]
+    size_items: tuple[tuple[str, int], ...]
     num_layers: int
     bidirectional: bool
     batch_first: bool
     dropout: float
 
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """The named sizes of the first layer, as a mapping."""
+        return dict(self.size_items)
+
+    memory: str = "high"
+
     @property
     def directions(self) -> int:
         """1 or 2."""
         return 2 if self.bidirectional else 1
+
+    @cached_property
+    def state_sizes(self) -> list[int]:
+        """The size of each state."""
+        return [size.evaluate(self.sizes) for size in self.cell.state_sizes]
 
     @property
     def output_size(self) -> int:
@@ -68,7 +88,7 @@ class Stack:
     def run(
         self,
         weights: Callable[[int, int], Mapping[str, Tensor]],
-        like: Tensor,
+        like: Callable[[], Tensor],
         given: object,
         state: object,
         lengths: object,
@@ -78,7 +98,7 @@ class Stack:
 
         Args:
             weights: The stored parameters of a layer and a direction.
-            like: A parameter: the type and device of the layer.
+            like: Gives a parameter: the type and device of the layer.
             given: The caller's input.
             state: The caller's initial state, or None.
             lengths: The caller's lengths, or None.
@@ -87,10 +107,12 @@ class Stack:
         Returns:
             The output and the last state, as torch.nn returns them.
         """
-        rows = read_input(given, like, self.sizes["input"], self.batch_first, lengths)
-        state_sizes = [size.evaluate(self.sizes) for size in self.cell.state_sizes]
+        single = self._single_step(weights, given, state, lengths)
+        if single is not None:
+            return single
+        rows = read_input(given, like(), self.sizes["input"], self.batch_first, lengths)
         total = self.num_layers * self.directions
-        initial = read_states(state, rows, self.cell.states, state_sizes, total, like)
+        initial = read_states(state, rows, self.cell.states, self.state_sizes, total, like())
         data = rows.data
         last: list[tuple[Tensor, ...]] = []
         for layer in range(self.num_layers):
@@ -105,6 +127,7 @@ class Stack:
                     weights(layer, direction),
                     self.layer_sizes(layer),
                     reverse=direction == 1,
+                    memory=self.memory,
                 )
                 outputs.append(output)
                 last.append(final)
@@ -115,3 +138,36 @@ class Stack:
         if not rows.batched:
             states = [tensor.squeeze(1) for tensor in states]
         return rows.restore(data), states[0] if len(states) == 1 else tuple(states)
+
+    def _single_step(
+        self,
+        weights: Callable[[int, int], Mapping[str, Tensor]],
+        given: object,
+        state: object,
+        lengths: object,
+    ) -> tuple[Input, State] | None:
+        """One step of one layer by the short way; None if the call is not that, or not right."""
+        if self.num_layers > 1 or self.bidirectional or lengths is not None:
+            return None
+        if not isinstance(given, Tensor) or given.dim() != 3:
+            return None
+        batch, time = given.shape[:2] if self.batch_first else given.shape[1::-1]
+        if time != 1 or given.shape[2] != self.sizes["input"]:
+            return None
+        shapes = [(1, batch, size) for size in self.state_sizes]
+        states = (state,) if isinstance(state, Tensor) else state
+        if states is None:
+            states = tuple(given.new_zeros(shape) for shape in shapes)
+        elif not isinstance(states, tuple | list) or len(states) != len(shapes):
+            return None
+        for tensor, shape in zip(states, shapes, strict=True):
+            if not isinstance(tensor, Tensor) or tensor.shape != shape:
+                return None
+        found = single_step(self.cell, given, states, weights(0, 0), self.size_items)
+        if found is None:
+            return None
+        output, last = found
+        return output, last[0] if len(last) == 1 else last
+
+
+stack = lru_cache(maxsize=256)(Stack)

@@ -56,7 +56,7 @@ class Block:
         kernel = self.kernel
         if node.operation == "constant":
             return self.v.constant(node.attributes["value"])
-        if kernel.lowering.when[node] == ONCE:
+        if kernel.lowering.when[node] == ONCE and not kernel.lowering.in_place(node):
             pointer = kernel.vector(node)
             if not node.type.shape:
                 return self.v.load_number(pointer)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from anyrnn.graph.nodes import Node
+from anyrnn.graph.operations import OPERATIONS
 from anyrnn.graph.sizes import Size
 from anyrnn.kernels.cpu import dots
 from anyrnn.kernels.cpu.assembly import Function, Vectors
@@ -130,6 +131,11 @@ class Lowering:
                             name = f"stage{number}.matrix{index}.{place}.{term}"
                             self.record.place(name)
                             self.record.place(f"{name}.stride")
+
+    def in_place(self, node: Node) -> bool:
+        """Whether what depends on parameters only is computed where it is needed, not before."""
+        elementwise = OPERATIONS[node.operation].elementwise or node.operation == "expand"
+        return not self.packed and elementwise and not node.is_leaf
 
     def lower(self) -> Lowered:
         """The whole kernel."""

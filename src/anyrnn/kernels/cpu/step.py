@@ -69,9 +69,10 @@ class Step:
         threads = threads if work * batch >= PARALLEL and team.available() else 1
         self.layout = Layout(self.loop, self.sizes, batch, threads)
         planned = self.loop.schedule
+        parameters = [*self.loop.lowered.vectors, *(node for *_, node in self.layout.matrices)]
         simple = all(
             node.is_leaf or (node.operation == "slice" and node.arguments[0].is_leaf)
-            for node in planned.once
+            for node in parameters
         )
         output = planned.graph.outputs[cell.output]
         self.output_size = self.layout.size(output)
