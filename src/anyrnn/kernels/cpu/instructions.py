@@ -55,6 +55,7 @@ class Frame:
         buffers: Memory for values of the rows, by node, used again for the next rows.
         projections: Products with matrices, by the nodes that they compute.
         emitted: Where the loop writes, by node.
+        sums: Sums over the rows, by what is summed.
     """
 
     values: dict[Node, Array]
@@ -72,6 +73,7 @@ class Frame:
     buffers: dict[Any, Array] = field(default_factory=dict)
     projections: dict[Any, Project] = field(default_factory=dict)
     emitted: dict[Node, Array] = field(default_factory=dict)
+    sums: dict[Any, Array] = field(default_factory=dict)
 
     def buffer(self, key: Any, width: int) -> Array:
         """Memory for a value of the rows."""
@@ -284,13 +286,17 @@ class AddToGradient:
     def run(self, frame: Frame) -> None:
         """Add, or write where these are the first rows."""
         total = frame.totals[self.stored][self.start : self.stop]
-        part = self.left.of(frame)
         if self.right is not None:
-            right = frame.values[self.right]
-            frame.arithmetic.multiply(part.T, right, total, not frame.fresh)
+            left, right = self.left.of(frame), frame.values[self.right]
+            frame.arithmetic.multiply(left.T, right, total, not frame.fresh)
             return
-        if not self.summed:
-            part = frame.arithmetic.operations["batch_sum"](part)
+        if self.summed:
+            part = self.left.of(frame)
+        else:  # two biases have the same one
+            part = frame.sums.get(self.left)
+            if part is None:
+                part = frame.arithmetic.operations["batch_sum"](self.left.of(frame))
+                frame.sums[self.left] = part
         if frame.fresh:
             total[...] = part
         else:

@@ -286,6 +286,7 @@ class Program:
         )
         for start, stop in segments:
             frame.first, frame.last = int(offsets[start]), int(offsets[stop])
+            frame.sums.clear()
             for leaf, name in self.inputs:
                 frame.values[leaf] = _part(inputs[name], frame)
             for instruction in self.before:
