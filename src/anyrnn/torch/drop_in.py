@@ -92,6 +92,7 @@ class _Layer(nn.RNNBase):
             self.bidirectional,
             self.batch_first,
             self.dropout,
+            self.memory,
         )
 
         def weights(layer: int, direction: int) -> dict[str, Tensor]:

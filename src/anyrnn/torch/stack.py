@@ -46,13 +46,12 @@ class Stack:
     bidirectional: bool
     batch_first: bool
     dropout: float
+    memory: str = "high"
 
     @cached_property
     def sizes(self) -> dict[str, int]:
         """The named sizes of the first layer, as a mapping."""
         return dict(self.size_items)
-
-    memory: str = "high"
 
     @property
     def directions(self) -> int:
