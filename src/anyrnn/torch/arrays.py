@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from anyrnn.kernels.cpu.instructions import Arithmetic, Array, Project
-from anyrnn.kernels.cpu.target import Target
+from anyrnn.kernels.cpu.arithmetic import projection
+from anyrnn.kernels.cpu.instructions import Arithmetic, Array
 from anyrnn.torch.operations import TORCH
 
 
@@ -26,26 +26,14 @@ def _on_arrays(function: Callable[..., Tensor]) -> Callable[..., Array]:
     return computed
 
 
-def _projection(matrix: Array, rows: int, threads: int, target: Target | None) -> Project:
-    transposed = torch.from_numpy(matrix).t()
-
-    def project(vectors: Array, out: Array, add: bool) -> None:
-        _product(torch.from_numpy(vectors), transposed, torch.from_numpy(out), add)
-
-    return project
-
-
 def _multiply(left: Array, right: Array, out: Array, add: bool) -> None:
-    _product(torch.from_numpy(left), torch.from_numpy(right), torch.from_numpy(out), add)
-
-
-def _product(left: Tensor, right: Tensor, out: Tensor, add: bool) -> None:
+    factors, place = (torch.from_numpy(left), torch.from_numpy(right)), torch.from_numpy(out)
     if add:
-        out.addmm_(left, right)
+        place.addmm_(*factors)
     else:
-        torch.mm(left, right, out=out)
+        torch.mm(*factors, out=place)
 
 
 TORCH_ARITHMETIC = Arithmetic(
-    {name: _on_arrays(function) for name, function in TORCH.items()}, _projection, _multiply
+    {name: _on_arrays(function) for name, function in TORCH.items()}, projection, _multiply
 )

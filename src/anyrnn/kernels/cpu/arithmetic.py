@@ -37,7 +37,8 @@ def _loop(dtype: np.dtype[Any], target: Target | None) -> Loop:
     return Loop(planned, dtype, target)
 
 
-def _projection(matrix: Array, rows: int, threads: int, target: Target | None) -> Project:
+def projection(matrix: Array, rows: int, threads: int, target: Target | None) -> Project:
+    """Make ready to multiply a matrix with rows of arrays; as `Arithmetic.projection`."""
     sizes = {"units": matrix.shape[0], "length": matrix.shape[1]}
     prepared = _loop(matrix.dtype, target).prepare({MATRIX: matrix}, sizes, rows, threads)
 
@@ -58,4 +59,4 @@ def _multiply(left: Array, right: Array, out: Array, add: bool) -> None:
         np.matmul(left, right, out=out)
 
 
-NUMPY_ARITHMETIC = Arithmetic(NUMPY, _projection, _multiply)
+NUMPY_ARITHMETIC = Arithmetic(NUMPY, projection, _multiply)
