@@ -22,8 +22,9 @@ check: .venv/installed ## format, lint, types, import contract
 	$(BIN)/lint-imports
 	$(BIN)/pyright
 
-bench: .venv/installed ## our layers beside torch.nn's; results in benchmarks/layers.json
-	$(BIN)/python benchmarks/layers.py
+bench: .venv/installed ## our layers beside those of torch, JAX, Keras, ONNX Runtime; tables in README and docs/benchmarks.md
+	-$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python -m benchmarks
 
 docs: .venv/installed ## the documents as a site, in docs/_build
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'

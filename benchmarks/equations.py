@@ -1,0 +1,83 @@
+"""The cells as one writes them on arrays, for torch and JAX alike.
+
+All products with the input are one product before the loop, and so are those with the state in a
+step. A step takes the functions of the library, what comes from the input, the states and the
+parameters, which are laid out for `x @ W` with the gates side by side; it returns the new states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.cases import Layout, named
+
+States = tuple[Any, ...]
+Step = Callable[[Any, Any, States, Any], States]
+
+
+def _lstm(of: Any, a: Any, states: States, p: Any) -> States:
+    h, c = states
+    i, f, g, o = of.split(of.product(a, h, p["U"]), 4)
+    c = of.sigmoid(f) * c + of.sigmoid(i) * of.tanh(g)
+    return of.sigmoid(o) * of.tanh(c), c
+
+
+def _gru(of: Any, a: Any, states: States, p: Any) -> States:
+    (h,) = states
+    (ar, az, an), (ur, uz, un) = of.split(a, 3), of.split(h @ p["U"], 3)
+    z = of.sigmoid(az + uz)
+    n = of.tanh(an + of.sigmoid(ar + ur) * (un + p["d"]))
+    return ((1 - z) * n + z * h,)
+
+
+def _rnn(of: Any, a: Any, states: States, p: Any) -> States:
+    return (of.tanh(of.product(a, states[0], p["U"])),)
+
+
+def _gru_reset_before(of: Any, a: Any, states: States, p: Any) -> States:
+    (h,) = states
+    (ar, az, an), (ur, uz) = of.split(a, 3), of.split(h @ p["U"], 2)
+    z = of.sigmoid(az + uz)
+    n = of.tanh(of.product(an, of.sigmoid(ar + ur) * h, p["V"]))
+    return ((1 - z) * n + z * h,)
+
+
+def _lstm_peephole(of: Any, a: Any, states: States, p: Any) -> States:
+    h, c = states
+    i, f, g, o = of.split(of.product(a, h, p["U"]), 4)
+    at_i, at_f, at_o = of.split(p["p"], 3)
+    c = of.sigmoid(f + at_f * c) * c + of.sigmoid(i + at_i * c) * of.tanh(g)
+    return of.sigmoid(o + at_o * c) * of.tanh(c), c
+
+
+def _lstm_coupled(of: Any, a: Any, states: States, p: Any) -> States:
+    h, c = states
+    f, g, o = of.split(of.product(a, h, p["U"]), 3)
+    f = of.sigmoid(f)
+    c = f * c + (1 - f) * of.tanh(g)
+    return of.sigmoid(o) * of.tanh(c), c
+
+
+def _fast_slow(of: Any, a: Any, states: States, p: Any) -> States:
+    h, c = states
+    s, z, n = of.split(of.product(a, h, p["U"]), 3)
+    at_s, at_n = of.split(p["p"], 2)
+    s, z, n = of.sigmoid(s + at_s * c), of.sigmoid(z), of.tanh(n)
+    c = s * c + (1 - s) * n
+    return z * h + (1 - z) * of.tanh(n + at_n * c), c
+
+
+def _with(step: Step, gates: str, **others: list[str]) -> tuple[Step, Layout]:
+    return step, {**{family: named(family, gates) for family in "WUb"}, **others}
+
+
+EQUATIONS: dict[str, tuple[Step, Layout]] = {
+    "lstm": _with(_lstm, "ifgo"),
+    "gru": _with(_gru, "rzn", d=["d.n"]),
+    "rnn": _with(_rnn, ""),
+    "gru_reset_before": _with(_gru_reset_before, "rzn", U=["U.r", "U.z"], V=["U.n"]),
+    "lstm_peephole": _with(_lstm_peephole, "ifgo", p=named("p", "ifo")),
+    "lstm_coupled": _with(_lstm_coupled, "fgo"),
+    "fast_slow": _with(_fast_slow, "szn", p=named("p", "sn")),
+}

@@ -1,0 +1,186 @@
+"""Measure rows: check everybody's numbers, then take the time of all in turns."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.cases import Arrays, Case
+from benchmarks.peers import PEERS, SGEMM
+from benchmarks.worker import PeerError, Worker, threads
+
+TOLERANCE = 2e-4  # of the largest number of an array
+CALLS = 2  # a worker tells the results of its second call
+LIBRARIES = "torch", "jax", "keras", "tensorflow-cpu", "onnxruntime", "numpy", "llvmlite"
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How long things may take.
+
+    Attributes:
+        seconds: The time of each peer in each row, over all rounds; up to three times that where
+            a call takes long.
+        rounds: How often the peers take turns.
+        limit: The seconds after which making a peer ready is given up.
+    """
+
+    seconds: float = 0.4
+    rounds: int = 5
+    limit: float = 90.0
+
+
+def difference(results: Mapping[str, np.ndarray], reference: Arrays) -> str | None:
+    """What is wrong with results, or nothing.
+
+    Args:
+        results: By name.
+        reference: The right ones.
+    """
+    for name, right in reference.items():
+        found = results[name]
+        if found.shape != right.shape:
+            return f"{name} has the shape {found.shape}, not {right.shape}"
+        far = np.abs(found - right).max() / (np.abs(right).max() or 1)
+        if not far <= TOLERANCE:  # so that NaN is wrong, too
+            return f"{name} is wrong by {far:.1g} of its largest number"
+    return None
+
+
+def measure(case: Case, workers: Mapping[str, Worker], options: Options) -> Row:
+    """One row.
+
+    Args:
+        case: What to run.
+        workers: The processes of the peers by name.
+        options: How long.
+
+    Returns:
+        The row as it is written to the file: for each peer the quartiles in milliseconds, the
+        number of calls and the memory, or what went wrong.
+    """
+    data = case.data()
+    reference = case.reference(data, CALLS)
+    peers: dict[str, dict[str, Any]] = {}
+    times: dict[str, list[float]] = {}
+
+    def attempt(name: str, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except PeerError as error:
+            peers[name] = {"error": str(error)}
+            times.pop(name, None)
+
+    def prepare(name: str) -> None:
+        results, memory = workers[name].prepare(case, data, options.limit)
+        wrong = difference(results, {} if name == SGEMM else reference)
+        if wrong:
+            workers[name].finish()
+            raise PeerError(wrong)
+        peers[name], times[name] = {"memory": memory}, []
+
+    def time(name: str) -> None:
+        times[name] += workers[name].time(options.seconds / options.rounds)
+
+    for name in workers:
+        if PEERS[name].takes(case):
+            attempt(name, lambda name=name: prepare(name))
+    for turn in range(options.rounds):
+        order = list(times)
+        for name in order[turn:] + order[:turn]:
+            if sum(times[name]) < 3 * options.seconds:
+                attempt(name, lambda name=name: time(name))
+    for name, seconds in times.items():
+        workers[name].finish()
+        quartiles = [float(f"{1e3 * q:.4g}") for q in np.quantile(seconds, (0.25, 0.5, 0.75))]
+        peers[name] |= {"quartiles": quartiles, "calls": len(seconds)}
+    row = {"cell": case.cell, "shape": list(case.shape), "mode": case.mode}
+    return {**row, "operations": case.operations, "peers": peers}
+
+
+def estimate(cases: Iterable[Case], names: Iterable[str], options: Options) -> float:
+    """About the seconds that measuring will take."""
+    names = list(names)
+    total = 3.0 * len(names)  # to load the libraries
+    for case in cases:
+        training = case.mode == "training"
+        total += case.operations / (15e9 if training else 100e9)  # the reference
+        call = case.operations / 80e9 + case.shape[1] * (4e-4 if training else 1e-4)
+        taking = [PEERS[name] for name in names if PEERS[name].takes(case)]
+        timed = 2 * call + max(options.seconds, min(options.rounds * call, 3 * options.seconds))
+        total += sum(peer.seconds + timed for peer in taking)
+    return total
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers depend on besides the code."""
+    versions = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    models = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
+    missing = {name: peer.missing for name, peer in PEERS.items() if peer.missing}
+    return {
+        "date": date.today().isoformat(),
+        "cpu": models[0] if models else platform.machine(),
+        "cores": threads(),
+        "versions": versions,
+        "missing": missing,
+    }
+
+
+def write(path: Path, document: Mapping[str, Any]) -> None:
+    """Replace a file as a whole, with a line for each row."""
+    rows = ",\n".join(map(json.dumps, document["rows"]))
+    head = json.dumps({key: value for key, value in document.items() if key != "rows"})
+    part = path.with_suffix(".part")
+    part.write_text(f'{head[:-1]},\n"rows": [\n{rows}\n]}}\n')
+    os.replace(part, path)
+
+
+def run(
+    cases: Iterable[Case],
+    names: Iterable[str],
+    options: Options,
+    document: dict[str, Any],
+    path: Path | None,
+) -> Iterator[None]:
+    """Measure cases, and write a file after each.
+
+    Args:
+        cases: What to run; those that have a row already are passed over.
+        names: The peers.
+        options: How long.
+        document: What the file holds, with its rows, to which new ones are added.
+        path: The file, if any.
+
+    Yields:
+        Nothing, after each case.
+    """
+    rows = document["rows"]
+    done = {(row["cell"], tuple(row["shape"]), row["mode"]) for row in rows}
+    workers = {name: Worker(name) for name in names}
+    try:
+        for case in cases:
+            if (case.cell, case.shape, case.mode) not in done:
+                rows.append(measure(case, workers, options))
+                if path:
+                    write(path, document)
+            yield
+    finally:
+        for worker in workers.values():
+            worker.stop()

@@ -1,0 +1,107 @@
+"""Who is compared: a file for each library, with functions that make a `Run` of a case."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks.cases import CUSTOM, MODES, STANDARD, Case, Data
+
+
+@dataclass(frozen=True)
+class Run:
+    """A case in a library, compiled as far as the library can without running it.
+
+    Attributes:
+        call: (states) -> (results, new states), complete when it returns; this is what is timed.
+        read: The results by name, as in `Case.reference`, as anything that NumPy takes.
+        states: The first states.
+    """
+
+    call: Callable[[Any], tuple[Any, Any]]
+    read: Callable[[Any], dict[str, Any]]
+    states: Any = None
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A way to run a cell.
+
+    Attributes:
+        build: The module in this package, and its function (case, data) -> Run.
+        needs: What has to be installed.
+        seconds: About what making a run and its first calls take.
+        cells: What it can run.
+        modes: Likewise.
+        steps: The largest number of steps that it is asked for, and why.
+        beginning_first: Whether a call with two steps prepares a longer one, so that the memory of
+            the longer one is without that of compiling and loading.
+        environment: Variables that have to be set before the library is loaded.
+    """
+
+    build: str
+    needs: tuple[str, ...]
+    seconds: float
+    cells: tuple[str, ...] = STANDARD
+    modes: tuple[str, ...] = MODES
+    steps: tuple[float, str] = (float("inf"), "")
+    beginning_first: bool = True
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> list[str]:
+        """What is not installed."""
+        return [name for name in self.needs if importlib.util.find_spec(name) is None]
+
+    def takes(self, case: Case) -> bool:
+        """Whether it runs a case."""
+        few = case.shape[1] <= self.steps[0]
+        return case.cell in self.cells and case.mode in self.modes and few
+
+    def load(self) -> Callable[[Case, Data], Run]:
+        """Import the library."""
+        module, function = self.build.split(":")
+        return getattr(importlib.import_module(f"benchmarks.peers.{module}"), function)
+
+
+def _keras(backend: str, seconds: float, beginning_first: bool = False) -> Peer:
+    cells = (*STANDARD, "gru_reset_before")
+    environment = {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    needs = ("keras", backend)
+    return Peer(
+        "keras_layers:build",
+        needs,
+        seconds,
+        cells,
+        beginning_first=beginning_first,
+        environment=environment,
+    )
+
+
+OURS = "anyrnn"
+SGEMM = "sgemm"  # the rate that everything is held against
+SGEMM_SIZE = 1024
+ALL = (*STANDARD, *CUSTOM)
+OPERATORS = (*STANDARD, "gru_reset_before", "lstm_peephole", "lstm_coupled")
+UNROLLED = (28, "compiling unrolls the loop, which takes minutes for more steps")
+PEERS: dict[str, Peer] = {
+    OURS: Peer("torch_layers:ours", ("torch",), 0.3, ALL),
+    "torch.nn": Peer("torch_layers:layer", ("torch",), 0.2),
+    "torch.nn cell": Peer("torch_layers:step", ("torch",), 0.1, steps=(1, "for single steps")),
+    "torch loop": Peer("torch_loop:eager", ("torch",), 0.3, CUSTOM),
+    "torch.compile step": Peer("torch_compiled:step", ("torch",), 2.5, CUSTOM),
+    "torch.compile loop": Peer(
+        "torch_compiled:loop", ("torch",), 10, CUSTOM, steps=UNROLLED, beginning_first=False
+    ),
+    "jax scan": Peer("jax_scan:build", ("jax",), 0.6, ALL, beginning_first=False),
+    "keras on jax": _keras("jax", 1.2),
+    "keras on tensorflow": _keras("tensorflow", 0.7),
+    "keras on torch": _keras("torch", 0.3, beginning_first=True),
+    "onnxruntime": Peer(
+        "onnx_runtime:build", ("onnx", "onnxruntime"), 0.1, OPERATORS, modes=("inference",)
+    ),
+    SGEMM: Peer("torch_layers:sgemm", ("torch",), 0.1, ALL),
+}

@@ -1,0 +1,61 @@
+"""ONNX Runtime: a model of one of its recurrent operators, inference only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+
+from benchmarks.cases import Case, Data, named
+from benchmarks.peers import Run
+from benchmarks.worker import threads
+
+KINDS = {"gru": "GRU", "gru_reset_before": "GRU", "rnn": "RNN"}  # all others: LSTM
+GATES = {"LSTM": "iofg", "GRU": "zrn", "RNN": ""}
+OPSET, IR_VERSION = 14, 10
+
+
+def build(case: Case, data: Data) -> Run:
+    """A model with the states as inputs and outputs."""
+    kind = KINDS.get(case.cell, "LSTM")
+    batch, time, inputs, hidden = case.shape
+    attributes: dict[str, Any] = {"hidden_size": hidden}
+    if case.cell == "gru":
+        attributes["linear_before_reset"] = 1
+    if case.cell == "lstm_coupled":  # ONNX has f = 1 - i, we have i = 1 - f: the sign is turned
+        attributes["input_forget"] = 1
+        turned = {f"{family}.i": -data.members[f"{family}.f"] for family in "WUb"}
+        data = Data(data.x, data.output_gradient, data.members | turned)
+    layout = {name: named(family, GATES[kind]) for name, family in zip("WR", "WU", strict=True)}
+    layout["B"] = named("b", GATES[kind]) + named("d", GATES[kind])
+    if case.cell == "lstm_peephole":
+        layout["P"] = named("p", "iof")
+    weights = {name: array[None] for name, array in data.pack(layout).items()}
+    states = {f"initial_{n}": np.zeros((1, batch, hidden), "f") for n in "hc"[: case.states]}
+    results = ["Y", *(f"Y_{n}" for n in "hc"[: case.states])]
+    names = ["x", "W", "R", "B", "", *states, *(["P"] if "P" in weights else [])]
+
+    def values(names: Any, shape: tuple[int, ...]) -> list[Any]:
+        return [helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n in names]
+
+    graph = helper.make_graph(
+        [helper.make_node(kind, names, results, **attributes)],
+        "cell",
+        values(["x"], (time, batch, inputs)) + values(states, (1, batch, hidden)),
+        values(["Y"], (time, 1, batch, hidden)) + values(results[1:], (1, batch, hidden)),
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    opsets = [helper.make_opsetid("", OPSET)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads()
+    providers = ["CPUExecutionProvider"]
+    session: Any = onnxruntime.InferenceSession(model.SerializeToString(), options, providers)
+
+    def call(states: Any) -> tuple[Any, Any]:
+        output, *new = session.run(None, {"x": data.x, **states})
+        return output, dict(zip(states, new, strict=True))
+
+    return Run(call, lambda output: {"output": output[:, 0]}, states)

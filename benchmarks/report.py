@@ -1,0 +1,241 @@
+"""What the rows say: ratios, aims and misses, as tables for the terminal and the documents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import geometric_mean
+from typing import Any
+
+from benchmarks.cases import CUSTOM, MODES, STANDARD
+from benchmarks.measure import Row
+from benchmarks.peers import OURS, PEERS, SGEMM, SGEMM_SIZE
+
+LOOPS = ("torch loop", "torch.compile step", "torch.compile loop", "jax scan")
+OTHER = "other"  # the cells of CUSTOM together
+MARKS = "<!-- measured -->", "<!-- /measured -->"
+
+# the ratio in every row, and the geometric mean of the ratios
+AIMS = {
+    ("lstm", "inference"): (0.97, 1.2),
+    ("lstm", "training"): (1.0, 1.2),
+    ("gru", "inference"): (1.0, 1.5),
+    ("gru", "training"): (1.2, 2.0),
+    ("rnn", "inference"): (1.0, 1.5),
+    ("rnn", "training"): (1.2, 2.0),
+    **{(cell, mode): (1.0, 2.5) for cell in (*CUSTOM, OTHER) for mode in MODES},
+}
+SHARES = {"inference": 0.90, "training": 0.85}  # of the sgemm rate, where both are large enough:
+BATCH, HIDDEN = 32, 128
+STREAM = 0.020  # milliseconds for a step
+SLACK = 2**20  # bytes of memory: less than that is no difference
+
+HEADER = ["Cell", "Mode", "Shape", "Ours, ms", "Fastest peer", "Its, ms", "Ratio", "To loops"]
+HEADER += ["Of sgemm", "MB, torch's"]
+ENGLISH = {
+    "file": "README.md",
+    "inference": "inference",
+    "training": "training",
+    "other": "other cells",
+    "range": "**{:.2f}** ({:.2f} to {:.2f})",
+    "space": " ",
+    "intro": "Measured with `make bench`, {date}: the time of the fastest of torch.nn, JAX, Keras "
+    "and ONNX Runtime (for other cells: of loops in torch, eager or compiled, and a scan in JAX) "
+    "divided by ours. Geometric mean over {shapes} shapes, and extremes.",
+    "machine": "{cores} cores of {cpu}; {versions}; [every row](docs/benchmarks.md).",
+    "none": "No row misses its aim.",
+    "ratio": "Ratios below the aim: {}.",
+    "share": "Share of the matrix-product rate below the aim: {}.",
+    "memory": "More memory than torch, times: {}.",
+    "stream": "A stream's step in more than 20 µs: {}.",
+}
+CHINESE = {
+    "file": "README.zh-CN.md",
+    "inference": "推理",
+    "training": "训练",
+    "other": "其他单元",
+    "range": "**{:.2f}**（{:.2f} 到 {:.2f}）",
+    "space": "",
+    "intro": "用 `make bench` 测得（{date}）：torch.nn、JAX、Keras、ONNX Runtime 中最快者的时间除以"
+    "我们的时间；其他单元则与 torch 的循环（即时执行或编译）和 JAX 的 scan 中最快者相比。"
+    "{shapes} 种形状的几何平均，以及最小、最大值。",
+    "machine": "{cpu}，{cores} 核；{versions}；[全部数据](docs/benchmarks.md)（英文）。",
+    "none": "没有一行未达到目标。",
+    "ratio": "比值未达到目标的：{}。",
+    "share": "占矩阵乘法速率的比例未达到目标的：{}。",
+    "memory": "内存比 torch 多的（倍数）：{}。",
+    "stream": "流式一步超过 20 微秒的：{}。",
+}
+KINDS = {"ratio": "{:.2f}", "share": "{:.0%}", "memory": "{:.1f}", "stream": "{:.0f} µs"}
+
+
+def milliseconds(row: Row, name: str) -> float | None:
+    """The median of a peer in a row, if it has one."""
+    quartiles = row["peers"].get(name, {}).get("quartiles")
+    return quartiles[1] if quartiles else None
+
+
+def fastest(row: Row, names: Iterable[str] = tuple(PEERS)) -> tuple[str, float] | None:
+    """The fastest of some peers, and its milliseconds."""
+    times = {n: milliseconds(row, n) for n in names if n not in (OURS, SGEMM)}
+    return min(((n, t) for n, t in times.items() if t), key=lambda pair: pair[1], default=None)
+
+
+def ratio(row: Row, names: Iterable[str] = tuple(PEERS)) -> float | None:
+    """The time of the fastest of some peers divided by ours."""
+    ours, found = milliseconds(row, OURS), fastest(row, names)
+    return found[1] / ours if ours and found else None
+
+
+def share(row: Row) -> float | None:
+    """Our rate in matrix products, divided by that of one large product."""
+    ours, product = milliseconds(row, OURS), milliseconds(row, SGEMM)
+    return row["operations"] / ours * product / (2 * SGEMM_SIZE**3) if ours and product else None
+
+
+def memory(row: Row) -> tuple[int, int] | None:
+    """The bytes that a call of ours and of torch's needs at its peak."""
+    theirs = "torch.nn" if row["cell"] in STANDARD else "torch loop"
+    ours, theirs = (row["peers"].get(name, {}).get("memory") for name in (OURS, theirs))
+    return None if ours is None or theirs is None else (ours, theirs)
+
+
+def misses(row: Row) -> dict[str, float]:
+    """The kinds of aims that a row misses, with what it reached."""
+    found: dict[str, float] = {}
+    (batch, time, _, hidden), mode = row["shape"], row["mode"]
+    reached, rate, used = ratio(row), share(row), memory(row)
+    if reached is not None and reached < AIMS[row["cell"], mode][0]:
+        found["ratio"] = reached
+    if rate and batch >= BATCH and hidden >= HIDDEN and rate < SHARES[mode]:
+        found["share"] = rate
+    if used and used[0] > used[1] + SLACK:
+        found["memory"] = used[0] / max(used[1], 1)
+    ours = milliseconds(row, OURS)
+    if ours and time == 1 and mode == "inference" and ours > STREAM:
+        found["stream"] = 1e3 * ours
+    return found
+
+
+def ratios(rows: Iterable[Row], cell: str, mode: str) -> list[float]:
+    """The ratios of a cell in a mode; to loops where the cell is not one that libraries have."""
+    cells = CUSTOM if cell == OTHER else (cell,)
+    of = [row for row in rows if row["cell"] in cells and row["mode"] == mode]
+    found = (ratio(row, LOOPS if row["cell"] in CUSTOM else tuple(PEERS)) for row in of)
+    return [number for number in found if number]
+
+
+def _range(rows: Iterable[Row], cell: str, mode: str, words: Mapping[str, str]) -> str:
+    of = ratios(rows, cell, mode)
+    return words["range"].format(geometric_mean(of), min(of), max(of)) if of else "-"
+
+
+def shape(row: Row) -> str:
+    """Batch, time, input, hidden."""
+    return "×".join(map(str, row["shape"]))
+
+
+def cells(row: Row) -> list[str]:
+    """A row of the large table."""
+    name, theirs = fastest(row) or ("-", None)
+    loops = ratio(row, LOOPS) if row["cell"] in CUSTOM else None
+    times = (milliseconds(row, OURS), ".3g"), (theirs, ".3g")
+    numbers = *times, (ratio(row), ".2f"), (loops, ".2f"), (share(row), ".0%")
+    ours, peer, *rest = ("-" if n is None else format(n, form) for n, form in numbers)
+    used = " / ".join(f"{size / 1e6:.1f}" for size in memory(row) or ()) or "-"
+    return [row["cell"], row["mode"], shape(row), ours, name, peer, *rest, used]
+
+
+def errors(rows: Iterable[Row]) -> list[str]:
+    """What went wrong, one line each."""
+    return [
+        f"{name}: {row['cell']}, {row['mode']}, {shape(row)}: {found['error']}"
+        for row in rows
+        for name, found in row["peers"].items()
+        if "error" in found
+    ]
+
+
+def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)]
+
+
+def _missed(rows: Sequence[Row], words: Mapping[str, str]) -> list[str]:
+    """A sentence for each kind of aim: the rows that miss it, with what they reached."""
+    found: dict[str, dict[str, list[str]]] = {kind: {} for kind in KINDS}
+    for row in rows:
+        for kind, value in misses(row).items():
+            rows_of = found[kind].setdefault(f"{row['cell']} {words[row['mode']]}", [])
+            rows_of.append(f"{KINDS[kind].format(value)} ({shape(row)})")
+    listed = {
+        kind: "; ".join(f"{k} {', '.join(v)}" for k, v in of.items()) for kind, of in found.items()
+    }
+    return [words[kind].format(text) for kind, text in listed.items() if text] or [words["none"]]
+
+
+def _about(document: Mapping[str, Any]) -> dict[str, Any]:
+    versions = ", ".join(" ".join(pair) for pair in document["machine"]["versions"].items())
+    shapes = len({shape(row) for row in document["rows"]})
+    return {**document["machine"], "versions": versions, "shapes": shapes}
+
+
+def section(document: Mapping[str, Any], words: Mapping[str, str]) -> str:
+    """The section of README.md: a table of means, and every row that misses its aim.
+
+    Args:
+        document: What a run has written.
+        words: A language.
+    """
+    rows, about, groups = document["rows"], _about(document), (*STANDARD, OTHER)
+    table = [[words[m], *(_range(rows, g, m, words) for g in groups)] for m in MODES]
+    last = words["space"].join([*_missed(rows, words), words["machine"].format(**about)])
+    means = _markdown(["", *(words.get(group, group) for group in groups)], table)
+    return "\n".join([words["intro"].format(**about), "", *means, "", last])
+
+
+def page(document: Mapping[str, Any]) -> str:
+    """The tables of docs/benchmarks.md.
+
+    Args:
+        document: What a run has written.
+    """
+    rows, about = document["rows"], _about(document)
+    means = [
+        [
+            ENGLISH.get(cell, cell),
+            mode,
+            _range(rows, cell, mode, ENGLISH),
+            f"{mean:.1f}",
+            f"{least:.2f}",
+        ]
+        for (cell, mode), (least, mean) in AIMS.items()
+    ]
+    missing = [f"{name} ({', '.join(of)})" for name, of in about["missing"].items()]
+    parts = [
+        "{date}, {cores} cores of {cpu}; {versions}.".format(**about),
+        *([f"Not installed: {'; '.join(missing)}."] if missing else []),
+        "\n".join(_markdown(["Cell", "Mode", "Ratio", "Aim: mean", "Aim: every row"], means)),
+        *_missed(rows, ENGLISH),
+        "\n".join(_markdown(HEADER, map(cells, rows))),
+        *(f"Went wrong: {error}." for error in errors(rows)),
+    ]
+    return "\n\n".join(parts)
+
+
+def rewrite(document: Mapping[str, Any], root: Path) -> None:
+    """Write the tables into README.md, its twin and docs/benchmarks.md, between their marks.
+
+    Args:
+        document: What a run has written.
+        root: The folder of the project.
+
+    Raises:
+        ValueError: A document has no such marks.
+    """
+    texts = {words["file"]: section(document, words) for words in (ENGLISH, CHINESE)}
+    for name, text in {**texts, "docs/benchmarks.md": page(document)}.items():
+        before, begin, rest = (root / name).read_text().partition(MARKS[0])
+        _, end, after = rest.partition(MARKS[1])
+        if not end:
+            raise ValueError(f"{name} needs the marks {' and '.join(MARKS)}")
+        (root / name).write_text(f"{before}{begin}\n\n{text}\n{end}{after}")

@@ -1,0 +1,84 @@
+"""What the tables say about rows whose numbers are known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.report import CHINESE, ENGLISH, MARKS, cells, errors, misses, page, rewrite, section
+
+ROOT = Path(__file__).parents[2]
+MACHINE = {"date": "2026-11-21", "cpu": "a CPU", "cores": 2, "missing": {"keras on jax": ["keras"]}}
+SGEMM = {"quartiles": [9.0, 10.0, 11.0], "calls": 3, "memory": 0}  # 2 * 1024**3 in 10 ms
+
+
+def row(cell: str, shape: list[int], mode: str, ours: float, **peers: float) -> dict[str, Any]:
+    found: dict[str, Any] = {"sgemm": SGEMM, "jax scan": {"error": "ImportError: no"}}
+    for name, milliseconds in {"anyrnn": ours, **peers}.items():
+        quartiles = [0.9 * milliseconds, milliseconds, 1.1 * milliseconds]
+        found[name] = {"quartiles": quartiles, "calls": 5, "memory": 4 << 20}
+    operations = 2 * 1024**3  # as many as sgemm
+    return {"cell": cell, "shape": shape, "mode": mode, "operations": operations, "peers": found}
+
+
+ROWS = [
+    row("lstm", [32, 100, 128, 128], "inference", 12.5, **{"torch.nn": 25.0, "onnxruntime": 50.0}),
+    row("lstm", [1, 100, 128, 128], "inference", 10.0, **{"torch.nn": 5.0}),
+    row("gru", [1, 1, 128, 128], "inference", 0.03, **{"torch.nn": 0.06}),
+    row(
+        "lstm_peephole", [1, 9, 8, 8], "training", 10.0, **{"torch loop": 40.0, "onnxruntime": 5.0}
+    ),
+]
+DOCUMENT = {"machine": {**MACHINE, "versions": {"torch": "2.13"}}, "rows": ROWS}
+
+
+def test_a_row() -> None:
+    shown = ["12.5", "torch.nn", "25", "2.00", "-", "80%", "4.2 / 4.2"]
+    assert cells(ROWS[0]) == ["lstm", "inference", "32×100×128×128", *shown]
+    assert cells(ROWS[3])[3:8] == ["10", "onnxruntime", "5", "0.50", "4.00"]
+
+
+def test_misses() -> None:
+    ROWS[1]["peers"]["anyrnn"]["memory"] = 8 << 20
+    found = [misses(row) for row in ROWS]
+    assert found[0] == {"share": pytest.approx(0.8)}
+    assert found[1] == {"ratio": 0.5, "memory": 2.0}
+    assert found[2] == {"stream": pytest.approx(30)}
+    assert found[3] == {"ratio": 0.5}
+
+
+def test_the_section_of_the_readme() -> None:
+    english, chinese = (section(DOCUMENT, words) for words in (ENGLISH, CHINESE))
+    assert "| inference | **1.00** (0.50 to 2.00) | **2.00** (2.00 to 2.00) | - | - |" in english
+    assert "| training | - | - | - | **4.00** (4.00 to 4.00) |" in english
+    assert "lstm inference 0.50 (1×100×128×128); lstm_peephole training 0.50 (1×9×8×8)." in english
+    assert "| 推理 | **1.00**（0.50 到 2.00） |" in chinese
+    assert len(english.splitlines()) == len(chinese.splitlines()) <= 9
+
+
+def test_the_page_tells_what_is_missing_and_what_went_wrong() -> None:
+    text = page(DOCUMENT)
+    assert "Not installed: keras on jax (keras)." in text
+    assert "Went wrong: jax scan: gru, inference, 1×1×128×128: ImportError: no." in text
+    assert len(errors(ROWS)) == 4
+
+
+def test_only_what_is_between_the_marks_is_written(tmp_path: Path) -> None:
+    names = ("README.md", "README.zh-CN.md", "docs/benchmarks.md")
+    (tmp_path / "docs").mkdir()
+    for name in names:
+        assert all((ROOT / name).read_text().count(mark) == 1 for mark in MARKS)
+        (tmp_path / name).write_text(f"before {MARKS[0]} old {MARKS[1]} after")
+    for _ in range(2):
+        rewrite(DOCUMENT, tmp_path)
+        for name in names:
+            text = (tmp_path / name).read_text()
+            assert text.startswith(f"before {MARKS[0]}\n\n")
+            assert text.endswith(f"\n{MARKS[1]} after")
+            assert "old" not in text
+            assert text.count("2.00") >= 2
+    (tmp_path / names[0]).write_text("no marks")
+    with pytest.raises(ValueError, match=r"README\.md needs the marks"):
+        rewrite(DOCUMENT, tmp_path)
