@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from anyrnn.kernels.cpu.arithmetic import projection
-from anyrnn.kernels.cpu.instructions import Arithmetic, Array
+from anyrnn.kernels.cpu.instructions import Array
 from anyrnn.torch.operations import TORCH
 
 
@@ -26,14 +25,4 @@ def _on_arrays(function: Callable[..., Tensor]) -> Callable[..., Array]:
     return computed
 
 
-def _multiply(left: Array, right: Array, out: Array, add: bool) -> None:
-    factors, place = (torch.from_numpy(left), torch.from_numpy(right)), torch.from_numpy(out)
-    if add:
-        place.addmm_(*factors)
-    else:
-        torch.mm(*factors, out=place)
-
-
-TORCH_ARITHMETIC = Arithmetic(
-    {name: _on_arrays(function) for name, function in TORCH.items()}, projection, _multiply
-)
+OPERATIONS = {name: _on_arrays(function) for name, function in TORCH.items()}

@@ -16,7 +16,7 @@ from anyrnn.kernels.cpu.passes import Call
 from anyrnn.kernels.cpu.run import Steps
 from anyrnn.kernels.cpu.step import step
 from anyrnn.torch import operations_path
-from anyrnn.torch.arrays import TORCH_ARITHMETIC, array
+from anyrnn.torch.arrays import OPERATIONS, array
 
 DTYPES = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
 
@@ -110,7 +110,7 @@ def execute(
         _steps(tuple(batch_sizes)),
         reverse,
         torch.get_num_threads(),
-        TORCH_ARITHMETIC,
+        OPERATIONS,
         memory=memory,
     )
     tensors = [*states, *(parameters[stored.name] for stored in cell.parameters)]

@@ -10,29 +10,13 @@ from numpy.typing import NDArray
 
 from anyrnn.graph.nodes import Node
 from anyrnn.kernels.cpu import memory
+from anyrnn.kernels.cpu.products import OuterSums, Project, projection
 from anyrnn.kernels.cpu.target import Target
 
 Array = NDArray[Any]
 
 
-Project = Callable[[Array, Array, bool], None]
-
-
-@dataclass(frozen=True)
-class Arithmetic:
-    """How large arrays are computed with.
-
-    Attributes:
-        operations: A function for each operation, as `anyrnn.graph.interpret` has them.
-        projection: For a matrix (units, length), the most rows, the most threads and the CPU: a
-            function that writes the products of the matrix with each row of an array into
-            another, or adds them to what is there.
-        multiply: Write the product of two matrices into a third, or add it to what is there.
-    """
-
-    operations: Mapping[str, Callable[..., Array]]
-    projection: Callable[[Array, int, int, Target | None], Project]
-    multiply: Callable[[Array, Array, Array, bool], None]
+Operations = Mapping[str, Callable[..., Array]]  # as `anyrnn.graph.interpret` has them
 
 
 @dataclass
@@ -42,7 +26,7 @@ class Frame:
     Attributes:
         values: What is known of the rows, by node.
         parameters: The stored parameters.
-        arithmetic: How to compute.
+        operations: A function for each elementwise operation.
         whole: The results for the rows of all steps, by node.
         totals: The gradients of stored parameters.
         capacity: The most rows that are worked on at a time.
@@ -54,13 +38,14 @@ class Frame:
         fresh: Whether they are the first ones that are worked on.
         buffers: Memory for values of the rows, by node, used again for the next rows.
         projections: Products with matrices, by the nodes that they compute.
+        outer: Sums of outer products, by what computes them.
         emitted: Where the loop writes, by node.
         sums: Sums over the rows, by what is summed.
     """
 
     values: dict[Node, Array]
     parameters: Mapping[str, Array]
-    arithmetic: Arithmetic
+    operations: Operations
     whole: dict[Node, Array]
     totals: dict[str, Array]
     capacity: int
@@ -72,6 +57,7 @@ class Frame:
     fresh: bool = True
     buffers: dict[Any, Array] = field(default_factory=dict)
     projections: dict[Any, Project] = field(default_factory=dict)
+    outer: dict[Any, OuterSums] = field(default_factory=dict)
     emitted: dict[Node, Array] = field(default_factory=dict)
     sums: dict[Any, Array] = field(default_factory=dict)
 
@@ -86,9 +72,9 @@ class Frame:
         """Multiply a matrix with each row of an array; it is made ready once for all rows."""
         found = self.projections.get(key)
         if found is None:
-            found = self.arithmetic.projection(matrix, self.capacity, self.threads, self.target)
+            found = projection(matrix, self.capacity, self.threads, self.target, add)
             self.projections[key] = found
-        found(vectors, out, add)
+        found(vectors, out)
 
     def place(self, node: Node, width: int) -> Array:
         """Where to write a value of the rows: into its result if it is one."""
@@ -146,7 +132,7 @@ class Operate:
     def run(self, frame: Frame) -> None:
         """Compute it."""
         arguments = [frame.values[argument] for argument in self.arguments]
-        function = frame.arithmetic.operations[self.node.operation]
+        function = frame.operations[self.node.operation]
         frame.values[self.node] = function(*arguments, **self.bounds)
 
 
@@ -258,15 +244,13 @@ class SumOfProducts:
 
 @dataclass(frozen=True)
 class AddToGradient:
-    """Add to the gradient of some rows of a stored parameter.
+    """Add a sum over the rows to the gradient of some rows of a stored parameter.
 
     Attributes:
         stored: The parameter.
         start: The first of its rows.
         stop: The end of its rows.
-        left: What to add: the sum over all rows of the batch of its outer product with `right`, or
-            of itself; or it is the sum already.
-        right: The vectors of an outer product.
+        left: What to add: its sum over all rows of the batch, or it is the sum already.
         summed: Whether `left` is the sum already.
     """
 
@@ -274,30 +258,79 @@ class AddToGradient:
     start: int
     stop: int
     left: Columns
-    right: Node | None = None
     summed: bool = False
     results: tuple[Node, ...] = ()
 
     @property
+    def places(self) -> tuple[tuple[str, int, int], ...]:
+        """The rows of a stored parameter that this is the gradient of."""
+        return ((self.stored, self.start, self.stop),)
+
+    @property
     def arguments(self) -> tuple[Node, ...]:
         """What the gradient is computed from."""
-        return self.left.nodes if self.right is None else (*self.left.nodes, self.right)
+        return self.left.nodes
 
     def run(self, frame: Frame) -> None:
         """Add, or write where these are the first rows."""
         total = frame.totals[self.stored][self.start : self.stop]
-        if self.right is not None:
-            left, right = self.left.of(frame), frame.values[self.right]
-            frame.arithmetic.multiply(left.T, right, total, not frame.fresh)
-            return
         if self.summed:
             part = self.left.of(frame)
         else:  # two biases have the same one
             part = frame.sums.get(self.left)
             if part is None:
-                part = frame.arithmetic.operations["batch_sum"](self.left.of(frame))
+                part = frame.operations["batch_sum"](self.left.of(frame))
                 frame.sums[self.left] = part
         if frame.fresh:
             total[...] = part
         else:
             total += part
+
+
+@dataclass(frozen=True)
+class OuterGradients:
+    """Add the outer products of some vectors with others, and their sums, to gradients.
+
+    Attributes:
+        left: The vectors.
+        width: Their size.
+        others: The other vectors and their sizes; None for the sum of `left` itself.
+        parts: Which rows of which stored parameter belong to each of the others; several where
+            their gradients are equal.
+    """
+
+    left: Columns
+    width: int
+    others: tuple[tuple[Node, int] | None, ...]
+    parts: tuple[tuple[tuple[str, int, int], ...], ...]
+    results: tuple[Node, ...] = ()
+
+    @property
+    def places(self) -> tuple[tuple[str, int, int], ...]:
+        """The rows of stored parameters that this is the gradient of."""
+        return tuple(place for part in self.parts for place in part)
+
+    @property
+    def arguments(self) -> tuple[Node, ...]:
+        """What the gradients are computed from."""
+        return (*self.left.nodes, *(other[0] for other in self.others if other))
+
+    def run(self, frame: Frame) -> None:
+        """Add to the sums."""
+        sums = frame.outer.get(self)
+        if sums is None:
+            sizes = [other[1] if other else None for other in self.others]
+            sums = OuterSums(self.width, sizes, frame.dtype, frame.threads, frame.target)
+            frame.outer[self] = sums
+        others = [frame.values[other[0]] if other else None for other in self.others]
+        sums.add(self.left.of(frame), others)
+
+    def finish(self, frame: Frame) -> None:
+        """Write the sums into the gradients."""
+        places = [
+            [frame.totals[name][start:stop] for name, start, stop in part] for part in self.parts
+        ]
+        frame.outer[self].write([first for first, *_ in places])
+        for first, *equal in places:
+            for place in equal:
+                place[...] = first

@@ -24,6 +24,7 @@ from anyrnn.kernels.cpu.instructions import (
     Multiply,
     MultiplyOne,
     Operate,
+    OuterGradients,
     SumOfProducts,
 )
 from anyrnn.schedule.loop import Schedule
@@ -84,7 +85,7 @@ class Writer:
 
     def instructions(
         self, nodes: Sequence[Node], wanted: Iterable[Node], gradients: Iterable[str]
-    ) -> tuple[list[Instruction], list[AddToGradient]]:
+    ) -> tuple[list[Instruction], list[AddToGradient | OuterGradients]]:
         """What to do for some values.
 
         Args:
@@ -95,7 +96,7 @@ class Writer:
         Returns:
             The instructions for the values, in order, and those for the gradients.
         """
-        last = [part for name in gradients for part in self._gradient(name)]
+        last = self._gradients(gradients)
         recipes = self._recipes(nodes)
         needed = {*wanted, *(argument for part in last for argument in part.arguments)}
         for node in reversed(nodes):
@@ -198,8 +199,33 @@ class Writer:
             columns = Columns(vectors, self.columns[vectors[0]][0], self.columns[vectors[-1]][1])
         return bounds[first], bounds[run[-1][0].place + 1], columns
 
-    def _gradient(self, name: str) -> Iterator[AddToGradient]:
-        """What the gradient of a stored parameter is the sum of."""
+    def _gradients(self, names: Iterable[str]) -> list[AddToGradient | OuterGradients]:
+        """How to compute the gradients of stored parameters: what comes from the same vectors is
+        computed together.
+        """
+        found: list[AddToGradient | OuterGradients] = []
+        together: dict[Columns, dict[Node | None, list[tuple[str, int, int]]]] = {}
+        for name in names:
+            for start, stop, columns, other, summed in self._gradient(name):
+                if summed:
+                    found.append(AddToGradient(name, start, stop, columns, summed=True))
+                else:
+                    others = together.setdefault(columns, {})
+                    others.setdefault(other, []).append((name, start, stop))
+        for columns, others in together.items():
+            if list(others) == [None]:
+                found += [AddToGradient(*part, columns) for part in others[None]]
+                continue
+            _, start, stop = next(iter(others.values()))[0]
+            wide = tuple((other, self.width(other)) if other else None for other in others)
+            parts = tuple(map(tuple, others.values()))
+            found.append(OuterGradients(columns, stop - start, wide, parts))
+        return found
+
+    def _gradient(self, name: str) -> Iterator[tuple[int, int, Columns, Node | None, bool]]:
+        """What the gradient of a stored parameter is the sum of: for some of its rows the outer
+        products of vectors with others, or the vectors, or what is their sum already.
+        """
         stored = next(stored for stored in self.cell.parameters if stored.name == name)
         by_vector: dict[Node | None, list[tuple[_Member, Node]]] = {}
         for index, member in enumerate(stored.members):
@@ -214,7 +240,7 @@ class Writer:
                 found.append((_Member(stored, index), node.arguments[0]))
             else:
                 start, stop = self.bounds[name][index : index + 2]
-                yield AddToGradient(name, start, stop, Columns((node,)), summed=True)
+                yield start, stop, Columns((node,)), None, True
         for vector, members in by_vector.items():
             for start, stop, columns in self._runs(members):
-                yield AddToGradient(name, start, stop, columns, vector)
+                yield start, stop, columns, vector, False

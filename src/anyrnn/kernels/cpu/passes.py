@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from anyrnn.derivative.reverse import PREFIX
 from anyrnn.graph.cell import Cell
-from anyrnn.kernels.cpu.arithmetic import NUMPY_ARITHMETIC
-from anyrnn.kernels.cpu.instructions import Arithmetic, Array
+from anyrnn.graph.interpret import NUMPY
+from anyrnn.kernels.cpu.instructions import Array, Operations
 from anyrnn.kernels.cpu.run import History, Steps, program
 from anyrnn.kernels.cpu.target import Target
 from anyrnn.schedule.loop import Schedule, schedule
@@ -33,7 +33,7 @@ class Call:
         steps: The steps of the sequences.
         reverse: Whether it goes from the last step to the first.
         threads: The most threads to use.
-        arithmetic: How to compute outside the loop.
+        operations: A function for each elementwise operation outside the loop.
         target: The CPU to compile for; this one if not given.
         memory: `high`, or `low` to keep the states only and compute the rest again.
     """
@@ -43,7 +43,7 @@ class Call:
     steps: Steps
     reverse: bool
     threads: int
-    arithmetic: Arithmetic = NUMPY_ARITHMETIC
+    operations: Operations = field(default_factory=lambda: NUMPY)
     target: Target | None = None
     memory: str = "high"
 
@@ -102,7 +102,7 @@ def _forward(
         dict(zip(cell.states, states, strict=True)),
         call.named(parameters),
         call.threads,
-        call.arithmetic,
+        call.operations,
         call.target,
     )
     kept = {name: outcome.results[name] for name in saved}
@@ -150,7 +150,7 @@ def backward(
         {PREFIX + n: part for n, part in zip(cell.states, state_gradients, strict=True)},
         call.named(parameters),
         call.threads,
-        call.arithmetic,
+        call.operations,
         call.target,
     )
     last = [outcome.states[PREFIX + name] for name in cell.states]

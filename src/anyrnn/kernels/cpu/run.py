@@ -15,16 +15,17 @@ from itertools import pairwise
 import numpy as np
 
 from anyrnn.graph.cell import Cell
+from anyrnn.graph.interpret import NUMPY
 from anyrnn.graph.nodes import Node
 from anyrnn.kernels.cpu import memory
-from anyrnn.kernels.cpu.arithmetic import NUMPY_ARITHMETIC
 from anyrnn.kernels.cpu.instructions import (
     JOINED,
-    Arithmetic,
     Array,
     Frame,
     Instruction,
     Operate,
+    Operations,
+    OuterGradients,
 )
 from anyrnn.kernels.cpu.loop import Loop
 from anyrnn.kernels.cpu.outside import Writer
@@ -232,10 +233,10 @@ class Program:
         self.row_size = sum(writer.width(node) for node in kept if node not in whole)
         self.totals = []
         for stored in self.cell.parameters:
-            own = [part for part in self.last if part.stored == stored.name]
+            own = [rows for part in self.last for name, *rows in part.places if name == stored.name]
             if own:
                 shape = stored.shape_for(self.sizes)
-                complete = sum(part.stop - part.start for part in own) == shape[0]
+                complete = sum(stop - start for start, stop in own) == shape[0]
                 self.totals.append((stored.name, shape, complete))
 
     def segments(self, steps: Steps, itemsize: int, reverse: bool) -> Iterator[tuple[int, int]]:
@@ -254,7 +255,7 @@ class Program:
         states: Mapping[str, Array],
         parameters: Mapping[str, Array],
         threads: int,
-        arithmetic: Arithmetic = NUMPY_ARITHMETIC,
+        operations: Operations = NUMPY,
         target: Target | None = None,
     ) -> Outcome:
         """Run over a sequence.
@@ -267,7 +268,7 @@ class Program:
             states: The initial states by name, (batch, size).
             parameters: The stored parameters by name.
             threads: The most threads to use.
-            arithmetic: How to compute outside the loop.
+            operations: A function for each elementwise operation outside the loop.
             target: The CPU to compile for; this one if not given.
 
         Returns:
@@ -277,9 +278,9 @@ class Program:
         segments = list(self.segments(steps, dtype.itemsize, reverse))
         offsets = steps.offsets
         capacity = max(int(offsets[stop] - offsets[start]) for start, stop in segments)
-        frame = Frame({}, parameters, NUMPY_ARITHMETIC, {}, {}, capacity, dtype, threads, target)
+        frame = Frame({}, parameters, NUMPY, {}, {}, capacity, dtype, threads, target)
         self._compute_once(frame)
-        frame.arithmetic = arithmetic
+        frame.operations = operations
         histories = self._make_results(frame, steps, reverse, states)
         prepared = compiled_loop(self.planned, dtype, target).prepare(
             frame.values, self.sizes, steps.batch, threads
@@ -301,6 +302,9 @@ class Program:
                 instruction.run(frame)
             self._copy(frame, self.late, histories)
             frame.fresh = False
+        for instruction in self.last:
+            if isinstance(instruction, OuterGradients):
+                instruction.finish(frame)
         outputs = self.planned.graph.outputs
         results = {name: frame.whole[outputs[name]] for name in self.results}
         return Outcome(results, histories, dict(states), frame.totals)
