@@ -10,6 +10,7 @@ import anyrnn
 from anyrnn.cli import show
 from anyrnn.derivative.reverse import derivative
 from anyrnn.graph.show import equations, latex, listing
+from anyrnn.schedule.show import describe
 
 OWN = '''
 import anyrnn
@@ -66,6 +67,8 @@ def test_every_form_of_every_cell(name: str, run) -> None:
     wanted = {
         ("--stage", "graph"): listing(graph),
         ("--stage", "derivative"): equations(derivative(graph)),
+        ("--stage", "schedule"): describe(anyrnn.get(name)),
+        ("--stage", "schedule", "--memory", "low"): describe(anyrnn.get(name), "low"),
         ("--format", "latex"): latex(graph),
         ("--format", "latex", "--stage", "derivative"): latex(derivative(graph)),
     }
@@ -93,6 +96,8 @@ def test_a_cell_of_a_file(run, own: Path) -> None:
         (["own.py:OWN"], "'own.py' has no cell 'OWN'"),
         (["nosuch.py:mine"], "no file 'nosuch.py'"),
         (["gru", "--stage", "graph", "--format", "latex"], "a graph is listed as text only"),
+        (["gru", "--stage", "schedule", "--format", "latex"], "a schedule is listed as text only"),
+        (["gru", "--memory", "low"], "--memory low changes a schedule only; add --stage schedule"),
     ],
 )
 def test_mistakes(run, own: Path, arguments: list[str], message: str) -> None:

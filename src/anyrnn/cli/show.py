@@ -16,6 +16,7 @@ from anyrnn.derivative.reverse import derivative
 from anyrnn.errors import AnyrnnError, CellError, DataError
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.show import equations, latex, listing
+from anyrnn.schedule.show import describe
 
 
 class Stage(StrEnum):
@@ -24,6 +25,14 @@ class Stage(StrEnum):
     EQUATIONS = "equations"
     GRAPH = "graph"
     DERIVATIVE = "derivative"
+    SCHEDULE = "schedule"
+
+
+class Memory(StrEnum):
+    """How much is kept for the derivative."""
+
+    HIGH = "high"
+    LOW = "low"
 
 
 class Format(StrEnum):
@@ -69,19 +78,30 @@ def show(
         str, typer.Argument(help="A name from 'anyrnn cells', or FILE.py:NAME for a cell of yours.")
     ],
     stage: Annotated[
-        Stage, typer.Option(help="The equations, the graph node by node, or the derivative.")
+        Stage,
+        typer.Option(
+            help="The equations, the graph node by node, the derivative, or what is computed when."
+        ),
     ] = Stage.EQUATIONS,
     format: Annotated[Format, typer.Option(help="Plain text or LaTeX.")] = Format.TEXT,
+    memory: Annotated[
+        Memory | None,
+        typer.Option(help="For a schedule: what the derivative reads is kept, or the states only."),
+    ] = None,
 ) -> None:
-    """Print a cell: its equations, parameters with shapes and source; or its graph or
-    derivative.
+    """Print a cell: its equations, parameters with shapes and source; or its graph, derivative or
+    schedule.
     """
     found = find(cell)
+    if format is Format.LATEX and stage in (Stage.GRAPH, Stage.SCHEDULE):
+        raise CellError(f"a {stage} is listed as text only; leave out --format, or out --stage")
+    if memory is not None and stage is not Stage.SCHEDULE:
+        raise CellError(f"--memory {memory} changes a schedule only; add --stage schedule")
     graph = derivative(found.graph) if stage is Stage.DERIVATIVE else found.graph
     if stage is Stage.GRAPH:
-        if format is Format.LATEX:
-            raise CellError("a graph is listed as text only; leave out --format, or out --stage")
         typer.echo(listing(graph))
+    elif stage is Stage.SCHEDULE:
+        typer.echo(describe(found, memory or Memory.HIGH))
     elif format is Format.LATEX:
         typer.echo(latex(graph))
     elif stage is Stage.DERIVATIVE:

@@ -64,7 +64,7 @@ def split_products(graph: Graph) -> Graph:
             return _slice(arguments[0], node.attributes["start"], node.attributes["stop"])
         return rebuilt(node, arguments)
 
-    return rewrite(Graph(graph.outputs), rule)
+    return rewrite(graph, rule)
 
 
 def _slice(value: Node, start: Size, stop: Size) -> Node:
@@ -116,7 +116,8 @@ def regroup_sums(graph: Graph, hoist: bool = True) -> Graph:
             new[node] = _total([(1, group) for group in groups])
         return new[node]
 
-    return rewrite(Graph(graph.outputs), rule)
+    names = {node: name for node, name in graph.names.items() if node in uses}
+    return rewrite(Graph(graph.outputs, names), rule)
 
 
 def _total(terms: list[tuple[int, Node]]) -> Node:

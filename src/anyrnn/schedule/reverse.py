@@ -108,7 +108,7 @@ def training(cell: Cell, memory: str = "high") -> Training:
             return make("add", carried, gradient) if result == cell.output else carried
         return rebuilt(node, arguments)
 
-    step = simplify(rewrite(Graph(reverse.outputs), rule))
+    step = simplify(rewrite(reverse, rule))
     outputs = dict(step.outputs)
     states = []
     for name in cell.states:
@@ -121,12 +121,12 @@ def training(cell: Cell, memory: str = "high") -> Training:
     read = [leaf.name for leaf in Graph(outputs).leaves("input")]
     saved = {name: node for node, name in names.items() if name in read}
     histories = tuple(name.removeprefix(BEFORE) for name in read if name.startswith(BEFORE))
-    forward = Graph({**cell.graph.outputs, **saved})
+    forward = Graph({**cell.graph.outputs, **saved}, cell.graph.names)
     wanted = list(dict.fromkeys([cell.output, *histories, *saved]))
     gradients = [name for name in outputs if name not in states]
     return Training(
         schedule(forward, cell.states, wanted),
-        schedule(Graph(outputs), states, gradients, fuse=low),
+        schedule(Graph(outputs, step.names), states, gradients, fuse=low),
         saved,
         histories,
     )

@@ -1,0 +1,98 @@
+"""What a schedule computes together: before the loop, in each stage of a step, after the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from anyrnn.graph.nodes import Node
+from anyrnn.graph.sizes import Size
+from anyrnn.schedule.cost import Cost, operations
+from anyrnn.schedule.loop import REDUCTIONS, RowStage, Schedule
+from anyrnn.schedule.normal import operands
+
+VIEWS = ("transpose", "slice", "expand")  # of a parameter they need no computing
+ONCE = "once, of parameters only"
+LOOP = "each step, stage"
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is computed together.
+
+    Attributes:
+        title: When, and for what.
+        nodes: What is computed, each after its arguments.
+        sums: The sums of products; they are accumulated, so that adding costs nothing.
+        results: What is written.
+    """
+
+    title: str
+    nodes: tuple[Node, ...]
+    sums: tuple[Node, ...] = ()
+    results: tuple[Node, ...] = ()
+
+    @property
+    def cost(self) -> Cost:
+        """The operations for one row, or for all rows where that is one value."""
+        free: set[Node] = set()
+        left = [node for node in self.sums if node.operation == "add"]
+        while left:
+            node = left.pop()
+            free.add(node)
+            left += [argument for argument in node.arguments if argument.operation == "add"]
+        for node in self.nodes if self.title != ONCE else ():
+            if not any(value.type.per_row for value in (node, *node.arguments)):
+                free.add(node)
+        return sum((operations(node) for node in self.nodes if node not in free), Cost.of(0))
+
+
+def parts(planned: Schedule) -> list[Part]:
+    """What a schedule computes, in the order in which it does."""
+    once = (n for n in planned.once if not n.is_leaf and n.operation not in VIEWS)
+    return [
+        Part(ONCE, tuple(once)),
+        Part("before the loop, for all steps at a time", planned.before),
+        *_loop(planned),
+        Part("after the loop, for all steps at a time", planned.after),
+    ]
+
+
+def _loop(planned: Schedule) -> Iterator[Part]:
+    """The stages of a step: each computes what it writes from what is in memory."""
+    order, outside = planned.graph.nodes(), {*planned.once, *planned.carried}
+    missing: dict[Node, set[Node]] = {}  # the parts of joined vectors that are not written yet
+    for piece, joins in planned.joins.items():
+        for joined, _ in joins:
+            missing.setdefault(joined, set()).add(piece)
+    memory = {*outside, *missing}
+    for stage in planned.stages:
+        memory.update((stage.node,) if isinstance(stage, RowStage) else stage.stores)
+
+    def there(node: Node) -> bool:
+        """Whether a stage reads a value: what is one number of a row is computed again instead."""
+        again = not node.type.shape and node not in outside and node.operation not in REDUCTIONS
+        return node.is_leaf or (node in memory and not again)
+
+    number = 0
+    for stage in planned.stages:
+        if isinstance(stage, RowStage):
+            title, written, sums = "whole rows", (stage.node,), ()
+        else:
+            unit = "unit" if stage.size == Size.of(1) else "units"
+            title, written = f"{stage.size} {unit}", stage.stores
+            sums = tuple(accumulator.node for accumulator in stage.accumulators)
+        computed = {node for node in written if node not in outside and not node.is_leaf}
+        left = list(computed)
+        while left:
+            more = {a for a in operands(left.pop()) if not there(a)} - computed
+            computed |= more
+            left += more
+        complete = {node for node, pieces in missing.items() if pieces and pieces <= {*written}}
+        for pieces in missing.values():
+            pieces.difference_update(written)
+        results = tuple(n for n in order if n in complete or (n in written and n in computed))
+        if results:
+            number += 1
+            nodes = tuple(node for node in order if node in computed or node in complete)
+            yield Part(f"{LOOP} {number}, {title}", nodes, sums, results)
