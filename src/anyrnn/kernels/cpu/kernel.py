@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -216,12 +217,9 @@ class Kernel:
         function, v = self.function, self.v
         first, last = (self.given[f"stage{number}.{part}"] for part in ("first", "last"))
         packed = self.lowering.packed
-        step = self._even(cut.rows) if packed else str(cut.rows)
         with function.loop("block", first, last) as block:
             unit = function.integer("mul", block, cut.blocks * v.lanes)
-            with function.loop("rows", self.given["first_row"], self.last_row, step) as row:
-                left = function.integer("sub", self.last_row, row)
-                count = function.smaller(left, step)
+            with self._rows(cut.rows) as (row, count):
                 offset = 0
                 starts = []
                 for index, group in enumerate(cut.groups):
@@ -233,15 +231,19 @@ class Kernel:
                     offset += cut.rows * len(group.accumulators) * cut.blocks * v.lanes
                 self._all_elementwise(number, stage, cut, starts, unit, row, count)
 
-    def _even(self, most: int) -> str:
-        """The number of rows of a tile, so that the rows are divided evenly."""
+    @contextmanager
+    def _rows(self, most: int) -> Iterator[tuple[str, str]]:
+        """A loop over the rows in tiles that are as even as can be: the first row, their number."""
         function = self.function
-        total = function.integer("sub", self.last_row, self.given["first_row"])
-        some = function.value(f"icmp sgt i64 {total}, 0", "some")
-        total = function.value(f"select i1 {some}, i64 {total}, i64 1", "rows")
+        first = self.given["first_row"]
+        total = function.integer("sub", self.last_row, first)
         tiles = function.integer("sdiv", function.integer("add", total, most - 1), most)
-        rounded = function.integer("add", total, function.integer("sub", tiles, 1))
-        return function.integer("sdiv", rounded, tiles)
+        with function.loop("tile", "0", tiles) as number:
+            start, end = (
+                function.integer("sdiv", function.integer("mul", total, place), tiles)
+                for place in (number, function.integer("add", number, 1))
+            )
+            yield function.integer("add", first, start), function.integer("sub", end, start)
 
     def _call_tile(
         self,

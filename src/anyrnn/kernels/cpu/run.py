@@ -32,7 +32,7 @@ from anyrnn.kernels.cpu.outside import Writer
 from anyrnn.kernels.cpu.target import Target
 from anyrnn.schedule.loop import Schedule
 
-SEGMENT_BYTES = 8 << 20  # of the arrays between the parts of a run
+SEGMENT_BYTES = 16 << 20  # of the arrays between the parts of a run
 
 compiled_loop = lru_cache(maxsize=1024)(Loop)
 

@@ -1,39 +1,39 @@
-"""The threads that run a kernel: the OpenMP team that the process has already.
+"""The threads that run a kernel: the OpenMP team that the process has already, or a pool of ours.
 
 A second pool beside the OpenMP workers of a framework, which keep spinning for a while after each
-of its parallel regions, would halve the speed on few cores.
+of its parallel regions, would halve the speed on few cores: ours is for where there are none. In a
+forked child neither has its threads any more, and a kernel runs alone.
 """
 
 from __future__ import annotations
 
 import ctypes
-import re
+import os
+import sys
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 
 from anyrnn.kernels.cpu.engine import Code
+from anyrnn.kernels.cpu.openmp import runtime
+from anyrnn.kernels.cpu.pool import Pool
+
+_pool = Pool()
+_forked = False
 
 
-@lru_cache(maxsize=1)
-def _gomp() -> tuple[ctypes.CDLL, int, int] | None:
-    """The GNU OpenMP runtime in this process, and the addresses of what a kernel calls of it."""
-    maps = Path("/proc/self/maps")
-    found = re.search(r"(/\S*libgomp[^\s/]*)", maps.read_text()) if maps.exists() else None
-    if found is None:
-        return None
-    library = ctypes.CDLL(found.group(1))
-    addresses = [
-        ctypes.cast(function, ctypes.c_void_p).value or 0
-        for function in (library.omp_get_thread_num, library.omp_get_num_threads)
-    ]
-    return library, *addresses  # type: ignore[return-value]
+def _after_fork() -> None:
+    global _forked
+    _forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def available() -> bool:
     """Whether several threads can run a kernel."""
-    return _gomp() is not None
+    return not _forked
 
 
 _alone = lru_cache(maxsize=4096)(ctypes.CFUNCTYPE(None, ctypes.c_void_p))
@@ -54,21 +54,22 @@ class Entry:
         self.records = self.team[3:].reshape(records.shape)
         self.records[...] = records
         self.place = self.team.__array_interface__["data"][0]
-        self.library = None
-        self.team[2] = self.threads
-        found = _gomp() if self.threads > 1 else None
-        if found is None:
-            self.alone = _alone(code.enter_alone)
-        else:
-            self.library, self.team[0], self.team[1] = found
+        self.alone = _alone(code.enter_alone)
+        self.runtime = runtime("torch" in sys.modules) if self.threads > 1 else None
+        if self.runtime is not None:
+            self.team[:3] = *self.runtime.functions, self.threads
 
     def run(self) -> None:
         """Run the kernel."""
-        if self.library is None:
+        if self.threads == 1 or _forked:
             self.alone(self.place)
-            return
-        enter, place = ctypes.c_void_p(self.code.enter), ctypes.c_void_p(self.place)
-        self.library.GOMP_parallel(enter, place, self.threads, 0)
+        elif self.runtime is not None:
+            self.runtime.start(self.code.enter, self.place, self.threads)
+        else:
+            step = self.records.strides[0]
+            places = [self.place + step * (thread + 1) for thread in range(self.threads)]
+            if not _pool.run(self.code.enter_alone, places):
+                self.alone(self.place)
 
 
 def run(code: Code, records: np.ndarray) -> None:
