@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
@@ -35,7 +35,7 @@ class Options:
         limit: The seconds after which making a peer ready is given up.
     """
 
-    seconds: float = 0.4
+    seconds: float = 0.3
     rounds: int = 5
     limit: float = 90.0
 
@@ -74,32 +74,24 @@ def measure(case: Case, workers: Mapping[str, Worker], options: Options) -> Row:
     peers: dict[str, dict[str, Any]] = {}
     times: dict[str, list[float]] = {}
 
-    def attempt(name: str, action: Callable[[], None]) -> None:
+    for name in (name for name in workers if PEERS[name].takes(case)):
         try:
-            action()
+            results, memory = workers[name].prepare(case, data, options.limit)
+            wrong = difference(results, {} if name == SGEMM else reference)
+            if wrong:
+                workers[name].finish()
+                raise PeerError(wrong)
+            peers[name], times[name] = {"memory": memory}, []
         except PeerError as error:
             peers[name] = {"error": str(error)}
-            times.pop(name, None)
-
-    def prepare(name: str) -> None:
-        results, memory = workers[name].prepare(case, data, options.limit)
-        wrong = difference(results, {} if name == SGEMM else reference)
-        if wrong:
-            workers[name].finish()
-            raise PeerError(wrong)
-        peers[name], times[name] = {"memory": memory}, []
-
-    def time(name: str) -> None:
-        times[name] += workers[name].time(options.seconds / options.rounds)
-
-    for name in workers:
-        if PEERS[name].takes(case):
-            attempt(name, lambda name=name: prepare(name))
     for turn in range(options.rounds):
-        order = list(times)
+        order = [name for name in times if sum(times[name]) < 3 * options.seconds]
         for name in order[turn:] + order[:turn]:
-            if sum(times[name]) < 3 * options.seconds:
-                attempt(name, lambda name=name: time(name))
+            try:
+                times[name] += workers[name].time(options.seconds / options.rounds)
+            except PeerError as error:
+                peers[name] = {"error": str(error)}
+                del times[name]
     for name, seconds in times.items():
         workers[name].finish()
         quartiles = [float(f"{1e3 * q:.4g}") for q in np.quantile(seconds, (0.25, 0.5, 0.75))]

@@ -61,8 +61,8 @@ def _case(
     if beginning_first:
         batch, steps, inputs, hidden = case.shape[0], min(2, case.shape[1]), *case.shape[2:]
         beginning = Data(data.x[:steps], data.output_gradient[:steps], data.members)
-        first = build(Case(case.cell, (batch, steps, inputs, hidden), case.mode), beginning)
-        first.call(first.states)
+        run = build(Case(case.cell, (batch, steps, inputs, hidden), case.mode), beginning)
+        run.call(run.states)
     run = build(case, data)
     states = run.states
 

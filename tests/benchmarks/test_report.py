@@ -47,6 +47,8 @@ def test_misses() -> None:
     assert found[1] == {"ratio": 0.5, "memory": 2.0}
     assert found[2] == {"stream": pytest.approx(30)}
     assert found[3] == {"ratio": 0.5}
+    failed = {**ROWS[0]["peers"], "anyrnn": {"error": "crashed: SIGSEGV"}}
+    assert misses({**ROWS[0], "peers": failed}) == {"ratio": 0.0}
 
 
 def test_the_section_of_the_readme() -> None:
