@@ -1,50 +1,63 @@
-"""Keeping the states only, and computing the rest again: the same gradients, from less."""
+"""Memory that is used again, but never by two arrays at a time."""
 
 from __future__ import annotations
+
+import threading
 
 import numpy as np
 import pytest
 
-import anyrnn
-from anyrnn.errors import InputError
-from anyrnn.kernels.cpu import run
-from anyrnn.schedule.reverse import training
-from checks import close_gradients, close_results, make_case
-from invented_cells import INVENTED, SMALLEST
+from anyrnn.kernels.cpu import memory
+from anyrnn.kernels.cpu.loop import address
 
-CELLS = {**anyrnn.CATALOGUE, **INVENTED}
+LARGE = (300, 1000)
 
 
-@pytest.mark.parametrize("name", CELLS)
-def test_gradients_are_the_same(name, monkeypatch) -> None:
-    for seed, most in enumerate((run.SEGMENT_BYTES, 1)):
-        monkeypatch.setattr(run, "SEGMENT_BYTES", most)
-        case = make_case(CELLS[name], seed, smallest=SMALLEST.get(name, 1))
-        made = anyrnn.compile(case.cell, case.sizes, dtype=float, memory="low")
-        result = made.forward(case.x, case.states, parameters=case.parameters, save=True)
-        gradients = result.backward(case.output_gradient, case.state_gradients)
-        close_results(result, case.interpret(), 1e-12)
-        close_gradients(gradients, case.gradients(), 1e-11)
+def test_memory_is_used_again_when_nothing_refers_to_it() -> None:
+    first = memory.empty(LARGE, np.float32)
+    place = address(first)
+    view = first[3:, ::2]
+    del first
+    other = memory.empty(LARGE, np.float32)
+    assert address(other) != place, "a view still refers to it"
+    del view
+    assert address(memory.empty(LARGE, np.float32)) == place
 
 
-@pytest.mark.parametrize("name", CELLS)
-def test_states_only_are_kept(name) -> None:
-    cell = CELLS[name]
-    planned = training(cell, "low")
-    new_states = {cell.graph.outputs[state] for state in cell.states}
-    assert set(planned.saved.values()) <= new_states
-    assert set(planned.histories) <= set(cell.states)
+@pytest.mark.parametrize("shape", [(0,), (1,), (3, 0), (5, 7), LARGE])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
+def test_arrays_are_whole_and_begin_at_a_cache_line(shape, dtype) -> None:
+    array = memory.empty(shape, dtype)
+    array[...] = 1
+    assert array.shape == shape
+    assert array.dtype == dtype
+    assert array.flags.c_contiguous
+    assert array.flags.writeable
+    assert address(array) % 64 == 0 or not array.size
+    assert array.sum() == np.prod(shape)
 
 
-@pytest.mark.parametrize(("name", "high", "low"), [("rnn", 1, 1), ("lstm", 7, 2), ("gru", 5, 1)])
-def test_numbers_kept_for_each_row_and_unit(name, high, low) -> None:
-    cell = anyrnn.get(name)
-    for memory, wanted in (("high", high), ("low", low)):
-        planned = training(cell, memory)
-        new = [cell.graph.outputs[state] for state in planned.histories]
-        assert len({*planned.saved.values(), *new}) == wanted
+def test_what_is_kept_is_bounded(monkeypatch) -> None:
+    monkeypatch.setattr(memory, "KEPT", 4 << 20)
+    arrays = [memory.empty((1 << 18,), np.float32) for _ in range(12)]
+    del arrays
+    assert memory._memory.bytes <= 4 << 20
+    assert memory._memory.bytes == sum(size for size, _ in memory._memory.free.values())
 
 
-def test_neither_high_nor_low() -> None:
-    with pytest.raises(InputError, match="memory='lo'; expected 'high', or 'low' to compute"):
-        anyrnn.compile("lstm", {"input": 3, "hidden": 5}, dtype=np.float32, memory="lo")
+def test_threads_get_memory_of_their_own() -> None:
+    wrong = []
+
+    def work(number: int) -> None:
+        for _ in range(200):
+            array = memory.empty(LARGE, np.float32)
+            array[::50] = number
+            if not (array[::50] == number).all():
+                wrong.append(number)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
