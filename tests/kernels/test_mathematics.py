@@ -80,3 +80,10 @@ def test_infinities_and_nan(name, dtype, target) -> None:
     with np.errstate(all="ignore"):
         wanted = exact(name, values).astype(dtype)
     np.testing.assert_allclose(apply(name, values, target), wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize("target", [target for target in TARGETS if target != "neon"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_tanh_reaches_one(dtype, target) -> None:
+    values = np.array([20, -20, 1e4, 1e30, -np.inf], dtype)
+    np.testing.assert_array_equal(apply("tanh", values, target), np.sign(values))
