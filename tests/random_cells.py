@@ -70,9 +70,9 @@ class Writer:
         known = self.parameters.setdefault((rows, columns), [])
         if known and self.draw(st.booleans()):
             return self.choose(known)
-        family = self.choose("WU") if columns else self.choose("bp")
         total = sum(map(len, self.parameters.values()))
-        known.append(f"{family}.{'m' if columns else 'v'}{total}")
+        family = self.choose(("W.m", "U.m", "K") if columns else ("b.v", "p.v", "a"))
+        known.append(f"{family}{total}")
         return known[-1]
 
     def single_number(self) -> str:
@@ -96,18 +96,23 @@ class Writer:
 
     def matrix(self, rows: str, columns: str) -> str:
         kind = self.choose(["plain", "plain", "plain", "transposed", "antisymmetric"])
+        # a name that was no product yet is taken for a vector, so the transpose goes first
         if kind == "antisymmetric" and rows == columns:
             name = self.parameter(rows, columns)
-            # a name that was no product yet is taken for a vector, so the transpose goes first
             return f"(0.5 * {name}.T - {name} + {self.choose(['0.1', 'rate'])})"
         if kind == "transposed":
-            return f"{self.parameter(columns, rows)}.T"
+            template = self.choose(["{0}.T", "{0}.T", "tanh({0}.T)", "({0}.T * rate)"])
+            return template.format(self.parameter(columns, rows))
         return self.parameter(rows, columns)
 
     def product(self, size: str, depth: int) -> str:
         """A product with a vector whose size is known by itself."""
         columns = self.choose(self.values)
-        kind = self.choose(["value", "gated", "joined", "long"])
+        kind = self.choose(["value", "gated", "joined", "long", "sliced"])
+        if kind == "sliced":
+            cut = self.choose(["1:", ":-1", "-2:", ":2"])
+            length = "2" if "2" in cut else f"{columns} - 1"
+            return f"{self.parameter(size, length)} @ {self.value(columns)}[{cut}]"
         if kind == "joined":
             other = self.choose(self.values)
             vector = f"concatenate({self.value(columns)}, {self.value(other)})"
@@ -129,8 +134,9 @@ class Writer:
                     st.builds(lambda: self.parameter(size)),
                 )
             )
-        rules = ["value", "product", "product", "affine", "call", "binary", "extreme", "where"]
-        rules += ["number", "peephole", "turned", "normalised", "bounded", "condition", "power"]
+        rules = ["product", "product", "product", "affine", "affine", "call", "call", "bounded"]
+        rules += ["bounded", "binary", "extreme", "where", "number", "peephole", "turned"]
+        rules += ["normalised", "condition", "power", "value"]
         return getattr(self, f"_{self.choose(rules)}")(size, depth - 1)
 
     def _value(self, size: str, depth: int) -> str:
@@ -211,7 +217,8 @@ class Writer:
         return f"{self.parameter(size)} * {self.vector(size, depth)}"
 
     def _turned(self, size: str, depth: int) -> str:
-        name, cut = self.value(size), self.choose(["1", "2", "-1", "-2"])
+        name = self.parameter(size) if self.draw(st.booleans()) else self.value(size)
+        cut = self.choose(["1", "2", "-1", "-2"])
         parts = [f"{name}[{cut}:]", f"{name}[:{cut}]"]
         if self.draw(st.booleans()):
             parts[0] = f"tanh({parts[0]})"
@@ -240,17 +247,27 @@ def random_cells(draw: Callable[[st.SearchStrategy[Any]], Any], depth: int = 3) 
         values[size].append(f"v{place}")
     results = []
     for size in states.values():
-        new = draw(st.sampled_from(["tanh", "mix", "line"]))
+        new = draw(st.sampled_from(["tanh", "tanh", "mix", "mix", "line", "handed on"]))
+        own = states_of(states, size)
+        if new == "handed on":
+            results.append(writer.choose(own))
+            continue
         inside = writer.value(size) if new == "line" else writer.vector(size, depth)
         bounded = f"tanh({inside})"
         if new == "mix":
             gate = f"sigmoid({writer.vector(size, depth - 1)})"
-            bounded = f"{gate} * {writer.value(size)} + (1 - {gate}) * {bounded}"
+            bounded = f"{gate} * {writer.choose(own)} + (1 - {gate}) * {bounded}"
         # a result that depends on parameters only would be none
-        results.append(f"{bounded} + 0.01 * {writer.choose(states_of(states, size))}")
-    if draw(st.booleans()):
-        results.insert(0, f"{writer.value('hidden')} + {writer.vector('hidden', depth)}")
+        results.append(f"{bounded} + 0.01 * {writer.choose(own)}")
     declared: dict[str, str | int] = {name: size for name, size in states.items() if name != "h"}
+    apart = draw(st.sampled_from(["no", "hidden", "its own size"]))
+    if apart == "hidden":
+        results.insert(0, f"{writer.value('hidden')} + {writer.vector('hidden', depth)}")
+    elif apart == "its own size":
+        size = writer.choose(values)
+        results.insert(0, f"softmax(V @ ({writer.value(size)} + {writer.vector(size, depth)}))")
+        writer.parameters["output", size] = ["V"]
+        declared["V"] = "output"
     declared |= dict.fromkeys(writer.single, 1)
     names = [name for known in writer.parameters.values() for name in known]
     families = sorted({name.split(".")[0] for name in names})
