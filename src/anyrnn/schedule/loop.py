@@ -104,8 +104,9 @@ def schedule(
         graph: The step graph.
         states: The names of its states, each the name of a result too.
         wanted: The names of the results that are wanted for each step.
-        hoist: Whether to compute outside the loop what can be, for all steps at a time; for a
-            single step there is nothing to gain by that.
+        hoist: Whether to compute outside the loop what can be, for all steps at a time. If not,
+            a product with the input and one with a state are one sum, which is better as long as
+            the matrices of both stay in the cache.
         fuse: Whether to draw all elementwise work on carried values into the loop, not only what
             is cheap.
 

@@ -68,13 +68,14 @@ def _saved(reverse: Graph, forward: set[Node]) -> set[Node]:
     return saved
 
 
-def training(cell: Cell, memory: str = "high") -> Training:
+def training(cell: Cell, memory: str = "high", hoist: bool = False) -> Training:
     """Schedule a cell's forward and reverse step.
 
     Args:
         cell: The cell.
         memory: `high` saves what the reverse step reads, unless it is cheap to compute; `low`
             saves the states only, and the reverse step computes the rest again.
+        hoist: Whether the forward step's products with the input are computed before the loop.
 
     Returns:
         Both schedules.
@@ -125,7 +126,7 @@ def training(cell: Cell, memory: str = "high") -> Training:
     wanted = list(dict.fromkeys([cell.output, *histories, *saved]))
     gradients = [name for name in outputs if name not in states]
     return Training(
-        schedule(forward, cell.states, wanted),
+        schedule(forward, cell.states, wanted, hoist),
         schedule(Graph(outputs, step.names), states, gradients, fuse=low),
         saved,
         histories,

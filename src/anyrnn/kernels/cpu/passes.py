@@ -15,12 +15,21 @@ from anyrnn.kernels.cpu.target import Target
 from anyrnn.schedule.loop import Schedule, schedule
 from anyrnn.schedule.reverse import BEFORE, GRADIENT, training
 
+FEW_ROWS = 3  # as many or fewer make little use of a matrix each time that they read it
+CACHED = 1 << 19  # elements of matrices that stay in the caches from one step to the next
+
 _training = lru_cache(maxsize=256)(training)
 
 
 @lru_cache(maxsize=256)
-def _inference(cell: Cell) -> Schedule:
-    return schedule(cell.graph, cell.states, [cell.output])
+def _inference(cell: Cell, hoist: bool) -> Schedule:
+    return schedule(cell.graph, cell.states, [cell.output], hoist)
+
+
+@lru_cache(maxsize=1024)
+def _matrix_elements(cell: Cell, sizes: tuple[tuple[str, int], ...]) -> int:
+    shapes = (stored.shape_for(dict(sizes)) for stored in cell.parameters if stored.is_matrix)
+    return sum(rows * columns for rows, columns in shapes)
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,16 @@ class Call:
     target: Target | None = None
     memory: str = "high"
 
+    @property
+    def hoist(self) -> bool:
+        """Whether to multiply all inputs first, so that a step reads fewer matrices.
+
+        The products of a step are better computed together, those of the input and those of the
+        state, but where few rows wait for large matrices.
+        """
+        few = self.steps.batch <= FEW_ROWS
+        return few and _matrix_elements(self.cell, self.sizes) > CACHED
+
     def named(self, parameters: Sequence[Array]) -> dict[str, Array]:
         """The stored parameters by name."""
         names = (stored.name for stored in self.cell.parameters)
@@ -67,7 +86,9 @@ def forward(
     Returns:
         The outputs, laid out as the inputs, and the last states.
     """
-    output, last, _ = _forward(call, _inference(call.cell), rows, states, parameters, (), ())
+    output, last, _ = _forward(
+        call, _inference(call.cell, call.hoist), rows, states, parameters, (), ()
+    )
     return output, last
 
 
@@ -79,7 +100,7 @@ def record(
     Returns:
         The outputs, the last states, and what to keep, by name.
     """
-    planned = _training(call.cell, call.memory)
+    planned = _training(call.cell, call.memory, call.hoist)
     return _forward(
         call, planned.forward, rows, states, parameters, tuple(planned.saved), planned.histories
     )
@@ -136,7 +157,7 @@ def backward(
         The gradients of the inputs, of the initial states, and of the stored parameters by name;
         what has no influence is None or not there.
     """
-    cell, planned = call.cell, _training(call.cell, call.memory).reverse
+    cell, planned = call.cell, _training(call.cell, call.memory, call.hoist).reverse
     x = PREFIX + cell.input
     results = (x,) if input_wanted and x in planned.graph.outputs else ()
     inputs: dict[str, Array | History] = {cell.input: rows, GRADIENT + "output": output_gradient}
