@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench docs clean
+.PHONY: demo test fuzz check bench docs clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -15,6 +15,9 @@ demo: .venv/installed ## train an RNN, an LSTM and a GRU on surnames of 18 langu
 
 test: .venv/installed ## all tests
 	$(BIN)/pytest --numprocesses 2
+
+fuzz: .venv/installed ## compile N random cells from part FIRST on, compare them with the interpreter
+	$(BIN)/python tests/fuzz.py $(or $(N),1000) --first $(or $(FIRST),0)
 
 check: .venv/installed ## format, lint, types, import contract
 	$(BIN)/ruff format --check .

@@ -2,28 +2,46 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import fuzz
 from anyrnn.derivative.reverse import derivative
+from anyrnn.graph.nodes import Node, topological
+from anyrnn.graph.operations import LEAVES, OPERATIONS
 from anyrnn.graph.show import equations, latex, listing
 from anyrnn.graph.verify import verify
+from anyrnn.kernels.cpu.block import COMPUTE
+from anyrnn.schedule.loop import WHOLE, Schedule
+from anyrnn.schedule.reverse import training
 from checks import close_gradients, close_results, make_case
-from random_cells import SMALLEST, RandomCell, random_cells
+from fuzz import LENGTHS, TOLERANCE, Trial, search, usable_targets
+from random_cells import SMALLEST, RandomCell, make, random_cells
+
+PARTS, EACH = 6, 50
 
 
-@given(random_cells(), st.integers(0, 99))
-@settings(max_examples=6)
-def test_random_cells_compiled(drawn: RandomCell, seed: int) -> None:
-    case = make_case(drawn.cell, seed, time=3, batch=2, smallest=SMALLEST)
-    results, gradients = case.execute("compiled")
-    close_results(results, case.interpret(), 1e-10)
-    close_gradients(gradients, case.gradients(), 1e-9)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_compiled(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At least 200 different cells; one part as it is compiled for users, the others quickly."""
+    monkeypatch.setenv("ANYRNN_CACHE", "off")
+    sources: set[str] = set()
+    failure = search(part, EACH, [part == 0], tell=lambda trial, _: sources.add(trial.source))
+    assert not failure, failure
+    assert len(sources) * PARTS >= 200
 
 
 @given(random_cells(), st.integers(0, 99))
 @settings(max_examples=60)
-def test_random_cells(drawn: RandomCell, seed: int) -> None:
+def test_torch_operations(drawn: RandomCell, seed: int) -> None:
     case = make_case(drawn.cell, seed, time=3, batch=2, smallest=SMALLEST)
     results, gradients = case.execute()
     close_results(results, case.interpret(), 1e-10)
@@ -34,3 +52,119 @@ def test_random_cells(drawn: RandomCell, seed: int) -> None:
         assert equations(graph)
         assert latex(graph).count("{") == latex(graph).count("}")
         assert listing(graph)
+
+
+def in_the_loop(planned: Schedule) -> Iterable[Node]:
+    """What a kernel computes."""
+    before = {*planned.before, *planned.once}
+    nodes = topological([*planned.new_states.values(), *planned.emitted])
+    return (node for node in nodes if node not in before and not node.is_leaf)
+
+
+def kinds_of(drawn: Trial) -> set[object]:
+    """What a cell has that others have not, and how it is run."""
+    cell = make(drawn.source + "\n")
+    planned = training(cell, drawn.memory)
+    nodes = [*cell.graph.nodes(), *derivative(cell.graph).nodes()]
+    found: set[object] = {node.operation for node in nodes}
+    for part in (planned.forward, planned.reverse):
+        found |= {f"{node.operation} in the loop" for node in in_the_loop(part)}
+    levels = 1 + max(stage.level for stage in planned.forward.stages)
+    found |= {f"{len(cell.states)} states", f"{min(levels, 3)} stages"}
+    for node in cell.graph.nodes():
+        operations = {argument.operation for argument in node.arguments}
+        if node.operation == "multiply" and operations == {"parameter", "state"}:
+            found.add("a recurrence that is a vector")
+    leaves = cell.graph.leaves("parameter")
+    found |= {f"a parameter of {len(leaf.type.shape)} axes" for leaf in leaves}
+    if any("." not in leaf.name for leaf in leaves):
+        found.add("a parameter that is a whole family")
+    uses = [argument for node in cell.graph.nodes() for argument in node.arguments]
+    if any(uses.count(leaf) > 1 for leaf in leaves):
+        found.add("a parameter used twice")
+    if cell.output not in cell.states:
+        found.add("an output apart from the states")
+    if cell.output_size not in cell.state_sizes:
+        found.add("an output of another size")
+    if "rate" in drawn.source.split("):", 1)[1]:
+        found.add("a hyperparameter")
+    options = {name: value for name, value in vars(drawn).items() if name not in ("source", "seed")}
+    return found | set(options.items())
+
+
+def test_all_kinds_are_drawn() -> None:
+    """Cells of every kind, run in every way."""
+    found: set[object] = set()
+    assert not search(0, 200, [True, False], lambda trial: bool(found.update(kinds_of(trial))))
+    wanted: set[object] = {*OPERATIONS, "1 states", "2 states", "3 states", "2 stages", "3 stages"}
+    computed = {*COMPUTE, *WHOLE, "product", "slice"} - {"expand"}
+    wanted |= {f"{operation} in the loop" for operation in computed - LEAVES}
+    wanted |= {f"a parameter of {axes} axes" for axes in range(3)}
+    wanted |= {
+        "a parameter that is a whole family",
+        "a parameter used twice",
+        "a recurrence that is a vector",
+        "a hyperparameter",
+        "an output apart from the states",
+        "an output of another size",
+    }
+    wanted |= {("target", name) for name in usable_targets()}
+    wanted |= {("dtype", name) for name in TOLERANCE} | {("memory", n) for n in ("high", "low")}
+    wanted |= {("threads", number) for number in (1, 2)} | {("lengths", n) for n in LENGTHS}
+    wanted |= {(name, v) for name in ("reverse", "alone", "optimised") for v in (True, False)}
+    assert wanted <= found, wanted - found
+
+
+def test_a_failure_is_shrunk_and_printed_as_python() -> None:
+    def check(trial: Trial) -> bool:
+        if "hard_sigmoid" in trial.source:
+            raise AssertionError("a hard\nsigmoid")
+        return False
+
+    failure = search(1, 200, [True], check)
+    assert failure.endswith("# a hard\n# sigmoid\n")
+    made: list[Trial] = []
+    exec(failure, {"check": made.append, "Trial": Trial})
+    assert "hard_sigmoid" in made[0].source
+    assert len(made[0].source) < 200
+    assert made[0].case().cell.states[0] == "h"
+    assert not search(1, 20, [True], lambda trial: False)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_crashes_and_endless_kernels_are_failures(monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(trial: Trial) -> bool:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return True
+
+    def endless(trial: Trial) -> bool:
+        time.sleep(60)
+        return True
+
+    def mistaken(trial: Trial) -> bool:
+        raise KeyError("no such thing")
+
+    trial = Trial("")
+    monkeypatch.setattr(fuzz, "LIMIT", 1)
+    for check, message in (
+        (crash, "its process has ended with -9"),
+        (endless, "it has not ended after 1 s"),
+        (mistaken, "KeyError: 'no such thing'"),
+    ):
+        monkeypatch.setattr(fuzz, "check", check)
+        with pytest.raises(AssertionError, match=message):
+            fuzz.isolated(trial)
+    monkeypatch.setattr(fuzz, "check", lambda trial: True)
+    assert fuzz.isolated(trial)
+
+
+def test_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, fuzz.__file__, "3", "--processes", "1"],
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    assert "3 different cells in " in done.stdout
+    assert "; 0 failures; " in done.stdout
