@@ -17,6 +17,7 @@ from anyrnn.schedule.reverse import BEFORE, GRADIENT, training
 
 FEW_ROWS = 3  # as many or fewer make little use of a matrix each time that they read it
 CACHED = 1 << 19  # elements of matrices that stay in the caches from one step to the next
+PARALLEL = 1 << 20  # multiplications of a run from which on several threads pay
 
 _training = lru_cache(maxsize=256)(training)
 
@@ -65,6 +66,12 @@ class Call:
         """
         few = self.steps.batch <= FEW_ROWS
         return few and _matrix_elements(self.cell, self.sizes) > CACHED
+
+    @property
+    def team(self) -> int:
+        """The number of threads that pay."""
+        work = self.steps.rows * _matrix_elements(self.cell, self.sizes)
+        return self.threads if work >= PARALLEL else 1
 
     def named(self, parameters: Sequence[Array]) -> dict[str, Array]:
         """The stored parameters by name."""
@@ -122,7 +129,7 @@ def _forward(
         {cell.input: rows},
         dict(zip(cell.states, states, strict=True)),
         call.named(parameters),
-        call.threads,
+        call.team,
         call.operations,
         call.target,
     )
@@ -170,7 +177,7 @@ def backward(
         inputs,
         {PREFIX + n: part for n, part in zip(cell.states, state_gradients, strict=True)},
         call.named(parameters),
-        call.threads,
+        call.team,
         call.operations,
         call.target,
     )
