@@ -93,9 +93,7 @@ def empty(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
     """
     dtype = np.dtype(dtype)
     size = prod(shape) * dtype.itemsize
-    if size < LEAST:
-        raw = np.empty(size + 64, np.uint8)
-        start = -raw.ctypes.data % 64
-    else:
-        raw, start = np.asarray(_Lease(_rounded(size))), 0
-    return raw[start : start + size].view(dtype).reshape(shape)
+    if size >= LEAST:
+        return np.ndarray(shape, dtype, np.asarray(_Lease(_rounded(size))))
+    raw = np.empty(size + 64, np.uint8)
+    return np.ndarray(shape, dtype, raw, -raw.__array_interface__["data"][0] % 64)
