@@ -61,3 +61,8 @@ def test_threads_get_memory_of_their_own() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_too_much() -> None:
+    with pytest.raises(MemoryError, match="no memory for"):
+        memory.empty((1 << 30, 1 << 30), np.uint8)

@@ -45,7 +45,9 @@ class Loop:
         double = self.dtype == np.float64
         self.lanes = self.target.lanes(double)
         self.lowered = Lowering(schedule, self.target, double, packed).lower()
-        self.code = compile_text(self.lowered.text, self.target)
+        states = ", ".join(schedule.states) or "product"
+        label = f"{states} ({self.dtype}{'' if packed else ', one step'})"
+        self.code = compile_text(self.lowered.text, self.target, label)
         self._layout = lru_cache(maxsize=64)(self._make_layout)
 
     def _make_layout(self, sizes: tuple[tuple[str, int], ...], batch: int, threads: int) -> Layout:

@@ -166,7 +166,7 @@ UNITS, LENGTH, PLACE = (Job._fields.index(name) for name in ("units", "length", 
 @lru_cache(maxsize=16)
 def _code(target: Target, double: bool) -> Code:
     text = "\n\n".join([_Packing(target, double).write(), entry(4)])
-    return compile_text(text, target)
+    return compile_text(text, target, f"packing ({'float64' if double else 'float32'})")
 
 
 def source(matrix: NDArray[Any]) -> tuple[int, int, int]:
