@@ -24,10 +24,13 @@ from anyrnn.schedule.reverse import check_memory
 
 
 def _usable_cores() -> int:
-    """The number of cores that this process may use."""
+    """The number of cores that this process may use; fewer if OMP_NUM_THREADS says so."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return min(cores, int(wanted)) if wanted.isdecimal() and int(wanted) else cores
 
 
 @dataclass(frozen=True)
@@ -283,7 +286,8 @@ def compile(
         cell: A cell, or the name of one in the catalogue.
         sizes: The sizes by name: `{"input": 3, "hidden": 5}`.
         dtype: float32 or float64: the type of all arrays.
-        threads: The most threads that a run uses; as many as there are cores if not given.
+        threads: The most threads that a run uses; as many as there are cores if not given, or as
+            the environment variable OMP_NUM_THREADS says.
         target: A kind of CPU to restrict the code to (`avx512`, `avx2`, `sse2`, `neon`); the best
             one that this machine has if not given.
         memory: `low` to save the states only; going backward computes the rest again.
