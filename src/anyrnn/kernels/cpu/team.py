@@ -31,6 +31,16 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
+def trust_threads() -> None:
+    """Let kernels run on several threads in a forked child too.
+
+    Right only where nothing has run on several threads before the fork: otherwise the child would
+    wait for threads that it does not have.
+    """
+    global _forked
+    _forked = False
+
+
 def available() -> bool:
     """Whether several threads can run a kernel."""
     return not _forked
