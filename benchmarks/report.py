@@ -12,6 +12,7 @@ from benchmarks.measure import Row
 from benchmarks.peers import OURS, PEERS, SGEMM, SGEMM_SIZE
 
 LOOPS = ("torch loop", "torch.compile step", "torch.compile loop", "jax scan")
+TORCH = ("torch.nn", "torch loop")
 OTHER = "other"  # the cells of CUSTOM together
 MARKS = "<!-- measured -->", "<!-- /measured -->"
 
@@ -38,11 +39,12 @@ ENGLISH = {
     "training": "training",
     "other": "other cells",
     "range": "**{:.2f}** ({:.2f} to {:.2f})",
-    "space": " ",
-    "intro": "Measured with `make bench`, {date}: the time of the fastest of torch.nn, JAX, Keras "
-    "and ONNX Runtime (for other cells: of loops in torch, eager or compiled, and a scan in JAX) "
-    "divided by ours. Geometric mean over {shapes} shapes, and extremes.",
+    "intro": "Measured with `make bench`, {date}: the time of the fastest peer ({peers}; for other "
+    "cells the loops in torch and JAX only) divided by ours; then of torch.nn alone, or torch's "
+    "loop. Geometric mean over up to {shapes} shapes, and extremes.",
     "machine": "{cores} cores of {cpu}; {versions}; [every row](docs/benchmarks.md).",
+    "torch": "{}, torch alone",
+    "rows": "Rows below the aims",
     "none": "No row misses its aim.",
     "ratio": "Ratios below the aim: {}.",
     "share": "Share of the matrix-product rate below the aim: {}.",
@@ -55,11 +57,13 @@ CHINESE = {
     "training": "训练",
     "other": "其他单元",
     "range": "**{:.2f}**（{:.2f} 到 {:.2f}）",
-    "space": "",
-    "intro": "用 `make bench` 测得（{date}）：torch.nn、JAX、Keras、ONNX Runtime 中最快者的时间除以"
-    "我们的时间；其他单元则与 torch 的循环（即时执行或编译）和 JAX 的 scan 中最快者相比。"
-    "{shapes} 种形状的几何平均，以及最小、最大值。",
+    "intro": "用 `make bench` 测得（{date}）：最快的对手（{peers}；"
+    "其他单元只比 torch 和 JAX 的循环）的时间除以我们的时间；"
+    "然后只与 torch.nn（或 torch 的循环）相比。"
+    "至多 {shapes} 种形状的几何平均，以及最小、最大值。",
     "machine": "{cpu}，{cores} 核；{versions}；[全部数据](docs/benchmarks.md)（英文）。",
+    "torch": "{}，只比 torch",
+    "rows": "未达到目标的行",
     "none": "没有一行未达到目标。",
     "ratio": "比值未达到目标的：{}。",
     "share": "占矩阵乘法速率的比例未达到目标的：{}。",
@@ -116,16 +120,27 @@ def misses(row: Row) -> dict[str, float]:
     return found
 
 
-def ratios(rows: Iterable[Row], cell: str, mode: str) -> list[float]:
-    """The ratios of a cell in a mode; to loops where the cell is not one that libraries have."""
+def ratios(
+    rows: Iterable[Row], cell: str, mode: str, peers: Sequence[str] = tuple(PEERS)
+) -> list[float]:
+    """The ratios of a cell in a mode to some peers; to loops where the cell is not one that
+    libraries have.
+    """
     cells = CUSTOM if cell == OTHER else (cell,)
     of = [row for row in rows if row["cell"] in cells and row["mode"] == mode]
-    found = (ratio(row, LOOPS if row["cell"] in CUSTOM else tuple(PEERS)) for row in of)
+    loops = [name for name in LOOPS if name in peers]
+    found = (ratio(row, loops if row["cell"] in CUSTOM else peers) for row in of)
     return [number for number in found if number]
 
 
-def _range(rows: Iterable[Row], cell: str, mode: str, words: Mapping[str, str]) -> str:
-    of = ratios(rows, cell, mode)
+def _range(
+    rows: Iterable[Row],
+    cell: str,
+    mode: str,
+    words: Mapping[str, str],
+    peers: Sequence[str] = tuple(PEERS),
+) -> str:
+    of = ratios(rows, cell, mode, peers)
     return words["range"].format(geometric_mean(of), min(of), max(of)) if of else "-"
 
 
@@ -175,7 +190,9 @@ def _missed(rows: Sequence[Row], words: Mapping[str, str]) -> list[str]:
 def _about(document: Mapping[str, Any]) -> dict[str, Any]:
     versions = ", ".join(" ".join(pair) for pair in document["machine"]["versions"].items())
     shapes = len({shape(row) for row in document["rows"]})
-    return {**document["machine"], "versions": versions, "shapes": shapes}
+    there = {name for row in document["rows"] for name in row["peers"]} - {OURS, SGEMM}
+    peers = ", ".join(name for name in PEERS if name in there)
+    return {**document["machine"], "versions": versions, "shapes": shapes, "peers": peers}
 
 
 def section(document: Mapping[str, Any], words: Mapping[str, str]) -> str:
@@ -186,10 +203,16 @@ def section(document: Mapping[str, Any], words: Mapping[str, str]) -> str:
         words: A language.
     """
     rows, about, groups = document["rows"], _about(document), (*STANDARD, OTHER)
-    table = [[words[m], *(_range(rows, g, m, words) for g in groups)] for m in MODES]
-    last = words["space"].join([*_missed(rows, words), words["machine"].format(**about)])
+    peers = {"{}": tuple(PEERS), words["torch"]: TORCH}
+    table = [
+        [name.format(words[m]), *(_range(rows, g, m, words, of) for g in groups)]
+        for m in MODES
+        for name, of in peers.items()
+    ]
     means = _markdown(["", *(words.get(group, group) for group in groups)], table)
-    return "\n".join([words["intro"].format(**about), "", *means, "", last])
+    machine, missed = words["machine"].format(**about), " ".join(_missed(rows, words))
+    hidden = f"<details><summary>{words['rows']}</summary>{missed}</details>"
+    return "\n".join([words["intro"].format(**about), "", *means, "", f"{machine} {hidden}"])
 
 
 def page(document: Mapping[str, Any]) -> str:
