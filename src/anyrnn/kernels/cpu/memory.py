@@ -7,6 +7,7 @@ that nobody refers to any more goes to the next one of about its size, in whatev
 from __future__ import annotations
 
 import mmap
+import os
 import sys
 import threading
 from collections import OrderedDict
@@ -57,6 +58,14 @@ class _Memory:
 
 
 _memory = _Memory()
+
+
+def _after_fork() -> None:
+    _memory.lock = threading.RLock()  # a thread that is not in the child may have held the old one
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class _Lease:

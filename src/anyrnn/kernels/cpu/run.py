@@ -8,7 +8,7 @@ steps as let its arrays stay in a cache; their memory serves every segment.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import pairwise
 
@@ -43,9 +43,18 @@ class Steps:
 
     Attributes:
         batch_sizes: The number of rows of each step, never rising.
+        offsets: The first row of each step, and the number of all rows.
+        rows: The number of rows of all steps.
     """
 
     batch_sizes: tuple[int, ...]
+    offsets: Array = field(init=False, repr=False, compare=False)
+    rows: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        offsets = np.concatenate([[0], np.cumsum(self.batch_sizes)]).astype(np.int64)
+        object.__setattr__(self, "offsets", offsets)
+        object.__setattr__(self, "rows", int(offsets[-1]))
 
     @property
     def batch(self) -> int:
@@ -56,16 +65,6 @@ class Steps:
     def constant(self) -> bool:
         """Whether every step has a row of each sequence."""
         return self.batch_sizes[-1] == self.batch_sizes[0]
-
-    @cached_property
-    def offsets(self) -> Array:
-        """The first row of each step, and the number of all rows."""
-        return np.concatenate([[0], np.cumsum(self.batch_sizes)]).astype(np.int64)
-
-    @cached_property
-    def rows(self) -> int:
-        """The number of rows of all steps."""
-        return int(self.offsets[-1])
 
     @cached_property
     def _row(self) -> Array:
