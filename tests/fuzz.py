@@ -17,7 +17,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import count
@@ -32,16 +32,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import anyrnn
 from anyrnn.errors import KernelError
-from anyrnn.kernels.cpu import engine, memory, passes
+from anyrnn.kernels.cpu import engine, memory, pack, passes, products, run
+from anyrnn.kernels.cpu import step as one_step
 from anyrnn.kernels.cpu.passes import Call
 from anyrnn.kernels.cpu.run import Steps
-from anyrnn.kernels.cpu.step import step
 from anyrnn.kernels.cpu.target import host
 from checks import Case, make_case
 from random_cells import SMALLEST, make, random_cells
 
 PART = 200  # cells that are drawn one after the other; the first ones of them are small
 LIMIT = 300  # seconds after which a check has failed
+SIZES = (SMALLEST, 5, 7, 17, 19, 33, 67)
 LENGTHS = [(1,), (1, 1, 1), (2,), (3, 3), (2, 2, 2, 2, 2), (3, 2, 2, 1), (5, 1), (2,) * 13]
 TOLERANCE = {"float64": 1e-10, "float32": 3e-5}
 NOISE = 64  # how many times as far as rounding of the given numbers alone explains
@@ -71,6 +72,9 @@ class Trial:
         lengths: The number of steps of each sequence, never rising.
         reverse: Whether to run from the last step to the first.
         alone: Whether to run without a derivative too.
+        hoist: Whether to multiply all inputs first.
+        pieces: Whether to cut everything into many small pieces.
+        widest: The largest size.
         optimised: Whether to compile as for users; if not, quickly.
     """
 
@@ -83,6 +87,9 @@ class Trial:
     lengths: tuple[int, ...] = (1,)
     reverse: bool = False
     alone: bool = True
+    hoist: bool = False
+    pieces: bool = False
+    widest: int = 7
     optimised: bool = True
 
     def __repr__(self) -> str:
@@ -93,9 +100,43 @@ class Trial:
     def case(self) -> Case:
         """The cell with random numbers, which float32 can hold."""
         cell = make(self.source + "\n")
-        time, batch = self.lengths[0], len(self.lengths)
-        case = make_case(cell, self.seed, time, batch, smallest=SMALLEST)
+        random = np.random.default_rng(self.seed)
+        options = [size for size in SIZES if size <= self.widest]
+        sizes = {name: int(random.choice(options)) for name in cell.free_sizes}
+        case = make_case(cell, self.seed, self.lengths[0], len(self.lengths), sizes)
+        scale = min(1.0, 2 / max(case.sizes.values()) ** 0.5)
+        parameters = {name: scale * array for name, array in case.parameters.items()}
+        case = replace(case, parameters=parameters)
         return case.as_type(np.float32).as_type(np.float64)
+
+    @contextmanager
+    def conditions(self) -> Iterator[None]:
+        """What is chosen by size for users is chosen by the trial; fresh arrays are full of NaN."""
+        make = memory.empty
+
+        def empty(*arguments: Any) -> np.ndarray:
+            array = make(*arguments)
+            array.reshape(-1).view(np.uint8).fill(255)
+            return array
+
+        changes = [
+            mock.patch.object(memory, "empty", empty),
+            mock.patch.object(passes, "PARALLEL", 0),
+            mock.patch.object(pack, "PARALLEL", 0),
+            mock.patch.object(one_step, "PARALLEL", 0),
+            mock.patch.object(passes, "FEW_ROWS", len(self.lengths) if self.hoist else 0),
+            mock.patch.object(passes, "CACHED", -1),
+        ]
+        if self.pieces:
+            changes += [mock.patch.object(run, "SEGMENT_BYTES", 1)]
+            changes += [mock.patch.object(products, "ROWS", 2)]
+        if not self.optimised:
+            changes += [mock.patch.dict(engine.GENERATION, {"opt": 0})]
+            changes += [mock.patch.dict(engine.PASSES, {"speed_level": 0})]
+        with ExitStack() as entered, np.errstate(all="ignore"):
+            for change in changes:
+                entered.enter_context(change)
+            yield
 
 
 @st.composite
@@ -110,6 +151,9 @@ def trials(draw: Callable[[st.SearchStrategy[Any]], Any], optimised: list[bool])
         "lengths": st.sampled_from(LENGTHS),
         "reverse": st.booleans(),
         "alone": st.booleans(),
+        "hoist": st.booleans(),
+        "pieces": st.booleans(),
+        "widest": st.sampled_from([7, 7, 19, 67]),
         "optimised": st.sampled_from(optimised),
     }
     chosen = {name: draw(strategy) for name, strategy in options.items()}
@@ -196,7 +240,7 @@ def compiled(trial: Trial, case: Case) -> Iterator[Arrays]:
     if trial.lengths[0] > 1:
         output, last = passes.forward(call, x, case.states, parameters)
     else:
-        single = step(case.cell, sizes, len(trial.lengths), dtype, trial.threads, target)
+        single = one_step.step(case.cell, sizes, len(trial.lengths), dtype, trial.threads, target)
         if not single.possible:
             return
         output = memory.empty((len(x), single.output_size), dtype)
@@ -205,30 +249,6 @@ def compiled(trial: Trial, case: Case) -> Iterator[Arrays]:
         single.run([array.ctypes.data for array in arrays])
     found = {"output": spread(output)}
     yield found | {f"state {n}": part for n, part in zip(case.cell.states, last, strict=True)}
-
-
-@contextmanager
-def poisoned() -> Iterator[None]:
-    """Fill every fresh array with NaN."""
-    make = memory.empty
-
-    def empty(*arguments: Any) -> np.ndarray:
-        array = make(*arguments)
-        array.reshape(-1).view(np.uint8).fill(255)
-        return array
-
-    with mock.patch.object(memory, "empty", empty):
-        yield
-
-
-@contextmanager
-def quickly(wanted: bool) -> Iterator[None]:
-    """Compile without optimisation, which takes a fifth of the time."""
-    with (
-        mock.patch.dict(engine.GENERATION, {"opt": 0} if wanted else {}),
-        mock.patch.dict(engine.PASSES, {"speed_level": 0} if wanted else {}),
-    ):
-        yield
 
 
 def disturbed(case: Case, dtype: str, random: np.random.Generator) -> Case:
@@ -274,7 +294,7 @@ def check(trial: Trial) -> bool:
     """
     case = trial.case()
     wanted = interpreted(case, trial.lengths, trial.reverse)
-    with poisoned(), quickly(not trial.optimised), np.errstate(all="ignore"):
+    with trial.conditions():
         all_found = list(compiled(trial, case))
     noise: dict[str, float] = {}
     for name, array in (item for found in all_found for item in found.items()):

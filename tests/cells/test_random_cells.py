@@ -27,6 +27,7 @@ from fuzz import LENGTHS, TOLERANCE, Trial, search, usable_targets
 from random_cells import SMALLEST, RandomCell, make, random_cells
 
 PARTS, EACH = 6, 50
+CHOICES = ("reverse", "alone", "hoist", "pieces", "optimised")
 
 
 @pytest.mark.parametrize("part", range(PARTS))
@@ -111,7 +112,8 @@ def test_all_kinds_are_drawn() -> None:
     wanted |= {("target", name) for name in usable_targets()}
     wanted |= {("dtype", name) for name in TOLERANCE} | {("memory", n) for n in ("high", "low")}
     wanted |= {("threads", number) for number in (1, 2)} | {("lengths", n) for n in LENGTHS}
-    wanted |= {(name, v) for name in ("reverse", "alone", "optimised") for v in (True, False)}
+    wanted |= {(name, v) for name in CHOICES for v in (True, False)}
+    wanted |= {("widest", size) for size in (7, 19, 67)}
     assert wanted <= found, wanted - found
 
 

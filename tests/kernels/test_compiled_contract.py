@@ -22,7 +22,7 @@ import anyrnn
 from anyrnn import Gradients, SequenceResult
 from anyrnn.errors import KernelError
 from anyrnn.kernels.compiled import Result
-from anyrnn.kernels.cpu import memory
+from anyrnn.kernels.cpu import memory, passes
 from anyrnn.kernels.cpu.target import host
 from checks import Case, close_gradients, close_results, make_case
 from invented_cells import INVENTED, SMALLEST
@@ -71,6 +71,7 @@ def _poison(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return made
 
+    monkeypatch.setattr(passes, "PARALLEL", 0)  # small runs are divided between threads too
     monkeypatch.setattr(memory, "empty", poisoned(memory.empty))
     monkeypatch.setattr(np, "empty", poisoned(np.empty))
     monkeypatch.setattr(np, "empty_like", poisoned(np.empty_like))
