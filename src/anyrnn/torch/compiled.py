@@ -93,6 +93,18 @@ def _twice(
     return (None, *(next(given) if tensor.requires_grad else None for tensor in inputs))
 
 
+def call(
+    cell: Cell,
+    sizes: tuple[tuple[str, int], ...],
+    batch_sizes: tuple[int, ...],
+    reverse: bool,
+    memory: str,
+) -> Call:
+    """A run with the threads and the operations of PyTorch."""
+    threads = torch.get_num_threads()
+    return Call(cell, sizes, _steps(batch_sizes), reverse, threads, OPERATIONS, memory=memory)
+
+
 def execute(
     cell: Cell,
     rows: Tensor,
@@ -104,22 +116,14 @@ def execute(
     memory: str = "high",
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run a cell over sequences of falling lengths; as `anyrnn.torch.execute.execute`."""
-    call = Call(
-        cell,
-        tuple(sizes.items()),
-        _steps(tuple(batch_sizes)),
-        reverse,
-        torch.get_num_threads(),
-        OPERATIONS,
-        memory=memory,
-    )
+    run = call(cell, tuple(sizes.items()), tuple(batch_sizes), reverse, memory)
     tensors = [*states, *(parameters[stored.name] for stored in cell.parameters)]
     if torch.is_grad_enabled() and any(t.requires_grad for t in (rows, *tensors)):
-        output, *last = _Run.apply(call, rows, *tensors)  # type: ignore[misc]
+        output, *last = _Run.apply(run, rows, *tensors)  # type: ignore[misc]
         return output, tuple(last)
     arrays = [array(tensor) for tensor in tensors]
     result, states_after = passes.forward(
-        call, array(rows), arrays[: len(states)], arrays[len(states) :]
+        run, array(rows), arrays[: len(states)], arrays[len(states) :]
     )
     return torch.from_numpy(result), tuple(map(torch.from_numpy, states_after))
 

@@ -6,7 +6,7 @@ computation is ours.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -15,9 +15,10 @@ from anyrnn.cells.catalogue import get
 from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
 from anyrnn.schedule.reverse import check_memory
-from anyrnn.torch.execute import Path, choose, execute, single_step
+from anyrnn.torch.execute import Path, breaks_graph, choose, execute, single_step
 from anyrnn.torch.sequences import check_tensor
 from anyrnn.torch.stack import State, parameter, stack
+from anyrnn.torch.tracing import constant, untraced
 from anyrnn.transforms.bias import with_two_biases, without_bias
 
 FAMILIES = {  # of our cells, by torch's names
@@ -29,17 +30,32 @@ FAMILIES = {  # of our cells, by torch's names
 }
 CELL_PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 CELLS = {"RNN_TANH": "rnn", "RNN_RELU": "rnn_relu", "LSTM": "lstm", "GRU": "gru"}
+_cells: dict[tuple[str, bool, bool], Cell] = {}
 
 
-@lru_cache(maxsize=16)
+@constant
+def _make_cells() -> None:
+    """Our cells for the modes of torch.nn, with their parameters laid out as torch's."""
+    if not _cells:
+        found = {(mode, False): get(name) for mode, name in CELLS.items()}
+        found["LSTM", True] = get("lstm_projection")
+        both = {(*key, False): without_bias(cell) for key, cell in found.items()}
+        _cells.update(both | {(*key, True): with_two_biases(cell) for key, cell in found.items()})
+
+
 def _cell(mode: str, projected: bool, bias: bool) -> Cell:
-    """Our cell for a mode of torch.nn; its stored parameters are laid out as torch's."""
-    cell = get("lstm_projection" if projected else CELLS[mode])
-    return with_two_biases(cell) if bias else without_bias(cell)
+    _make_cells()
+    return _cells[mode, projected, bias]
+
+
+@constant
+def _family(name: str) -> str:
+    """Our family of a parameter called as weight_ih_l0_reverse."""
+    return _cached_family(name)
 
 
 @lru_cache(maxsize=1024)
-def _family(name: str) -> str:
+def _cached_family(name: str) -> str:
     """Our family of a parameter called as weight_ih_l0_reverse: torch's family, the layer, and the
     direction.
     """
@@ -82,6 +98,8 @@ class _Layer(nn.RNNBase):
         Raises:
             InputError: A shape, a type, a device or a length is not what the layer takes.
         """
+        if breaks_graph(input, lengths, self.parameters()):
+            return untraced(partial(self.forward, lengths=lengths), input, hx)
         sizes = (("input", self.input_size), ("hidden", self.hidden_size))
         if self.proj_size:
             sizes += (("projection", self.proj_size),)

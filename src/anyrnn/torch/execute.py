@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from anyrnn.errors import InputError, KernelError
 from anyrnn.graph.cell import Cell
 from anyrnn.kernels.cpu.target import host
-from anyrnn.torch import compiled, operations_path
+from anyrnn.torch import compiled, operations_path, operator
+from anyrnn.torch.tracing import constant, key, names
 
 PATHS = {"compiled": compiled.execute, "operations": operations_path.execute}
 _forced: ContextVar[str | None] = ContextVar("forced", default=None)
@@ -66,6 +67,19 @@ def forced(name: str) -> Iterator[None]:
         _forced.reset(token)
 
 
+@constant
+def _asked() -> str | None:
+    """The path that `forced` asks for."""
+    return _forced.get()
+
+
+@constant
+def _transformed() -> bool:
+    """Whether this is inside a transform of torch.func."""
+    functorch: Any = getattr(torch._C, "_functorch")  # noqa: B009 - it has no type stub
+    return functorch.peek_interpreter_stack() is not None
+
+
 def choose(tensors: Iterable[Tensor]) -> Path:
     """The path for a call.
 
@@ -75,19 +89,17 @@ def choose(tensors: Iterable[Tensor]) -> Path:
     Returns:
         The path.
     """
-    asked = _forced.get()
+    asked = _asked()
     if asked is not None:
         return Path(asked, "asked for")
-    if torch.compiler.is_compiling():
-        return Path("operations", "torch.compile or torch.export is tracing")
-    functorch: Any = getattr(torch._C, "_functorch")  # noqa: B009 - it has no type stub
-    if functorch.peek_interpreter_stack() is not None:
+    if _transformed():
         return Path("operations", "inside a transform of torch.func")
     if torch.autograd.forward_ad._current_level >= 0:
         return Path("operations", "forward-mode differentiation")
     dtype = None
+    exporting = torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()
     for tensor in tensors:
-        if type(tensor) not in (Tensor, nn.Parameter):
+        if type(tensor) not in (Tensor, nn.Parameter) and not exporting:
             return Path("operations", f"a tensor of the type {type(tensor).__name__}")
         if not tensor.is_cpu:
             return Path("operations", f"tensors on {tensor.device.type}")
@@ -100,9 +112,14 @@ def choose(tensors: Iterable[Tensor]) -> Path:
     return _compiled(dtype)
 
 
-@lru_cache(maxsize=16)
+@constant
 def _compiled(dtype: torch.dtype | None) -> Path:
     """The compiled path if this CPU and a type can take it."""
+    return _of_type(dtype)
+
+
+@lru_cache(maxsize=16)
+def _of_type(dtype: torch.dtype | None) -> Path:
     if dtype not in compiled.DTYPES:
         return Path("operations", f"tensors of {dtype}")
     try:
@@ -115,6 +132,17 @@ def _compiled(dtype: torch.dtype | None) -> Path:
 def wants_gradient(tensors: Iterable[Tensor]) -> bool:
     """Whether autograd follows what is computed from some tensors."""
     return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
+
+def breaks_graph(given: object, lengths: object, tensors: Iterable[Tensor]) -> bool:
+    """Whether torch.compile is tracing, and a layer cannot be a part of its graph: for packed
+    sequences, for lengths, and on the path of operations, which goes through time in Python.
+    """
+    if not torch.compiler.is_dynamo_compiling():
+        return False
+    if not isinstance(given, Tensor) or lengths is not None:
+        return True
+    return choose([given, *tensors]).name != "compiled"
 
 
 def single_step(
@@ -138,9 +166,9 @@ def single_step(
         something is in the way: autograd, another device, ...
     """
     tensors = [rows, *states, *parameters.values()]
-    if _forced.get() or wants_gradient(tensors) or choose(tensors).name != "compiled":
+    if torch.compiler.is_compiling() or _asked() or wants_gradient(tensors):
         return None
-    if rows.numel() == 0:
+    if rows.numel() == 0 or choose(tensors).name != "compiled":
         return None
     return compiled.single_step(cell, rows, states, parameters, sizes)
 
@@ -148,7 +176,7 @@ def single_step(
 def execute(
     cell: Cell,
     rows: Tensor,
-    batch_sizes: Sequence[int],
+    batch_sizes: Sequence[int] | None,
     states: Sequence[Tensor],
     parameters: Mapping[str, Tensor],
     sizes: Mapping[str, int],
@@ -159,9 +187,10 @@ def execute(
 
     Args:
         cell: The cell.
-        rows: The inputs of all steps, step after step, (sum of batch_sizes, input).
+        rows: The inputs of all steps, step after step, (sum of batch_sizes, input); without
+            batch_sizes (time, batch, input).
         batch_sizes: The number of rows of each step, never rising: a sequence that has ended is
-            left out.
+            left out. None for sequences of one length while torch.compile or torch.export trace.
         states: The initial states, each (batch, size).
         parameters: The stored parameters by name.
         sizes: The named sizes as numbers.
@@ -174,9 +203,12 @@ def execute(
     """
     tensors = [rows, *states, *parameters.values()]
     path = choose(tensors)
+    if torch.compiler.is_compiling():
+        return _traced(path, cell, rows, batch_sizes, states, parameters, sizes, reverse, memory)
+    assert batch_sizes is not None
     if batch_sizes[0] == 0:  # nothing to compute, and no address to give to a kernel
         path = Path("operations", "an empty batch")
-    elif len(batch_sizes) == 1 and path.name == "compiled" and _forced.get() is None:
+    elif len(batch_sizes) == 1 and path.name == "compiled" and _asked() is None:
         single = single_step(cell, rows, states, parameters, tuple(sizes.items()))
         if single is not None:
             return single
@@ -184,3 +216,33 @@ def execute(
     options = {"memory": memory} if path.name == "compiled" else {}
     run = PATHS[path.name]
     return run(cell, rows, batch_sizes, states, parameters, sizes, reverse, **options)
+
+
+def _traced(
+    path: Path,
+    cell: Cell,
+    rows: Tensor,
+    batch_sizes: Sequence[int] | None,
+    states: Sequence[Tensor],
+    parameters: Mapping[str, Tensor],
+    sizes: Mapping[str, int],
+    reverse: bool,
+    memory: str,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Run a cell in a graph that is being traced: as an operator, if that is possible."""
+    one = batch_sizes is not None and len(batch_sizes) == 1
+    if path.name == "compiled" and (batch_sizes is None or one):
+        x = rows.unsqueeze(0) if one else rows
+        called = key(cell, tuple(sizes.items()), reverse, memory)
+        ordered = [parameters[name] for name in names(cell)]
+        recorded = torch.compiler.is_dynamo_compiling() and wants_gradient([x, *states, *ordered])
+        output, last = operator.execute(called, x, states, ordered, recorded)
+        return output.squeeze(0) if one else output, last
+    if batch_sizes is not None:
+        return operations_path.execute(cell, rows, batch_sizes, states, parameters, sizes, reverse)
+    time, batch = rows.shape[:2]
+    data = rows.flatten(0, 1)
+    output, last = operations_path.execute(
+        cell, data, [batch] * time, states, parameters, sizes, reverse
+    )
+    return output.unflatten(0, (time, batch)), last

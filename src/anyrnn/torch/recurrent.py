@@ -14,9 +14,10 @@ from anyrnn.cells.catalogue import get
 from anyrnn.errors import CellError, SizeError
 from anyrnn.graph.cell import Cell
 from anyrnn.schedule.reverse import check_memory
-from anyrnn.torch.execute import Path, choose
+from anyrnn.torch.execute import Path, breaks_graph, choose
 from anyrnn.torch.sequences import Input
 from anyrnn.torch.stack import Stack, State, parameter, stack
+from anyrnn.torch.tracing import untraced
 from anyrnn.transforms.bias import without_bias
 
 
@@ -185,6 +186,8 @@ class Recurrent(nn.Module):
         Raises:
             InputError: A shape, a type, a device or a length is not what the layer takes.
         """
+        if breaks_graph(input, lengths, self.parameters()):
+            return untraced(self.forward, input, state, lengths)
         return self._stack.run(self._weights, self._first, input, state, lengths, self.training)
 
     def extra_repr(self) -> str:

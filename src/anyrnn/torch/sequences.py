@@ -47,8 +47,10 @@ class Rows:
     """An input as the rows of all steps, and how to give results their caller's layout back.
 
     Attributes:
-        data: (sum of batch_sizes, input).
-        batch_sizes: The number of rows of each step.
+        data: (sum of batch_sizes, input); (time, batch, input) while torch.compile or torch.export
+            trace, because merging sizes that they do not know costs them conditions.
+        time: The number of steps.
+        batch: The number of sequences.
         packed: The PackedSequence it came as, or was made for the sake of lengths.
         batched: Whether the caller gave a batch; if not, one sequence.
         batch_first: Whether the caller's tensors have the batch before the time.
@@ -56,16 +58,19 @@ class Rows:
     """
 
     data: Tensor
-    batch_sizes: list[int]
+    time: int
+    batch: int
     packed: PackedSequence | None
     batched: bool
     batch_first: bool
     padded_to: int | None = None
 
     @property
-    def batch(self) -> int:
-        """The number of sequences."""
-        return self.batch_sizes[0]
+    def batch_sizes(self) -> list[int]:
+        """The number of rows of each step."""
+        if self.packed is not None:
+            return self.packed.batch_sizes.tolist()
+        return [self.batch] * self.time
 
     def restore(self, data: Tensor) -> Input:
         """The rows of a result in the layout of the input."""
@@ -75,7 +80,7 @@ class Rows:
             if self.padded_to is None:
                 return packed
             return pad_packed_sequence(packed, self.batch_first, total_length=self.padded_to)[0]
-        output = data.reshape(len(self.batch_sizes), self.batch, data.shape[-1])
+        output = data.reshape(self.time, self.batch, data.shape[-1])
         if not self.batched:
             return output.squeeze(1)
         return output.transpose(0, 1) if self.batch_first else output
@@ -117,7 +122,7 @@ def read_input(
             )
         data = check_tensor("the input", given.data, like)
         _check_features(data, input_size)
-        return Rows(data, given.batch_sizes.tolist(), given, True, batch_first)
+        return _packed(given, batch_first)
     tensor = check_tensor("the input", given, like)
     shape = tuple(tensor.shape)
     if tensor.dim() not in (2, 3):
@@ -138,8 +143,14 @@ def read_input(
         )
     if lengths is not None:
         return _read_lengths(tensor, lengths, batched, batch_first)
-    data = tensor.reshape(time * batch, input_size)
-    return Rows(data, [batch] * time, None, batched, batch_first)
+    traced = torch.compiler.is_compiling()
+    data = tensor if traced else tensor.reshape(time * batch, input_size)
+    return Rows(data, time, batch, None, batched, batch_first)
+
+
+def _packed(given: PackedSequence, batch_first: bool, padded_to: int | None = None) -> Rows:
+    time, batch = len(given.batch_sizes), int(given.batch_sizes[0])
+    return Rows(given.data, time, batch, given, True, batch_first, padded_to)
 
 
 def _check_features(data: Tensor, input_size: int) -> None:
@@ -169,7 +180,7 @@ def _read_lengths(tensor: Tensor, lengths: object, batched: bool, batch_first: b
             f"a length is {wrong[0]}; the input has {time} steps: expected 1 to {time}"
         )
     packed = pack_padded_sequence(tensor, numbers, enforce_sorted=False)
-    return Rows(packed.data, packed.batch_sizes.tolist(), packed, True, batch_first, time)
+    return _packed(packed, batch_first, time)
 
 
 def read_states(

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from anyrnn.errors import SizeError
 from anyrnn.graph.cell import Cell
 from anyrnn.torch.execute import execute, single_step
 from anyrnn.torch.sequences import Input, read_input, read_states
+from anyrnn.torch.tracing import constant
 
 State = Tensor | tuple[Tensor, ...]
 
@@ -26,7 +27,7 @@ def parameter(module: nn.Module, name: str) -> Tensor:
     return getattr(module, name) if found is None else found
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)  # frozen, torch.compile could not trace it
 class Stack:
     """The shape of a recurrent layer.
 
@@ -38,6 +39,8 @@ class Stack:
         batch_first: Whether tensors have the batch before the time.
         dropout: The probability of dropping an output between two layers, in training.
         memory: `high`, or `low` to keep the states only for the derivative.
+        sizes: The named sizes of the first layer, as a mapping.
+        state_sizes: The size of each state.
     """
 
     cell: Cell
@@ -48,20 +51,14 @@ class Stack:
     dropout: float
     memory: str = "high"
 
-    @cached_property
-    def sizes(self) -> dict[str, int]:
-        """The named sizes of the first layer, as a mapping."""
-        return dict(self.size_items)
+    def __post_init__(self) -> None:
+        self.sizes = dict(self.size_items)
+        self.state_sizes = _state_sizes(self.cell, self.size_items)
 
     @property
     def directions(self) -> int:
         """1 or 2."""
         return 2 if self.bidirectional else 1
-
-    @cached_property
-    def state_sizes(self) -> list[int]:
-        """The size of each state."""
-        return [size.evaluate(self.sizes) for size in self.cell.state_sizes]
 
     @property
     def output_size(self) -> int:
@@ -72,17 +69,9 @@ class Stack:
         """The named sizes of one layer: from the second on, the input is the output of the one
         before.
         """
-        sizes = dict(self.sizes)
-        if layer:
-            free = {name: sizes[name] for name in self.cell.free_sizes}
-            sizes = self.cell.bind_sizes(**{**free, "input": self.output_size * self.directions})
-            if any(s.evaluate(sizes) != s.evaluate(self.sizes) for s in self.cell.state_sizes):
-                raise SizeError(
-                    f"cell '{self.cell.name}' has states as large as its input, and the second "
-                    f"layer's input is {sizes['input']}, the first one's {self.sizes['input']}; "
-                    "use num_layers=1, or one direction"
-                )
-        return sizes
+        if layer == 0:
+            return self.sizes
+        return dict(_later_sizes(self.cell, self.size_items, self.directions))
 
     def run(
         self,
@@ -113,6 +102,7 @@ class Stack:
         total = self.num_layers * self.directions
         initial = read_states(state, rows, self.cell.states, self.state_sizes, total, like())
         data = rows.data
+        batch_sizes = None if data.dim() == 3 else rows.batch_sizes
         last: list[tuple[Tensor, ...]] = []
         for layer in range(self.num_layers):
             outputs = []
@@ -121,7 +111,7 @@ class Stack:
                 output, final = execute(
                     self.cell,
                     data,
-                    rows.batch_sizes,
+                    batch_sizes,
                     [tensor[index] for tensor in initial],
                     weights(layer, direction),
                     self.layer_sizes(layer),
@@ -169,4 +159,40 @@ class Stack:
         return output, last[0] if len(last) == 1 else last
 
 
-stack = lru_cache(maxsize=256)(Stack)
+@constant
+def _state_sizes(cell: Cell, size_items: tuple[tuple[str, int], ...]) -> list[int]:
+    sizes = dict(size_items)
+    return [size.evaluate(sizes) for size in cell.state_sizes]
+
+
+@constant
+def _later_sizes(
+    cell: Cell, size_items: tuple[tuple[str, int], ...], directions: int
+) -> tuple[tuple[str, int], ...]:
+    first = dict(size_items)
+    free = {name: first[name] for name in cell.free_sizes}
+    sizes = cell.bind_sizes(**{**free, "input": cell.output_size.evaluate(first) * directions})
+    if any(size.evaluate(sizes) != size.evaluate(first) for size in cell.state_sizes):
+        raise SizeError(
+            f"cell '{cell.name}' has states as large as its input, and the second layer's input "
+            f"is {sizes['input']}, the first one's {first['input']}; use num_layers=1, or one "
+            "direction"
+        )
+    return tuple(sizes.items())
+
+
+_cached_stack = lru_cache(maxsize=256)(Stack)
+
+
+def stack(
+    cell: Cell,
+    size_items: tuple[tuple[str, int], ...],
+    num_layers: int,
+    bidirectional: bool,
+    batch_first: bool,
+    dropout: float,
+    memory: str,
+) -> Stack:
+    """The shape of a layer; arguments are those of `Stack`."""
+    make = Stack if torch.compiler.is_compiling() else _cached_stack
+    return make(cell, size_items, num_layers, bidirectional, batch_first, dropout, memory)

@@ -1,0 +1,237 @@
+"""Runs as operators of PyTorch, for graphs that torch.compile or torch.export traces.
+
+`anyrnn::run` computes outputs and last states, `anyrnn::record` also what the derivative reads,
+`anyrnn::backward` the derivative. A `run` that is differentiated is computed again, to be recorded:
+a graph that is exported does not know whether it will be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from anyrnn.errors import InputError
+from anyrnn.kernels.cpu import passes
+from anyrnn.kernels.cpu.run import History
+from anyrnn.schedule.reverse import BEFORE
+from anyrnn.torch import compiled
+from anyrnn.torch.arrays import array
+from anyrnn.torch.tracing import Run, names, run_of
+
+
+def _results(found: Run, x: Tensor, states: Sequence[Tensor]) -> list[Tensor]:
+    """Outputs and last states without values."""
+    output = x.new_empty(*x.shape[:2], found.cell.output_size.evaluate(dict(found.sizes)))
+    return [output, *(state.new_empty(state.shape) for state in states)]
+
+
+def _gradients(
+    given: Sequence[Tensor], wanted: Sequence[bool], parts: Sequence[Tensor | None]
+) -> list[Tensor]:
+    """Gradients: zero where there is no influence, of no elements where they are not wanted."""
+    found = []
+    for tensor, needed, part in zip(given, wanted, parts, strict=True):
+        if not needed:
+            part = tensor.new_empty(0)
+        found.append(tensor.new_zeros(tensor.shape) if part is None else part)
+    return found
+
+
+def _recorded(found: Run, x: Tensor, states: Sequence[Tensor]) -> list[Tensor]:
+    """Outputs, last states and what is kept, without values."""
+    (time, batch), kept = x.shape[:2], []
+    for name, width in found.kept.items():
+        rows = time * batch + (batch if name.startswith(BEFORE) else 0)
+        kept.append(x.new_empty(rows, width))
+    return [*_results(found, x, states), *kept]
+
+
+def _arrays(tensors: Sequence[Tensor]) -> list[Any]:
+    return [array(tensor.contiguous()) for tensor in tensors]
+
+
+def _rows(x: Tensor) -> Any:
+    """The inputs of all steps, step after step."""
+    if not len(x):
+        raise InputError("the input has a sequence length of 0; expected at least one step")
+    return array(x.reshape(x.shape[0] * x.shape[1], x.shape[2]))
+
+
+@torch.library.custom_op("anyrnn::run", mutates_args=(), device_types="cpu")
+def run(x: Tensor, states: list[Tensor], parameters: list[Tensor], key: str) -> list[Tensor]:
+    """Outputs and last states.
+
+    Args:
+        x: The inputs, (time, batch, input).
+        states: The initial states, each (batch, size).
+        parameters: The stored parameters.
+        key: What is run, see `anyrnn.torch.tracing.key`.
+
+    Returns:
+        The outputs, (time, batch, size), and the last states.
+    """
+    found, (time, batch) = run_of(key), x.shape[:2]
+    rows = _rows(x)
+    if not batch:
+        return _results(found, x, states)
+    if time == 1:
+        named = dict(zip(names(found.cell), parameters, strict=True))
+        single = compiled.single_step(
+            found.cell, x, [state[None] for state in states], named, found.sizes
+        )
+        if single is not None:
+            return [single[0], *(state[0] for state in single[1])]
+    output, last = passes.forward(
+        found.call(time, batch), rows, _arrays(states), _arrays(parameters)
+    )
+    return [torch.from_numpy(part) for part in (output.reshape(time, batch, -1), *last)]
+
+
+@run.register_fake
+def _(x: Tensor, states: list[Tensor], parameters: list[Tensor], key: str) -> list[Tensor]:
+    return _results(run_of(key), x, states)
+
+
+@torch.library.custom_op("anyrnn::record", mutates_args=(), device_types="cpu")
+def record(x: Tensor, states: list[Tensor], parameters: list[Tensor], key: str) -> list[Tensor]:
+    """Outputs, last states, and what the derivative reads; arguments as those of `run`."""
+    found, (time, batch) = run_of(key), x.shape[:2]
+    rows = _rows(x)
+    if not batch:
+        return _recorded(found, x, states)
+    output, last, saved = passes.record(
+        found.call(time, batch), rows, _arrays(states), _arrays(parameters)
+    )
+    results = [output.reshape(time, batch, -1), *last]
+    for part in (saved[name] for name in found.kept):
+        shared = any(np.may_share_memory(part, other) for other in results)
+        results.append(part.copy() if shared else part)  # an operator's results share no memory
+    return [torch.from_numpy(part) for part in results]
+
+
+@record.register_fake
+def _(x: Tensor, states: list[Tensor], parameters: list[Tensor], key: str) -> list[Tensor]:
+    return _recorded(run_of(key), x, states)
+
+
+@torch.library.custom_op("anyrnn::backward", mutates_args=(), device_types="cpu")
+def backward(
+    x: Tensor,
+    states: list[Tensor],
+    parameters: list[Tensor],
+    kept: list[Tensor],
+    gradients: list[Tensor],
+    wanted: list[bool],
+    key: str,
+) -> list[Tensor]:
+    """Gradients of a run.
+
+    Args:
+        x: The inputs.
+        states: The initial states.
+        parameters: The stored parameters.
+        kept: What `record` has kept.
+        gradients: The gradients of the outputs and of the last states.
+        wanted: Which gradients to compute: of the inputs, the states, the parameters.
+        key: What was run.
+
+    Returns:
+        The gradients of the inputs, the initial states and the parameters; a tensor of no elements
+        for what is not wanted.
+    """
+    found, (time, batch) = run_of(key), x.shape[:2]
+    given = [x, *states, *parameters]
+    if not batch:
+        return _gradients(given, wanted, [None] * len(given))
+    call = found.call(time, batch)
+    saved = dict(zip(found.kept, _arrays(kept), strict=True))
+    for name, state in found.histories.items():
+        saved[name] = History(saved[BEFORE + state], call.steps, found.reverse).new
+    ordered = names(found.cell)
+    needed = wanted[1 + len(states) :]
+    output_gradient, *state_gradients = _arrays(gradients)
+    inputs, initial, totals = passes.backward(
+        call,
+        _rows(x),
+        saved,
+        _arrays(parameters),
+        output_gradient.reshape(time * batch, -1),
+        state_gradients,
+        wanted[0],
+        [name for name, asked in zip(ordered, needed, strict=True) if asked],
+    )
+    inputs = inputs if inputs is None else inputs.reshape(x.shape)
+    parts = [inputs, *initial, *map(totals.get, ordered)]
+    tensors = [None if part is None else torch.from_numpy(part) for part in parts]
+    return _gradients(given, wanted, tensors)
+
+
+@backward.register_fake
+def _(
+    x: Tensor,
+    states: list[Tensor],
+    parameters: list[Tensor],
+    kept: list[Tensor],
+    gradients: list[Tensor],
+    wanted: list[bool],
+    key: str,
+) -> list[Tensor]:
+    given = [x, *states, *parameters]
+    return _gradients(given, wanted, [None] * len(given))
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
+    x, states, parameters, ctx.key = inputs
+    ctx.counts = len(states), len(parameters)
+    ctx.shapes = [part.shape for part in output[: 1 + len(states)]]
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(x, *states, *parameters, *output[1 + len(states) :])
+
+
+def _derivative(ctx: Any, gradients: Sequence[Tensor | None]) -> tuple[Any, ...]:
+    x, *rest = ctx.saved_tensors
+    count, end = ctx.counts[0], sum(ctx.counts)
+    states, parameters, kept = rest[:count], rest[count:end], rest[end:]
+    if len(kept) < len(run_of(ctx.key).kept):
+        kept = record(x, states, parameters, ctx.key)[1 + count :]
+    given = [
+        x.new_zeros(shape) if part is None else part
+        for shape, part in zip(ctx.shapes, gradients, strict=False)
+    ]
+    needs = ctx.needs_input_grad
+    wanted = [needs[0], *needs[1], *needs[2]]
+    found = backward(x, states, parameters, kept, given, wanted, ctx.key)
+    found = [part if needed else None for part, needed in zip(found, wanted, strict=True)]
+    return found[0], found[1 : 1 + count], found[1 + count :], None
+
+
+run.register_autograd(_derivative, setup_context=_save)
+record.register_autograd(_derivative, setup_context=_save)
+
+
+def execute(
+    key: str,
+    x: Tensor,
+    states: Sequence[Tensor],
+    parameters: Sequence[Tensor],
+    recorded: bool,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Run a cell over sequences of one length.
+
+    Args:
+        key: What to run.
+        x: The inputs, (time, batch, input).
+        states: The initial states, each (batch, size).
+        parameters: The stored parameters, in order.
+        recorded: Whether to keep what the derivative reads.
+
+    Returns:
+        The outputs, (time, batch, size), and the last states.
+    """
+    operator = record if recorded else run
+    output, *rest = operator(x, list(states), list(parameters), key)
+    return output, tuple(rest[: len(states)])
