@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from anyrnn.kernels.cpu.lower import Lowering
 
 
+SPINS = 4096  # looks at a barrier before others may have the core
+
+
 @dataclass(frozen=True)
 class Place:
     """Names of numbers that say where a vector of a tile is.
@@ -57,7 +60,7 @@ class Kernel:
     def write(self) -> str:
         """The kernel's text."""
         function = self.function
-        pointers = ("barrier", "offsets", "scratch")
+        pointers = ("barrier", "yield", "offsets", "scratch")
         for name, place in list(self.lowering.record.names.items()):
             self._take(name, place, pointers)
         before = function.block
@@ -154,12 +157,25 @@ class Kernel:
             goal = function.integer("mul", so_far, self.given["threads"])
             barrier = self.given["barrier"]
             function.value(f"atomicrmw add ptr {barrier}, i64 1 seq_cst", "before")
-            spin, done = function.name("spin"), function.name("spin.done")
+            spin, wait, rest, done = (
+                function.name(f"spin.{part}") for part in ("look", "wait", "rest", "done")
+            )
+            before, count = function.block, function.name("spins")
             function.jump(spin)
             function.start(spin)
+            function.emit(
+                f"%{count} = phi i64 [0, %{before}], [%{count}.more, %{wait}], [0, %{rest}]"
+            )
             seen = function.value(f"load atomic i64, ptr {barrier} acquire, align 8", "seen")
             complete = function.value(f"icmp sge i64 {seen}, {goal}", "complete")
-            function.branch(complete, done, spin)
+            function.branch(complete, done, wait)
+            function.start(wait)
+            function.emit(f"%{count}.more = add nsw i64 %{count}, 1")
+            tired = function.value(f"icmp eq i64 %{count}.more, {SPINS}", "tired")
+            function.branch(tired, rest, spin)
+            function.start(rest)  # the other thread may be waiting for this core
+            function.value(f"call i32 {self.given['yield']}()", "rested")
+            function.jump(spin)
             function.start(done)
 
     def _sequence_at(self, name: str, row: str, unit: str) -> str:

@@ -185,6 +185,7 @@ class Layout:
         threads, batch = self.threads, self.batch
         by_rows = batch >= ROWS_EACH * threads or threads == 1
         self._set("threads", threads)
+        self._set("yield", team.give_way())
         self.addresses["scratch"] = [self._take(scratch) for _ in range(threads)]
         self.addresses["scratch"].insert(0, self.addresses["scratch"][0])
         if not by_rows:

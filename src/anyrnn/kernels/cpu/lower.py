@@ -61,6 +61,7 @@ class Lowered:
 HEADER = [
     "threads",
     "barrier",
+    "yield",
     "steps",
     "time",
     "direction",

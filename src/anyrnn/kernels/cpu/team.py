@@ -31,6 +31,16 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
+@lru_cache(maxsize=1)
+def give_way() -> int:
+    """The address of the function of the system that lets other threads have the core."""
+    if sys.platform == "win32":
+        function = ctypes.WinDLL("kernel32").SwitchToThread
+    else:
+        function = ctypes.CDLL(None).sched_yield
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
+
+
 def trust_threads() -> None:
     """Let kernels run on several threads in a forked child too.
 
