@@ -97,10 +97,10 @@ def run(
             values.update(zip(map(python, names), np.split(value, ends[:-1]), strict=True))
 
 
-def check(case: Case, memory: str) -> None:
+def check(case: Case, memory: str, hoist: bool = False) -> None:
     """What the text says gives the interpreter's values, and needs only what it says is kept."""
     cell = case.cell
-    printed = describe(cell, memory)
+    printed = describe(cell, memory, hoist)
     assert all(ord(letter) < 256 for letter in printed)
     forward, backward = printed.split("\nbackward,")
     leaves = anyrnn.graph.interpret.split_parameters(cell, case.parameters, case.sizes)
@@ -149,12 +149,20 @@ def test_the_schedules_of_some_cells(path: Path) -> None:
 def test_the_equations_are_right(name: str, memory: str) -> None:
     case = make_case(CELLS[name], 1, time=1, batch=1, smallest=SMALLEST.get(name, 1))
     check(case, memory)
+    check(case, memory, hoist=True)
 
 
 @settings(max_examples=40)
 @given(random_cells())
 def test_the_equations_of_random_cells_are_right(drawn: RandomCell) -> None:
     check(make_case(drawn.cell, 2, time=1, batch=1, smallest=SMALLEST_RANDOM), "high")
+
+
+def test_products_with_the_input_may_be_one_before_the_loop() -> None:
+    printed = describe(anyrnn.get("gru"), hoist=True)
+    assert "before the loop, for all steps at a time (operations: 6 hidden input)\n" in printed
+    assert "    Wx.r, Wx.z, Wx.n = W @ x\n" in printed
+    assert "W.r" not in printed.partition("backward")[0]
 
 
 def test_costs_are_polynomials() -> None:

@@ -295,12 +295,14 @@ def _marks(planned: Schedule, step: str) -> dict[Node, list[str]]:
     return marks
 
 
-def describe(cell: Cell, memory: str = "high") -> str:
+def describe(cell: Cell, memory: str = "high", hoist: bool = False) -> str:
     """The schedule of a cell and of its derivative.
 
     Args:
         cell: The cell.
         memory: `high`, or `low` to keep the states only for the derivative.
+        hoist: Whether products with the input are computed before the loop, as they are for few
+            sequences and large matrices.
 
     Returns:
         What is computed once, before the loop over time, in each stage of a step and after the
@@ -309,7 +311,7 @@ def describe(cell: Cell, memory: str = "high") -> str:
     Raises:
         InputError: The memory is neither `high` nor `low`.
     """
-    planned = training(cell, memory)
+    planned = training(cell, memory, hoist)
     taken = {cell.input, *cell.states, *(name for p in cell.parameters for name in p.members)}
     forward = Direction(cell, planned.forward, _forward_results(cell, taken), taken, {})
     again = _again(planned)
