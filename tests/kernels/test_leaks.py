@@ -1,0 +1,122 @@
+"""Memory does not grow with the number of calls."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/statm").exists(), reason="the size of a process is not known"
+)
+
+NUMPY = """
+import numpy as np
+import anyrnn
+
+made = anyrnn.compile("lstm", {"input": 3, "hidden": 5}, threads=1)
+weights = {
+    stored.name: np.full(stored.shape_for(made.sizes), 0.1, np.float32)
+    for stored in made.cell.parameters
+}
+x = np.ones((4, 2, 3), np.float32)
+large = np.ones((40, 200, 3), np.float32)  # the memory of its arrays is used again
+
+def infer(number):
+    made.forward(x, parameters=weights)
+
+def train(number):
+    result = made.forward(x, parameters=weights, save=True)
+    result.backward(result.output)
+
+def train_with_large_arrays(number):
+    result = made.forward(large, parameters=weights, save=True)
+    result.backward(result.output)
+
+def infer_with_other_sizes(number):
+    made.forward(large[: 1 + number % 7, : 1 + number % 199], parameters=weights)
+"""
+TORCH = """
+import torch
+import anyrnn
+from anyrnn import tanh
+from anyrnn.kernels.cpu import engine
+from anyrnn.torch import LSTM, Recurrent
+
+torch.set_num_threads(1)
+layer, x = LSTM(3, 5), torch.ones(4, 2, 3)
+state = torch.zeros(1, 2, 5), torch.zeros(1, 2, 5)
+
+def infer(number):
+    with torch.no_grad():
+        layer(x)
+
+def train(number):
+    layer(x)[0].sum().backward()
+
+def step(number):
+    global state
+    with torch.no_grad():
+        _, state = layer(x[:1], state)
+
+def compile(number):
+    engine.GENERATION["opt"] = engine.PASSES["speed_level"] = 0
+
+    @anyrnn.cell
+    def own(x, h, *, W, U, scale=number):
+        return tanh(W @ x + U @ h) + scale * h
+
+    Recurrent(own, 3, 5)(x)[0].sum().backward()
+    for cached in caches:
+        cached.cache_clear()
+
+import gc, functools
+caches = [
+    found
+    for found in gc.get_objects()
+    if isinstance(found, functools._lru_cache_wrapper) and found.__module__.startswith("anyrnn")
+]
+"""
+MEASURED = """
+import gc
+
+def size():
+    gc.collect()
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4
+
+for number in range({first}):
+    {call}(number)
+before = size()
+for number in range({first}, {first} + {calls}):
+    {call}(number)
+print(size() - before)
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "call", "first", "calls"),
+    [
+        pytest.param(NUMPY, "infer", 1000, 10000, id="inference"),
+        pytest.param(NUMPY, "train", 1000, 10000, id="training"),
+        pytest.param(NUMPY, "train_with_large_arrays", 30, 200, id="large arrays"),
+        pytest.param(NUMPY, "infer_with_other_sizes", 1500, 5000, id="other sizes"),
+        pytest.param(TORCH, "infer", 1000, 10000, id="torch, inference"),
+        pytest.param(TORCH, "train", 1000, 10000, id="torch, training"),
+        pytest.param(TORCH, "step", 1000, 10000, id="torch, single steps"),
+        pytest.param(TORCH, "compile", 20, 60, id="torch, cells that come and go"),
+    ],
+)
+def test_memory_stays(before: str, call: str, first: int, calls: int) -> None:
+    code = before + MEASURED.format(call=call, first=first, calls=calls)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "ANYRNN_CACHE": "off"},
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 2048  # KiB
