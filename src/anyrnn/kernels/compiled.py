@@ -163,14 +163,22 @@ class Compiled:
         sizes = ", ".join(f"{name}={size}" for name, size in self.sizes.items())
         return f"<compiled {self.cell.name}: {sizes}; {self.dtype}, {self.target.name}>"
 
-    def _check_memory(self, what: str, shape: Sequence[int]) -> None:
-        size = prod(shape) * self.dtype.itemsize
-        if size > sys.maxsize:
-            shown = " x ".join(map(str, shape))
-            raise SizeError(
-                f"cell '{self.cell.name}': {what} of {shown} numbers takes {size} bytes, more than "
-                "can be addressed; use smaller sizes"
-            )
+    def _check_memory(self, what: str, shape: tuple[int, ...], there: bool = False) -> None:
+        """Check that memory can be as large as an array; or that it is."""
+        size, reason = prod(shape) * self.dtype.itemsize, "can be addressed"
+        if size <= sys.maxsize:
+            if not there:
+                return
+            try:
+                np.empty(shape, self.dtype)
+                return
+            except MemoryError:
+                reason = "there are"
+        shown = " x ".join(map(str, shape))
+        raise SizeError(
+            f"cell '{self.cell.name}': {what} of {shown} numbers takes {size} bytes, more than "
+            f"{reason}; use smaller sizes"
+        )
 
     def _check(self, what: str, given: object, shape: Sequence[int]) -> Array:
         """An array of our type and a given shape."""
@@ -225,8 +233,7 @@ class Compiled:
                 f"the input has shape {x.shape}; expected (time, batch, {self.sizes['input']})"
             )
         time, batch, _ = x.shape
-        for what, size in (("the input", x.shape[2]), ("the output", self._output_size)):
-            self._check_memory(what, (time, batch, size))
+        self._check_memory("the output", (time, batch, self._output_size), there=True)
         x = self._check("the input", x, (time, batch, self.sizes["input"]))
         if states is None:
             states = [np.zeros((batch, size), self.dtype) for size in self._state_sizes]

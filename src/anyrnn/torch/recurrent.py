@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import sys
 import warnings
 from typing import Any
 
@@ -67,7 +68,7 @@ class Recurrent(nn.Module):
 
     Raises:
         UnknownCellError: No cell of that name.
-        SizeError: A size is missing, not positive, or contradicts the equations.
+        SizeError: A size is missing, not positive, too large, or contradicts the equations.
         InputError: The memory is neither `high` nor `low`.
 
     Example:
@@ -121,7 +122,13 @@ class Recurrent(nn.Module):
             layer_sizes = self._stack.layer_sizes(layer)
             for direction in range(self._stack.directions):
                 for stored in self.cell.parameters:
-                    tensor = torch.empty(stored.shape_for(layer_sizes), device=device, dtype=dtype)
+                    shape = stored.shape_for(layer_sizes)
+                    if math.prod(shape) > sys.maxsize // 8:
+                        raise SizeError(
+                            f"the parameter {stored.name} has {' x '.join(map(str, shape))} "
+                            "numbers, more than can be addressed; use smaller sizes"
+                        )
+                    tensor = torch.empty(shape, device=device, dtype=dtype)
                     name = self._name(stored.name, layer, direction)
                     self.register_parameter(name, nn.Parameter(tensor))
         # the type and device of a layer without parameters

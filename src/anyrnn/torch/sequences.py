@@ -15,6 +15,8 @@ from anyrnn.errors import InputError
 
 Input = Tensor | PackedSequence
 
+MOST_ROWS = 1 << 31  # of all steps: a longer list of steps would fill any memory
+
 
 def check_tensor(what: str, tensor: object, like: Tensor) -> Tensor:
     """Check that something is a tensor of floats of the type and on the device of the parameters.
@@ -24,6 +26,8 @@ def check_tensor(what: str, tensor: object, like: Tensor) -> Tensor:
     """
     if not isinstance(tensor, Tensor):
         raise InputError(f"{what} is a {type(tensor).__name__}; expected a tensor")
+    if tensor.layout != torch.strided:
+        raise InputError(f"{what} is {tensor.layout}; convert it with .to_dense()")
     if not (tensor.is_floating_point() or tensor.is_complex()):
         raise InputError(
             f"{what} is {tensor.dtype}; expected {like.dtype}: embed token numbers with "
@@ -141,9 +145,14 @@ def read_input(
         raise InputError(
             f"the input has shape {shape}: a sequence length of 0; expected at least one step"
         )
+    traced = torch.compiler.is_compiling()
+    if not traced and time * batch > MOST_ROWS:
+        raise InputError(
+            f"the input has shape {shape}: {time} steps of {batch} sequences are more than "
+            f"{MOST_ROWS} rows; run a part of it at a time"
+        )
     if lengths is not None:
         return _read_lengths(tensor, lengths, batched, batch_first)
-    traced = torch.compiler.is_compiling()
     data = tensor if traced else tensor.reshape(time * batch, input_size)
     return Rows(data, time, batch, None, batched, batch_first)
 
