@@ -374,7 +374,7 @@ def test_sizes(
         (["--tokens", "bpe", "--vocabulary-size", "100"], "at least 258"),
         (["--cell", "lstn"], "lstm"),
         (["--hidden-size", "100000000"], "cannot be made"),
-        (["--hidden-size", "99999999999999999999"], "cannot be made"),
+        (["--hidden-size", "99999999999999999999"], "more than can be addressed"),
         (["--resume"], "--resume"),
         (["-o", "/dev/null/run"], "/dev/null"),
         (["-o", "/dev/null"], "is a file"),
