@@ -147,7 +147,7 @@ def trials(draw: Callable[[st.SearchStrategy[Any]], Any], optimised: list[bool])
         "target": st.sampled_from(usable_targets()[::-1]),
         "dtype": st.sampled_from(["float64", "float64", "float32"]),
         "memory": st.sampled_from(["high", "high", "low"]),
-        "threads": st.sampled_from([1, 2]),
+        "threads": st.sampled_from([1, 1, 2]),
         "lengths": st.sampled_from(LENGTHS),
         "reverse": st.booleans(),
         "alone": st.booleans(),
@@ -403,12 +403,25 @@ def part(number: int) -> None:
     for target in usable_targets():
         for dtype in TOLERANCE:  # so that not every process has to compile what all need
             check(Trial(SIMPLE, target=target, dtype=dtype))
+    seen: set[str] = set()
+    failed: list[Trial] = []
+
+    def once(trial: Trial) -> bool:
+        if trial.source in seen and not failed:
+            return False
+        try:
+            return isolated(trial)
+        except AssertionError:
+            failed.append(trial)
+            raise
 
     def tell(trial: Trial, close: bool) -> None:
-        cell = blake2b(trial.source.encode(), digest_size=10).hexdigest()
-        print(json.dumps((cell, close, trial.optimised)), flush=True)
+        if trial.source not in seen:
+            seen.add(trial.source)
+            cell = blake2b(trial.source.encode(), digest_size=10).hexdigest()
+            print(json.dumps((cell, close, trial.optimised)), flush=True)
 
-    failure = search(number, PART, [True, False], isolated, tell)
+    failure = search(number, PART, [True, False, False, False], once, tell)
     print(json.dumps(failure), flush=True)
 
 
