@@ -334,7 +334,7 @@ def test_keys_that_find_no_cell(monkeypatch: pytest.MonkeyPatch) -> None:
         local: "was made inside a function and is not found again",
         key_of(cell="nosuch_module:mine"): "'mine' of the module 'nosuch_module'; import that",
         key_of(cell="anyrnn.cells.lstm:nosuch"): "'nosuch' is not at the top level",
-        key_of(transforms=["os:fspath"]): "changed by 'os:fspath', which is no transform",
+        key_of(transforms=[["os:fspath"]]): "changed by 'os:fspath', which is no transform",
         key_of(transforms=[]): "has other equations than when the graph was traced",
     }
     monkeypatch.setattr(tracing, "_runs", {})

@@ -14,7 +14,7 @@ from typing import Any, overload
 from anyrnn.errors import CellError, SizeError, UnusedParameterWarning
 from anyrnn.graph.nodes import Graph, Node
 from anyrnn.graph.simplify import simplify
-from anyrnn.graph.sizes import Size
+from anyrnn.graph.sizes import Atom, Size
 from anyrnn.graph.trace import DeclaredSizes, Tracing, trace
 
 
@@ -45,7 +45,7 @@ class StoredParameter:
         return tuple(size.evaluate(sizes) for size in self.shape)
 
 
-def store(parameters: list[Node]) -> tuple[StoredParameter, ...]:
+def store(parameters: Iterable[Node]) -> tuple[StoredParameter, ...]:
     """Stack the parameters of each family that have the same number of columns."""
     groups: dict[tuple[str, tuple[Size, ...], bool], list[Node]] = {}
     for node in parameters:
@@ -78,6 +78,9 @@ class Cell:
         states: The names of the states.
         output: The name of the result that is the layer's output: `output`, or the first state.
         parameters: The arrays to train, in order.
+        members: Their members as leaves of the graph, in order of first use.
+        initial: The number that each element of a stored parameter starts with, by name, where the
+            parameter is not drawn at random.
         sizes: Each named size as a form of the free ones.
         hyperparameters: The numbers that its user may choose, with the values in force.
     """
@@ -102,7 +105,10 @@ class Cell:
         self.hyperparameters = dict(hyperparameters)
         self.graph = simplify(tracing.graph)
         used = set(self.graph.leaves("parameter"))
-        self.parameters = store([node for node in tracing.parameters if node in used])
+        self.members = tuple(node for node in tracing.parameters if node in used)
+        self.parameters = store(self.members)
+        names = {stored.name for stored in self.parameters}
+        self.initial = {key: value for key, value in tracing.initial.items() if key in names}
         cancelled = tuple(node.name for node in tracing.parameters if node not in used)
         self.unused = tracing.unused + cancelled
         self._tracing = tracing
@@ -164,31 +170,30 @@ class Cell:
         return self._remake(**values) if values else self
 
     def with_graph(
-        self,
-        graph: Graph,
-        transform: Callable[[Cell], Cell],
-        further: Iterable[Node] = (),
+        self, graph: Graph, transform: Callable[..., Cell], *options: Any, **changes: Any
     ) -> Cell:
-        """The cell with another graph of the same states.
+        """The cell with another graph.
 
         Args:
             graph: The new step.
             transform: The function at the top level of a module that makes this change to a cell.
-            further: New parameters; they and those of their families come after the others, in this
-                order.
+            *options: What the function takes besides the cell, as values that JSON can hold.
+            **changes: Further fields of `Tracing` that change. Of `parameters`, those that the
+                graph does not have are left out; of a mapping, what is not given stays.
         """
-        last = dict.fromkeys(further)
         present = set(graph.leaves("parameter"))
-        first = [node for node in self._tracing.parameters if node not in last]
-        kept = tuple(node for node in (*first, *last) if node in present)
+        parameters = changes.pop("parameters", self.members)
+        changes["parameters"] = tuple(node for node in parameters if node in present)
+        for field in ("sizes", "reasons", "initial", "smaller"):
+            changes[field] = {**getattr(self._tracing, field), **changes.get(field, {})}
         return Cell(
             name=self.name,
             documentation=self.documentation,
             input_name=self.input,
-            tracing=replace(self._tracing, graph=graph, parameters=kept, unused=()),
+            tracing=replace(self._tracing, graph=graph, unused=(), **changes),
             hyperparameters=self.hyperparameters,
-            remake=lambda **values: transform(self.with_hyperparameters(**values)),
-            reference=(transform, (self,)),
+            remake=lambda **values: transform(self.with_hyperparameters(**values), *options),
+            reference=(transform, (self, *options)),
         )
 
     def bind_sizes(self, **numbers: int | None) -> dict[str, int]:
@@ -214,6 +219,8 @@ class Cell:
                 raise SizeError(f"{name}_size={number!r}: a size is a whole number")
             if number < 1:
                 raise SizeError(f"{name}_size={number}: a size is at least 1")
+        shown = ", ".join(f"{key}_size={value}" for key, value in given.items())
+        given |= self._free_sizes(given)
         missing = [name for name in self.free_sizes if name not in given]
         if missing:
             raise SizeError(f"cell '{self.name}' needs {missing[0]}_size")
@@ -221,14 +228,37 @@ class Cell:
         for name, size in self.sizes.items():
             result[name] = size.evaluate(given)
             if given.get(name, result[name]) != result[name] or result[name] < 1:
-                reason = self._tracing.reasons.get(name)
-                because = f" ({reason})" if reason else ""
-                shown = ", ".join(f"{key}_size={value}" for key, value in given.items())
+                raise SizeError(f"{self._need(name)}, but {shown} was given")
+        for name, size in self._tracing.smaller.items():
+            if result[name] >= size.evaluate(result):
                 raise SizeError(
-                    f"cell '{self.name}' needs {name} = {size}{because}, but {shown} was given"
+                    f"cell '{self.name}' needs {name} smaller than {size}, but "
+                    f"{name}_size={result[name]} and {size} = {size.evaluate(result)}"
                 )
         self._check_slices(result)
         return result
+
+    def _free_sizes(self, given: Mapping[str, int]) -> dict[str, int]:
+        """The free sizes that follow from the others: of hidden = 2 head, head."""
+        known: dict[Atom, Size] = {
+            name: Size.of(given[name]) for name in self.free_sizes if name in given
+        }
+        found: dict[str, int] = {}
+        for name, number in given.items():
+            size = self.sizes[name].substitute(known)
+            if len(size.terms) == 1:
+                ((free, factor),) = size.terms
+                rest = number - size.constant
+                if rest % factor:
+                    raise SizeError(f"{self._need(name)}, and {factor} does not divide {rest}")
+                found.setdefault(str(free), rest // factor)
+        return found
+
+    def _need(self, name: str) -> str:
+        """What the equations say of a size, for a message."""
+        reason = self._tracing.reasons.get(name)
+        because = f" ({reason})" if reason else ""
+        return f"cell '{self.name}' needs {name} = {self.sizes[name]}{because}"
 
     def _check_slices(self, sizes: Mapping[str, int]) -> None:
         for node in self.graph.nodes():

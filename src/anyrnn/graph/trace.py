@@ -26,6 +26,8 @@ class Tracing:
         unused: The names of the others.
         sizes: Each named size as a form of the free ones; a free one is itself.
         reasons: For a size that follows from others, the line of the cell that says so.
+        smaller: For a size that has to be smaller than another one, that other one.
+        initial: The number that each element of a stored parameter starts with, by name.
     """
 
     graph: Graph
@@ -35,6 +37,8 @@ class Tracing:
     unused: tuple[str, ...]
     sizes: Mapping[str, Size]
     reasons: Mapping[str, str] = field(default_factory=dict)
+    smaller: Mapping[str, Size] = field(default_factory=dict)
+    initial: Mapping[str, float] = field(default_factory=dict)
 
 
 def trace(

@@ -116,8 +116,9 @@ def key(cell: Cell, sizes: Sizes, reverse: bool, memory: str) -> str:
     """
     found, transforms = cell, []
     while (reference := found._reference)[0] is not _load:
-        transforms.insert(0, f"{reference[0].__module__}:{reference[0].__qualname__}")
-        (found,) = reference[1]
+        transform, (found, *options) = reference
+        place = f"{transform.__module__}:{transform.__qualname__}"  # type: ignore[attr-defined]
+        transforms.insert(0, [place, *options])
     module, name, hyperparameters = reference[1]
     text = json.dumps(
         {
@@ -158,7 +159,8 @@ def run_of(key: str) -> Run:
     if found is None:
         try:
             told = json.loads(key)
-            place, transforms = told["cell"].partition(":"), [*map(str, told["transforms"])]
+            place = told["cell"].partition(":")
+            transforms = [(str(transform), options) for transform, *options in told["transforms"]]
             sizes = tuple((name, int(number)) for name, number in told["sizes"].items())
             options, equations = (bool(told["reverse"]), str(told["memory"])), told["equations"]
             hyperparameters = dict(told["hyperparameters"])
@@ -175,7 +177,10 @@ def run_of(key: str) -> Run:
 
 
 def _find(
-    module: str, name: str, hyperparameters: Mapping[str, float], transforms: list[str]
+    module: str,
+    name: str,
+    hyperparameters: Mapping[str, float],
+    transforms: list[tuple[str, list[Any]]],
 ) -> Cell:
     """A cell of a graph that another process has traced; only modules of ours are imported."""
     if "<locals>" in name:
@@ -188,12 +193,12 @@ def _find(
             f"the graph runs the cell '{name}' of the module '{module}'; import that module first"
         )
     cell = _load(module, name, hyperparameters)
-    for transform in transforms:
+    for transform, options in transforms:
         place, _, function = transform.partition(":")
         if not place.startswith("anyrnn.transforms."):
             raise CellError(
                 f"the graph runs the cell '{name}' changed by '{transform}', which is no transform "
                 "of anyrnn; make the changed cell at the top level of a module, and trace it again"
             )
-        cell = getattr(__import__(place, fromlist=["_"]), function)(cell)
+        cell = getattr(__import__(place, fromlist=["_"]), function)(cell, *options)
     return cell

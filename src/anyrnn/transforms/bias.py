@@ -95,4 +95,6 @@ def with_two_biases(cell: Cell) -> Cell:
         return rebuilt(node, arguments)
 
     graph = rewrite(cell.graph, rule)
-    return cell.with_graph(Graph(graph.outputs, graph.names), with_two_biases, twins.values())
+    last = dict.fromkeys(twins.values())
+    parameters = [*(node for node in cell.members if node not in last), *last]
+    return cell.with_graph(graph, with_two_biases, parameters=parameters)
