@@ -150,12 +150,14 @@ class Vectors:
         function: Where the instructions go.
         lanes: The number of elements of a vector.
         double: float64 instead of float32.
+        fused: Whether the CPU rounds a product and a sum once.
     """
 
-    def __init__(self, function: Function, lanes: int, double: bool) -> None:
+    def __init__(self, function: Function, lanes: int, double: bool, fused: bool = True) -> None:
         self.function = function
         self.lanes = lanes
         self.double = double
+        self.fused = fused
         self.scalar = "double" if double else "float"
         self.short = f"v{lanes}f{64 if double else 32}"
         self.type = f"<{lanes} x {self.scalar}>"

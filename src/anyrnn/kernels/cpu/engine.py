@@ -73,6 +73,12 @@ def compile_text(text: str, target: Target, label: str = "") -> Code:
 
 def _compile(text: str, target: Target) -> bytes:
     """An object file."""
+    module, machine = _optimize(text, target)
+    return machine.emit_object(module)
+
+
+def _optimize(text: str, target: Target) -> tuple[llvm.ModuleRef, llvm.TargetMachine]:
+    """A module after LLVM's passes, and what turns it into machine code."""
     try:
         module = llvm.parse_assembly(text)
         module.triple = target.triple
@@ -87,7 +93,7 @@ def _compile(text: str, target: Target) -> bytes:
         setattr(options, name, value)
     builder = llvm.create_pass_builder(machine, options)
     builder.getModulePassManager().run(module, builder)
-    return machine.emit_object(module)
+    return module, machine
 
 
 def _link(compiled: bytes) -> Code:

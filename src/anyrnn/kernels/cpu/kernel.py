@@ -51,7 +51,8 @@ class Kernel:
         self.function = Function(
             "kernel", [("ptr noalias", "record")], attributes(lowering.target), internal=False
         )
-        self.v = Vectors(self.function, lowering.target.lanes(lowering.double), lowering.double)
+        target, double = lowering.target, lowering.double
+        self.v = Vectors(self.function, target.lanes(double), double, target.fused)
         self.given: dict[str, str] = {}
         self.states: dict[Node, str] = {}  # the old states' leaves, by the state's name
         for leaf in self.schedule.graph.leaves("state"):

@@ -74,9 +74,8 @@ def sigmoid(v: Vectors, x: str) -> str:
 def tanh(v: Vectors, x: str) -> str:
     """tanh(x): a rational function; in float64 for small x only, else by exp."""
     if not v.double:
-        # the bound at which the quotient is 1, so that the derivative there is 0: wide registers
-        # come with fused products
-        bound = 7.99881172180175781 if v.lanes > 4 else 7.90531110763549805
+        # the bound at which the quotient is 1, so that the derivative there is 0
+        bound = 7.99881172180175781 if v.fused else 7.90531110763549805
         x = v.most(v.least(x, bound), -bound)
         x2 = v.multiply(x, x)
         numerator = v.polynomial(

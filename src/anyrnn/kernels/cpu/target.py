@@ -35,6 +35,11 @@ class Target:
         """Whether reading and writing a part of a vector is as fast as the whole."""
         return self.bits == 512
 
+    @property
+    def fused(self) -> bool:
+        """Whether a product and a sum can be one operation, with one rounding."""
+        return self.name != "sse2"
+
     def lanes(self, double: bool) -> int:
         """The number of elements in a vector register."""
         return self.bits // (64 if double else 32)

@@ -1,0 +1,198 @@
+"""Kernels for a CPU that this machine need not have: 64-bit Arm with NEON.
+
+Their machine code is looked at, and runs in an emulator.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache, partial
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+import pytest
+import test_loop
+import test_mathematics
+import test_step
+
+import anyrnn
+from anyrnn.errors import KernelError
+from anyrnn.kernels import compiled
+from anyrnn.kernels.cpu import engine, pack, team
+from anyrnn.kernels.cpu import target as targets
+from anyrnn.kernels.cpu.entry import entry
+from anyrnn.kernels.cpu.lower import Lowering
+from anyrnn.kernels.cpu.target import Target
+from anyrnn.schedule.loop import Schedule, schedule
+from anyrnn.schedule.reverse import training
+from checks import close_gradients, close_results, make_case
+from invented_cells import INVENTED
+
+NEON = Target("neon", "aarch64-unknown-linux-gnu", "generic", "+neon", 128, 32)
+TYPES = (np.float32, np.float64)
+CELLS = {**anyrnn.CATALOGUE, **INVENTED}
+SIZES = [(3, 1, (3, 37, 5, 2)), (2, 13, (17, 19, 23, 3))]  # time, batch, the free sizes
+LOOKED_AT = ("lstm", "gru_reset_before", "lstm_peephole", "normalised")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _back_end() -> None:
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    try:
+        llvm.Target.from_triple(NEON.triple)
+    except RuntimeError as error:
+        pytest.skip(f"this build of LLVM does not compile for 64-bit Arm: {error}")
+
+
+# the machine code
+
+
+def assembly(text: str) -> str:
+    """The machine code of a module, in Arm's notation."""
+    assert "x86" not in text
+    module, machine = engine._optimize(text, NEON)
+    return machine.emit_assembly(module)
+
+
+def inner_loops(code: str) -> Iterator[list[str]]:
+    """The instructions of the loops that have no other loop or branch inside."""
+    parts = re.split(r"^(\.?\w+):.*$", code, flags=re.MULTILINE)
+    for label, body in zip(parts[1::2], parts[2::2], strict=True):
+        lines = [line.strip() for line in body.splitlines()]
+        for place, line in enumerate(lines):
+            if re.fullmatch(rf"(b\.\w+|cbn?z|tbn?z)\s.*{re.escape(label)}", line):
+                yield [line for line in lines[: place + 1] if not line.startswith((".", "/"))]
+                break
+
+
+def schedules(name: str) -> dict[str, Schedule]:
+    cell = CELLS[name]
+    return {
+        "forward": schedule(cell.graph, cell.states, [cell.output]),
+        "reverse": training(cell).reverse,
+    }
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+@pytest.mark.parametrize("name", LOOKED_AT)
+def test_sums_of_products_stay_in_registers(name, direction, dtype, packed) -> None:
+    planned = schedules(name)[direction]
+    lowered = Lowering(planned, NEON, dtype == np.float64, packed).lower()
+    lanes = "4s" if dtype == np.float32 else "2d"
+    fused = re.compile(rf"fmla\s+v\d+\.{lanes}, v\d+\.{lanes}, v\d+\.({lanes}|[sd]\[)")
+    moved = re.compile(r"(ldr|ldp|ldur|str|stp|stur)\s+[qdsv]\d+,.*\[(sp|x29)")
+    found = []
+    for loop in inner_loops(assembly(lowered.text)):
+        arithmetic = [line for line in loop if line.startswith("f")]
+        if arithmetic and all(fused.match(line) for line in arithmetic):
+            assert not [line for line in loop if moved.match(line)]
+            found.append(len(arithmetic))
+    assert found
+    for cut in lowered.tiles if packed else ():
+        for group in cut.groups if cut else ():
+            assert cut.rows * len(group.accumulators) * cut.blocks in found
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_packing_turns_squares_in_registers(dtype) -> None:
+    double = dtype == np.float64
+    code = assembly("\n\n".join([pack._Packing(NEON, double).write(), entry(4)]))
+    turned = [loop for loop in inner_loops(code) if re.search(r"\b(zip|trn|uzp)[12]", str(loop))]
+    assert turned
+    assert not [line for loop in turned for line in loop if "[sp" in line]
+
+
+@pytest.mark.parametrize("triple", ["aarch64-unknown-linux-gnu", "arm64-apple-darwin24.1.0"])
+def test_this_machine_is_arm(triple, monkeypatch) -> None:
+    monkeypatch.setattr(llvm, "get_process_triple", lambda: triple)
+    found = targets.host.__wrapped__()
+    assert (found.name, found.triple, found.bits, found.registers) == ("neon", triple, 128, 32)
+    assert found.lanes(double=False) == 4
+    assert found.fused
+    assert targets.host.__wrapped__("neon") == found
+    with pytest.raises(KernelError, match=r"cannot run avx2; usable: neon"):
+        targets.host.__wrapped__("avx2")
+
+
+# the emulator
+
+
+@cache
+def emulator() -> Any:
+    return pytest.importorskip("emulator", reason="the emulator Unicorn is missing").Emulator()
+
+
+@pytest.fixture
+def arm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make this machine one with NEON."""
+    machine = emulator()
+
+    def link(compiled: bytes) -> engine.Code:
+        functions = machine.load(compiled)
+        return engine.Code(functions["enter"], functions["enter_alone"])
+
+    monkeypatch.setenv("ANYRNN_CACHE", "off")
+    monkeypatch.setattr(engine, "_link", link)
+    monkeypatch.setattr(team, "_forked", True)  # so that everything runs on one thread
+    monkeypatch.setattr(team, "_alone", lambda function: partial(machine.call, function))
+    for module in (compiled, test_loop):
+        monkeypatch.setattr(module, "host", lambda name=None: NEON)
+
+
+def run(name: str, dtype: Any, time: int, batch: int, sizes: tuple[int, ...], memory: str) -> None:
+    """Compare a run and its derivative with the interpreter."""
+    cell = CELLS[name]
+    drawn = make_case(cell, 0, time, batch, dict(zip(cell.free_sizes, sizes, strict=False)))
+    scale = 1 / max(drawn.sizes.values()) ** 0.5
+    weights = {name: scale * array for name, array in drawn.parameters.items()}
+    case = replace(drawn, parameters=weights)
+    given = case.as_type(dtype)
+    made = anyrnn.compile(cell, case.sizes, dtype=dtype, threads=1, memory=memory)
+    result = made.forward(given.x, given.states, parameters=given.parameters, save=True)
+    gradients = result.backward(given.output_gradient, given.state_gradients)
+    tolerance = 1e-5 if dtype == np.float32 else 1e-12
+    for found, wanted, compare in (
+        (result, case.interpret(), close_results),
+        (gradients, case.gradients(), close_gradients),
+    ):
+        compare(found, wanted, 10 * tolerance)
+
+
+@pytest.mark.usefixtures("arm")
+@pytest.mark.parametrize("name", CELLS)
+def test_emulated_cells_are_the_interpreters(name) -> None:
+    place = list(CELLS).index(name)
+    for time, batch, sizes in SIZES:
+        run(name, TYPES[place % 2], time, batch, sizes, ("high", "low")[place % 4 // 2])
+
+
+@pytest.mark.usefixtures("arm")
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("name", test_mathematics.FUNCTIONS)
+def test_emulated_functions(name, dtype) -> None:
+    test_mathematics.test_a_few_units_in_the_last_place(name, dtype, "neon")
+    test_mathematics.test_infinities_and_nan(name, dtype, "neon")
+
+
+@pytest.mark.usefixtures("arm")
+@pytest.mark.parametrize("dtype", TYPES)
+def test_emulated_tanh_reaches_one(dtype) -> None:
+    test_mathematics.test_tanh_reaches_one(dtype, "neon")
+
+
+@pytest.mark.usefixtures("arm")
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("name", LOOKED_AT)
+def test_emulated_single_steps(name, dtype, monkeypatch) -> None:
+    monkeypatch.setattr(test_step, "host", lambda name=None: NEON)
+    tolerance = 2e-5 if dtype == np.float32 else 1e-12
+    for sizes in test_step.SIZES:
+        found, expected = test_step.run(CELLS[name], dtype, *sizes, target="neon")
+        for ours, theirs in zip(found, [expected.output[0], *expected.states], strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=tolerance, rtol=tolerance)
