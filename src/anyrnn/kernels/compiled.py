@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -24,13 +25,28 @@ from anyrnn.schedule.reverse import check_memory
 
 
 def _usable_cores() -> int:
-    """The number of cores that this process may use; fewer if OMP_NUM_THREADS says so."""
+    """The number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _usual_threads() -> int:
+    """As many as there are cores; fewer if OMP_NUM_THREADS says so."""
+    cores = _usable_cores()
     wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     return min(cores, int(wanted)) if wanted.isdecimal() and int(wanted) else cores
+
+
+def _array(what: str, given: object) -> Array:
+    """What NumPy makes of something that a user gives."""
+    if isinstance(given, np.ma.MaskedArray):
+        raise InputError(f"{what} is a masked array, whose mask has no meaning here; fill it first")
+    try:
+        return np.asarray(given)
+    except (ValueError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{what} cannot be made an array: {reason}") from error
 
 
 @dataclass(frozen=True)
@@ -181,8 +197,10 @@ class Compiled:
         )
 
     def _check(self, what: str, given: object, shape: Sequence[int]) -> Array:
-        """An array of our type and a given shape."""
-        array = np.asarray(given)
+        """An array of our type and a given shape; lists of numbers are made one."""
+        array = _array(what, given)
+        if isinstance(given, list | tuple) and array.dtype.kind in "iuf":
+            array = array.astype(self.dtype)
         if array.dtype != self.dtype:
             raise InputError(
                 f"{what} is {array.dtype}, but the cell is compiled for {self.dtype}; convert it "
@@ -192,8 +210,14 @@ class Compiled:
             raise InputError(f"{what} has shape {array.shape}; expected {tuple(shape)}")
         return np.require(array, requirements=["C", "ALIGNED"])
 
-    def _states(self, what: str, given: Sequence[Array], batch: int) -> list[Array]:
+    def _states(self, what: str, given: Iterable[Array], batch: int) -> list[Array]:
         names = self.cell.states
+        if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
+            raise InputError(
+                f"{what}: a {type(given).__name__} was given; expected a list of arrays, for "
+                f"{', '.join(names)}"
+            )
+        given = list(given)
         if len(given) != len(names):
             raise InputError(
                 f"cell '{self.cell.name}' has the states {', '.join(names)}; "
@@ -224,15 +248,15 @@ class Compiled:
             The output and the last states.
 
         Raises:
-            InputError: A shape or a type does not fit, or a parameter is missing.
+            InputError: A shape or a type does not fit, or a parameter is missing or unknown.
             SizeError: The result is larger than memory can be.
         """
-        x = np.asarray(x)
-        if x.ndim != 3:
+        rows = _array("the input", x)
+        if rows.ndim != 3:
             raise InputError(
-                f"the input has shape {x.shape}; expected (time, batch, {self.sizes['input']})"
+                f"the input has shape {rows.shape}; expected (time, batch, {self.sizes['input']})"
             )
-        time, batch, _ = x.shape
+        time, batch, _ = rows.shape
         self._check_memory("the output", (time, batch, self._output_size), there=True)
         x = self._check("the input", x, (time, batch, self.sizes["input"]))
         if states is None:
@@ -264,11 +288,22 @@ class Compiled:
         return Result(rows.reshape(time, batch, -1), tuple(last), saved)
 
     def _parameters(self, given: Mapping[str, Array]) -> dict[str, Array]:
+        if not isinstance(given, Mapping):
+            raise InputError(
+                f"parameters: a {type(given).__name__} was given; expected arrays by name, for "
+                f"{', '.join(self._shapes) or 'none'}"
+            )
         missing = [name for name in self._shapes if name not in given]
         if missing:
-            names = ", ".join(given) or "none"
+            names = ", ".join(map(str, given)) or "none"
             raise InputError(
                 f"cell '{self.cell.name}' needs the parameter '{missing[0]}'; given: {names}"
+            )
+        unknown = [name for name in given if name not in self._shapes]
+        if unknown:
+            raise InputError(
+                f"cell '{self.cell.name}' has no parameter '{unknown[0]}'; it has: "
+                f"{', '.join(self._shapes) or 'none'}"
             )
         return {
             name: self._check(f"the parameter {name}", given[name], shape)
@@ -293,8 +328,8 @@ def compile(
         cell: A cell, or the name of one in the catalogue.
         sizes: The sizes by name: `{"input": 3, "hidden": 5}`.
         dtype: float32 or float64: the type of all arrays.
-        threads: The most threads that a run uses; as many as there are cores if not given, or as
-            the environment variable OMP_NUM_THREADS says.
+        threads: The most threads that a run uses, never more than there are cores; if not given,
+            as many as those, or as the environment variable OMP_NUM_THREADS says.
         target: A kind of CPU to restrict the code to (`avx512`, `avx2`, `sse2`, `neon`); the best
             one that this machine has if not given.
         memory: `low` to save the states only; going backward computes the rest again.
@@ -305,7 +340,8 @@ def compile(
     Raises:
         UnknownCellError: No cell of that name.
         SizeError: A size is missing, not positive, contradicts the equations, or is too large.
-        InputError: Another type, or no number of threads; memory is neither `high` nor `low`.
+        InputError: Another type, or no number of threads; memory is neither `high` nor `low`; sizes
+            or target of another kind.
         KernelError: This machine cannot run such code.
 
     Example:
@@ -320,12 +356,39 @@ def compile(
         array([4., 4.])
     """
     found = get(cell)
-    numbers = found.bind_sizes(**{name.removesuffix("_size"): n for name, n in sizes.items()})
-    kind = np.dtype(dtype)
-    if kind not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise InputError(f"dtype {kind}: kernels compute in float32 or float64")
+    numbers = found.bind_sizes(**_named_sizes(sizes))
+    kind = _kind(dtype)
     if threads is None:
-        threads = _usable_cores()
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        threads = _usual_threads()
+    if isinstance(threads, bool) or not isinstance(threads, int | np.integer) or threads < 1:
         raise InputError(f"threads={threads!r}; expected a whole number of at least 1")
+    threads = min(int(threads), _usable_cores())
+    if target is not None and not isinstance(target, str):
+        raise InputError(f"target={target!r}; expected the name of a kind of CPU")
     return Compiled(found, numbers, kind, threads, host(target), check_memory(memory))
+
+
+def _kind(given: Any) -> np.dtype[Any]:
+    """The type that is meant."""
+    kind = None
+    with suppress(TypeError):
+        kind = None if given is None else np.dtype(given)
+    if kind is None or kind not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise InputError(f"dtype {kind or given}: kernels compute in float32 or float64")
+    return kind
+
+
+def _named_sizes(given: Mapping[str, int]) -> dict[str, int]:
+    """The sizes by their short names."""
+    if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
+        raise InputError(
+            f"sizes: a {type(given).__name__} was given; expected numbers by name, as in "
+            "{'input': 3, 'hidden': 5}"
+        )
+    sizes: dict[str, int] = {}
+    for name, number in given.items():
+        short = name.removesuffix("_size")
+        if short in sizes:
+            raise InputError(f"sizes: {short} and {short}_size are the same size; give one of them")
+        sizes[short] = int(number) if isinstance(number, np.integer) else number
+    return sizes

@@ -9,13 +9,15 @@ import threading
 import weakref
 from contextlib import suppress
 from dataclasses import astuple, dataclass
-
-import llvmlite
-import llvmlite.binding as llvm
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from anyrnn.errors import KernelError
 from anyrnn.kernels import store
-from anyrnn.kernels.cpu.target import Target, initialize
+from anyrnn.kernels.cpu.target import Target, compiler
+
+if TYPE_CHECKING:
+    import llvmlite.binding as llvm
 
 # What is not said in a kernel's text, but changes its code, so that it belongs to the key on disk.
 GENERATION = {"opt": 3, "codemodel": "jitdefault"}
@@ -56,12 +58,10 @@ def compile_text(text: str, target: Target, label: str = "") -> Code:
 
     Raises:
         KernelError: LLVM does not accept the text: a mistake in anyrnn. Or memory for code cannot
-            be had.
+            be had, or llvmlite cannot be loaded.
     """
-    versions = f"{llvmlite.__version__} {llvm.llvm_version_info}"
-    key = store.key(text, repr((astuple(target), GENERATION, PASSES)), versions)
     with _lock:
-        initialize()
+        key = store.key(text, repr((astuple(target), GENERATION, PASSES)), _versions())
         stored = store.load(key)
         if stored is not None:
             with suppress(KernelError):
@@ -69,6 +69,14 @@ def compile_text(text: str, target: Target, label: str = "") -> Code:
         compiled = _compile(text, target)
         store.save(key, compiled, label, target.name)
         return _link(compiled)
+
+
+@lru_cache(maxsize=1)
+def _versions() -> str:
+    llvm = compiler()
+    import llvmlite
+
+    return f"{llvmlite.__version__} {llvm.llvm_version_info}"
 
 
 def _compile(text: str, target: Target) -> bytes:
@@ -79,6 +87,7 @@ def _compile(text: str, target: Target) -> bytes:
 
 def _optimize(text: str, target: Target) -> tuple[llvm.ModuleRef, llvm.TargetMachine]:
     """A module after LLVM's passes, and what turns it into machine code."""
+    llvm = compiler()
     try:
         module = llvm.parse_assembly(text)
         module.triple = target.triple
@@ -98,6 +107,7 @@ def _optimize(text: str, target: Target) -> tuple[llvm.ModuleRef, llvm.TargetMac
 
 def _link(compiled: bytes) -> Code:
     """Put an object file into executable memory."""
+    llvm = compiler()
     library = llvm.JITLibraryBuilder().add_object_img(compiled).add_current_process()
     library.export_symbol("enter").export_symbol("enter_alone")
     try:

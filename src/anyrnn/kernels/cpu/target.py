@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-
-import llvmlite.binding as llvm
+from types import ModuleType
 
 from anyrnn.errors import KernelError
 
@@ -46,10 +45,26 @@ class Target:
 
 
 @lru_cache(maxsize=1)
-def initialize() -> None:
-    """Make LLVM ready to compile for this machine."""
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
+def compiler() -> ModuleType:
+    """LLVM, ready to compile for this machine.
+
+    Returns:
+        The module `llvmlite.binding`.
+
+    Raises:
+        KernelError: llvmlite is not there, or is broken.
+    """
+    try:
+        import llvmlite.binding as llvm
+
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+    except (ImportError, OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise KernelError(
+            f"llvmlite, which compiles kernels, cannot be loaded ({reason}); install it again"
+        ) from error
+    return llvm
 
 
 @lru_cache(maxsize=8)
@@ -63,9 +78,10 @@ def host(name: str | None = None) -> Target:
         The target.
 
     Raises:
-        KernelError: The CPU is of no kind that is known, or is not of the kind asked for.
+        KernelError: The CPU is of no kind that is known, or is not of the kind asked for; or
+            llvmlite cannot be loaded.
     """
-    initialize()
+    llvm = compiler()
     triple = llvm.get_process_triple()
     features = llvm.get_host_cpu_features()
     if triple.startswith(("x86_64", "amd64", "i686")):
@@ -79,12 +95,10 @@ def host(name: str | None = None) -> Target:
     else:
         kinds = {}
     usable = [kind for kind, (_, _, there) in kinds.items() if there]
-    chosen = name or (usable[0] if usable else None)
+    chosen = usable[0] if usable and name is None else name
     if chosen not in usable:
-        known = ", ".join(usable) or "none"
-        raise KernelError(
-            f"this machine ({triple}) cannot run {chosen or 'kernels'}; usable: {known}"
-        )
+        known, what = ", ".join(usable) or "none", "kernels" if chosen is None else chosen or "''"
+        raise KernelError(f"this machine ({triple}) cannot run {what}; usable: {known}")
     bits, registers, _ = kinds[chosen]
     if chosen == usable[0]:
         return Target(chosen, triple, llvm.get_host_cpu_name(), features.flatten(), bits, registers)
