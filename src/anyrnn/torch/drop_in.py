@@ -6,19 +6,20 @@ computation is ours.
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
 from typing import Any
 
 from torch import Tensor, nn
 
 from anyrnn.cells.catalogue import get
-from anyrnn.errors import InputError
+from anyrnn.errors import InputError, SizeError
 from anyrnn.graph.cell import Cell
 from anyrnn.schedule.reverse import check_memory
-from anyrnn.torch.execute import Path, breaks_graph, choose, execute, single_step
+from anyrnn.torch.execute import execute, single_step
 from anyrnn.torch.sequences import check_tensor
-from anyrnn.torch.stack import State, parameter, stack
-from anyrnn.torch.tracing import constant, untraced
+from anyrnn.torch.stack import Layer, parameter
+from anyrnn.torch.states import State
+from anyrnn.torch.structure import Options, Structure, build, count_layers
+from anyrnn.torch.tracing import constant
 from anyrnn.transforms.bias import with_two_biases, without_bias
 
 FAMILIES = {  # of our cells, by torch's names
@@ -28,6 +29,7 @@ FAMILIES = {  # of our cells, by torch's names
     "bias_hh": "d",
     "weight_hr": "P",
 }
+NAMES = {family: name for name, family in FAMILIES.items()}
 CELL_PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 CELLS = {"RNN_TANH": "rnn", "RNN_RELU": "rnn_relu", "LSTM": "lstm", "GRU": "gru"}
 _cells: dict[tuple[str, bool, bool], Cell] = {}
@@ -48,39 +50,90 @@ def _cell(mode: str, projected: bool, bias: bool) -> Cell:
     return _cells[mode, projected, bias]
 
 
+def _name(stored: str) -> str:
+    """What torch calls one of our stored parameters, without the layer."""
+    return NAMES.get(stored, stored)
+
+
 @constant
-def _family(name: str) -> str:
-    """Our family of a parameter called as weight_ih_l0_reverse."""
-    return _cached_family(name)
+def _structure(
+    mode: str,
+    input_size: int,
+    hidden_sizes: list[int],
+    bias: bool,
+    bidirectional: bool,
+    proj_size: int,
+    options: Options,
+) -> Structure:
+    """The parts of a layer."""
+    for hidden_size in hidden_sizes:
+        if proj_size and proj_size >= hidden_size:
+            raise SizeError(
+                f"proj_size={proj_size} has to be smaller than hidden_size={hidden_size}"
+            )
+    cells = (_cell(mode, proj_size > 0, bias),) * (1 + bidirectional)
+    projection = {"projection": proj_size} if proj_size else {}
+    sizes = [{"hidden": hidden_size, **projection} for hidden_size in hidden_sizes]
+    return build([cells] * len(sizes), input_size, sizes, options, _name)
 
 
-@lru_cache(maxsize=1024)
-def _cached_family(name: str) -> str:
-    """Our family of a parameter called as weight_ih_l0_reverse: torch's family, the layer, and the
-    direction.
+def _one_size(
+    positional: tuple[Any, ...], given: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any], list[int] | None]:
+    """A constructor's arguments as torch takes them, with one size in the place of a list, and that
+    list.
     """
-    return FAMILIES[name.rpartition("_l")[0]]
+    names = ("input_size", "hidden_size", "num_layers")
+    named = dict(zip(names, positional, strict=False))
+    both = {**given, **named}
+    sizes = both.get("hidden_size")
+    if not isinstance(sizes, list):
+        return positional, given, None
+    count = count_layers(both.get("num_layers"), {"hidden_size": sizes})
+    changed = {"hidden_size": sizes[0], "num_layers": count}
+    first = [changed.get(name, value) for name, value in named.items()]
+    further = {name: value for name, value in changed.items() if name not in named}
+    return (*first, *positional[len(first) :]), {**given, **further}, [*sizes]
 
 
-class _Layer(nn.RNNBase):
+class _Layer(Layer, nn.RNNBase):
     """The computation of the three layers; mixed in before torch's classes, which bring the
     rest.
     """
 
-    memory = "high"  # of a layer that was pickled as one of torch.nn, or before there was a choice
-
-    def __init__(self, *args: Any, memory: str = "high", **options: Any) -> None:
+    def __init__(self, *positional: Any, memory: str = "high", **given: Any) -> None:
         check_memory(memory)
-        super().__init__(*args, **options)
+        options, further = Options.take(given)
+        positional, further, sizes = _one_size(positional, further)
+        super().__init__(*positional, **further)
         self.memory = memory
+        self._structure = self._make(sizes or [self.hidden_size] * self.num_layers, options)
+        if sizes or options != Options():
+            self.hidden_size = sizes or self.hidden_size  # type: ignore[assignment]
+            self._register(self.weight_ih_l0.device, self.weight_ih_l0.dtype)
+            self.reset_parameters()
 
-    @property
-    def path(self) -> Path:
-        """Which way a call is computed with the layer's parameters as they are, and why."""
-        return choose(self.parameters())
+    def _make(self, sizes: list[int], options: Options) -> Structure:
+        bidirectional, proj_size = self.bidirectional, self.proj_size
+        return _structure(
+            self.mode, self.input_size, sizes, self.bias, bidirectional, proj_size, options
+        )
+
+    def _made(self) -> Structure:
+        if self._structure is None:  # while torch makes the layer, or it was pickled as torch's own
+            self._structure = self._make([self.hidden_size] * self.num_layers, Options())
+        return self._structure
+
+    def flatten_parameters(self) -> None:
+        """Nothing: it is for cuDNN, which does not compute here."""
 
     def forward(  # type: ignore[override]
-        self, input: Any, hx: State | None = None, *, lengths: Any = None
+        self,
+        input: Any,
+        hx: State | None = None,
+        *,
+        lengths: Any = None,
+        return_states: str = "last",
     ) -> Any:
         """Run the layer; as torch.nn has it, and with lengths.
 
@@ -88,44 +141,24 @@ class _Layer(nn.RNNBase):
             input: (time, batch, input), (batch, time, input) if batch_first, (time, input) for one
             sequence, or a
                 PackedSequence.
-            hx: The initial state, (layers x directions, batch, size); for an LSTM two of them;
-                zeros if not given.
+            hx: The initial state, (layers x directions, batch, size); for an LSTM two of them; a
+                tuple of these, one for each layer, where sizes differ. Zeros, or what was learned,
+                if not given.
             lengths: The number of steps of each sequence; outputs after its end are zero.
+            return_states: `last`, or `all`: the states after every step, (layers x directions,
+                time, batch, size) with batch and time as in the input.
 
         Returns:
-            The outputs and the last state.
+            The outputs and the last state, or all states.
 
         Raises:
             InputError: A shape, a type, a device or a length is not what the layer takes.
         """
-        if breaks_graph(input, lengths, self.parameters()):
-            return untraced(partial(self.forward, lengths=lengths), input, hx)
-        sizes = (("input", self.input_size), ("hidden", self.hidden_size))
-        if self.proj_size:
-            sizes += (("projection", self.proj_size),)
-        shape = stack(
-            _cell(self.mode, self.proj_size > 0, self.bias),
-            sizes,
-            self.num_layers,
-            self.bidirectional,
-            self.batch_first,
-            self.dropout,
-            self.memory,
-        )
-
-        def weights(layer: int, direction: int) -> dict[str, Tensor]:
-            names = self._all_weights[layer * shape.directions + direction]
-            return {_family(name): parameter(self, name) for name in names}
-
-        return shape.run(weights, self._like, input, hx, lengths, self.training)
-
-    def _like(self) -> Tensor:
-        return parameter(self, "weight_ih_l0")
+        return self._call(input, hx, lengths, return_states)
 
     def extra_repr(self) -> str:
         """The options that differ from their defaults."""
-        text = super().extra_repr()
-        return text + (f", memory={self.memory}" if self.memory != "high" else "")
+        return super().extra_repr() + self._further_options()
 
 
 class RNN(_Layer, nn.RNN):
@@ -172,7 +205,7 @@ class _Step(nn.RNNCellBase):
 
     _mode = ""
 
-    def forward(self, input: Tensor, hx: State | None = None) -> Any:
+    def forward(self, input: Tensor, hx: Tensor | tuple[Tensor, ...] | None = None) -> Any:
         """One step.
 
         Args:

@@ -3,50 +3,76 @@
 from __future__ import annotations
 
 import difflib
-import math
-import sys
 import warnings
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from anyrnn.cells.catalogue import get
-from anyrnn.errors import CellError, SizeError
+from anyrnn.errors import CellError, InputError, SizeError
 from anyrnn.graph.cell import Cell
 from anyrnn.schedule.reverse import check_memory
-from anyrnn.torch.execute import Path, breaks_graph, choose
 from anyrnn.torch.sequences import Input
-from anyrnn.torch.stack import Stack, State, parameter, stack
-from anyrnn.torch.tracing import untraced
+from anyrnn.torch.stack import Layer
+from anyrnn.torch.states import State
+from anyrnn.torch.structure import Options, build, count_layers, each_layer
 from anyrnn.transforms.bias import without_bias
 
+Directions = str | Cell | tuple[str | Cell, str | Cell]
 
-def _options(cell: Cell, given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+
+def _sort(cells: Iterable[Cell], given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Sort a constructor's further keywords into sizes and hyperparameters."""
+    cells = list(dict.fromkeys(cells))
     sizes: dict[str, Any] = {}
     hyperparameters: dict[str, Any] = {}
     for name, value in given.items():
-        if name in cell.hyperparameters:
+        size = name.removesuffix("_size")
+        if any(name in cell.hyperparameters for cell in cells):
             hyperparameters[name] = value
-        elif name.removesuffix("_size") in cell.sizes and name.endswith("_size"):
-            sizes[name.removesuffix("_size")] = value
+        elif size != name and any(size in cell.sizes for cell in cells):
+            sizes[size] = value
         else:
-            known = [*(f"{size}_size" for size in cell.sizes), *cell.hyperparameters]
+            known = [f"{size}_size" for cell in cells for size in cell.sizes]
+            known += [name for cell in cells for name in cell.hyperparameters]
             near = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"its own are: {', '.join(known)}"
-            raise CellError(f"a layer of the cell '{cell.name}' has no option '{name}'; {hint}")
+            own = ", ".join(dict.fromkeys(known))
+            hint = f"did you mean {near[0]}?" if near else f"its own are: {own}"
+            called = " and ".join(f"'{cell.name}'" for cell in cells)
+            raise CellError(f"a layer of the cell {called} has no option '{name}'; {hint}")
     return sizes, hyperparameters
 
 
-class Recurrent(nn.Module):
+def _directions(cell: Directions, bidirectional: bool) -> tuple[Cell, ...]:
+    """The cell of each direction of a layer."""
+    if not isinstance(cell, tuple):
+        return (get(cell),) * (1 + bidirectional)
+    if len(cell) != 2 or not bidirectional:
+        raise InputError(
+            f"{len(cell)} cells are given for the directions of a layer, which has "
+            f"{1 + bidirectional} (bidirectional={bidirectional}); expected (forwards, backwards) "
+            "with bidirectional=True"
+        )
+    return tuple(map(get, cell))
+
+
+def _chosen(cell: Cell, numbers: Mapping[str, Any], bias: bool) -> Cell:
+    """The cell with its user's hyperparameters, with or without biases."""
+    own = {name: value for name, value in numbers.items() if name in cell.hyperparameters}
+    found = cell.with_hyperparameters(**own)
+    return found if bias else without_bias(found)
+
+
+class Recurrent(Layer):
     """A recurrent layer of any cell, with the conventions of torch.nn.LSTM.
 
     Args:
-        cell: A cell, or the name of one in the catalogue.
+        cell: A cell, or the name of one in the catalogue; a tuple of two, one for each direction;
+            or a list of these, one for each layer.
         input_size: The number of features of the input.
-        hidden_size: The size of the hidden state.
-        num_layers: The number of layers on top of each other.
+        hidden_size: The size of the hidden state; or a list, one for each layer.
+        num_layers: The number of layers on top of each other; it follows from lists.
         bias: Whether the cell keeps its biases.
         batch_first: Whether input and output are (batch, time, features) instead of (time, batch,
             features).
@@ -56,11 +82,13 @@ class Recurrent(nn.Module):
         dtype: The type of the parameters.
         memory: How much a forward pass keeps for its derivative: `high` what the derivative reads,
             `low` the states only, from which the rest is computed again.
-        **options: Further sizes (`output_size=10` for a cell that names the size `output`) and
+        **options: The attributes of `anyrnn.torch.structure.Options`; further sizes
+            (`output_size=10` for a cell that names the size `output`), lists too; and
             hyperparameters.
 
     Attributes:
-        output_size: The size of the output of one direction.
+        options: The `Options`.
+        output_size: The size of the output of the first layer in one direction.
 
     Parameters are called as the cell's families, with the layer: `W_l0`, `U_l0`, `b_l0`,
     `W_l0_reverse`. Each stacks the gates in the order of `cell.parameters`. They start uniform in
@@ -80,14 +108,12 @@ class Recurrent(nn.Module):
         (torch.Size([7, 2, 10]), torch.Size([2, 2, 5]), torch.Size([2, 2, 5]))
     """
 
-    memory = "high"  # of a layer that was pickled before there was a choice
-
     def __init__(
         self,
-        cell: str | Cell,
+        cell: Directions | list[Directions],
         input_size: int,
-        hidden_size: int | None = None,
-        num_layers: int = 1,
+        hidden_size: int | list[int] | None = None,
+        num_layers: int | None = None,
         bias: bool = True,
         batch_first: bool = False,
         dropout: float = 0.0,
@@ -99,82 +125,42 @@ class Recurrent(nn.Module):
         **options: Any,
     ) -> None:
         super().__init__()
-        found = get(cell)
-        sizes, hyperparameters = _options(found, options)
-        found = found.with_hyperparameters(**hyperparameters)
-        if isinstance(num_layers, bool) or not isinstance(num_layers, int) or num_layers < 1:
-            raise SizeError(f"num_layers={num_layers!r}; expected a whole number of at least 1")
+        self.options, further = Options.take(options)
+        count = count_layers(num_layers, {"cell": cell, "hidden_size": hidden_size, **further})
+        layers = [_directions(part, bidirectional) for part in each_layer(cell, count)]
+        sizes, numbers = _sort((found for layer in layers for found in layer), further)
+        layers = [tuple(_chosen(found, numbers, bias) for found in layer) for layer in layers]
         if isinstance(dropout, bool | str) or not 0 <= dropout <= 1:
             raise SizeError(f"dropout={dropout!r}; expected a probability, from 0 to 1")
-        if dropout and num_layers == 1:
+        if dropout and count == 1:
             warnings.warn(
                 f"dropout={dropout} acts between layers, and num_layers=1: it has no effect",
                 stacklevel=2,
             )
-        self.cell = found if bias else without_bias(found)
-        self.sizes = found.bind_sizes(input=input_size, hidden=hidden_size, **sizes)
-        self.input_size, self.hidden_size = input_size, self.sizes.get("hidden")
-        self.num_layers, self.bias, self.batch_first = num_layers, bias, batch_first
+        columns = {name: each_layer(each, count) for name, each in sizes.items()}
+        columns["hidden"] = each_layer(hidden_size, count)
+        given = [{name: each[k] for name, each in columns.items()} for k in range(count)]
+        self._structure = build(layers, input_size, given, self.options, str)
+        first = self._structure.first
+        self.cell, self.sizes, self.output_size = first.cell, first.sizes, first.output_size
+        self.input_size = input_size
+        listed = isinstance(hidden_size, list)
+        self.hidden_size = hidden_size if listed else self.sizes.get("hidden")
+        self.num_layers, self.bias, self.batch_first = count, bias, batch_first
         self.dropout, self.bidirectional = float(dropout), bidirectional
         self.memory = check_memory(memory)
-        self.output_size = self._stack.output_size
-        for layer in range(num_layers):
-            layer_sizes = self._stack.layer_sizes(layer)
-            for direction in range(self._stack.directions):
-                for stored in self.cell.parameters:
-                    shape = stored.shape_for(layer_sizes)
-                    if math.prod(shape) > sys.maxsize // 8:
-                        raise SizeError(
-                            f"the parameter {stored.name} has {' x '.join(map(str, shape))} "
-                            "numbers, more than can be addressed; use smaller sizes"
-                        )
-                    tensor = torch.empty(shape, device=device, dtype=dtype)
-                    name = self._name(stored.name, layer, direction)
-                    self.register_parameter(name, nn.Parameter(tensor))
+        self._register(device, dtype)
         # the type and device of a layer without parameters
-        self._like: Tensor
         self.register_buffer("_like", torch.empty(0, device=device, dtype=dtype), persistent=False)
         self.reset_parameters()
 
-    @property
-    def _stack(self) -> Stack:
-        return stack(
-            self.cell,
-            tuple(self.sizes.items()),
-            self.num_layers,
-            self.bidirectional,
-            self.batch_first,
-            self.dropout,
-            self.memory,
-        )
-
-    @staticmethod
-    def _name(stored: str, layer: int, direction: int) -> str:
-        return f"{stored}_l{layer}" + ("_reverse" if direction else "")
-
-    def _weights(self, layer: int, direction: int) -> dict[str, Tensor]:
-        return {
-            stored.name: parameter(self, self._name(stored.name, layer, direction))
-            for stored in self.cell.parameters
-        }
-
-    def _first(self) -> Tensor:
-        return next(self.parameters(), self._like)
-
-    @property
-    def path(self) -> Path:
-        """Which way a call is computed with the layer's parameters as they are, and why."""
-        return choose(self.parameters())
-
-    def reset_parameters(self) -> None:
-        """Draw all parameters anew, uniform in +-1 / sqrt(hidden size)."""
-        size = self.cell.state_sizes[-1].evaluate(self.sizes)
-        bound = 1 / math.sqrt(self.sizes.get("hidden", size))
-        for tensor in self.parameters():
-            nn.init.uniform_(tensor, -bound, bound)
-
     def forward(
-        self, input: Input, state: State | None = None, lengths: Any = None
+        self,
+        input: Input,
+        state: State | None = None,
+        lengths: Any = None,
+        *,
+        return_states: str = "last",
     ) -> tuple[Input, State]:
         """Run the layer over sequences.
 
@@ -183,28 +169,34 @@ class Recurrent(nn.Module):
             sequence, or a
                 PackedSequence.
             state: The initial state, (layers x directions, batch, size), a tuple of them for a cell
-                with several states; zeros if not given.
+                with several states; a tuple of these, one for each layer, where layers differ in
+                cell or size. Zeros, or what was learned, if not given.
             lengths: The number of steps of each sequence; outputs after its end are zero.
+            return_states: `last`, or `all`: the states after every step.
 
         Returns:
-            The outputs, laid out as the input, with the output size times the directions as
-            features; and the last state, laid out as the initial one.
+            The outputs, laid out as the input; and the last state, laid out as the initial one, or
+            all states, (layers x directions, time, batch, size) with batch and time as in the
+            input; in a PackedSequence each row is (layers x directions, size).
 
         Raises:
             InputError: A shape, a type, a device or a length is not what the layer takes.
         """
-        if breaks_graph(input, lengths, self.parameters()):
-            return untraced(self.forward, input, state, lengths)
-        return self._stack.run(self._weights, self._first, input, state, lengths, self.training)
+        return self._call(input, state, lengths, return_states)
 
     def extra_repr(self) -> str:
         """The options that differ from their defaults."""
-        sizes = ", ".join(f"{name}_size={size}" for name, size in self.sizes.items())
-        text = f"{self.cell.name}, {sizes}"
+        layers = self._made().layers
+        names = [" and ".join(dict.fromkeys(p.cell.name for p in layer)) for layer in layers]
+        sizes: dict[str, object] = {f"{name}_size": size for name, size in self.sizes.items()}
+        if isinstance(self.hidden_size, list):
+            sizes["hidden_size"] = self.hidden_size
+        text = names[0] if len(set(names)) == 1 else f"[{', '.join(names)}]"
+        text += "".join(f", {name}={size}" for name, size in sizes.items())
         if self.num_layers != 1:
             text += f", num_layers={self.num_layers}"
         for option in ("batch_first", "bidirectional"):
             text += f", {option}=True" if getattr(self, option) else ""
         text += "" if self.bias else ", bias=False"
         text += f", dropout={self.dropout}" if self.dropout else ""
-        return text + (f", memory={self.memory}" if self.memory != "high" else "")
+        return text + self._further_options()

@@ -77,17 +77,39 @@ class Rows:
         return [self.batch] * self.time
 
     def restore(self, data: Tensor) -> Input:
-        """The rows of a result in the layout of the input."""
+        """The rows of a result, laid out as `data`, in the layout of the input."""
         if self.packed is not None:
             _, batch_sizes, sorted_indices, unsorted_indices = self.packed
             packed = PackedSequence(data, batch_sizes, sorted_indices, unsorted_indices)
             if self.padded_to is None:
                 return packed
             return pad_packed_sequence(packed, self.batch_first, total_length=self.padded_to)[0]
-        output = data.reshape(self.time, self.batch, data.shape[-1])
+        features = data.shape[self.data.dim() - 1 :]
+        output = data.reshape(self.time, self.batch, *features)
         if not self.batched:
             return output.squeeze(1)
         return output.transpose(0, 1) if self.batch_first else output
+
+    def stack_last(self, states: Sequence[Tensor]) -> Tensor:
+        """The last states of layers, (batch, size), in the order of the caller's batch."""
+        stacked = self.unsort(torch.stack([*states]))
+        return stacked if self.batched else stacked.squeeze(1)
+
+    def stack_all(self, states: Sequence[Tensor]) -> Input:
+        """The states of layers at every step, each laid out as the input, the layers first; in a
+        PackedSequence the layers come after the rows.
+        """
+        restored = self.restore(torch.stack([*states], dim=-2))
+        return restored.movedim(-2, 0) if isinstance(restored, Tensor) else restored
+
+    def times(self, data: Tensor, factors: Tensor) -> Tensor:
+        """Rows, laid out as `data`, times a vector for each sequence, (batch, size)."""
+        if self.packed is not None:
+            steps = self.packed.batch_sizes.tolist()
+            return data * torch.cat([factors[:size] for size in steps])
+        if self.data.dim() == 3:
+            return data * factors
+        return (data.unflatten(0, (self.time, self.batch)) * factors).flatten(0, 1)
 
     def sort(self, state: Tensor) -> Tensor:
         """A caller's state, (..., batch, size), in the order of the rows."""
@@ -190,48 +212,3 @@ def _read_lengths(tensor: Tensor, lengths: object, batched: bool, batch_first: b
         )
     packed = pack_padded_sequence(tensor, numbers, enforce_sorted=False)
     return _packed(packed, batch_first, time)
-
-
-def read_states(
-    given: object, rows: Rows, names: Sequence[str], sizes: Sequence[int], layers: int, like: Tensor
-) -> list[Tensor]:
-    """Check a layer's initial states, or make zeros.
-
-    Args:
-        given: A tensor for a cell with one state, else a tuple of tensors, each (layers, batch,
-            size), or (layers, size) for one sequence without a batch; or None.
-        rows: The input.
-        names: The names of the states.
-        sizes: Their sizes.
-        layers: The number of layers times directions.
-        like: A parameter of the layer.
-
-    Returns:
-        Each state as (layers, batch, size), in the order of the rows.
-
-    Raises:
-        InputError: The states are not what the layer takes.
-    """
-    if given is None:
-        return [rows.data.new_zeros(layers, rows.batch, size) for size in sizes]
-    tensors = (given,) if len(names) == 1 and not isinstance(given, tuple | list) else given
-    if not isinstance(tensors, tuple | list) or len(tensors) != len(names):
-        count = len(tensors) if isinstance(tensors, tuple | list) else 1
-        raise InputError(
-            f"{count} initial states were given; expected {len(names)}: ({', '.join(names)})"
-        )
-    states = []
-    for name, size, tensor in zip(names, sizes, tensors, strict=True):
-        tensor = check_tensor(f"the state {name}", tensor, like)
-        wanted = (layers, rows.batch, size) if rows.batched else (layers, size)
-        if tuple(tensor.shape) != wanted:
-            parts = (
-                "(layers x directions, batch, size)"
-                if rows.batched
-                else "(layers x directions, size)"
-            )
-            raise InputError(
-                f"the state {name} has shape {tuple(tensor.shape)}; expected {wanted}: {parts}"
-            )
-        states.append(rows.sort(tensor if rows.batched else tensor.unsqueeze(1)))
-    return states

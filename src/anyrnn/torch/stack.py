@@ -4,21 +4,23 @@ have in common.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from anyrnn.errors import SizeError
-from anyrnn.graph.cell import Cell
-from anyrnn.torch.execute import execute, single_step
-from anyrnn.torch.sequences import Input, read_input, read_states
-from anyrnn.torch.tracing import constant
-
-State = Tensor | tuple[Tensor, ...]
+from anyrnn.errors import InputError, SizeError
+from anyrnn.torch import drop, states
+from anyrnn.torch.execute import Path, breaks_graph, choose, execute, single_step
+from anyrnn.torch.sequences import Input, Rows, read_input
+from anyrnn.torch.states import State
+from anyrnn.torch.structure import Opened, Part, Structure
+from anyrnn.torch.tracing import constant, untraced
+from anyrnn.transforms import states as results
 
 
 def parameter(module: nn.Module, name: str) -> Tensor:
@@ -27,172 +29,331 @@ def parameter(module: nn.Module, name: str) -> Tensor:
     return getattr(module, name) if found is None else found
 
 
-@dataclass(eq=False)  # frozen, torch.compile could not trace it
-class Stack:
-    """The shape of a recurrent layer.
+@constant
+def _open(part: Part, returned: str) -> None:
+    """Give a part the cell that has `all` states, or all `values`, in its output."""
+    if returned in part.opened:
+        return
+    if returned == "values":
+        cell, named = results.with_values_as_output(part.cell), results.values(part.cell)
+    else:
+        cell, named = results.with_states_as_output(part.cell), results.states(part.cell)
+    part.opened[returned] = Opened(cell, [*named], results.sizes(named, part.sizes))
+
+
+class Layer(nn.Module):
+    """What all recurrent layers do; the module's class brings parameters and options.
 
     Attributes:
-        cell: The cell.
-        size_items: The named sizes of the first layer.
-        num_layers: The number of layers.
-        bidirectional: Whether each layer also runs backwards.
         batch_first: Whether tensors have the batch before the time.
-        dropout: The probability of dropping an output between two layers, in training.
+        dropout: The probability of dropping an output between layers, in training.
         memory: `high`, or `low` to keep the states only for the derivative.
-        sizes: The named sizes of the first layer, as a mapping.
-        state_sizes: The size of each state.
     """
 
-    cell: Cell
-    size_items: tuple[tuple[str, int], ...]
-    num_layers: int
-    bidirectional: bool
     batch_first: bool
     dropout: float
-    memory: str = "high"
-
-    def __post_init__(self) -> None:
-        self.sizes = dict(self.size_items)
-        self.state_sizes = _state_sizes(self.cell, self.size_items)
+    memory = "high"
+    _structure: Structure | None = None
+    _like: Tensor
 
     @property
-    def directions(self) -> int:
-        """1 or 2."""
-        return 2 if self.bidirectional else 1
+    def path(self) -> Path:
+        """Which way a call is computed with the layer's parameters as they are, and why."""
+        return choose(self.parameters())
 
-    @property
-    def output_size(self) -> int:
-        """The size of the output of one direction."""
-        return self.cell.output_size.evaluate(self.sizes)
+    def _made(self) -> Structure:
+        """The parts of the layer; made again for one that was pickled as one of torch.nn."""
+        assert self._structure is not None
+        return self._structure
 
-    def layer_sizes(self, layer: int) -> dict[str, int]:
-        """The named sizes of one layer: from the second on, the input is the output of the one
-        before.
+    def _register(self, device: Any, dtype: Any) -> None:
+        """Make the parameters that are not there, or have another shape."""
+        structure, options = self._made(), self._made().options
+        for place, layer in enumerate(structure.layers):
+            shapes: dict[str, tuple[int, ...]] = {}
+            for part in layer:
+                for stored in part.cell.parameters:
+                    shapes[part.names[stored.name]] = shape = stored.shape_for(part.sizes)
+                    if math.prod(shape) > sys.maxsize // 8:
+                        raise SizeError(
+                            f"the parameter {stored.name} has {' x '.join(map(str, shape))} "
+                            "numbers, more than can be addressed; use smaller sizes"
+                        )
+                if options.learn_initial_state:
+                    sizes = [(size,) for size in part.state_sizes]
+                    shapes.update(zip(part.initial_names, sizes, strict=True))
+                drop.check_recurrent_matrices(part, options.weight_dropout)
+            if options.highway and structure.skips[place]:
+                size = structure.output_size(layer)
+                shapes[f"highway_weight_l{place}"] = (size, size)
+                shapes[f"highway_bias_l{place}"] = (size,)
+            for name, shape in shapes.items():
+                present = self._parameters.get(name)
+                if present is None or present.shape != shape:
+                    setattr(
+                        self, name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+                    )
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters anew, uniform in +-1 / sqrt(hidden size); gains start at 1, learned
+        initial states at 0, and highways nearly closed, with a bias of -1.
         """
-        if layer == 0:
-            return self.sizes
-        return dict(_later_sizes(self.cell, self.size_items, self.directions))
+        structure = self._made()
+        bounds = {
+            name: 1 / math.sqrt(part.sizes.get("hidden", part.state_sizes[-1]))
+            for part in structure.parts
+            for name in part.names.values()
+        }
+        first = next(iter(bounds.values()), 1.0)
+        for name, tensor in self.named_parameters():
+            bound = bounds.get(name, first)
+            nn.init.uniform_(tensor, -bound, bound)
+        constants = {
+            part.names[stored]: number
+            for part in structure.parts
+            for stored, number in part.cell.initial.items()
+        }
+        if structure.options.learn_initial_state:
+            constants |= {name: 0.0 for part in structure.parts for name in part.initial_names}
+        if structure.options.highway:
+            skips = enumerate(structure.skips)
+            constants |= {f"highway_bias_l{place}": -1.0 for place, skip in skips if skip}
+        for name, number in constants.items():
+            nn.init.constant_(parameter(self, name), number)
 
-    def run(
-        self,
-        weights: Callable[[int, int], Mapping[str, Tensor]],
-        like: Callable[[], Tensor],
-        given: object,
-        state: object,
-        lengths: object,
-        training: bool,
-    ) -> tuple[Input, State]:
-        """Run all layers.
-
-        Args:
-            weights: The stored parameters of a layer and a direction.
-            like: Gives a parameter: the type and device of the layer.
-            given: The caller's input.
-            state: The caller's initial state, or None.
-            lengths: The caller's lengths, or None.
-            training: Whether to drop outputs between layers.
-
-        Returns:
-            The output and the last state, as torch.nn returns them.
+    def _further_options(self) -> str:
+        """For the representation: the options besides torch.nn's that differ from their defaults,
+        each after a comma.
         """
-        single = self._single_step(weights, given, state, lengths)
-        if single is not None:
-            return single
-        rows = read_input(given, like(), self.sizes["input"], self.batch_first, lengths)
-        total = self.num_layers * self.directions
-        initial = read_states(state, rows, self.cell.states, self.state_sizes, total, like())
-        data = rows.data
-        batch_sizes = None if data.dim() == 3 else rows.batch_sizes
-        last: list[tuple[Tensor, ...]] = []
-        for layer in range(self.num_layers):
-            outputs = []
-            for direction in range(self.directions):
-                index = layer * self.directions + direction
-                output, final = execute(
-                    self.cell,
-                    data,
-                    batch_sizes,
-                    [tensor[index] for tensor in initial],
-                    weights(layer, direction),
-                    self.layer_sizes(layer),
-                    reverse=direction == 1,
-                    memory=self.memory,
-                )
-                outputs.append(output)
-                last.append(final)
-            data = torch.cat(outputs, dim=-1) if len(outputs) > 1 else outputs[0]
-            if self.dropout and training and layer < self.num_layers - 1:
-                data = functional.dropout(data, self.dropout)
-        states = [rows.unsort(torch.stack(parts)) for parts in zip(*last, strict=True)]
-        if not rows.batched:
-            states = [tensor.squeeze(1) for tensor in states]
-        return rows.restore(data), states[0] if len(states) == 1 else tuple(states)
+        text = str(self._made().options)
+        return text + (f", memory={self.memory}" if self.memory != "high" else "")
+
+    def _example(self, structure: Structure) -> Tensor:
+        """A tensor of the type and on the device of the layer."""
+        name = structure.example
+        return self._like if name is None else parameter(self, name)
+
+    def _call(self, given: object, state: object, lengths: object, returned: object) -> Any:
+        """Run the layer; arguments are those of `forward`."""
+        if breaks_graph(given, lengths, self.parameters()):
+            return untraced(self._call, given, state, lengths, returned)
+        structure = self._structure or self._made()
+        if returned == "last":
+            if structure.single and lengths is None:
+                single = self._single_step(structure, given, state)
+                if single is not None:
+                    return single
+        elif returned != "all":
+            raise InputError(f"return_states={returned!r}; expected 'last' or 'all'")
+        rows, initial = self._read(structure, given, state, lengths)
+        data, found = self._run(structure, rows, initial, str(returned))
+        stack = rows.stack_last if returned == "last" else rows.stack_all
+        return rows.restore(data), states.write(structure.form, iter(found), stack)
 
     def _single_step(
-        self,
-        weights: Callable[[int, int], Mapping[str, Tensor]],
-        given: object,
-        state: object,
-        lengths: object,
-    ) -> tuple[Input, State] | None:
+        self, structure: Structure, given: object, state: object
+    ) -> tuple[Tensor, State] | None:
         """One step of one layer by the short way; None if the call is not that, or not right."""
-        if self.num_layers > 1 or self.bidirectional or lengths is not None:
-            return None
         if not isinstance(given, Tensor) or given.dim() != 3:
             return None
+        part = structure.first
         batch, time = given.shape[:2] if self.batch_first else given.shape[1::-1]
-        if time != 1 or given.shape[2] != self.sizes["input"]:
+        if time != 1 or given.shape[2] != structure.input_size:
             return None
-        shapes = [(1, batch, size) for size in self.state_sizes]
-        states = (state,) if isinstance(state, Tensor) else state
-        if states is None:
-            states = tuple(given.new_zeros(shape) for shape in shapes)
-        elif not isinstance(states, tuple | list) or len(states) != len(shapes):
+        if structure.drops and self.training:
             return None
-        for tensor, shape in zip(states, shapes, strict=True):
+        shapes = [(1, batch, size) for size in part.state_sizes]
+        old = (state,) if isinstance(state, Tensor) else state
+        if old is None:
+            if structure.options.learn_initial_state:
+                return None
+            old = tuple(given.new_zeros(shape) for shape in shapes)
+        elif not isinstance(old, tuple | list) or len(old) != len(shapes):
+            return None
+        for tensor, shape in zip(old, shapes, strict=True):
             if not isinstance(tensor, Tensor) or tensor.shape != shape:
                 return None
-        found = single_step(self.cell, given, states, weights(0, 0), self.size_items)
+        found = single_step(part.cell, given, old, self._weights(part), part.size_items)
         if found is None:
             return None
         output, last = found
         return output, last[0] if len(last) == 1 else last
 
+    def _weights(self, part: Part) -> dict[str, Tensor]:
+        return {stored: parameter(self, name) for stored, name in part.names.items()}
 
-@constant
-def _state_sizes(cell: Cell, size_items: tuple[tuple[str, int], ...]) -> list[int]:
-    sizes = dict(size_items)
-    return [size.evaluate(sizes) for size in cell.state_sizes]
+    def _read(
+        self, structure: Structure, given: object, state: object, lengths: object
+    ) -> tuple[Rows, list[Sequence[Tensor]]]:
+        """The input as rows, and the initial states of each part."""
+        like = self._example(structure)
+        rows = read_input(given, like, structure.input_size, self.batch_first, lengths)
+        initial: list[Sequence[Tensor]] = []
+        known = states.read(structure.form, state, rows, like)
+        for part, values in zip(structure.parts, known, strict=True):
+            if values is not None:
+                initial.append(values)
+            elif structure.options.learn_initial_state:
+                learned = [parameter(self, name) for name in part.initial_names]
+                initial.append([tensor.expand(rows.batch, -1) for tensor in learned])
+            else:
+                sizes = part.state_sizes
+                initial.append([rows.data.new_zeros(rows.batch, size) for size in sizes])
+        return rows, initial
+
+    def _run(
+        self,
+        structure: Structure,
+        rows: Rows,
+        initial: Sequence[Sequence[Tensor]],
+        returned: str,
+    ) -> tuple[Tensor, list[Sequence[Tensor]]]:
+        """Run all layers.
+
+        Args:
+            structure: Their parts.
+            rows: The input.
+            initial: The initial states of each part, (batch, size).
+            returned: What to return of each part: the `last` states, `all` states, or the `values`
+                that the cell's equations name.
+
+        Returns:
+            The outputs, laid out as the rows, and what is to be returned of each part.
+        """
+        options, data = structure.options, rows.data
+        batch_sizes = None if data.dim() == 3 else rows.batch_sizes
+        found: list[Sequence[Tensor]] = []
+        for place, layer in enumerate(structure.layers):
+            entering, outputs = data, []
+            if options.input_dropout and self.training:
+                data = drop.drop_features(data, rows, options.input_dropout)
+            for part in layer:
+                weights = self._weights(part)
+                if options.weight_dropout and self.training:
+                    weights = drop.drop_weights(part, weights, options.weight_dropout)
+                opened = None
+                if returned != "last":
+                    _open(part, returned)
+                    opened = part.opened[returned]
+                output, last = execute(
+                    part.cell if opened is None else opened.cell,
+                    data,
+                    batch_sizes,
+                    initial[len(found)],
+                    weights,
+                    part.sizes,
+                    reverse=part.direction == 1,
+                    memory=self.memory,
+                )
+                if opened is not None:
+                    last = output.split(opened.sizes, dim=-1)
+                    output = last[0]
+                    if returned == "all":
+                        named = dict(zip(opened.names, last, strict=True))
+                        last = [named[name] for name in part.cell.states]
+                outputs.append(output)
+                found.append(last)
+            data = _merged(outputs, options.merge)
+            if structure.skips[place]:
+                data = self._past(entering, data, place, options.highway)
+            if self.dropout and self.training and place < len(structure.layers) - 1:
+                data = functional.dropout(data, self.dropout)
+        return data, found
+
+    def _past(self, entering: Tensor, output: Tensor, place: int, highway: bool) -> Tensor:
+        """The output of a layer, mixed with its input."""
+        if not highway:
+            return output + entering
+        weight = parameter(self, f"highway_weight_l{place}")
+        bias = parameter(self, f"highway_bias_l{place}")
+        gate = torch.sigmoid(functional.linear(entering, weight, bias))
+        return torch.lerp(entering, output, gate)
+
+    def step(self, input: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Run the layer for one step, as a call with one step would; for streams.
+
+        Args:
+            input: (batch, input), or (input,) for one sequence.
+            state: The state before the step, as a call takes it.
+
+        Returns:
+            The output, (batch, size) or (size,), and the state after the step.
+
+        Raises:
+            InputError: The layer is bidirectional, or a shape, a type or a device is not what it
+                takes.
+
+        Example:
+            >>> import torch
+            >>> from anyrnn.torch import GRU
+            >>> layer, x, state = GRU(3, 5), torch.randn(7, 2, 3), None
+            >>> for x_t in x:
+            ...     output, state = layer.step(x_t, state)
+            >>> torch.allclose(output, layer(x)[0][-1], atol=1e-6)
+            True
+        """
+        structure = self._structure or self._made()
+        if structure.bidirectional:
+            raise InputError(
+                "step() goes forwards only, and the layer is bidirectional: it needs the whole "
+                "sequence"
+            )
+        size = structure.input_size
+        if not isinstance(input, Tensor) or input.dim() not in (1, 2):
+            shape = tuple(input.shape) if isinstance(input, Tensor) else type(input).__name__
+            raise InputError(
+                f"the input of a step is {shape}; expected (batch, {size}) or ({size},)"
+            )
+        axis = int(self.batch_first and input.dim() == 2)
+        output, new = self(input.unsqueeze(axis), state)
+        return output.squeeze(axis), new
+
+    @torch.no_grad()
+    def inspect(
+        self, input: Input, state: State | None = None, lengths: Any = None
+    ) -> dict[str, Any]:
+        """Every value that the cell's equations name, at every step: gates, candidates, states.
+
+        Computed without a gradient. The first call compiles code of its own.
+
+        Args:
+            input: The input of the layer, as a call takes it.
+            state: The initial state.
+            lengths: The number of steps of each sequence.
+
+        Returns:
+            For each name its values, laid out as the input: (time, batch, size). New states have
+            the states' names, and an output apart from them is `output`. Where there are several
+            layers or directions, names end as those of the parameters do: `f_l0`, `f_l1_reverse`.
+
+        Raises:
+            InputError: A shape, a type, a device or a length is not what the layer takes.
+
+        Example:
+            >>> import torch
+            >>> from anyrnn.torch import LSTM
+            >>> values = LSTM(3, 5).inspect(torch.randn(7, 2, 3))
+            >>> sorted(values), values["f"].shape
+            (['c', 'f', 'g', 'h', 'i', 'o'], torch.Size([7, 2, 5]))
+        """
+        structure = self._structure or self._made()
+        rows, initial = self._read(structure, input, state, lengths)
+        _, found = self._run(structure, rows, initial, "values")
+        several = len(structure.parts) > 1
+        return {
+            name + part.suffix * several: rows.restore(value)
+            for part, values in zip(structure.parts, found, strict=True)
+            for name, value in zip(part.opened["values"].names, values, strict=True)
+        }
 
 
-@constant
-def _later_sizes(
-    cell: Cell, size_items: tuple[tuple[str, int], ...], directions: int
-) -> tuple[tuple[str, int], ...]:
-    first = dict(size_items)
-    free = {name: first[name] for name in cell.free_sizes}
-    sizes = cell.bind_sizes(**{**free, "input": cell.output_size.evaluate(first) * directions})
-    if any(size.evaluate(sizes) != size.evaluate(first) for size in cell.state_sizes):
-        raise SizeError(
-            f"cell '{cell.name}' has states as large as its input, and the second layer's input "
-            f"is {sizes['input']}, the first one's {first['input']}; use num_layers=1, or one "
-            "direction"
-        )
-    return tuple(sizes.items())
-
-
-_cached_stack = lru_cache(maxsize=256)(Stack)
-
-
-def stack(
-    cell: Cell,
-    size_items: tuple[tuple[str, int], ...],
-    num_layers: int,
-    bidirectional: bool,
-    batch_first: bool,
-    dropout: float,
-    memory: str,
-) -> Stack:
-    """The shape of a layer; arguments are those of `Stack`."""
-    make = Stack if torch.compiler.is_compiling() else _cached_stack
-    return make(cell, size_items, num_layers, bidirectional, batch_first, dropout, memory)
+def _merged(outputs: Sequence[Tensor], merge: str) -> Tensor:
+    """The outputs of the directions of a layer as one."""
+    if len(outputs) == 1:
+        return outputs[0]
+    forward, backward = outputs
+    if merge == "concat":
+        return torch.cat([forward, backward], dim=-1)
+    if merge == "mul":
+        return forward * backward
+    return forward + backward if merge == "sum" else (forward + backward) / 2
