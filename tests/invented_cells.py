@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import anyrnn
 from anyrnn import (
+    clip_gradient,
     concatenate,
     exp,
     hard_sigmoid,
@@ -177,6 +178,12 @@ def only_state(x, h, *, U, b):
     return tanh(U @ h + b)
 
 
+@anyrnn.cell
+def hardly_clipped(x, h, *, W, U, bound=1000.0):
+    """A bound that no gradient reaches, so that the derivative is that of the value."""
+    return tanh(W @ x + U @ clip_gradient(h, bound) + clip_gradient(mean(x), bound))
+
+
 INVENTED = {
     made.name: made
     for made in (
@@ -201,6 +208,7 @@ INVENTED = {
         repeated,
         only_input,
         only_state,
+        hardly_clipped,
     )
 }
 SMALLEST = {"joined": 3}  # the sizes of a cell that slices its state

@@ -168,9 +168,10 @@ class Writer:
                 "(0.2 + abs({0})) ** 0.5",
                 "1 / (1 + softplus({0}))",
                 "1 - sigmoid({0})",
+                "clip_gradient({1} * {0}, 0.1)",
             ]
         )
-        return f"({template.format(self.vector(size, depth))})"
+        return f"({template.format(self.vector(size, depth), self.value(size))})"
 
     def _power(self, size: str, depth: int) -> str:
         return f"tanh({self.vector(size, depth)}) ** {self.choose('234')}"

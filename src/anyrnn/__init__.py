@@ -15,6 +15,7 @@ from anyrnn.errors import AnyrnnError
 from anyrnn.graph.cell import Cell, cell
 from anyrnn.graph.interpret import SequenceResult, interpret
 from anyrnn.graph.symbols import (
+    clip_gradient,
     concatenate,
     exp,
     hard_sigmoid,
@@ -46,6 +47,7 @@ __all__ = [
     "Gradients",
     "SequenceResult",
     "cell",
+    "clip_gradient",
     "compile",
     "concatenate",
     "exp",

@@ -57,6 +57,7 @@ CASES |= {
     ],
     "greater": [make("where", make("greater", u, v), u, v)],
     "greater_equal": [make("where", make("greater_equal", u, p), v, s)],
+    "clip_gradient": [make("clip_gradient", value, constant(9)) for value in (u, number)],
     "sum": [make("sum", u), make("sum", p)],
     "mean": [make("mean", u), make("mean", p)],
     "softmax": [make("softmax", u), make("softmax", p)],

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from anyrnn.graph.nodes import Node, constant, make
+from anyrnn.graph.nodes import Node, constant, limited, make
 from anyrnn.graph.operations import LEAVES
 from anyrnn.graph.sizes import Size
 
@@ -89,6 +89,10 @@ def _where(node: Node, d: Node) -> Cotangents:
     return None, make("where", condition, d, ZERO), make("where", condition, ZERO, d)
 
 
+def _clip_gradient(node: Node, d: Node) -> Cotangents:
+    return limited(d, node.arguments[1]), None
+
+
 def _mean(node: Node, d: Node) -> Cotangents:
     (value,) = node.arguments
     share = make("divide", d, make("size", size=value.type.shape[0]))
@@ -151,6 +155,7 @@ RULES: dict[str, Rule] = {
     "greater": _none,
     "greater_equal": _none,
     "where": _where,
+    "clip_gradient": _clip_gradient,
     "sum": lambda node, d: (make("expand", d, node.arguments[0]),),
     "mean": _mean,
     "softmax": _softmax,

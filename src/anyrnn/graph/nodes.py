@@ -97,6 +97,13 @@ def constant(value: float) -> Node:
     return make("constant", value=float(value))
 
 
+def limited(value: Node, bound: Node) -> Node:
+    """A value between -bound and bound, whose derivative is zero outside, as of torch.clamp."""
+    lower = make("negative", bound)
+    above = make("where", make("greater", lower, value), lower, value)
+    return make("where", make("greater", value, bound), bound, above)
+
+
 def topological(roots: Iterable[Node]) -> list[Node]:
     """All nodes that the roots depend on, each after its arguments."""
     order: dict[Node, None] = {}

@@ -79,6 +79,15 @@ def _infer_elementwise(name: str) -> Infer:
     return lambda types, attributes: _elementwise(name, types, boolean=False)
 
 
+def _infer_clip_gradient(types: tuple[Type, ...], attributes: Mapping[str, Any]) -> Type:
+    value, bound = types
+    if not value.per_row:  # its cotangent would be a sum over the steps, or of each by itself
+        raise SizeError("clip_gradient() takes what depends on the input or a state")
+    if bound.shape or bound.per_row:
+        raise SizeError(f"clip_gradient() takes a number as its bound, not {bound}")
+    return value
+
+
 def _infer_comparison(name: str) -> Infer:
     return lambda types, attributes: _elementwise(name, types, boolean=True)
 
@@ -229,6 +238,15 @@ _ROWS = [
         _infer_where,
         "where({0}, {1}, {2})",
         r"\begin{{cases}} {1} & {0} \\ {2} & \text{{otherwise}} \end{{cases}}",
+        elementwise=True,
+    ),
+    # the value itself, with a derivative of its own
+    Operation(
+        "clip_gradient",
+        2,
+        _infer_clip_gradient,
+        "clip_gradient({0}, {1})",
+        r"\operatorname{{clip\ gradient}}({0}, {1})",
         elementwise=True,
     ),
     # over the hidden axis

@@ -278,6 +278,11 @@ def where(condition: Operand, left: Operand, right: Operand) -> Symbol:
     return _apply("where", condition, left, right)
 
 
+def clip_gradient(value: Operand, bound: Operand) -> Symbol:
+    """The value itself; the gradient that flows back through it is limited to +-bound."""
+    return _apply("clip_gradient", value, bound)
+
+
 def softmax(value: Operand) -> Symbol:
     """exp(value), scaled to sum to one over the hidden axis."""
     return _apply("softmax", value)
@@ -314,6 +319,7 @@ def concatenate(*values: Operand) -> Symbol:
 
 FUNCTIONS = {
     "abs": abs,
+    "clip_gradient": clip_gradient,
     "concatenate": concatenate,
     "exp": exp,
     "hard_sigmoid": hard_sigmoid,

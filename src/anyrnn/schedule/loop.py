@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from anyrnn.graph.nodes import Graph, Node, constant, make, topological
 from anyrnn.graph.operations import OPERATIONS
 from anyrnn.graph.sizes import Size
-from anyrnn.schedule.normal import ONCE, SEQUENCE, STEP, normal, operands, phases
+from anyrnn.schedule.normal import ONCE, SEQUENCE, STEP, normal, operands, phases, without_clips
 
 REDUCTIONS = ("sum", "mean", "softmax")
 WHOLE = ("concatenate", *REDUCTIONS)  # written by others than the stages over units
@@ -113,7 +113,7 @@ def schedule(
     Returns:
         The schedule.
     """
-    graph, states, wanted = normal(graph, hoist), tuple(states), tuple(wanted)
+    graph, states, wanted = normal(without_clips(graph), hoist), tuple(states), tuple(wanted)
     outputs = {  # a state that is the old value of another, or the input, is computed too
         name: make("multiply", node, constant(1)) if name in states and node.is_leaf else node
         for name, node in graph.outputs.items()

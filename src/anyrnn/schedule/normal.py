@@ -131,6 +131,15 @@ def _total(terms: list[tuple[int, Node]]) -> Node:
     return total
 
 
+def without_clips(graph: Graph) -> Graph:
+    """Without `clip_gradient`, which is the value itself once the derivative is a graph."""
+
+    def rule(node: Node, arguments: tuple[Node, ...]) -> Node:
+        return arguments[0] if node.operation == "clip_gradient" else rebuilt(node, arguments)
+
+    return rewrite(graph, rule)
+
+
 def normal(graph: Graph, hoist: bool = True) -> Graph:
     """All normal forms."""
     return regroup_sums(split_products(graph), hoist)

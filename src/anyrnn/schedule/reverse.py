@@ -10,7 +10,7 @@ from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Graph, Node, make, rebuilt, rewrite
 from anyrnn.graph.simplify import simplify
 from anyrnn.schedule.loop import Schedule, cheap_support, schedule
-from anyrnn.schedule.normal import operands
+from anyrnn.schedule.normal import operands, without_clips
 
 SAVED = "saved:"
 BEFORE = "before:"
@@ -84,15 +84,15 @@ def training(cell: Cell, memory: str = "high", hoist: bool = False) -> Training:
         InputError: Neither `high` nor `low`.
     """
     low = check_memory(memory) == "low"
-    reverse = derivative(cell.graph)
+    graph, reverse = without_clips(cell.graph), without_clips(derivative(cell.graph))
     if low:
-        new_states = (cell.graph.outputs[name] for name in cell.states)
+        new_states = (graph.outputs[name] for name in cell.states)
         chosen = {node for node in new_states if not node.is_leaf}
     else:
-        chosen = _saved(reverse, set(cell.graph.nodes()))
+        chosen = _saved(reverse, set(graph.nodes()))
     names = {
         node: f"{SAVED}{index}"
-        for index, node in enumerate(n for n in cell.graph.nodes() if n in chosen)
+        for index, node in enumerate(n for n in graph.nodes() if n in chosen)
     }
 
     def rule(node: Node, arguments: tuple[Node, ...]) -> Node:
@@ -115,14 +115,14 @@ def training(cell: Cell, memory: str = "high", hoist: bool = False) -> Training:
     for name in cell.states:
         if PREFIX + name not in outputs:  # the state has no influence on the next one
             zero = make("constant", value=0.0)
-            type_ = cell.graph.outputs[name].type
+            type_ = graph.outputs[name].type
             leaf = make("input", name=BEFORE + name, type=type_)
             outputs[PREFIX + name] = make("expand", zero, leaf)
         states.append(PREFIX + name)
     read = [leaf.name for leaf in Graph(outputs).leaves("input")]
     saved = {name: node for node, name in names.items() if name in read}
     histories = tuple(name.removeprefix(BEFORE) for name in read if name.startswith(BEFORE))
-    forward = Graph({**cell.graph.outputs, **saved}, cell.graph.names)
+    forward = Graph({**graph.outputs, **saved}, graph.names)
     wanted = list(dict.fromkeys([cell.output, *histories, *saved]))
     gradients = [name for name in outputs if name not in states]
     return Training(

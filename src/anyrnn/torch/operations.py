@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +19,29 @@ def _outer(left: Tensor, right: Tensor) -> Tensor:
     left, right = torch.broadcast_tensors(left.unsqueeze(-1), right.unsqueeze(-2))
     product = left * right
     return product.sum(dim=0) if product.dim() == 3 else product
+
+
+class _ClipGradient(torch.autograd.Function):
+    """The identity, whose backward pass limits the gradient."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(value: Tensor, bound: Tensor) -> Tensor:
+        return value.view_as(value)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[1])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (bound,) = ctx.saved_tensors
+        return gradient.clamp(-bound, bound), None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, bound_tangent: None) -> Tensor:  # type: ignore[override]
+        return tangent.view_as(tangent)
 
 
 TORCH: dict[str, Callable[..., Tensor]] = {
@@ -41,6 +65,7 @@ TORCH: dict[str, Callable[..., Tensor]] = {
     "greater": torch.gt,
     "greater_equal": torch.ge,
     "where": torch.where,
+    "clip_gradient": _ClipGradient.apply,
     "sum": lambda a: a.sum(dim=-1, keepdim=a.dim() > 1),
     "mean": lambda a: a.mean(dim=-1, keepdim=a.dim() > 1),
     "softmax": lambda a: torch.softmax(a, dim=-1),
