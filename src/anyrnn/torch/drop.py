@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -13,10 +13,11 @@ from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Node, topological
 from anyrnn.torch.sequences import Rows
-from anyrnn.torch.structure import Part
+
+if TYPE_CHECKING:
+    from anyrnn.torch.structure import Part
 
 
-@lru_cache(maxsize=256)
 def recurrent_matrices(cell: Cell) -> frozenset[str]:
     """The names of the matrices between the old states and the new ones."""
     ordered = topological(cell.graph.outputs[name] for name in cell.states)
@@ -43,16 +44,28 @@ def drop_features(data: Tensor, rows: Rows, probability: float) -> Tensor:
     return rows.times(data, kept)
 
 
-def check_recurrent_matrices(part: Part, probability: float) -> None:
-    """Check that there is something to drop from.
+def recurrent_rows(part: Part, probability: float) -> dict[str, list[tuple[int, int, bool]]]:
+    """Of each stored parameter with recurrent matrices, the rows of each member, and whether it is
+    one.
+
+    Args:
+        part: A layer and direction.
+        probability: For the message: of dropping an element.
 
     Raises:
         InputError: The cell has no matrix between its old states and the new ones.
     """
-    if probability and not recurrent_matrices(part.cell):
+    matrices, found = recurrent_matrices(part.cell), {}
+    for stored in part.cell.parameters:
+        if matrices.intersection(stored.members):
+            edges = pairwise(bound.evaluate(part.sizes) for bound in stored.bounds)
+            named = zip(stored.members, edges, strict=True)
+            found[stored.name] = [(*rows, name in matrices) for name, rows in named]
+    if not found:
         raise InputError(
             f"weight_dropout={probability}, but the cell '{part.cell.name}' has no recurrent matrix"
         )
+    return found
 
 
 def drop_weights(part: Part, weights: dict[str, Tensor], probability: float) -> dict[str, Tensor]:
@@ -63,17 +76,15 @@ def drop_weights(part: Part, weights: dict[str, Tensor], probability: float) -> 
         weights: Its stored parameters.
         probability: Of dropping one.
     """
-    matrices = recurrent_matrices(part.cell)
     found = dict(weights)
-    for stored in part.cell.parameters:
-        dropped = [member in matrices for member in stored.members]
-        if all(dropped):
-            found[stored.name] = functional.dropout(weights[stored.name], probability)
-        elif any(dropped):
-            edges = pairwise(bound.evaluate(part.sizes) for bound in stored.bounds)
+    for name, members in part.recurrent_rows.items():
+        whole = weights[name]
+        if all(recurrent for _, _, recurrent in members):
+            found[name] = functional.dropout(whole, probability)
+        else:
             pieces = [
-                functional.dropout(weights[stored.name][start:stop], probability, drop)
-                for drop, (start, stop) in zip(dropped, edges, strict=True)
+                functional.dropout(whole[start:stop], probability, recurrent)
+                for start, stop, recurrent in members
             ]
-            found[stored.name] = torch.cat(pieces)
+            found[name] = torch.cat(pieces)
     return found

@@ -82,7 +82,6 @@ class Layer(nn.Module):
                 if options.learn_initial_state:
                     sizes = [(size,) for size in part.state_sizes]
                     shapes.update(zip(part.initial_names, sizes, strict=True))
-                drop.check_recurrent_matrices(part, options.weight_dropout)
             if options.highway and structure.skips[place]:
                 size = structure.output_size(layer)
                 shapes[f"highway_weight_l{place}"] = (size, size)

@@ -10,6 +10,7 @@ from typing import Any
 
 from anyrnn.errors import InputError, SizeError
 from anyrnn.graph.cell import Cell
+from anyrnn.torch.drop import recurrent_rows
 from anyrnn.torch.states import form
 
 MERGES = ("concat", "sum", "mul", "mean")
@@ -116,6 +117,7 @@ class Part:
         self.suffix = f"_l{self.layer}" + "_reverse" * self.direction
         stored = [parameter.name for parameter in self.cell.parameters]
         self.names = {each: name(each) + self.suffix for each in stored}
+        self.recurrent_rows: dict[str, list[tuple[int, int, bool]]] = {}
         self.opened: dict[str, Opened] = {}
         self.initial_names = [f"{state}_0{self.suffix}" for state in self.cell.states]
 
@@ -143,6 +145,9 @@ class Structure:
         self.example = next(iter(self.first.names.values()), None)
         self.input_size = self.first.sizes["input"]
         options = self.options
+        if options.weight_dropout:
+            for part in self.parts:
+                part.recurrent_rows = recurrent_rows(part, options.weight_dropout)
         self.drops = options.input_dropout > 0 or options.weight_dropout > 0
         self.skips = [self._skip(layer) for layer in self.layers]
         if (options.residual or options.highway) and not any(self.skips):
