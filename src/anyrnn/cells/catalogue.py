@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 
-from anyrnn.cells import articles, elman, gru, lstm
+from anyrnn.cells import articles, elman, gru, linear, lstm
 from anyrnn.errors import CellError, UnknownCellError
 from anyrnn.graph.cell import Cell
 
@@ -21,6 +21,10 @@ CATALOGUE: dict[str, Cell] = {
         lstm.lstm_projection,
         gru.gru,
         gru.gru_reset_before,
+        linear.mingru,
+        linear.minlstm,
+        linear.sru,
+        linear.qrnn,
         articles.article1_rnn,
         articles.article1_lstm,
         articles.article1_gru,
