@@ -13,5 +13,6 @@ except ModuleNotFoundError as error:
 
 from anyrnn.torch.drop_in import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from anyrnn.torch.recurrent import Recurrent
+from anyrnn.torch.streams import truncated
 
-__all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell", "Recurrent"]
+__all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell", "Recurrent", "truncated"]

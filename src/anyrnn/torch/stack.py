@@ -46,11 +46,13 @@ class Layer(nn.Module):
 
     Attributes:
         batch_first: Whether tensors have the batch before the time.
+        bidirectional: Whether each layer also runs backwards.
         dropout: The probability of dropping an output between layers, in training.
         memory: `high`, or `low` to keep the states only for the derivative.
     """
 
     batch_first: bool
+    bidirectional: bool
     dropout: float
     memory = "high"
     _structure: Structure | None = None
