@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from anyrnn.graph.nodes import Graph, Node, make, rebuilt, rewrite
 from anyrnn.graph.sizes import Size
+from anyrnn.graph.sums import addends, total_of, uses_of
 
 ONCE, SEQUENCE, STEP = 0, 1, 2
 
@@ -79,56 +80,31 @@ def _slice(value: Node, start: Size, stop: Size) -> Node:
     return make("slice", value, start=start, stop=stop)
 
 
-def _addends(node: Node, sign: int, uses: Mapping[Node, int], top: bool) -> list[tuple[int, Node]]:
-    """The terms of a sum, with signs; a sum that is used elsewhere too stays one term."""
-    if node.operation not in ("add", "subtract") or (uses[node] > 1 and not top):
-        return [(sign, node)]
-    left, right = node.arguments
-    right_sign = sign if node.operation == "add" else -sign
-    return [*_addends(left, sign, uses, False), *_addends(right, right_sign, uses, False)]
-
-
 def regroup_sums(graph: Graph, hoist: bool = True) -> Graph:
     """Add first what does not depend on a state, so that it can leave the loop; products last."""
     nodes = graph.nodes()
-    uses = dict.fromkeys(nodes, 0)
-    for node in nodes:
-        for argument in node.arguments:
-            uses[argument] += 1
-    for node in graph.outputs.values():
-        uses[node] += 1
+    uses = uses_of(graph)
     when = phases(nodes, hoist)
     new: dict[Node, Node] = {}
 
     def rule(node: Node, arguments: tuple[Node, ...]) -> Node:
         new[node] = rebuilt(node, arguments)
         if node.operation in ("add", "subtract") and when[node] == STEP:
-            terms = _addends(node, 1, uses, True)
+            terms = addends(node, 1, uses, True)
             early = [term for term in terms if when[term[1]] < STEP]
             late = [term for term in terms if when[term[1]] == STEP]
             products = [t for t in late if t[0] > 0 and t[1].operation == "product"]
             others = [term for term in late if term not in products]
             groups = [
-                _total([(sign, new[term]) for sign, term in group])
+                total_of([(sign, new[term]) for sign, term in group])
                 for group in (early, others, products)
                 if group
             ]
-            new[node] = _total([(1, group) for group in groups])
+            new[node] = total_of([(1, group) for group in groups])
         return new[node]
 
     names = {node: name for node, name in graph.names.items() if node in uses}
     return rewrite(Graph(graph.outputs, names), rule)
-
-
-def _total(terms: list[tuple[int, Node]]) -> Node:
-    """The sum of signed terms in their order, but starting with a positive one if there is one."""
-    start = next((place for place, (sign, _) in enumerate(terms) if sign > 0), 0)
-    sign, total = terms[start]
-    if sign < 0:
-        total = make("negative", total)
-    for sign, term in terms[:start] + terms[start + 1 :]:
-        total = make("add" if sign > 0 else "subtract", total, term)
-    return total
 
 
 def without_clips(graph: Graph) -> Graph:

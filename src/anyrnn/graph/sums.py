@@ -1,0 +1,39 @@
+"""Sums of a graph, taken apart and put together again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from anyrnn.graph.nodes import Graph, Node, make
+
+
+def uses_of(graph: Graph) -> dict[Node, int]:
+    """How often each node is an argument or a result."""
+    nodes = graph.nodes()
+    uses = dict.fromkeys(nodes, 0)
+    for node in nodes:
+        for argument in node.arguments:
+            uses[argument] += 1
+    for node in graph.outputs.values():
+        uses[node] += 1
+    return uses
+
+
+def addends(node: Node, sign: int, uses: Mapping[Node, int], top: bool) -> list[tuple[int, Node]]:
+    """The terms of a sum, with signs; a sum that is used elsewhere too stays one term."""
+    if node.operation not in ("add", "subtract") or (uses[node] > 1 and not top):
+        return [(sign, node)]
+    left, right = node.arguments
+    right_sign = sign if node.operation == "add" else -sign
+    return [*addends(left, sign, uses, False), *addends(right, right_sign, uses, False)]
+
+
+def total_of(terms: list[tuple[int, Node]]) -> Node:
+    """The sum of signed terms in their order, but starting with a positive one if there is one."""
+    start = next((place for place, (sign, _) in enumerate(terms) if sign > 0), 0)
+    sign, total = terms[start]
+    if sign < 0:
+        total = make("negative", total)
+    for sign, term in terms[:start] + terms[start + 1 :]:
+        total = make("add" if sign > 0 else "subtract", total, term)
+    return total
