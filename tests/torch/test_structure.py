@@ -13,6 +13,7 @@ import pytest
 import torch
 import torch._dynamo
 from torch import Tensor, nn
+from torch.export import Dim
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 import anyrnn
@@ -457,6 +458,46 @@ def test_in_a_traced_graph(name: str) -> None:
             assert compiled(x)[0].shape == layer(x)[0].shape
             layer.eval()
             torch.testing.assert_close(compiled(x), layer(x))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*")
+def test_exported_for_all_sizes() -> None:
+    options: dict[str, Any] = {"highway": True, "learn_initial_state": True, "merge": "mean"}
+    layer = Recurrent("gru", 3, [3, 3], bidirectional=True, **options).eval()
+    nn.init.normal_(layer.h_0_l1)
+    sizes = {"input": {0: Dim("time"), 1: Dim("batch")}}
+    program = torch.export.export(layer, (torch.randn(4, 2, 3),), dynamic_shapes=sizes)
+    for time, batch in ((4, 2), (7, 3)):
+        x = torch.randn(time, batch, 3)
+        torch.testing.assert_close(program.module()(x), layer(x))
+
+
+@pytest.mark.parametrize("skip", ["residual", "highway"])
+def test_derivatives_of_both_orders(skip: str) -> None:
+    options: dict[str, Any] = {skip: True, "learn_initial_state": True, "merge": "mul"}
+    layer = LSTM(2, [2, 2], bidirectional=True, **options)
+    nn.init.normal_(layer.h_0_l1)
+    x, h = torch.randn(3, 2, 2, requires_grad=True), layer.h_0_l1
+
+    def function(x: Tensor, h: Tensor) -> tuple[Tensor, ...]:
+        output, states = torch.func.functional_call(
+            layer, {"h_0_l1": h}, (x,), {"return_states": "all"}
+        )
+        return output, *states
+
+    arguments = (x, h.detach().requires_grad_())
+    assert torch.autograd.gradcheck(function, arguments)
+    assert torch.autograd.gradgradcheck(function, arguments, fast_mode=True)
+
+
+def test_mixed_precision() -> None:
+    layer = GRU(3, [3, 3], highway=True, learn_initial_state=True, input_dropout=0.5).float()
+    x = torch.randn(4, 2, 3, dtype=torch.float32)
+    with torch.autocast("cpu"):
+        output, _ = layer(x)
+        output.float().sum().backward()
+        found, _ = layer.eval()(x)
+    torch.testing.assert_close(found.float(), layer(x)[0], rtol=0.1, atol=0.05)
 
 
 def test_representations() -> None:

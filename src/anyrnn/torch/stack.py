@@ -268,7 +268,7 @@ class Layer(nn.Module):
         weight = parameter(self, f"highway_weight_l{place}")
         bias = parameter(self, f"highway_bias_l{place}")
         gate = torch.sigmoid(functional.linear(entering, weight, bias))
-        return torch.lerp(entering, output, gate)
+        return entering + gate * (output - entering)
 
     def step(self, input: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Run the layer for one step, as a call with one step would; for streams.
