@@ -239,20 +239,22 @@ class Cell:
         return result
 
     def _free_sizes(self, given: Mapping[str, int]) -> dict[str, int]:
-        """The free sizes that follow from the others: of hidden = 2 head, head."""
+        """The free sizes, as far as they are given or follow: of hidden = 2 head, head."""
         known: dict[Atom, Size] = {
             name: Size.of(given[name]) for name in self.free_sizes if name in given
         }
-        found: dict[str, int] = {}
-        for name, number in given.items():
-            size = self.sizes[name].substitute(known)
-            if len(size.terms) == 1:
-                ((free, factor),) = size.terms
-                rest = number - size.constant
-                if rest % factor:
-                    raise SizeError(f"{self._need(name)}, and {factor} does not divide {rest}")
-                found.setdefault(str(free), rest // factor)
-        return found
+        found = True
+        while found:
+            found = False
+            for name, number in given.items():
+                size = self.sizes[name].substitute(known)
+                if len(size.terms) == 1:
+                    ((free, factor),) = size.terms
+                    rest, found = number - size.constant, True
+                    if rest % factor:
+                        raise SizeError(f"{self._need(name)}, and {factor} does not divide {rest}")
+                    known[free] = Size.of(rest // factor)
+        return {str(name): size.constant for name, size in known.items()}
 
     def _need(self, name: str) -> str:
         """What the equations say of a size, for a message."""

@@ -12,27 +12,27 @@ from anyrnn.graph.sizes import Atom, Size
 from anyrnn.transforms.products import RECURRENT, matrix_leaf, parts
 
 
-def _square_matrices(cell: Cell, what: str) -> tuple[dict[Node, Size], set[Node]]:
-    """The recurrent matrices with their sizes, and their products."""
+def _square_matrices(cell: Cell, what: str) -> tuple[list[Node], set[Node]]:
+    """The recurrent matrices and their products."""
     found = parts(cell.graph, cell.states)
-    products = {product for product, part in found.items() if part == RECURRENT}
-    matrices: dict[Node, Size] = {}
-    for product in (node for node in found if node in products):
-        matrix = product.arguments[0]
+    products = dict.fromkeys(product for product, part in found.items() if part == RECURRENT)
+    used = dict.fromkeys(product.arguments[0] for product in products)
+    if not used:
+        raise CellError(f"cell '{cell.name}' cannot have {what}: it has no recurrent matrix")
+    for matrix in used:
         if matrix.operation != "parameter":
             raise CellError(
                 f"cell '{cell.name}' cannot have {what}: a recurrent matrix is made of "
                 f"{matrix_leaf(matrix).name}, and is no parameter itself"
             )
+    matrices = [leaf for leaf in cell.members if leaf in used]
+    for matrix in matrices:
         rows, columns = matrix.type.shape
         if rows != columns:
             raise CellError(
                 f"cell '{cell.name}' cannot have {what}: the recurrent matrix {matrix.name} is "
                 f"{rows} x {columns}, not square"
             )
-        matrices[matrix] = rows
-    if not matrices:
-        raise CellError(f"cell '{cell.name}' cannot have {what}: it has no recurrent matrix")
     for node in cell.graph.nodes():
         for argument in node.arguments:
             if argument in matrices and node not in products:
@@ -40,7 +40,7 @@ def _square_matrices(cell: Cell, what: str) -> tuple[dict[Node, Size], set[Node]
                     f"cell '{cell.name}' cannot have {what}: {argument.name} is not only "
                     "multiplied with what depends on a state"
                 )
-    return matrices, products
+    return matrices, set(products)
 
 
 @lru_cache(maxsize=256)
@@ -68,8 +68,8 @@ def with_independent_units(cell: Cell) -> Cell:
     """
     matrices, products = _square_matrices(cell, "independent units")
     vectors = {
-        matrix: make("parameter", name=matrix.name, type=Type((size,), per_row=False))
-        for matrix, size in matrices.items()
+        matrix: make("parameter", name=matrix.name, type=Type(matrix.type.shape[:1], per_row=False))
+        for matrix in matrices
     }
 
     def rule(node: Node, arguments: tuple[Node, ...]) -> Node:
@@ -121,7 +121,8 @@ U.1 @ h[hidden_head:2 hidden_head]) + b)
 def _with_heads(cell: Cell, heads: int) -> Cell:
     matrices, products = _square_matrices(cell, "heads")
     parts_of: dict[Atom, Size] = {}
-    for matrix, size in matrices.items():
+    for matrix in matrices:
+        size = matrix.type.shape[0]
         if str(size) not in cell.free_sizes:
             raise CellError(
                 f"cell '{cell.name}' cannot have heads: {matrix.name} is {size} x {size}; its size "
