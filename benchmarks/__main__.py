@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.cases import CELLS, MODES, SHAPES, Case
+from benchmarks.cases import CELLS, LINEAR, LINEAR_SHAPES, MODES, SHAPES, Case
 from benchmarks.measure import Options, estimate, machine, run
 from benchmarks.peers import PEERS
 from benchmarks.report import HEADER, cells, errors, rewrite
@@ -32,6 +32,10 @@ def _shape(text: str) -> tuple[int, ...]:
     if len(numbers) != 4 or not all(number.isdecimal() and int(number) for number in numbers):
         raise argparse.ArgumentTypeError(f"{text}: expected four sizes, as in 32,100,128,128")
     return tuple(map(int, numbers))
+
+
+def _shapes_of(cell: str) -> tuple[tuple[int, int, int, int], ...]:
+    return LINEAR_SHAPES if cell in LINEAR else SHAPES
 
 
 def _arguments() -> argparse.Namespace:
@@ -66,8 +70,11 @@ def main() -> None:
     names = [name for name in chosen.peers or PEERS if name not in missing]
     for name, libraries in missing.items():
         console.print(f"{name} is left out: not installed: {', '.join(libraries)}")
-    combined = product(chosen.cells or CELLS, chosen.shapes or SHAPES, chosen.modes or MODES)
-    cases = [Case(*each) for each in combined]
+    cases = [
+        Case(cell, *each)
+        for cell in chosen.cells or CELLS
+        for each in product(chosen.shapes or _shapes_of(cell), chosen.modes or MODES)
+    ]
     minutes = estimate(cases, names, options) / 60
     console.print(f"{len(cases)} rows, {len(names)} peers: about {minutes:.0f} minutes in all")
     try:

@@ -29,7 +29,11 @@ def fast_slow(x, h, c, *, W, U, p, b):
 
 STANDARD = ("lstm", "gru", "rnn")
 CUSTOM = ("gru_reset_before", "lstm_peephole", "lstm_coupled", "fast_slow")
-CELLS = {name: anyrnn.get(name) for name in (*STANDARD, *CUSTOM[:-1])} | {"fast_slow": fast_slow}
+LINEAR = ("mingru", "minlstm", "sru", "qrnn")
+CELLS = {
+    name: fast_slow if name == "fast_slow" else anyrnn.get(name)
+    for name in (*STANDARD, *CUSTOM, *LINEAR)
+}
 SHAPES = (  # batch, time, input, hidden
     (1, 1, 128, 128),
     (1, 100, 128, 128),
@@ -44,6 +48,7 @@ SHAPES = (  # batch, time, input, hidden
     (20, 35, 650, 650),
     (33, 101, 97, 203),
 )
+LINEAR_SHAPES = ((1, 100, 512, 512), (32, 100, 256, 256), (256, 100, 64, 64))
 MODES = ("inference", "training")
 
 
@@ -110,8 +115,9 @@ class Case:
 
     @property
     def states(self) -> int:
-        """The number of states."""
-        return len(CELLS[self.cell].states)
+        """The number of states, counting the output where it is none."""
+        cell = CELLS[self.cell]
+        return len({cell.output, *cell.states})
 
     @property
     def layout(self) -> Layout:

@@ -1,8 +1,9 @@
 """The cells as one writes them on arrays, for torch and JAX alike.
 
 All products with the input are one product before the loop, and so are those with the state in a
-step. A step takes the functions of the library, what comes from the input, the states and the
-parameters, which are laid out for `x @ W` with the gates side by side; it returns the new states.
+step. A step takes the functions of the library, the products with the input, the input, the states
+and the parameters, which are laid out for `x @ W` with the gates side by side; it returns the new
+states, of which the first is the output.
 """
 
 from __future__ import annotations
@@ -13,17 +14,17 @@ from typing import Any
 from benchmarks.cases import Layout, named
 
 States = tuple[Any, ...]
-Step = Callable[[Any, Any, States, Any], States]
+Step = Callable[[Any, Any, Any, States, Any], States]
 
 
-def _lstm(of: Any, a: Any, states: States, p: Any) -> States:
+def _lstm(of: Any, a: Any, x: Any, states: States, p: Any) -> States:
     h, c = states
     i, f, g, o = of.split(of.product(a, h, p["U"]), 4)
     c = of.sigmoid(f) * c + of.sigmoid(i) * of.tanh(g)
     return of.sigmoid(o) * of.tanh(c), c
 
 
-def _gru(of: Any, a: Any, states: States, p: Any) -> States:
+def _gru(of: Any, a: Any, x: Any, states: States, p: Any) -> States:
     (h,) = states
     (ar, az, an), (ur, uz, un) = of.split(a, 3), of.split(h @ p["U"], 3)
     z = of.sigmoid(az + uz)
@@ -31,11 +32,11 @@ def _gru(of: Any, a: Any, states: States, p: Any) -> States:
     return ((1 - z) * n + z * h,)
 
 
-def _rnn(of: Any, a: Any, states: States, p: Any) -> States:
+def _rnn(of: Any, a: Any, x: Any, states: States, p: Any) -> States:
     return (of.tanh(of.product(a, states[0], p["U"])),)
 
 
-def _gru_reset_before(of: Any, a: Any, states: States, p: Any) -> States:
+def _gru_reset_before(of: Any, a: Any, x: Any, states: States, p: Any) -> States:
     (h,) = states
     (ar, az, an), (ur, uz) = of.split(a, 3), of.split(h @ p["U"], 2)
     z = of.sigmoid(az + uz)
@@ -43,7 +44,7 @@ def _gru_reset_before(of: Any, a: Any, states: States, p: Any) -> States:
     return ((1 - z) * n + z * h,)
 
 
-def _lstm_peephole(of: Any, a: Any, states: States, p: Any) -> States:
+def _lstm_peephole(of: Any, a: Any, x: Any, states: States, p: Any) -> States:
     h, c = states
     i, f, g, o = of.split(of.product(a, h, p["U"]), 4)
     at_i, at_f, at_o = of.split(p["p"], 3)
@@ -51,7 +52,7 @@ def _lstm_peephole(of: Any, a: Any, states: States, p: Any) -> States:
     return of.sigmoid(o + at_o * c) * of.tanh(c), c
 
 
-def _lstm_coupled(of: Any, a: Any, states: States, p: Any) -> States:
+def _lstm_coupled(of: Any, a: Any, x: Any, states: States, p: Any) -> States:
     h, c = states
     f, g, o = of.split(of.product(a, h, p["U"]), 3)
     f = of.sigmoid(f)
@@ -59,7 +60,7 @@ def _lstm_coupled(of: Any, a: Any, states: States, p: Any) -> States:
     return of.sigmoid(o) * of.tanh(c), c
 
 
-def _fast_slow(of: Any, a: Any, states: States, p: Any) -> States:
+def _fast_slow(of: Any, a: Any, x: Any, states: States, p: Any) -> States:
     h, c = states
     s, z, n = of.split(of.product(a, h, p["U"]), 3)
     at_s, at_n = of.split(p["p"], 2)
@@ -68,8 +69,42 @@ def _fast_slow(of: Any, a: Any, states: States, p: Any) -> States:
     return z * h + (1 - z) * of.tanh(n + at_n * c), c
 
 
+def _mingru(of: Any, a: Any, x: Any, states: States, p: Any) -> States:
+    z, n = of.split(a, 2)
+    z = of.sigmoid(z)
+    return ((1 - z) * states[0] + z * n,)
+
+
+def _minlstm(of: Any, a: Any, x: Any, states: States, p: Any) -> States:
+    f, i, n = of.split(a, 3)
+    f, i = of.sigmoid(f), of.sigmoid(i)
+    return ((f * states[0] + i * n) / (f + i),)
+
+
+def _sru(of: Any, a: Any, x: Any, states: States, p: Any) -> States:
+    _, c = states
+    (f, r, n), (at_f, at_r) = of.split(a, 3), of.split(p["v"], 2)
+    f, r = of.sigmoid(f + at_f * c), of.sigmoid(r + at_r * c)
+    c = f * c + (1 - f) * n
+    return r * c + (1 - r) * x, c
+
+
+def _qrnn(of: Any, a: Any, x: Any, states: States, p: Any) -> States:
+    _, c, *before = states
+    z, f, o, *following = of.split(a, 6)
+    z, f, o = of.tanh(z + before[0]), of.sigmoid(f + before[1]), of.sigmoid(o + before[2])
+    c = f * c + (1 - f) * z
+    return o * c, c, *following
+
+
 def _with(step: Step, gates: str, **others: list[str]) -> tuple[Step, Layout]:
     return step, {**{family: named(family, gates) for family in "WUb"}, **others}
+
+
+def _without_matrix(step: Step, products: list[str], **others: list[str]) -> tuple[Step, Layout]:
+    """A step without products with the state; where a product has no bias, it gets one of zeros."""
+    biases = [name.replace("W", "b").replace("V", "no bias") for name in products]
+    return step, {"W": products, "b": biases, **others}
 
 
 EQUATIONS: dict[str, tuple[Step, Layout]] = {
@@ -80,4 +115,8 @@ EQUATIONS: dict[str, tuple[Step, Layout]] = {
     "lstm_peephole": _with(_lstm_peephole, "ifgo", p=named("p", "ifo")),
     "lstm_coupled": _with(_lstm_coupled, "fgo"),
     "fast_slow": _with(_fast_slow, "szn", p=named("p", "sn")),
+    "mingru": _without_matrix(_mingru, named("W", "zn")),
+    "minlstm": _without_matrix(_minlstm, named("W", "fin")),
+    "sru": _without_matrix(_sru, named("W", "frc"), v=named("v", "fr")),
+    "qrnn": _without_matrix(_qrnn, named("W", "zfo") + named("V", "zfo")),
 }

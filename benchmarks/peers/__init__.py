@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.cases import CUSTOM, MODES, STANDARD, Case, Data
+from benchmarks.cases import CUSTOM, LINEAR, MODES, STANDARD, Case, Data
 
 
 @dataclass(frozen=True)
@@ -84,14 +84,14 @@ def _keras(backend: str, seconds: float, beginning_first: bool = False) -> Peer:
 OURS = "anyrnn"
 SGEMM = "sgemm"  # the rate that everything is held against
 SGEMM_SIZE = 1024
-ALL = (*STANDARD, *CUSTOM)
+ALL = (*STANDARD, *CUSTOM, *LINEAR)
 OPERATORS = (*STANDARD, "gru_reset_before", "lstm_peephole", "lstm_coupled")
 UNROLLED = (28, "compiling unrolls the loop, which takes minutes for more steps")
 PEERS: dict[str, Peer] = {
     OURS: Peer("torch_layers:ours", ("torch",), 0.3, ALL),
     "torch.nn": Peer("torch_layers:layer", ("torch",), 0.2),
     "torch.nn cell": Peer("torch_layers:step", ("torch",), 0.1, steps=(1, "for single steps")),
-    "torch loop": Peer("torch_loop:eager", ("torch",), 0.3, CUSTOM),
+    "torch loop": Peer("torch_loop:eager", ("torch",), 0.3, (*CUSTOM, *LINEAR)),
     "torch.compile step": Peer("torch_compiled:step", ("torch",), 2.5, CUSTOM),
     "torch.compile loop": Peer(
         "torch_compiled:loop", ("torch",), 10, CUSTOM, steps=UNROLLED, beginning_first=False

@@ -36,11 +36,11 @@ def build(case: Case, data: Data) -> Run:
     zeros = (jnp.zeros((case.shape[0], case.shape[3]), x.dtype),) * case.states
 
     def layer(p: Any, x: Any, states: States) -> tuple[Any, States]:
-        def step(states: States, a: Any) -> tuple[States, Any]:
-            states = equations(Jax, a, states, p)
+        def step(states: States, given: tuple[Any, Any]) -> tuple[States, Any]:
+            states = equations(Jax, *given, states, p)
             return states, states[0]
 
-        states, output = jax.lax.scan(step, states, x @ p["W"] + p["b"])
+        states, output = jax.lax.scan(step, states, (x @ p["W"] + p["b"], x))
         return output, states
 
     def train(p: Any, x: Any, gradient: Any) -> tuple[Any, ...]:

@@ -40,8 +40,8 @@ class Loop:
         if states is None:
             states = tuple(x.new_zeros(x.shape[1], self.hidden) for _ in range(self.count))
         outputs = []
-        for a_t in a.unbind(0):
-            states = self.step(Torch, a_t, states, weights)
+        for a_t, x_t in zip(a.unbind(0), x.unbind(0), strict=True):
+            states = self.step(Torch, a_t, x_t, states, weights)
             outputs.append(states[0])
         return torch.stack(outputs), states
 

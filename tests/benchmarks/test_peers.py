@@ -33,7 +33,12 @@ def test_numbers_of_every_cell(worker: Worker) -> None:
     if peer.missing:
         pytest.skip(f"not installed: {', '.join(peer.missing)}")
     some = (1, "inference"), (3, peer.modes[-1])
-    cases = [Case(cell, (2, time, 5, 7), mode) for cell in CELLS for time, mode in some]
+    sizes = {"sru": (7, 7)}  # it mixes its input into its output
+    cases = [
+        Case(cell, (2, time, *sizes.get(cell, (5, 7))), mode)
+        for cell in CELLS
+        for time, mode in some
+    ]
     for case in filter(peer.takes, cases):
         data = case.data()
         results, memory = worker.prepare(case, data, 60)
