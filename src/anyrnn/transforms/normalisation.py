@@ -20,8 +20,8 @@ GAINS = {INPUT: "input_gain", RECURRENT: "recurrent_gain"}
 
 
 def with_normalisation(cell: Cell, kind: str = "layer", epsilon: float = 1e-5) -> Cell:
-    """The cell with normalised sums of products (Ba, Kiros & Hinton 2016, arXiv 1607.06450, eqs. 20
-    to 22; Zhang & Sennrich 2019, arXiv 1910.07467, for `rms`).
+    """The cell with normalised sums of products (Ba, Kiros & Hinton 2016, arXiv 1607.06450; for
+    `rms` Zhang & Sennrich 2019, arXiv 1910.07467).
 
     In each sum that an activation follows, the products with the input are normalised together, and
     so are those with what depends on a state: W x + U h + b becomes gain * norm(W x) + gain *
