@@ -66,13 +66,15 @@ def _structure(
     options: Options,
 ) -> Structure:
     """The parts of a layer."""
-    for hidden_size in hidden_sizes:
-        if proj_size and proj_size >= hidden_size:
+    own = mode == "LSTM" and proj_size > 0  # torch's cell with a projection
+    for hidden_size in hidden_sizes if own else ():
+        if proj_size >= hidden_size:
             raise SizeError(
                 f"proj_size={proj_size} has to be smaller than hidden_size={hidden_size}"
             )
-    cells = (_cell(mode, proj_size > 0, bias),) * (1 + bidirectional)
-    projection = {"projection": proj_size} if proj_size else {}
+    changed = options.changed(_cell(mode, own, bias), proj_size != 0 and not own)
+    cells = (changed,) * (1 + bidirectional)
+    projection = {"projection": proj_size} if proj_size != 0 else {}
     sizes = [{"hidden": hidden_size, **projection} for hidden_size in hidden_sizes]
     return build([cells] * len(sizes), input_size, sizes, options, _name)
 
@@ -105,10 +107,11 @@ class _Layer(Layer, nn.RNNBase):
         check_memory(memory)
         options, further = Options.take(given)
         positional, further, sizes = _one_size(positional, further)
+        proj_size = 0 if isinstance(self, nn.LSTM) else further.pop("proj_size", 0)
         super().__init__(*positional, **further)
-        self.memory = memory
+        self.proj_size, self.memory = proj_size or self.proj_size, memory
         self._structure = self._make(sizes or [self.hidden_size] * self.num_layers, options)
-        if sizes or options != Options():
+        if sizes or proj_size or options != Options():
             self.hidden_size = sizes or self.hidden_size  # type: ignore[assignment]
             self._register(self.weight_ih_l0.device, self.weight_ih_l0.dtype)
             self.reset_parameters()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import warnings
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -36,7 +37,8 @@ def _sort(cells: Iterable[Cell], given: Mapping[str, Any]) -> tuple[dict[str, An
         else:
             known = [f"{size}_size" for cell in cells for size in cell.sizes]
             known += [name for cell in cells for name in cell.hyperparameters]
-            near = difflib.get_close_matches(name, known, 1)
+            further = [option.name for option in fields(Options)]
+            near = difflib.get_close_matches(name, [*known, *further], 1)
             own = ", ".join(dict.fromkeys(known))
             hint = f"did you mean {near[0]}?" if near else f"its own are: {own}"
             called = " and ".join(f"'{cell.name}'" for cell in cells)
@@ -80,6 +82,8 @@ class Recurrent(Layer):
         bidirectional: Whether each layer also runs backwards; the outputs of both are joined.
         device: Where to put the parameters.
         dtype: The type of the parameters.
+        proj_size: The size to which the first state is projected, or a list, one for each layer; 0
+            for none.
         memory: How much a forward pass keeps for its derivative: `high` what the derivative reads,
             `low` the states only, from which the rest is computed again.
         **options: The attributes of `anyrnn.torch.structure.Options`; further sizes
@@ -87,7 +91,6 @@ class Recurrent(Layer):
             hyperparameters.
 
     Attributes:
-        options: The `Options`.
         output_size: The size of the output of the first layer in one direction.
 
     Parameters are called as the cell's families, with the layer: `W_l0`, `U_l0`, `b_l0`,
@@ -121,15 +124,21 @@ class Recurrent(Layer):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         *,
+        proj_size: int | list[int] = 0,
         memory: str = "high",
         **options: Any,
     ) -> None:
         super().__init__()
-        self.options, further = Options.take(options)
-        count = count_layers(num_layers, {"cell": cell, "hidden_size": hidden_size, **further})
+        chosen, further = Options.take(options)
+        lists = {"cell": cell, "hidden_size": hidden_size, "proj_size": proj_size, **further}
+        count = count_layers(num_layers, lists)
         layers = [_directions(part, bidirectional) for part in each_layer(cell, count)]
         sizes, numbers = _sort((found for layer in layers for found in layer), further)
-        layers = [tuple(_chosen(found, numbers, bias) for found in layer) for layer in layers]
+        projections = each_layer(proj_size, count)
+        layers = [
+            tuple(chosen.changed(_chosen(found, numbers, bias), size != 0) for found in layer)
+            for layer, size in zip(layers, projections, strict=True)
+        ]
         if isinstance(dropout, bool | str) or not 0 <= dropout <= 1:
             raise SizeError(f"dropout={dropout!r}; expected a probability, from 0 to 1")
         if dropout and count == 1:
@@ -139,13 +148,16 @@ class Recurrent(Layer):
             )
         columns = {name: each_layer(each, count) for name, each in sizes.items()}
         columns["hidden"] = each_layer(hidden_size, count)
+        if proj_size != 0:
+            columns["projection"] = [size or None for size in projections]
         given = [{name: each[k] for name, each in columns.items()} for k in range(count)]
-        self._structure = build(layers, input_size, given, self.options, str)
+        self._structure = build(layers, input_size, given, chosen, str)
         first = self._structure.first
         self.cell, self.sizes, self.output_size = first.cell, first.sizes, first.output_size
         self.input_size = input_size
         listed = isinstance(hidden_size, list)
         self.hidden_size = hidden_size if listed else self.sizes.get("hidden")
+        self.proj_size = proj_size
         self.num_layers, self.bias, self.batch_first = count, bias, batch_first
         self.dropout, self.bidirectional = float(dropout), bidirectional
         self.memory = check_memory(memory)
@@ -188,9 +200,14 @@ class Recurrent(Layer):
         """The options that differ from their defaults."""
         layers = self._made().layers
         names = [" and ".join(dict.fromkeys(p.cell.name for p in layer)) for layer in layers]
-        sizes: dict[str, object] = {f"{name}_size": size for name, size in self.sizes.items()}
+        sizes: dict[str, object] = {
+            f"{name}_size": size for name, size in self.sizes.items() if not name.endswith("_head")
+        }
         if isinstance(self.hidden_size, list):
             sizes["hidden_size"] = self.hidden_size
+        if self.proj_size != 0:
+            sizes.pop("projection_size", None)
+            sizes["proj_size"] = self.proj_size
         text = names[0] if len(set(names)) == 1 else f"[{', '.join(names)}]"
         text += "".join(f", {name}={size}" for name, size in sizes.items())
         if self.num_layers != 1:

@@ -12,6 +12,7 @@ from anyrnn.errors import InputError, SizeError
 from anyrnn.graph.cell import Cell
 from anyrnn.torch.drop import recurrent_rows
 from anyrnn.torch.states import form
+from anyrnn.transforms import transform
 
 MERGES = ("concat", "sum", "mul", "mean")
 Name = Callable[[str], str]
@@ -32,6 +33,12 @@ class Options:
             sequence, in training.
         weight_dropout: The probability of dropping an element of a matrix between the old state
             and the new one for a whole call, in training.
+        activations: Functions of the cell and those to take instead, as {"tanh": "relu"}.
+        norm: `layer` or `rms`: normalisation inside the step.
+        heads: The number of blocks of each recurrent matrix, which has nothing outside them.
+        independent: Whether a unit sees of the old state itself only.
+        clip_state: The bound of the states, or of some by name.
+        clip_gradient: The bound of the gradient that goes back from step to step.
     """
 
     merge: str = "concat"
@@ -40,6 +47,12 @@ class Options:
     learn_initial_state: bool = False
     input_dropout: float = 0.0
     weight_dropout: float = 0.0
+    activations: Mapping[str, str] | None = None
+    norm: str | None = None
+    heads: int = 1
+    independent: bool = False
+    clip_state: float | Mapping[str, float] | None = None
+    clip_gradient: float | None = None
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -66,6 +79,27 @@ class Options:
         names = {part.name for part in fields(cls)}
         rest = {name: value for name, value in given.items() if name not in names}
         return cls(**{name: value for name, value in given.items() if name in names}), rest
+
+    def changed(self, cell: Cell, projected: bool = False) -> Cell:
+        """The cell with what the options change of its equations.
+
+        Args:
+            cell: A cell.
+            projected: Whether its first state is projected.
+
+        Raises:
+            CellError: An option is not what it can be, or not for this cell.
+        """
+        return transform(
+            cell,
+            activations=self.activations,
+            norm=self.norm,
+            heads=self.heads,
+            independent=self.independent,
+            projection=projected,
+            clip_state=self.clip_state,
+            clip_gradient=self.clip_gradient,
+        )
 
     def __str__(self) -> str:
         """Those that differ from their defaults, each after a comma."""
