@@ -207,6 +207,7 @@ def compiled(trial: Trial, case: Case) -> Iterator[Arrays]:
         sizes,
         steps,
         trial.reverse,
+        np.dtype(dtype),
         trial.threads,
         target=target,
         memory=trial.memory,
@@ -492,6 +493,8 @@ class Campaign:
         self.running.add(process)
         failure = None
         for line in process.stdout or ():
+            if line[0] not in '["':  # hypothesis says something of its own
+                continue
             found = json.loads(line)
             if isinstance(found, str):
                 failure = found

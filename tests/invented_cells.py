@@ -178,6 +178,12 @@ def only_state(x, h, *, U, b):
     return tanh(U @ h + b)
 
 
+@anyrnn.cell(sizes={"c": "hidden"})
+def most_of_a_state(x, h, c, *, W, U, b):
+    """The derivative joins a product that is known before the loop with zeros."""
+    return c + U @ h[1:], tanh(c + W @ x), tanh(c) + b
+
+
 @anyrnn.cell
 def hardly_clipped(x, h, *, W, U, bound=1000.0):
     """A bound that no gradient reaches, so that the derivative is that of the value."""
@@ -208,7 +214,8 @@ INVENTED = {
         repeated,
         only_input,
         only_state,
+        most_of_a_state,
         hardly_clipped,
     )
 }
-SMALLEST = {"joined": 3}  # the sizes of a cell that slices its state
+SMALLEST = {"joined": 3, "most_of_a_state": 2}  # the sizes of a cell that slices its state

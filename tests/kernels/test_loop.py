@@ -9,6 +9,7 @@ import anyrnn
 from anyrnn.errors import KernelError
 from anyrnn.graph.interpret import evaluate, split_parameters
 from anyrnn.kernels.cpu.loop import Loop
+from anyrnn.kernels.cpu.tape import NUMPY_ARRAYS, Tape
 from anyrnn.kernels.cpu.target import host
 from anyrnn.schedule.loop import schedule
 
@@ -53,15 +54,29 @@ def run_loop(cell, target, dtype, sizes, parameters, x, states, threads=2):
         n for n in (*planned.once, *planned.before, *planned.carried) if n.operation != "state"
     ]
     values = evaluate(roots, leaves, sizes, np.dtype(dtype))
-    places = {
-        node: np.full((time * batch, node.type.shape[0].evaluate(sizes)), np.nan, dtype)
-        for node in planned.emitted
+    tape, given = Tape(dtype, threads, loop.target), []
+
+    def give(array):
+        given.append(np.array(array, dtype, order="C"))
+        return tape.give(given[-1].shape)
+
+    places = {node: give(array) for node, array in values.items() if np.ndim(array)}
+    places |= {node: tape.constant(array) for node, array in values.items() if not np.ndim(array)}
+    pairs = {
+        name: (give(state), give(np.full_like(state, np.nan)))
+        for name, state in zip(cell.states, states, strict=True)
     }
-    offsets = np.arange(time + 1, dtype=np.int64) * batch
-    named = dict(zip(cell.states, states, strict=True))
-    prepared = loop.prepare(values, sizes, batch, threads)
-    emitted, last = prepared.run(offsets, values, named, False, places)
-    return emitted, [last[name] for name in cell.states]
+    emitted = {}
+    for node in planned.emitted:
+        size = node.type.shape[0].evaluate(sizes)
+        emitted[node] = give(np.full((time * batch, size), np.nan))
+    loop.prepare(tape, places, sizes, batch).run(
+        np.arange(time + 1, dtype=np.int64) * batch, places, pairs, False, emitted
+    )
+    running = tape.finish().run(NUMPY_ARRAYS, given)
+    return [running.array(place) for place in emitted.values()], [
+        running.array(pairs[name][time % 2]) for name in cell.states
+    ]
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -76,7 +91,7 @@ def test_loop_is_the_interpreter(name, dtype, target) -> None:
         expected = anyrnn.interpret(cell, x, states, parameters=parameters)
         for ours, theirs in zip(last, expected.states, strict=True):
             np.testing.assert_allclose(ours, theirs, atol=tolerance, rtol=tolerance)
-        assert all(np.isfinite(array).all() for array in emitted.values())
+        assert all(np.isfinite(array).all() for array in emitted)
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru_reset_before", "article1_rnn"])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from anyrnn.kernels.cpu import memory
-from anyrnn.kernels.cpu.loop import address
+from anyrnn.kernels.cpu.tape import address
 
 LARGE = (300, 1000)
 

@@ -6,17 +6,23 @@ import numpy as np
 import pytest
 from tests.kernels.test_loop import TARGETS
 
-from anyrnn.kernels.cpu import memory, pack
-from anyrnn.kernels.cpu.loop import address
+from anyrnn.kernels.cpu import pack
+from anyrnn.kernels.cpu.tape import NUMPY_ARRAYS, Place, Tape
 from anyrnn.kernels.cpu.target import host
 
 
-def views(units: int, length: int, dtype: type) -> list[np.ndarray]:
-    """The same matrix by rows, by columns, and as a part of a larger one."""
-    matrix = np.random.default_rng(0).normal(size=(units, length)).astype(dtype)
-    larger = np.zeros((2 * units, length + 3), dtype)
-    larger[::2, 1:-2] = matrix
-    return [matrix, np.asfortranarray(matrix), larger[::2, 1:-2]]
+def views(units: int, length: int, tape: Tape) -> list[Place]:
+    """A matrix by rows, by columns, and as a part of a larger one."""
+    rows, columns = tape.give((units, length)), tape.give((length, units))
+    larger = tape.give((2 * units, length + 3))
+    part = Place(
+        larger.block,
+        larger.offset + larger.strides[1],
+        (units, length),
+        (2 * larger.strides[0], larger.strides[1]),
+        larger.dtype,
+    )
+    return [rows, columns.T, part]
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -29,21 +35,29 @@ def test_pack_lays_out_blocks(units, length, vectors, dtype, target, threads, mo
     cpu = host(target)
     lanes = cpu.lanes(dtype is np.float64)
     blocks = -(-units // (lanes * vectors))
-    for matrix in views(units, length, dtype):
-        packed = memory.empty((blocks, length, vectors, lanes), dtype)
-        packed[...] = np.nan
-        job = pack.Job(
-            *pack.source(matrix),
-            units,
-            length,
-            address(packed),
-            block_step=length * vectors * lanes,
-            element_step=vectors * lanes,
-            vectors=vectors,
-            all_vectors=blocks * vectors,
-        )
-        pack.run(np.array([job], np.int64), np.dtype(dtype), cpu, threads)
-        whole = np.zeros((blocks * vectors * lanes, length), dtype)
-        whole[:units] = matrix
-        expected = whole.reshape(blocks, vectors, lanes, length).transpose(0, 3, 1, 2)
-        np.testing.assert_array_equal(packed, expected)
+    tape = Tape(dtype, threads, cpu)
+    sources = views(units, length, tape)
+    places = [tape.give((blocks, length, vectors, lanes)) for _ in sources]
+    job = pack.Job(
+        source=0,
+        unit_stride=0,
+        element_stride=0,
+        units=units,
+        length=length,
+        place=0,
+        block_step=length * vectors * lanes,
+        element_step=vectors * lanes,
+        vectors=vectors,
+        all_vectors=blocks * vectors,
+    )
+    pack.write(tape, [job] * len(sources), sources, places)
+    matrix = np.random.default_rng(0).normal(size=(units, length)).astype(dtype)
+    larger = np.zeros((2 * units, length + 3), dtype)
+    larger[::2, 1:-2] = matrix
+    packed = [np.full(place.shape, np.nan, dtype) for place in places]
+    tape.finish().run(NUMPY_ARRAYS, [matrix, np.ascontiguousarray(matrix.T), larger, *packed])
+    whole = np.zeros((blocks * vectors * lanes, length), dtype)
+    whole[:units] = matrix
+    expected = whole.reshape(blocks, vectors, lanes, length).transpose(0, 3, 1, 2)
+    for found in packed:
+        np.testing.assert_array_equal(found, expected)

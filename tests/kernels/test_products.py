@@ -8,6 +8,7 @@ from tests.kernels.test_loop import TARGETS
 
 from anyrnn.kernels.cpu import products
 from anyrnn.kernels.cpu.products import OuterSums, projection
+from anyrnn.kernels.cpu.tape import NUMPY_ARRAYS, Tape
 from anyrnn.kernels.cpu.target import host
 
 
@@ -19,13 +20,15 @@ def normal(*shape: int, dtype: type = np.float64) -> np.ndarray:
 @pytest.mark.parametrize(("rows", "length", "units"), [(1, 1, 1), (7, 13, 37), (64, 33, 130)])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_projection(rows, length, units, threads, target) -> None:
-    vectors, wide = normal(rows, length), np.zeros((length, 2 * units))
-    wide[:, ::2] = normal(units, length).T
-    matrix = wide[:, ::2].T
+    vectors, wide = normal(rows, length), normal(length, 2 * units)
     for add in (False, True):
+        tape = Tape(np.float64, threads, host(target))
+        matrix = tape.give(wide.shape)[:, units:].T
+        places = tape.give(vectors.shape), tape.give((rows, units))
+        projection(tape, matrix, rows, add)(*places)
         out = normal(rows, units) if add else np.full((rows, units), np.nan)
-        expected = vectors @ matrix.T + (out if add else 0)
-        projection(matrix, rows, threads, host(target), add)(vectors, out)
+        expected = vectors @ wide[:, units:] + (out if add else 0)
+        tape.finish().run(NUMPY_ARRAYS, [wide, vectors, out])
         np.testing.assert_allclose(out, expected, atol=1e-12, rtol=1e-12)
 
 
@@ -34,15 +37,26 @@ def test_projection(rows, length, units, threads, target) -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_outer_sums_over_several_parts(width, sizes, threads, target, monkeypatch) -> None:
     monkeypatch.setattr(products, "ROWS", 40)
-    sums = OuterSums(width, sizes, np.float64, threads, host(target))
+    tape, given = Tape(np.float64, threads, host(target)), []
+    sums = OuterSums(tape, width, sizes, 100)
     expected = [np.zeros((width, size) if size else (width,)) for size in sizes]
     for rows in (1, 37, 100):
-        vectors = normal(rows, 2 * width)[:, width:]
-        others = [normal(rows, size + 1)[:, 1:] if size else None for size in sizes]
-        sums.add(vectors, others)
-        for total, other in zip(expected, others, strict=True):
-            total += vectors.sum(0) if other is None else vectors.T @ other
+        vectors, places = normal(rows, 2 * width), []
+        given.append(vectors)
+        place = tape.give(vectors.shape)[:, width:]
+        for total, size in zip(expected, sizes, strict=True):
+            if size is None:
+                total += vectors[:, width:].sum(0)
+                places.append(None)
+                continue
+            other = normal(rows, size + 1)
+            given.append(other)
+            places.append(tape.give(other.shape)[:, 1:])
+            total += vectors[:, width:].T @ other[:, 1:]
+        sums.add(place, places)
+    outs = [tape.give(total.shape) for total in expected]
+    sums.write(outs)
     found = [np.full_like(total, np.nan) for total in expected]
-    sums.write(found)
+    tape.finish().run(NUMPY_ARRAYS, [*given, *found])
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-11, rtol=1e-11)

@@ -30,7 +30,7 @@ CELLS = {
 def passes(case, steps, reverse):
     """Everything that both passes compute, on the rows of the steps of a case."""
     cell = case.cell
-    call = Call(cell, tuple(case.sizes.items()), steps, reverse, threads=1)
+    call = Call(cell, tuple(case.sizes.items()), steps, reverse, case.x.dtype, threads=1)
     sizes = steps.batch_sizes
     rows, gradient = (
         np.concatenate([part[:size] for part, size in zip(array, sizes, strict=True)])

@@ -8,8 +8,8 @@ from tests.kernels.test_loop import TARGETS, case
 
 import anyrnn
 from anyrnn.kernels.cpu import step as module
-from anyrnn.kernels.cpu.loop import address
 from anyrnn.kernels.cpu.step import Step
+from anyrnn.kernels.cpu.tape import address
 from anyrnn.kernels.cpu.target import host
 
 SIZES = [(1, 3, 5), (2, 13, 37), (3, 1, 1), (7, 5, 18), (4, 33, 16)]  # batch, input, hidden

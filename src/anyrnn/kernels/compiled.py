@@ -19,7 +19,7 @@ from anyrnn.graph.cell import Cell
 from anyrnn.kernels.cpu import passes
 from anyrnn.kernels.cpu.instructions import Array
 from anyrnn.kernels.cpu.passes import Call
-from anyrnn.kernels.cpu.run import Steps
+from anyrnn.kernels.cpu.run import steps_of
 from anyrnn.kernels.cpu.target import Target, host
 from anyrnn.schedule.reverse import check_memory
 
@@ -271,8 +271,9 @@ class Compiled:
         call = Call(
             self.cell,
             tuple(self.sizes.items()),
-            Steps((batch,) * time),
+            steps_of((batch,) * time),
             False,
+            self.dtype,
             self.threads,
             target=self.target,
             memory=self.memory,

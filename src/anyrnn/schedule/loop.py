@@ -185,7 +185,8 @@ def cheap_support(node: Node, given: Callable[[Node], bool]) -> set[Node]:
 def _sunk(
     needed: list[Node], new_states: list[Node], when: Mapping[Node, int], fuse: bool
 ) -> set[Node]:
-    """What the loop computes: what depends on a state, and cheap work on one carried value.
+    """What the loop computes: what depends on a state, cheap work on one carried value, and the sum
+    of two biases.
 
     Adding a bias in the loop costs nothing; before it, it would cost a pass over the sequence.
     """
@@ -193,7 +194,11 @@ def _sunk(
     open_nodes = [argument for node in inside for argument in operands(node)]
     while open_nodes:
         node = open_nodes.pop()
-        if node in inside or when[node] != SEQUENCE:
+        if node in inside or when[node] == STEP:
+            continue
+        if when[node] == ONCE:
+            if is_sum_of_vectors(node):
+                inside.add(node)
             continue
         if fuse:
             sinks = OPERATIONS[node.operation].elementwise
@@ -205,6 +210,12 @@ def _sunk(
             inside.add(node)
             open_nodes += node.arguments
     return inside
+
+
+def is_sum_of_vectors(node: Node) -> bool:
+    """Whether a value is the sum of two parameters that are vectors: two biases."""
+    arguments = node.arguments
+    return node.operation == "add" and all(a.is_leaf and len(a.type.shape) == 1 for a in arguments)
 
 
 def _size(node: Node) -> Size:

@@ -1,16 +1,23 @@
-"""PyTorch's arithmetic on NumPy arrays: where PyTorch is used, its threads are awake already."""
+"""PyTorch's tensors for our kernels; and PyTorch's arithmetic on NumPy arrays, because its threads
+are awake already.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from anyrnn.kernels.cpu.instructions import Array
+from anyrnn.kernels.cpu import memory
+from anyrnn.kernels.cpu.tape import Array, Arrays
 from anyrnn.torch.operations import TORCH
+
+DTYPES = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
+_TYPES = {number: kind for kind, number in DTYPES.items()}
 
 
 def array(tensor: Tensor) -> Array:
@@ -25,4 +32,16 @@ def _on_arrays(function: Callable[..., Tensor]) -> Callable[..., Array]:
     return computed
 
 
-OPERATIONS = {name: _on_arrays(function) for name, function in TORCH.items()}
+def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
+    if prod(shape) * dtype.itemsize < memory.LEAST:
+        return torch.empty(shape, dtype=_TYPES[dtype])
+    return torch.from_numpy(memory.empty(shape, dtype))
+
+
+TENSORS = Arrays(
+    operations={name: _on_arrays(function) for name, function in TORCH.items()},
+    empty=_empty,
+    ready=lambda tensor, dtype: tensor.contiguous(),
+    address=Tensor.data_ptr,
+    view=array,
+)

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from anyrnn.graph.cell import Cell
 from anyrnn.kernels.cpu import passes
 from anyrnn.kernels.cpu.passes import Call
-from anyrnn.kernels.cpu.run import Steps
+from anyrnn.kernels.cpu.run import steps_of
 from anyrnn.kernels.cpu.step import step
 from anyrnn.torch import operations_path
-from anyrnn.torch.arrays import OPERATIONS, array
-
-DTYPES = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
-
-_steps = lru_cache(maxsize=64)(Steps)
+from anyrnn.torch.arrays import DTYPES, TENSORS
 
 
 def _named(cell: Cell, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
@@ -33,13 +27,10 @@ class _Run(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, call: Call, rows: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         count = len(call.cell.states)
-        arrays = [array(tensor) for tensor in tensors]
-        output, last, saved = passes.record(call, array(rows), arrays[:count], arrays[count:])
-        result = torch.from_numpy(output)
-        kept = [torch.from_numpy(part) for part in saved.values()]
+        output, last, saved = passes.record(call, rows, tensors[:count], tensors[count:])
         ctx.call, ctx.names = call, tuple(saved)
-        ctx.save_for_backward(rows, result, *tensors, *kept)
-        return result, *map(torch.from_numpy, last)
+        ctx.save_for_backward(rows, output, *tensors, *saved.values())
+        return output, *last
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
@@ -55,19 +46,18 @@ class _Run(torch.autograd.Function):
             for stored, needed in zip(cell.parameters, needs[1 + count :], strict=True)
             if needed
         ]
-        output_gradient, *state_gradients = [array(part.contiguous()) for part in gradients]
+        output_gradient, *state_gradients = gradients
         x, states, parameters = passes.backward(
             call,
-            array(rows),
-            dict(zip(ctx.names, map(array, kept), strict=True)),
-            [array(tensor) for tensor in tensors[count:]],
+            rows,
+            dict(zip(ctx.names, kept, strict=True)),
+            tensors[count:],
             output_gradient,
             state_gradients,
             needs[0],
             asked,
         )
-        found = [x, *states, *(parameters.get(stored.name) for stored in cell.parameters)]
-        return None, *(None if part is None else torch.from_numpy(part) for part in found)
+        return None, x, *states, *(parameters.get(stored.name) for stored in cell.parameters)
 
 
 def _twice(
@@ -98,11 +88,20 @@ def call(
     sizes: tuple[tuple[str, int], ...],
     batch_sizes: tuple[int, ...],
     reverse: bool,
+    dtype: torch.dtype,
     memory: str,
 ) -> Call:
-    """A run with the threads and the operations of PyTorch."""
-    threads = torch.get_num_threads()
-    return Call(cell, sizes, _steps(batch_sizes), reverse, threads, OPERATIONS, memory=memory)
+    """A run with the threads and the tensors of PyTorch."""
+    return Call(
+        cell,
+        sizes,
+        steps_of(batch_sizes),
+        reverse,
+        DTYPES[dtype],
+        torch.get_num_threads(),
+        TENSORS,
+        memory=memory,
+    )
 
 
 def execute(
@@ -116,16 +115,13 @@ def execute(
     memory: str = "high",
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run a cell over sequences of falling lengths; as `anyrnn.torch.execute.execute`."""
-    run = call(cell, tuple(sizes.items()), tuple(batch_sizes), reverse, memory)
+    run = call(cell, tuple(sizes.items()), tuple(batch_sizes), reverse, rows.dtype, memory)
     tensors = [*states, *(parameters[stored.name] for stored in cell.parameters)]
     if torch.is_grad_enabled() and any(t.requires_grad for t in (rows, *tensors)):
         output, *last = _Run.apply(run, rows, *tensors)  # type: ignore[misc]
         return output, tuple(last)
-    arrays = [array(tensor) for tensor in tensors]
-    result, states_after = passes.forward(
-        run, array(rows), arrays[: len(states)], arrays[len(states) :]
-    )
-    return torch.from_numpy(result), tuple(map(torch.from_numpy, states_after))
+    output, last = passes.forward(run, rows, tensors[: len(states)], tensors[len(states) :])
+    return output, tuple(last)
 
 
 def single_step(

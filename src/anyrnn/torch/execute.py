@@ -16,6 +16,7 @@ from anyrnn.errors import InputError, KernelError
 from anyrnn.graph.cell import Cell
 from anyrnn.kernels.cpu.target import host
 from anyrnn.torch import compiled, operations_path, operator
+from anyrnn.torch.arrays import DTYPES
 from anyrnn.torch.tracing import constant, key, names
 
 PATHS = {"compiled": compiled.execute, "operations": operations_path.execute}
@@ -120,7 +121,7 @@ def _compiled(dtype: torch.dtype | None) -> Path:
 
 @lru_cache(maxsize=16)
 def _of_type(dtype: torch.dtype | None) -> Path:
-    if dtype not in compiled.DTYPES:
+    if dtype not in DTYPES:
         return Path("operations", f"tensors of {dtype}")
     try:
         target = host()
@@ -212,7 +213,6 @@ def execute(
         single = single_step(cell, rows, states, parameters, tuple(sizes.items()))
         if single is not None:
             return single
-        path = Path("operations", "a single step, for which entering a kernel costs more")
     options = {"memory": memory} if path.name == "compiled" else {}
     run = PATHS[path.name]
     return run(cell, rows, batch_sizes, states, parameters, sizes, reverse, **options)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,7 +18,6 @@ from anyrnn.kernels.cpu import passes
 from anyrnn.kernels.cpu.run import History
 from anyrnn.schedule.reverse import BEFORE
 from anyrnn.torch import compiled
-from anyrnn.torch.arrays import array
 from anyrnn.torch.tracing import Run, names, run_of
 
 
@@ -50,15 +48,17 @@ def _recorded(found: Run, x: Tensor, states: Sequence[Tensor]) -> list[Tensor]:
     return [*_results(found, x, states), *kept]
 
 
-def _arrays(tensors: Sequence[Tensor]) -> list[Any]:
-    return [array(tensor.contiguous()) for tensor in tensors]
+def _share_memory(one: Tensor, other: Tensor) -> bool:
+    """Whether two contiguous tensors have memory in common."""
+    starts = one.data_ptr(), other.data_ptr()
+    return starts[0] < starts[1] + other.nbytes and starts[1] < starts[0] + one.nbytes
 
 
-def _rows(x: Tensor) -> Any:
+def _rows(x: Tensor) -> Tensor:
     """The inputs of all steps, step after step."""
     if not len(x):
         raise InputError("the input has a sequence length of 0; expected at least one step")
-    return array(x.reshape(x.shape[0] * x.shape[1], x.shape[2]))
+    return x.reshape(x.shape[0] * x.shape[1], x.shape[2])
 
 
 @torch.library.custom_op("anyrnn::run", mutates_args=(), device_types="cpu")
@@ -85,10 +85,8 @@ def run(x: Tensor, states: list[Tensor], parameters: list[Tensor], key: str) -> 
         )
         if single is not None:
             return [single[0], *(state[0] for state in single[1])]
-    output, last = passes.forward(
-        found.call(time, batch), rows, _arrays(states), _arrays(parameters)
-    )
-    return [torch.from_numpy(part) for part in (output.reshape(time, batch, -1), *last)]
+    output, last = passes.forward(found.call(x), rows, states, parameters)
+    return [output.reshape(time, batch, -1), *last]
 
 
 @run.register_fake
@@ -103,14 +101,14 @@ def record(x: Tensor, states: list[Tensor], parameters: list[Tensor], key: str) 
     rows = _rows(x)
     if not batch:
         return _recorded(found, x, states)
-    output, last, saved = passes.record(
-        found.call(time, batch), rows, _arrays(states), _arrays(parameters)
-    )
+    output, last, saved = passes.record(found.call(x), rows, states, parameters)
+    if output.storage_offset():  # a part of what is kept
+        output = output.clone()
     results = [output.reshape(time, batch, -1), *last]
     for part in (saved[name] for name in found.kept):
-        shared = any(np.may_share_memory(part, other) for other in results)
-        results.append(part.copy() if shared else part)  # an operator's results share no memory
-    return [torch.from_numpy(part) for part in results]
+        shared = any(_share_memory(part, other) for other in results)
+        results.append(part.clone() if shared else part)  # an operator's results share no memory
+    return results
 
 
 @record.register_fake
@@ -147,27 +145,25 @@ def backward(
     given = [x, *states, *parameters]
     if not batch:
         return _gradients(given, wanted, [None] * len(given))
-    call = found.call(time, batch)
-    saved = dict(zip(found.kept, _arrays(kept), strict=True))
+    call = found.call(x)
+    saved = dict(zip(found.kept, kept, strict=True))
     for name, state in found.histories.items():
         saved[name] = History(saved[BEFORE + state], call.steps, found.reverse).new
     ordered = names(found.cell)
     needed = wanted[1 + len(states) :]
-    output_gradient, *state_gradients = _arrays(gradients)
+    output_gradient, *state_gradients = gradients
     inputs, initial, totals = passes.backward(
         call,
         _rows(x),
         saved,
-        _arrays(parameters),
+        parameters,
         output_gradient.reshape(time * batch, -1),
         state_gradients,
         wanted[0],
         [name for name, asked in zip(ordered, needed, strict=True) if asked],
     )
     inputs = inputs if inputs is None else inputs.reshape(x.shape)
-    parts = [inputs, *initial, *map(totals.get, ordered)]
-    tensors = [None if part is None else torch.from_numpy(part) for part in parts]
-    return _gradients(given, wanted, tensors)
+    return _gradients(given, wanted, [inputs, *initial, *map(totals.get, ordered)])
 
 
 @backward.register_fake

@@ -72,9 +72,11 @@ class Run:
     reverse: bool
     memory: str
 
-    def call(self, time: int, batch: int) -> Call:
-        """The run over a number of steps and sequences."""
-        return compiled.call(self.cell, self.sizes, (batch,) * time, self.reverse, self.memory)
+    def call(self, x: torch.Tensor) -> Call:
+        """The run over an input, (time, batch, input)."""
+        time, batch = x.shape[:2]
+        steps = (batch,) * time
+        return compiled.call(self.cell, self.sizes, steps, self.reverse, x.dtype, self.memory)
 
     @cached_property
     def histories(self) -> dict[str, str]:

@@ -62,7 +62,7 @@ class Block:
                 return self.v.load_number(pointer)
             at = kernel.function.element(pointer, self.unit, self.v.scalar)
             return self.v.load(at, self.mask, self.otherwise)
-        if node in self.own and not node.is_leaf:
+        if node in self.own and not node.is_leaf and node not in kernel.schedule.carried:
             return None
         if not node.type.shape:
             # another thread may be about to write it, unless it is complete before the stages

@@ -4,35 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
-from numpy.typing import NDArray
+import numpy as np
 
 from anyrnn.graph.nodes import Node
-from anyrnn.kernels.cpu import memory
 from anyrnn.kernels.cpu.products import OuterSums, Project, projection
-from anyrnn.kernels.cpu.target import Target
+from anyrnn.kernels.cpu.tape import Array, Place, Tape
 
-Array = NDArray[Any]
-
-
+COMPARISONS = ("greater", "greater_equal")
 Operations = Mapping[str, Callable[..., Array]]  # as `anyrnn.graph.interpret` has them
 
 
 @dataclass
 class Frame:
-    """The arrays of a run, and the rows that are worked on.
+    """The arrays of a run that is being written, and the rows that are worked on.
 
     Attributes:
+        tape: What the run is written on.
         values: What is known of the rows, by node.
         parameters: The stored parameters.
         operations: A function for each elementwise operation.
         whole: The results for the rows of all steps, by node.
         totals: The gradients of stored parameters.
         capacity: The most rows that are worked on at a time.
-        dtype: The type of all arrays.
-        threads: The most threads to use.
-        target: The CPU to compile for; this one if not given.
         first: The first of the rows.
         last: The end of the rows.
         fresh: Whether they are the first ones that are worked on.
@@ -43,40 +39,38 @@ class Frame:
         sums: Sums over the rows, by what is summed.
     """
 
-    values: dict[Node, Array]
-    parameters: Mapping[str, Array]
+    tape: Tape
+    values: dict[Node, Place]
+    parameters: Mapping[str, Place]
     operations: Operations
-    whole: dict[Node, Array]
-    totals: dict[str, Array]
     capacity: int
-    dtype: Any
-    threads: int
-    target: Target | None
+    whole: dict[Node, Place] = field(default_factory=dict)
+    totals: dict[str, Place] = field(default_factory=dict)
     first: int = 0
     last: int = 0
     fresh: bool = True
-    buffers: dict[Any, Array] = field(default_factory=dict)
+    buffers: dict[Any, Place] = field(default_factory=dict)
     projections: dict[Any, Project] = field(default_factory=dict)
     outer: dict[Any, OuterSums] = field(default_factory=dict)
-    emitted: dict[Node, Array] = field(default_factory=dict)
-    sums: dict[Any, Array] = field(default_factory=dict)
+    emitted: dict[Node, Place] = field(default_factory=dict)
+    sums: dict[Any, Place] = field(default_factory=dict)
 
-    def buffer(self, key: Any, width: int) -> Array:
+    def buffer(self, key: Any, width: int) -> Place:
         """Memory for a value of the rows."""
         found = self.buffers.get(key)
         if found is None:
-            found = self.buffers[key] = memory.empty((self.capacity, width), self.dtype)
+            found = self.buffers[key] = self.tape.scratch((self.capacity, width))
         return found[: self.last - self.first]
 
-    def project(self, key: Any, matrix: Array, vectors: Array, out: Array, add: bool) -> None:
+    def project(self, key: Any, matrix: Place, vectors: Place, out: Place, add: bool) -> None:
         """Multiply a matrix with each row of an array; it is made ready once for all rows."""
         found = self.projections.get(key)
         if found is None:
-            found = projection(matrix, self.capacity, self.threads, self.target, add)
+            found = projection(self.tape, matrix, self.capacity, add)
             self.projections[key] = found
         found(vectors, out)
 
-    def place(self, node: Node, width: int) -> Array:
+    def place(self, node: Node, width: int) -> Place:
         """Where to write a value of the rows: into its result if it is one."""
         found = self.whole.get(node)
         return self.buffer(node, width) if found is None else found[self.first : self.last]
@@ -96,7 +90,7 @@ class Instruction(Protocol):
     @property
     def arguments(self) -> tuple[Node, ...]: ...  # noqa: D102
 
-    def run(self, frame: Frame) -> None: ...  # noqa: D102
+    def write(self, frame: Frame) -> None: ...  # noqa: D102
 
 
 class Columns(NamedTuple):
@@ -106,7 +100,7 @@ class Columns(NamedTuple):
     start: int = 0
     stop: int = 0
 
-    def of(self, frame: Frame) -> Array:
+    def of(self, frame: Frame) -> Place:
         """The array."""
         if len(self.nodes) == 1:
             return frame.values[self.nodes[0]]
@@ -123,17 +117,27 @@ class Operate:
     node: Node
     arguments: tuple[Node, ...]
     bounds: dict[str, int]
+    shape: tuple[int, ...]
 
     @property
     def results(self) -> tuple[Node, ...]:
         """The operation."""
         return (self.node,)
 
-    def run(self, frame: Frame) -> None:
-        """Compute it."""
+    def write(self, frame: Frame) -> None:
+        """Compute it; a part or a transposed matrix is where the whole is."""
         arguments = [frame.values[argument] for argument in self.arguments]
-        function = frame.operations[self.node.operation]
-        frame.values[self.node] = function(*arguments, **self.bounds)
+        operation = self.node.operation
+        if operation == "transpose":
+            result = arguments[0].T
+        elif operation == "slice":
+            result = arguments[0][..., self.bounds["start"] : self.bounds["stop"]]
+        else:
+            rows = (frame.last - frame.first,) if self.node.type.per_row else ()
+            function = partial(frame.operations[operation], **self.bounds)
+            dtype = np.bool_ if operation in COMPARISONS else None
+            result = frame.tape.compute(function, arguments, (*rows, *self.shape), dtype)
+        frame.values[self.node] = result
 
 
 @dataclass(frozen=True)
@@ -149,14 +153,14 @@ class Expand:
         """The repeated value."""
         return (self.node,)
 
-    def run(self, frame: Frame) -> None:
+    def write(self, frame: Frame) -> None:
         """Repeat it."""
         if self.node.type.per_row:
-            array = frame.place(self.node, self.shape[-1])
+            place = frame.place(self.node, self.shape[-1])
         else:
-            array = memory.empty(self.shape, frame.dtype)
-        array[...] = frame.values[self.arguments[0]]
-        frame.values[self.node] = array
+            place = frame.tape.scratch(self.shape)
+        frame.tape.copy(frame.values[self.arguments[0]], place)
+        frame.values[self.node] = place
 
 
 @dataclass(frozen=True)
@@ -179,7 +183,7 @@ class Multiply:
         """The vectors."""
         return (self.vector,)
 
-    def run(self, frame: Frame) -> None:
+    def write(self, frame: Frame) -> None:
         """Compute all at once; each is some columns of the result."""
         matrix = frame.parameters[self.stored][self.start : self.stop]
         first = next(iter(self.parts))
@@ -208,7 +212,7 @@ class MultiplyOne:
         """The matrix and the vectors."""
         return self.node.arguments
 
-    def run(self, frame: Frame) -> None:
+    def write(self, frame: Frame) -> None:
         """Compute it."""
         matrix, vector = (frame.values[argument] for argument in self.node.arguments)
         out = frame.values[self.node] = frame.place(self.node, self.width)
@@ -234,7 +238,7 @@ class SumOfProducts:
         """The vectors."""
         return tuple(node for *_, columns in self.terms for node in columns.nodes)
 
-    def run(self, frame: Frame) -> None:
+    def write(self, frame: Frame) -> None:
         """Compute it, one product for all neighbouring members."""
         out = frame.values[self.node] = frame.place(self.node, self.width)
         for place, (start, stop, columns) in enumerate(self.terms):
@@ -271,7 +275,7 @@ class AddToGradient:
         """What the gradient is computed from."""
         return self.left.nodes
 
-    def run(self, frame: Frame) -> None:
+    def write(self, frame: Frame) -> None:
         """Add, or write where these are the first rows."""
         total = frame.totals[self.stored][self.start : self.stop]
         if self.summed:
@@ -279,12 +283,17 @@ class AddToGradient:
         else:  # two biases have the same one
             part = frame.sums.get(self.left)
             if part is None:
-                part = frame.operations["batch_sum"](self.left.of(frame))
+                left, function = self.left.of(frame), frame.operations["batch_sum"]
+                part = frame.tape.compute(function, [left], left.shape[1:])
                 frame.sums[self.left] = part
         if frame.fresh:
-            total[...] = part
+            frame.tape.copy(part, total)
         else:
-            total += part
+            frame.tape.call(_add, part, total)
+
+
+def _add(part: Array, total: Array) -> None:
+    total += part
 
 
 @dataclass(frozen=True)
@@ -315,12 +324,12 @@ class OuterGradients:
         """What the gradients are computed from."""
         return (*self.left.nodes, *(other[0] for other in self.others if other))
 
-    def run(self, frame: Frame) -> None:
+    def write(self, frame: Frame) -> None:
         """Add to the sums."""
         sums = frame.outer.get(self)
         if sums is None:
             sizes = [other[1] if other else None for other in self.others]
-            sums = OuterSums(self.width, sizes, frame.dtype, frame.threads, frame.target)
+            sums = OuterSums(frame.tape, self.width, sizes, frame.capacity)
             frame.outer[self] = sums
         others = [frame.values[other[0]] if other else None for other in self.others]
         sums.add(self.left.of(frame), others)
@@ -333,4 +342,4 @@ class OuterGradients:
         frame.outer[self].write([first for first, *_ in places])
         for first, *equal in places:
             for place in equal:
-                place[...] = first
+                frame.tape.copy(first, place)

@@ -199,6 +199,8 @@ class Kernel:
         if node in self.states:
             name = self.states[node]
             return self._row_at(self.old[name], self.given[f"state.{name}.stride"], row, unit)
+        if node in self.schedule.carried:
+            return self._sequence_at(self.lowering.arrays[node], row, unit)
         if node in self.lowering.rows:
             name = self.lowering.rows[node]
             return self._row_at(self.given[name], self.given[f"{name}.stride"], row, unit)

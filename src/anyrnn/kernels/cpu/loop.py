@@ -1,27 +1,24 @@
-"""A compiled loop over time: NumPy arrays in, NumPy arrays out."""
+"""A compiled loop over time, written on a tape."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from anyrnn.graph.nodes import Node
-from anyrnn.kernels.cpu import memory, pack, team
+from anyrnn.kernels.cpu import pack, team
 from anyrnn.kernels.cpu.engine import compile_text
 from anyrnn.kernels.cpu.lower import Lowering
 from anyrnn.kernels.cpu.pack import Job
+from anyrnn.kernels.cpu.tape import LINE, TABLE, WORD, WORKSPACE, Array, Place, Tape
 from anyrnn.kernels.cpu.target import Target, host
 from anyrnn.kernels.cpu.tiles import Group, Tile
 from anyrnn.schedule.loop import RowStage, Schedule
 
-Array = NDArray[Any]
-
+LAYOUTS = 64  # of a loop that are kept
 ROWS_EACH = 3  # the fewest rows of a thread; below that threads share the units of all rows
-LINE = 64  # bytes of a cache line
 
 
 class Loop:
@@ -48,27 +45,56 @@ class Loop:
         states = ", ".join(schedule.states) or "product"
         label = f"{states} ({self.dtype}{'' if packed else ', one step'})"
         self.code = compile_text(self.lowered.text, self.target, label)
-        self._layout = lru_cache(maxsize=64)(self._make_layout)
+        self._layouts: dict[Any, Layout] = {}
 
-    def _make_layout(self, sizes: tuple[tuple[str, int], ...], batch: int, threads: int) -> Layout:
-        return Layout(self, dict(sizes), batch, threads)
+    @property
+    def matrices(self) -> list[Node]:
+        """The matrices that it reads."""
+        stages = (stage for stage in self.schedule.stages if not isinstance(stage, RowStage))
+        found = (
+            matrix
+            for stage in stages
+            for accumulator in stage.accumulators
+            for matrix, _ in accumulator.terms
+        )
+        return [*dict.fromkeys(found)]
+
+    def _layout(self, sizes: Mapping[str, int], batch: int, threads: int) -> Layout:
+        key = (*sizes.items(), batch, threads)
+        found = self._layouts.get(key)
+        if found is None:
+            while len(self._layouts) >= LAYOUTS:
+                self._layouts.pop(next(iter(self._layouts)), None)
+            found = self._layouts[key] = Layout(self, sizes, batch, threads)
+        return found
 
     def prepare(
-        self, values: Mapping[Node, Array], sizes: Mapping[str, int], batch: int, threads: int
+        self,
+        tape: Tape,
+        values: Mapping[Node, Place],
+        sizes: Mapping[str, int],
+        batch: int,
+        room: dict[int, Place] | None = None,
     ) -> Prepared:
-        """Make ready to run with given parameters and sizes: weights are packed, memory is taken.
+        """Write on a tape what makes ready to run with given parameters and sizes: weights are
+        packed.
 
         Args:
+            tape: The tape.
             values: What depends on parameters only: vectors and matrices.
             sizes: The named sizes.
             batch: The number of sequences.
-            threads: The most threads to use.
+            room: Workspaces by their size, for loops that never work at the same time to share.
 
         Returns:
             What runs over sequences, and over one part of them after another.
         """
-        threads = threads if team.available() else 1
-        return Prepared(self, self._layout(tuple(sizes.items()), batch, threads), values)
+        layout = self._layout(sizes, batch, tape.threads)
+        room = {} if room is None else room
+        workspace = room.get(layout.bytes)
+        if workspace is None:
+            workspace = room[layout.bytes] = tape.scratch((layout.bytes,), np.uint8)
+        return Prepared(self, layout, tape, values, workspace)
 
 
 class Layout:
@@ -79,19 +105,20 @@ class Layout:
         places: The places in the record of addresses in the workspace.
         offsets: Where these are in the workspace, in bytes, for each record.
         bytes: The size of the workspace.
-        jobs: What to pack, a row of numbers for each of `packed`; sources are missing, places
-            count from the workspace's beginning.
+        jobs: How to pack each of `packed`; places count from the workspace's beginning.
         packed: The matrices to pack.
         matrices: Where the addresses and strides of matrices belong that are read as they are.
+        meets: Whether threads wait for each other at a barrier.
     """
 
     def __init__(self, loop: Loop, sizes: Mapping[str, int], batch: int, threads: int) -> None:
-        self.loop, self.sizes, self.batch, self.threads = loop, sizes, batch, threads
+        self.sizes, self.batch, self.threads = sizes, batch, threads
+        self.lanes, self.itemsize, self.is_packed = loop.lanes, loop.dtype.itemsize, loop.packed
         lowered = loop.lowered
         self.names = lowered.record.names
         self.records = np.zeros((1 + threads, len(self.names)), np.int64)
-        self.bytes = LINE  # the barrier comes first
-        jobs: list[Job] = []
+        self.bytes = 0
+        self.jobs: list[Job] = []
         self.packed: list[Node] = []
         self.matrices: list[tuple[int, int, Node]] = []
         self.addresses: dict[str, list[int]] = {}
@@ -115,11 +142,10 @@ class Layout:
             self._set(f"stage{number}.size", size)
             self.blocks.append((number, -(-size // (cut.blocks * loop.lanes))))
             for index, group in enumerate(cut.groups):
-                self._lay_out(number, index, group, cut, size, jobs)
+                self._lay_out(number, index, group, cut, size)
             tile = sum(len(group.accumulators) for group in cut.groups) * cut.blocks * cut.rows
             scratch = max(scratch, tile * loop.lanes)
         self._divide(scratch + LINE)
-        self.jobs = np.array(jobs, np.int64)
         self.places = np.array([self.names[name] for name in self.addresses], np.int64)
         self.offsets = np.array(list(self.addresses.values()), np.int64).T
 
@@ -133,29 +159,27 @@ class Layout:
     def _take(self, elements: int) -> int:
         """Take a part of the workspace: where it begins."""
         start = self.bytes
-        self.bytes += -(-elements * self.loop.dtype.itemsize // LINE) * LINE
+        self.bytes += -(-elements * self.itemsize // LINE) * LINE
         return start
 
     def _reserve(self, name: str, elements: int) -> None:
         self.addresses[name] = [self._take(elements)] * len(self.records)
 
-    def _lay_out(
-        self, number: int, index: int, group: Group, cut: Tile, units: int, jobs: list[Job]
-    ) -> None:
+    def _lay_out(self, number: int, index: int, group: Group, cut: Tile, units: int) -> None:
         """Where the matrices of a group go, or what is said of them as they are."""
         terms = group.accumulators[0].terms
         lengths = [matrix.type.shape[1].evaluate(self.sizes) for matrix, _ in terms]
         for term, length in enumerate(lengths):
             self._set(f"stage{number}.length{index}.{term}", length)
-        if not self.loop.packed:
+        if not self.is_packed:
             for place, accumulator in enumerate(group.accumulators):
                 for term, (matrix, _) in enumerate(accumulator.terms):
                     name = f"stage{number}.matrix{index}.{place}.{term}"
                     at = (self.names[name], self.names[f"{name}.stride"])
                     self.matrices.append((*at, matrix))
             return
-        blocks = -(-units // (cut.blocks * self.loop.lanes))
-        vector = cut.blocks * self.loop.lanes
+        blocks = -(-units // (cut.blocks * self.lanes))
+        vector = cut.blocks * self.lanes
         element_step = len(group.accumulators) * vector
         block_step = sum(lengths) * element_step
         name = f"stage{number}.weights{index}"
@@ -170,13 +194,13 @@ class Layout:
                     element_stride=0,
                     units=units,
                     length=length,
-                    place=self.addresses[name][0] + elements * self.loop.dtype.itemsize,
+                    place=self.addresses[name][0] + elements * self.itemsize,
                     block_step=block_step,
                     element_step=element_step,
                     vectors=cut.blocks,
                     all_vectors=blocks * cut.blocks,
                 )
-                jobs.append(job)
+                self.jobs.append(job)
                 self.packed.append(matrix)
                 before += length
 
@@ -188,8 +212,7 @@ class Layout:
         self._set("yield", team.give_way())
         self.addresses["scratch"] = [self._take(scratch) for _ in range(threads)]
         self.addresses["scratch"].insert(0, self.addresses["scratch"][0])
-        if not by_rows:
-            self.addresses["barrier"] = [0] * (1 + threads)
+        self.meets = not by_rows
         for thread in range(-1, threads):  # the first record is for one thread alone
             record = self.records[thread + 1]
             whole = by_rows or thread < 0
@@ -203,106 +226,72 @@ class Layout:
                 record[self.names[f"stage{number}.last"]] = last // share
 
 
-def address(array: Array) -> int:
-    """Where an array's memory begins."""
-    return array.__array_interface__["data"][0]
-
-
 class Prepared:
-    """A loop with parameters and sizes; not to be run by two threads at the same time.
+    """A loop with parameters and sizes, on a tape.
 
     Args:
         loop: The compiled loop.
         layout: What follows from sizes.
+        tape: The tape.
         values: What depends on parameters only: vectors and matrices.
+        workspace: Memory for packed matrices and what is between two stages.
     """
 
-    def __init__(self, loop: Loop, layout: Layout, values: Mapping[Node, Array]) -> None:
-        self.loop, self.layout = loop, layout
-        self.workspace = memory.empty((layout.bytes,), np.uint8)
+    def __init__(
+        self,
+        loop: Loop,
+        layout: Layout,
+        tape: Tape,
+        values: Mapping[Node, Place],
+        workspace: Place,
+    ) -> None:
+        self.loop, self.layout, self.tape, self.workspace = loop, layout, tape, workspace
         self.records = layout.records.copy()
-        start = address(self.workspace)
-        self.records[:, layout.places] = layout.offsets + start
-        self.records[0, layout.names["barrier"]] = 0
-        self.keep: list[Array] = []
-        places: list[int] = []
-        numbers: list[int] = []
+        self.pointers: list[tuple[int, Place]] = []
         for node, name in loop.lowered.vectors.items():
-            vector = np.ascontiguousarray(values[node], loop.dtype)
-            self.keep.append(vector)
-            places.append(layout.names[name])
-            numbers.append(address(vector))
+            vector = tape.contiguous(values[node])
+            self.pointers.append((layout.names[name], vector))
         for place, stride_place, node in layout.matrices:
-            matrix = self._row_major(values[node])
-            self.keep.append(matrix)
-            places += (place, stride_place)
-            numbers += (address(matrix), matrix.strides[0] // matrix.itemsize)
-        self.records[:, places] = numbers
-        if layout.packed:
-            jobs = layout.jobs.copy()
-            jobs[:, pack.PLACE] += start
-            jobs[:, pack.SOURCE] = [pack.source(values[node]) for node in layout.packed]
-            pack.run(jobs, loop.dtype, loop.target, layout.threads)
-
-    def _row_major(self, array: Array) -> Array:
-        if array.strides[-1] == array.itemsize or array.shape[-1] == 1:
-            return array
-        return np.ascontiguousarray(array)
+            matrix = tape.contiguous(values[node])
+            self.pointers.append((place, matrix))
+            self.records[:, stride_place] = matrix.steps[0]
+        matrices = [values[node] for node in layout.packed]
+        pack.write(tape, layout.jobs, matrices, [workspace] * len(matrices))
 
     def run(
         self,
         offsets: Array,
-        values: Mapping[Node, Array],
-        states: Mapping[str, Array],
+        values: Mapping[Node, Place],
+        states: Mapping[str, tuple[Place, Place]],
         reverse: bool,
-        places: Mapping[Node, Array],
-    ) -> tuple[dict[Node, Array], dict[str, Array]]:
-        """Run over a sequence.
+        places: Mapping[Node, Place],
+    ) -> None:
+        """Write a run over sequences.
 
         Args:
             offsets: The first row of each step, and the number of rows of all steps.
             values: The carried values, (rows of all steps, size).
-            states: The initial states, (batch, size).
+            states: The initial states, (batch, size), and as much room for the next ones: they
+                take turns from step to step.
             reverse: From the last step to the first.
-            places: Where to write emitted values; new arrays for the others.
-
-        Returns:
-            The emitted values, (rows of all steps, size), and the last states.
+            places: Where to write emitted values.
         """
-        loop, names, batch = self.loop, self.layout.names, self.layout.batch
+        layout, names, tape = self.layout, self.layout.names, self.tape
+        records, pointers = self.records.copy(), [*self.pointers]
         steps = len(offsets) - 1
-        same = offsets[-1] == batch * steps
-        keep = [offsets]
-        numbers: dict[str, int] = {
-            "steps": steps,
-            "time": steps - 1 if reverse else 0,
-            "direction": -1 if reverse else 1,
-            "offsets": address(offsets),
-        }
-        emitted: dict[Node, Array] = {}
-        for node, name in loop.lowered.arrays.items():
-            if name.startswith("emitted"):
-                array = places.get(node)
-                if array is None:
-                    array = memory.empty((int(offsets[-1]), self.layout.size(node)), loop.dtype)
-                emitted[node] = array
-            else:
-                array = self._row_major(values[node])
-                keep.append(array)
-            numbers[name] = address(array)
-            numbers[f"{name}.stride"] = array.strides[0] // array.itemsize
-        buffers: dict[str, tuple[Array, Array]] = {}
-        for name in loop.schedule.states:
-            first = np.array(states[name], loop.dtype, order="C")
-            buffers[name] = pair = first, np.empty_like(first) if same else first.copy()
-            numbers[f"state.{name}.current"], numbers[f"state.{name}.next"] = map(address, pair)
-        self.records[:, [names[name] for name in numbers]] = list(numbers.values())
-        self.workspace[:LINE] = 0  # the barrier
-        team.run(loop.code, self.records)
-        if same or reverse:
-            return emitted, {name: pair[steps % 2] for name, pair in buffers.items()}
-        counts = np.diff(offsets)
-        lengths = np.searchsorted(-counts, -np.arange(batch), side="left")
-        parity = (lengths % 2)[:, None].astype(bool)
-        last = {name: np.where(parity, pair[1], pair[0]) for name, pair in buffers.items()}
-        return emitted, last
+        records[:, names["steps"]] = steps
+        records[:, names["time"]] = steps - 1 if reverse else 0
+        records[:, names["direction"]] = -1 if reverse else 1
+        for node, name in self.loop.lowered.arrays.items():
+            place = places[node] if name.startswith("emitted") else tape.contiguous(values[node])
+            pointers.append((names[name], place))
+            records[:, names[f"{name}.stride"]] = place.steps[0]
+        for name in self.loop.schedule.states:
+            for which, place in zip(("current", "next"), states[name], strict=True):
+                pointers.append((names[f"state.{name}.{which}"], place))
+        first = tape.enter(self.loop.code, records, pointers)
+        rows = first + len(names) * np.arange(len(records))
+        tape.point(rows + names["offsets"], TABLE, tape.table(offsets) * WORD)
+        tape.point(rows[:, None] + layout.places, WORKSPACE, self.workspace.offset + layout.offsets)
+        if layout.meets:
+            tape.point(rows[1:] + names["barrier"], TABLE, tape.barrier() * WORD)

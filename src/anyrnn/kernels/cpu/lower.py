@@ -20,7 +20,7 @@ from anyrnn.kernels.cpu.entry import attributes, entry
 from anyrnn.kernels.cpu.kernel import Kernel
 from anyrnn.kernels.cpu.target import Target
 from anyrnn.kernels.cpu.tiles import Group, Tile, tile
-from anyrnn.schedule.loop import RowStage, Schedule, Stage
+from anyrnn.schedule.loop import RowStage, Schedule, Stage, is_sum_of_vectors
 from anyrnn.schedule.normal import phases
 
 
@@ -135,8 +135,10 @@ class Lowering:
 
     def in_place(self, node: Node) -> bool:
         """Whether what depends on parameters only is computed where it is needed, not before."""
+        if self.packed:
+            return is_sum_of_vectors(node)
         elementwise = OPERATIONS[node.operation].elementwise or node.operation == "expand"
-        return not self.packed and elementwise and not node.is_leaf
+        return elementwise and not node.is_leaf
 
     def lower(self) -> Lowered:
         """The whole kernel."""

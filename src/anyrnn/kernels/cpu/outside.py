@@ -133,7 +133,7 @@ class Writer:
             for key, value in node.attributes.items()
             if isinstance(value, Size)
         }
-        return Operate(node, node.arguments, bounds)
+        return Operate(node, node.arguments, bounds, self._shape(node.type))
 
     def _products(self, node: Node, nodes: Sequence[Node]) -> Multiply:
         """A product, and with it those of the neighbouring members with the same vector."""

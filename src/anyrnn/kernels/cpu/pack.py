@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from anyrnn.kernels.cpu import team
 from anyrnn.kernels.cpu.assembly import Function, Vectors
 from anyrnn.kernels.cpu.engine import Code, compile_text
 from anyrnn.kernels.cpu.entry import attributes, entry
+from anyrnn.kernels.cpu.tape import TABLE, WORD, Place, Tape
 from anyrnn.kernels.cpu.target import Target
 
 PARALLEL = 1 << 16  # elements from which on several threads pay
@@ -159,8 +158,8 @@ class _Packing:
                 function.emit(f"store {scalar} {value}, ptr {function.element(at, lane, scalar)}")
 
 
-SOURCE = slice(0, 3)
-UNITS, LENGTH, PLACE = (Job._fields.index(name) for name in ("units", "length", "place"))
+SOURCE, PLACE = Job._fields.index("source"), Job._fields.index("place")
+STRIDES = slice(SOURCE + 1, SOURCE + 3)
 
 
 @lru_cache(maxsize=16)
@@ -169,28 +168,35 @@ def _code(target: Target, double: bool) -> Code:
     return compile_text(text, target, f"packing ({'float64' if double else 'float32'})")
 
 
-def source(matrix: NDArray[Any]) -> tuple[int, int, int]:
-    """The first numbers of a job: where the matrix is, and its strides."""
-    size = matrix.itemsize
-    first, second = matrix.strides
-    return matrix.__array_interface__["data"][0], first // size, second // size
-
-
-def run(jobs: NDArray[np.int64], dtype: np.dtype[Any], target: Target, threads: int) -> None:
-    """Pack matrices.
+def write(
+    tape: Tape, jobs: Sequence[Job], matrices: Sequence[Place], places: Sequence[Place]
+) -> None:
+    """Write on a tape that matrices are packed.
 
     Args:
-        jobs: A row of numbers for each matrix, as `Job` has them.
-        dtype: The type of their elements.
-        target: What to compile for.
-        threads: The most threads to use.
+        tape: The tape.
+        jobs: A job for each matrix; `source` and the strides follow from the matrix, `place` counts
+            in bytes from where it goes.
+        matrices: The matrix of each job.
+        places: Where each goes.
     """
-    if (jobs[:, UNITS] * jobs[:, LENGTH]).sum() < PARALLEL:
-        threads = 1
-    records: NDArray[np.int64] = np.empty((1 + threads, 4), np.int64)
-    records[:, 0] = jobs.__array_interface__["data"][0]
+    if not jobs:
+        return
+    numbers = np.array(jobs, np.int64)
+    for job, matrix in zip(numbers, matrices, strict=True):
+        job[STRIDES] = matrix.steps
+    table = tape.table(numbers)
+    start = table
+    for job, matrix, place in zip(jobs, matrices, places, strict=True):
+        tape.point(start + SOURCE, matrix.block, matrix.offset)
+        tape.point(start + PLACE, place.block, place.offset + job.place)
+        start += len(Job._fields)
+    small = sum(job.units * job.length for job in jobs) < PARALLEL
+    threads = 1 if small else tape.threads
+    records = np.zeros((1 + threads, 4), np.int64)
     records[:, 1] = len(jobs)
     records[:, 2] = np.arange(-1, threads)
     records[:, 3] = threads
     records[0, 2:] = 0, 1  # for one thread alone
-    team.run(_code(target, dtype == np.float64), records)
+    first = tape.enter(_code(tape.target, tape.dtype == np.float64), records, ())
+    tape.point(first + 4 * np.arange(1 + threads), TABLE, table * WORD)

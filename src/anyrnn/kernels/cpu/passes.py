@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
+
+import numpy as np
 
 from anyrnn.derivative.reverse import PREFIX
 from anyrnn.graph.cell import Cell
-from anyrnn.graph.interpret import NUMPY
-from anyrnn.kernels.cpu.instructions import Array, Operations
-from anyrnn.kernels.cpu.run import History, Steps, program
+from anyrnn.kernels.cpu import team
+from anyrnn.kernels.cpu.run import How, Steps, program
+from anyrnn.kernels.cpu.tape import NUMPY_ARRAYS, Arrays
 from anyrnn.kernels.cpu.target import Target
 from anyrnn.schedule.loop import Schedule, schedule
 from anyrnn.schedule.reverse import BEFORE, GRADIENT, training
@@ -42,8 +45,9 @@ class Call:
         sizes: The named sizes as numbers.
         steps: The steps of the sequences.
         reverse: Whether it goes from the last step to the first.
+        dtype: The type of all arrays.
         threads: The most threads to use.
-        operations: A function for each elementwise operation outside the loop.
+        arrays: What kind of arrays these are.
         target: The CPU to compile for; this one if not given.
         memory: `high`, or `low` to keep the states only and compute the rest again.
     """
@@ -52,8 +56,9 @@ class Call:
     sizes: tuple[tuple[str, int], ...]
     steps: Steps
     reverse: bool
+    dtype: np.dtype[Any]
     threads: int
-    operations: Operations = field(default_factory=lambda: NUMPY)
+    arrays: Arrays = NUMPY_ARRAYS
     target: Target | None = None
     memory: str = "high"
 
@@ -73,15 +78,28 @@ class Call:
         work = self.steps.rows * _matrix_elements(self.cell, self.sizes)
         return self.threads if work >= PARALLEL else 1
 
-    def named(self, parameters: Sequence[Array]) -> dict[str, Array]:
+    def how(self, histories: tuple[str, ...] | None = None) -> How:
+        """How to run it, or with the histories that going backward reads, how to go back."""
+        forward = histories is None
+        return How(
+            self.steps,
+            self.reverse if forward else not self.reverse,
+            () if forward else histories,
+            self.dtype,
+            self.team if team.available() else 1,
+            self.target,
+            team.threads_of(),
+        )
+
+    def named(self, parameters: Sequence[Any]) -> dict[str, Any]:
         """The stored parameters by name."""
         names = (stored.name for stored in self.cell.parameters)
         return dict(zip(names, parameters, strict=True))
 
 
 def forward(
-    call: Call, rows: Array, states: Sequence[Array], parameters: Sequence[Array]
-) -> tuple[Array, list[Array]]:
+    call: Call, rows: Any, states: Sequence[Any], parameters: Sequence[Any]
+) -> tuple[Any, list[Any]]:
     """Run a cell.
 
     Args:
@@ -100,8 +118,8 @@ def forward(
 
 
 def record(
-    call: Call, rows: Array, states: Sequence[Array], parameters: Sequence[Array]
-) -> tuple[Array, list[Array], dict[str, Array]]:
+    call: Call, rows: Any, states: Sequence[Any], parameters: Sequence[Any]
+) -> tuple[Any, list[Any], dict[str, Any]]:
     """Run a cell, and keep what `backward` needs; arguments as those of `forward`.
 
     Returns:
@@ -116,38 +134,35 @@ def record(
 def _forward(
     call: Call,
     planned: Schedule,
-    rows: Array,
-    states: Sequence[Array],
-    parameters: Sequence[Array],
+    rows: Any,
+    states: Sequence[Any],
+    parameters: Sequence[Any],
     saved: tuple[str, ...],
     histories: tuple[str, ...],
-) -> tuple[Array, list[Array], dict[str, Array]]:
+) -> tuple[Any, list[Any], dict[str, Any]]:
     cell = call.cell
     outcome = program(cell, planned, call.sizes, (cell.output, *saved), histories).run(
-        call.steps,
-        call.reverse,
+        call.how(),
         {cell.input: rows},
         dict(zip(cell.states, states, strict=True)),
         call.named(parameters),
-        call.team,
-        call.operations,
-        call.target,
+        call.arrays,
     )
     kept = {name: outcome.results[name] for name in saved}
-    kept |= {BEFORE + name: outcome.histories[name].array for name in histories}
+    kept |= {BEFORE + name: outcome.histories[name] for name in histories}
     return outcome.results[cell.output], [outcome.states[name] for name in cell.states], kept
 
 
 def backward(
     call: Call,
-    rows: Array,
-    saved: Mapping[str, Array],
-    parameters: Sequence[Array],
-    output_gradient: Array,
-    state_gradients: Sequence[Array],
+    rows: Any,
+    saved: Mapping[str, Any],
+    parameters: Sequence[Any],
+    output_gradient: Any,
+    state_gradients: Sequence[Any],
     input_wanted: bool,
     wanted: Sequence[str],
-) -> tuple[Array | None, list[Array], dict[str, Array]]:
+) -> tuple[Any | None, list[Any], dict[str, Any]]:
     """Go back through a run.
 
     Args:
@@ -167,19 +182,12 @@ def backward(
     cell, planned = call.cell, _training(call.cell, call.memory, call.hoist).reverse
     x = PREFIX + cell.input
     results = (x,) if input_wanted and x in planned.graph.outputs else ()
-    inputs: dict[str, Array | History] = {cell.input: rows, GRADIENT + "output": output_gradient}
-    for name, array in saved.items():
-        history = name.startswith(BEFORE)
-        inputs[name] = History(array, call.steps, call.reverse) if history else array
     outcome = program(cell, planned, call.sizes, results, (), tuple(wanted)).run(
-        call.steps,
-        not call.reverse,
-        inputs,
+        call.how(tuple(name for name in saved if name.startswith(BEFORE))),
+        {cell.input: rows, GRADIENT + "output": output_gradient, **saved},
         {PREFIX + n: part for n, part in zip(cell.states, state_gradients, strict=True)},
         call.named(parameters),
-        call.team,
-        call.operations,
-        call.target,
+        call.arrays,
     )
     last = [outcome.states[PREFIX + name] for name in cell.states]
     return outcome.results.get(x), last, outcome.gradients

@@ -12,19 +12,18 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from anyrnn.graph.nodes import Graph, Node, make
 from anyrnn.graph.operations import Type
 from anyrnn.graph.sizes import Size
-from anyrnn.kernels.cpu import memory, pack
-from anyrnn.kernels.cpu.loop import Loop, address
+from anyrnn.kernels.cpu import pack
+from anyrnn.kernels.cpu.loop import Loop
 from anyrnn.kernels.cpu.pack import Job
-from anyrnn.kernels.cpu.target import Target, host
+from anyrnn.kernels.cpu.tape import Array, Place, Tape
+from anyrnn.kernels.cpu.target import Target
 from anyrnn.schedule.loop import Accumulator, Schedule, Stage
 
-Array = NDArray[Any]
-Project = Callable[[Array, Array], None]
+Project = Callable[[Place, Place], None]
 
 UNITS, LENGTH = Size.of("units"), Size.of("length")
 MATRIX = make("parameter", name="matrix", type=Type((UNITS, LENGTH), per_row=False))
@@ -46,16 +45,20 @@ def _loop(result: Node, dtype: np.dtype[Any], target: Target | None) -> Loop:
 
 
 def projection(
-    matrix: Array, rows: int, threads: int, target: Target | None, add: bool = False
+    tape: Tape,
+    matrix: Place,
+    rows: int,
+    add: bool = False,
+    room: dict[int, Place] | None = None,
 ) -> Project:
-    """Make ready to multiply a matrix with rows of arrays.
+    """Write on a tape what makes ready to multiply a matrix with rows of arrays.
 
     Args:
+        tape: The tape.
         matrix: The matrix, (units, length).
         rows: The most rows.
-        threads: The most threads to use.
-        target: The CPU to compile for; this one if not given.
         add: Whether to add to what is there.
+        room: Workspaces by their size, for products that are computed one after another to share.
 
     Returns:
         A function that writes the products of the matrix with each row of an array, (rows, length),
@@ -63,10 +66,10 @@ def projection(
     """
     result = SUM if add else PRODUCT
     sizes = {"units": matrix.shape[0], "length": matrix.shape[1]}
-    loop = _loop(result, matrix.dtype, target)
-    prepared = loop.prepare({MATRIX: matrix}, sizes, rows, threads)
+    loop = _loop(result, tape.dtype, tape.target)
+    prepared = loop.prepare(tape, {MATRIX: matrix}, sizes, rows, room)
 
-    def project(vectors: Array, out: Array) -> None:
+    def project(vectors: Place, out: Place) -> None:
         steps = np.array([0, len(vectors)], np.int64)
         prepared.run(steps, {VECTOR: vectors, BEFORE: out}, {}, False, {result: out})
 
@@ -78,29 +81,26 @@ class OuterSums:
     vectors themselves: the gradients of matrices and biases.
 
     Args:
+        tape: The tape that this is written on.
         width: The size of the vectors.
         others: The sizes of the other vectors; None for the sum of the vectors themselves.
-        dtype: The type of all arrays.
-        threads: The most threads to use.
-        target: The CPU to compile for; this one if not given.
+        rows: The most rows that are added at a time.
     """
 
-    def __init__(
-        self,
-        width: int,
-        others: Sequence[int | None],
-        dtype: Any,
-        threads: int,
-        target: Target | None,
-    ) -> None:
-        self.dtype, self.threads, self.target = np.dtype(dtype), threads, target or host()
+    def __init__(self, tape: Tape, width: int, others: Sequence[int | None], rows: int) -> None:
+        self.tape, self.lanes = tape, tape.target.lanes(tape.dtype.itemsize == 8)
         self.starts = [0]
         for other in others:
             self.starts.append(self.starts[-1] + (other or 1))
-        self.sums = memory.empty((self.starts[-1], width), self.dtype)  # transposed
+        self.sums = tape.scratch((self.starts[-1], width))  # transposed
+        self.turned = self._wide(self.starts[-1], min(rows, ROWS))
+        ones = [self.turned[n] for n, other in zip(self.starts, others, strict=False) if not other]
+        for row in ones:
+            tape.call(_fill_with_ones, row)
+        self.room: dict[int, Place] = {}
         self.fresh = True
 
-    def add(self, vectors: Array, others: Sequence[Array | None]) -> None:
+    def add(self, vectors: Place, others: Sequence[Place | None]) -> None:
         """Add more rows.
 
         Args:
@@ -111,67 +111,59 @@ class OuterSums:
         parts = -(-rows // ROWS)
         for part in range(parts):
             first, last = rows * part // parts, rows * (part + 1) // parts
-            turned = self._turn([o if o is None else o[first:last] for o in others], last - first)
-            project = projection(
-                vectors[first:last].T, len(self.sums), self.threads, self.target, not self.fresh
-            )
-            project(turned, self.sums)
+            given = [
+                (other[first:last], self.turned[start:])
+                for start, other in zip(self.starts, others, strict=False)
+                if other is not None
+            ]
+            self._transpose(given)
+            transposed = vectors[first:last].T
+            project = projection(self.tape, transposed, len(self.sums), not self.fresh, self.room)
+            project(self.turned[:, : last - first], self.sums)
             self.fresh = False
 
-    def _turn(self, others: Sequence[Array | None], rows: int) -> Array:
-        """The transposed vectors, one below the other; a row of ones for None."""
-        turned = self._wide(len(self.sums), rows)
-        given = [other for other in others if other is not None]
-        places = [
-            turned[n:] for n, other in zip(self.starts, others, strict=False) if other is not None
-        ]
-        self._transpose(given, places)
-        for start, other in zip(self.starts, others, strict=False):
-            if other is None:
-                turned[start] = 1
-        return turned[:, :rows]
-
-    def _wide(self, rows: int, columns: int) -> Array:
+    def _wide(self, rows: int, columns: int) -> Place:
         """An array whose rows are whole vectors."""
-        lanes = self.target.lanes(self.dtype.itemsize == 8)
-        return memory.empty((rows, -(-columns // lanes) * lanes), self.dtype)
+        return self.tape.scratch((rows, -(-columns // self.lanes) * self.lanes))
 
-    def _transpose(self, matrices: Sequence[Array], places: Sequence[Array]) -> None:
+    def _transpose(self, pairs: Sequence[tuple[Place, Place]]) -> None:
         """Write transposed matrices into arrays whose rows are whole vectors."""
-        if matrices:
-            lanes = self.target.lanes(self.dtype.itemsize == 8)
-            pairs = zip(matrices, places, strict=True)
-            jobs = [_transposition(matrix, place, lanes) for matrix, place in pairs]
-            pack.run(np.array(jobs, np.int64), self.dtype, self.target, self.threads)
+        jobs = [_transposition(matrix, place, self.lanes) for matrix, place in pairs]
+        pack.write(self.tape, jobs, [matrix for matrix, _ in pairs], [place for _, place in pairs])
 
-    def write(self, outs: Sequence[Array]) -> None:
+    def write(self, outs: Sequence[Place]) -> None:
         """Write the sums: for each of the others (width, size), or (width,) for None."""
         parts = [self.sums[start:stop] for start, stop in pairwise(self.starts)]
-        turned = []
+        pairs, copies = [], []
         for part, out in zip(parts, outs, strict=True):
-            if out.ndim == 1:
-                out[...] = part[0]
+            if len(out.shape) == 1:
+                copies.append((part[0], out))
+            elif out.shape[1] % self.lanes == 0:
+                pairs.append((part, out))
             else:
                 wide = self._wide(*out.shape)
-                turned.append((part, out if wide.shape == out.shape else wide, out))
-        self._transpose([part for part, *_ in turned], [place for _, place, _ in turned])
-        for _, place, out in turned:
-            if place is not out:
-                out[...] = place[:, : out.shape[1]]
+                pairs.append((part, wide))
+                copies.append((wide[:, : out.shape[1]], out))
+        self._transpose(pairs)
+        for source, out in copies:
+            self.tape.copy(source, out)
 
 
-def _transposition(matrix: Array, out: Array, lanes: int) -> Job:
-    source, row, column = pack.source(matrix)
+def _fill_with_ones(row: Array) -> None:
+    row[...] = 1
+
+
+def _transposition(matrix: Place, out: Place, lanes: int) -> Job:
     vectors = -(-matrix.shape[0] // lanes)
     return Job(
-        source=source,
-        unit_stride=row,
-        element_stride=column,
+        source=0,
+        unit_stride=0,
+        element_stride=0,
         units=matrix.shape[0],
         length=matrix.shape[1],
-        place=address(out),
+        place=0,
         block_step=0,
-        element_step=out.strides[0] // out.itemsize,
+        element_step=out.steps[0],
         vectors=vectors,
         all_vectors=vectors,
     )

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from anyrnn.graph.cell import Cell
-from anyrnn.graph.interpret import NUMPY
 from anyrnn.graph.nodes import Node
-from anyrnn.kernels.cpu import memory
 from anyrnn.kernels.cpu.instructions import (
     JOINED,
-    Array,
     Frame,
     Instruction,
     Operate,
@@ -29,15 +27,17 @@ from anyrnn.kernels.cpu.instructions import (
 )
 from anyrnn.kernels.cpu.loop import Loop
 from anyrnn.kernels.cpu.outside import Writer
+from anyrnn.kernels.cpu.tape import NUMPY_ARRAYS, Array, Arrays, Place, Tape
 from anyrnn.kernels.cpu.target import Target
 from anyrnn.schedule.loop import Schedule
 
 SEGMENT_BYTES = 16 << 20  # of the arrays between the parts of a run
+WRITTEN = 64  # tapes of a program that are kept
 
 compiled_loop = lru_cache(maxsize=1024)(Loop)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Steps:
     """The steps of a batch of sequences, whose rows lie one after another.
 
@@ -48,8 +48,8 @@ class Steps:
     """
 
     batch_sizes: tuple[int, ...]
-    offsets: Array = field(init=False, repr=False, compare=False)
-    rows: int = field(init=False, repr=False, compare=False)
+    offsets: Array = field(init=False, repr=False)
+    rows: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         offsets = np.concatenate([[0], np.cumsum(self.batch_sizes)]).astype(np.int64)
@@ -85,6 +85,18 @@ class Steps:
         start = np.repeat(self.offsets[1:], self.batch_sizes)
         return np.where(goes_on, start, self.rows) + self._row
 
+    @cached_property
+    def odd(self) -> Array:
+        """Whether each sequence has an odd number of steps, (batch, 1)."""
+        lengths = np.searchsorted(-np.array(self.batch_sizes), -np.arange(self.batch), side="left")
+        return (lengths % 2)[:, None].astype(bool)
+
+
+@lru_cache(maxsize=256)
+def steps_of(batch_sizes: tuple[int, ...]) -> Steps:
+    """The steps; the same ones for the same sizes, so that what is written for them is found."""
+    return Steps(batch_sizes)
+
 
 @dataclass(frozen=True)
 class History:
@@ -97,34 +109,33 @@ class History:
         reverse: Whether the run went from the last step to the first.
     """
 
-    array: Array
+    array: Any
     steps: Steps
     reverse: bool
 
     @property
-    def initial(self) -> Array:
+    def initial(self) -> Any:
         """The initial state."""
-        batch = self.steps.batch
-        return self.array[-batch:] if self.reverse else self.array[:batch]
+        batch, rows = self.steps.batch, self.steps.rows
+        return self.array[rows:] if self.reverse else self.array[:batch]
 
     @property
-    def new(self) -> Array:
+    def new(self) -> Any:
         """The state after each step, for the rows of all steps."""
-        batch = self.steps.batch
-        return self.array[:-batch] if self.reverse else self.array[batch:]
+        batch, rows = self.steps.batch, self.steps.rows
+        return self.array[:rows] if self.reverse else self.array[batch:]
 
-    def old(self, first: int, last: int) -> Array:
-        """The state before the step of each of some rows."""
+    def old(self, first: int, last: int) -> slice | Array:
+        """Where the array has the state before the step of each of some rows."""
         if self.steps.constant:
             shift = self.steps.batch if self.reverse else 0
-            return self.array[first + shift : last + shift]
+            return slice(first + shift, last + shift)
         index = self.steps.after if self.reverse else self.steps.before
-        return self.array[index[first:last]]
+        return index[first:last]
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a run has computed.
+class Outcome(NamedTuple):
+    """What a run has computed, or where it will be.
 
     Attributes:
         results: The results for each row, by name.
@@ -133,10 +144,32 @@ class Outcome:
         gradients: The gradients of stored parameters, by name.
     """
 
-    results: dict[str, Array]
-    histories: dict[str, History]
-    states: dict[str, Array]
-    gradients: dict[str, Array]
+    results: dict[str, Any]
+    histories: dict[str, Any]
+    states: dict[str, Any]
+    gradients: dict[str, Any]
+
+
+class How(NamedTuple):
+    """How a run is to be done.
+
+    Attributes:
+        steps: The steps.
+        reverse: From the last step to the first.
+        histories: The inputs that are histories, of which a step reads the state before it.
+        dtype: The type of all arrays.
+        threads: The most threads to use.
+        target: The CPU to compile for; this one if not given.
+        runtime: Whose threads there are.
+    """
+
+    steps: Steps
+    reverse: bool
+    histories: tuple[str, ...]
+    dtype: np.dtype[Any]
+    threads: int
+    target: Target | None
+    runtime: Any
 
 
 class Program:
@@ -183,6 +216,9 @@ class Program:
         self.once = [writer.operation(node) for node in planned.once if not node.is_leaf]
         self._read_leaves()
         self._lay_out(writer, instructions)
+        self.width = writer.width
+        self.input_names = tuple(dict.fromkeys(name for _, name in self.inputs))
+        self._written: dict[Any, tuple[Tape, Outcome]] = {}
 
     def _read_leaves(self) -> None:
         """Where parameters are, and what numbers are."""
@@ -248,122 +284,208 @@ class Program:
 
     def run(
         self,
-        steps: Steps,
-        reverse: bool,
-        inputs: Mapping[str, Array | History],
-        states: Mapping[str, Array],
-        parameters: Mapping[str, Array],
-        threads: int,
-        operations: Operations = NUMPY,
-        target: Target | None = None,
+        how: How,
+        inputs: Mapping[str, Any],
+        states: Mapping[str, Any],
+        parameters: Mapping[str, Any],
+        arrays: Arrays = NUMPY_ARRAYS,
     ) -> Outcome:
         """Run over a sequence.
 
         Args:
-            steps: The steps.
-            reverse: From the last step to the first.
-            inputs: The inputs by name: for the rows of all steps; of a history the state before
-                each step.
+            how: How to do it.
+            inputs: The inputs by name: for the rows of all steps, or the array of a history.
             states: The initial states by name, (batch, size).
             parameters: The stored parameters by name.
-            threads: The most threads to use.
-            operations: A function for each elementwise operation outside the loop.
-            target: The CPU to compile for; this one if not given.
+            arrays: What kind of arrays these are.
 
         Returns:
             What was asked for.
         """
-        dtype = next(iter(states.values())).dtype
-        segments = list(self.segments(steps, dtype.itemsize, reverse))
-        offsets = steps.offsets
-        capacity = max(int(offsets[stop] - offsets[start]) for start, stop in segments)
-        frame = Frame({}, parameters, NUMPY, {}, {}, capacity, dtype, threads, target)
-        self._compute_once(frame)
-        frame.operations = operations
-        histories = self._make_results(frame, steps, reverse, states)
-        prepared = compiled_loop(self.planned, dtype, target).prepare(
-            frame.values, self.sizes, steps.batch, threads
+        found = self._written.get((how, arrays))
+        if found is None:
+            found = _Writing(self, how, inputs, arrays.operations).write()
+            while len(self._written) >= WRITTEN:
+                self._written.pop(next(iter(self._written)), None)
+            self._written[how, arrays] = found
+        tape, places = found
+        given = [inputs[name] for name in self.input_names]
+        given += [states[name] for name in self.planned.states]
+        given += [parameters[stored.name] for stored in self.cell.parameters]
+        running = tape.run(arrays, given)
+        return Outcome(
+            *({name: running.rows(place) for name, place in part.items()} for part in places)
         )
-        for start, stop in segments:
+
+
+class _Writing:
+    """Writes a program on a tape."""
+
+    def __init__(
+        self,
+        program: Program,
+        how: How,
+        inputs: Mapping[str, Any],
+        operations: Operations,
+    ) -> None:
+        self.program, self.how, self.steps = program, how, how.steps
+        self.tape = tape = Tape(how.dtype, how.threads, how.target)
+        cell, states = program.cell, program.planned.states
+        self.inputs = {name: tape.give(inputs[name].shape) for name in program.input_names}
+        graph, batch = program.planned.graph, self.steps.batch
+        widths = {name: program.width(graph.outputs[name]) for name in states}
+        self.states = {name: tape.give((batch, widths[name])) for name in states}
+        parameters = {
+            stored.name: tape.give(stored.shape_for(program.sizes)) for stored in cell.parameters
+        }
+        self.segments = list(program.segments(self.steps, how.dtype.itemsize, how.reverse))
+        offsets = self.steps.offsets
+        capacity = max(int(offsets[stop] - offsets[start]) for start, stop in self.segments)
+        self.frame = Frame(tape, {}, parameters, operations, capacity)
+
+    def write(self) -> tuple[Tape, Outcome]:
+        """Write all of it; and where what was asked for will be."""
+        program, frame, how = self.program, self.frame, self.how
+        self._compute_once()
+        histories = self._make_results()
+        loop = compiled_loop(program.planned, how.dtype, how.target)
+        prepared = loop.prepare(self.tape, frame.values, program.sizes, self.steps.batch)
+        states = self._pairs()
+        offsets = self.steps.offsets
+        for start, stop in self.segments:
             frame.first, frame.last = int(offsets[start]), int(offsets[stop])
             frame.sums.clear()
-            for leaf, name in self.inputs:
-                frame.values[leaf] = _part(inputs[name], frame)
-            for instruction in self.before:
-                instruction.run(frame)
-            self._place_emitted(frame)
+            for leaf, name in program.inputs:
+                frame.values[leaf] = self._part(name)
+            for instruction in program.before:
+                instruction.write(frame)
+            self._place_emitted()
             own = offsets[start : stop + 1] - offsets[start]
-            _, states = prepared.run(own, frame.values, states, reverse, frame.emitted)
-            self._copy(frame, self.early, histories)
-            for leaf, name in self.old:
-                frame.values[leaf] = histories[name].old(frame.first, frame.last)
-            for instruction in (*self.after, *self.last):
-                instruction.run(frame)
-            self._copy(frame, self.late, histories)
+            prepared.run(own, frame.values, states, how.reverse, frame.emitted)
+            if (stop - start) % 2:
+                states = {name: (second, first) for name, (first, second) in states.items()}
+            self._copy(program.early, histories)
+            for leaf, name in program.old:
+                frame.values[leaf] = self._old(histories[name])
+            for instruction in (*program.after, *program.last):
+                instruction.write(frame)
+            self._copy(program.late, histories)
             frame.fresh = False
-        for instruction in self.last:
+        for instruction in program.last:
             if isinstance(instruction, OuterGradients):
                 instruction.finish(frame)
-        outputs = self.planned.graph.outputs
-        results = {name: frame.whole[outputs[name]] for name in self.results}
-        return Outcome(results, histories, dict(states), frame.totals)
+        outputs = program.planned.graph.outputs
+        results = {name: frame.whole[outputs[name]] for name in program.results}
+        arrays = {name: history.array for name, history in histories.items()}
+        last = {name: self._last(name, states[name]) for name in states}
+        return self.tape.finish(), Outcome(results, arrays, last, frame.totals)
 
-    def _compute_once(self, frame: Frame) -> None:
+    def _compute_once(self) -> None:
         """What depends on parameters only."""
-        values = frame.values
-        for leaf, name, start, stop in self.parameters:
+        frame, program = self.frame, self.program
+        for leaf, name, start, stop in program.parameters:
             part = frame.parameters[name][start:stop]
-            values[leaf] = part if leaf.type.shape else part[0]
-        for leaf, number in self.numbers:
-            values[leaf] = np.asarray(number, frame.dtype)
-        for instruction in self.once:
-            instruction.run(frame)
+            frame.values[leaf] = part if leaf.type.shape else part[0]
+        for leaf, number in program.numbers:
+            frame.values[leaf] = self.tape.constant(np.array(number, self.how.dtype))
+        for instruction in program.once:
+            instruction.write(frame)
 
-    def _make_results(
-        self, frame: Frame, steps: Steps, reverse: bool, states: Mapping[str, Array]
-    ) -> dict[str, History]:
+    def _make_results(self) -> dict[str, History]:
         """Memory for what is to be computed."""
-        outputs, dtype = self.planned.graph.outputs, frame.dtype
+        program, frame, tape, steps = self.program, self.frame, self.tape, self.steps
+        outputs = program.planned.graph.outputs
         histories = {}
-        for name in self.histories:
-            shape = (steps.rows + steps.batch, states[name].shape[1])
-            history = histories[name] = History(memory.empty(shape, dtype), steps, reverse)
-            history.initial[...] = states[name]
+        for name in program.histories:
+            place = tape.result((steps.rows + steps.batch, self.states[name].shape[1]))
+            history = histories[name] = History(place, steps, self.how.reverse)
+            tape.copy(self.states[name], history.initial)
             frame.whole.setdefault(outputs[name], history.new)
-        for node, width in self.places:
-            frame.whole[node] = memory.empty((steps.rows, width), dtype)
-        for name, shape, complete in self.totals:
-            total = frame.totals[name] = memory.empty(shape, dtype)
+        for node, width in program.places:
+            frame.whole[node] = tape.result((steps.rows, width))
+        for name, shape, complete in program.totals:
+            total = frame.totals[name] = tape.result(shape)
             if not complete:
-                total.fill(0)
+                tape.call(_clear, total)
         return histories
 
-    def _place_emitted(self, frame: Frame) -> None:
+    def _pairs(self) -> dict[str, tuple[Place, Place]]:
+        """The initial states and room for the next ones; the last ones will be in a result."""
+        tape, count = self.tape, len(self.steps.batch_sizes)
+        pairs = {}
+        for name, initial in self.states.items():
+            if count == 1:
+                pairs[name] = initial, tape.result(initial.shape)
+                continue
+            other = tape.scratch(initial.shape)
+            last = tape.scratch(initial.shape) if self._scattered else tape.result(initial.shape)
+            pair = (other, last) if count % 2 else (last, other)
+            tape.copy(initial, pair[0])
+            if not self.steps.constant:
+                tape.copy(initial, pair[1])
+            pairs[name] = pair
+        return pairs
+
+    @property
+    def _scattered(self) -> bool:
+        """Whether sequences end at different steps, and so in different places."""
+        return not self.steps.constant and not self.how.reverse
+
+    def _last(self, name: str, pair: tuple[Place, Place]) -> Place:
+        """The last state, given the places of the last step's."""
+        if not self._scattered:
+            return pair[0]
+        if len(self.steps.batch_sizes) % 2:
+            pair = pair[1], pair[0]
+        result = self.tape.result(pair[0].shape)
+        self.tape.call(partial(_choose, self.steps.odd), *pair, result)
+        return result
+
+    def _part(self, name: str) -> Place:
+        frame = self.frame
+        if name in self.how.histories:
+            return self._old(History(self.inputs[name], self.steps, not self.how.reverse))
+        return self.inputs[name][frame.first : frame.last]
+
+    def _old(self, history: History) -> Place:
+        """The state before the step of each of the rows."""
+        rows = history.old(self.frame.first, self.frame.last)
+        if isinstance(rows, slice):
+            return history.array[rows]
+        shape = (len(rows), history.array.shape[1])
+        return self.tape.compute(partial(_rows, rows), [history.array], shape)
+
+    def _place_emitted(self) -> None:
         """Where the loop writes."""
-        joined = frame.buffer(JOINED, self.joined) if self.joined else None
-        for node, width, columns in self.emitted:
+        program, frame = self.program, self.frame
+        joined = frame.buffer(JOINED, program.joined) if program.joined else None
+        for node, width, columns in program.emitted:
             if columns is None or joined is None:
                 place = frame.place(node, width)
             else:
                 place = joined[:, columns[0] : columns[1]]
             frame.emitted[node] = frame.values[node] = place
 
-    @staticmethod
     def _copy(
-        frame: Frame,
-        copies: Sequence[tuple[Node, str | None]],
-        histories: Mapping[str, History],
+        self, copies: Sequence[tuple[Node, str | None]], histories: Mapping[str, History]
     ) -> None:
         """Copy values into results that they are not written into."""
+        frame = self.frame
         for node, name in copies:
             whole = frame.whole[node] if name is None else histories[name].new
-            whole[frame.first : frame.last] = frame.values[node]
+            self.tape.copy(frame.values[node], whole[frame.first : frame.last])
 
 
-def _part(given: Array | History, frame: Frame) -> Array:
-    if isinstance(given, History):
-        return given.old(frame.first, frame.last)
-    return given[frame.first : frame.last]
+def _clear(array: Array) -> None:
+    array.fill(0)
+
+
+def _choose(odd: Array, even_place: Array, odd_place: Array, out: Array) -> None:
+    out[...] = np.where(odd, odd_place, even_place)
+
+
+def _rows(rows: Array, array: Array) -> Array:
+    return array[rows]
 
 
 @lru_cache(maxsize=1024)

@@ -16,8 +16,9 @@ import numpy as np
 
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Node
-from anyrnn.kernels.cpu import memory, team
-from anyrnn.kernels.cpu.loop import Layout, Loop, address
+from anyrnn.kernels.cpu import team
+from anyrnn.kernels.cpu.loop import Loop
+from anyrnn.kernels.cpu.tape import NUMPY_ARRAYS, Place, Tape
 from anyrnn.kernels.cpu.target import Target
 from anyrnn.schedule.loop import schedule
 
@@ -59,7 +60,6 @@ class Step:
         self.loop = _loop(cell, np.dtype(dtype), target)
         self.cell, self.sizes, self.batch = cell, dict(sizes), batch
         self.own = threading.local()
-        self.keep: list[np.ndarray] = []
         work = sum(
             parameter.type.shape[0].evaluate(self.sizes)
             * parameter.type.shape[1].evaluate(self.sizes)
@@ -67,74 +67,51 @@ class Step:
             if len(parameter.type.shape) == 2
         )
         threads = threads if work * batch >= PARALLEL and team.available() else 1
-        self.layout = Layout(self.loop, self.sizes, batch, threads)
+        self.tape = Tape(dtype, threads, target)
         planned = self.loop.schedule
-        parameters = [*self.loop.lowered.vectors, *(node for *_, node in self.layout.matrices)]
-        simple = all(
-            node.is_leaf or (node.operation == "slice" and node.arguments[0].is_leaf)
-            for node in parameters
-        )
         output = planned.graph.outputs[cell.output]
-        self.output_size = self.layout.size(output)
-        self.possible = simple and output in planned.emitted and not planned.after
+        self.output_size = output.type.shape[0].evaluate(self.sizes) if output.type.shape else 1
+        parameters = [*self.loop.lowered.vectors, *self.loop.matrices]
+        self.possible = (
+            all(self._is_given(node) for node in parameters)
+            and output in planned.emitted
+            and not planned.after
+        )
         if self.possible:
-            self._find_addresses(output)
+            self._write(output, parameters)
 
-    def _find_addresses(self, output: Node) -> None:
-        """Which address goes where in the record, and how far behind what the caller gives."""
-        cell, layout, loop = self.cell, self.layout, self.loop
-        names, itemsize = layout.names, loop.dtype.itemsize
-        counts = [1, len(cell.states), len(cell.parameters), 1, len(cell.states)]
-        x, state, stored, result, following = (sum(counts[:place]) for place in range(5))
-        entries: list[tuple[int, int, int]] = []  # place, which address, how far behind it
-        members: dict[str, tuple[int, int, int]] = {}
-        for which, part in enumerate(cell.parameters, stored):
-            length = 1 if not part.is_matrix else part.shape[1].evaluate(self.sizes)
-            for name, (start, _) in zip(part.members, pairwise(part.bounds), strict=True):
-                members[name] = which, start.evaluate(self.sizes) * length, length
+    @staticmethod
+    def _is_given(node: Node) -> bool:
+        """Whether a value is a parameter, or a part of one, or a size."""
+        return node.is_leaf or (node.operation == "slice" and node.arguments[0].is_leaf)
 
-        def locate(node: Node) -> tuple[int, int, int]:
-            """An address, elements behind it, and the step from row to row."""
+    def _write(self, output: Node, parameters: Sequence[Node]) -> None:
+        cell, tape, batch = self.cell, self.tape, self.batch
+        x = tape.give((batch, self.sizes["input"]))
+        before = [tape.give((batch, size.evaluate(self.sizes))) for size in cell.state_sizes]
+        members: dict[str, Place] = {}
+        for stored in cell.parameters:
+            place = tape.give(stored.shape_for(self.sizes))
+            bounds = pairwise(bound.evaluate(self.sizes) for bound in stored.bounds)
+            for name, (start, stop) in zip(stored.members, bounds, strict=True):
+                members[name] = place[start:stop]
+
+        def locate(node: Node) -> Place:
+            if node.operation == "slice":
+                ends = (node.attributes[end].evaluate(self.sizes) for end in ("start", "stop"))
+                return locate(node.arguments[0])[..., slice(*ends)]
             if node.operation == "parameter":
                 return members[node.name]
-            if node.operation == "slice":
-                which, start, stride = locate(node.arguments[0])
-                return which, start + node.attributes["start"].evaluate(self.sizes), stride
-            raise AssertionError(node.operation)
+            return tape.constant(np.array(node.attributes["size"].evaluate(self.sizes), tape.dtype))
 
-        for node, name in loop.lowered.vectors.items():
-            if node.operation == "size":
-                number = np.array([node.attributes["size"].evaluate(self.sizes)], loop.dtype)
-                self.keep.append(number)
-                layout.records[:, names[name]] = address(number)
-                continue
-            which, start, _ = locate(node)
-            entries.append((names[name], which, start * itemsize))
-        for place, stride_place, node in layout.matrices:
-            which, start, stride = locate(node)
-            entries.append((place, which, start * itemsize))
-            layout.records[:, stride_place] = stride
-        for node, name in loop.lowered.arrays.items():
-            entries.append((names[name], result if node is output else x, 0))
-            layout.records[:, names[f"{name}.stride"]] = layout.size(node)
-        for place, name in enumerate(cell.states):
-            entries.append((names[f"state.{name}.current"], state + place, 0))
-            entries.append((names[f"state.{name}.next"], following + place, 0))
-        steps = np.array([0, self.batch], np.int64)
-        self.keep.append(steps)
-        layout.records[:, names["steps"]] = layout.records[:, names["direction"]] = 1
-        layout.records[:, names["offsets"]] = address(steps)
-        self.places, self.which, self.behind = np.array(entries, np.int64).T
-
-    def _enter(self) -> tuple[team.Entry, np.ndarray]:
-        """The records and the workspace of this thread."""
-        layout = self.layout
-        workspace = memory.empty((layout.bytes,), np.uint8)
-        records = layout.records.copy()
-        records[:, layout.places] = layout.offsets + address(workspace)
-        records[0, layout.names["barrier"]] = 0
-        self.own.entered = team.Entry(self.loop.code, records), workspace
-        return self.own.entered
+        values = {node: locate(node) for node in parameters}
+        values |= dict.fromkeys(self.loop.schedule.graph.leaves("input"), x)
+        result = tape.result((batch, self.output_size))
+        pairs = [(state, tape.result(state.shape)) for state in before]
+        prepared = self.loop.prepare(tape, values, self.sizes, batch)
+        states = dict(zip(cell.states, pairs, strict=True))
+        prepared.run(np.array([0, batch], np.int64), values, states, False, {output: result})
+        tape.finish()
 
     def run(self, addresses: Sequence[int]) -> None:
         """Run.
@@ -143,12 +120,10 @@ class Step:
             addresses: Of the input, (batch, input); the states, each (batch, size); the stored
                 parameters; the output, (batch, output size); the new states. Each is contiguous.
         """
-        entry, workspace = getattr(self.own, "entered", None) or self._enter()
-        if entry.threads > 1:
-            workspace[:8] = 0  # the barrier
-        given = np.array(addresses, np.int64)
-        entry.records[:, self.places] = given[self.which] + self.behind
-        entry.run()
+        running = getattr(self.own, "running", None)
+        if running is None:
+            running = self.own.running = self.tape.memory(NUMPY_ARRAYS)
+        self.tape.run_in(running, addresses)
 
 
 @lru_cache(maxsize=256)

@@ -12,10 +12,8 @@ import os
 import sys
 from functools import lru_cache
 
-import numpy as np
-
 from anyrnn.kernels.cpu.engine import Code
-from anyrnn.kernels.cpu.openmp import runtime
+from anyrnn.kernels.cpu.openmp import OpenMP, runtime
 from anyrnn.kernels.cpu.pool import Pool
 
 _pool = Pool()
@@ -59,44 +57,43 @@ def available() -> bool:
 _alone = lru_cache(maxsize=4096)(ctypes.CFUNCTYPE(None, ctypes.c_void_p))
 
 
+def threads_of() -> OpenMP | None:
+    """The runtime whose threads are used; None for our own threads."""
+    return runtime("torch" in sys.modules)
+
+
 class Entry:
-    """A kernel and its records, ready to be entered; not by two threads at the same time.
+    """How to enter a kernel.
 
     Args:
         code: The compiled kernel.
-        records: A record of numbers for one thread alone, then one for each thread of a team; they
-            may be changed between calls through the attribute of that name.
+        threads: The number of threads of a team.
+        size: The size of a record.
+
+    Attributes:
+        header: What stands in memory before the records: one for one thread alone, then one for
+            each thread of the team.
     """
 
-    def __init__(self, code: Code, records: np.ndarray) -> None:
-        self.code, self.threads = code, len(records) - 1
-        self.team = np.empty(3 + records.size, np.int64)
-        self.records = self.team[3:].reshape(records.shape)
-        self.records[...] = records
-        self.place = self.team.__array_interface__["data"][0]
+    def __init__(self, code: Code, threads: int, size: int) -> None:
+        self.code, self.threads, self.size = code, threads, size
         self.alone = _alone(code.enter_alone)
-        self.runtime = runtime("torch" in sys.modules) if self.threads > 1 else None
-        if self.runtime is not None:
-            self.team[:3] = *self.runtime.functions, self.threads
+        self.runtime = threads_of() if threads > 1 else None
+        functions = (0, 0) if self.runtime is None else self.runtime.functions
+        self.header = (*functions, threads)
 
-    def run(self) -> None:
-        """Run the kernel."""
+    def run(self, place: int) -> None:
+        """Run the kernel.
+
+        Args:
+            place: The address of the header, which the records follow.
+        """
         if self.threads == 1 or _forked:
-            self.alone(self.place)
+            self.alone(place)
         elif self.runtime is not None:
-            self.runtime.start(self.code.enter, self.place, self.threads)
+            self.runtime.start(self.code.enter, place, self.threads)
         else:
-            step = self.records.strides[0]
-            places = [self.place + step * (thread + 1) for thread in range(self.threads)]
+            step = self.size * 8
+            places = [place + step * (thread + 1) for thread in range(self.threads)]
             if not _pool.run(self.code.enter_alone, places):
-                self.alone(self.place)
-
-
-def run(code: Code, records: np.ndarray) -> None:
-    """Run a kernel once.
-
-    Args:
-        code: The compiled kernel.
-        records: A record of numbers for one thread alone, then one for each thread of a team.
-    """
-    Entry(code, records).run()
+                self.alone(place)
