@@ -9,20 +9,25 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import anyrnn
 from anyrnn import Cell
-from anyrnn.errors import CellError
+from anyrnn.derivative.reverse import derivative
+from anyrnn.errors import CellError, SizeError
+from anyrnn.graph.show import equations
 from anyrnn.graph.verify import verify
 from anyrnn.kernels.cpu import engine
 from anyrnn.torch import tracing
 from anyrnn.transforms import transform
 from anyrnn.transforms.bias import with_two_biases, without_bias
 from checks import Case, close_gradients, close_results, make_case, one_line
+from random_cells import RandomCell, random_cells
 
 NAMES = ("lstm", "gru", "gru_reset_before", "lstm_peephole", "rnn", "lstm_projection")
 OPTIONS: dict[str, dict[str, object]] = {
-    "activations": {"activations": {"tanh": "softplus"}},
+    "activations": {"activations": {"tanh": "hard_sigmoid"}},
     "layer": {"norm": "layer"},
     "rms": {"norm": "rms"},
     "heads": {"heads": 2},
@@ -163,3 +168,37 @@ def test_mistakes(options: dict[str, object], message: str) -> None:
     with pytest.raises(CellError) as caught:
         transform(anyrnn.get("lstm"), **options)
     assert message in one_line(caught.value)
+
+
+@given(
+    random_cells(),
+    st.lists(st.sampled_from([*OPTIONS, "without_bias"]), min_size=1, max_size=4, unique=True),
+    st.integers(0, 99),
+)
+@settings(max_examples=80)
+def test_random_cells_in_any_order(drawn: RandomCell, order: list[str], seed: int) -> None:
+    """Each change works on what those before it have made, or says in one line why it cannot."""
+    cell = drawn.cell
+    for option in order:
+        try:
+            cell = (
+                without_bias(cell)
+                if option == "without_bias"
+                else transform(cell, **OPTIONS[option])
+            )
+        except CellError as error:
+            one_line(error)
+    reverse = derivative(cell.graph)
+    for graph in (cell.graph, reverse):
+        verify(graph)
+        assert equations(graph)
+    sizes = dict.fromkeys(cell.free_sizes, 5) | {"projection": 2}
+    sizes = {name: sizes[name] for name in cell.free_sizes}
+    try:
+        case = make_case(cell, seed, time=3, batch=2, sizes=sizes)
+    except SizeError:
+        assert "projection" in cell.sizes  # another size is as small
+        return
+    results, gradients = case.execute()
+    close_results(results, case.interpret(), 1e-9)
+    close_gradients(gradients, case.gradients(), 1e-8)
