@@ -16,6 +16,7 @@ from anyrnn.transforms.heads import with_heads, with_independent_units
 from anyrnn.transforms.projection import with_projection
 from checks import Case, close, close_gradients, close_results, make_case, one_line
 from invented_cells import INVENTED
+from random_cells import make
 
 
 def sigmoid(value: np.ndarray) -> np.ndarray:
@@ -235,6 +236,20 @@ def test_sizes_that_follow_from_others() -> None:
     assert "U.c is 2 hidden x 2 hidden; its size has to be one that is chosen" in str(caught.value)
     case = make_case(with_independent_units(twice_as_long), 0, sizes={"hidden": 2})
     assert case.parameters["U"].shape == (2 + 4,)
+
+
+@pytest.mark.parametrize(
+    ("line", "change", "message"),
+    [
+        ("tanh(U @ h) + U @ x", with_independent_units, "U is not only multiplied with what"),
+        ("tanh(U @ concatenate(h, h) + U @ concatenate(h, x))", with_projection, "no matrix"),
+    ],
+)
+def test_matrices_that_are_used_otherwise_too(line: str, change: object, message: str) -> None:
+    cell = make(f"@cell\ndef drawn(x, h, *, U):\n    return {line}\n")
+    with pytest.raises(CellError) as caught:
+        change(cell)
+    assert message in one_line(caught.value)
 
 
 @pytest.mark.parametrize("heads", [0, -1, 2.0, True, "2", None])
