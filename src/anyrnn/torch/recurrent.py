@@ -146,8 +146,8 @@ class Recurrent(Layer):
                 f"dropout={dropout} acts between layers, and num_layers=1: it has no effect",
                 stacklevel=2,
             )
+        sizes = {"hidden": hidden_size, **sizes}
         columns = {name: each_layer(each, count) for name, each in sizes.items()}
-        columns["hidden"] = each_layer(hidden_size, count)
         if proj_size != 0:
             columns["projection"] = [size or None for size in projections]
         given = [{name: each[k] for name, each in columns.items()} for k in range(count)]

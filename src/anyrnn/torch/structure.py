@@ -274,7 +274,7 @@ def build(
                 for key, number in given.items()
                 if (not place and alone) or _chosen(cell, key)
             }
-            bound = cell.bind_sizes(**{**numbers, "input": input_size})
+            bound = cell.bind_sizes(input=input_size, **numbers)
             parts.append(Part(cell, tuple(bound.items()), place, direction, name))
         made = {part.output_size for part in parts}
         if options.merge != "concat" and len(made) > 1:
