@@ -196,7 +196,7 @@ def test_sizes_that_do_not_fit() -> None:
         ("only_input", with_projection, "no matrix multiplies its state h itself"),
         ("repeated", with_projection, "no matrix multiplies its state h itself"),
         ("three_states", with_projection, "cell 'three_states' has 'P' already"),
-        ("lstm_projection", with_projection, "cell 'lstm_projection' has 'P' already"),
+        ("lstm_projection", with_projection, "has a projection already; give projection_size"),
     ],
 )
 def test_cells_that_cannot(name: str, change: object, message: str) -> None:

@@ -50,11 +50,10 @@ def with_projection(cell: Cell) -> Cell:
         ('h', 'unprojected')
     """
     first = cell.states[0]
-    for name, known in (
-        (MATRIX, {leaf.name.split(".")[0] for leaf in cell.members}),
-        ("projection", cell.sizes),
-        (UNPROJECTED, cell.states),
-    ):
+    if "projection" in cell.sizes:
+        raise CellError(f"cell '{cell.name}' has a projection already; give projection_size")
+    families = {leaf.name.split(".")[0] for leaf in cell.members}
+    for name, known in ((MATRIX, families), (UNPROJECTED, cell.states)):
         if name in known:
             raise CellError(f"cell '{cell.name}' has '{name}' already; it cannot be projected")
     state = next((leaf for leaf in cell.graph.leaves("state") if leaf.name == first), None)
