@@ -289,6 +289,17 @@ def test_mistakes(options: dict[str, Any], message: str) -> None:
         assert message in one_line(caught.value)
 
 
+def test_a_projection_of_the_cell_itself() -> None:
+    torch.manual_seed(1)
+    layer = Recurrent("lstm_projection", 3, 5, proj_size=2)
+    torch.manual_seed(1)
+    named = Recurrent("lstm_projection", 3, 5, projection_size=2)
+    x = torch.randn(6, 4, 3)
+    assert torch.equal(layer(x)[0], named(x)[0])
+    with pytest.raises(AnyrnnError, match="proj_size=2 and projection_size=3 are one size"):
+        Recurrent("lstm_projection", 3, 5, proj_size=2, projection_size=3)
+
+
 def test_a_near_miss_of_an_option() -> None:
     with pytest.raises(AnyrnnError, match=r"no option 'residul'; did you mean residual\?"):
         Recurrent("gru", 3, 5, residul=True)

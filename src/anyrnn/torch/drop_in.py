@@ -72,7 +72,7 @@ def _structure(
             raise SizeError(
                 f"proj_size={proj_size} has to be smaller than hidden_size={hidden_size}"
             )
-    changed = options.changed(_cell(mode, own, bias), proj_size != 0 and not own)
+    changed = options.changed(_cell(mode, own, bias), proj_size != 0)
     cells = (changed,) * (1 + bidirectional)
     projection = {"projection": proj_size} if proj_size != 0 else {}
     sizes = [{"hidden": hidden_size, **projection} for hidden_size in hidden_sizes]

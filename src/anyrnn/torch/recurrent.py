@@ -17,7 +17,7 @@ from anyrnn.schedule.reverse import check_memory
 from anyrnn.torch.sequences import Input
 from anyrnn.torch.stack import Layer
 from anyrnn.torch.states import State
-from anyrnn.torch.structure import Options, build, count_layers, each_layer
+from anyrnn.torch.structure import Options, Structure, build, count_layers, each_layer
 from anyrnn.transforms.bias import without_bias
 
 Directions = str | Cell | tuple[str | Cell, str | Cell]
@@ -64,6 +64,39 @@ def _chosen(cell: Cell, numbers: Mapping[str, Any], bias: bool) -> Cell:
     own = {name: value for name, value in numbers.items() if name in cell.hyperparameters}
     found = cell.with_hyperparameters(**own)
     return found if bias else without_bias(found)
+
+
+def _structure(
+    cell: Directions | list[Directions],
+    input_size: int,
+    own_sizes: dict[str, Any],
+    num_layers: int | None,
+    bias: bool,
+    bidirectional: bool,
+    given: Mapping[str, Any],
+) -> Structure:
+    """The parts of a layer, for a constructor's arguments."""
+    options, further = Options.take(given)
+    lists = {f"{name}_size": size for name, size in own_sizes.items()}
+    count = count_layers(num_layers, {"cell": cell, **lists, **further})
+    layers = [_directions(part, bidirectional) for part in each_layer(cell, count)]
+    sizes, numbers = _sort((found for layer in layers for found in layer), further)
+    projections = each_layer(own_sizes["proj"], count)
+    changed = [
+        tuple(options.changed(_chosen(found, numbers, bias), size != 0) for found in layer)
+        for layer, size in zip(layers, projections, strict=True)
+    ]
+    sizes = {"hidden": own_sizes["hidden"], **sizes}
+    if any(projections):
+        if "projection" in sizes:
+            raise SizeError(
+                f"proj_size={own_sizes['proj']} and projection_size={sizes['projection']} are one "
+                "size; give one of them"
+            )
+        sizes["projection"] = [size or None for size in projections]
+    columns = {name: each_layer(each, count) for name, each in sizes.items()}
+    named = [{name: each[k] for name, each in columns.items()} for k in range(count)]
+    return build(changed, input_size, named, options, str)
 
 
 class Recurrent(Layer):
@@ -129,35 +162,22 @@ class Recurrent(Layer):
         **options: Any,
     ) -> None:
         super().__init__()
-        chosen, further = Options.take(options)
-        lists = {"cell": cell, "hidden_size": hidden_size, "proj_size": proj_size, **further}
-        count = count_layers(num_layers, lists)
-        layers = [_directions(part, bidirectional) for part in each_layer(cell, count)]
-        sizes, numbers = _sort((found for layer in layers for found in layer), further)
-        projections = each_layer(proj_size, count)
-        layers = [
-            tuple(chosen.changed(_chosen(found, numbers, bias), size != 0) for found in layer)
-            for layer, size in zip(layers, projections, strict=True)
-        ]
         if isinstance(dropout, bool | str) or not 0 <= dropout <= 1:
             raise SizeError(f"dropout={dropout!r}; expected a probability, from 0 to 1")
+        sizes = {"hidden": hidden_size, "proj": proj_size}
+        self._structure = _structure(
+            cell, input_size, sizes, num_layers, bias, bidirectional, options
+        )
+        first, count = self._structure.first, len(self._structure.layers)
         if dropout and count == 1:
             warnings.warn(
                 f"dropout={dropout} acts between layers, and num_layers=1: it has no effect",
                 stacklevel=2,
             )
-        sizes = {"hidden": hidden_size, **sizes}
-        columns = {name: each_layer(each, count) for name, each in sizes.items()}
-        if proj_size != 0:
-            columns["projection"] = [size or None for size in projections]
-        given = [{name: each[k] for name, each in columns.items()} for k in range(count)]
-        self._structure = build(layers, input_size, given, chosen, str)
-        first = self._structure.first
         self.cell, self.sizes, self.output_size = first.cell, first.sizes, first.output_size
-        self.input_size = input_size
+        self.input_size, self.proj_size = input_size, proj_size
         listed = isinstance(hidden_size, list)
         self.hidden_size = hidden_size if listed else self.sizes.get("hidden")
-        self.proj_size = proj_size
         self.num_layers, self.bias, self.batch_first = count, bias, batch_first
         self.dropout, self.bidirectional = float(dropout), bidirectional
         self.memory = check_memory(memory)

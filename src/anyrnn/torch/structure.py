@@ -85,7 +85,7 @@ class Options:
 
         Args:
             cell: A cell.
-            projected: Whether its first state is projected.
+            projected: Whether its first state is projected, where it is not by its own equations.
 
         Raises:
             CellError: An option is not what it can be, or not for this cell.
@@ -96,7 +96,7 @@ class Options:
             norm=self.norm,
             heads=self.heads,
             independent=self.independent,
-            projection=projected,
+            projection=projected and "projection" not in cell.sizes,
             clip_state=self.clip_state,
             clip_gradient=self.clip_gradient,
         )
