@@ -137,6 +137,7 @@ def _outer(node: Node, d: Node) -> Cotangents:
 RULES: dict[str, Rule] = {
     **dict.fromkeys(LEAVES, _none),
     "add": lambda node, d: (d, d),
+    "random": _none,
     "subtract": lambda node, d: (d, _negative(d)),
     "multiply": _multiply,
     "divide": _divide,

@@ -13,7 +13,16 @@ import numpy as np
 from anyrnn.derivative.reverse import PREFIX, derivative
 from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
-from anyrnn.graph.interpret import Array, as_type, evaluate, interpret, sizes_of, split_parameters
+from anyrnn.graph.interpret import (
+    DRAW,
+    Array,
+    as_type,
+    drawing,
+    evaluate,
+    interpret,
+    sizes_of,
+    split_parameters,
+)
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,7 @@ def gradients(
     parameters: Mapping[str, Array],
     output_gradient: Array | None = None,
     state_gradients: Sequence[Array] | None = None,
+    seed: int | None = None,
 ) -> Gradients:
     """Backpropagation through time with the cell's derivative graph.
 
@@ -50,6 +60,7 @@ def gradients(
         output_gradient: The gradient with respect to the output, (time, batch, output size); zeros
             if not given.
         state_gradients: The gradients with respect to the last states; zeros if not given.
+        seed: What the random numbers of a cell that draws some follow from.
 
     Returns:
         The gradients of the input, the initial states and the parameters.
@@ -65,7 +76,7 @@ def gradients(
         >>> anyrnn.gradients(rnn, x, parameters=weights, output_gradient=x + 1).parameters["b"]
         array([4., 4.])
     """
-    forward = interpret(cell, x, states, parameters=parameters)
+    forward = interpret(cell, x, states, parameters=parameters, seed=seed)
     x = np.asarray(x)
     parameters = as_type(parameters, x.dtype)
     sizes = sizes_of(cell, x.shape[-1], states, parameters)
@@ -89,7 +100,7 @@ def gradients(
     x_gradient = np.zeros_like(x)
     totals = {name: np.zeros_like(leaf) for name, leaf in leaves.items()}
     for time in reversed(range(len(x))):
-        values = {**leaves, cell.input: x[time]}
+        values = {**leaves, cell.input: x[time], DRAW: drawing(seed, time, x.shape[1], sizes)}
         values |= {name: h[time] for name, h in zip(cell.states, forward.history, strict=True)}
         values |= {f"{PREFIX}{n}'": d for n, d in zip(cell.states, carried, strict=True)}
         output = f"{PREFIX}{cell.output}'"

@@ -83,6 +83,7 @@ class Cell:
             parameter is not drawn at random.
         sizes: Each named size as a form of the free ones.
         hyperparameters: The numbers that its user may choose, with the values in force.
+        draws: Whether a step draws random numbers, so that a run needs a seed.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class Cell:
         self.sizes = tracing.sizes
         self.hyperparameters = dict(hyperparameters)
         self.graph = simplify(tracing.graph)
+        self.draws = any(node.operation == "random" for node in self.graph.nodes())
         used = set(self.graph.leaves("parameter"))
         self.members = tuple(node for node in tracing.parameters if node in used)
         self.parameters = store(self.members)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Node, topological
+from anyrnn.graph.randomness import EVERY_STEP, uniform
 from anyrnn.graph.sizes import Size, SizeVariable, Unifier
 
 Array = NDArray[Any]
@@ -77,9 +78,40 @@ NUMPY: dict[str, Callable[..., Array]] = {
 }
 
 
+DRAW = "random numbers"  # no name of a leaf
+
+
+def drawing(
+    seed: int | None, step: int, rows: int, sizes: Mapping[str, int]
+) -> Callable[[Node], Array]:
+    """What draws the numbers of a `random` node at a step.
+
+    Args:
+        seed: The seed.
+        step: The step.
+        rows: The number of rows of the batch.
+        sizes: The named sizes as numbers.
+
+    Returns:
+        A function from a node to its numbers, (rows, size).
+
+    Raises:
+        InputError: When it is called, and there is no seed.
+    """
+
+    def draw(node: Node) -> Array:
+        if seed is None:
+            raise InputError("the cell draws random numbers; give a seed")
+        when = step if node.attributes["every_step"] else EVERY_STEP
+        units = node.type.shape[0].evaluate(sizes)
+        return uniform(seed, node.attributes["stream"], when, rows, units)
+
+    return draw
+
+
 def evaluate(
     roots: Iterable[Node],
-    values: Mapping[str, Array],
+    values: Mapping[str, Any],
     sizes: Mapping[str, int],
     dtype: np.dtype[Any],
 ) -> dict[Node, Array]:
@@ -87,7 +119,8 @@ def evaluate(
 
     Args:
         roots: The nodes wanted.
-        values: The arrays of the leaves, by name.
+        values: The arrays of the leaves, by name; for a graph that draws random numbers besides
+            what `drawing` returns, as `DRAW`.
         sizes: The named sizes as numbers.
         dtype: The floating-point type to compute in.
 
@@ -100,6 +133,8 @@ def evaluate(
             found[node] = np.asarray(node.attributes["value"], dtype)
         elif node.operation == "size":
             found[node] = np.asarray(node.attributes["size"].evaluate(sizes), dtype)
+        elif node.operation == "random":
+            found[node] = np.asarray(values[DRAW](node), dtype)
         elif node.is_leaf:
             found[node] = values[node.name]
         else:
@@ -204,6 +239,7 @@ def interpret(
     states: Sequence[Array] | None = None,
     *,
     parameters: Mapping[str, Array],
+    seed: int | None = None,
 ) -> SequenceResult:
     """Run a cell over a sequence, step by step, in the type of the input.
 
@@ -212,6 +248,7 @@ def interpret(
         x: The input, (time, batch, input), float32, float64 or longdouble.
         states: The initial states, each (batch, size); zeros if not given.
         parameters: The stored parameters by name, as `cell.parameters` lists them.
+        seed: What the random numbers of a cell that draws some follow from.
 
     Returns:
         Outputs and states.
@@ -248,11 +285,13 @@ def interpret(
                 f"the state {name} is {state.shape}; expected (batch, size), batch {x.shape[1]}"
             )
     states = [np.asarray(state, x.dtype) for state in states]
-    leaves = split_parameters(cell, as_type(parameters, x.dtype), sizes)
+    leaves: dict[str, Any] = {}
+    leaves |= split_parameters(cell, as_type(parameters, x.dtype), sizes)
     history = [tuple(states)]
     outputs = np.empty((*x.shape[:2], cell.output_size.evaluate(sizes)), x.dtype)
     for time, x_t in enumerate(x):
         leaves |= {cell.input: x_t, **dict(zip(cell.states, history[-1], strict=True))}
+        leaves[DRAW] = drawing(seed, time, x.shape[1], sizes)
         found = evaluate(cell.graph.outputs.values(), leaves, sizes, x.dtype)
         outputs[time] = found[cell.graph.outputs[cell.output]]
         history.append(tuple(found[cell.graph.outputs[name]] for name in cell.states))

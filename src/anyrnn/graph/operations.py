@@ -187,6 +187,7 @@ _ROWS = [
     _leaf("cotangent"),
     Operation("constant", 0, _infer_number, "{value}", "{value}"),
     Operation("size", 0, _infer_number, "size({size})", r"\lvert {size} \rvert"),
+    Operation("random", 0, _infer_leaf, "random({stream})", r"u_{{{stream}}}", elementwise=True),
     # arithmetic, elementwise
     _infix("add", "{0} + {1}", "{0} + {1}", 1),
     _infix("subtract", "{0} - {1}", "{0} - {1}", 1),

@@ -21,6 +21,8 @@ from anyrnn.kernels.cpu.instructions import Array
 from anyrnn.kernels.cpu.passes import Call
 from anyrnn.kernels.cpu.run import steps_of
 from anyrnn.kernels.cpu.target import Target, host
+from anyrnn.kernels.gather import Parts, Whole
+from anyrnn.kernels.sequences import check_padding, lay_out
 from anyrnn.schedule.reverse import check_memory
 
 
@@ -96,7 +98,8 @@ class _Saved:
 
     compiled: Compiled
     call: Call | None
-    x: Array
+    steps: Whole
+    rows: Array
     parameters: dict[str, Array]
     kept: dict[str, Array]
 
@@ -114,25 +117,23 @@ class _Saved:
         output_gradient = self.compiled._check("the gradient of the output", output_gradient, shape)
         if state_gradients is None:
             state_gradients = [np.zeros_like(state) for state in result.states]
-        states = self.compiled._states(
-            "the gradient of the state", state_gradients, result.output.shape[1]
-        )
-        x = np.zeros_like(self.x)
-        totals: dict[str, Array] = {}
-        if self.call is not None:
-            time, batch, _ = shape
-            with np.errstate(all="ignore"):
-                found, states, totals = passes.backward(
+        states = self.compiled._states("the gradient of the state", state_gradients, shape[1])
+        x, totals = np.zeros_like(self.rows), {}
+        with np.errstate(all="ignore"):
+            rows, begun, given = self.steps.leave_back(output_gradient, states)
+            if self.call is not None:
+                found, begun, totals = passes.backward(
                     self.call,
-                    self.x.reshape(time * batch, -1),
+                    self.rows,
                     self.kept,
                     list(self.parameters.values()),
-                    output_gradient.reshape(time * batch, -1),
-                    states,
+                    rows,
+                    begun,
                     True,
                     [stored.name for stored in cell.parameters],
                 )
-            x = x if found is None else found.reshape(x.shape)
+                x = x if found is None else found
+            x, states = self.steps.enter_back(x, begun, given)
         return Gradients(
             x,
             tuple(states),
@@ -235,6 +236,11 @@ class Compiled:
         *,
         parameters: Mapping[str, Array],
         save: bool = False,
+        seed: int | None = None,
+        lengths: Array | None = None,
+        mask: Array | None = None,
+        resets: Array | None = None,
+        padding: str = "zero",
     ) -> Result:
         """Run over a batch of sequences.
 
@@ -243,12 +249,21 @@ class Compiled:
             states: The initial states, each (batch, size); zeros if not given.
             parameters: The stored parameters by name, as `cell.parameters` lists them.
             save: Whether to save what `Result.backward` needs.
+            seed: What the random numbers of a cell that draws some follow from.
+            lengths: The number of steps of each sequence, in any order; 0 is one too.
+            mask: Whether each step counts, booleans (time, batch). Over a step that does not count
+                the states are carried. Besides lengths, both have to hold.
+            resets: Whether the states are put back to the initial ones before each step, booleans
+                (time, batch); the gradient does not go past it.
+            padding: What the output is at steps that do not count: `zero`, or `carry` for the last
+                one before them.
 
         Returns:
             The output and the last states.
 
         Raises:
-            InputError: A shape or a type does not fit, or a parameter is missing or unknown.
+            InputError: A shape or a type does not fit, a parameter is missing or unknown, or a
+                length is out of range.
             SizeError: The result is larger than memory can be.
         """
         rows = _array("the input", x)
@@ -263,30 +278,46 @@ class Compiled:
             states = [np.zeros((batch, size), self.dtype) for size in self._state_sizes]
         states = self._states("the state", states, batch)
         arrays = self._parameters(parameters)
-        if time == 0 or batch == 0:
-            output = np.zeros((time, batch, self._output_size), self.dtype)
-            last = [state.copy() for state in states]
-            saved = _Saved(self, None, x, arrays, {}) if save else None
-            return Result(output, tuple(last), saved)
-        call = Call(
-            self.cell,
-            tuple(self.sizes.items()),
-            steps_of((batch,) * time),
-            False,
-            self.dtype,
-            self.threads,
-            target=self.target,
-            memory=self.memory,
-        )
-        given = call, x.reshape(time * batch, -1), states, list(arrays.values())
-        saved = None
-        with np.errstate(all="ignore"):  # infinities and NaN are values like others
-            if save:
-                rows, last, kept = passes.record(*given)
-                saved = _Saved(self, call, x, arrays, kept)
-            else:
-                rows, last = passes.forward(*given)
-        return Result(rows.reshape(time, batch, -1), tuple(last), saved)
+        steps = _steps(time, batch, lengths, mask, resets, check_padding(padding))
+        rows, begun = steps.enter(x, states)
+        call, kept = None, {}
+        if len(rows):
+            call = Call(
+                self.cell,
+                tuple(self.sizes.items()),
+                steps_of(tuple(steps.batch_sizes)),
+                False,
+                self.dtype,
+                self.threads,
+                target=self.target,
+                memory=self.memory,
+                seed=self._seed(seed),
+            )
+            with np.errstate(all="ignore"):  # infinities and NaN are values like others
+                if save:
+                    found, last, kept = passes.record(call, rows, begun, list(arrays.values()))
+                else:
+                    found, last = passes.forward(call, rows, begun, list(arrays.values()))
+        else:
+            found = np.zeros((0, self._output_size), self.dtype)
+            last = [state.copy() for state in begun]
+        output, last = steps.leave(found, last, states)
+        saved = _Saved(self, call, steps, rows, arrays, kept) if save else None
+        return Result(output, tuple(last), saved)
+
+    def _seed(self, given: int | None) -> Array | None:
+        """A seed as kernels read it, if the cell draws random numbers."""
+        if not self.cell.draws:
+            return None
+        if given is None:
+            raise InputError(
+                f"cell '{self.cell.name}' draws random numbers; give a seed, forward(seed=1)"
+            )
+        if isinstance(given, bool) or not isinstance(given, int | np.integer):
+            raise InputError(f"seed={given!r}; expected a whole number")
+        if not 0 <= given < 1 << 64:
+            raise InputError(f"seed={given}; expected a number from 0 to 2**64 - 1")
+        return np.array([given], np.uint64).view(np.int64)
 
     def _parameters(self, given: Mapping[str, Array]) -> dict[str, Array]:
         if not isinstance(given, Mapping):
@@ -310,6 +341,18 @@ class Compiled:
             name: self._check(f"the parameter {name}", given[name], shape)
             for name, shape in self._shapes.items()
         }
+
+
+def _steps(
+    time: int, batch: int, lengths: object, mask: object, resets: object, carry: bool
+) -> Whole:
+    """Which steps of a run count, and where states are put back."""
+    given = {"lengths": lengths, "mask": mask, "resets": resets}
+    if time == 0 or all(array is None for array in given.values()):
+        return Whole(time, batch)
+    marks = {name: _array(name, array) for name, array in given.items() if array is not None}
+    layout = lay_out(("time", "batch"), (time, batch), **marks)
+    return Whole(time, batch) if layout is None else Parts(layout, carry, (time, batch))
 
 
 def compile(

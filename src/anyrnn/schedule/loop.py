@@ -123,6 +123,7 @@ def schedule(
     when = phases(order, hoist)
     new_states = [graph.outputs[name] for name in states]
     roots = new_states if hoist else [*new_states, *(graph.outputs[name] for name in wanted)]
+    roots = [*roots, *_drawn(order)]
     needed = {node for node in topological(roots) if when[node] == STEP and not node.is_leaf}
     inside = _sunk([n for n in order if n in needed], new_states, when, fuse)
     outside = {n for n in order if n not in inside and when[n] == STEP and not n.is_leaf}
@@ -147,6 +148,16 @@ def schedule(
     return Schedule(
         graph, states, tuple(once), tuple(before), carried, stages, emitted, tuple(after), joins
     )
+
+
+def _drawn(order: Iterable[Node]) -> list[Node]:
+    """The values that are computed from random numbers element by element: the loop draws these."""
+    found: dict[Node, None] = {}
+    for node in order:
+        follows = any(argument in found for argument in node.arguments)
+        if node.operation == "random" or (follows and OPERATIONS[node.operation].elementwise):
+            found[node] = None
+    return list(found)
 
 
 def _further(left: set[Node], graph: Graph, when: Mapping[Node, int]) -> set[Node]:

@@ -9,6 +9,7 @@ from anyrnn.graph.sizes import Size
 from anyrnn.graph.sums import addends, total_of, uses_of
 
 ONCE, SEQUENCE, STEP = 0, 1, 2
+OWN = {"state": STEP, "cotangent": STEP, "random": STEP, "input": SEQUENCE}
 
 
 def phases(nodes: Iterable[Node], hoist: bool = True) -> dict[Node, int]:
@@ -21,7 +22,7 @@ def phases(nodes: Iterable[Node], hoist: bool = True) -> dict[Node, int]:
     """
     found: dict[Node, int] = {}
     for node in nodes:
-        own = {"state": STEP, "cotangent": STEP, "input": SEQUENCE}.get(node.operation, ONCE)
+        own = OWN.get(node.operation, ONCE)
         found[node] = max([own, *(found[argument] for argument in node.arguments)])
         if found[node] == SEQUENCE and not (hoist or node.is_leaf):
             found[node] = STEP

@@ -60,7 +60,8 @@ def _saved(reverse: Graph, forward: set[Node]) -> set[Node]:
     saved: set[Node] = set()
 
     def given(node: Node) -> bool:
-        return node.is_leaf or node in saved or not node.type.per_row
+        again = node.is_leaf or node.operation == "random"  # drawn again
+        return again or node in saved or not node.type.per_row
 
     for node in needed:
         support = {n for n in cheap_support(node, given) if not given(n)}

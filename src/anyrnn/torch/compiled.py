@@ -75,6 +75,7 @@ def _twice(
         _named(cell, tensors[len(cell.states) :]),
         dict(call.sizes),
         call.reverse,
+        call.seed,
     )
     found = torch.autograd.grad(
         [output, *last], wanted, list(gradients), create_graph=True, allow_unused=True
@@ -90,6 +91,7 @@ def call(
     reverse: bool,
     dtype: torch.dtype,
     memory: str,
+    seed: Tensor | None = None,
 ) -> Call:
     """A run with the threads and the tensors of PyTorch."""
     return Call(
@@ -100,6 +102,7 @@ def call(
         DTYPES[dtype],
         torch.get_num_threads(),
         TENSORS,
+        seed,
         memory=memory,
     )
 
@@ -112,10 +115,11 @@ def execute(
     parameters: Mapping[str, Tensor],
     sizes: Mapping[str, int],
     reverse: bool = False,
+    seed: Tensor | None = None,
     memory: str = "high",
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run a cell over sequences of falling lengths; as `anyrnn.torch.execute.execute`."""
-    run = call(cell, tuple(sizes.items()), tuple(batch_sizes), reverse, rows.dtype, memory)
+    run = call(cell, tuple(sizes.items()), tuple(batch_sizes), reverse, rows.dtype, memory, seed)
     tensors = [*states, *(parameters[stored.name] for stored in cell.parameters)]
     if torch.is_grad_enabled() and any(t.requires_grad for t in (rows, *tensors)):
         output, *last = _Run.apply(run, rows, *tensors)  # type: ignore[misc]

@@ -146,6 +146,11 @@ def breaks_graph(given: object, lengths: object, tensors: Iterable[Tensor]) -> b
     return choose([given, *tensors]).name != "compiled"
 
 
+def draw_seed() -> Tensor:
+    """What the random numbers of a call follow from, drawn with PyTorch's generator."""
+    return torch.randint(1 << 62, (1,), dtype=torch.int64)
+
+
 def single_step(
     cell: Cell,
     rows: Tensor,
@@ -207,6 +212,7 @@ def execute(
     if torch.compiler.is_compiling():
         return _traced(path, cell, rows, batch_sizes, states, parameters, sizes, reverse, memory)
     assert batch_sizes is not None
+    seed = draw_seed() if cell.draws else None
     if batch_sizes[0] == 0:  # nothing to compute, and no address to give to a kernel
         path = Path("operations", "an empty batch")
     elif len(batch_sizes) == 1 and path.name == "compiled" and _asked() is None:
@@ -215,7 +221,7 @@ def execute(
             return single
     options = {"memory": memory} if path.name == "compiled" else {}
     run = PATHS[path.name]
-    return run(cell, rows, batch_sizes, states, parameters, sizes, reverse, **options)
+    return run(cell, rows, batch_sizes, states, parameters, sizes, reverse, seed, **options)
 
 
 def _traced(
@@ -231,18 +237,21 @@ def _traced(
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run a cell in a graph that is being traced: as an operator, if that is possible."""
     one = batch_sizes is not None and len(batch_sizes) == 1
+    seed = draw_seed() if cell.draws else None
     if path.name == "compiled" and (batch_sizes is None or one):
         x = rows.unsqueeze(0) if one else rows
         called = key(cell, tuple(sizes.items()), reverse, memory)
         ordered = [parameters[name] for name in names(cell)]
         recorded = torch.compiler.is_dynamo_compiling() and wants_gradient([x, *states, *ordered])
-        output, last = operator.execute(called, x, states, ordered, recorded)
+        output, last = operator.execute(called, x, states, ordered, seed, recorded)
         return output.squeeze(0) if one else output, last
     if batch_sizes is not None:
-        return operations_path.execute(cell, rows, batch_sizes, states, parameters, sizes, reverse)
+        return operations_path.execute(
+            cell, rows, batch_sizes, states, parameters, sizes, reverse, seed
+        )
     time, batch = rows.shape[:2]
     data = rows.flatten(0, 1)
     output, last = operations_path.execute(
-        cell, data, [batch] * time, states, parameters, sizes, reverse
+        cell, data, [batch] * time, states, parameters, sizes, reverse, seed
     )
     return output.unflatten(0, (time, batch)), last

@@ -7,13 +7,14 @@ PyTorch's own, to any order.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from anyrnn.graph.cell import Cell
+from anyrnn.graph.interpret import Array, drawing
 from anyrnn.graph.nodes import Node
 from anyrnn.graph.sizes import Size
 from anyrnn.schedule.plan import Instruction, plan
@@ -26,16 +27,22 @@ class Evaluator:
     """Computes instructions for given parameters and sizes."""
 
     def __init__(
-        self, cell: Cell, parameters: Mapping[str, Tensor], sizes: Mapping[str, int]
+        self,
+        cell: Cell,
+        parameters: Mapping[str, Tensor],
+        sizes: Mapping[str, int],
+        like: Tensor,
     ) -> None:
         self.parameters = parameters
         self.sizes = sizes
+        self.like = like
+        self.draw: Callable[[Node], Array] | None = None  # of a cell that draws random numbers
         self.bounds = {
             stored.name: [bound.evaluate(sizes) for bound in stored.bounds]
             for stored in cell.parameters
         }
 
-    def leaves(self, cell: Cell, leaves: Iterable[Node], like: Tensor) -> Values:
+    def leaves(self, cell: Cell, leaves: Iterable[Node]) -> Values:
         """The values of parameters, constants and sizes."""
         places = {
             name: (stored.name, index)
@@ -52,10 +59,10 @@ class Evaluator:
                     tensor = tensor[start:stop]
                 values[leaf] = tensor if leaf.type.shape else tensor[0]
             elif leaf.operation == "constant":
-                values[leaf] = like.new_tensor(leaf.attributes["value"])
+                values[leaf] = self.like.new_tensor(leaf.attributes["value"])
             elif leaf.operation == "size":
                 number = leaf.attributes["size"].evaluate(self.sizes)
-                values[leaf] = like.new_tensor(float(number))
+                values[leaf] = self.like.new_tensor(float(number))
         return values
 
     def run(self, instructions: Iterable[Instruction], values: Values) -> None:
@@ -64,6 +71,10 @@ class Evaluator:
             node = instruction.nodes[0]
             if instruction.stacked is not None and len(instruction.nodes) > 1:
                 self._products(instruction, values)
+                continue
+            if node.operation == "random":
+                assert self.draw is not None
+                values[node] = torch.from_numpy(self.draw(node)).to(self.like)
                 continue
             arguments = [values[argument] for argument in node.arguments]
             if node.operation == "slice":
@@ -95,6 +106,7 @@ def execute(
     parameters: Mapping[str, Tensor],
     sizes: Mapping[str, int],
     reverse: bool = False,
+    seed: Tensor | None = None,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run a cell over sequences of falling lengths.
 
@@ -107,14 +119,15 @@ def execute(
         parameters: The stored parameters by name.
         sizes: The named sizes as numbers.
         reverse: From the last step to the first, each sequence from its own end.
+        seed: What random numbers follow from, for a cell that draws some.
 
     Returns:
         The outputs, laid out as the inputs, and the last states, each (batch, size).
     """
     planned = plan(cell)
-    evaluator = Evaluator(cell, parameters, sizes)
+    evaluator = Evaluator(cell, parameters, sizes, rows)
     graph = planned.graph
-    values: Values = evaluator.leaves(cell, [n for n in graph.nodes() if n.is_leaf], rows)
+    values: Values = evaluator.leaves(cell, [n for n in graph.nodes() if n.is_leaf])
     input_leaf = next(iter(graph.leaves("input")), None)
     if input_leaf is not None:
         values[input_leaf] = rows
@@ -139,6 +152,8 @@ def execute(
         for name, state in zip(cell.states, current, strict=True):
             if name in state_leaves:
                 values[state_leaves[name]] = state
+        if seed is not None:
+            evaluator.draw = drawing(int(seed), time, batch_sizes[time], sizes)
         evaluator.run(planned.step, values)
         outputs[time] = values[graph.outputs[cell.output]]
         current = [values[graph.outputs[name]] for name in cell.states]

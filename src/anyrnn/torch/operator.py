@@ -62,13 +62,16 @@ def _rows(x: Tensor) -> Tensor:
 
 
 @torch.library.custom_op("anyrnn::run", mutates_args=(), device_types="cpu")
-def run(x: Tensor, states: list[Tensor], parameters: list[Tensor], key: str) -> list[Tensor]:
+def run(
+    x: Tensor, states: list[Tensor], parameters: list[Tensor], seed: Tensor | None, key: str
+) -> list[Tensor]:
     """Outputs and last states.
 
     Args:
         x: The inputs, (time, batch, input).
         states: The initial states, each (batch, size).
         parameters: The stored parameters.
+        seed: What random numbers follow from, for a cell that draws some.
         key: What is run, see `anyrnn.torch.tracing.key`.
 
     Returns:
@@ -85,23 +88,27 @@ def run(x: Tensor, states: list[Tensor], parameters: list[Tensor], key: str) -> 
         )
         if single is not None:
             return [single[0], *(state[0] for state in single[1])]
-    output, last = passes.forward(found.call(x), rows, states, parameters)
+    output, last = passes.forward(found.call(x, seed), rows, states, parameters)
     return [output.reshape(time, batch, -1), *last]
 
 
 @run.register_fake
-def _(x: Tensor, states: list[Tensor], parameters: list[Tensor], key: str) -> list[Tensor]:
+def _(
+    x: Tensor, states: list[Tensor], parameters: list[Tensor], seed: Tensor | None, key: str
+) -> list[Tensor]:
     return _results(run_of(key), x, states)
 
 
 @torch.library.custom_op("anyrnn::record", mutates_args=(), device_types="cpu")
-def record(x: Tensor, states: list[Tensor], parameters: list[Tensor], key: str) -> list[Tensor]:
+def record(
+    x: Tensor, states: list[Tensor], parameters: list[Tensor], seed: Tensor | None, key: str
+) -> list[Tensor]:
     """Outputs, last states, and what the derivative reads; arguments as those of `run`."""
     found, (time, batch) = run_of(key), x.shape[:2]
     rows = _rows(x)
     if not batch:
         return _recorded(found, x, states)
-    output, last, saved = passes.record(found.call(x), rows, states, parameters)
+    output, last, saved = passes.record(found.call(x, seed), rows, states, parameters)
     if output.storage_offset():  # a part of what is kept
         output = output.clone()
     results = [output.reshape(time, batch, -1), *last]
@@ -112,7 +119,9 @@ def record(x: Tensor, states: list[Tensor], parameters: list[Tensor], key: str) 
 
 
 @record.register_fake
-def _(x: Tensor, states: list[Tensor], parameters: list[Tensor], key: str) -> list[Tensor]:
+def _(
+    x: Tensor, states: list[Tensor], parameters: list[Tensor], seed: Tensor | None, key: str
+) -> list[Tensor]:
     return _recorded(run_of(key), x, states)
 
 
@@ -121,6 +130,7 @@ def backward(
     x: Tensor,
     states: list[Tensor],
     parameters: list[Tensor],
+    seed: Tensor | None,
     kept: list[Tensor],
     gradients: list[Tensor],
     wanted: list[bool],
@@ -132,6 +142,7 @@ def backward(
         x: The inputs.
         states: The initial states.
         parameters: The stored parameters.
+        seed: What random numbers follow from.
         kept: What `record` has kept.
         gradients: The gradients of the outputs and of the last states.
         wanted: Which gradients to compute: of the inputs, the states, the parameters.
@@ -145,7 +156,7 @@ def backward(
     given = [x, *states, *parameters]
     if not batch:
         return _gradients(given, wanted, [None] * len(given))
-    call = found.call(x)
+    call = found.call(x, seed)
     saved = dict(zip(found.kept, kept, strict=True))
     for name, state in found.histories.items():
         saved[name] = History(saved[BEFORE + state], call.steps, found.reverse).new
@@ -171,6 +182,7 @@ def _(
     x: Tensor,
     states: list[Tensor],
     parameters: list[Tensor],
+    seed: Tensor | None,
     kept: list[Tensor],
     gradients: list[Tensor],
     wanted: list[bool],
@@ -181,28 +193,30 @@ def _(
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
-    x, states, parameters, ctx.key = inputs
-    ctx.counts = len(states), len(parameters)
+    x, states, parameters, seed, ctx.key = inputs
+    seeds = [] if seed is None else [seed]
+    ctx.counts = len(states), len(parameters), len(seeds)
     ctx.shapes = [part.shape for part in output[: 1 + len(states)]]
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(x, *states, *parameters, *output[1 + len(states) :])
+    ctx.save_for_backward(x, *states, *parameters, *seeds, *output[1 + len(states) :])
 
 
 def _derivative(ctx: Any, gradients: Sequence[Tensor | None]) -> tuple[Any, ...]:
     x, *rest = ctx.saved_tensors
-    count, end = ctx.counts[0], sum(ctx.counts)
-    states, parameters, kept = rest[:count], rest[count:end], rest[end:]
+    count, end = ctx.counts[0], sum(ctx.counts[:2])
+    states, parameters, kept = rest[:count], rest[count:end], rest[end + ctx.counts[2] :]
+    seed = rest[end] if ctx.counts[2] else None
     if len(kept) < len(run_of(ctx.key).kept):
-        kept = record(x, states, parameters, ctx.key)[1 + count :]
+        kept = record(x, states, parameters, seed, ctx.key)[1 + count :]
     given = [
         x.new_zeros(shape) if part is None else part
         for shape, part in zip(ctx.shapes, gradients, strict=False)
     ]
     needs = ctx.needs_input_grad
     wanted = [needs[0], *needs[1], *needs[2]]
-    found = backward(x, states, parameters, kept, given, wanted, ctx.key)
+    found = backward(x, states, parameters, seed, kept, given, wanted, ctx.key)
     found = [part if needed else None for part, needed in zip(found, wanted, strict=True)]
-    return found[0], found[1 : 1 + count], found[1 + count :], None
+    return found[0], found[1 : 1 + count], found[1 + count :], None, None
 
 
 run.register_autograd(_derivative, setup_context=_save)
@@ -214,6 +228,7 @@ def execute(
     x: Tensor,
     states: Sequence[Tensor],
     parameters: Sequence[Tensor],
+    seed: Tensor | None,
     recorded: bool,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run a cell over sequences of one length.
@@ -223,11 +238,12 @@ def execute(
         x: The inputs, (time, batch, input).
         states: The initial states, each (batch, size).
         parameters: The stored parameters, in order.
+        seed: What random numbers follow from, for a cell that draws some.
         recorded: Whether to keep what the derivative reads.
 
     Returns:
         The outputs, (time, batch, size), and the last states.
     """
     operator = record if recorded else run
-    output, *rest = operator(x, list(states), list(parameters), key)
+    output, *rest = operator(x, list(states), list(parameters), seed, key)
     return output, tuple(rest[: len(states)])

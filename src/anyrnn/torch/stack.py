@@ -30,15 +30,17 @@ def parameter(module: nn.Module, name: str) -> Tensor:
 
 
 @constant
-def _open(part: Part, returned: str) -> None:
+def _open(part: Part, returned: str, training: bool) -> None:
     """Give a part the cell that has `all` states, or all `values`, in its output."""
-    if returned in part.opened:
+    if (returned, training) in part.opened:
         return
+    cell = part.training_cell if training else part.cell
     if returned == "values":
-        cell, named = results.with_values_as_output(part.cell), results.values(part.cell)
+        opened, named = results.with_values_as_output(cell), results.values(cell)
     else:
-        cell, named = results.with_states_as_output(part.cell), results.states(part.cell)
-    part.opened[returned] = Opened(cell, [*named], results.sizes(named, part.sizes))
+        opened, named = results.with_states_as_output(cell), results.states(cell)
+    sizes = results.sizes(named, part.sizes)
+    part.opened[returned, training] = Opened(opened, [*named], sizes)
 
 
 class Layer(nn.Module):
@@ -232,12 +234,13 @@ class Layer(nn.Module):
                 weights = self._weights(part)
                 if options.weight_dropout and self.training:
                     weights = drop.drop_weights(part, weights, options.weight_dropout)
-                opened = None
+                opened, cell = None, part.training_cell if self.training else part.cell
                 if returned != "last":
-                    _open(part, returned)
-                    opened = part.opened[returned]
+                    _open(part, returned, self.training)
+                    opened = part.opened[returned, self.training]
+                    cell = opened.cell
                 output, last = execute(
-                    part.cell if opened is None else opened.cell,
+                    cell,
                     data,
                     batch_sizes,
                     initial[len(found)],
@@ -344,7 +347,7 @@ class Layer(nn.Module):
         return {
             name + part.suffix * several: rows.restore(value)
             for part, values in zip(structure.parts, found, strict=True)
-            for name, value in zip(part.opened["values"].names, values, strict=True)
+            for name, value in zip(part.opened["values", self.training].names, values, strict=True)
         }
 
 

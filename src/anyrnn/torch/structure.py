@@ -13,6 +13,7 @@ from anyrnn.graph.cell import Cell
 from anyrnn.torch.drop import recurrent_rows
 from anyrnn.torch.states import form
 from anyrnn.transforms import transform
+from anyrnn.transforms.dropout import with_recurrent_dropout, with_zoneout
 
 MERGES = ("concat", "sum", "mul", "mean")
 Name = Callable[[str], str]
@@ -39,6 +40,10 @@ class Options:
         independent: Whether a unit sees of the old state itself only.
         clip_state: The bound of the states, or of some by name.
         clip_gradient: The bound of the gradient that goes back from step to step.
+        recurrent_dropout: The probability of dropping a unit of what the recurrent matrices
+            multiply, with one mask for the whole sequence, in training.
+        zoneout: The probability that a unit of a state keeps its old value at a step, in training;
+            of all states, or of some by name.
     """
 
     merge: str = "concat"
@@ -53,6 +58,8 @@ class Options:
     independent: bool = False
     clip_state: float | Mapping[str, float] | None = None
     clip_gradient: float | None = None
+    recurrent_dropout: float = 0.0
+    zoneout: float | Mapping[str, float] = 0.0
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -101,6 +108,14 @@ class Options:
             clip_gradient=self.clip_gradient,
         )
 
+    def in_training(self, cell: Cell) -> Cell:
+        """The cell as it is in training, with what is left out at random.
+
+        Raises:
+            CellError: A rate is no probability, or not for this cell.
+        """
+        return with_recurrent_dropout(with_zoneout(cell, self.zoneout), self.recurrent_dropout)
+
     def __str__(self) -> str:
         """Those that differ from their defaults, each after a comma."""
         return "".join(
@@ -131,6 +146,7 @@ class Part:
 
     Attributes:
         cell: The cell.
+        training_cell: The cell as it is in training.
         size_items: Its named sizes.
         layer: The place of the layer, from 0.
         direction: 0 forwards, 1 backwards.
@@ -138,6 +154,7 @@ class Part:
     """
 
     cell: Cell
+    training_cell: Cell
     size_items: tuple[tuple[str, int], ...]
     layer: int
     direction: int
@@ -152,7 +169,7 @@ class Part:
         stored = [parameter.name for parameter in self.cell.parameters]
         self.names = {each: name(each) + self.suffix for each in stored}
         self.recurrent_rows: dict[str, list[tuple[int, int, bool]]] = {}
-        self.opened: dict[str, Opened] = {}
+        self.opened: dict[tuple[str, bool], Opened] = {}
         self.initial_names = [f"{state}_0{self.suffix}" for state in self.cell.states]
 
     def like(self, other: Part) -> bool:
@@ -183,6 +200,7 @@ class Structure:
             for part in self.parts:
                 part.recurrent_rows = recurrent_rows(part, options.weight_dropout)
         self.drops = options.input_dropout > 0 or options.weight_dropout > 0
+        self.drops |= any(part.cell is not part.training_cell for part in self.parts)
         self.skips = [self._skip(layer) for layer in self.layers]
         if (options.residual or options.highway) and not any(self.skips):
             option = "residual" if options.residual else "highway"
@@ -275,7 +293,9 @@ def build(
                 if (not place and alone) or _chosen(cell, key)
             }
             bound = cell.bind_sizes(input=input_size, **numbers)
-            parts.append(Part(cell, tuple(bound.items()), place, direction, name))
+            trained = options.in_training(cell)
+            cell = with_zoneout(cell, options.zoneout, expected=True)
+            parts.append(Part(cell, trained, tuple(bound.items()), place, direction, name))
         made = {part.output_size for part in parts}
         if options.merge != "concat" and len(made) > 1:
             outputs = " and ".join(str(part.output_size) for part in parts)

@@ -72,11 +72,11 @@ class Run:
     reverse: bool
     memory: str
 
-    def call(self, x: torch.Tensor) -> Call:
-        """The run over an input, (time, batch, input)."""
+    def call(self, x: torch.Tensor, seed: torch.Tensor | None) -> Call:
+        """The run over an input, (time, batch, input), with a seed if the cell draws numbers."""
         time, batch = x.shape[:2]
         steps = (batch,) * time
-        return compiled.call(self.cell, self.sizes, steps, self.reverse, x.dtype, self.memory)
+        return compiled.call(self.cell, self.sizes, steps, self.reverse, x.dtype, self.memory, seed)
 
     @cached_property
     def histories(self) -> dict[str, str]:

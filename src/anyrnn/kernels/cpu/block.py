@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from anyrnn.graph.nodes import Node
 from anyrnn.graph.operations import OPERATIONS
-from anyrnn.kernels.cpu import mathematics
+from anyrnn.graph.randomness import EVERY_STEP
+from anyrnn.kernels.cpu import mathematics, randomness
 from anyrnn.kernels.cpu.assembly import Vectors
 from anyrnn.kernels.cpu.tiles import Group, Tile
 from anyrnn.schedule.loop import REDUCTIONS, Stage
@@ -76,6 +77,8 @@ class Block:
         v = self.v
         if node.operation == "slice":
             return self._slice(node)
+        if node.operation == "random":
+            return self._random(node)
         if not OPERATIONS[node.operation].elementwise and node.operation != "expand":
             raise NotImplementedError(node.operation)
         if node.operation == "add":
@@ -89,6 +92,12 @@ class Block:
                     return v.fma(left, right, self.value(other))
         values = [self.value(argument) for argument in operands(node)]
         return COMPUTE[node.operation](v, *values)
+
+    def _random(self, node: Node) -> str:
+        kernel = self.kernel
+        step = kernel.clock if node.attributes["every_step"] else str(EVERY_STEP)
+        seed, stream = kernel.given["seed"], node.attributes["stream"]
+        return randomness.uniform(self.v, seed, stream, step, self.row, self.unit)
 
     def _stays(self, node: Node) -> bool:
         """Whether a value is needed by itself too."""

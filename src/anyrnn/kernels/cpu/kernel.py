@@ -61,7 +61,7 @@ class Kernel:
     def write(self) -> str:
         """The kernel's text."""
         function = self.function
-        pointers = ("barrier", "yield", "offsets", "scratch")
+        pointers = ("barrier", "yield", "seed", "offsets", "scratch")
         for name, place in list(self.lowering.record.names.items()):
             self._take(name, place, pointers)
         before = function.block
@@ -129,6 +129,7 @@ class Kernel:
     def _step(self, old: dict[str, str], new: dict[str, str]) -> None:
         function = self.function
         self.old, self.new = old, new
+        self.clock = function.integer("add", "%now", self.given["clock"])
         offsets = self.given["offsets"]
         self.offset = function.value(
             f"load i64, ptr {function.element(offsets, '%now', 'i64')}", "offset"

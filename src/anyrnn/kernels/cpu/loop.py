@@ -265,6 +265,8 @@ class Prepared:
         states: Mapping[str, tuple[Place, Place]],
         reverse: bool,
         places: Mapping[Node, Place],
+        clock: int = 0,
+        seed: Place | None = None,
     ) -> None:
         """Write a run over sequences.
 
@@ -275,6 +277,8 @@ class Prepared:
                 take turns from step to step.
             reverse: From the last step to the first.
             places: Where to write emitted values.
+            clock: The first of these steps, counted from the first one of the sequences.
+            seed: What random numbers follow from, if the loop draws some.
         """
         layout, names, tape = self.layout, self.layout.names, self.tape
         records, pointers = self.records.copy(), [*self.pointers]
@@ -282,6 +286,9 @@ class Prepared:
         records[:, names["steps"]] = steps
         records[:, names["time"]] = steps - 1 if reverse else 0
         records[:, names["direction"]] = -1 if reverse else 1
+        records[:, names["clock"]] = clock
+        if seed is not None:
+            pointers.append((names["seed"], seed))
         for node, name in self.loop.lowered.arrays.items():
             place = places[node] if name.startswith("emitted") else tape.contiguous(values[node])
             pointers.append((names[name], place))

@@ -65,6 +65,8 @@ HEADER = [
     "steps",
     "time",
     "direction",
+    "clock",
+    "seed",
     "offsets",
     "first_row",
     "last_row",

@@ -48,6 +48,7 @@ class Call:
         dtype: The type of all arrays.
         threads: The most threads to use.
         arrays: What kind of arrays these are.
+        seed: What random numbers follow from, for a cell that draws some.
         target: The CPU to compile for; this one if not given.
         memory: `high`, or `low` to keep the states only and compute the rest again.
     """
@@ -59,6 +60,7 @@ class Call:
     dtype: np.dtype[Any]
     threads: int
     arrays: Arrays = NUMPY_ARRAYS
+    seed: Any = None
     target: Target | None = None
     memory: str = "high"
 
@@ -147,6 +149,7 @@ def _forward(
         dict(zip(cell.states, states, strict=True)),
         call.named(parameters),
         call.arrays,
+        call.seed,
     )
     kept = {name: outcome.results[name] for name in saved}
     kept |= {BEFORE + name: outcome.histories[name] for name in histories}
@@ -188,6 +191,7 @@ def backward(
         {PREFIX + n: part for n, part in zip(cell.states, state_gradients, strict=True)},
         call.named(parameters),
         call.arrays,
+        call.seed,
     )
     last = [outcome.states[PREFIX + name] for name in cell.states]
     return outcome.results.get(x), last, outcome.gradients

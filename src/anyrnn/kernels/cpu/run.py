@@ -217,6 +217,7 @@ class Program:
         self._read_leaves()
         self._lay_out(writer, instructions)
         self.width = writer.width
+        self.draws = any(node.operation == "random" for node in planned.graph.nodes())
         self.input_names = tuple(dict.fromkeys(name for _, name in self.inputs))
         self._written: dict[Any, tuple[Tape, Outcome]] = {}
 
@@ -289,6 +290,7 @@ class Program:
         states: Mapping[str, Any],
         parameters: Mapping[str, Any],
         arrays: Arrays = NUMPY_ARRAYS,
+        seed: Any = None,
     ) -> Outcome:
         """Run over a sequence.
 
@@ -298,6 +300,8 @@ class Program:
             states: The initial states by name, (batch, size).
             parameters: The stored parameters by name.
             arrays: What kind of arrays these are.
+            seed: What random numbers follow from, one whole number of 64 bits in an array; for a
+                schedule that draws some.
 
         Returns:
             What was asked for.
@@ -312,6 +316,7 @@ class Program:
         given = [inputs[name] for name in self.input_names]
         given += [states[name] for name in self.planned.states]
         given += [parameters[stored.name] for stored in self.cell.parameters]
+        given += [seed] if self.draws else []
         running = tape.run(arrays, given)
         return Outcome(
             *({name: running.rows(place) for name, place in part.items()} for part in places)
@@ -338,6 +343,7 @@ class _Writing:
         parameters = {
             stored.name: tape.give(stored.shape_for(program.sizes)) for stored in cell.parameters
         }
+        self.seed = tape.give((1,), np.int64) if program.draws else None
         self.segments = list(program.segments(self.steps, how.dtype.itemsize, how.reverse))
         offsets = self.steps.offsets
         capacity = max(int(offsets[stop] - offsets[start]) for start, stop in self.segments)
@@ -361,7 +367,7 @@ class _Writing:
                 instruction.write(frame)
             self._place_emitted()
             own = offsets[start : stop + 1] - offsets[start]
-            prepared.run(own, frame.values, states, how.reverse, frame.emitted)
+            prepared.run(own, frame.values, states, how.reverse, frame.emitted, start, self.seed)
             if (stop - start) % 2:
                 states = {name: (second, first) for name, (first, second) in states.items()}
             self._copy(program.early, histories)

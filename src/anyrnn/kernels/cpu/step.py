@@ -44,7 +44,7 @@ class Step:
 
     Attributes:
         possible: Whether a step can be run like this; if not, a parameter has to be computed from
-            others first.
+            others first, or random numbers are drawn.
         output_size: The size of the output.
     """
 
@@ -76,6 +76,7 @@ class Step:
             all(self._is_given(node) for node in parameters)
             and output in planned.emitted
             and not planned.after
+            and not any(node.operation == "random" for node in planned.graph.nodes())
         )
         if self.possible:
             self._write(output, parameters)

@@ -186,9 +186,9 @@ class Tape:
             self._blocks += 1
         return Place(block, 0, tuple(shape), tuple(reversed(strides)), kind)
 
-    def give(self, shape: Sequence[int]) -> Place:
+    def give(self, shape: Sequence[int], dtype: Any = None) -> Place:
         """An array that the caller of a run gives, contiguous; in the order of these calls."""
-        self.given.append(self._block(shape))
+        self.given.append(self._block(shape, dtype))
         return self.given[-1]
 
     def result(self, shape: Sequence[int]) -> Place:

@@ -1,0 +1,60 @@
+"""Random numbers that follow from where they are used: nothing has to be kept for the derivative,
+and every target draws the same ones.
+
+A number is a function of a seed, a stream, the step, the row of the batch and the unit: the
+counter-based generator Philox with two words and ten rounds (Salmon, Moraes, Dror & Shaw 2011,
+"Parallel random numbers: as easy as 1, 2, 3"), once for the row and the step and once for the unit.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+ROUNDS = 10
+MULTIPLIER = 0xD256D193
+WEYL = 0x9E3779B9
+WORD = 0xFFFFFFFF
+BITS = 24  # of a number, so that float32 holds it
+EVERY_STEP = WORD  # the step of a number that is the same at every step
+
+Words = NDArray[np.uint64]
+
+
+def _philox(first: Words, second: Words, key: Words) -> tuple[Words, Words]:
+    """Two words of 32 bits, made of two others and a key."""
+    for _ in range(ROUNDS):
+        product = first * np.uint64(MULTIPLIER)
+        first, second = (product >> np.uint64(32)) ^ key ^ second, product & np.uint64(WORD)
+        key = (key + np.uint64(WEYL)) & np.uint64(WORD)
+    return first, second
+
+
+def stream_key(stream: int) -> int:
+    """What a stream adds to the key."""
+    return (stream + 1) * WEYL & WORD
+
+
+def uniform(seed: int, stream: int, step: int, rows: int, units: int) -> NDArray[np.float64]:
+    """Numbers from 0 to 1, without 1.
+
+    Args:
+        seed: A whole number from 0 to 2**64 - 1.
+        stream: Which of the numbers that a cell draws at a step.
+        step: The step; `EVERY_STEP` for a number that does not change.
+        rows: The number of rows of the batch.
+        units: The number of units.
+
+    Returns:
+        The numbers, (rows, units), each a multiple of 2**-24.
+
+    Example:
+        >>> from anyrnn.graph.randomness import uniform
+        >>> uniform(seed=1, stream=0, step=0, rows=2, units=3).shape
+        (2, 3)
+    """
+    key = np.array((seed + stream_key(stream)) & WORD, np.uint64)
+    row, hashed = _philox(np.arange(rows, dtype=np.uint64), np.full(rows, step, np.uint64), key)
+    unit = np.broadcast_to(np.arange(units, dtype=np.uint64), (rows, units))
+    bits, _ = _philox(unit, hashed[:, None], (row ^ np.uint64(seed >> 32 & WORD))[:, None])
+    return (bits >> np.uint64(32 - BITS)).astype(np.float64) * 2.0**-BITS

@@ -1,0 +1,69 @@
+"""The numbers of `anyrnn.graph.randomness` as instructions: bit by bit the same."""
+
+from __future__ import annotations
+
+from anyrnn.graph.randomness import BITS, MULTIPLIER, ROUNDS, WEYL, stream_key
+from anyrnn.kernels.cpu.assembly import Function, Vectors
+
+
+def _philox(
+    function: Function, first: str, second: str, key: str, lanes: int | None
+) -> tuple[str, str]:
+    """Two words of 32 bits, made of two others and a key; of scalars, or of vectors."""
+
+    def kind(bits: int) -> str:
+        return f"<{lanes} x i{bits}>" if lanes else f"i{bits}"
+
+    def number(bits: int, value: int) -> str:
+        return f"splat (i{bits} {value})" if lanes else str(value)
+
+    short, long = kind(32), kind(64)
+    for _ in range(ROUNDS):
+        wide = function.value(f"zext {short} {first} to {long}")
+        product = function.value(f"mul {long} {wide}, {number(64, MULTIPLIER)}")
+        upper = function.value(f"lshr {long} {product}, {number(64, 32)}")
+        upper = function.value(f"trunc {long} {upper} to {short}")
+        mixed = function.value(f"xor {short} {upper}, {key}")
+        first = function.value(f"xor {short} {mixed}, {second}")
+        second = function.value(f"trunc {long} {product} to {short}")
+        key = function.value(f"add {short} {key}, {number(32, WEYL)}")
+    return first, second
+
+
+def uniform(v: Vectors, seed: str, stream: int, step: str, row: str, unit: str) -> str:
+    """A vector of numbers from 0 to 1, without 1.
+
+    Args:
+        v: Where the instructions go.
+        seed: The address of the seed.
+        stream: Which of the numbers that a cell draws at a step.
+        step: The step.
+        row: The row of the batch.
+        unit: The first unit.
+
+    Returns:
+        The name of the vector.
+    """
+    function, lanes = v.function, v.lanes
+    low = function.value(f"load i32, ptr {seed}")
+    high = function.value(f"load i32, ptr {function.element(seed, '1', 'i32')}")
+    key = function.value(f"add i32 {low}, {stream_key(stream)}")
+    row, step, unit = (function.value(f"trunc i64 {number} to i32") for number in (row, step, unit))
+    hashed, second = _philox(function, row, step, key, None)
+    key = function.value(f"xor i32 {hashed}, {high}")
+    places = ", ".join(f"i32 {lane}" for lane in range(lanes))
+    units = function.value(f"add <{lanes} x i32> {_splat(function, unit, lanes)}, <{places}>")
+    bits, _ = _philox(
+        function, units, _splat(function, second, lanes), _splat(function, key, lanes), lanes
+    )
+    bits = function.value(f"lshr <{lanes} x i32> {bits}, splat (i32 {32 - BITS})")
+    whole = function.value(f"uitofp <{lanes} x i32> {bits} to {v.type}")
+    return v.multiply(whole, v.constant(2.0**-BITS))
+
+
+def _splat(function: Function, number: str, lanes: int) -> str:
+    first = function.value(f"insertelement <{lanes} x i32> poison, i32 {number}, i64 0")
+    return function.value(
+        f"shufflevector <{lanes} x i32> {first}, <{lanes} x i32> poison, "
+        f"<{lanes} x i32> zeroinitializer"
+    )

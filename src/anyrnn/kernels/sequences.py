@@ -1,0 +1,210 @@
+"""Which steps of padded sequences count and where states are put back; and how to run that.
+
+A run takes sequences of falling lengths: the rows of all steps, one step after another, and of a
+sequence that has ended none. A step that does not count has no row either, and where a state is put
+back, another sequence of rows begins. So a run knows neither masks nor resets, and its time is that
+of the steps that count.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from anyrnn.errors import InputError
+from anyrnn.kernels.cpu.instructions import Array
+
+PADDINGS = ("zero", "carry")
+GIVEN = "given"
+
+
+class Layout:
+    """How the steps that count lie as rows.
+
+    A piece is what a sequence has between two resets; one that has steps that count is a sequence
+    of rows.
+
+    Args:
+        counts: Whether each step counts, (time, batch).
+        resets: Whether the state is put back before each step, (time, batch), if it ever is.
+
+    Attributes:
+        resets: Whether the state is ever put back.
+        batch_sizes: The number of rows of each step, never rising.
+        rows: The number of rows.
+        sequences: The number of sequences of rows.
+    """
+
+    def __init__(self, counts: Array, resets: Array | None = None) -> None:
+        time, batch = self._shape = counts.shape
+        self._counts, self.resets = counts, resets is not None
+        zero = np.zeros((1, 1), np.int64)
+        pieces = zero if resets is None else np.cumsum(resets, axis=0)
+        self._pieces = np.broadcast_to(pieces, counts.shape)
+        sequence, step = np.nonzero(counts.T)
+        piece = self._pieces[step, sequence]
+        first = np.flatnonzero(np.diff(sequence * (time + 1) + piece, prepend=-1))
+        lengths = np.diff(first, append=len(step))
+        order = np.argsort(-lengths, kind="stable")
+        rank = np.empty_like(order)
+        rank[order] = np.arange(len(order))
+        longest = int(lengths.max(initial=0))
+        sizes = np.searchsorted(-lengths[order], -np.arange(longest))
+        within = np.arange(len(step)) - np.repeat(first, lengths)
+        place = (np.cumsum(sizes) - sizes)[within] + np.repeat(rank, lengths)
+        self.batch_sizes: list[int] = sizes.tolist() or [0]
+        self.rows, self.sequences = len(step), len(order)
+        self._row = np.zeros(counts.shape, np.int64)
+        self._row[step, sequence] = place
+        self._step, self._sequence = np.empty_like(step), np.empty_like(sequence)
+        self._step[place], self._sequence[place] = step, sequence
+        self._owner, self._piece = sequence[first[order]], piece[first[order]]
+
+    def places(self, batch_first: bool = False) -> Array:
+        """Where each row is in an array (time * batch, ...), or (batch * time, ...)."""
+        time, batch = self._shape
+        if batch_first:
+            return self._sequence * time + self._step
+        return self._step * batch + self._sequence
+
+    def _first_piece(self, reverse: bool) -> Array:
+        """The piece with which a run through each sequence begins."""
+        return self._pieces[-1] if reverse else np.zeros_like(self._pieces[0])
+
+    def begin(self, reverse: bool) -> Array:
+        """Where the initial state of each sequence of rows is: in an array with the initial states
+        of the batch, and after these what states are put back to.
+        """
+        put_back = self._piece != self._first_piece(reverse)[self._owner]
+        return self._owner + put_back * self._shape[1]
+
+    def end(self, reverse: bool) -> Array:
+        """Where the last state of each sequence of the batch is: in an array with the last states
+        of the sequences of rows, the initial ones, and what states are put back to.
+        """
+        batch, last = self._shape[1], self._pieces[0 if reverse else -1]
+        put_back = last != self._first_piece(reverse)
+        found = self.sequences + np.arange(batch) + put_back * batch
+        ending = np.flatnonzero(self._piece == last[self._owner])
+        found[self._owner[ending]] = ending
+        return found
+
+    def every(self, reverse: bool) -> Array:
+        """Where the state after each step is, (time, batch): in an array with the states of all
+        rows, the initial ones, and what states are put back to.
+        """
+        pieces, columns = self._pieces, np.arange(self._shape[1])
+        near, found = self._nearest(reverse)
+        found &= pieces[near, columns] == pieces
+        put_back = pieces != self._first_piece(reverse)
+        start = self.rows + columns + put_back * self._shape[1]
+        return np.where(found, self._row[near, columns], start)
+
+    def carried(self) -> Array:
+        """Where the row of the last step that counts is for each step, (time, batch); the number of
+        rows where there is none.
+        """
+        near, found = self._nearest(False)
+        return np.where(found, self._row[near, np.arange(self._shape[1])], self.rows)
+
+    def _nearest(self, reverse: bool) -> tuple[Array, Array]:
+        """For each step the nearest one that counts, itself or before it (after it in reverse); and
+        whether there is one.
+        """
+        time = self._shape[0]
+        steps = np.arange(time)[:, None]
+        if reverse:
+            near = np.minimum.accumulate(np.where(self._counts, steps, time)[::-1])[::-1]
+        else:
+            near = np.maximum.accumulate(np.where(self._counts, steps, -1))
+        return near.clip(0, time - 1), (near >= 0) & (near < time)
+
+
+def lay_out(
+    axes: tuple[str, ...],
+    shape: tuple[int, ...],
+    lengths: Any = None,
+    mask: Any = None,
+    resets: Any = None,
+) -> Layout | None:
+    """Check what a user says about the steps of an input, and lay them out.
+
+    Args:
+        axes: The names of the input's axes without the last, in their order: time, and perhaps
+            batch.
+        shape: Their sizes.
+        lengths: The number of steps of each sequence.
+        mask: Whether each step counts.
+        resets: Whether the state is put back before each step.
+
+    Returns:
+        The layout; None if all steps count and no state is put back.
+
+    Raises:
+        InputError: One of the arrays has another shape or type, or a length is out of range.
+    """
+    time = shape[axes.index("time")]
+    turned = axes[0] == "batch"
+
+    def turn(array: Array) -> Array:
+        return array.T if turned else array.reshape(time, -1)
+
+    counts = np.ones(shape, bool)
+    if mask is not None:
+        counts = _booleans("mask", mask, axes, shape)
+    counts = turn(counts)
+    if lengths is not None:
+        if "batch" not in axes:
+            raise InputError(
+                "lengths were given for one sequence without a batch; slice it instead"
+            )
+        counts = counts & (np.arange(time)[:, None] < _lengths(lengths, time, counts.shape[1]))
+    back = None if resets is None else turn(_booleans("resets", resets, axes, shape))
+    if back is not None and not back.any():
+        back = None
+    if back is None and counts.all():
+        return None
+    return Layout(counts, back)
+
+
+def _booleans(what: str, given: Any, axes: tuple[str, ...], shape: tuple[int, ...]) -> Array:
+    kind, found = str(given.dtype), tuple(given.shape)
+    if kind.removeprefix("torch.") != "bool":
+        raise InputError(
+            f"{what}: numbers of the type {kind} were given; expected booleans, as `{what} != 0` "
+            "makes them"
+        )
+    if found != shape:
+        raise InputError(
+            f"{what}: the shape {found} was given; expected {shape}: ({', '.join(axes)}) as in "
+            "the input"
+        )
+    return np.asarray(given)
+
+
+def _lengths(given: Any, time: int, batch: int) -> Array:
+    kind, found = str(given.dtype), tuple(given.shape)
+    if "int" not in kind or found != (batch,):
+        raise InputError(
+            f"lengths are {kind} of shape {found}; expected {batch} whole numbers, one for each "
+            "sequence"
+        )
+    numbers = np.asarray(given)
+    wrong = numbers[(numbers < 0) | (numbers > time)]
+    if len(wrong):
+        raise InputError(
+            f"a length is {wrong[0]}; the input has {time} steps: expected 0 to {time}"
+        )
+    return numbers
+
+
+def check_padding(given: object) -> bool:
+    """Whether outputs are carried over steps that do not count; else they are zero there.
+
+    Raises:
+        InputError: Neither is asked for.
+    """
+    if not isinstance(given, str) or given not in PADDINGS:
+        raise InputError(f"padding={given!r}; expected 'zero' or 'carry'")
+    return given == "carry"

@@ -1,0 +1,147 @@
+"""A cell whose values are left out at random, in training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+
+from anyrnn.errors import CellError
+from anyrnn.graph.cell import Cell
+from anyrnn.graph.nodes import Graph, Node, constant, make, rebuilt, rewrite
+
+
+def _check_rate(option: str, rate: object) -> float:
+    number = isinstance(rate, int | float) and not isinstance(rate, bool)
+    if not number or not 0 <= rate < 1 or math.isnan(rate):  # type: ignore[operator, arg-type]
+        raise CellError(f"{option}={rate!r}; expected a probability, from 0 up to 1 without 1")
+    return float(rate)  # type: ignore[arg-type]
+
+
+def next_stream(cell: Cell) -> int:
+    """The first stream of random numbers that a cell does not use."""
+    used = [node.attributes["stream"] for node in cell.graph.nodes() if node.operation == "random"]
+    return max(used, default=-1) + 1
+
+
+def with_recurrent_dropout(cell: Cell, rate: float, per_gate: bool = False) -> Cell:
+    """The cell in training with dropout on what its recurrent matrices multiply.
+
+    Each sequence draws one mask, for all its steps (Gal & Ghahramani 2016; `recurrent_dropout` of
+    Keras): U @ h becomes U @ (m * h), where m is 0 with the probability `rate`, and otherwise
+    1 / (1 - rate). Without dropout, after training, the cell is the one given.
+
+    Args:
+        cell: A cell.
+        rate: The probability of dropping a unit.
+        per_gate: Whether each product has a mask of its own; if not, vectors of one size share it.
+
+    Returns:
+        The cell, which draws random numbers; its parameters are the same.
+
+    Raises:
+        CellError: The rate is no probability below 1, or the cell multiplies no state with a
+            matrix.
+
+    Example:
+        >>> import anyrnn
+        >>> from anyrnn.graph.show import equations
+        >>> from anyrnn.transforms.dropout import with_recurrent_dropout
+        >>> print(equations(with_recurrent_dropout(anyrnn.get("rnn"), 0.5).graph))
+        h' = tanh(W @ x + U @ (where(random(0) >= 0.5, 2, 0) * h) + b)
+    """
+    number = _check_rate("recurrent_dropout", rate)
+    return _recurrent_dropout(cell, number, per_gate) if number else cell
+
+
+@lru_cache(maxsize=256)
+def _recurrent_dropout(cell: Cell, rate: float, per_gate: bool) -> Cell:
+    recurrent = {
+        node
+        for node in cell.graph.nodes()
+        if node.operation == "product" and _depends_on_state(node.arguments[1])
+    }
+    if not recurrent:
+        raise CellError(
+            f"recurrent_dropout={rate}: cell '{cell.name}' multiplies no state with a matrix"
+        )
+    first = next_stream(cell)
+    streams: dict[object, int] = {}
+
+    def rule(node: Node, arguments: tuple[Node, ...]) -> Node:
+        if node not in recurrent:
+            return rebuilt(node, arguments)
+        matrix, vector = arguments
+        key = node if per_gate else vector.type
+        stream = first + streams.setdefault(key, len(streams))
+        drawn = make("random", stream=stream, every_step=False, type=vector.type)
+        kept = make("greater_equal", drawn, constant(rate))
+        mask = make("where", kept, constant(1 / (1 - rate)), constant(0))
+        return make("product", matrix, make("multiply", mask, vector))
+
+    graph = rewrite(cell.graph, rule)
+    return cell.with_graph(graph, with_recurrent_dropout, rate, per_gate)
+
+
+def _depends_on_state(node: Node) -> bool:
+    return bool(Graph({"": node}).leaves("state"))
+
+
+def with_zoneout(cell: Cell, rate: float | Mapping[str, float], expected: bool = False) -> Cell:
+    """The cell with zoneout: a unit of a state keeps its old value with a probability.
+
+    In training each unit of each row decides anew at every step: h'' = h where a random number is
+    below the rate, and h' otherwise. After training the expectation is taken,
+    h'' = rate * h + (1 - rate) * h' (Krueger et al. 2017). What else of a step reads a new state
+    reads the one without zoneout, as in the paper's LSTM.
+
+    Args:
+        cell: A cell.
+        rate: The probability of keeping, for all states, or for some by name.
+        expected: Whether to take the expectation.
+
+    Returns:
+        The cell; its parameters are the same.
+
+    Raises:
+        CellError: A rate is no probability below 1, or no state has that name.
+
+    Example:
+        >>> import anyrnn
+        >>> from anyrnn.graph.show import equations
+        >>> from anyrnn.transforms.dropout import with_zoneout
+        >>> print(equations(with_zoneout(anyrnn.get("rnn"), 0.25).graph))
+        t1 = tanh(W @ x + U @ h + b)
+        h' = where(random(0) >= 0.25, t1, h)
+        >>> print(equations(with_zoneout(anyrnn.get("rnn"), 0.25, expected=True).graph))
+        t1 = tanh(W @ x + U @ h + b)
+        h' = 0.25 * h + 0.75 * t1
+    """
+    named = rate if isinstance(rate, Mapping) else dict.fromkeys(cell.states, rate)
+    for name in named:
+        if name not in cell.states:
+            raise CellError(
+                f"zoneout={dict(named)}: cell '{cell.name}' has no state '{name}'; "
+                f"its states are: {', '.join(cell.states)}"
+            )
+    rates = {name: _check_rate("zoneout", number) for name, number in named.items()}
+    chosen = tuple((name, number) for name, number in rates.items() if number)
+    return _zoneout(cell, chosen, expected) if chosen else cell
+
+
+@lru_cache(maxsize=256)
+def _zoneout(cell: Cell, rates: tuple[tuple[str, float], ...], expected: bool) -> Cell:
+    leaves = {leaf.name: leaf for leaf in cell.graph.leaves("state")}
+    outputs, first = dict(cell.graph.outputs), next_stream(cell)
+    for number, (name, rate) in enumerate(rates):
+        new = outputs[name]
+        old = leaves.get(name) or make("state", name=name, type=new.type)
+        if expected:
+            kept = make("multiply", constant(rate), old)
+            outputs[name] = make("add", kept, make("multiply", constant(1 - rate), new))
+        else:
+            drawn = make("random", stream=first + number, every_step=True, type=new.type)
+            changes = make("greater_equal", drawn, constant(rate))
+            outputs[name] = make("where", changes, new, old)
+    graph = Graph(outputs, cell.graph.names)
+    return cell.with_graph(graph, with_zoneout, dict(rates), expected)
