@@ -38,8 +38,9 @@ class _Run(torch.autograd.Function):
         rows, _, *rest = ctx.saved_tensors
         count = len(cell.states)
         tensors, kept = rest[: count + len(cell.parameters)], rest[count + len(cell.parameters) :]
-        if torch.is_grad_enabled():  # somebody wants the derivative of the derivative
-            return _twice(ctx, call, rows, tensors, gradients)
+        several = not all(map(torch._C._has_storage, gradients))  # gradients, under vmap
+        if several or torch.is_grad_enabled():
+            return _again(ctx, call, rows, tensors, gradients)
         needs = ctx.needs_input_grad[1:]
         asked = [
             stored.name
@@ -60,26 +61,30 @@ class _Run(torch.autograd.Function):
         return None, x, *states, *(parameters.get(stored.name) for stored in cell.parameters)
 
 
-def _twice(
+def _again(
     ctx: Any, call: Call, rows: Tensor, tensors: Sequence[Tensor], gradients: Sequence[Tensor]
 ) -> tuple[Any, ...]:
-    """The derivative as a differentiable expression: run again in PyTorch operations."""
+    """The derivative as an expression, to be differentiated or for several gradients at a time: run
+    again in PyTorch operations.
+    """
     cell = call.cell
     inputs = [rows, *tensors]
     wanted = [tensor for tensor in inputs if tensor.requires_grad]
-    output, last = operations_path.execute(
-        cell,
-        rows,
-        call.steps.batch_sizes,
-        tensors[: len(cell.states)],
-        _named(cell, tensors[len(cell.states) :]),
-        dict(call.sizes),
-        call.reverse,
-        call.seed,
-    )
-    found = torch.autograd.grad(
-        [output, *last], wanted, list(gradients), create_graph=True, allow_unused=True
-    )
+    twice = torch.is_grad_enabled()
+    with torch.enable_grad(), torch.autocast("cpu", enabled=False):
+        output, last = operations_path.execute(
+            cell,
+            rows,
+            call.steps.batch_sizes,
+            tensors[: len(cell.states)],
+            _named(cell, tensors[len(cell.states) :]),
+            dict(call.sizes),
+            call.reverse,
+            call.seed,
+        )
+        found = torch.autograd.grad(
+            [output, *last], wanted, list(gradients), create_graph=twice, allow_unused=True
+        )
     given = iter(found)
     return (None, *(next(given) if tensor.requires_grad else None for tensor in inputs))
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from anyrnn.errors import InputError, KernelError
 from anyrnn.graph.cell import Cell
 from anyrnn.kernels.cpu.target import host
-from anyrnn.torch import compiled, operations_path, operator
+from anyrnn.torch import compiled, operations_path, operator, precision
 from anyrnn.torch.arrays import DTYPES
 from anyrnn.torch.tracing import constant, key, names
 
@@ -75,10 +75,12 @@ def _asked() -> str | None:
 
 
 @constant
-def _transformed() -> bool:
-    """Whether this is inside a transform of torch.func."""
+def _transformed() -> str | None:
+    """What goes on that sees PyTorch operations only."""
     functorch: Any = getattr(torch._C, "_functorch")  # noqa: B009 - it has no type stub
-    return functorch.peek_interpreter_stack() is not None
+    if functorch.peek_interpreter_stack() is not None:
+        return "inside a transform of torch.func"
+    return "torch.jit.trace" if torch._C._get_tracing_state() else None
 
 
 def choose(tensors: Iterable[Tensor]) -> Path:
@@ -93,23 +95,23 @@ def choose(tensors: Iterable[Tensor]) -> Path:
     asked = _asked()
     if asked is not None:
         return Path(asked, "asked for")
-    if _transformed():
-        return Path("operations", "inside a transform of torch.func")
+    transformed = _transformed()
+    if transformed:
+        return Path("operations", transformed)
     if torch.autograd.forward_ad._current_level >= 0:
         return Path("operations", "forward-mode differentiation")
-    dtype = None
+    dtype, mixed = None, torch.is_autocast_enabled("cpu")
     exporting = torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()
     for tensor in tensors:
         if type(tensor) not in (Tensor, nn.Parameter) and not exporting:
             return Path("operations", f"a tensor of the type {type(tensor).__name__}")
         if not tensor.is_cpu:
             return Path("operations", f"tensors on {tensor.device.type}")
-        if tensor.dtype is not dtype:
+        kind = precision.wide(tensor.dtype) if mixed else tensor.dtype
+        if kind is not dtype:
             if dtype is not None:
                 return Path("operations", "tensors of several types")
-            dtype = tensor.dtype
-    if torch.is_autocast_enabled("cpu"):
-        return Path("operations", "automatic mixed precision")
+            dtype = kind
     return _compiled(dtype)
 
 
@@ -174,6 +176,8 @@ def single_step(
     tensors = [rows, *states, *parameters.values()]
     if torch.compiler.is_compiling() or _asked() or wants_gradient(tensors):
         return None
+    if torch.is_autocast_enabled("cpu"):
+        return None
     if rows.numel() == 0 or choose(tensors).name != "compiled":
         return None
     return compiled.single_step(cell, rows, states, parameters, sizes)
@@ -208,6 +212,15 @@ def execute(
         The outputs, laid out as the inputs, and the last states, each (batch, size).
     """
     tensors = [rows, *states, *parameters.values()]
+    low = precision.low(rows)
+    if low is not None:
+        given, count = [rows, *states], 1 + len(states)
+        with torch.autocast("cpu", enabled=False):
+            wide = [tensor.to(precision.wide(tensor.dtype)) for tensor in tensors]
+            weights = dict(zip(parameters, wide[count:], strict=True))
+            states = wide[1:count]
+            found = execute(cell, wide[0], batch_sizes, states, weights, sizes, reverse, memory)
+        return precision.narrow(cell, low, given, found)
     path = choose(tensors)
     if torch.compiler.is_compiling():
         return _traced(path, cell, rows, batch_sizes, states, parameters, sizes, reverse, memory)

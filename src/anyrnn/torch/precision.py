@@ -1,0 +1,75 @@
+"""Automatic mixed precision: what a run is computed in, and the types of its results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache, reduce
+
+import torch
+from torch import Tensor
+
+from anyrnn.graph.cell import Cell
+from anyrnn.graph.nodes import Node, topological
+from anyrnn.torch.tracing import constant
+
+
+def low(tensor: Tensor) -> torch.dtype | None:
+    """The type of torch.autocast on a CPU, if it is on and a tensor is there; numbers of 64 bits
+    keep theirs.
+    """
+    if not torch.is_autocast_enabled("cpu") or not tensor.is_cpu or tensor.dtype == torch.float64:
+        return None
+    return torch.get_autocast_dtype("cpu")
+
+
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """The type that a run under torch.autocast is computed in, for the type of a tensor."""
+    return dtype if dtype == torch.float64 else torch.float32
+
+
+@constant
+def results(cell: Cell, low: torch.dtype, given: tuple[torch.dtype, ...]) -> list[torch.dtype]:
+    """The types of the outputs and the new states under torch.autocast: those that the equations
+    would give in PyTorch operations.
+
+    Args:
+        cell: The cell.
+        low: The type of products.
+        given: The types of the input and the states.
+    """
+    return [*_results(cell, low, given)]
+
+
+@lru_cache(maxsize=256)
+def _results(
+    cell: Cell, low: torch.dtype, given: tuple[torch.dtype, ...]
+) -> tuple[torch.dtype, ...]:
+    outputs, states = cell.graph.outputs, dict(zip(cell.states, given[1:], strict=True))
+    types: dict[Node, torch.dtype] = {}
+    for node in topological(outputs.values()):
+        if node.operation in ("input", "state"):
+            types[node] = states.get(node.name, given[0])
+        elif node.operation == "product":
+            types[node] = low
+        else:
+            types[node] = reduce(torch.promote_types, map(types.__getitem__, node.arguments), low)
+    return tuple(types[outputs[name]] for name in (cell.output, *cell.states))
+
+
+def narrow(
+    cell: Cell,
+    low: torch.dtype,
+    given: Sequence[Tensor],
+    found: tuple[Tensor, tuple[Tensor, ...]],
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Results of a run in the types that they have under torch.autocast.
+
+    Args:
+        cell: The cell.
+        low: The type of products.
+        given: The input and the states.
+        found: The outputs and the new states, in a wider type.
+    """
+    output, *states = results(cell, low, tuple(tensor.dtype for tensor in given))
+    last = zip(found[1], states, strict=True)
+    return found[0].to(output), tuple(state.to(dtype) for state, dtype in last)
