@@ -18,6 +18,7 @@ from anyrnn.schedule.normal import ONCE, SEQUENCE, STEP, normal, operands, phase
 
 REDUCTIONS = ("sum", "mean", "softmax")
 WHOLE = ("concatenate", *REDUCTIONS)  # written by others than the stages over units
+INSIDE = ("expand", *REDUCTIONS)  # what the loop can compute besides elementwise work
 CHEAP = ("add", "subtract", "multiply", "negative", "where", "greater", "greater_equal")
 
 
@@ -123,8 +124,8 @@ def schedule(
     when = phases(order, hoist)
     new_states = [graph.outputs[name] for name in states]
     roots = new_states if hoist else [*new_states, *(graph.outputs[name] for name in wanted)]
-    roots = [*roots, *_drawn(order)]
     needed = {node for node in topological(roots) if when[node] == STEP and not node.is_leaf}
+    needed |= set(_quick(order, when, needed))
     inside = _sunk([n for n in order if n in needed], new_states, when, fuse)
     outside = {n for n in order if n not in inside and when[n] == STEP and not n.is_leaf}
     left = {graph.outputs[name] for name in wanted}
@@ -150,13 +151,18 @@ def schedule(
     )
 
 
-def _drawn(order: Iterable[Node]) -> list[Node]:
-    """The values that are computed from random numbers element by element: the loop draws these."""
+def _quick(order: Iterable[Node], when: Mapping[Node, int], needed: set[Node]) -> list[Node]:
+    """The values of a step that wait for no product after the loop, and need none: the loop
+    computes them while what they are made of is in registers.
+    """
     found: dict[Node, None] = {}
     for node in order:
-        follows = any(argument in found for argument in node.arguments)
-        if node.operation == "random" or (follows and OPERATIONS[node.operation].elementwise):
-            found[node] = None
+        if when[node] == STEP and not node.is_leaf:
+            quick = OPERATIONS[node.operation].elementwise or node.operation in INSIDE
+            if quick and all(
+                a in found or a in needed or when[a] < STEP or a.is_leaf for a in operands(node)
+            ):
+                found[node] = None
     return list(found)
 
 

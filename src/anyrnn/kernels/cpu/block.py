@@ -34,6 +34,7 @@ class Block:
         self.row, self.unit, self.mask, self.otherwise = row, unit, mask, otherwise
         self.v = kernel.v
         self.known: dict[Node, str] = {}
+        self.drawn: dict[tuple[int, bool], tuple[str, str]] = {}
         self.own = set(stage.stores) if stage else set()
 
     def sums(self, start: int, group: Group, cut: Tile, inner: str, lane: str) -> None:
@@ -94,10 +95,15 @@ class Block:
         return COMPUTE[node.operation](v, *values)
 
     def _random(self, node: Node) -> str:
-        kernel = self.kernel
-        step = kernel.clock if node.attributes["every_step"] else str(EVERY_STEP)
-        seed, stream = kernel.given["seed"], node.attributes["stream"]
-        return randomness.uniform(self.v, seed, stream, step, self.row, self.unit)
+        """Random numbers; two streams have their bits from one computation."""
+        kernel, (stream, word) = self.kernel, divmod(node.attributes["stream"], 2)
+        key = stream, node.attributes["every_step"]
+        if key not in self.drawn:
+            step = kernel.clock if node.attributes["every_step"] else str(EVERY_STEP)
+            self.drawn[key] = randomness.words(
+                self.v, kernel.given["seed"], 2 * stream, step, self.row, self.unit
+            )
+        return randomness.uniform(self.v, self.drawn[key][word])
 
     def _stays(self, node: Node) -> bool:
         """Whether a value is needed by itself too."""

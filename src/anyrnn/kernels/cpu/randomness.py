@@ -30,19 +30,19 @@ def _philox(
     return first, second
 
 
-def uniform(v: Vectors, seed: str, stream: int, step: str, row: str, unit: str) -> str:
-    """A vector of numbers from 0 to 1, without 1.
+def words(v: Vectors, seed: str, stream: int, step: str, row: str, unit: str) -> tuple[str, str]:
+    """Two vectors of 32 random bits each: of a stream and of its neighbour.
 
     Args:
         v: Where the instructions go.
         seed: The address of the seed.
-        stream: Which of the numbers that a cell draws at a step.
+        stream: Which of the numbers that a cell draws at a step; an even number.
         step: The step.
         row: The row of the batch.
         unit: The first unit.
 
     Returns:
-        The name of the vector.
+        The names of the vectors.
     """
     function, lanes = v.function, v.lanes
     low = function.value(f"load i32, ptr {seed}")
@@ -53,11 +53,16 @@ def uniform(v: Vectors, seed: str, stream: int, step: str, row: str, unit: str) 
     key = function.value(f"xor i32 {hashed}, {high}")
     places = ", ".join(f"i32 {lane}" for lane in range(lanes))
     units = function.value(f"add <{lanes} x i32> {_splat(function, unit, lanes)}, <{places}>")
-    bits, _ = _philox(
+    return _philox(
         function, units, _splat(function, second, lanes), _splat(function, key, lanes), lanes
     )
-    bits = function.value(f"lshr <{lanes} x i32> {bits}, splat (i32 {32 - BITS})")
-    whole = function.value(f"uitofp <{lanes} x i32> {bits} to {v.type}")
+
+
+def uniform(v: Vectors, bits: str) -> str:
+    """A vector of numbers from 0 to 1, without 1, of 32 random bits each."""
+    lanes = v.lanes
+    bits = v.function.value(f"lshr <{lanes} x i32> {bits}, splat (i32 {32 - BITS})")
+    whole = v.function.value(f"uitofp <{lanes} x i32> {bits} to {v.type}")
     return v.multiply(whole, v.constant(2.0**-BITS))
 
 
