@@ -110,17 +110,24 @@ def test_layouts_of_all_states(kind: type[nn.Module], batch_first: bool) -> None
 
     lengths = [2, 4, 3]
     output, (h, _) = layer(given, lengths=lengths, return_states="all")
-    torch.testing.assert_close(output, torch.cat([h[2], h[3]], dim=-1))
     rows = h if batch_first else h.transpose(1, 2)
+    outputs = output if batch_first else output.transpose(0, 1)
     for row, length in enumerate(lengths):
-        assert not rows[:, row, length:].any()
         _, (alone, _) = layer(x[:length, row], return_states="all")
         torch.testing.assert_close(rows[:, row, :length], alone)
+        after = rows[:, row, length:]
+        carried = rows[:, row, length - 1 : length].expand_as(after).clone()
+        carried[1::2] = 0  # backwards nothing has come yet
+        assert torch.equal(after, carried)
+        both = torch.cat([rows[2, row, :length], rows[3, row, :length]], dim=-1)
+        torch.testing.assert_close(outputs[row, :length], both)
 
     packed = pack_padded_sequence(given, torch.tensor(lengths), batch_first, enforce_sorted=False)
     _, (packed_h, _) = layer(packed, return_states="all")
     padded, _ = pad_packed_sequence(packed_h, batch_first)
-    torch.testing.assert_close(padded.movedim(2, 0), h)
+    padded = padded.movedim(2, 0) if batch_first else padded.movedim(2, 0).transpose(1, 2)
+    for row, length in enumerate(lengths):
+        torch.testing.assert_close(padded[:, row, :length], rows[:, row, :length])
 
 
 def test_all_states_in_a_traced_graph() -> None:

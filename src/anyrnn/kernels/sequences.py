@@ -37,7 +37,7 @@ class Layout:
     """
 
     def __init__(self, counts: Array, resets: Array | None = None) -> None:
-        time, batch = self._shape = counts.shape
+        time, _ = self._shape = counts.shape
         self._counts, self.resets = counts, resets is not None
         zero = np.zeros((1, 1), np.int64)
         pieces = zero if resets is None else np.cumsum(resets, axis=0)

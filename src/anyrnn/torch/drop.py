@@ -12,7 +12,7 @@ from torch.nn import functional
 from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Node, topological
-from anyrnn.torch.sequences import Rows
+from anyrnn.torch.rows import Rows
 
 if TYPE_CHECKING:
     from anyrnn.torch.structure import Part
@@ -33,14 +33,14 @@ def recurrent_matrices(cell: Cell) -> frozenset[str]:
 
 
 def drop_features(data: Tensor, rows: Rows, probability: float) -> Tensor:
-    """Drop features of each sequence's input, the same ones at every step.
+    """Drop features of each sequence's input, the same ones at every step; others after a reset.
 
     Args:
         data: The input, laid out as the rows.
         rows: The layer's input.
         probability: Of dropping one.
     """
-    kept = functional.dropout(data.new_ones(rows.batch, data.shape[-1]), probability)
+    kept = functional.dropout(data.new_ones(rows.sequences, data.shape[-1]), probability)
     return rows.times(data, kept)
 
 

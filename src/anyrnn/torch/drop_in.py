@@ -15,7 +15,7 @@ from anyrnn.errors import InputError, SizeError
 from anyrnn.graph.cell import Cell
 from anyrnn.schedule.reverse import check_memory
 from anyrnn.torch.execute import execute, single_step
-from anyrnn.torch.sequences import check_tensor
+from anyrnn.torch.sequences import GIVEN, Marks, check_tensor
 from anyrnn.torch.stack import Layer, parameter
 from anyrnn.torch.states import State
 from anyrnn.torch.structure import Options, Structure, build, count_layers
@@ -136,18 +136,30 @@ class _Layer(Layer, nn.RNNBase):
         hx: State | None = None,
         *,
         lengths: Any = None,
+        mask: Any = None,
+        resets: Any = None,
+        reset_state: Any = GIVEN,
+        padding: str = "zero",
         return_states: str = "last",
     ) -> Any:
         """Run the layer; as torch.nn has it, and with lengths.
 
         Args:
             input: (time, batch, input), (batch, time, input) if batch_first, (time, input) for one
-            sequence, or a
-                PackedSequence.
+                sequence, or a PackedSequence.
             hx: The initial state, (layers x directions, batch, size); for an LSTM two of them; a
                 tuple of these, one for each layer, where sizes differ. Zeros, or what was learned,
                 if not given.
-            lengths: The number of steps of each sequence; outputs after its end are zero.
+            lengths: The number of steps of each sequence, in any order; 0 is one too.
+            mask: Whether each step counts, booleans (time, batch), with both as in the input. Over
+                a step that does not count the state is carried, in both directions. Besides
+                lengths, both have to hold.
+            resets: Whether the state is put back to its initial value before each step, booleans
+                as the mask; the gradient does not go past it.
+            reset_state: What it is put back to: `given` for the initial state of this call, None
+                for the usual one, which is zeros or what was learned; or a state.
+            padding: What outputs are at steps that do not count: `zero`, or `carry` for the last
+                output before them.
             return_states: `last`, or `all`: the states after every step, (layers x directions,
                 time, batch, size) with batch and time as in the input.
 
@@ -155,9 +167,10 @@ class _Layer(Layer, nn.RNNBase):
             The outputs and the last state, or all states.
 
         Raises:
-            InputError: A shape, a type, a device or a length is not what the layer takes.
+            InputError: A shape, a type, a device, a length or a mask is not what the layer takes.
         """
-        return self._call(input, hx, lengths, return_states)
+        marks = Marks(lengths, mask, resets, reset_state, padding)
+        return self._call(input, hx, marks, return_states)
 
     def extra_repr(self) -> str:
         """The options that differ from their defaults."""

@@ -14,7 +14,8 @@ from anyrnn.cells.catalogue import get
 from anyrnn.errors import CellError, InputError, SizeError
 from anyrnn.graph.cell import Cell
 from anyrnn.schedule.reverse import check_memory
-from anyrnn.torch.sequences import Input
+from anyrnn.torch.rows import Input
+from anyrnn.torch.sequences import GIVEN, Marks
 from anyrnn.torch.stack import Layer
 from anyrnn.torch.states import State
 from anyrnn.torch.structure import Options, Structure, build, count_layers, each_layer
@@ -192,18 +193,30 @@ class Recurrent(Layer):
         state: State | None = None,
         lengths: Any = None,
         *,
+        mask: Any = None,
+        resets: Any = None,
+        reset_state: Any = GIVEN,
+        padding: str = "zero",
         return_states: str = "last",
     ) -> tuple[Input, State]:
         """Run the layer over sequences.
 
         Args:
             input: (time, batch, input), (batch, time, input) if batch_first, (time, input) for one
-            sequence, or a
-                PackedSequence.
+                sequence, or a PackedSequence.
             state: The initial state, (layers x directions, batch, size), a tuple of them for a cell
                 with several states; a tuple of these, one for each layer, where layers differ in
                 cell or size. Zeros, or what was learned, if not given.
-            lengths: The number of steps of each sequence; outputs after its end are zero.
+            lengths: The number of steps of each sequence, in any order; 0 is one too.
+            mask: Whether each step counts, booleans (time, batch), with both as in the input. Over
+                a step that does not count the state is carried, in both directions. Besides
+                lengths, both have to hold.
+            resets: Whether the state is put back to its initial value before each step, booleans
+                as the mask; the gradient does not go past it.
+            reset_state: What it is put back to: `given` for the initial state of this call, None
+                for the usual one, which is zeros or what was learned; or a state.
+            padding: What outputs are at steps that do not count: `zero`, or `carry` for the last
+                output before them.
             return_states: `last`, or `all`: the states after every step.
 
         Returns:
@@ -212,9 +225,10 @@ class Recurrent(Layer):
             input; in a PackedSequence each row is (layers x directions, size).
 
         Raises:
-            InputError: A shape, a type, a device or a length is not what the layer takes.
+            InputError: A shape, a type, a device, a length or a mask is not what the layer takes.
         """
-        return self._call(input, state, lengths, return_states)
+        marks = Marks(lengths, mask, resets, reset_state, padding)
+        return self._call(input, state, marks, return_states)
 
     def extra_repr(self) -> str:
         """The options that differ from their defaults."""

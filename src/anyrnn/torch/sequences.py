@@ -1,19 +1,18 @@
-"""What a layer accepts and returns: padded or packed, batch first or not, one sequence or many;
-and its checks.
+"""What a layer accepts: padded or packed, masked, batch first or not, one sequence or many; and its
+checks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence
 
 from anyrnn.errors import InputError
-
-Input = Tensor | PackedSequence
+from anyrnn.kernels.sequences import GIVEN, check_padding, lay_out
+from anyrnn.torch.rows import GatheredRows, PackedRows, Rows, gather
 
 MOST_ROWS = 1 << 31  # of all steps: a longer list of steps would fill any memory
 
@@ -46,84 +45,35 @@ def check_tensor(what: str, tensor: object, like: Tensor) -> Tensor:
     return tensor
 
 
-@dataclass(frozen=True)
-class Rows:
-    """An input as the rows of all steps, and how to give results their caller's layout back.
+class Marks(NamedTuple):
+    """What a call says about its steps.
 
     Attributes:
-        data: (sum of batch_sizes, input); (time, batch, input) while torch.compile or torch.export
-            trace, because merging sizes that they do not know costs them conditions.
-        time: The number of steps.
-        batch: The number of sequences.
-        packed: The PackedSequence it came as, or was made for the sake of lengths.
-        batched: Whether the caller gave a batch; if not, one sequence.
-        batch_first: Whether the caller's tensors have the batch before the time.
-        padded_to: The number of steps to pad to, where lengths were given.
+        lengths: The number of steps of each sequence; all of them if None.
+        mask: Whether each step counts, in the layout of the input; all do if None.
+        resets: Whether the state is put back before each step, in the layout of the input.
+        reset_state: What it is put back to: a state; None for the usual initial state; `given` for
+            that of the call.
+        padding: What outputs are where a step does not count: `zero`, or `carry` for the last one.
     """
 
-    data: Tensor
-    time: int
-    batch: int
-    packed: PackedSequence | None
-    batched: bool
-    batch_first: bool
-    padded_to: int | None = None
+    lengths: Any = None
+    mask: Any = None
+    resets: Any = None
+    reset_state: Any = GIVEN
+    padding: str = "zero"
 
     @property
-    def batch_sizes(self) -> list[int]:
-        """The number of rows of each step."""
-        if self.packed is not None:
-            return self.packed.batch_sizes.tolist()
-        return [self.batch] * self.time
+    def some(self) -> bool:
+        """Whether any step may be marked."""
+        return not (self.lengths is None and self.mask is None and self.resets is None)
 
-    def restore(self, data: Tensor) -> Input:
-        """The rows of a result, laid out as `data`, in the layout of the input."""
-        if self.packed is not None:
-            _, batch_sizes, sorted_indices, unsorted_indices = self.packed
-            packed = PackedSequence(data, batch_sizes, sorted_indices, unsorted_indices)
-            if self.padded_to is None:
-                return packed
-            return pad_packed_sequence(packed, self.batch_first, total_length=self.padded_to)[0]
-        features = data.shape[self.data.dim() - 1 :]
-        output = data.reshape(self.time, self.batch, *features)
-        if not self.batched:
-            return output.squeeze(1)
-        return output.transpose(0, 1) if self.batch_first else output
 
-    def stack_last(self, states: Sequence[Tensor]) -> Tensor:
-        """The last states of layers, (batch, size), in the order of the caller's batch."""
-        stacked = self.unsort(torch.stack([*states]))
-        return stacked if self.batched else stacked.squeeze(1)
-
-    def stack_all(self, states: Sequence[Tensor]) -> Input:
-        """The states of layers at every step, each laid out as the input, the layers first; in a
-        PackedSequence the layers come after the rows.
-        """
-        restored = self.restore(torch.stack([*states], dim=-2))
-        return restored.movedim(-2, 0) if isinstance(restored, Tensor) else restored
-
-    def times(self, data: Tensor, factors: Tensor) -> Tensor:
-        """Rows, laid out as `data`, times a vector for each sequence, (batch, size)."""
-        if self.packed is not None:
-            steps = self.packed.batch_sizes.tolist()
-            return data * torch.cat([factors[:size] for size in steps])
-        if self.data.dim() == 3:
-            return data * factors
-        return (data.unflatten(0, (self.time, self.batch)) * factors).flatten(0, 1)
-
-    def sort(self, state: Tensor) -> Tensor:
-        """A caller's state, (..., batch, size), in the order of the rows."""
-        indices = self.packed.sorted_indices if self.packed is not None else None
-        return state if indices is None else state.index_select(-2, indices)
-
-    def unsort(self, state: Tensor) -> Tensor:
-        """A state in the order of the caller's batch."""
-        indices = self.packed.unsorted_indices if self.packed is not None else None
-        return state if indices is None else state.index_select(-2, indices)
+NO_MARKS = Marks()
 
 
 def read_input(
-    given: object, like: Tensor, input_size: int, batch_first: bool, lengths: object = None
+    given: object, like: Tensor, input_size: int, batch_first: bool, marks: Marks = NO_MARKS
 ) -> Rows:
     """Check a layer's input and lay it out as rows.
 
@@ -133,7 +83,7 @@ def read_input(
         like: A parameter of the layer: the type and device to expect.
         input_size: The number of features to expect.
         batch_first: Whether the batch comes before the time.
-        lengths: The number of steps of each sequence; all of them if not given.
+        marks: Which steps count, and where the state is put back.
 
     Returns:
         The rows.
@@ -141,14 +91,19 @@ def read_input(
     Raises:
         InputError: The input is not what the layer takes.
     """
+    carry = check_padding(marks.padding)
     if isinstance(given, PackedSequence):
-        if lengths is not None:
+        if marks.some:
+            names = ("lengths", "mask", "resets")
+            name = next(name for name in names if getattr(marks, name) is not None)
             raise InputError(
-                "lengths were given besides a PackedSequence, which has its own; leave them out"
+                f"{name} cannot be given besides a PackedSequence, which has its own lengths; "
+                "leave them out, or give the padded input"
             )
         data = check_tensor("the input", given.data, like)
         _check_features(data, input_size)
-        return _packed(given, batch_first)
+        time, batch = len(given.batch_sizes), int(given.batch_sizes[0])
+        return PackedRows(given.data, time, batch, True, batch_first, given)
     tensor = check_tensor("the input", given, like)
     shape = tuple(tensor.shape)
     if tensor.dim() not in (2, 3):
@@ -158,6 +113,7 @@ def read_input(
         )
     _check_features(tensor, input_size)
     batched = tensor.dim() == 3
+    batch_first = batch_first and batched
     if not batched:
         tensor = tensor.unsqueeze(1)
     elif batch_first:
@@ -173,15 +129,21 @@ def read_input(
             f"the input has shape {shape}: {time} steps of {batch} sequences are more than "
             f"{MOST_ROWS} rows; run a part of it at a time"
         )
-    if lengths is not None:
-        return _read_lengths(tensor, lengths, batched, batch_first)
+    if marks.some:
+        axes = ("batch", "time") if batch_first else ("time", "batch")[: 1 + batched]
+        with _untransformed():
+            layout = lay_out(
+                axes,
+                shape[:-1],
+                _array("lengths", marks.lengths, f"{batch} whole numbers"),
+                _array("mask", marks.mask, "booleans"),
+                _array("resets", marks.resets, "booleans"),
+            )
+        if layout is not None:
+            data = gather(tensor, layout)
+            return GatheredRows(data, time, batch, batched, batch_first, layout, carry)
     data = tensor if traced else tensor.reshape(time * batch, input_size)
-    return Rows(data, time, batch, None, batched, batch_first)
-
-
-def _packed(given: PackedSequence, batch_first: bool, padded_to: int | None = None) -> Rows:
-    time, batch = len(given.batch_sizes), int(given.batch_sizes[0])
-    return Rows(given.data, time, batch, given, True, batch_first, padded_to)
+    return Rows(data, time, batch, batched, batch_first)
 
 
 def _check_features(data: Tensor, input_size: int) -> None:
@@ -192,23 +154,28 @@ def _check_features(data: Tensor, input_size: int) -> None:
         )
 
 
-def _read_lengths(tensor: Tensor, lengths: object, batched: bool, batch_first: bool) -> Rows:
-    time, batch, _ = tensor.shape
-    if not batched:
-        raise InputError("lengths were given for one sequence without a batch; slice it instead")
+def _functorch() -> Any:
+    return getattr(torch._C, "_functorch")  # noqa: B009 - it has no type stub
+
+
+def _untransformed() -> Any:
+    """What is done in it is not seen by the transforms of torch.func."""
+    return getattr(torch._C, "_DisableFuncTorch")()  # noqa: B009 - it has no type stub
+
+
+def _array(what: str, given: Any, wanted: str) -> Any:
+    """Numbers that a user gives, where NumPy reads them, inside a transform of torch.func too."""
+    if given is None:
+        return None
+    functorch = _functorch()
+    while isinstance(given, Tensor) and functorch.is_gradtrackingtensor(given):
+        given = functorch.get_unwrapped(given)
+    if isinstance(given, Tensor) and functorch.is_batchedtensor(given):
+        raise InputError(
+            f"{what}: a tensor that torch.func.vmap maps was given; it has to be the same for all "
+            "that is mapped"
+        )
     try:
-        numbers = torch.as_tensor(lengths, device="cpu")
+        return torch.as_tensor(given).cpu()
     except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"lengths={lengths!r}; expected {batch} whole numbers") from error
-    if numbers.is_floating_point() or numbers.dtype == torch.bool or numbers.shape != (batch,):
-        raise InputError(
-            f"lengths are {numbers.dtype} of shape {tuple(numbers.shape)}; expected {batch} whole "
-            "numbers, one for each sequence"
-        )
-    wrong = [n for n in numbers.tolist() if not 1 <= n <= time]
-    if wrong:
-        raise InputError(
-            f"a length is {wrong[0]}; the input has {time} steps: expected 1 to {time}"
-        )
-    packed = pack_padded_sequence(tensor, numbers, enforce_sorted=False)
-    return _packed(packed, batch_first, time)
+        raise InputError(f"{what}={given!r}; expected {wanted}") from error

@@ -16,11 +16,14 @@ from torch.nn import functional
 from anyrnn.errors import InputError, SizeError
 from anyrnn.torch import drop, states
 from anyrnn.torch.execute import Path, breaks_graph, choose, execute, single_step
-from anyrnn.torch.sequences import Input, Rows, read_input
+from anyrnn.torch.rows import Input, Rows
+from anyrnn.torch.sequences import GIVEN, Marks, read_input
 from anyrnn.torch.states import State
 from anyrnn.torch.structure import Opened, Part, Structure
 from anyrnn.torch.tracing import constant, untraced
 from anyrnn.transforms import states as results
+
+Start = tuple[Tensor, Tensor, bool]
 
 
 def parameter(module: nn.Module, name: str) -> Tensor:
@@ -136,22 +139,28 @@ class Layer(nn.Module):
         name = structure.example
         return self._like if name is None else parameter(self, name)
 
-    def _call(self, given: object, state: object, lengths: object, returned: object) -> Any:
+    def _call(self, given: object, state: object, marks: Marks, returned: object) -> Any:
         """Run the layer; arguments are those of `forward`."""
-        if breaks_graph(given, lengths, self.parameters()):
-            return untraced(self._call, given, state, lengths, returned)
+        if breaks_graph(given, marks if marks.some else None, self.parameters()):
+            return untraced(self._call, given, state, marks, returned)
         structure = self._structure or self._made()
         if returned == "last":
-            if structure.single and lengths is None:
+            if structure.single and not marks.some:
                 single = self._single_step(structure, given, state)
                 if single is not None:
                     return single
         elif returned != "all":
             raise InputError(f"return_states={returned!r}; expected 'last' or 'all'")
-        rows, initial = self._read(structure, given, state, lengths)
-        data, found = self._run(structure, rows, initial, str(returned))
-        stack = rows.stack_last if returned == "last" else rows.stack_all
-        return rows.restore(data), states.write(structure.form, iter(found), stack)
+        rows, starts = self._read(structure, given, state, marks)
+        data, found = self._run(structure, rows, _begin(rows, starts), str(returned))
+        finish, stack = rows.end, rows.stack_end
+        if returned == "all":
+            finish, stack = rows.every, rows.stack_every
+        given_back = [
+            [finish(values, *start) for values, start in zip(each, part, strict=True)]
+            for each, part in zip(found, starts, strict=True)
+        ]
+        return rows.restore(data), states.write(structure.form, iter(given_back), stack)
 
     def _single_step(
         self, structure: Structure, given: object, state: object
@@ -186,11 +195,27 @@ class Layer(nn.Module):
         return {stored: parameter(self, name) for stored, name in part.names.items()}
 
     def _read(
-        self, structure: Structure, given: object, state: object, lengths: object
-    ) -> tuple[Rows, list[Sequence[Tensor]]]:
-        """The input as rows, and the initial states of each part."""
+        self, structure: Structure, given: object, state: object, marks: Marks
+    ) -> tuple[Rows, list[list[Start]]]:
+        """The input as rows; and of each state of each part the initial value, what it is put back
+        to, and whether the part runs from the last step to the first.
+        """
         like = self._example(structure)
-        rows = read_input(given, like, structure.input_size, self.batch_first, lengths)
+        rows = read_input(given, like, structure.input_size, self.batch_first, marks)
+        initial = reset = self._initial(structure, rows, state, like)
+        if marks.resets is not None and not (
+            isinstance(marks.reset_state, str) and marks.reset_state == GIVEN
+        ):
+            reset = self._initial(structure, rows, marks.reset_state, like)
+        return rows, [
+            [(a, b, part.direction == 1) for a, b in zip(own, put_back, strict=True)]
+            for part, own, put_back in zip(structure.parts, initial, reset, strict=True)
+        ]
+
+    def _initial(
+        self, structure: Structure, rows: Rows, state: object, like: Tensor
+    ) -> list[Sequence[Tensor]]:
+        """The initial states of each part, (batch, size), for those that a caller gives."""
         initial: list[Sequence[Tensor]] = []
         known = states.read(structure.form, state, rows, like)
         for part, values in zip(structure.parts, known, strict=True):
@@ -202,7 +227,7 @@ class Layer(nn.Module):
             else:
                 sizes = part.state_sizes
                 initial.append([rows.data.new_zeros(rows.batch, size) for size in sizes])
-        return rows, initial
+        return initial
 
     def _run(
         self,
@@ -216,7 +241,7 @@ class Layer(nn.Module):
         Args:
             structure: Their parts.
             rows: The input.
-            initial: The initial states of each part, (batch, size).
+            initial: The initial states of each part, one for each sequence of rows.
             returned: What to return of each part: the `last` states, `all` states, or the `values`
                 that the cell's equations name.
 
@@ -314,7 +339,14 @@ class Layer(nn.Module):
 
     @torch.no_grad()
     def inspect(
-        self, input: Input, state: State | None = None, lengths: Any = None
+        self,
+        input: Input,
+        state: State | None = None,
+        lengths: Any = None,
+        *,
+        mask: Any = None,
+        resets: Any = None,
+        reset_state: Any = GIVEN,
     ) -> dict[str, Any]:
         """Every value that the cell's equations name, at every step: gates, candidates, states.
 
@@ -324,11 +356,15 @@ class Layer(nn.Module):
             input: The input of the layer, as a call takes it.
             state: The initial state.
             lengths: The number of steps of each sequence.
+            mask: Whether each step counts, as a call takes it.
+            resets: Whether the state is put back before each step, as a call takes it.
+            reset_state: What it is put back to.
 
         Returns:
-            For each name its values, laid out as the input: (time, batch, size). New states have
-            the states' names, and an output apart from them is `output`. Where there are several
-            layers or directions, names end as those of the parameters do: `f_l0`, `f_l1_reverse`.
+            For each name its values, laid out as the input: (time, batch, size); zero at steps that
+            do not count. New states have the states' names, and an output apart from them is
+            `output`. Where there are several layers or directions, names end as those of the
+            parameters do: `f_l0`, `f_l1_reverse`.
 
         Raises:
             InputError: A shape, a type, a device or a length is not what the layer takes.
@@ -341,14 +377,20 @@ class Layer(nn.Module):
             (['c', 'f', 'g', 'h', 'i', 'o'], torch.Size([7, 2, 5]))
         """
         structure = self._structure or self._made()
-        rows, initial = self._read(structure, input, state, lengths)
-        _, found = self._run(structure, rows, initial, "values")
+        marks = Marks(lengths, mask, resets, reset_state)
+        rows, starts = self._read(structure, input, state, marks)
+        _, found = self._run(structure, rows, _begin(rows, starts), "values")
         several = len(structure.parts) > 1
         return {
             name + part.suffix * several: rows.restore(value)
             for part, values in zip(structure.parts, found, strict=True)
             for name, value in zip(part.opened["values", self.training].names, values, strict=True)
         }
+
+
+def _begin(rows: Rows, starts: Sequence[Sequence[Start]]) -> list[Sequence[Tensor]]:
+    """The initial states of each part, one for each sequence of rows."""
+    return [[rows.begin(*start) for start in part] for part in starts]
 
 
 def _merged(outputs: Sequence[Tensor], merge: str) -> Tensor:

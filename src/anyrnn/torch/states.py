@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from anyrnn.errors import InputError
-from anyrnn.torch.sequences import Rows, check_tensor
+from anyrnn.torch.rows import Rows
+from anyrnn.torch.sequences import check_tensor
 
 if TYPE_CHECKING:
     from anyrnn.torch.structure import Part
@@ -38,7 +39,7 @@ class Stacked:
     place: tuple[str, str]
 
     def read(self, given: object, rows: Rows, like: Tensor) -> list[list[Tensor]]:
-        """The states of each part, (batch, size), in the order of the rows.
+        """The states of each part, (batch, size).
 
         Args:
             given: A tensor for a cell with one state, else a tuple of tensors, each (parts, batch,
@@ -68,7 +69,7 @@ class Stacked:
                     f"the state {name}{whose} has shape {tuple(tensor.shape)}; expected {wanted}: "
                     f"{parts}"
                 )
-            states.append(rows.sort(tensor if rows.batched else tensor.unsqueeze(1)))
+            states.append(tensor if rows.batched else tensor.unsqueeze(1))
         return [[tensor[index] for tensor in states] for index in range(self.count)]
 
 
@@ -98,8 +99,7 @@ def form(layers: Sequence[Sequence[Part]]) -> Form:
 
 
 def read(form: Form, given: object, rows: Rows, like: Tensor, whose: str = "") -> list[Values]:
-    """The initial states of each part, (batch, size), in the order of the rows; None for those
-    that were not given.
+    """The initial states of each part, (batch, size); None for those that were not given.
 
     Raises:
         InputError: The states are not what the layer takes.

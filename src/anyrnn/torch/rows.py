@@ -1,0 +1,230 @@
+"""An input as the rows of all steps, and how results get their caller's layout back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+from anyrnn.kernels.sequences import Layout
+
+Input = Tensor | PackedSequence
+
+
+@dataclass(frozen=True)
+class Rows:
+    """An input whose steps all count.
+
+    Attributes:
+        data: (sum of batch_sizes, input); (time, batch, input) while torch.compile or torch.export
+            trace, because merging sizes that they do not know costs them conditions.
+        time: The number of steps.
+        batch: The number of sequences.
+        batched: Whether the caller gave a batch; if not, one sequence.
+        batch_first: Whether the caller's tensors have the batch before the time.
+    """
+
+    data: Tensor
+    time: int
+    batch: int
+    batched: bool
+    batch_first: bool
+
+    @property
+    def batch_sizes(self) -> list[int]:
+        """The number of rows of each step."""
+        return [self.batch] * self.time
+
+    @property
+    def sequences(self) -> int:
+        """The number of sequences that the rows make, each with an initial state of its own."""
+        return self.batch
+
+    def begin(self, state: Tensor, reset: Tensor, reverse: bool) -> Tensor:
+        """The initial state of each sequence of rows.
+
+        Args:
+            state: The initial state, (batch, size).
+            reset: What it is put back to.
+            reverse: Whether the run is from the last step to the first.
+        """
+        return state
+
+    def end(self, last: Tensor, state: Tensor, reset: Tensor, reverse: bool) -> Tensor:
+        """The last state, (batch, size), given those of the sequences of rows.
+
+        Args:
+            last: These.
+            state: The initial state.
+            reset: What it is put back to.
+            reverse: Whether the run was from the last step to the first.
+        """
+        return last
+
+    def every(self, rows: Tensor, state: Tensor, reset: Tensor, reverse: bool) -> Tensor:
+        """What `stack_every` takes, of the state after the step of each row; as `end`."""
+        return rows
+
+    def restore(self, data: Tensor) -> Input:
+        """The rows of a result, laid out as `data`, in the layout of the input."""
+        features = data.shape[self.data.dim() - 1 :]
+        return self._turn(data.reshape(self.time, self.batch, *features))
+
+    def _turn(self, result: Tensor) -> Tensor:
+        """A tensor (time, batch, ...) in the layout of the input."""
+        if not self.batched:
+            return result.squeeze(1)
+        return result.transpose(0, 1) if self.batch_first else result
+
+    def stack_end(self, states: Sequence[Tensor]) -> Tensor:
+        """The last states of layers, the layers first."""
+        stacked = torch.stack([*states])
+        return stacked if self.batched else stacked.squeeze(1)
+
+    def stack_every(self, states: Sequence[Tensor]) -> Input:
+        """The states of layers at every step, each laid out as the input, the layers first; in a
+        PackedSequence the layers come after the rows.
+        """
+        restored = self.restore(torch.stack([*states], dim=-2))
+        return restored.movedim(-2, 0) if isinstance(restored, Tensor) else restored
+
+    def times(self, data: Tensor, factors: Tensor) -> Tensor:
+        """Rows, laid out as `data`, times a vector for each sequence of rows."""
+        if self.data.dim() == 3:
+            return data * factors
+        return (data.unflatten(0, (self.time, self.batch)) * factors).flatten(0, 1)
+
+
+class _Ragged(Rows):
+    """An input whose sequences have a number of steps of their own."""
+
+    def times(self, data: Tensor, factors: Tensor) -> Tensor:
+        """Rows times a vector for each sequence of rows."""
+        return data * torch.cat([factors[:size] for size in self.batch_sizes])
+
+
+@dataclass(frozen=True)
+class PackedRows(_Ragged):
+    """A PackedSequence.
+
+    Attributes:
+        packed: It.
+    """
+
+    packed: PackedSequence
+
+    @property
+    def batch_sizes(self) -> list[int]:
+        """The number of rows of each step."""
+        return self.packed.batch_sizes.tolist()
+
+    def begin(self, state: Tensor, reset: Tensor, reverse: bool) -> Tensor:
+        """The initial state in the order of the rows."""
+        return _select(state, self.packed.sorted_indices)
+
+    def end(self, last: Tensor, state: Tensor, reset: Tensor, reverse: bool) -> Tensor:
+        """The last state in the order of the caller."""
+        return _select(last, self.packed.unsorted_indices)
+
+    def restore(self, data: Tensor) -> PackedSequence:
+        """The rows of a result, packed as the input."""
+        return PackedSequence(data, *self.packed[1:])
+
+
+@dataclass(frozen=True)
+class GatheredRows(_Ragged):
+    """A tensor of which some steps do not count, or before some of whose steps states are put back.
+
+    Attributes:
+        layout: Which, and where the others are in `data`.
+        carry: Whether outputs are carried over steps that do not count.
+    """
+
+    layout: Layout
+    carry: bool
+
+    @property
+    def batch_sizes(self) -> list[int]:
+        """The number of rows of each step."""
+        return self.layout.batch_sizes
+
+    @property
+    def sequences(self) -> int:
+        """The number of sequences that the rows make."""
+        return self.layout.sequences
+
+    def begin(self, state: Tensor, reset: Tensor, reverse: bool) -> Tensor:
+        """The initial state of each sequence of rows."""
+        starts = self._starts(state, reset)
+        return starts.index_select(0, self._index(self.layout.begin(reverse)))
+
+    def end(self, last: Tensor, state: Tensor, reset: Tensor, reverse: bool) -> Tensor:
+        """The last state: that of the last sequence of rows of each sequence."""
+        return self._among(last, state, reset, self.layout.end(reverse))
+
+    def every(self, rows: Tensor, state: Tensor, reset: Tensor, reverse: bool) -> Tensor:
+        """The state after each step, laid out as the input, carried where a step does not count."""
+        index = self.layout.every(reverse)
+        return self._lay_out(self._among(rows, state, reset, self._flat(index)))
+
+    def stack_every(self, states: Sequence[Tensor]) -> Tensor:
+        """The states of layers at every step, laid out already, the layers first."""
+        return torch.stack([*states])
+
+    def restore(self, data: Tensor) -> Tensor:
+        """The rows of a result, laid out as the input; zero or carried where no step counts."""
+        if self.carry:
+            zero = data.new_zeros(1, data.shape[1])
+            found = _select(torch.cat([data, zero]), self._carried)
+        else:
+            found = data.new_zeros(self.time * self.batch, data.shape[1])
+            found = found.index_add_(0, self._places, data)  # to zeros; index_copy_ is slower
+        return self._lay_out(found)
+
+    @cached_property
+    def _places(self) -> Tensor:
+        return self._index(self.layout.places(self.batch_first))
+
+    @cached_property
+    def _carried(self) -> Tensor:
+        return self._index(self._flat(self.layout.carried()))
+
+    def _index(self, index: np.ndarray) -> Tensor:
+        return torch.from_numpy(index).to(self.data.device)
+
+    def _flat(self, index: np.ndarray) -> np.ndarray:
+        """An index (time, batch) in the order in which a result is in memory."""
+        return (index.T if self.batch_first else index).ravel()
+
+    def _lay_out(self, result: Tensor) -> Tensor:
+        """A result in that order, laid out as the input."""
+        shape = (self.batch, self.time) if self.batch_first else (self.time, self.batch)
+        result = result.unflatten(0, shape)
+        return result if self.batched else result.squeeze(1)
+
+    def _starts(self, state: Tensor, reset: Tensor) -> Tensor:
+        return torch.cat([state, reset]) if self.layout.resets else state
+
+    def _among(self, found: Tensor, state: Tensor, reset: Tensor, index: np.ndarray) -> Tensor:
+        """Rows of what was found, of the initial state, and of what it was put back to."""
+        if index.max(initial=0) >= len(found):
+            found = torch.cat([found, self._starts(state, reset).to(found.dtype)])
+        return found.index_select(0, self._index(index))
+
+
+def gather(tensor: Tensor, layout: Layout) -> Tensor:
+    """The rows of a tensor (time, batch, features) that count, without a copy of the others."""
+    if tensor.is_contiguous() or not tensor.transpose(0, 1).is_contiguous():
+        flat, places = tensor.flatten(0, 1), layout.places()
+    else:
+        flat, places = tensor.transpose(0, 1).flatten(0, 1), layout.places(batch_first=True)
+    return flat.index_select(0, torch.from_numpy(places).to(tensor.device))
+
+
+def _select(tensor: Tensor, index: Tensor | None) -> Tensor:
+    return tensor if index is None else tensor.index_select(0, index)
