@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from anyrnn.cells.catalogue import get
 from anyrnn.errors import InputError, SizeError
 from anyrnn.graph.cell import Cell
 from anyrnn.schedule.reverse import check_memory
+from anyrnn.torch import precision
 from anyrnn.torch.execute import execute, single_step
 from anyrnn.torch.sequences import GIVEN, Marks, check_tensor
 from anyrnn.torch.stack import Layer, parameter
@@ -202,6 +204,16 @@ class LSTM(_Layer, nn.LSTM):
         >>> torch.allclose(ours(x)[0], theirs(x)[0], atol=1e-6)
         True
     """
+
+    def _call(self, given: object, state: object, marks: Marks, returned: object) -> Any:
+        """Run the layer. For torch.autocast in bfloat16 the LSTM of a tensor is one operation, like
+        a product; that of a PackedSequence, and with a projection, is many.
+        """
+        found = super()._call(given, state, marks, returned)
+        if self.proj_size or not isinstance(given, Tensor):
+            return found
+        one = precision.low(given) is torch.bfloat16
+        return precision.cast(found, torch.bfloat16) if one else found
 
 
 class GRU(_Layer, nn.GRU):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache, reduce
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,6 +26,13 @@ def low(tensor: Tensor) -> torch.dtype | None:
 def wide(dtype: torch.dtype) -> torch.dtype:
     """The type that a run under torch.autocast is computed in, for the type of a tensor."""
     return dtype if dtype == torch.float64 else torch.float32
+
+
+def cast(value: Any, dtype: torch.dtype) -> Any:
+    """A tensor, or a tuple of these, in another type."""
+    if isinstance(value, Tensor):
+        return value.to(dtype)
+    return tuple(cast(part, dtype) for part in value)
 
 
 @constant
