@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -143,10 +143,12 @@ class GatheredRows(_Ragged):
     Attributes:
         layout: Which, and where the others are in `data`.
         carry: Whether outputs are carried over steps that do not count.
+        found: The indices that were needed so far.
     """
 
     layout: Layout
     carry: bool
+    found: dict[tuple[str, bool], tuple[Tensor, int]] = field(default_factory=dict, repr=False)
 
     @property
     def batch_sizes(self) -> list[int]:
@@ -160,17 +162,16 @@ class GatheredRows(_Ragged):
 
     def begin(self, state: Tensor, reset: Tensor, reverse: bool) -> Tensor:
         """The initial state of each sequence of rows."""
-        starts = self._starts(state, reset)
-        return starts.index_select(0, self._index(self.layout.begin(reverse)))
+        index, _ = self._find("begin", reverse)
+        return self._starts(state, reset).index_select(0, index)
 
     def end(self, last: Tensor, state: Tensor, reset: Tensor, reverse: bool) -> Tensor:
         """The last state: that of the last sequence of rows of each sequence."""
-        return self._among(last, state, reset, self.layout.end(reverse))
+        return self._among("end", last, state, reset, reverse)
 
     def every(self, rows: Tensor, state: Tensor, reset: Tensor, reverse: bool) -> Tensor:
         """The state after each step, laid out as the input, carried where a step does not count."""
-        index = self.layout.every(reverse)
-        return self._lay_out(self._among(rows, state, reset, self._flat(index)))
+        return self._lay_out(self._among("every", rows, state, reset, reverse))
 
     def stack_every(self, states: Sequence[Tensor]) -> Tensor:
         """The states of layers at every step, laid out already, the layers first."""
@@ -192,14 +193,20 @@ class GatheredRows(_Ragged):
 
     @cached_property
     def _carried(self) -> Tensor:
-        return self._index(self._flat(self.layout.carried()))
+        return self._index(self.layout.carried())
+
+    def _find(self, name: str, reverse: bool) -> tuple[Tensor, int]:
+        """An index that a method of the layout makes, and the highest number in it."""
+        if (name, reverse) not in self.found:
+            index = getattr(self.layout, name)(reverse)
+            self.found[name, reverse] = self._index(index), int(index.max(initial=0))
+        return self.found[name, reverse]
 
     def _index(self, index: np.ndarray) -> Tensor:
+        """An index as a tensor; one (time, batch) in the order of a result in memory."""
+        if index.ndim == 2:
+            index = (index.T if self.batch_first else index).ravel()
         return torch.from_numpy(index).to(self.data.device)
-
-    def _flat(self, index: np.ndarray) -> np.ndarray:
-        """An index (time, batch) in the order in which a result is in memory."""
-        return (index.T if self.batch_first else index).ravel()
 
     def _lay_out(self, result: Tensor) -> Tensor:
         """A result in that order, laid out as the input."""
@@ -210,11 +217,14 @@ class GatheredRows(_Ragged):
     def _starts(self, state: Tensor, reset: Tensor) -> Tensor:
         return torch.cat([state, reset]) if self.layout.resets else state
 
-    def _among(self, found: Tensor, state: Tensor, reset: Tensor, index: np.ndarray) -> Tensor:
-        """Rows of what was found, of the initial state, and of what it was put back to."""
-        if index.max(initial=0) >= len(found):
+    def _among(
+        self, name: str, found: Tensor, state: Tensor, reset: Tensor, reverse: bool
+    ) -> Tensor:
+        """Of what was found, the initial state and what it was put back to, what an index says."""
+        index, highest = self._find(name, reverse)
+        if highest >= len(found):
             found = torch.cat([found, self._starts(state, reset).to(found.dtype)])
-        return found.index_select(0, self._index(index))
+        return found.index_select(0, index)
 
 
 def gather(tensor: Tensor, layout: Layout) -> Tensor:
