@@ -8,7 +8,7 @@ state needs; the rest is done for all steps at a time, before it or after it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from anyrnn.graph.nodes import Graph, Node, constant, make, topological
@@ -54,10 +54,22 @@ class Stage:
 
 @dataclass(frozen=True)
 class RowStage:
-    """A part of a step that goes over whole rows: a sum, mean or softmax over the hidden axis."""
+    """A part of a step that goes over whole rows.
+
+    Attributes:
+        level: How many times memory has to be complete before it.
+        nodes: Sums and means over the hidden axis, of vectors of one size; or a softmax.
+        numbers: The numbers of a row that follow from them, and are needed for its vectors.
+    """
 
     level: int
-    node: Node
+    nodes: tuple[Node, ...]
+    numbers: tuple[Node, ...] = ()
+
+    @property
+    def stores(self) -> tuple[Node, ...]:
+        """What it writes."""
+        return (*self.nodes, *self.numbers)
 
 
 @dataclass(frozen=True, eq=False)
@@ -307,10 +319,14 @@ def _stages(
     stages: list[Stage | RowStage] = []
     for current in sorted(set(level.values())):
         here = [node for node in inside if level[node] == current]
-        stages += [RowStage(current, node) for node in here if node.operation in REDUCTIONS]
+        over_rows = _row_stages(current, here, level, inside)
+        stages += over_rows
+        written = {node for stage in over_rows for node in stage.stores}
         for size in dict.fromkeys(_size(node) for node in here):
             own = [node for node in here if _size(node) == size]
-            stores = tuple(n for n in own if n in stored and n.operation not in WHOLE)
+            stores = tuple(
+                n for n in own if n in stored and n not in written and n.operation not in WHOLE
+            )
             accumulators = tuple(sums[node] for node in own if node in sums)
             if stores:
                 stages.append(Stage(current, size, accumulators, stores))
@@ -318,6 +334,34 @@ def _stages(
         if part not in members:
             stages.insert(0, Stage(0, part.type.shape[0], (), (part,)))
     return tuple(stages)
+
+
+def _row_stages(
+    current: int, here: Sequence[Node], level: Mapping[Node, int], inside: Iterable[Node]
+) -> list[RowStage]:
+    """What goes over rows at a level, together where that is possible."""
+    together: dict[object, list[Node]] = {}
+    for node in here:
+        if node.operation in REDUCTIONS:
+            alone = node if node.operation == "softmax" else None
+            together.setdefault((alone, node.arguments[0].type.shape), []).append(node)
+    stages = [RowStage(current, tuple(nodes)) for nodes in together.values()]
+    if not stages:
+        return []
+    complete = {node for node in here if node.operation in REDUCTIONS}
+
+    def is_complete(node: Node) -> bool:
+        return node in complete or not node.type.per_row or level.get(node, current) < current
+
+    for node in here:  # numbers that follow from numbers
+        numbers = not any(each.type.shape for each in (node, *node.arguments))
+        follows = node.arguments and all(map(is_complete, node.arguments))
+        work = OPERATIONS[node.operation].elementwise and not node.type.boolean
+        if numbers and follows and work:
+            complete.add(node)
+    needed = {a for node in inside if node.type.shape for a in operands(node)} & complete
+    further = tuple(n for n in here if n in needed and n.operation not in REDUCTIONS)
+    return [*stages[:-1], RowStage(current, stages[-1].nodes, further)]
 
 
 def _inner(root: Node, members: set[Node]) -> list[Node]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from anyrnn.graph.nodes import Node
 from anyrnn.graph.sizes import Size
 from anyrnn.schedule.cost import Cost, operations
-from anyrnn.schedule.loop import REDUCTIONS, RowStage, Schedule
+from anyrnn.schedule.loop import RowStage, Schedule
 from anyrnn.schedule.normal import operands
 
 VIEWS = ("transpose", "slice", "expand")  # of a parameter they need no computing
@@ -67,17 +67,18 @@ def _loop(planned: Schedule) -> Iterator[Part]:
             missing.setdefault(joined, set()).add(piece)
     memory = {*outside, *missing}
     for stage in planned.stages:
-        memory.update((stage.node,) if isinstance(stage, RowStage) else stage.stores)
+        memory.update(stage.stores)
+    of_rows = {n for s in planned.stages if isinstance(s, RowStage) for n in s.stores}
 
     def there(node: Node) -> bool:
         """Whether a stage reads a value: what is one number of a row is computed again instead."""
-        again = not node.type.shape and node not in outside and node.operation not in REDUCTIONS
+        again = not node.type.shape and node not in outside and node not in of_rows
         return node.is_leaf or (node in memory and not again)
 
     number = 0
     for stage in planned.stages:
         if isinstance(stage, RowStage):
-            title, written, sums = "whole rows", (stage.node,), ()
+            title, written, sums = "whole rows", stage.stores, ()
         else:
             unit = "unit" if stage.size == Size.of(1) else "units"
             title, written = f"{stage.size} {unit}", stage.stores

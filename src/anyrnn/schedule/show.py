@@ -13,7 +13,7 @@ from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Node, make, rebuilt, rewrite
 from anyrnn.graph.show import ATOM, Equations
 from anyrnn.schedule.cost import Cost
-from anyrnn.schedule.loop import RowStage, Schedule
+from anyrnn.schedule.loop import Schedule
 from anyrnn.schedule.normal import operands
 from anyrnn.schedule.parts import LOOP, ONCE, Part, parts
 from anyrnn.schedule.reverse import BEFORE, GRADIENT, SAVED, Training, training
@@ -289,7 +289,7 @@ def _marks(planned: Schedule, step: str) -> dict[Node, list[str]]:
         if node in later:
             marks.setdefault(node, []).append("after the loop")
     for stage in planned.stages:
-        for node in (stage.node,) if isinstance(stage, RowStage) else stage.stores:
+        for node in stage.stores:
             if node not in marks and node not in planned.emitted:
                 marks[node] = ["next stages"]
     return marks

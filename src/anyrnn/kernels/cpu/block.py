@@ -11,7 +11,7 @@ from anyrnn.graph.randomness import EVERY_STEP
 from anyrnn.kernels.cpu import mathematics, randomness
 from anyrnn.kernels.cpu.assembly import Vectors
 from anyrnn.kernels.cpu.tiles import Group, Tile
-from anyrnn.schedule.loop import REDUCTIONS, Stage
+from anyrnn.schedule.loop import Stage
 from anyrnn.schedule.normal import ONCE, operands
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Block:
             return None
         if not node.type.shape:
             # another thread may be about to write it, unless it is complete before the stages
-            ready = node in kernel.schedule.carried or node.operation in REDUCTIONS
+            ready = node in kernel.schedule.carried or node in kernel.ready
             at = kernel.address(node, self.row, "0") if ready else None
             return self.v.load_number(at) if at else None
         at = kernel.address(node, self.row, self.unit)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -54,6 +54,7 @@ class Kernel:
         target, double = lowering.target, lowering.double
         self.v = Vectors(self.function, target.lanes(double), double, target.fused)
         self.given: dict[str, str] = {}
+        self.ready: set[Node] = set()  # the numbers of a row that are in memory
         self.states: dict[Node, str] = {}  # the old states' leaves, by the state's name
         for leaf in self.schedule.graph.leaves("state"):
             self.states[leaf] = leaf.name
@@ -145,6 +146,7 @@ class Kernel:
                 self._barrier(levels.index(stage.level), len(levels))
             if isinstance(stage, RowStage):
                 self._row_stage(number, stage)
+                self.ready.update(stage.stores)
             else:
                 self._stage(number, stage)
         self._barrier(len(levels), len(levels))
@@ -417,52 +419,70 @@ class Kernel:
 
     def _row_stage(self, number: int, stage: RowStage) -> None:
         function, v = self.function, self.v
-        argument = stage.node.arguments[0]
         size = self.given[f"stage{number}.size"]
         with function.loop("row", self.given["first_row"], self.last_row) as row:
-            if stage.node.operation == "softmax":
-                self._softmax(stage.node, argument, row, size)
+            if stage.nodes[0].operation == "softmax":
+                self._softmax(stage.nodes[0], row, size)
             else:
-                total = self._reduce(argument, row, size, lambda value: value, largest=False)
-                if stage.node.operation == "mean":
-                    length = function.value(f"sitofp i64 {size} to {v.scalar}", "length")
-                    total = function.value(f"fdiv {v.scalar} {total}, {length}", "mean")
-                for at in self.destinations(stage.node, row, "0"):
-                    function.emit(f"store {v.scalar} {total}, ptr {at}")
+                totals = self._reduce([node.arguments[0] for node in stage.nodes], row, size)
+                length = function.value(f"sitofp i64 {size} to {v.scalar}", "length")
+                for node, total in zip(stage.nodes, totals, strict=True):
+                    if node.operation == "mean":
+                        total = function.value(f"fdiv {v.scalar} {total}, {length}", "mean")
+                    self._store_number(node, total, row)
+            self.ready.update(stage.nodes)
+            block = Block(self, None, row, "0", None)
+            for node in stage.numbers:
+                value = function.value(f"extractelement {v.type} {block.value(node)}, i64 0")
+                self._store_number(node, value, row)
+
+    def _store_number(self, node: Node, value: str, row: str) -> None:
+        for at in self.destinations(node, row, "0"):
+            self.function.emit(f"store {self.v.scalar} {value}, ptr {at}")
 
     def _reduce(
-        self, node: Node, row: str, size: str, change: Callable[[str], str], largest: bool
-    ) -> str:
-        """The sum or the largest of a row's elements, each changed first."""
+        self,
+        nodes: Sequence[Node],
+        row: str,
+        size: str,
+        change: Callable[[str], str] = lambda value: value,
+        largest: bool = False,
+    ) -> list[str]:
+        """The sum or the largest of a row's elements, each changed first; of some vectors."""
         function, v = self.function, self.v
         neutral = v.constant(float("-inf")) if largest else "zeroinitializer"
-        cell = function.element(self.given["scratch"], "0", v.scalar)
-        v.store(neutral, cell)
+        cells = [
+            function.element(self.given["scratch"], str(place * v.lanes), v.scalar)
+            for place in range(len(nodes))
+        ]
+        for cell in cells:
+            v.store(neutral, cell)
         with function.loop("unit", "0", size, str(v.lanes)) as unit:
             left = function.integer("sub", size, unit)
             mask = v.mask(left)
-            value = change(self._load_row(node, row, unit, mask, neutral))
-            value = v.select(mask, value, neutral)
-            so_far = v.load(cell)
-            if largest:
-                above = v.compare("ogt", value, so_far)
-                v.store(v.select(above, value, so_far), cell)
-            else:
-                v.store(v.add(value, so_far), cell)
-        return v.largest(v.load(cell)) if largest else v.total(v.load(cell))
+            block = Block(self, None, row, unit, mask, neutral)
+            for node, cell in zip(nodes, cells, strict=True):
+                value = v.select(mask, change(block.value(node)), neutral)
+                so_far = v.load(cell)
+                if largest:
+                    above = v.compare("ogt", value, so_far)
+                    v.store(v.select(above, value, so_far), cell)
+                else:
+                    v.store(v.add(value, so_far), cell)
+        return [v.largest(v.load(cell)) if largest else v.total(v.load(cell)) for cell in cells]
 
     def _load_row(self, node: Node, row: str, unit: str, mask: str, otherwise: str) -> str:
         block = Block(self, None, row, unit, mask, otherwise)
         return block.value(node)
 
-    def _softmax(self, node: Node, argument: Node, row: str, size: str) -> None:
-        function, v = self.function, self.v
-        largest = v.splat(self._reduce(argument, row, size, lambda value: value, largest=True))
+    def _softmax(self, node: Node, row: str, size: str) -> None:
+        function, v, argument = self.function, self.v, node.arguments[0]
+        largest = v.splat(self._reduce([argument], row, size, largest=True)[0])
 
         def raised(value: str) -> str:
             return mathematics.exponential(v, v.subtract(value, largest))
 
-        total = v.splat(self._reduce(argument, row, size, raised, largest=False))
+        total = v.splat(self._reduce([argument], row, size, raised)[0])
         with function.loop("unit", "0", size, str(v.lanes)) as unit:
             mask = v.mask(function.integer("sub", size, unit))
             value = raised(self._load_row(argument, row, unit, mask, "zeroinitializer"))

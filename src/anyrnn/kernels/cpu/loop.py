@@ -135,9 +135,11 @@ class Layout:
         scratch = 0
         for number, stage in enumerate(loop.schedule.stages):
             cut = lowered.tiles[number]
-            if isinstance(stage, RowStage) or cut is None:
-                self._set(f"stage{number}.size", self.size(stage.node.arguments[0]))  # type: ignore[union-attr]
+            if isinstance(stage, RowStage):
+                self._set(f"stage{number}.size", self.size(stage.nodes[0].arguments[0]))
+                scratch = max(scratch, len(stage.nodes) * loop.lanes)
                 continue
+            assert cut is not None
             size = stage.size.evaluate(sizes)
             self._set(f"stage{number}.size", size)
             self.blocks.append((number, -(-size // (cut.blocks * loop.lanes))))

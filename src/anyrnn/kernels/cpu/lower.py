@@ -20,7 +20,7 @@ from anyrnn.kernels.cpu.entry import attributes, entry
 from anyrnn.kernels.cpu.kernel import Kernel
 from anyrnn.kernels.cpu.target import Target
 from anyrnn.kernels.cpu.tiles import Group, Tile, tile
-from anyrnn.schedule.loop import RowStage, Schedule, Stage, is_sum_of_vectors
+from anyrnn.schedule.loop import Schedule, Stage, is_sum_of_vectors
 from anyrnn.schedule.normal import phases
 
 
@@ -107,7 +107,7 @@ class Lowering:
             self.arrays.setdefault(node, f"emitted{len(self.arrays)}")
         new_states = set(schedule.new_states.values())
         for stage in schedule.stages:
-            for node in (stage.node,) if isinstance(stage, RowStage) else stage.stores:
+            for node in stage.stores:
                 if node not in self.arrays and node not in new_states:
                     self.rows[node] = f"rows{len(self.rows)}"
         for joins in schedule.joins.values():

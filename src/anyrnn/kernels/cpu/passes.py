@@ -19,7 +19,7 @@ from anyrnn.schedule.loop import Schedule, schedule
 from anyrnn.schedule.reverse import BEFORE, GRADIENT, training
 
 FEW_ROWS = 3  # as many or fewer make little use of a matrix each time that they read it
-CACHED = 1 << 19  # elements of matrices that stay in the caches from one step to the next
+CACHED = 1 << 18  # elements of matrices that stay in the caches from one step to the next
 PARALLEL = 1 << 20  # multiplications of a run from which on several threads pay
 
 _training = lru_cache(maxsize=256)(training)
