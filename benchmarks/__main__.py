@@ -1,7 +1,8 @@
 """Measure our layers beside those of others: python -m benchmarks.
 
-The whole comparison writes benchmarks/results.json after each row and, at its end, the tables in
-README.md, its twin in Chinese and docs/benchmarks.md. A part of it, or a quick look, writes rows
+Two groups of rows: cells as they are, and layers with options (lengths, masks, dropout...). A group
+writes its file, benchmarks/results.json or options.json, after each row and, at its end, the tables
+in README.md, its twin in Chinese and docs/benchmarks.md. A part of it, or a quick look, writes rows
 only where --output says, and no document.
 """
 
@@ -9,20 +10,23 @@ from __future__ import annotations
 
 import argparse
 import json
-from itertools import product
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.cases import CELLS, LINEAR, LINEAR_SHAPES, MODES, SHAPES, Case
+from benchmarks.cases import CELLS, GROUPS, MODES, OPTIONS, Case
 from benchmarks.measure import Options, estimate, machine, run
 from benchmarks.peers import PEERS
-from benchmarks.report import HEADER, cells, errors, rewrite
+from benchmarks.report import TABLES, Document, errors, rewrite
 from benchmarks.worker import ROOT
 
-RESULTS = ROOT / "benchmarks" / "results.json"
+RESULTS = {
+    "layers": ROOT / "benchmarks" / "results.json",
+    "options": ROOT / "benchmarks" / "options.json",
+}
 WIDTH = 125  # of the table
 QUICK = Options(seconds=0.05, rounds=1)
 
@@ -34,16 +38,14 @@ def _shape(text: str) -> tuple[int, ...]:
     return tuple(map(int, numbers))
 
 
-def _shapes_of(cell: str) -> tuple[tuple[int, int, int, int], ...]:
-    return LINEAR_SHAPES if cell in LINEAR else SHAPES
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         "python -m benchmarks", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
+    parser.add_argument("--group", choices=GROUPS, help="one of the groups only")
     parser.add_argument("--cells", nargs="+", choices=CELLS, metavar="CELL")
     parser.add_argument("--modes", nargs="+", choices=MODES, metavar="MODE")
+    parser.add_argument("--options", nargs="+", choices=OPTIONS, metavar="OPTION")
     parser.add_argument("--peers", nargs="+", choices=PEERS, metavar="PEER")
     parser.add_argument(
         "--shapes", nargs="+", type=_shape, metavar="SHAPE", help="batch,time,input,hidden"
@@ -55,13 +57,44 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _cases(group: str, chosen: argparse.Namespace) -> list[Case]:
+    """Those of a group that are asked for; with shapes of one's own once for each."""
+    cases = [
+        case
+        for case in GROUPS[group]
+        if case.cell in (chosen.cells or CELLS)
+        and case.mode in (chosen.modes or MODES)
+        and (chosen.options is None or case.option in chosen.options)
+    ]
+    if chosen.shapes is None:
+        return cases
+    return list(dict.fromkeys(replace(case, shape=s) for case in cases for s in chosen.shapes))
+
+
 def main() -> None:
     """Run the command."""
     chosen, console = _arguments(), Console(width=max(WIDTH, Console().width))
-    part = chosen.cells or chosen.shapes or chosen.modes or chosen.peers or chosen.quick
-    path = chosen.output or (None if part else RESULTS)
     if chosen.report:
-        return rewrite(json.loads((path or RESULTS).read_text()), ROOT)
+        return rewrite(_written(), ROOT)
+    groups = [chosen.group] if chosen.group else list(GROUPS)
+    if chosen.output and len(groups) > 1:
+        console.print("--output is the file of one group; say which one with --group")
+        raise SystemExit(2)
+    for group in groups:
+        if cases := _cases(group, chosen):
+            _measure(group, cases, chosen, console)
+
+
+def _written() -> dict[str, Document]:
+    """What the files hold, by group."""
+    return {group: json.loads(path.read_text()) for group, path in RESULTS.items() if path.exists()}
+
+
+def _measure(group: str, cases: list[Case], chosen: argparse.Namespace, console: Console) -> None:
+    part = any(
+        (chosen.cells, chosen.shapes, chosen.modes, chosen.options, chosen.peers, chosen.quick)
+    )
+    path = chosen.output or (None if part else RESULTS[group])
     options = QUICK if chosen.quick else Options()
     document = {"machine": machine(), "options": vars(options), "rows": []}
     if path and chosen.resume and path.exists():
@@ -70,11 +103,6 @@ def main() -> None:
     names = [name for name in chosen.peers or PEERS if name not in missing]
     for name, libraries in missing.items():
         console.print(f"{name} is left out: not installed: {', '.join(libraries)}")
-    cases = [
-        Case(cell, *each)
-        for cell in chosen.cells or CELLS
-        for each in product(chosen.shapes or _shapes_of(cell), chosen.modes or MODES)
-    ]
     minutes = estimate(cases, names, options) / 60
     console.print(f"{len(cases)} rows, {len(names)} peers: about {minutes:.0f} minutes in all")
     try:
@@ -85,12 +113,13 @@ def main() -> None:
         console.print(f"stopped; --resume goes on with {path}" if path else "stopped")
         raise SystemExit(130) from None
     finally:
-        table = Table(*HEADER, box=None, header_style="bold")
+        header, cells = TABLES[group]
+        table = Table(*header, box=None, header_style="bold")
         for row in document["rows"]:
             table.add_row(*cells(row))
         console.print(table, *errors(document["rows"]), sep="\n")
-    if path == RESULTS and not part:
-        rewrite(document, ROOT)
+    if path == RESULTS[group] and not part:
+        rewrite(_written(), ROOT)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from math import prod
 from typing import Any
 
@@ -11,6 +12,9 @@ import numpy as np
 
 import anyrnn
 from anyrnn import sigmoid, tanh
+from anyrnn.graph.cell import Cell
+from anyrnn.transforms import transform
+from anyrnn.transforms.dropout import with_recurrent_dropout, with_zoneout
 
 Arrays = dict[str, np.ndarray]
 Layout = Mapping[str, Sequence[str]]  # the members that each array of a library is made of
@@ -51,6 +55,25 @@ SHAPES = (  # batch, time, input, hidden
 LINEAR_SHAPES = ((1, 100, 512, 512), (32, 100, 256, 256), (256, 100, 64, 64))
 MODES = ("inference", "training")
 
+PLAIN, DROPOUT, ZONEOUT, NORM = "plain", "recurrent dropout", "zoneout", "layer norm"
+LENGTHS, MASK, RESETS, PACKED = "lengths", "mask", "resets", "packed"
+OPTIONS: dict[str, dict[str, Any]] = {  # with the arguments of our layers
+    PLAIN: {},
+    DROPOUT: {"recurrent_dropout": 0.2},
+    ZONEOUT: {"zoneout": 0.1},
+    LENGTHS: {},
+    MASK: {},
+    RESETS: {},
+    NORM: {"norm": "layer"},
+    PACKED: {},
+}
+RANDOM = (DROPOUT, ZONEOUT)
+COUNTED = (LENGTHS, MASK, PACKED)  # where some steps do not count
+HOLES, RESET = 0.5, 1 / 20  # the probabilities of both at a step
+OPTION_SHAPES = ((32, 100, 128, 128), (64, 50, 256, 256))
+PACKED_SHAPES = ((64, 400, 256, 256),)
+LINEAR_OPTION_SHAPES = ((32, 100, 256, 256),)
+
 
 def named(family: str, gates: str) -> list[str]:
     """The members of a family in the order of its gates; a family without gates is its member."""
@@ -74,11 +97,27 @@ class Data:
         x: The input, (time, batch, input).
         output_gradient: The gradient with respect to the output, (time, batch, hidden).
         members: The parameters by their names in the equations (`W.i`, `b.f`).
+        marks: Booleans, (time, batch): where the state is put back before a step, or which steps
+            count; None where a case has neither.
     """
 
     x: np.ndarray
     output_gradient: np.ndarray
     members: Arrays
+    marks: np.ndarray | None = None
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """The number of steps that count in each sequence."""
+        assert self.marks is not None
+        return self.marks.sum(0)
+
+    def beginning(self, steps: int) -> Data:
+        """The first steps."""
+        marks = None if self.marks is None else self.marks[:steps]
+        return replace(
+            self, x=self.x[:steps], output_gradient=self.output_gradient[:steps], marks=marks
+        )
 
     def pack(self, layout: Layout, columns: bool = False) -> Arrays:
         """The arrays of a library: members one below the other, or transposed and side by side.
@@ -102,11 +141,23 @@ class Case:
         cell: A name in `CELLS`.
         shape: batch, time, input, hidden.
         mode: `inference`, or `training`: the outputs, and the gradients of input and parameters.
+        option: A name in `OPTIONS`; none in the comparison of layers as they are.
     """
 
     cell: str
     shape: tuple[int, int, int, int]
     mode: str
+    option: str = ""
+
+    @property
+    def equations(self) -> Cell:
+        """The cell, as an option changes it."""
+        cell = CELLS[self.cell]
+        if self.option == DROPOUT:
+            return with_recurrent_dropout(cell, OPTIONS[DROPOUT]["recurrent_dropout"])
+        if self.option == ZONEOUT:
+            return with_zoneout(cell, OPTIONS[ZONEOUT]["zoneout"])
+        return transform(cell, norm="layer") if self.option == NORM else cell
 
     @property
     def is_stream(self) -> bool:
@@ -116,16 +167,15 @@ class Case:
     @property
     def states(self) -> int:
         """The number of states, counting the output where it is none."""
-        cell = CELLS[self.cell]
-        return len({cell.output, *cell.states})
+        return len({self.equations.output, *self.equations.states})
 
     @property
     def layout(self) -> Layout:
         """Our own stored parameters."""
-        return {stored.name: stored.members for stored in CELLS[self.cell].parameters}
+        return {stored.name: stored.members for stored in self.equations.parameters}
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
-        cell = CELLS[self.cell]
+        cell = self.equations
         sizes = cell.bind_sizes(input=self.shape[2], hidden=self.shape[3])
         return {stored.name: stored.shape_for(sizes) for stored in cell.parameters}
 
@@ -141,8 +191,19 @@ class Case:
         random = np.random.default_rng(0)
         x, gradient = (random.normal(size=(time, batch, size)) for size in (inputs, hidden))
         stored = {n: random.uniform(-1, 1, s) / hidden**0.5 for n, s in self._shapes().items()}
+        stored |= {n: 1 + v for n, v in stored.items() if n.endswith("gain")}
         members = {n: v.astype(np.float32) for n, v in unpack(self.layout, stored).items()}
-        return Data(x.astype(np.float32), gradient.astype(np.float32), members)
+        marks = self._marks(random)
+        return Data(x.astype(np.float32), gradient.astype(np.float32), members, marks)
+
+    def _marks(self, random: np.random.Generator) -> np.ndarray | None:
+        batch, time = self.shape[:2]
+        if self.option in (LENGTHS, PACKED):
+            lengths = random.integers(1, time + 1, batch)
+            lengths[random.integers(batch)] = time
+            return np.arange(time)[:, None] < lengths
+        share = {MASK: HOLES, RESETS: RESET}.get(self.option)
+        return None if share is None else random.random((time, batch)) < share
 
     def reference(self, data: Data, calls: int) -> Arrays:
         """What the definition, the NumPy interpreter, gives.
@@ -154,11 +215,78 @@ class Case:
         Returns:
             `output`, and in training the gradients: of `x` and of each member.
         """
-        cell, parameters = CELLS[self.cell], data.pack(self.layout)
+        cell, parameters = self.equations, data.pack(self.layout)
+        if data.marks is not None:
+            return self._marked_reference(data, parameters, data.marks)
+        seed = 0 if self.option in RANDOM else None
         x = np.repeat(data.x, calls, axis=0) if self.is_stream else data.x
-        output = anyrnn.interpret(cell, x, parameters=parameters).output[-len(data.x) :]
+        found = anyrnn.interpret(cell, x, parameters=parameters, seed=seed)
+        output = found.output[-len(data.x) :]
         if self.mode == "inference":
             return {"output": output}
         gradient = data.output_gradient
-        found = anyrnn.gradients(cell, x, parameters=parameters, output_gradient=gradient)
+        found = anyrnn.gradients(
+            cell, x, parameters=parameters, output_gradient=gradient, seed=seed
+        )
         return {"output": output, "x": found.x, **unpack(self.layout, found.parameters)}
+
+    def _marked_reference(self, data: Data, parameters: Arrays, marks: np.ndarray) -> Arrays:
+        """The interpreter step by step: a state is carried where a step does not count, or put
+        back to zero before it.
+        """
+        cell, marks = self.equations, marks[..., None]
+        zeros = np.zeros((self.shape[0], self.shape[3]), np.float32)
+        counts = np.ones_like(marks) if self.option == RESETS else marks
+        keeps = ~marks if self.option == RESETS else np.ones_like(marks)
+        states, before, outputs = [zeros for _ in cell.states], [], []
+        for x, count, keep in zip(data.x, counts, keeps, strict=True):
+            old = [np.where(keep, state, 0) for state in states]
+            found = anyrnn.interpret(cell, x[None], old, parameters=parameters)
+            pairs = zip(found.states, old, strict=True)
+            states = [np.where(count, new, state) for new, state in pairs]
+            outputs.append(np.where(count, found.output[0], 0))
+            before.append(old)
+        results = {"output": np.stack(outputs)}
+        if self.mode == "inference":
+            return results
+        back, of_x = [zeros for _ in cell.states], np.zeros_like(data.x)
+        total = {name: np.zeros_like(array) for name, array in parameters.items()}
+        for step in reversed(range(len(data.x))):
+            count = counts[step]
+            found = anyrnn.gradients(
+                cell,
+                data.x[step][None],
+                before[step],
+                parameters=parameters,
+                output_gradient=np.where(count, data.output_gradient[step], 0)[None],
+                state_gradients=[np.where(count, gradient, 0) for gradient in back],
+            )
+            of_x[step] = found.x[0]
+            for name, part in found.parameters.items():
+                total[name] += part
+            pairs = zip(found.states, back, strict=True)
+            back = [
+                np.where(keeps[step], through + np.where(count, 0, past), 0)
+                for through, past in pairs
+            ]
+        return results | {"x": of_x, **unpack(self.layout, total)}
+
+
+def _option_cases() -> list[Case]:
+    every = [option for option in OPTIONS if option != PACKED]
+    groups = (
+        (("lstm", "gru"), OPTION_SHAPES, MODES, every),
+        (("lstm",), PACKED_SHAPES, MODES, [PACKED]),
+        (LINEAR, LINEAR_OPTION_SHAPES, MODES, [PLAIN]),
+    )
+    return [Case(*each) for group in groups for each in product(*group)]
+
+
+GROUPS = {
+    "layers": [
+        Case(cell, *each)
+        for cell in CELLS
+        for each in product(LINEAR_SHAPES if cell in LINEAR else SHAPES, MODES)
+    ],
+    "options": _option_cases(),
+}

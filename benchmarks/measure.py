@@ -6,7 +6,7 @@ import json
 import os
 import platform
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cases import Arrays, Case
-from benchmarks.peers import PEERS, SGEMM
+from benchmarks.cases import COUNTED, PLAIN, RANDOM, Arrays, Case
+from benchmarks.peers import BASELINES, PEERS
 from benchmarks.worker import PeerError, Worker, threads
 
 TOLERANCE = 2e-4  # of the largest number of an array
+NOISE = 0.2  # likewise, of the size of what is random
 CALLS = 2  # a worker tells the results of its second call
 LIBRARIES = "torch", "jax", "keras", "tensorflow-cpu", "onnxruntime", "numpy", "llvmlite"
 Row = dict[str, Any]
@@ -57,6 +58,26 @@ def difference(results: Mapping[str, np.ndarray], reference: Arrays) -> str | No
     return None
 
 
+def unlike(results: Mapping[str, np.ndarray], reference: Arrays, plain: Arrays) -> str | None:
+    """What is wrong with random results, or nothing: each differs from what it were without
+    randomness, by as much as the reference does, the root of the mean square.
+
+    Args:
+        results: By name.
+        reference: Right ones, with other random numbers.
+        plain: What is not random.
+    """
+    for name, right in reference.items():
+        found = results[name]
+        if found.shape != right.shape:
+            return f"{name} has the shape {found.shape}, not {right.shape}"
+        theirs, wanted = (np.square(v - plain[name]).mean() ** 0.5 for v in (found, right))
+        large = name in ("output", "x")  # the others are too small for a moment
+        if not (abs(theirs / wanted - 1) <= NOISE if large else np.isfinite(theirs)):
+            return f"what is random in {name} has the size {theirs:.2g}, not {wanted:.2g}"
+    return None
+
+
 def measure(case: Case, workers: Mapping[str, Worker], options: Options) -> Row:
     """One row.
 
@@ -71,13 +92,19 @@ def measure(case: Case, workers: Mapping[str, Worker], options: Options) -> Row:
     """
     data = case.data()
     reference = case.reference(data, CALLS)
+    random = case.option in RANDOM
+    plain = replace(case, option=PLAIN).reference(data, CALLS) if random else {}
     peers: dict[str, dict[str, Any]] = {}
     times: dict[str, list[float]] = {}
 
     for name in (name for name in workers if PEERS[name].takes(case)):
         try:
             results, memory = workers[name].prepare(case, data, options.limit)
-            wrong = difference(results, {} if name == SGEMM else reference)
+            wrong = None
+            if name not in BASELINES:
+                wrong = (
+                    unlike(results, reference, plain) if random else difference(results, reference)
+                )
             if wrong:
                 workers[name].finish()
                 raise PeerError(wrong)
@@ -96,8 +123,10 @@ def measure(case: Case, workers: Mapping[str, Worker], options: Options) -> Row:
         workers[name].finish()
         quartiles = [float(f"{1e3 * q:.4g}") for q in np.quantile(seconds, (0.25, 0.5, 0.75))]
         peers[name] |= {"quartiles": quartiles, "calls": len(seconds)}
-    row = {"cell": case.cell, "shape": list(case.shape), "mode": case.mode}
-    return {**row, "operations": case.operations, "peers": peers}
+    row = {"cell": case.cell, "option": case.option, "shape": list(case.shape), "mode": case.mode}
+    counts = data.marks if case.option in COUNTED else None
+    real = 1.0 if counts is None else float(counts.mean())
+    return {**row, "real": real, "operations": round(case.operations * real), "peers": peers}
 
 
 def estimate(cases: Iterable[Case], names: Iterable[str], options: Options) -> float:
@@ -164,11 +193,13 @@ def run(
         Nothing, after each case.
     """
     rows = document["rows"]
-    done = {(row["cell"], tuple(row["shape"]), row["mode"]) for row in rows}
+    done = {
+        Case(row["cell"], tuple(row["shape"]), row["mode"], row.get("option", "")) for row in rows
+    }
     workers = {name: Worker(name) for name in names}
     try:
         for case in cases:
-            if (case.cell, case.shape, case.mode) not in done:
+            if case not in done:
                 rows.append(measure(case, workers, options))
                 if path:
                     write(path, document)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from statistics import geometric_mean
 from typing import Any
 
-from benchmarks.cases import CUSTOM, LINEAR, MODES, STANDARD
+from benchmarks.cases import CUSTOM, LINEAR, MODES, NORM, OPTIONS, PLAIN, STANDARD
 from benchmarks.measure import Row
-from benchmarks.peers import OURS, PEERS, SGEMM, SGEMM_SIZE
+from benchmarks.peers import BASELINES, COPY, OURS, OURS_PLAIN, PEERS, SGEMM, SGEMM_SIZE
 
 LOOPS = ("torch loop", "torch.compile step", "torch.compile loop", "jax scan")
 TORCH = ("torch.nn", "torch loop")
 OTHER = "other"  # the cells of CUSTOM together
+Document = Mapping[str, Any]  # what a run has written
 MARKS = "<!-- measured -->", "<!-- /measured -->"
+OPTION_MARKS = "<!-- measured options -->", "<!-- /measured options -->"
 
 # the ratio in every row, and the geometric mean of the ratios
 AIMS = {
@@ -30,10 +33,16 @@ AIMS = {
 SHARES = {"inference": 0.90, "training": 0.85}  # of the sgemm rate, where both are large enough:
 BATCH, HIDDEN = 32, 128
 STREAM = 0.020  # milliseconds for a step
+# of layers with options: our time for a step that counts, in times of our plain layer; the fastest
+# peer's time in times of ours; our time in times of a copy
+STEP_AIMS = {option: 1.5 if option == NORM else 1.15 for option in OPTIONS}
+PEER_AIM, LINEAR_PEER_AIM, COPY_AIM = 3.0, 2.0, 1.5
 SLACK = 2**20  # bytes of memory: less than that is no difference
 
 HEADER = ["Cell", "Mode", "Shape", "Ours, ms", "Fastest peer", "Its, ms", "Ratio", "To loops"]
 HEADER += ["Of sgemm", "MB, torch's"]
+OPTION_HEADER = ["Cell", "Option", "Mode", "Shape", "Steps that count", "Ours, ms"]
+OPTION_HEADER += ["To plain, a step", "To a copy", "Fastest peer", "Its, ms", "Ratio"]
 ENGLISH = {
     "file": "README.md",
     "inference": "inference",
@@ -82,7 +91,7 @@ def milliseconds(row: Row, name: str) -> float | None:
 
 def fastest(row: Row, names: Iterable[str] = tuple(PEERS)) -> tuple[str, float] | None:
     """The fastest of some peers, and its milliseconds."""
-    times = {n: milliseconds(row, n) for n in names if n not in (OURS, SGEMM)}
+    times = {n: milliseconds(row, n) for n in names if n not in (OURS, *BASELINES)}
     return min(((n, t) for n, t in times.items() if t), key=lambda pair: pair[1], default=None)
 
 
@@ -141,7 +150,10 @@ def _range(
     words: Mapping[str, str],
     peers: Sequence[str] = tuple(PEERS),
 ) -> str:
-    of = ratios(rows, cell, mode, peers)
+    return _mean(ratios(rows, cell, mode, peers), words)
+
+
+def _mean(of: Sequence[float], words: Mapping[str, str]) -> str:
     return words["range"].format(geometric_mean(of), min(of), max(of)) if of else "-"
 
 
@@ -161,10 +173,55 @@ def cells(row: Row) -> list[str]:
     return [row["cell"], row["mode"], shape(row), ours, name, peer, *rest, used]
 
 
+def _named(row: Row) -> list[str]:
+    return [row["cell"], row.get("option", ""), row["mode"]]
+
+
+def to_plain(row: Row) -> float | None:
+    """Our time for a step that counts, divided by that of our plain layer for a step."""
+    ours, plain = milliseconds(row, OURS), milliseconds(row, OURS_PLAIN)
+    return ours / row["real"] / plain if ours and plain else None
+
+
+def to_copy(row: Row) -> float | None:
+    """Our time divided by that of a copy."""
+    ours, copied = milliseconds(row, OURS), milliseconds(row, COPY)
+    return ours / copied if ours and copied else None
+
+
+def _peer_aim(row: Row) -> float:
+    """The least ratio; the other group of rows has that of plain layers."""
+    if row["cell"] in LINEAR:
+        return LINEAR_PEER_AIM
+    return 0.0 if row["option"] == PLAIN else PEER_AIM
+
+
+def option_cells(row: Row) -> list[str]:
+    """A row of the table of options; what misses its aim is bold."""
+    found = fastest(row)
+    times = [f"{n:.3g}" if n else "-" for n in (milliseconds(row, OURS), found and found[1])]
+    plain, copied, over = to_plain(row), to_copy(row), ratio(row)
+
+    def shown(number: float | None, missed: bool) -> str:
+        return "-" if number is None else f"**{number:.2f}**" if missed else f"{number:.2f}"
+
+    return [
+        *_named(row),
+        shape(row),
+        f"{row['real']:.0%}",
+        times[0],
+        shown(plain, (plain or 0) > STEP_AIMS[row["option"]]),
+        shown(copied, (copied or 0) > COPY_AIM),
+        found[0] if found else "-",
+        times[1],
+        shown(over, (over or 0) < _peer_aim(row)),
+    ]
+
+
 def errors(rows: Iterable[Row]) -> list[str]:
     """What went wrong, one line each."""
     return [
-        f"{name}: {row['cell']}, {row['mode']}, {shape(row)}: {found['error']}"
+        f"{name}: {', '.join(filter(None, _named(row)))}, {shape(row)}: {found['error']}"
         for row in rows
         for name, found in row["peers"].items()
         if "error" in found
@@ -188,15 +245,18 @@ def _missed(rows: Sequence[Row], words: Mapping[str, str]) -> list[str]:
     return [words[kind].format(text) for kind, text in listed.items() if text] or [words["none"]]
 
 
-def _about(document: Mapping[str, Any]) -> dict[str, Any]:
+TABLES = {"layers": (HEADER, cells), "options": (OPTION_HEADER, option_cells)}
+
+
+def _about(document: Document) -> dict[str, Any]:
     versions = ", ".join(" ".join(pair) for pair in document["machine"]["versions"].items())
     shapes = len({shape(row) for row in document["rows"]})
-    there = {name for row in document["rows"] for name in row["peers"]} - {OURS, SGEMM}
+    there = {name for row in document["rows"] for name in row["peers"]} - {OURS, *BASELINES}
     peers = ", ".join(name for name in PEERS if name in there)
     return {**document["machine"], "versions": versions, "shapes": shapes, "peers": peers}
 
 
-def section(document: Mapping[str, Any], words: Mapping[str, str]) -> str:
+def section(document: Document, words: Mapping[str, str]) -> str:
     """The section of README.md: a table of means, and every row that misses its aim.
 
     Args:
@@ -216,7 +276,7 @@ def section(document: Mapping[str, Any], words: Mapping[str, str]) -> str:
     return "\n".join([words["intro"].format(**about), "", *means, "", f"{machine} {hidden}"])
 
 
-def page(document: Mapping[str, Any]) -> str:
+def page(document: Document) -> str:
     """The tables of docs/benchmarks.md.
 
     Args:
@@ -233,10 +293,8 @@ def page(document: Mapping[str, Any]) -> str:
         ]
         for (cell, mode), (least, mean) in AIMS.items()
     ]
-    missing = [f"{name} ({', '.join(of)})" for name, of in about["missing"].items()]
     parts = [
-        "{date}, {cores} cores of {cpu}; {versions}.".format(**about),
-        *([f"Not installed: {'; '.join(missing)}."] if missing else []),
+        *_conditions(about),
         "\n".join(_markdown(["Cell", "Mode", "Ratio", "Aim: mean", "Aim: every row"], means)),
         *_missed(rows, ENGLISH),
         "\n".join(_markdown(HEADER, map(cells, rows))),
@@ -245,20 +303,58 @@ def page(document: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def rewrite(document: Mapping[str, Any], root: Path) -> None:
-    """Write the tables into README.md, its twin and docs/benchmarks.md, between their marks.
+def _conditions(about: Mapping[str, Any]) -> list[str]:
+    missing = [f"{name} ({', '.join(of)})" for name, of in about["missing"].items()]
+    return [
+        "{date}, {cores} cores of {cpu}; {versions}.".format(**about),
+        *([f"Not installed: {'; '.join(missing)}."] if missing else []),
+    ]
+
+
+def option_page(document: Document) -> str:
+    """The tables of docs/benchmarks.md about options.
 
     Args:
         document: What a run has written.
+    """
+    rows, means = document["rows"], []
+    for option, mode in product(OPTIONS, MODES):
+        for linear in (False, True):
+            of = [row for row in rows if (row["option"], row["mode"]) == (option, mode)]
+            of = [row for row in of if (row["cell"] in LINEAR) == linear]
+            numbers = ([n for n in map(of_row, of) if n] for of_row in (to_plain, to_copy, ratio))
+            if of:
+                name = f"{option}, linear cells" if linear else option
+                means.append([name, mode, *(_mean(group, ENGLISH) for group in numbers)])
+    header = ["Option", "Mode", "To plain, a step", "To a copy", "Ratio"]
+    parts = [
+        *_conditions(_about(document)),
+        "\n".join(_markdown(header, means)),
+        "\n".join(_markdown(OPTION_HEADER, map(option_cells, rows))),
+        *(f"Went wrong: {error}." for error in errors(rows)),
+    ]
+    return "\n\n".join(parts)
+
+
+def rewrite(documents: Mapping[str, Document], root: Path) -> None:
+    """Write the tables into README.md, its twin and docs/benchmarks.md, between their marks.
+
+    Args:
+        documents: What runs have written, by group.
         root: The folder of the project.
 
     Raises:
         ValueError: A document has no such marks.
     """
-    texts = {words["file"]: section(document, words) for words in (ENGLISH, CHINESE)}
-    for name, text in {**texts, "docs/benchmarks.md": page(document)}.items():
-        before, begin, rest = (root / name).read_text().partition(MARKS[0])
-        _, end, after = rest.partition(MARKS[1])
+    texts: list[tuple[str, tuple[str, str], str]] = []
+    if layers := documents.get("layers"):
+        texts = [(words["file"], MARKS, section(layers, words)) for words in (ENGLISH, CHINESE)]
+        texts.append(("docs/benchmarks.md", MARKS, page(layers)))
+    if options := documents.get("options"):
+        texts.append(("docs/benchmarks.md", OPTION_MARKS, option_page(options)))
+    for name, marks, text in texts:
+        before, begin, rest = (root / name).read_text().partition(marks[0])
+        _, end, after = rest.partition(marks[1])
         if not end:
-            raise ValueError(f"{name} needs the marks {' and '.join(MARKS)}")
+            raise ValueError(f"{name} needs the marks {' and '.join(marks)}")
         (root / name).write_text(f"{before}{begin}\n\n{text}\n{end}{after}")

@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -59,9 +60,9 @@ def _case(
 ) -> None:
     """Tell the results of the second call and the memory of the first, then time on demand."""
     if beginning_first:
-        batch, steps, inputs, hidden = case.shape[0], min(2, case.shape[1]), *case.shape[2:]
-        beginning = Data(data.x[:steps], data.output_gradient[:steps], data.members)
-        run = build(Case(case.cell, (batch, steps, inputs, hidden), case.mode), beginning)
+        steps = min(2, case.shape[1])
+        shorter = replace(case, shape=(case.shape[0], steps, *case.shape[2:]))
+        run = build(shorter, data.beginning(steps))
         run.call(run.states)
     run = build(case, data)
     states = run.states

@@ -8,7 +8,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.cases import CUSTOM, LINEAR, MODES, STANDARD, Case, Data
+from benchmarks.cases import (
+    CUSTOM,
+    DROPOUT,
+    LENGTHS,
+    LINEAR,
+    MASK,
+    MODES,
+    OPTIONS,
+    PACKED,
+    PLAIN,
+    STANDARD,
+    Case,
+    Data,
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +48,7 @@ class Peer:
         needs: What has to be installed.
         seconds: About what making a run and its first calls take.
         cells: What it can run.
+        options: Likewise, for the cells in `STANDARD`.
         modes: Likewise.
         steps: The largest number of steps that it is asked for, and why.
         beginning_first: Whether a call with two steps prepares a longer one, so that the memory of
@@ -46,6 +60,7 @@ class Peer:
     needs: tuple[str, ...]
     seconds: float
     cells: tuple[str, ...] = STANDARD
+    options: tuple[str, ...] = ()
     modes: tuple[str, ...] = MODES
     steps: tuple[float, str] = (float("inf"), "")
     beginning_first: bool = True
@@ -59,7 +74,10 @@ class Peer:
     def takes(self, case: Case) -> bool:
         """Whether it runs a case."""
         few = case.shape[1] <= self.steps[0]
-        return case.cell in self.cells and case.mode in self.modes and few
+        can = case.cell in self.cells
+        if case.option not in ("", PLAIN):
+            can = case.cell in STANDARD and case.option in self.options
+        return can and case.mode in self.modes and few
 
     def load(self) -> Callable[[Case, Data], Run]:
         """Import the library."""
@@ -76,32 +94,45 @@ def _keras(backend: str, seconds: float, beginning_first: bool = False) -> Peer:
         needs,
         seconds,
         cells,
+        (DROPOUT, LENGTHS, MASK),
         beginning_first=beginning_first,
         environment=environment,
     )
 
 
 OURS = "anyrnn"
+OURS_PLAIN = "anyrnn plain"  # our layer without the option of a row
 SGEMM = "sgemm"  # the rate that everything is held against
+COPY = "copy"  # reading the input and writing the output once
+BASELINES = (OURS_PLAIN, SGEMM, COPY)
 SGEMM_SIZE = 1024
 ALL = (*STANDARD, *CUSTOM, *LINEAR)
+CHANGED = tuple(option for option in OPTIONS if option != PLAIN)
+LOOPED = tuple(option for option in CHANGED if option != PACKED)
 OPERATORS = (*STANDARD, "gru_reset_before", "lstm_peephole", "lstm_coupled")
 UNROLLED = (28, "compiling unrolls the loop, which takes minutes for more steps")
 PEERS: dict[str, Peer] = {
-    OURS: Peer("torch_layers:ours", ("torch",), 0.3, ALL),
-    "torch.nn": Peer("torch_layers:layer", ("torch",), 0.2),
+    OURS: Peer("torch_layers:ours", ("torch",), 0.3, ALL, CHANGED),
+    OURS_PLAIN: Peer("torch_layers:ours_plain", ("torch",), 0.3, (), CHANGED),
+    "torch.nn": Peer("torch_layers:layer", ("torch",), 0.2, options=(LENGTHS, PACKED)),
     "torch.nn cell": Peer("torch_layers:step", ("torch",), 0.1, steps=(1, "for single steps")),
-    "torch loop": Peer("torch_loop:eager", ("torch",), 0.3, (*CUSTOM, *LINEAR)),
+    "torch loop": Peer("torch_loop:eager", ("torch",), 0.3, (*CUSTOM, *LINEAR), LOOPED),
     "torch.compile step": Peer("torch_compiled:step", ("torch",), 2.5, CUSTOM),
     "torch.compile loop": Peer(
         "torch_compiled:loop", ("torch",), 10, CUSTOM, steps=UNROLLED, beginning_first=False
     ),
-    "jax scan": Peer("jax_scan:build", ("jax",), 0.6, ALL, beginning_first=False),
+    "jax scan": Peer("jax_scan:build", ("jax",), 0.6, ALL, LOOPED, beginning_first=False),
     "keras on jax": _keras("jax", 1.2),
     "keras on tensorflow": _keras("tensorflow", 0.7),
     "keras on torch": _keras("torch", 0.3, beginning_first=True),
     "onnxruntime": Peer(
-        "onnx_runtime:build", ("onnx", "onnxruntime"), 0.1, OPERATORS, modes=("inference",)
+        "onnx_runtime:build",
+        ("onnx", "onnxruntime"),
+        0.1,
+        OPERATORS,
+        (LENGTHS,),
+        modes=("inference",),
     ),
     SGEMM: Peer("torch_layers:sgemm", ("torch",), 0.1, ALL),
+    COPY: Peer("torch_layers:copy", ("torch",), 0.1, LINEAR),
 }

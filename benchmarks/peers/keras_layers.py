@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from benchmarks.cases import Case, Data, named, unpack
+from benchmarks.cases import COUNTED, DROPOUT, OPTIONS, Case, Data, named, unpack
 from benchmarks.peers import Run
 
 LAYERS = {"lstm": "LSTM", "gru": "GRU", "gru_reset_before": "GRU", "rnn": "SimpleRNN"}
@@ -22,6 +22,10 @@ def build(case: Case, data: Data) -> Run:
     options: Any = {"return_sequences": True, "return_state": case.mode == "inference"}
     if kind == "GRU":
         options["reset_after"] = case.cell == "gru"
+    if case.option == DROPOUT:
+        options |= {**OPTIONS[DROPOUT], "seed": 0}
+    if case.option in COUNTED:
+        options["zero_output_for_mask"] = True
     layer = getattr(keras.layers, kind)(hidden, **options)
     layer.build((batch, time, inputs))
     layout = {family: named(family, GATES[kind]) for family in "WUb"}
@@ -29,6 +33,9 @@ def build(case: Case, data: Data) -> Run:
         layout["d"] = named("d", GATES[kind])
     kernel, recurrent, *bias = data.pack(layout, columns=True).values()
     layer.set_weights([kernel, recurrent, np.stack(bias) if len(bias) > 1 else bias[0]])
+    given: dict[str, Any] = {"training": True} if case.option == DROPOUT else {}
+    if case.option in COUNTED and data.marks is not None:
+        given["mask"] = data.marks.T.copy()
     x, gradient = (v.swapaxes(0, 1).copy() for v in (data.x, data.output_gradient))
 
     def read(raw: Any) -> dict[str, Any]:
@@ -40,10 +47,10 @@ def build(case: Case, data: Data) -> Run:
 
     backend = {"jax": _jax, "tensorflow": _tensorflow, "torch": _torch}[keras.config.backend()]
     if case.mode == "training":
-        train, _ = backend(layer, x, [], gradient)
+        train, _ = backend(layer, x, [], gradient, given)
         return Run(lambda _: (train(), None), read)
     states = [np.zeros((batch, hidden), np.float32)] * case.states
-    infer, states = backend(layer, x, states, None)
+    infer, states = backend(layer, x, states, None, given)
 
     def call(states: Any) -> tuple[Any, Any]:
         output, *states = infer(states)
@@ -55,7 +62,7 @@ def build(case: Case, data: Data) -> Run:
 Made = tuple[Callable[..., Any], Any]  # (states) -> output and states; or () -> gradients
 
 
-def _jax(layer: Any, x: Any, states: Any, gradient: Any) -> Made:
+def _jax(layer: Any, x: Any, states: Any, gradient: Any, given: Any) -> Made:
     import jax
 
     weights, others = (
@@ -65,7 +72,7 @@ def _jax(layer: Any, x: Any, states: Any, gradient: Any) -> Made:
     x, states, gradient = jax.tree.map(jax.numpy.asarray, (x, states, gradient))
 
     def infer(weights: Any, x: Any, states: Any) -> Any:
-        return layer.stateless_call(weights, others, x, initial_state=states or None)[0]
+        return layer.stateless_call(weights, others, x, initial_state=states or None, **given)[0]
 
     def train(weights: Any, x: Any, gradient: Any) -> Any:
         output, pull = jax.vjp(lambda w, x: infer(w, x, None), weights, x)
@@ -79,7 +86,7 @@ def _jax(layer: Any, x: Any, states: Any, gradient: Any) -> Made:
     return lambda states: jax.block_until_ready(inferred(weights, x, list(states))), states
 
 
-def _tensorflow(layer: Any, x: Any, states: Any, gradient: Any) -> Made:
+def _tensorflow(layer: Any, x: Any, states: Any, gradient: Any, given: Any) -> Made:
     import tensorflow as tf
 
     weights = [variable.value for variable in layer.trainable_variables]
@@ -88,7 +95,7 @@ def _tensorflow(layer: Any, x: Any, states: Any, gradient: Any) -> Made:
     def train(x: Any, gradient: Any) -> Any:
         with tf.GradientTape() as tape:
             tape.watch(x)
-            output = layer(x)
+            output = layer(x, **given)
         of_x, *of_weights = tape.gradient(output, [x, *weights], output_gradients=gradient)
         return output, of_x, of_weights
 
@@ -96,12 +103,12 @@ def _tensorflow(layer: Any, x: Any, states: Any, gradient: Any) -> Made:
         gradient = tf.constant(gradient)
         trained = tf.function(train).get_concrete_function(x, gradient)
         return lambda: trained(x, gradient), states
-    inferred = tf.function(lambda x, states: layer(x, initial_state=states))
+    inferred = tf.function(lambda x, states: layer(x, initial_state=states, **given))
     inferred.get_concrete_function(x, states)
     return lambda states: inferred(x, states), states
 
 
-def _torch(layer: Any, x: Any, states: Any, gradient: Any) -> Made:
+def _torch(layer: Any, x: Any, states: Any, gradient: Any, given: Any) -> Made:
     import torch
 
     weights = [variable.value for variable in layer.trainable_variables]
@@ -109,12 +116,12 @@ def _torch(layer: Any, x: Any, states: Any, gradient: Any) -> Made:
 
     def infer(states: Any) -> Any:
         with torch.inference_mode():
-            return layer(x, initial_state=states)
+            return layer(x, initial_state=states, **given)
 
     def train() -> Any:
         for leaf in (x, *weights):
             leaf.grad = None
-        output = layer(x)
+        output = layer(x, **given)
         output.backward(gradient)
         return output.detach(), x.grad, [weight.grad for weight in weights]
 

@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks.cases import Case, Data, named
+from benchmarks.cases import LENGTHS, Case, Data, named
 from benchmarks.peers import Run
 from benchmarks.worker import threads
 
@@ -35,7 +35,8 @@ def build(case: Case, data: Data) -> Run:
     weights = {name: array[None] for name, array in data.pack(layout).items()}
     states = {f"initial_{n}": np.zeros((1, batch, hidden), "f") for n in "hc"[: case.states]}
     results = ["Y", *(f"Y_{n}" for n in "hc"[: case.states])]
-    names = ["x", "W", "R", "B", "", *states, *(["P"] if "P" in weights else [])]
+    lengths = {"lengths": data.lengths.astype(np.int32)} if case.option == LENGTHS else {}
+    names = ["x", "W", "R", "B", "".join(lengths), *states, *(["P"] if "P" in weights else [])]
 
     def values(names: Any, shape: tuple[int, ...]) -> list[Any]:
         return [helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n in names]
@@ -43,7 +44,9 @@ def build(case: Case, data: Data) -> Run:
     graph = helper.make_graph(
         [helper.make_node(kind, names, results, **attributes)],
         "cell",
-        values(["x"], (time, batch, inputs)) + values(states, (1, batch, hidden)),
+        values(["x"], (time, batch, inputs))
+        + [helper.make_tensor_value_info(n, TensorProto.INT32, (batch,)) for n in lengths]
+        + values(states, (1, batch, hidden)),
         values(["Y"], (time, 1, batch, hidden)) + values(results[1:], (1, batch, hidden)),
         [numpy_helper.from_array(array, name) for name, array in weights.items()],
     )
@@ -55,7 +58,7 @@ def build(case: Case, data: Data) -> Run:
     session: Any = onnxruntime.InferenceSession(model.SerializeToString(), options, providers)
 
     def call(states: Any) -> tuple[Any, Any]:
-        output, *new = session.run(None, {"x": data.x, **states})
+        output, *new = session.run(None, {"x": data.x, **lengths, **states})
         return output, dict(zip(states, new, strict=True))
 
     return Run(call, lambda output: {"output": output[:, 0]}, states)

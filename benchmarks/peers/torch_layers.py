@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import anyrnn.torch
 from anyrnn.kernels.cpu.team import trust_threads
-from benchmarks.cases import CELLS, STANDARD, Case, Data, Layout, named, unpack
+from benchmarks.cases import (
+    CELLS,
+    LENGTHS,
+    MASK,
+    OPTIONS,
+    PACKED,
+    PLAIN,
+    RESETS,
+    STANDARD,
+    Case,
+    Data,
+    Layout,
+    named,
+    unpack,
+)
 from benchmarks.peers import SGEMM_SIZE, Run
 
 GATES = {"lstm": "ifgo", "gru": "rzn", "rnn": ""}
@@ -20,17 +37,31 @@ FAMILIES = {"weight_ih": "W", "weight_hh": "U", "bias_ih": "b", "bias_hh": "d"}
 def layer(case: Case, data: Data) -> Run:
     """A layer of torch.nn."""
     module = getattr(nn, case.cell.upper())(*case.shape[2:])
-    return _filled(module, case, data, _layout(case, "_l0"))
+    padded = partial(_padded, module) if case.option == LENGTHS else module
+    return _filled(module, case, data, _layout(case, "_l0"), padded)
+
+
+def _padded(module: nn.Module, x: Tensor, state: Any, lengths: Tensor) -> tuple[Tensor, Any]:
+    """A call with lengths, as torch.nn has it."""
+    packed, state = module(pack_padded_sequence(x, lengths, enforce_sorted=False), state)
+    return pad_packed_sequence(packed, total_length=len(x))[0], state
 
 
 def ours(case: Case, data: Data) -> Run:
     """Our layer in its place, or of any other cell."""
     trust_threads()  # the process that forks this one has computed nothing
     if case.cell in STANDARD:
-        module = getattr(anyrnn.torch, case.cell.upper())(*case.shape[2:])
+        options = OPTIONS[case.option or PLAIN]
+        module = getattr(anyrnn.torch, case.cell.upper())(*case.shape[2:], **options)
         return _filled(module, case, data, _layout(case, "_l0"))
     module = anyrnn.torch.Recurrent(CELLS[case.cell], *case.shape[2:])
     return _filled(module, case, data, {f"{n}_l0": of for n, of in case.layout.items()})
+
+
+def ours_plain(case: Case, data: Data) -> Run:
+    """Our layer without the option."""
+    plain = replace(case, option=PLAIN)
+    return ours(plain, plain.data())
 
 
 class Step(nn.Module):
@@ -60,15 +91,31 @@ def sgemm(case: Case, data: Data) -> Run:
     return Run(lambda _: (torch.mm(a, b, out=result), None), lambda raw: {})
 
 
+def copy(case: Case, data: Data) -> Run:
+    """Reading and writing as much as the output; in training of its gradient too."""
+    given = torch.from_numpy(data.output_gradient)
+    given = given.repeat(2 if case.mode == "training" else 1, 1, 1)
+    result = torch.empty_like(given)
+    return Run(lambda _: (result.copy_(given), None), lambda raw: {})
+
+
 def _layout(case: Case, suffix: str) -> Layout:
     """Every gate has two biases; the second one is used where the equations have it."""
-    return {name + suffix: named(of, GATES[case.cell]) for name, of in FAMILIES.items()}
+    layout = {name + suffix: named(of, GATES[case.cell]) for name, of in FAMILIES.items()}
+    added = {name: of for name, of in case.layout.items() if name not in FAMILIES.values()}
+    return layout | {name + suffix: of for name, of in added.items()}
 
 
-def _filled(module: nn.Module, case: Case, data: Data, layout: Layout) -> Run:
+def _filled(module: nn.Module, case: Case, data: Data, layout: Layout, layer: Any = None) -> Run:
     arrays = {name: torch.from_numpy(array) for name, array in data.pack(layout).items()}
     module.load_state_dict(arrays)
-    return run(module, dict(module.named_parameters()), case, data, layout)
+    given = {}
+    if case.option == LENGTHS:
+        given = {"lengths": torch.from_numpy(data.lengths)}
+    if case.option in (MASK, RESETS):
+        given = {case.option: torch.from_numpy(data.marks)}
+    called = partial(layer or module, **given) if given else layer or module
+    return run(called, dict(module.named_parameters()), case, data, layout)
 
 
 def run(
@@ -90,23 +137,37 @@ def run(
         columns: As in `Data.pack`.
     """
     x, output_gradient = torch.from_numpy(data.x), torch.from_numpy(data.output_gradient)
+    layer, padded = module, lambda rows: rows
+    if case.option == PACKED:
+        lengths = torch.from_numpy(data.lengths)
+        like = pack_padded_sequence(x, lengths, enforce_sorted=False)
+        x = like.data
+        output_gradient = pack_padded_sequence(output_gradient, lengths, enforce_sorted=False).data
+
+        def layer(x: Tensor, states: Any) -> tuple[Tensor, Any]:
+            return module(like._replace(data=x), states)[0].data, None
+
+        def padded(rows: Tensor) -> Tensor:
+            return pad_packed_sequence(like._replace(data=rows))[0]
 
     def infer(states: Any) -> tuple[Tensor, Any]:
         with torch.inference_mode():
-            return module(x, states)
+            return layer(x, states)
 
     def train(states: Any) -> tuple[Tensor, Any]:
         for leaf in (x, *parameters.values()):
             leaf.grad = None
-        output = module(x, None)[0]
+        output = layer(x, None)[0]
         output.backward(output_gradient)
         return output.detach(), None
 
     def read(output: Tensor) -> dict[str, Any]:
         gradients = {name: tensor.grad for name, tensor in parameters.items()}
-        return {"output": output, "x": x.grad, **unpack(layout, gradients, columns)}
+        assert x.grad is not None
+        results = {"output": padded(output), "x": padded(x.grad)}
+        return results | unpack(layout, gradients, columns)
 
     if case.mode == "inference":
-        return Run(infer, lambda output: {"output": output})
+        return Run(infer, lambda output: {"output": padded(output)})
     x.requires_grad_()
     return Run(train, read)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks.cases import CELLS, Case
-from benchmarks.measure import CALLS, Options, difference, measure, run
-from benchmarks.peers import OURS, PEERS, SGEMM
+from benchmarks.cases import CELLS, DROPOUT, GROUPS, MASK, NORM, OPTIONS, RESETS, ZONEOUT, Case
+from benchmarks.measure import CALLS, Options, difference, measure, run, unlike
+from benchmarks.peers import BASELINES, OURS, PEERS
 from benchmarks.worker import PeerError, Worker
 
 SHORT = Options(seconds=0.01, rounds=2)
@@ -27,7 +28,7 @@ def worker(request: pytest.FixtureRequest) -> Iterator[Worker]:
     made.stop()
 
 
-@pytest.mark.parametrize("worker", sorted({*PEERS} - {*COMPILING, SGEMM}), indirect=True)
+@pytest.mark.parametrize("worker", sorted({*PEERS} - {*COMPILING, *BASELINES}), indirect=True)
 def test_numbers_of_every_cell(worker: Worker) -> None:
     peer = PEERS[worker.name]
     if peer.missing:
@@ -46,6 +47,48 @@ def test_numbers_of_every_cell(worker: Worker) -> None:
         assert memory is None or memory < 2**30
         assert all(seconds > 0 for seconds in worker.time(0.001))
         worker.finish()
+
+
+CHANGED = sorted(name for name, peer in PEERS.items() if peer.options and name not in BASELINES)
+
+
+@pytest.mark.parametrize("worker", CHANGED, indirect=True)
+def test_numbers_with_every_option(worker: Worker) -> None:
+    peer = PEERS[worker.name]
+    if peer.missing:
+        pytest.skip(f"not installed: {', '.join(peer.missing)}")
+    cases = [Case("lstm", (8, 9, 40, 40), peer.modes[-1], option) for option in OPTIONS]
+    cases += [Case("gru", (8, 9, 40, 40), peer.modes[-1], option) for option in (DROPOUT, NORM)]
+    for case in filter(peer.takes, cases):
+        found = measure(case, {worker.name: worker}, SHORT)["peers"][worker.name]
+        assert "error" not in found, (case, found["error"])
+
+
+@pytest.mark.parametrize("option", [MASK, RESETS])
+def test_marks_that_change_nothing(option: str) -> None:
+    case = Case("lstm", (2, 4, 3, 3), "training", option)
+    marks = np.full((4, 2), option == MASK)
+    marked = case.reference(replace(case.data(), marks=marks), CALLS)
+    plain = Case("lstm", (2, 4, 3, 3), "training").reference(case.data(), CALLS)
+    for name, right in plain.items():
+        np.testing.assert_allclose(marked[name], right, rtol=1e-4, atol=1e-6)
+
+
+def test_too_little_noise_is_told() -> None:
+    case = Case("gru", (8, 9, 20, 20), "training", ZONEOUT)
+    right = case.reference(case.data(), CALLS)
+    plain = replace(case, option="plain").reference(case.data(), CALLS)
+    assert unlike(right, right, plain) is None
+    assert "what is random in output has the size 0, not" in str(unlike(plain, right, plain))
+    assert unlike({**right, "output": np.ones(2)}, right, plain) is not None
+
+
+def test_the_rows_of_options() -> None:
+    cases = GROUPS["options"]
+    assert len(cases) == len({*cases}) == 2 * 2 * 2 * 7 + 2 + 2 * 4
+    for case in cases:
+        assert PEERS[OURS].takes(case)
+        assert sum(peer.takes(case) for peer in PEERS.values()) >= 3
 
 
 @pytest.mark.parametrize("worker", [OURS], indirect=True)

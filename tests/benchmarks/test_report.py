@@ -7,7 +7,20 @@ from typing import Any
 
 import pytest
 
-from benchmarks.report import CHINESE, ENGLISH, MARKS, cells, errors, misses, page, rewrite, section
+from benchmarks.report import (
+    CHINESE,
+    ENGLISH,
+    MARKS,
+    OPTION_MARKS,
+    cells,
+    errors,
+    misses,
+    option_cells,
+    option_page,
+    page,
+    rewrite,
+    section,
+)
 
 ROOT = Path(__file__).parents[2]
 MACHINE = {"date": "2026-11-21", "cpu": "a CPU", "cores": 2, "missing": {"keras on jax": ["keras"]}}
@@ -30,6 +43,18 @@ ROWS = [
     row(
         "lstm_peephole", [1, 9, 8, 8], "training", 10.0, **{"torch loop": 40.0, "onnxruntime": 5.0}
     ),
+]
+OPTION_ROWS = [
+    {
+        **row("gru", [32, 100, 8, 8], "inference", 6.0, **{"anyrnn plain": 10, "torch.nn": 12}),
+        "option": "mask",
+        "real": 0.5,
+    },
+    {
+        **row("sru", [32, 100, 8, 8], "training", 6.0, copy=5, **{"torch loop": 60}),
+        "option": "plain",
+        "real": 1.0,
+    },
 ]
 DOCUMENT = {"machine": {**MACHINE, "versions": {"torch": "2.13"}}, "rows": ROWS}
 
@@ -74,7 +99,7 @@ def test_only_what_is_between_the_marks_is_written(tmp_path: Path) -> None:
         assert all((ROOT / name).read_text().count(mark) == 1 for mark in MARKS)
         (tmp_path / name).write_text(f"before {MARKS[0]} old {MARKS[1]} after")
     for _ in range(2):
-        rewrite(DOCUMENT, tmp_path)
+        rewrite({"layers": DOCUMENT}, tmp_path)
         for name in names:
             text = (tmp_path / name).read_text()
             assert text.startswith(f"before {MARKS[0]}\n\n")
@@ -83,4 +108,25 @@ def test_only_what_is_between_the_marks_is_written(tmp_path: Path) -> None:
             assert text.count("2.00") >= 2
     (tmp_path / names[0]).write_text("no marks")
     with pytest.raises(ValueError, match=r"README\.md needs the marks"):
-        rewrite(DOCUMENT, tmp_path)
+        rewrite({"layers": DOCUMENT}, tmp_path)
+
+
+def test_a_row_of_options() -> None:
+    mask, linear = map(option_cells, OPTION_ROWS)
+    assert mask[:6] == ["gru", "mask", "inference", "32×100×8×8", "50%", "6"]
+    assert mask[6:] == ["**1.20**", "-", "torch.nn", "12", "**2.00**"]
+    assert linear[6:] == ["-", "1.20", "torch loop", "60", "10.00"]
+
+
+def test_the_page_of_options(tmp_path: Path) -> None:
+    document = {**DOCUMENT, "rows": OPTION_ROWS}
+    text = option_page(document)
+    assert "| mask | inference | **1.20** (1.20 to 1.20) | - | **2.00** (2.00 to 2.00) |" in text
+    assert "| plain, linear cells | training | - | **1.20** (1.20 to 1.20) | **10.00**" in text
+    assert "Went wrong: jax scan: gru, mask, inference, 32×100×8×8: ImportError: no." in text
+    whole = (ROOT / "docs/benchmarks.md").read_text()
+    assert all(whole.count(mark) == 1 for mark in OPTION_MARKS)
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/benchmarks.md").write_text(whole)
+    rewrite({"options": document}, tmp_path)
+    assert text in (tmp_path / "docs/benchmarks.md").read_text()
