@@ -19,7 +19,10 @@ from torch.nn.utils.rnn import PackedSequence, pack_sequence
 from torch.utils.checkpoint import checkpoint
 
 import anyrnn
+from anyrnn.errors import InputError
+from anyrnn.graph import randomness
 from anyrnn.torch import GRU, LSTM, RNN, GRUCell, LSTMCell, Recurrent, RNNCell
+from anyrnn.torch.randomness import uniform
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*")
 
@@ -235,6 +238,46 @@ def each_of(x: Tensor, state: tuple[Tensor, ...]) -> Any:
     return zip(x, zip(*state, strict=True), strict=True)
 
 
+DRAWS = {"recurrent_dropout": 0.4, "zoneout": 0.3}
+
+
+@pytest.mark.parametrize("option", DRAWS)
+def test_random_numbers_are_a_constant_of_every_derivative(option: str) -> None:
+    layer = LSTM(2, 3, dtype=float64, **{option: DRAWS[option]})
+    x = torch.randn(3, 2, 2, dtype=float64, requires_grad=True)
+
+    def function(x: Tensor) -> Tensor:
+        torch.manual_seed(0)
+        return layer(x)[0]
+
+    options: dict[str, Any] = {"check_batched_grad": True, "check_forward_ad": True}
+    assert gradcheck(function, (x,), **options)
+    assert gradgradcheck(function, (x,), check_fwd_over_rev=True)
+
+
+@pytest.mark.parametrize("option", DRAWS)
+def test_random_numbers_under_vmap(option: str) -> None:
+    layer = LSTM(2, 16, dtype=float64, **{option: DRAWS[option]})
+    x = torch.randn(5, 1, 2, dtype=float64).expand(4, 5, 1, 2)
+    call = lambda x: layer(x)[0]  # noqa: E731
+    torch.manual_seed(0)
+    one = vmap(call, randomness="same")(x)
+    torch.manual_seed(0)
+    torch.testing.assert_close(one, call(x[0]).expand(4, -1, -1, -1))
+    several = vmap(call, randomness="different")(x)
+    assert not any(torch.equal(a, b) for a, b in itertools.combinations(several, 2))
+    with pytest.raises(RuntimeError, match="randomness error mode"):
+        vmap(call)(x)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**40 + 7, 2**62 - 1])
+def test_random_numbers_of_tensors_are_those_of_the_interpreter(seed: int) -> None:
+    for stream, step in itertools.product(range(4), (0, 5, randomness.EVERY_STEP)):
+        found = uniform(torch.tensor([seed]), stream, step, rows=5, units=7)
+        wanted = randomness.uniform(seed, stream, step, rows=5, units=7)
+        assert torch.equal(found, torch.from_numpy(wanted))
+
+
 # traced graphs
 
 
@@ -300,6 +343,13 @@ def test_transforms_in_a_graph_end_it() -> None:
     parameters = dict(layer.named_parameters())
     compiled = torch.compile(each, backend="aot_eager")
     torch.testing.assert_close(compiled(parameters, x), each(parameters, x))
+
+
+def test_marks_are_not_exported() -> None:
+    layer, x = LSTM(3, 4), torch.randn(5, 2, 3)
+    for marks in ({"lengths": [3, 1]}, {"mask": torch.ones(5, 2, dtype=torch.bool)}):
+        with pytest.raises(InputError, match="export takes sequences of one length"):
+            torch.export.export(layer, (x,), marks)
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")

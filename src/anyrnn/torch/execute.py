@@ -140,8 +140,15 @@ def wants_gradient(tensors: Iterable[Tensor]) -> bool:
 def breaks_graph(given: object, lengths: object, tensors: Iterable[Tensor]) -> bool:
     """Whether torch.compile is tracing, and a layer cannot be a part of its graph: for packed
     sequences, for lengths, and on the path of operations, which goes through time in Python.
+
+    Raises:
+        InputError: torch.export is tracing, and there are lengths.
     """
     if not torch.compiler.is_dynamo_compiling():
+        if lengths is not None and torch.compiler.is_compiling():
+            raise InputError(
+                "torch.export takes sequences of one length; leave out lengths, mask and resets"
+            )
         return False
     if not isinstance(given, Tensor) or lengths is not None:
         return True

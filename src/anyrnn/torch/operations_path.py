@@ -8,17 +8,19 @@ PyTorch's own, to any order.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from anyrnn.graph.cell import Cell
-from anyrnn.graph.interpret import Array, drawing
 from anyrnn.graph.nodes import Node
+from anyrnn.graph.randomness import EVERY_STEP
 from anyrnn.graph.sizes import Size
 from anyrnn.schedule.plan import Instruction, plan
 from anyrnn.torch.operations import TORCH
+from anyrnn.torch.randomness import uniform
 
 Values = dict[Node, Tensor]
 
@@ -36,7 +38,7 @@ class Evaluator:
         self.parameters = parameters
         self.sizes = sizes
         self.like = like
-        self.draw: Callable[[Node], Array] | None = None  # of a cell that draws random numbers
+        self.draw: Callable[[Node], Tensor] | None = None  # of a cell that draws random numbers
         self.bounds = {
             stored.name: [bound.evaluate(sizes) for bound in stored.bounds]
             for stored in cell.parameters
@@ -74,7 +76,7 @@ class Evaluator:
                 continue
             if node.operation == "random":
                 assert self.draw is not None
-                values[node] = torch.from_numpy(self.draw(node)).to(self.like)
+                values[node] = self.draw(node)
                 continue
             arguments = [values[argument] for argument in node.arguments]
             if node.operation == "slice":
@@ -153,7 +155,7 @@ def execute(
             if name in state_leaves:
                 values[state_leaves[name]] = state
         if seed is not None:
-            evaluator.draw = drawing(int(seed), time, batch_sizes[time], sizes)
+            evaluator.draw = partial(_draw, seed, time, batch_sizes[time], sizes, rows)
         evaluator.run(planned.step, values)
         outputs[time] = values[graph.outputs[cell.output]]
         current = [values[graph.outputs[name]] for name in cell.states]
@@ -162,6 +164,15 @@ def execute(
         for state, parts in zip(current, ended, strict=True)
     )
     return torch.cat(outputs), last
+
+
+def _draw(
+    seed: Tensor, step: int, rows: int, sizes: Mapping[str, int], like: Tensor, node: Node
+) -> Tensor:
+    """The random numbers of a node at a step."""
+    when = step if node.attributes["every_step"] else EVERY_STEP
+    units = node.type.shape[0].evaluate(sizes)
+    return uniform(seed, node.attributes["stream"], when, rows, units).to(like)
 
 
 def _resize(
