@@ -212,3 +212,12 @@ def test_documentation(name: str) -> None:
     first = CELLS[name].documentation.splitlines()[0]
     assert first
     assert CELLS[name].name == name
+
+
+def test_the_same_hyperparameters_give_the_same_cell() -> None:
+    @anyrnn.cell
+    def leaky(x, h, *, W, U, keep=0.5):
+        return keep * h + (1 - keep) * anyrnn.tanh(W @ x + U @ h)
+
+    assert leaky.with_hyperparameters(keep=0.9) is leaky.with_hyperparameters(keep=0.9)
+    assert leaky.with_hyperparameters(keep=0.9) is not leaky.with_hyperparameters(keep=0.8)

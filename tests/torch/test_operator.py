@@ -184,16 +184,16 @@ def operands(case: Case, memory: str = "high", reverse: bool = False) -> tuple[A
 def test_operators_are_what_torch_expects(dtype: str) -> None:
     case = make_case(anyrnn.get("lstm"), 0, smallest=2).as_type(dtype)
     x, states, parameters, key = operands(case)
-    results = operator.record(x, states, parameters, key)
+    results = operator.record(x, states, parameters, None, key)
     given = [torch.randn_like(part) for part in results[:3]]
     wanted = [True, False, True, True, True, False]
-    arguments = (x, states, parameters, results[3:], given, wanted, key)
+    arguments = (x, states, parameters, None, results[3:], given, wanted, key)
     torch.library.opcheck(torch.ops.anyrnn.backward.default, arguments)
     for tensor in (x, *states, *parameters):
         tensor.requires_grad_()
     for name in ("run", "record"):
         found = getattr(torch.ops.anyrnn, name).default
-        torch.library.opcheck(found, (x, states, parameters, key))
+        torch.library.opcheck(found, (x, states, parameters, None, key))
 
 
 CASES = {name: INVENTED[name] for name in ("ties", "classifier", "shared_result", "of_numbers")}
@@ -212,14 +212,14 @@ def test_operators_of_cells(name: str, memory: str) -> None:
         wanted, gradients = turned.interpret(), turned.gradients()
         x, states, parameters, key = operands(case, memory, reverse)
         given = [x, *states, *parameters]
-        plain = operator.run(x, states, parameters, key)
+        plain = operator.run(x, states, parameters, None, key)
         for tensor in given:
             tensor.requires_grad_()
-        recorded = operator.record(x, states, parameters, key)
+        recorded = operator.record(x, states, parameters, None, key)
         places = [part.untyped_storage().data_ptr() for part in (*given, *recorded)]
         assert len(places) == len(set(places))
         weights = [torch.tensor(g) for g in (case.output_gradient, *case.state_gradients)]
-        for results in (recorded, operator.run(x, states, parameters, key)):
+        for results in (recorded, operator.run(x, states, parameters, None, key)):
             loss = sum((a * b).sum() for a, b in zip(results, weights, strict=False))
             found = torch.autograd.grad(loss, given)  # type: ignore[arg-type]
             expected = [gradients.x[:: -1 if reverse else 1], *gradients.states]
@@ -240,18 +240,18 @@ def test_an_empty_batch_and_no_time() -> None:
     for tensor in given:
         tensor.requires_grad_()
     for found in (operator.run, operator.record):
-        results = found(nothing, empty, parameters, key)
+        results = found(nothing, empty, parameters, None, key)
         assert results[0].shape[:2] == (len(x), 0)
         for gradient in torch.autograd.grad(results[0].sum(), given):
             assert not gradient.any()
     with pytest.raises(InputError, match="sequence length of 0; expected at least one step"):
-        operator.run(x[:0], states, parameters, key)
+        operator.run(x[:0], states, parameters, None, key)
 
 
 def test_a_second_derivative_is_refused() -> None:
     x, states, parameters, key = operands(make_case(anyrnn.get("lstm"), 0))
     x.requires_grad_()
-    output = operator.record(x, states, parameters, key)[0]
+    output = operator.record(x, states, parameters, None, key)[0]
     (slope,) = torch.autograd.grad(output.sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match=r"backward\.default but no autograd"):
         slope.sum().backward()

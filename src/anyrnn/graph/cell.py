@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, overload
+from weakref import WeakValueDictionary
 
 from anyrnn.errors import CellError, SizeError, UnusedParameterWarning
 from anyrnn.graph.nodes import Graph, Node
@@ -114,6 +115,9 @@ class Cell:
         cancelled = tuple(node.name for node in tracing.parameters if node not in used)
         self.unused = tracing.unused + cancelled
         self._tracing = tracing
+        self._remade: WeakValueDictionary[tuple[tuple[str, float], ...], Cell] = (
+            WeakValueDictionary()
+        )
         self._remake = remake
         self._reference = reference
 
@@ -155,7 +159,7 @@ class Cell:
         return [name for name, size in self.sizes.items() if size == Size.of(name)]
 
     def with_hyperparameters(self, **values: float) -> Cell:
-        """The cell with other values of its hyperparameters.
+        """The cell with other values of its hyperparameters; the same one for the same values.
 
         Raises:
             CellError: The cell has no hyperparameter of that name.
@@ -169,7 +173,13 @@ class Cell:
         for name, value in values.items():
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise CellError(f"{name}={value!r}: a hyperparameter is a number")
-        return self._remake(**values) if values else self
+        if not values:
+            return self
+        key = tuple(sorted(values.items()))
+        found = self._remade.get(key)
+        if found is None:
+            found = self._remade[key] = self._remake(**values)
+        return found
 
     def with_graph(
         self, graph: Graph, transform: Callable[..., Cell], *options: Any, **changes: Any

@@ -111,11 +111,11 @@ def with_zoneout(cell: Cell, rate: float | Mapping[str, float], expected: bool =
         >>> from anyrnn.graph.show import equations
         >>> from anyrnn.transforms.dropout import with_zoneout
         >>> print(equations(with_zoneout(anyrnn.get("rnn"), 0.25).graph))
-        t1 = tanh(W @ x + U @ h + b)
-        h' = where(random(0) >= 0.25, t1, h)
+        h1 = tanh(W @ x + U @ h + b)
+        h' = where(random(0) >= 0.25, h1, h)
         >>> print(equations(with_zoneout(anyrnn.get("rnn"), 0.25, expected=True).graph))
-        t1 = tanh(W @ x + U @ h + b)
-        h' = 0.25 * h + 0.75 * t1
+        h1 = tanh(W @ x + U @ h + b)
+        h' = 0.25 * h + 0.75 * h1
     """
     named = rate if isinstance(rate, Mapping) else dict.fromkeys(cell.states, rate)
     for name in named:
