@@ -219,7 +219,7 @@ def test_any_device_and_any_kind_of_numbers() -> None:
         found = layer(x, lengths=torch.tensor([3, 0, 4], dtype=kind))
         torch.testing.assert_close(found, wanted, rtol=0, atol=0)
     mask = [[True, False, True]] * 3 + [[False, False, True]]
-    for given_mask in (mask, np.array(mask), torch.tensor(mask)):
+    for given_mask in (mask, np.array(mask), torch.tensor(mask), torch.tensor(mask).to_sparse()):
         torch.testing.assert_close(layer(x, mask=given_mask), wanted, rtol=0, atol=0)
 
 
@@ -290,6 +290,7 @@ MISTAKES: list[tuple[Tensor, dict[str, Any], str]] = [
     (X, {"mask": ONES}, "mask: numbers of the type torch.float32 were given; expected booleans"),
     (X, {"mask": [[1, 0]] * 4}, "mask: numbers of the type torch.int64 were given"),
     (X, {"mask": "ab"}, "mask='ab'; expected booleans"),
+    (X, {"mask": ONES.bool().to("meta")}, "mask=tensor(..., device='meta'"),
     (
         X,
         {"mask": ONES.bool().T},

@@ -176,6 +176,6 @@ def _array(what: str, given: Any, wanted: str) -> Any:
             "that is mapped"
         )
     try:
-        return torch.as_tensor(given).cpu()
+        return torch.as_tensor(given).cpu().to_dense()
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{what}={given!r}; expected {wanted}") from error
