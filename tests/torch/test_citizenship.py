@@ -292,7 +292,7 @@ class Every(nn.Module):
         return [layer(x) for layer in self.layers]
 
 
-SOME = ["rnn_output", "lstm_projection", "layer norm", "residual", "highway"]
+SOME = ["lstm_projection", "layer norm", "highway"]
 
 
 def test_one_graph_of_many_layers() -> None:
@@ -376,7 +376,7 @@ def test_bfloat16(name: str) -> None:
         torch.testing.assert_close(ours.double(), theirs, rtol=0, atol=bound)
 
 
-@pytest.mark.parametrize("name", ["rnn", *SOME])
+@pytest.mark.parametrize("name", ["rnn", "residual", "lstm_projection"])
 def test_autocast(name: str) -> None:
     """Computed in float32: results differ by their own rounding, gradients by that of results."""
     layer, x = made(name, dtype=float32), torch.randn(4, 2, 2)
@@ -473,7 +473,7 @@ def bits(layer: nn.Module, x: Tensor, gradient: bool) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("gradient", [False, True])
-@pytest.mark.parametrize("name", ["gru_reset_before", *SOME])
+@pytest.mark.parametrize("name", ["gru_reset_before", "residual", "layer norm"])
 def test_the_same_bits_every_time_for_any_threads(name: str, gradient: bool) -> None:
     layer = made(name, dtype=float32)
     for shape in ((9, 7, 2), (3, 40, 2), (11, 1, 2), (1, 5, 2)):
