@@ -47,8 +47,9 @@ def work():
     with torch.no_grad():
         step, state = layer(x[:1])
         step, state = layer(x[1:2], state)
-    output = layer(x)[0]
-    (gradient,) = torch.autograd.grad(output.square().sum(), x)
+    with torch.enable_grad():  # no_grad itself may have been interrupted before it ended
+        output = layer(x)[0]
+        (gradient,) = torch.autograd.grad(output.square().sum(), x)
     return [part.detach().numpy() for part in (step, output, gradient)]
 """
 

@@ -92,6 +92,7 @@ def test_the_mean_over_masks_is_what_comes_after_training() -> None:
 
 
 def test_in_graphs_that_are_traced() -> None:
+    torch._dynamo.reset()
     layer = Recurrent("gru", 5, 9, recurrent_dropout=0.5)
     traced = torch.compile(layer, backend="aot_eager", fullgraph=True)
     output, _ = traced(torch.randn(4, 2, 5))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,7 +18,7 @@ from anyrnn.graph.cell import Cell
 from anyrnn.kernels.cpu.target import host
 from anyrnn.torch import compiled, operations_path, operator, precision
 from anyrnn.torch.arrays import DTYPES
-from anyrnn.torch.tracing import constant, key, names
+from anyrnn.torch.tracing import constant, key, names, untraced
 
 PATHS = {"compiled": compiled.execute, "operations": operations_path.execute}
 _forced: ContextVar[str | None] = ContextVar("forced", default=None)
@@ -239,9 +240,12 @@ def execute(
         single = single_step(cell, rows, states, parameters, tuple(sizes.items()))
         if single is not None:
             return single
-    options = {"memory": memory} if path.name == "compiled" else {}
-    run = PATHS[path.name]
-    return run(cell, rows, batch_sizes, states, parameters, sizes, reverse, seed, **options)
+    arguments = cell, rows, batch_sizes, states, parameters, sizes, reverse, seed
+    if path.name != "compiled":
+        return PATHS[path.name](*arguments)
+    if "torch._dynamo" in sys.modules:  # torch.compile may be looking at each function by itself
+        return untraced(compiled.execute, *arguments, memory)
+    return compiled.execute(*arguments, memory)
 
 
 def _traced(
