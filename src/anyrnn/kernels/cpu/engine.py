@@ -5,7 +5,6 @@ from disk.
 from __future__ import annotations
 
 import os
-import threading
 import weakref
 from contextlib import suppress
 from dataclasses import astuple, dataclass
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from anyrnn.errors import KernelError
 from anyrnn.kernels import store
-from anyrnn.kernels.cpu.target import Target, compiler
+from anyrnn.kernels.cpu.target import LOCK, Target, compiler
 
 if TYPE_CHECKING:
     import llvmlite.binding as llvm
@@ -22,14 +21,6 @@ if TYPE_CHECKING:
 # What is not said in a kernel's text, but changes its code, so that it belongs to the key on disk.
 GENERATION = {"opt": 3, "codemodel": "jitdefault"}
 PASSES = {"speed_level": 2, "loop_vectorization": False, "slp_vectorization": False}
-
-# One thread at a time is inside LLVM, and a process is forked when none is: in the child nobody
-# would release what that thread had locked.
-_lock = threading.RLock()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
-    )
 
 
 @dataclass(frozen=True)
@@ -60,7 +51,7 @@ def compile_text(text: str, target: Target, label: str = "") -> Code:
         KernelError: LLVM does not accept the text: a mistake in anyrnn. Or memory for code cannot
             be had, or llvmlite cannot be loaded.
     """
-    with _lock:
+    with LOCK:
         key = store.key(text, repr((astuple(target), GENERATION, PASSES)), _versions())
         stored = store.load(key)
         if stored is not None:
@@ -121,5 +112,5 @@ def _link(compiled: bytes) -> Code:
 
 
 def _unlink(linked: llvm.ResourceTracker) -> None:
-    with _lock:
+    with LOCK:
         linked.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from types import ModuleType
@@ -44,6 +46,15 @@ class Target:
         return self.bits // (64 if double else 32)
 
 
+# One thread at a time is inside LLVM, and a process is forked when none is: in the child nobody
+# would release what that thread had locked.
+LOCK = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=LOCK.acquire, after_in_parent=LOCK.release, after_in_child=LOCK.release
+    )
+
+
 @lru_cache(maxsize=1)
 def compiler() -> ModuleType:
     """LLVM, ready to compile for this machine.
@@ -55,10 +66,11 @@ def compiler() -> ModuleType:
         KernelError: llvmlite is not there, or is broken.
     """
     try:
-        import llvmlite.binding as llvm
+        with LOCK:  # nor is a process forked while a thread imports
+            import llvmlite.binding as llvm
 
-        llvm.initialize_native_target()
-        llvm.initialize_native_asmprinter()
+            llvm.initialize_native_target()
+            llvm.initialize_native_asmprinter()
     except (ImportError, OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise KernelError(
