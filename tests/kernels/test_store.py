@@ -395,6 +395,7 @@ def work():
         number += 1
         time.sleep(0.001)
         engine.compile_text(test_store.module(number), target.host())
+target.host()  # LLVM is loaded by now
 thread = threading.Thread(target=work)
 thread.start()
 for _ in range(20):

@@ -94,8 +94,9 @@ def host(name: str | None = None) -> Target:
             llvmlite cannot be loaded.
     """
     llvm = compiler()
-    triple = llvm.get_process_triple()
-    features = llvm.get_host_cpu_features()
+    with LOCK:
+        triple, cpu = llvm.get_process_triple(), llvm.get_host_cpu_name()
+        features = llvm.get_host_cpu_features()
     if triple.startswith(("x86_64", "amd64", "i686")):
         kinds = {
             "avx512": (512, 32, features.get("avx512f", False) and features.get("avx512dq", False)),
@@ -113,6 +114,6 @@ def host(name: str | None = None) -> Target:
         raise KernelError(f"this machine ({triple}) cannot run {what}; usable: {known}")
     bits, registers, _ = kinds[chosen]
     if chosen == usable[0]:
-        return Target(chosen, triple, llvm.get_host_cpu_name(), features.flatten(), bits, registers)
+        return Target(chosen, triple, cpu, features.flatten(), bits, registers)
     plain = {"avx2": "+avx2,+fma", "sse2": "+sse2"}[chosen]
     return Target(chosen, triple, "x86-64", plain, bits, registers)
