@@ -106,7 +106,7 @@ class Cell:
         self.sizes = tracing.sizes
         self.hyperparameters = dict(hyperparameters)
         self.graph = simplify(tracing.graph)
-        self.draws = any(node.operation == "random" for node in self.graph.nodes())
+        self.draws = self.graph.draws
         used = set(self.graph.leaves("parameter"))
         self.members = tuple(node for node in tracing.parameters if node in used)
         self.parameters = store(self.members)

@@ -143,6 +143,11 @@ class Graph:
         """All nodes, each after its arguments."""
         return topological(self.outputs.values())
 
+    @property
+    def draws(self) -> bool:
+        """Whether random numbers are drawn, so that a run needs a seed."""
+        return any(node.operation == "random" for node in self.nodes())
+
     def leaves(self, operation: str) -> list[Node]:
         """The leaves of one kind (`input`, `state`, `parameter`, ...), in the order of use."""
         return [node for node in self.nodes() if node.operation == operation]

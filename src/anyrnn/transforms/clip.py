@@ -9,6 +9,7 @@ from functools import lru_cache
 from anyrnn.errors import CellError
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Graph, Node, constant, limited, make, rebuilt, rewrite
+from anyrnn.transforms.options import by_state
 
 
 def check_bound(option: str, bound: object) -> float:
@@ -48,14 +49,7 @@ def with_clipped_state(cell: Cell, bound: float | Mapping[str, float]) -> Cell:
         t1 = tanh(W @ x + U @ h + b)
         h' = where(t1 > 0.5, 0.5, where(-0.5 > t1, -0.5, t1))
     """
-    named = bound if isinstance(bound, Mapping) else dict.fromkeys(cell.states, bound)
-    for name in named:
-        if name not in cell.states:
-            raise CellError(
-                f"clip_state={dict(named)}: cell '{cell.name}' has no state '{name}'; "
-                f"its states are: {', '.join(cell.states)}"
-            )
-    bounds = {name: check_bound("clip_state", number) for name, number in named.items()}
+    bounds = by_state(cell, "clip_state", bound, check_bound)
     return _clipped_state(cell, tuple(bounds.items())) if bounds else cell
 
 

@@ -9,6 +9,7 @@ from functools import lru_cache
 from anyrnn.errors import CellError
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Graph, Node, constant, make, rebuilt, rewrite
+from anyrnn.transforms.options import by_state
 
 
 def _check_rate(option: str, rate: object) -> float:
@@ -117,14 +118,7 @@ def with_zoneout(cell: Cell, rate: float | Mapping[str, float], expected: bool =
         h1 = tanh(W @ x + U @ h + b)
         h' = 0.25 * h + 0.75 * h1
     """
-    named = rate if isinstance(rate, Mapping) else dict.fromkeys(cell.states, rate)
-    for name in named:
-        if name not in cell.states:
-            raise CellError(
-                f"zoneout={dict(named)}: cell '{cell.name}' has no state '{name}'; "
-                f"its states are: {', '.join(cell.states)}"
-            )
-    rates = {name: _check_rate("zoneout", number) for name, number in named.items()}
+    rates = by_state(cell, "zoneout", rate, _check_rate)
     chosen = tuple((name, number) for name, number in rates.items() if number)
     return _zoneout(cell, chosen, expected) if chosen else cell
 

@@ -217,7 +217,7 @@ class Program:
         self._read_leaves()
         self._lay_out(writer, instructions)
         self.width = writer.width
-        self.draws = any(node.operation == "random" for node in planned.graph.nodes())
+        self.draws = planned.graph.draws
         self.input_names = tuple(dict.fromkeys(name for _, name in self.inputs))
         self._written: dict[Any, tuple[Tape, Outcome]] = {}
 

@@ -76,7 +76,7 @@ class Step:
             all(self._is_given(node) for node in parameters)
             and output in planned.emitted
             and not planned.after
-            and not any(node.operation == "random" for node in planned.graph.nodes())
+            and not planned.graph.draws
         )
         if self.possible:
             self._write(output, parameters)
