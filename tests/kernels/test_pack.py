@@ -39,12 +39,8 @@ def test_pack_lays_out_blocks(units, length, vectors, dtype, target, threads, mo
     sources = views(units, length, tape)
     places = [tape.give((blocks, length, vectors, lanes)) for _ in sources]
     job = pack.Job(
-        source=0,
-        unit_stride=0,
-        element_stride=0,
         units=units,
         length=length,
-        place=0,
         block_step=length * vectors * lanes,
         element_step=vectors * lanes,
         vectors=vectors,

@@ -191,9 +191,6 @@ class Layout:
             for (matrix, _), length in zip(accumulator.terms, lengths, strict=True):
                 elements = before * element_step + place * vector
                 job = Job(
-                    source=0,
-                    unit_stride=0,
-                    element_stride=0,
                     units=units,
                     length=length,
                     place=self.addresses[name][0] + elements * self.itemsize,

@@ -22,28 +22,28 @@ class Job(NamedTuple):
     """A matrix to pack; steps and strides are numbers of elements.
 
     Attributes:
-        source: The address of its first element.
-        unit_stride: From one unit (a row of the matrix) to the next.
-        element_stride: From one element of a row to the next.
         units: The number of rows.
         length: The number of elements of a row.
-        place: The address of the first packed element.
-        block_step: From one block of units to the next.
-        element_step: From one element of the rows to the next.
+        element_step: From one element of the rows to the next, packed.
         vectors: The vectors of units that a block has.
         all_vectors: The vectors of units of all blocks: units that are missing become zeros.
+        block_step: From one block of units to the next.
+        place: The address of the first packed element.
+        source: The address of the matrix's first element.
+        unit_stride: From one unit (a row of the matrix) to the next.
+        element_stride: From one element of a row to the next.
     """
 
-    source: int
-    unit_stride: int
-    element_stride: int
     units: int
     length: int
-    place: int
-    block_step: int
     element_step: int
     vectors: int
     all_vectors: int
+    block_step: int = 0
+    place: int = 0
+    source: int = 0
+    unit_stride: int = 0
+    element_stride: int = 0
 
 
 class _Packing:

@@ -156,13 +156,8 @@ def _fill_with_ones(row: Array) -> None:
 def _transposition(matrix: Place, out: Place, lanes: int) -> Job:
     vectors = -(-matrix.shape[0] // lanes)
     return Job(
-        source=0,
-        unit_stride=0,
-        element_stride=0,
         units=matrix.shape[0],
         length=matrix.shape[1],
-        place=0,
-        block_step=0,
         element_step=out.steps[0],
         vectors=vectors,
         all_vectors=vectors,
