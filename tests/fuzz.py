@@ -123,7 +123,6 @@ class Trial:
             mock.patch.object(memory, "empty", empty),
             mock.patch.object(passes, "PARALLEL", 0),
             mock.patch.object(pack, "PARALLEL", 0),
-            mock.patch.object(one_step, "PARALLEL", 0),
             mock.patch.object(passes, "FEW_ROWS", len(self.lengths) if self.hoist else 0),
             mock.patch.object(passes, "CACHED", -1),
         ]

@@ -80,7 +80,6 @@ def torch_training() -> Run:
 @pytest.fixture(autouse=True)
 def _two_threads(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(passes, "PARALLEL", 0)
-    monkeypatch.setattr(one_step, "PARALLEL", 0)
     torch.set_num_threads(2)
     yield
     torch.set_num_threads(1)

@@ -7,7 +7,7 @@ import pytest
 from tests.kernels.test_loop import TARGETS, case
 
 import anyrnn
-from anyrnn.kernels.cpu import step as module
+from anyrnn.kernels.cpu import passes
 from anyrnn.kernels.cpu.step import Step
 from anyrnn.kernels.cpu.tape import address
 from anyrnn.kernels.cpu.target import host
@@ -43,7 +43,7 @@ def test_step_is_the_interpreters(name, dtype, target) -> None:
 def test_threads_and_neighbours_change_no_bit(name, monkeypatch) -> None:
     cell = anyrnn.get(name)
     alone, _ = run(cell, np.float32, 7, 13, 37)
-    monkeypatch.setattr(module, "PARALLEL", 0)
+    monkeypatch.setattr(passes, "PARALLEL", 0)
     team, _ = run(cell, np.float32, 7, 13, 37, threads=2)
     for one, two in zip(alone, team, strict=True):
         np.testing.assert_array_equal(one, two)

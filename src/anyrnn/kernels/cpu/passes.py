@@ -36,6 +36,12 @@ def _matrix_elements(cell: Cell, sizes: tuple[tuple[str, int], ...]) -> int:
     return sum(rows * columns for rows, columns in shapes)
 
 
+def team_size(cell: Cell, sizes: tuple[tuple[str, int], ...], rows: int, threads: int) -> int:
+    """The number of threads that pay, and that there are, for the rows of all steps."""
+    pays = rows * _matrix_elements(cell, sizes) >= PARALLEL
+    return threads if pays and team.available() else 1
+
+
 @dataclass(frozen=True)
 class Call:
     """What a run is besides its arrays.
@@ -74,12 +80,6 @@ class Call:
         few = self.steps.batch <= FEW_ROWS
         return few and _matrix_elements(self.cell, self.sizes) > CACHED
 
-    @property
-    def team(self) -> int:
-        """The number of threads that pay."""
-        work = self.steps.rows * _matrix_elements(self.cell, self.sizes)
-        return self.threads if work >= PARALLEL else 1
-
     def how(self, histories: tuple[str, ...] | None = None) -> How:
         """How to run it, or with the histories that going backward reads, how to go back."""
         forward = histories is None
@@ -88,7 +88,7 @@ class Call:
             self.reverse if forward else not self.reverse,
             () if forward else histories,
             self.dtype,
-            self.team if team.available() else 1,
+            team_size(self.cell, self.sizes, self.steps.rows, self.threads),
             self.target,
             team.threads_of(),
         )

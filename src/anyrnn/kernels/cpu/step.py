@@ -16,13 +16,11 @@ import numpy as np
 
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Node
-from anyrnn.kernels.cpu import team
 from anyrnn.kernels.cpu.loop import Loop
+from anyrnn.kernels.cpu.passes import team_size
 from anyrnn.kernels.cpu.tape import NUMPY_ARRAYS, Place, Tape
 from anyrnn.kernels.cpu.target import Target
 from anyrnn.schedule.loop import schedule
-
-PARALLEL = 1 << 20  # multiplications from which on several threads pay
 
 
 @lru_cache(maxsize=256)
@@ -60,14 +58,7 @@ class Step:
         self.loop = _loop(cell, np.dtype(dtype), target)
         self.cell, self.sizes, self.batch = cell, dict(sizes), batch
         self.own = threading.local()
-        work = sum(
-            parameter.type.shape[0].evaluate(self.sizes)
-            * parameter.type.shape[1].evaluate(self.sizes)
-            for parameter in cell.graph.leaves("parameter")
-            if len(parameter.type.shape) == 2
-        )
-        threads = threads if work * batch >= PARALLEL and team.available() else 1
-        self.tape = Tape(dtype, threads, target)
+        self.tape = Tape(dtype, team_size(cell, sizes, batch, threads), target)
         planned = self.loop.schedule
         output = planned.graph.outputs[cell.output]
         self.output_size = output.type.shape[0].evaluate(self.sizes) if output.type.shape else 1
