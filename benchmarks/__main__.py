@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,6 +74,7 @@ def _cases(group: str, chosen: argparse.Namespace) -> list[Case]:
 
 def main() -> None:
     """Run the command."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the peers, too
     chosen, console = _arguments(), Console(width=max(WIDTH, Console().width))
     if chosen.report:
         return rewrite(_written(), ROOT)

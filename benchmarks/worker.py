@@ -1,4 +1,8 @@
-"""The parent's side of a library in a process of its own; `benchmarks.serve` is the other side."""
+"""The parent's side of a library in a process of its own; `benchmarks.serve` is the other side.
+
+A process runs only while an answer of its is waited for: idle threads of some libraries go on
+spinning for a while, which slows down who comes next.
+"""
 
 from __future__ import annotations
 
@@ -88,14 +92,19 @@ class Worker:
         """End the process and what it has started."""
         if self._process is None:
             return
-        if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
+        self._signal(signal.SIGKILL)
         self._process.wait()
         self._process = None
         self._connection.close()
         self._log.close()
 
+    def _signal(self, number: int) -> None:
+        """Tell the process and what it has started."""
+        if self._process is not None and self._process.poll() is None:
+            os.killpg(self._process.pid, number)
+
     def _send(self, message: object) -> None:
+        self._signal(signal.SIGCONT)
         with contextlib.suppress(OSError):  # what went wrong is told by the answer
             self._connection.send(message)
 
@@ -104,6 +113,7 @@ class Worker:
         try:
             if self._connection.poll(limit):
                 reply = self._connection.recv()
+                self._signal(signal.SIGSTOP)
                 if isinstance(reply, PeerError):
                     raise reply
                 return reply
