@@ -200,6 +200,7 @@ def execute(
     sizes: Mapping[str, int],
     reverse: bool = False,
     memory: str = "high",
+    seed: Tensor | None = None,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run a cell over sequences of falling lengths, on the path that fits.
 
@@ -215,11 +216,14 @@ def execute(
         reverse: From the last step to the first, each sequence from its own end.
         memory: `high`, or `low` to keep the states only for the derivative, and compute the rest
             again. Without effect where PyTorch differentiates.
+        seed: What random numbers follow from, (1,), for a cell that draws some; drawn with
+            PyTorch's generator if not given.
 
     Returns:
         The outputs, laid out as the inputs, and the last states, each (batch, size).
     """
     tensors = [rows, *states, *parameters.values()]
+    seed = draw_seed() if seed is None and cell.draws else seed
     low = precision.low(rows)
     if low is not None:
         given, count = [rows, *states], 1 + len(states)
@@ -227,13 +231,16 @@ def execute(
             wide = [tensor.to(precision.wide(tensor.dtype)) for tensor in tensors]
             weights = dict(zip(parameters, wide[count:], strict=True))
             states = wide[1:count]
-            found = execute(cell, wide[0], batch_sizes, states, weights, sizes, reverse, memory)
+            found = execute(
+                cell, wide[0], batch_sizes, states, weights, sizes, reverse, memory, seed
+            )
         return precision.narrow(cell, low, given, found)
     path = choose(tensors)
     if torch.compiler.is_compiling():
-        return _traced(path, cell, rows, batch_sizes, states, parameters, sizes, reverse, memory)
+        return _traced(
+            path, cell, rows, batch_sizes, states, parameters, sizes, reverse, memory, seed
+        )
     assert batch_sizes is not None
-    seed = draw_seed() if cell.draws else None
     if batch_sizes[0] == 0:  # nothing to compute, and no address to give to a kernel
         path = Path("operations", "an empty batch")
     elif len(batch_sizes) == 1 and path.name == "compiled" and _asked() is None:
@@ -258,10 +265,10 @@ def _traced(
     sizes: Mapping[str, int],
     reverse: bool,
     memory: str,
+    seed: Tensor | None,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run a cell in a graph that is being traced: as an operator, if that is possible."""
     one = batch_sizes is not None and len(batch_sizes) == 1
-    seed = draw_seed() if cell.draws else None
     if path.name == "compiled" and (batch_sizes is None or one):
         x = rows.unsqueeze(0) if one else rows
         called = key(cell, tuple(sizes.items()), reverse, memory)

@@ -1,0 +1,59 @@
+"""Running a cell with Keras' tensors: one module for each backend of Keras, with one function,
+`run`, that Keras' loop over time is replaced with.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from keras import config
+
+from anyrnn.errors import InputError
+from anyrnn.graph.cell import Cell
+
+BACKENDS = ("torch", "jax", "tensorflow")
+
+
+def run(
+    cell: Cell,
+    sizes: Mapping[str, int],
+    x: Any,
+    states: Sequence[Any],
+    parameters: Sequence[Any],
+    *,
+    mask: Any = None,
+    reverse: bool = False,
+    seed: Any = None,
+    recorded: bool,
+) -> tuple[Any, list[Any]]:
+    """Run a cell over sequences with the backend of Keras, which can differentiate it.
+
+    Args:
+        cell: The cell.
+        sizes: The named sizes as numbers.
+        x: The inputs, (batch, time, input).
+        states: The initial states, each (batch, size).
+        parameters: The stored parameters, in the order of `cell.parameters`.
+        mask: Whether each step counts, (batch, time). Over a step that does not count, states and
+            output are carried; before the first that counts the output is zero.
+        reverse: Whether to go from the last step to the first, as `go_backwards` does: the outputs
+            come in the order in which they are computed.
+        seed: What random numbers follow from, for a cell that draws some: one whole number, or the
+            two that Keras' SeedGenerator gives.
+        recorded: Whether a derivative is likely to be asked for.
+
+    Returns:
+        The outputs, (batch, time, size), and the last states.
+
+    Raises:
+        InputError: Keras has another backend, or a shape does not fit.
+    """
+    name = config.backend()
+    if name not in BACKENDS:
+        raise InputError(
+            f"Keras' backend is '{name}'; anyrnn runs on {', '.join(BACKENDS)}: set KERAS_BACKEND"
+        )
+    backend = importlib.import_module(f"anyrnn.keras.backends.{name}")
+    return backend.run(cell, sizes, x, states, parameters, mask, reverse, seed, recorded)

@@ -1,0 +1,54 @@
+"""Running a cell on PyTorch, as the layers of `anyrnn.torch` do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from anyrnn.graph.cell import Cell
+from anyrnn.graph.randomness import WORD
+from anyrnn.torch.execute import breaks_graph, execute
+from anyrnn.torch.sequences import NO_MARKS, Marks, read_input
+from anyrnn.torch.tracing import untraced
+
+
+def run(
+    cell: Cell,
+    sizes: Mapping[str, int],
+    x: Tensor,
+    states: Sequence[Tensor],
+    parameters: Sequence[Tensor],
+    mask: Tensor | None,
+    reverse: bool,
+    seed: Tensor | None,
+    recorded: bool,
+) -> tuple[Tensor, list[Tensor]]:
+    """Run a cell; as `anyrnn.keras.backends.run`. PyTorch knows itself what to record."""
+    if breaks_graph(x, mask, parameters):
+        return untraced(run, cell, sizes, x, states, parameters, mask, reverse, seed, recorded)
+    if reverse:
+        x, mask = x.flip(1), None if mask is None else mask.flip(1)
+    marks = NO_MARKS if mask is None else Marks(mask=mask.bool(), padding="carry")
+    rows = read_input(x, x, sizes["input"], True, marks)
+    names = (stored.name for stored in cell.parameters)
+    output, last = execute(
+        cell,
+        rows.data,
+        None if rows.data.dim() == 3 else rows.batch_sizes,
+        [rows.begin(state, state, False) for state in states],
+        dict(zip(names, parameters, strict=True)),
+        sizes,
+        seed=None if seed is None else _whole(seed),
+    )
+    restored = rows.restore(output)
+    assert isinstance(restored, Tensor)
+    both = zip(last, states, strict=True)
+    return restored, [rows.end(part, state, state, False) for part, state in both]
+
+
+def _whole(seed: Tensor) -> Tensor:
+    """One whole number of 64 bits, (1,), of one, or of the two words that Keras gives."""
+    words = seed.reshape(-1).to(torch.int64)
+    return words if len(words) == 1 else words[:1] << 32 | words[1:] & WORD
