@@ -11,9 +11,23 @@ import torch
 
 import anyrnn
 from anyrnn import Cell, Gradients, SequenceResult
+from anyrnn.errors import KernelError
+from anyrnn.kernels.cpu.target import host
 from anyrnn.torch.execute import PATHS, execute, forced
 
 SIZES = (1, 2, 3, 5, 7)
+
+
+def _usable(name: str) -> bool:
+    try:
+        host(name)
+    except KernelError:
+        return False
+    return True
+
+
+# the kinds of CPU that this one can play
+TARGETS = [name for name in ("avx512", "avx2", "sse2", "neon") if _usable(name)]
 
 
 @dataclass(frozen=True)

@@ -31,13 +31,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import anyrnn
-from anyrnn.errors import KernelError
 from anyrnn.kernels.cpu import engine, memory, pack, passes, products, run
 from anyrnn.kernels.cpu import step as one_step
 from anyrnn.kernels.cpu.passes import Call
 from anyrnn.kernels.cpu.run import Steps
 from anyrnn.kernels.cpu.target import host
-from checks import Case, make_case
+from checks import TARGETS, Case, make_case
 from random_cells import SMALLEST, make, random_cells
 
 PART = 200  # cells that are drawn one after the other; the first ones of them are small
@@ -47,15 +46,6 @@ LENGTHS = [(1,), (1, 1, 1), (2,), (3, 3), (2, 2, 2, 2, 2), (3, 2, 2, 1), (5, 1),
 TOLERANCE = {"float64": 1e-10, "float32": 3e-5}
 NOISE = 64  # how many times as far as rounding of the given numbers alone explains
 Arrays = dict[str, np.ndarray]
-
-
-def usable_targets() -> list[str]:
-    """The kinds of CPU that this one can play."""
-    found = []
-    for name in ("avx512", "avx2", "sse2", "neon"):
-        with suppress(KernelError):
-            found.append(host(name).name)
-    return found
 
 
 @dataclass(frozen=True)
@@ -143,7 +133,7 @@ def trials(draw: Callable[[st.SearchStrategy[Any]], Any], optimised: list[bool])
     """Random cells, by turns in every way to run them."""
     options = {
         "seed": st.integers(0, 99),
-        "target": st.sampled_from(usable_targets()[::-1]),
+        "target": st.sampled_from(TARGETS[::-1]),
         "dtype": st.sampled_from(["float64", "float64", "float32"]),
         "memory": st.sampled_from(["high", "high", "low"]),
         "threads": st.sampled_from([1, 1, 2]),
@@ -400,7 +390,7 @@ def isolated(trial: Trial) -> bool:
 
 def part(number: int) -> None:
     """Check the cells of one part, and print a line for each."""
-    for target in usable_targets():
+    for target in TARGETS:
         for dtype in TOLERANCE:  # so that not every process has to compile what all need
             check(Trial(SIMPLE, target=target, dtype=dtype))
     seen: set[str] = set()

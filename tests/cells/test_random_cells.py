@@ -22,8 +22,8 @@ from anyrnn.graph.verify import verify
 from anyrnn.kernels.cpu.block import COMPUTE
 from anyrnn.schedule.loop import WHOLE, Schedule
 from anyrnn.schedule.reverse import training
-from checks import close_gradients, close_results, make_case
-from fuzz import LENGTHS, TOLERANCE, Trial, search, usable_targets
+from checks import TARGETS, close_gradients, close_results, make_case
+from fuzz import LENGTHS, TOLERANCE, Trial, search
 from random_cells import SMALLEST, RandomCell, make, random_cells
 
 PARTS, EACH = 6, 54
@@ -116,7 +116,7 @@ def test_all_kinds_are_drawn() -> None:
         "an output apart from the states",
         "an output of another size",
     }
-    wanted |= {("target", name) for name in usable_targets()}
+    wanted |= {("target", name) for name in TARGETS}
     wanted |= {("dtype", name) for name in TOLERANCE} | {("memory", n) for n in ("high", "low")}
     wanted |= {("threads", number) for number in (1, 2)} | {("lengths", n) for n in LENGTHS}
     wanted |= {(name, v) for name in CHOICES for v in (True, False)}

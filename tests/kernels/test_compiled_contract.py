@@ -20,11 +20,9 @@ import pytest
 
 import anyrnn
 from anyrnn import Gradients, SequenceResult
-from anyrnn.errors import KernelError
 from anyrnn.kernels.compiled import Result
 from anyrnn.kernels.cpu import memory, passes
-from anyrnn.kernels.cpu.target import host
-from checks import Case, close_gradients, close_results, make_case
+from checks import TARGETS, Case, close_gradients, close_results, make_case
 from invented_cells import INVENTED, SMALLEST
 
 # time, batch, and the free sizes of the cell in their order
@@ -36,15 +34,6 @@ SIZES = [
 ]
 
 
-def usable(name: str) -> bool:
-    try:
-        host(name)
-    except KernelError:
-        return False
-    return True
-
-
-TARGETS = [name for name in ("avx512", "avx2", "sse2", "neon") if usable(name)]
 TYPES = (np.float32, np.float64)
 CELLS = {**anyrnn.CATALOGUE, **INVENTED}
 COMBINATIONS = [

@@ -12,19 +12,9 @@ from anyrnn.kernels.cpu.loop import Loop
 from anyrnn.kernels.cpu.tape import NUMPY_ARRAYS, Tape
 from anyrnn.kernels.cpu.target import host
 from anyrnn.schedule.loop import schedule
+from checks import TARGETS
 
 SIZES = [(3, 2, 3, 5), (2, 13, 2, 37), (4, 1, 5, 18), (1, 3, 1, 1)]  # time, batch, input, hidden
-
-
-def usable(name: str) -> bool:
-    try:
-        host(name)
-    except KernelError:
-        return False
-    return True
-
-
-TARGETS = [name for name in ("avx512", "avx2", "sse2", "neon") if usable(name)]
 
 
 def case(cell, dtype, time, batch, input_size, hidden, seed=0):

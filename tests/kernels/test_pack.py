@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.kernels.test_loop import TARGETS
 
 from anyrnn.kernels.cpu import pack
 from anyrnn.kernels.cpu.tape import NUMPY_ARRAYS, Place, Tape
 from anyrnn.kernels.cpu.target import host
+from checks import TARGETS
 
 
 def views(units: int, length: int, tape: Tape) -> list[Place]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.kernels.test_loop import TARGETS
 
 from anyrnn.kernels.cpu import products
 from anyrnn.kernels.cpu.products import OuterSums, projection
 from anyrnn.kernels.cpu.tape import NUMPY_ARRAYS, Tape
 from anyrnn.kernels.cpu.target import host
+from checks import TARGETS
 
 
 def normal(*shape: int, dtype: type = np.float64) -> np.ndarray:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.kernels.test_loop import TARGETS
 
 import anyrnn
 from anyrnn.errors import InputError
 from anyrnn.kernels.cpu import passes, run
 from anyrnn.transforms.dropout import with_recurrent_dropout, with_zoneout
-from checks import make_case
+from checks import TARGETS, make_case
 
 SEED = (7 << 40) + 12345
 CHANGES = {
