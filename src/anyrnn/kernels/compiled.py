@@ -18,6 +18,7 @@ from anyrnn.errors import InputError, SizeError
 from anyrnn.graph.cell import Cell
 from anyrnn.kernels.cpu import passes
 from anyrnn.kernels.cpu.instructions import Array
+from anyrnn.kernels.cpu.operand import BFLOAT16
 from anyrnn.kernels.cpu.passes import Call
 from anyrnn.kernels.cpu.run import steps_of
 from anyrnn.kernels.cpu.target import Target, host
@@ -33,7 +34,7 @@ def _usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _usual_threads() -> int:
+def usual_threads() -> int:
     """As many as there are cores; fewer if OMP_NUM_THREADS says so."""
     cores = _usable_cores()
     wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
@@ -154,6 +155,7 @@ class Compiled:
         threads: The most threads that a run uses.
         target: What kind of CPU the code is for.
         memory: `high` or `low`: whether a run saves what its derivative needs, or the states only.
+        products: `bfloat16` if what matrix products multiply is rounded; None if not.
     """
 
     def __init__(
@@ -164,9 +166,11 @@ class Compiled:
         threads: int,
         target: Target,
         memory: str,
+        products: str | None,
     ) -> None:
         self.cell, self.sizes, self.dtype = cell, sizes, dtype
         self.threads, self.target, self.memory = threads, target, memory
+        self.products = products
         self._shapes = {stored.name: stored.shape_for(sizes) for stored in cell.parameters}
         for name, shape in self._shapes.items():
             self._check_memory(f"the parameter {name}", shape)
@@ -291,6 +295,7 @@ class Compiled:
                 self.threads,
                 target=self.target,
                 memory=self.memory,
+                operand=self.products,
                 seed=self._seed(seed),
             )
             with np.errstate(all="ignore"):  # infinities and NaN are values like others
@@ -363,6 +368,7 @@ def compile(
     threads: int | None = None,
     target: str | None = None,
     memory: str = "high",
+    products: str | None = None,
 ) -> Compiled:
     """Compile a cell for this machine, to run it on NumPy arrays without any framework.
 
@@ -377,6 +383,8 @@ def compile(
         target: A kind of CPU to restrict the code to (`avx512`, `avx2`, `sse2`, `neon`); the best
             one that this machine has if not given.
         memory: `low` to save the states only; going backward computes the rest again.
+        products: `bfloat16` to round what matrix products multiply, in a run and in going backward;
+            they are summed in float32. Faster where the CPU has instructions for it.
 
     Returns:
         The compiled cell.
@@ -385,7 +393,7 @@ def compile(
         UnknownCellError: No cell of that name.
         SizeError: A size is missing, not positive, contradicts the equations, or is too large.
         InputError: Another type, or no number of threads; memory is neither `high` nor `low`; sizes
-            or target of another kind.
+            or target of another kind; products of another type, or not with float32.
         KernelError: This machine cannot run such code.
 
     Example:
@@ -403,13 +411,20 @@ def compile(
     numbers = found.bind_sizes(**_named_sizes(sizes))
     kind = _kind(dtype)
     if threads is None:
-        threads = _usual_threads()
+        threads = usual_threads()
     if isinstance(threads, bool) or not isinstance(threads, int | np.integer) or threads < 1:
         raise InputError(f"threads={threads!r}; expected a whole number of at least 1")
     threads = min(int(threads), _usable_cores())
     if target is not None and not isinstance(target, str):
         raise InputError(f"target={target!r}; expected the name of a kind of CPU")
-    return Compiled(found, numbers, kind, threads, host(target), check_memory(memory))
+    if products not in (None, BFLOAT16):
+        raise InputError(
+            f"products={products!r}; expected '{BFLOAT16}', or None for the dtype's own"
+        )
+    if products and kind != np.float32:
+        raise InputError(f"products in {products} need dtype=float32; {kind} was given")
+    memory = check_memory(memory)
+    return Compiled(found, numbers, kind, threads, host(target), memory, products)
 
 
 def _kind(given: Any) -> np.dtype[Any]:

@@ -102,8 +102,8 @@ class Kernel:
         at = self.function.element("%record", str(place), "i64")
         address = name in pointers or name.startswith(("carried", "emitted", "rows"))
         address = address or name.endswith((".current", ".next")) or ".weights" in name
-        address = address or ".matrix" in name
-        type_ = "ptr" if address and not name.endswith(".stride") else "i64"
+        address = address or ".matrix" in name or name.startswith("operand")
+        type_ = "ptr" if address and not name.endswith((".stride", ".size")) else "i64"
         self.given[name] = self.function.value(f"load {type_}, ptr {at}", "given")
 
     def _late(self, name: str, type_: str) -> str:
@@ -130,6 +130,7 @@ class Kernel:
     def _step(self, old: dict[str, str], new: dict[str, str]) -> None:
         function = self.function
         self.old, self.new = old, new
+        self.copied: set[Node] = set()  # the vectors whose copies for products are in memory
         self.clock = function.integer("add", "%now", self.given["clock"])
         offsets = self.given["offsets"]
         self.offset = function.value(
@@ -148,6 +149,7 @@ class Kernel:
                 self._row_stage(number, stage)
                 self.ready.update(stage.stores)
             else:
+                self._copy_operands(stage)
                 self._stage(number, stage)
         self._barrier(len(levels), len(levels))
 
@@ -337,9 +339,45 @@ class Kernel:
                     function.emit(f"call void @{called}({', '.join(arguments)})")
             rows //= 2
 
+    def _copy_operands(self, stage: Stage) -> None:
+        """Copy this thread's rows of the vectors that a stage multiplies, as products read them."""
+        for accumulator in stage.accumulators:
+            for _, vector in accumulator.terms:
+                if vector in self.lowering.operands and vector not in self.copied:
+                    self.copied.add(vector)
+                    self._copy_operand(vector)
+
+    def _copy_operand(self, vector: Node) -> None:
+        """What is behind the last element of a row becomes zero, up to a whole register."""
+        function, v, operand = self.function, self.v, self.lowering.operand
+        size = self.given[f"{self.lowering.operands[vector]}.size"]
+        rest = function.integer("srem", size, v.lanes)
+        whole = function.integer("sub", size, rest)
+        some = function.value(f"icmp sgt i64 {rest}, 0", "some")
+        with function.loop("row", self.given["first_row"], self.last_row) as row:
+            start = self._operand_row(vector, row)
+
+            def copy(unit: str, mask: str | None) -> None:
+                at = self.address(vector, row, unit)
+                assert at is not None
+                operand.store_row(v, v.load(at, mask), start, unit)
+
+            with function.loop("unit", "0", whole, str(v.lanes)) as unit:
+                copy(unit, None)
+            with function.when(some, "rest"):
+                copy(whole, v.mask(rest))
+
+    def _operand_row(self, vector: Node, row: str) -> str:
+        """The address of a row of the copy of a vector."""
+        name = self.lowering.operands[vector]
+        return self._row_at(self.given[name], self.given[f"{name}.stride"], row, "0")
+
     def _rows_of(self, vector: Node, row: str) -> tuple[str, str]:
         """The address of a row of a vector in memory, and the step to the next row."""
         function = self.function
+        if vector in self.lowering.operands:
+            stride = self.given[f"{self.lowering.operands[vector]}.stride"]
+            return self._operand_row(vector, row), stride
         pointer = self.address(vector, row, "0")
         following = self.address(vector, function.integer("add", row, 1), "0")
         left, right = (

@@ -11,6 +11,7 @@ from anyrnn.graph.nodes import Node
 from anyrnn.kernels.cpu import pack, team
 from anyrnn.kernels.cpu.engine import compile_text
 from anyrnn.kernels.cpu.lower import Lowering
+from anyrnn.kernels.cpu.operand import operand as operand_for
 from anyrnn.kernels.cpu.pack import Job
 from anyrnn.kernels.cpu.tape import LINE, TABLE, WORD, WORKSPACE, Array, Place, Tape
 from anyrnn.kernels.cpu.target import Target, host
@@ -30,10 +31,16 @@ class Loop:
         target: The CPU to compile for; this one if not given.
         packed: Whether matrices are packed first; if not, they are read as they are, which is
             better for a single step.
+        operand: `bfloat16` to round what products multiply, which is packed float32.
     """
 
     def __init__(
-        self, schedule: Schedule, dtype: Any, target: Target | None = None, packed: bool = True
+        self,
+        schedule: Schedule,
+        dtype: Any,
+        target: Target | None = None,
+        packed: bool = True,
+        operand: str | None = None,
     ) -> None:
         self.schedule = schedule
         self.packed = packed
@@ -41,9 +48,10 @@ class Loop:
         self.target = target or host()
         double = self.dtype == np.float64
         self.lanes = self.target.lanes(double)
-        self.lowered = Lowering(schedule, self.target, double, packed).lower()
+        self.operand = operand_for(operand, self.target)
+        self.lowered = Lowering(schedule, self.target, double, packed, self.operand).lower()
         states = ", ".join(schedule.states) or "product"
-        label = f"{states} ({self.dtype}{'' if packed else ', one step'})"
+        label = f"{states} ({operand or self.dtype}{'' if packed else ', one step'})"
         self.code = compile_text(self.lowered.text, self.target, label)
         self._layouts: dict[Any, Layout] = {}
 
@@ -115,6 +123,8 @@ class Layout:
         self.sizes, self.batch, self.threads = sizes, batch, threads
         self.lanes, self.itemsize, self.is_packed = loop.lanes, loop.dtype.itemsize, loop.packed
         lowered = loop.lowered
+        self.operand = loop.operand
+        self.by_rows = batch >= ROWS_EACH * threads or threads == 1
         self.names = lowered.record.names
         self.records = np.zeros((1 + threads, len(self.names)), np.int64)
         self.bytes = 0
@@ -131,6 +141,8 @@ class Layout:
         for name in loop.schedule.states:
             node = loop.schedule.graph.outputs[name]
             self._set(f"state.{name}.stride", self.size(node))
+        for node, name in lowered.operands.items():
+            self._lay_out_copy(name, self.size(node))
         self.blocks: list[tuple[int, int]] = []
         scratch = 0
         for number, stage in enumerate(loop.schedule.stages):
@@ -167,12 +179,24 @@ class Layout:
     def _reserve(self, name: str, elements: int) -> None:
         self.addresses[name] = [self._take(elements)] * len(self.records)
 
+    def _lay_out_copy(self, name: str, size: int) -> None:
+        """Where the copy of a vector for products goes: its rows are whole registers; threads that
+        share rows have one each.
+        """
+        stride = self.operand.places(-(-size // self.lanes) * self.lanes)
+        self._set(f"{name}.size", size)
+        self._set(f"{name}.stride", stride)
+        self._reserve(name, self.batch * stride)
+        if not self.by_rows:
+            others = [self._take(self.batch * stride) for _ in range(self.threads - 1)]
+            self.addresses[name][2:] = others
+
     def _lay_out(self, number: int, index: int, group: Group, cut: Tile, units: int) -> None:
         """Where the matrices of a group go, or what is said of them as they are."""
         terms = group.accumulators[0].terms
         lengths = [matrix.type.shape[1].evaluate(self.sizes) for matrix, _ in terms]
         for term, length in enumerate(lengths):
-            self._set(f"stage{number}.length{index}.{term}", length)
+            self._set(f"stage{number}.length{index}.{term}", self.operand.places(length))
         if not self.is_packed:
             for place, accumulator in enumerate(group.accumulators):
                 for term, (matrix, _) in enumerate(accumulator.terms):
@@ -183,7 +207,7 @@ class Layout:
         blocks = -(-units // (cut.blocks * self.lanes))
         vector = cut.blocks * self.lanes
         element_step = len(group.accumulators) * vector
-        block_step = sum(lengths) * element_step
+        block_step = sum(map(self.operand.places, lengths)) * element_step
         name = f"stage{number}.weights{index}"
         self._reserve(name, blocks * block_step)
         for place, accumulator in enumerate(group.accumulators):
@@ -201,12 +225,12 @@ class Layout:
                 )
                 self.jobs.append(job)
                 self.packed.append(matrix)
-                before += length
+                before += self.operand.places(length)
 
     def _divide(self, scratch: int) -> None:
         """Divide the rows between threads, or the units where rows are few."""
         threads, batch = self.threads, self.batch
-        by_rows = batch >= ROWS_EACH * threads or threads == 1
+        by_rows = self.by_rows
         self._set("threads", threads)
         self._set("yield", team.give_way())
         self.addresses["scratch"] = [self._take(scratch) for _ in range(threads)]
@@ -255,7 +279,8 @@ class Prepared:
             self.pointers.append((place, matrix))
             self.records[:, stride_place] = matrix.steps[0]
         matrices = [values[node] for node in layout.packed]
-        pack.write(tape, layout.jobs, matrices, [workspace] * len(matrices))
+        places = [workspace] * len(matrices)
+        pack.write(tape, layout.jobs, matrices, places, loop.operand)
 
     def run(
         self,

@@ -18,6 +18,7 @@ from anyrnn.kernels.cpu import dots
 from anyrnn.kernels.cpu.assembly import Function, Vectors
 from anyrnn.kernels.cpu.entry import attributes, entry
 from anyrnn.kernels.cpu.kernel import Kernel
+from anyrnn.kernels.cpu.operand import Operand
 from anyrnn.kernels.cpu.target import Target
 from anyrnn.kernels.cpu.tiles import Group, Tile, tile
 from anyrnn.schedule.loop import Schedule, Stage, is_sum_of_vectors
@@ -47,6 +48,7 @@ class Lowered:
         rows: The arrays that have a row for each sequence and belong to no step.
         vectors: The parameters that are vectors or numbers.
         numbers: The sizes that slices need.
+        operands: The copies of vectors that products read, by node.
     """
 
     text: str
@@ -56,6 +58,7 @@ class Lowered:
     rows: dict[Node, str]
     vectors: dict[Node, str]
     numbers: dict[str, Size]
+    operands: dict[Node, str]
 
 
 HEADER = [
@@ -78,10 +81,16 @@ class Lowering:
     """Writes the kernel of a schedule."""
 
     def __init__(
-        self, schedule: Schedule, target: Target, double: bool, packed: bool = True
+        self,
+        schedule: Schedule,
+        target: Target,
+        double: bool,
+        packed: bool = True,
+        operand: Operand = Operand.PLAIN,
     ) -> None:
         self.schedule = schedule
         self.packed = packed
+        self.operand = operand
         self.target = target
         self.double = double
         self.when = phases(schedule.graph.nodes())
@@ -92,6 +101,7 @@ class Lowering:
         self.rows: dict[Node, str] = {}
         self.vectors: dict[Node, str] = {}
         self.numbers: dict[str, Size] = {}
+        self.operands: dict[Node, str] = {}
         self.tiles = tuple(
             tile(stage, target, packed) if isinstance(stage, Stage) else None
             for stage in schedule.stages
@@ -120,6 +130,12 @@ class Lowering:
         for name in schedule.states:
             for part in ("current", "next", "stride"):
                 self.record.place(f"state.{name}.{part}")
+        if self.operand is not Operand.PLAIN:
+            groups = [group for cut in self.tiles if cut for group in cut.groups]
+            for vector in dict.fromkeys(vector for group in groups for vector in group.vectors):
+                name = self.operands[vector] = f"operand{len(self.operands)}"
+                for part in ("", ".stride", ".size"):
+                    self.record.place(name + part)
         for number, cut in enumerate(self.tiles):
             self.record.place(f"stage{number}.size")
             if cut is not None:
@@ -159,6 +175,7 @@ class Lowering:
             self.rows,
             self.vectors,
             self.numbers,
+            self.operands,
         )
 
     def _write_tiles(self) -> None:
@@ -214,7 +231,8 @@ class Lowering:
         for place in range(width):
             weight = v.load(function.element(here, str(place * v.lanes), v.scalar))
             for row in range(rows):
-                new[row][place] = v.fma(numbers[row], weight, phis[row][place])
+                total = phis[row][place]
+                new[row][place] = self.operand.multiply_add(v, numbers[row], weight, total)
         function.emit(
             f"{next_weights} = getelementptr inbounds {v.scalar}, ptr {here}, i64 {width * v.lanes}"
         )

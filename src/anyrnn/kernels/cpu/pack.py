@@ -12,6 +12,7 @@ import numpy as np
 from anyrnn.kernels.cpu.assembly import Function, Vectors
 from anyrnn.kernels.cpu.engine import Code, compile_text
 from anyrnn.kernels.cpu.entry import attributes, entry
+from anyrnn.kernels.cpu.operand import Operand
 from anyrnn.kernels.cpu.tape import TABLE, WORD, Place, Tape
 from anyrnn.kernels.cpu.target import Target
 
@@ -24,7 +25,7 @@ class Job(NamedTuple):
     Attributes:
         units: The number of rows.
         length: The number of elements of a row.
-        element_step: From one element of the rows to the next, packed.
+        element_step: From one element of the rows, or one pair, to the next, packed.
         vectors: The vectors of units that a block has.
         all_vectors: The vectors of units of all blocks: units that are missing become zeros.
         block_step: From one block of units to the next.
@@ -49,7 +50,8 @@ class Job(NamedTuple):
 class _Packing:
     """Writes the kernel."""
 
-    def __init__(self, target: Target, double: bool) -> None:
+    def __init__(self, target: Target, double: bool, operand: Operand = Operand.PLAIN) -> None:
+        self.operand = operand
         self.function = Function(
             "kernel", [("ptr noalias", "record")], attributes(target), internal=False
         )
@@ -100,10 +102,7 @@ class _Packing:
             function.jump(others)
             function.start(along_rows)
             with self._if(whole, given["unit_stride"]) as (not_columns, end):
-                with function.loop("element", "0", given["length"]) as element:
-                    offset = function.integer("mul", element, given["element_stride"])
-                    value = self.v.load(function.element(source, offset, self.v.scalar))
-                    self.v.store(value, self._packed(place, element))
+                self._along_columns(source, place)
                 function.jump(end)
                 function.start(not_columns)
                 self._one_by_one(source, place, "0", left)
@@ -123,9 +122,33 @@ class _Packing:
         function.start(then)
         yield otherwise, after
 
+    def _store(self, values: Sequence[str], place: str, element: str) -> None:
+        """Write neighbouring elements of the rows, which share a place, from the first one on."""
+        self.v.store(self.operand.join(self.v, values), self._packed(place, element))
+
     def _packed(self, place: str, element: str) -> str:
-        step = self.function.integer("mul", element, self.given["element_step"])
-        return self.function.element(place, step, self.v.scalar)
+        function, each = self.function, self.operand.each
+        number = function.integer("sdiv", element, each) if each > 1 else element
+        step = function.integer("mul", number, self.given["element_step"])
+        return function.element(place, step, self.v.scalar)
+
+    def _along_columns(self, source: str, place: str) -> None:
+        """Columns of a matrix that lie in memory as they are to lie packed."""
+        function, v, length, each = self.function, self.v, self.given["length"], self.operand.each
+
+        def column(element: str) -> str:
+            offset = function.integer("mul", element, self.given["element_stride"])
+            return v.load(function.element(source, offset, v.scalar))
+
+        rest = function.integer("srem", length, each)
+        whole = function.integer("sub", length, rest)
+        with function.loop("element", "0", whole, str(each)) as element:
+            parts = [column(function.integer("add", element, part)) for part in range(each)]
+            self._store(parts, place, element)
+        if each > 1:
+            some = function.value(f"icmp sgt i64 {rest}, 0", "some")
+            with function.when(some, "rest"):
+                self._store([column(whole), "zeroinitializer"], place, whole)
 
     def _transposed(self, source: str, place: str) -> None:
         """Squares of rows are turned in registers; what is left at the end, one by one."""
@@ -138,24 +161,39 @@ class _Packing:
                 start = function.integer("mul", self.given["unit_stride"], lane)
                 offset = function.integer("add", start, element)
                 rows.append(v.load(function.element(source, offset, v.scalar)))
-            for number, column in enumerate(v.transpose(rows)):
-                v.store(column, self._packed(place, function.integer("add", element, number)))
+            columns = v.transpose(rows)
+            for number in range(0, self.lanes, self.operand.each):
+                parts = columns[number : number + self.operand.each]
+                self._store(parts, place, function.integer("add", element, number))
         self._one_by_one(source, place, whole, str(self.lanes))
 
     def _one_by_one(self, source: str, place: str, first: str, left: str) -> None:
         """Element by element; zero where a unit is missing."""
-        function, given, scalar = self.function, self.given, self.v.scalar
-        with function.loop("element", first, given["length"]) as element:
+        function, v, each = self.function, self.v, self.operand.each
+        parts = []  # where a vector is put together that cannot be in its place
+        if self.operand is not Operand.PLAIN:
+            parts = [function.early(f"alloca {v.type}, align 64", "part") for _ in range(each)]
+        with function.loop("element", first, self.given["length"], str(each)) as element:
             at = self._packed(place, element)
-            self.v.store("zeroinitializer", at)
-            count = function.smaller(left, str(self.lanes))
-            with function.loop("lane", "0", count) as lane:
-                start = function.integer("mul", element, given["element_stride"])
-                offset = function.integer("mul", lane, given["unit_stride"])
-                offset = function.integer("add", start, offset)
-                value = function.element(source, offset, scalar)
-                value = function.value(f"load {scalar}, ptr {value}")
-                function.emit(f"store {scalar} {value}, ptr {function.element(at, lane, scalar)}")
+            for number, part in enumerate(parts or [at]):
+                self._gather(source, function.integer("add", element, number), left, part)
+            if parts:
+                v.store(self.operand.join(v, [v.load(part) for part in parts]), at)
+
+    def _gather(self, source: str, element: str, left: str, at: str) -> None:
+        """An element of each row; zero where a unit is missing, or the element."""
+        function, given, scalar = self.function, self.given, self.v.scalar
+        self.v.store("zeroinitializer", at)
+        there = function.value(f"icmp slt i64 {element}, {given['length']}", "there")
+        count = function.smaller(left, str(self.lanes))
+        count = function.value(f"select i1 {there}, i64 {count}, i64 0", "count")
+        with function.loop("lane", "0", count) as lane:
+            start = function.integer("mul", element, given["element_stride"])
+            offset = function.integer("mul", lane, given["unit_stride"])
+            offset = function.integer("add", start, offset)
+            value = function.element(source, offset, scalar)
+            value = function.value(f"load {scalar}, ptr {value}")
+            function.emit(f"store {scalar} {value}, ptr {function.element(at, lane, scalar)}")
 
 
 SOURCE, PLACE = Job._fields.index("source"), Job._fields.index("place")
@@ -163,13 +201,18 @@ STRIDES = slice(SOURCE + 1, SOURCE + 3)
 
 
 @lru_cache(maxsize=16)
-def _code(target: Target, double: bool) -> Code:
-    text = "\n\n".join([_Packing(target, double).write(), entry(4)])
-    return compile_text(text, target, f"packing ({'float64' if double else 'float32'})")
+def _code(target: Target, double: bool, operand: Operand) -> Code:
+    text = "\n\n".join([_Packing(target, double, operand).write(), entry(4)])
+    kind = "float64" if double else "float32"
+    return compile_text(text, target, f"packing ({kind}, {operand.value})")
 
 
 def write(
-    tape: Tape, jobs: Sequence[Job], matrices: Sequence[Place], places: Sequence[Place]
+    tape: Tape,
+    jobs: Sequence[Job],
+    matrices: Sequence[Place],
+    places: Sequence[Place],
+    operand: Operand = Operand.PLAIN,
 ) -> None:
     """Write on a tape that matrices are packed.
 
@@ -179,6 +222,7 @@ def write(
             in bytes from where it goes.
         matrices: The matrix of each job.
         places: Where each goes.
+        operand: How elements are kept.
     """
     if not jobs:
         return
@@ -198,5 +242,5 @@ def write(
     records[:, 2] = np.arange(-1, threads)
     records[:, 3] = threads
     records[0, 2:] = 0, 1  # for one thread alone
-    first = tape.enter(_code(tape.target, tape.dtype == np.float64), records, ())
+    first = tape.enter(_code(tape.target, tape.dtype == np.float64, operand), records, ())
     tape.point(first + 4 * np.arange(1 + threads), TABLE, table * WORD)

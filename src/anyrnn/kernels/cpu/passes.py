@@ -57,6 +57,7 @@ class Call:
         seed: What random numbers follow from, for a cell that draws some.
         target: The CPU to compile for; this one if not given.
         memory: `high`, or `low` to keep the states only and compute the rest again.
+        operand: `bfloat16` to round what products multiply, with float32 as the type of all arrays.
     """
 
     cell: Cell
@@ -69,6 +70,7 @@ class Call:
     seed: Any = None
     target: Target | None = None
     memory: str = "high"
+    operand: str | None = None
 
     @property
     def hoist(self) -> bool:
@@ -91,6 +93,7 @@ class Call:
             team_size(self.cell, self.sizes, self.steps.rows, self.threads),
             self.target,
             team.threads_of(),
+            self.operand,
         )
 
     def named(self, parameters: Sequence[Any]) -> dict[str, Any]:

@@ -36,12 +36,12 @@ ROWS = 2048  # the most rows of a batch that a sum goes over at a time: they fit
 
 
 @lru_cache(maxsize=16)
-def _loop(result: Node, dtype: np.dtype[Any], target: Target | None) -> Loop:
+def _loop(result: Node, dtype: np.dtype[Any], target: Target | None, operand: str | None) -> Loop:
     """The kernel of a product, or of one that is added to what is there."""
     stages = (Stage(0, UNITS, (Accumulator(PRODUCT, ((MATRIX, VECTOR),)),), (result,)),)
     carried = tuple(node for node in (VECTOR, BEFORE) if node in Graph({"": result}).nodes())
     planned = Schedule(Graph({"": result}), (), (), (), carried, stages, (result,), (), {})
-    return Loop(planned, dtype, target)
+    return Loop(planned, dtype, target, operand=operand)
 
 
 def projection(
@@ -66,7 +66,7 @@ def projection(
     """
     result = SUM if add else PRODUCT
     sizes = {"units": matrix.shape[0], "length": matrix.shape[1]}
-    loop = _loop(result, tape.dtype, tape.target)
+    loop = _loop(result, tape.dtype, tape.target, tape.operand)
     prepared = loop.prepare(tape, {MATRIX: matrix}, sizes, rows, room)
 
     def project(vectors: Place, out: Place) -> None:

@@ -161,6 +161,7 @@ class How(NamedTuple):
         threads: The most threads to use.
         target: The CPU to compile for; this one if not given.
         runtime: Whose threads there are.
+        operand: `bfloat16` to round what products multiply.
     """
 
     steps: Steps
@@ -170,6 +171,7 @@ class How(NamedTuple):
     threads: int
     target: Target | None
     runtime: Any
+    operand: str | None = None
 
 
 class Program:
@@ -334,7 +336,7 @@ class _Writing:
         operations: Operations,
     ) -> None:
         self.program, self.how, self.steps = program, how, how.steps
-        self.tape = tape = Tape(how.dtype, how.threads, how.target)
+        self.tape = tape = Tape(how.dtype, how.threads, how.target, how.operand)
         cell, states = program.cell, program.planned.states
         self.inputs = {name: tape.give(inputs[name].shape) for name in program.input_names}
         graph, batch = program.planned.graph, self.steps.batch
@@ -354,7 +356,7 @@ class _Writing:
         program, frame, how = self.program, self.frame, self.how
         self._compute_once()
         histories = self._make_results()
-        loop = compiled_loop(program.planned, how.dtype, how.target)
+        loop = compiled_loop(program.planned, how.dtype, how.target, operand=how.operand)
         prepared = loop.prepare(self.tape, frame.values, program.sizes, self.steps.batch)
         states = self._pairs()
         offsets = self.steps.offsets

@@ -158,10 +158,18 @@ class Tape:
         dtype: The type of the arrays, where no other is given.
         threads: The most threads that a kernel may use.
         target: The CPU to compile for; this one if not given.
+        operand: `bfloat16` to round what products multiply.
     """
 
-    def __init__(self, dtype: Any, threads: int, target: Target | None = None) -> None:
+    def __init__(
+        self,
+        dtype: Any,
+        threads: int,
+        target: Target | None = None,
+        operand: str | None = None,
+    ) -> None:
         self.dtype, self.threads, self.target = np.dtype(dtype), threads, target or host()
+        self.operand = operand
         self.steps: list[Callable[[Running], None]] = []
         self.given: list[Place] = []
         self.results: list[Place] = []

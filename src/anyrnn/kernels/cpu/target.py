@@ -22,6 +22,7 @@ class Target:
         features: LLVM's list of features.
         bits: The width of a vector register.
         registers: The number of vector registers.
+        bfloat16: Whether it multiplies pairs of bfloat16, and adds them to float32.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Target:
     features: str
     bits: int
     registers: int
+    bfloat16: bool = False
 
     @property
     def masks(self) -> bool:
@@ -114,6 +116,7 @@ def host(name: str | None = None) -> Target:
         raise KernelError(f"this machine ({triple}) cannot run {what}; usable: {known}")
     bits, registers, _ = kinds[chosen]
     if chosen == usable[0]:
-        return Target(chosen, triple, cpu, features.flatten(), bits, registers)
+        pairs = chosen == "avx512" and features.get("avx512bf16", False)
+        return Target(chosen, triple, cpu, features.flatten(), bits, registers, pairs)
     plain = {"avx2": "+avx2,+fma", "sse2": "+sse2"}[chosen]
     return Target(chosen, triple, "x86-64", plain, bits, registers)

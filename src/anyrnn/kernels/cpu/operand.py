@@ -1,0 +1,91 @@
+"""What products multiply: numbers as they are, or rounded to bfloat16.
+
+The sums are float32 in any case. Where the CPU multiplies pairs of bfloat16, two neighbours share
+the place of one float32: half the memory, half the multiplications. Elsewhere rounded numbers are
+float32, and multiplied as such.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+
+from anyrnn.kernels.cpu.assembly import Vectors
+from anyrnn.kernels.cpu.target import Target
+
+BFLOAT16 = "bfloat16"
+
+
+class Operand(Enum):
+    """How the matrices and vectors of products are kept."""
+
+    PLAIN = "as they are"
+    ROUNDED = "rounded to bfloat16"
+    PAIRS = "pairs of bfloat16"
+
+    @property
+    def each(self) -> int:
+        """The neighbouring elements of a vector that share a place."""
+        return 2 if self is Operand.PAIRS else 1
+
+    def places(self, length: int) -> int:
+        """The places that the elements of a vector take."""
+        return -(-length // self.each)
+
+    def join(self, v: Vectors, parts: Sequence[str]) -> str:
+        """What is kept of neighbouring elements, `each` of them, in every lane."""
+        if self is Operand.PLAIN:
+            return parts[0]
+        rounded = [rounded_bits(v, part) for part in parts]
+        if self is Operand.PAIRS:
+            low = v.on_bits("lshr", rounded[0], v.integer(16))
+            return v.floats(v.on_bits("or", low, rounded[1]))
+        return v.floats(rounded[0])
+
+    def store_row(self, v: Vectors, value: str, start: str, index: str) -> None:
+        """Write a vector of neighbouring elements of a row, `index` elements behind its start."""
+        bits = rounded_bits(v, value)
+        if self is Operand.ROUNDED:
+            v.store(v.floats(bits), v.function.element(start, index, v.scalar))
+            return
+        short = f"<{v.lanes} x i16>"
+        high = v.on_bits("lshr", bits, v.integer(16))
+        high = v.function.value(f"trunc {v.integers} {high} to {short}", "short")
+        at = v.function.element(start, index, "i16")
+        v.function.emit(f"store {short} {high}, ptr {at}, align 2")
+
+    def multiply_add(self, v: Vectors, left: str, right: str, total: str) -> str:
+        """The product of two places in every lane, added to a sum."""
+        if self is not Operand.PAIRS:
+            return v.fma(left, right, total)
+        pairs = f"<{2 * v.lanes} x bfloat>"
+        both = [v.function.value(f"bitcast {v.type} {x} to {pairs}") for x in (left, right)]
+        return v.function.value(
+            f"call {v.type} @llvm.x86.avx512bf16.dpbf16ps.{32 * v.lanes}({v.type} {total}, "
+            f"{pairs} {both[0]}, {pairs} {both[1]})"
+        )
+
+
+def rounded_bits(v: Vectors, value: str) -> str:
+    """The bits of float32 numbers rounded to bfloat16: to the nearest, of two the even one."""
+    bits = v.bits(value)
+    odd = v.on_bits("and", v.on_bits("lshr", bits, v.integer(16)), v.integer(1))
+    rounded = v.on_bits("add", v.on_bits("add", bits, v.integer(0x7FFF)), odd)
+    quiet = v.on_bits("or", bits, v.integer(0x400000))  # or rounding could make NaN infinite
+    unordered = v.compare("uno", value, value)
+    chosen = v.function.value(
+        f"select {v.booleans} {unordered}, {v.integers} {quiet}, {v.integers} {rounded}", "bits"
+    )
+    return v.on_bits("and", chosen, v.integer(-0x10000))
+
+
+def operand(kind: str | None, target: Target) -> Operand:
+    """What products multiply.
+
+    Args:
+        kind: `bfloat16`, or None for the numbers as they are.
+        target: The CPU.
+    """
+    if kind is None:
+        return Operand.PLAIN
+    return Operand.PAIRS if target.bfloat16 else Operand.ROUNDED
