@@ -80,11 +80,10 @@ class Parts(Whole):
 
     def leave_back(self, output: Array, states: Arrays) -> tuple[Array, Arrays, Arrays]:
         """The gradients of the rows, of the last states and of the initial ones."""
-        flat, batch = output.reshape(-1, output.shape[2]), self._shape[1]
-        if self._carried is None:
-            rows = flat.take(self._places, axis=0)
-        else:
-            rows = _added(self._layout.rows + 1, self._carried, flat)[:-1]
+        batch = self._shape[1]
+        if self._carried is not None:
+            output = _collected(output, self._carried.reshape(self._shape))
+        rows = output.reshape(-1, output.shape[2]).take(self._places, axis=0)
         count = self._layout.sequences
         last, given = [], []
         for state in states:
@@ -109,6 +108,15 @@ class Parts(Whole):
         found = np.zeros_like(rows, shape=(time * batch, rows.shape[1]))
         found[self._places] = rows
         return found
+
+
+def _collected(output: Array, carried: Array) -> Array:
+    """At each step that counts the sum over it and those that its output is carried over."""
+    total, same = output.copy(), carried[1:] == carried[:-1]
+    for step in reversed(np.flatnonzero(same.any(axis=1))):
+        columns = np.flatnonzero(same[step])
+        total[step, columns] += total[step + 1, columns]
+    return total
 
 
 def _added(count: int, index: Array, rows: Array) -> Array:

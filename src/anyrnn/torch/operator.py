@@ -15,10 +15,11 @@ from torch import Tensor
 
 from anyrnn.errors import InputError
 from anyrnn.kernels.cpu import passes
+from anyrnn.kernels.cpu.passes import Call
 from anyrnn.kernels.cpu.run import History
+from anyrnn.kernels.runs import Run, names, run_of
 from anyrnn.schedule.reverse import BEFORE
 from anyrnn.torch import compiled
-from anyrnn.torch.tracing import Run, names, run_of
 
 
 def _results(found: Run, x: Tensor, states: Sequence[Tensor]) -> list[Tensor]:
@@ -61,6 +62,13 @@ def _rows(x: Tensor) -> Tensor:
     return x.reshape(x.shape[0] * x.shape[1], x.shape[2])
 
 
+def _call(found: Run, x: Tensor, seed: Tensor | None) -> Call:
+    """The run over an input, (time, batch, input), with a seed if the cell draws numbers."""
+    time, batch = x.shape[:2]
+    steps = (batch,) * time
+    return compiled.call(found.cell, found.sizes, steps, found.reverse, x.dtype, found.memory, seed)
+
+
 @torch.library.custom_op("anyrnn::run", mutates_args=(), device_types="cpu")
 def run(
     x: Tensor, states: list[Tensor], parameters: list[Tensor], seed: Tensor | None, key: str
@@ -72,7 +80,7 @@ def run(
         states: The initial states, each (batch, size).
         parameters: The stored parameters.
         seed: What random numbers follow from, for a cell that draws some.
-        key: What is run, see `anyrnn.torch.tracing.key`.
+        key: What is run, see `anyrnn.kernels.runs.key`.
 
     Returns:
         The outputs, (time, batch, size), and the last states.
@@ -88,7 +96,7 @@ def run(
         )
         if single is not None:
             return [single[0], *(state[0] for state in single[1])]
-    output, last = passes.forward(found.call(x, seed), rows, states, parameters)
+    output, last = passes.forward(_call(found, x, seed), rows, states, parameters)
     return [output.reshape(time, batch, -1), *last]
 
 
@@ -108,7 +116,7 @@ def record(
     rows = _rows(x)
     if not batch:
         return _recorded(found, x, states)
-    output, last, saved = passes.record(found.call(x, seed), rows, states, parameters)
+    output, last, saved = passes.record(_call(found, x, seed), rows, states, parameters)
     if output.storage_offset():  # a part of what is kept
         output = output.clone()
     results = [output.reshape(time, batch, -1), *last]
@@ -156,7 +164,7 @@ def backward(
     given = [x, *states, *parameters]
     if not batch:
         return _gradients(given, wanted, [None] * len(given))
-    call = found.call(x, seed)
+    call = _call(found, x, seed)
     saved = dict(zip(found.kept, kept, strict=True))
     for name, state in found.histories.items():
         saved[name] = History(saved[BEFORE + state], call.steps, found.reverse).new

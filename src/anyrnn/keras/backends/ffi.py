@@ -1,0 +1,233 @@
+"""Calls from XLA: a function of Python as a handler of XLA's foreign function interface.
+
+XLA calls it in whatever thread it computes in, with a frame of addresses. The structures are those
+of `xla/ffi/api/c_api.h`, whose major version says whether they still are. jax.pure_callback would
+call back too, but it makes JAX arrays of what it passes on, which waits for JAX' own threads and so
+can wait for itself where there are few.
+"""
+
+from __future__ import annotations
+
+import _thread
+import ctypes
+from collections.abc import Callable
+from functools import cache
+from math import prod
+from typing import Any
+
+import jax
+import numpy as np
+
+from anyrnn.errors import AnyrnnError
+from anyrnn.kernels.cpu.instructions import Array
+
+MAJOR, MINOR = 0, 1
+METADATA = 1  # the type of an extension that asks for versions
+EXECUTE = 3  # the stage in which a handler computes
+INVALID_ARGUMENT, CANCELLED, INTERNAL = 3, 1, 13  # codes of errors
+TYPES = {1: np.bool_, 4: np.int32, 5: np.int64, 8: np.uint32, 9: np.uint64, 11: np.float32} | {
+    12: np.float64
+}
+WORD = 8  # bytes
+
+Handler = Callable[[str, list[Array], list[Array]], None]
+_Words = cache(lambda count: ctypes.c_int64 * count)
+
+
+class _List(ctypes.Structure):
+    """Arguments, or results: XLA_FFI_Args, XLA_FFI_Rets."""
+
+    _fields_ = (
+        ("struct_size", ctypes.c_size_t),
+        ("extension", ctypes.c_void_p),
+        ("size", ctypes.c_int64),
+        ("types", ctypes.c_void_p),
+        ("items", ctypes.c_void_p),
+    )
+
+
+class _Attributes(ctypes.Structure):
+    """XLA_FFI_Attrs."""
+
+    _fields_ = (
+        ("struct_size", ctypes.c_size_t),
+        ("extension", ctypes.c_void_p),
+        ("size", ctypes.c_int64),
+        ("types", ctypes.c_void_p),
+        ("names", ctypes.c_void_p),
+        ("items", ctypes.c_void_p),
+    )
+
+
+class _Frame(ctypes.Structure):
+    """XLA_FFI_CallFrame."""
+
+    _fields_ = (
+        ("struct_size", ctypes.c_size_t),
+        ("extension", ctypes.c_void_p),
+        ("api", ctypes.c_void_p),
+        ("context", ctypes.c_void_p),
+        ("stage", ctypes.c_int),
+        ("arguments", _List),
+        ("results", _List),
+        ("attributes", _Attributes),
+    )
+
+
+class _Buffer(ctypes.Structure):
+    """XLA_FFI_Buffer."""
+
+    _fields_ = (
+        ("struct_size", ctypes.c_size_t),
+        ("extension", ctypes.c_void_p),
+        ("dtype", ctypes.c_int),
+        ("data", ctypes.c_void_p),
+        ("rank", ctypes.c_int64),
+        ("sizes", ctypes.c_void_p),
+    )
+
+
+class _Extension(ctypes.Structure):
+    """XLA_FFI_Metadata_Extension."""
+
+    _fields_ = (
+        ("struct_size", ctypes.c_size_t),
+        ("type", ctypes.c_int),
+        ("next", ctypes.c_void_p),
+        ("metadata", ctypes.c_void_p),
+    )
+
+
+class _Version(ctypes.Structure):
+    """XLA_FFI_Api_Version."""
+
+    _fields_ = (
+        ("struct_size", ctypes.c_size_t),
+        ("extension", ctypes.c_void_p),
+        ("major", ctypes.c_int),
+        ("minor", ctypes.c_int),
+    )
+
+
+class _Metadata(ctypes.Structure):
+    """XLA_FFI_Metadata."""
+
+    _fields_ = (
+        ("struct_size", ctypes.c_size_t),
+        ("version", _Version),
+        ("traits", ctypes.c_uint32),
+    )
+
+
+class _Api(ctypes.Structure):
+    """XLA_FFI_Api, as far as the function that makes errors."""
+
+    _fields_ = (
+        ("struct_size", ctypes.c_size_t),
+        ("extension", ctypes.c_void_p),
+        ("version", _Version),
+        ("internal", ctypes.c_void_p),
+        ("create_error", ctypes.c_void_p),
+    )
+
+
+class _Error(ctypes.Structure):
+    """XLA_FFI_Error_Create_Args."""
+
+    _fields_ = (
+        ("struct_size", ctypes.c_size_t),
+        ("extension", ctypes.c_void_p),
+        ("message", ctypes.c_char_p),
+        ("code", ctypes.c_int),
+    )
+
+
+_Create = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.POINTER(_Error))
+_Called = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
+
+
+class _Memory:
+    """Memory that is not ours, for NumPy."""
+
+    __slots__ = ("__array_interface__",)
+
+    def __init__(self, address: int, shape: tuple[int, ...], dtype: type) -> None:
+        self.__array_interface__ = {
+            "data": (address, False),
+            "shape": shape,
+            "typestr": np.dtype(dtype).str,
+            "version": 3,
+        }
+
+
+def _arrays(given: Any) -> list[Array]:
+    """The buffers of a list; they are there as long as the call."""
+    found = []
+    for place in _Words(given.size).from_address(given.items) if given.size else ():
+        buffer = _Buffer.from_address(place)
+        shape = tuple(_Words(buffer.rank).from_address(buffer.sizes)) if buffer.rank else ()
+        dtype = TYPES[buffer.dtype]
+        if prod(shape):
+            found.append(np.asarray(_Memory(buffer.data, shape, dtype)))
+        else:
+            found.append(np.empty(shape, dtype))
+    return found
+
+
+def _text(attributes: Any) -> str:
+    """The only attribute, a text."""
+    (place,) = _Words(1).from_address(attributes.items)
+    address, length = _Words(2).from_address(place)
+    return ctypes.string_at(address, length).decode()
+
+
+def _error(frame: Any, code: int, message: str) -> int | None:
+    api = _Api.from_address(frame.api)
+    said = _Error(ctypes.sizeof(_Error), None, message.encode(), code)
+    return _Create(api.create_error)(ctypes.byref(said))
+
+
+def _tell_version(place: int) -> None:
+    """Say for which version of the interface this is written."""
+    extension = _Extension.from_address(place)
+    if extension.type == METADATA:
+        metadata = _Metadata.from_address(extension.metadata)
+        metadata.version.major, metadata.version.minor = MAJOR, MINOR
+        metadata.traits = 0
+
+
+def register(name: str, handler: Handler) -> None:
+    """Let XLA call a function, on CPUs.
+
+    Args:
+        name: What the function is called in `jax.ffi.ffi_call`, which gives it one attribute, a
+            text.
+        handler: The function: it gets the text, the arguments and the results to write, which are
+            there as long as the call. What it raises becomes an error of JAX.
+    """
+
+    def called(place: int) -> int | None:
+        frame = _Frame.from_address(place)
+        if frame.extension:
+            _tell_version(frame.extension)
+            return None
+        if frame.stage != EXECUTE:
+            return None
+        try:
+            handler(_text(frame.attributes), _arrays(frame.arguments), _arrays(frame.results))
+        except AnyrnnError as error:
+            return _error(frame, INVALID_ARGUMENT, str(error))
+        except KeyboardInterrupt:
+            _thread.interrupt_main()  # again, when JAX is left
+            return _error(frame, CANCELLED, "interrupted")
+        except BaseException as error:
+            return _error(frame, INTERNAL, f"{type(error).__name__}: {error}")
+        return None
+
+    function = _Called(called)
+    _registered.append(function)
+    target = jax.ffi.pycapsule(ctypes.cast(function, ctypes.c_void_p).value)
+    jax.ffi.register_ffi_target(name, target, platform="cpu", api_version=1)
+
+
+_registered: list[Any] = []  # what XLA calls must stay

@@ -1,0 +1,169 @@
+"""Running a cell on JAX: as a custom call, which is traced, compiled and differentiated as any
+other operation.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import jax
+from jax import Array
+from jax import numpy as jnp
+from jax.custom_derivatives import SymbolicZero
+
+from anyrnn.graph.cell import Cell
+from anyrnn.kernels import recorded, runs
+from anyrnn.kernels.compiled import usual_threads
+from anyrnn.kernels.recorded import Batch
+from anyrnn.keras.backends import ffi
+
+TARGET = "anyrnn"
+
+
+class Job(NamedTuple):
+    """What a custom call does.
+
+    Attributes:
+        run: What is run, see `anyrnn.kernels.runs.key`.
+        turned: Whether it begins with the last step.
+        masked: Whether a mask is among the arguments.
+        seeded: Whether a seed is.
+        does: `forward`, `record` or `backward`, as `anyrnn.kernels.recorded.Batch` has them.
+        wanted: Whether the gradient of the input is wanted, and of each parameter.
+    """
+
+    run: str
+    turned: bool
+    masked: bool
+    seeded: bool
+    does: str = "forward"
+    wanted: tuple[bool, ...] = ()
+
+    def call(self, shapes: Sequence[tuple[int, ...]], dtype: Any, *arguments: Array) -> Any:
+        """Have it done, and get arrays of some shapes."""
+        results = [jax.ShapeDtypeStruct(shape, dtype) for shape in shapes]
+        call = jax.ffi.ffi_call(TARGET, results, vmap_method="sequential")
+        return call(*arguments, job=json.dumps(self))
+
+
+@lru_cache(maxsize=1024)
+def _job(text: str) -> Job:
+    told = Job(*json.loads(text))
+    return told._replace(wanted=tuple(told.wanted))
+
+
+def _handle(text: str, arguments: list[Any], results: list[Any]) -> None:
+    """Do what a custom call asks for."""
+    job = _job(text)
+    run = runs.run_of(job.run)
+    given = iter(arguments)
+    x = next(given)
+    states = [next(given) for _ in run.cell.states]
+    parameters = [next(given) for _ in run.cell.parameters]
+    mask = next(given) if job.masked else None
+    seed = next(given) if job.seeded else None
+    batch = Batch(run, job.turned, usual_threads(), x, states, parameters, mask, seed)
+    if job.does == "backward":
+        kept = [next(given) for _ in run.kept]
+        batch.backward(kept, list(given), job.wanted, results)
+    else:
+        getattr(batch, job.does)(results)
+
+
+ffi.register(TARGET, _handle)
+
+Further = tuple[Array | None, Array | None]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _run(
+    job: Job, x: Array, states: list[Array], parameters: list[Array], further: Further
+) -> list[Array]:
+    """Output and last states; `further` are the mask and the seed."""
+    shapes = recorded.result_shapes(runs.run_of(job.run), *x.shape[:2])
+    return job.call(shapes, x.dtype, x, *states, *parameters, *_there(further))
+
+
+def _there(further: Further) -> list[Array]:
+    return [array for array in further if array is not None]
+
+
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class _Wanted:
+    """What is wanted, among what is kept.
+
+    Attributes:
+        gradients: Whether the gradient of the input is, and of each parameter.
+    """
+
+    gradients: tuple[bool, ...]
+
+
+def _record(job: Job, *given: Any) -> tuple[list[Array], Any]:
+    x, states, parameters, further = jax.tree.map(lambda part: part.value, given)
+    run = runs.run_of(job.run)
+    results = recorded.result_shapes(run, *x.shape[:2])
+    shapes = [*results, *recorded.kept_shapes(run, *x.shape[:2])]
+    found = job._replace(does="record").call(
+        shapes, x.dtype, x, *states, *parameters, *_there(further)
+    )
+    wanted = _Wanted(tuple(part.perturbed for part in (given[0], *given[2])))
+    kept = found[len(results) :]
+    return found[: len(results)], (wanted, x, states, parameters, further, kept)
+
+
+def _derivative(job: Job, residuals: Any, gradients: list[Any]) -> tuple[Any, ...]:
+    static, x, states, parameters, further, kept = residuals
+    wanted = static.gradients
+    given = [
+        jnp.zeros(part.shape, x.dtype) if isinstance(part, SymbolicZero) else part
+        for part in gradients
+    ]
+    asked = [x] * wanted[0] + [*states]
+    asked += [part for part, needed in zip(parameters, wanted[1:], strict=True) if needed]
+    found = iter(
+        job._replace(does="backward", wanted=wanted).call(
+            [part.shape for part in asked],
+            x.dtype,
+            x,
+            *states,
+            *parameters,
+            *_there(further),
+            *kept,
+            *given,
+        )
+    )
+    return (
+        next(found) if wanted[0] else None,
+        [next(found) for _ in states],
+        [next(found) if needed else None for needed in wanted[1:]],
+        None,
+    )
+
+
+_run.defvjp(_record, _derivative, symbolic_zeros=True)
+
+
+def run(
+    cell: Cell,
+    sizes: Mapping[str, int],
+    x: Array,
+    states: Sequence[Array],
+    parameters: Sequence[Array],
+    mask: Array | None,
+    reverse: bool,
+    seed: Array | None,
+    recorded: bool,
+) -> tuple[Array, list[Array]]:
+    """Run a cell; as `anyrnn.keras.backends.run`. JAX knows itself what to record."""
+    key = runs.key(cell, tuple(sizes.items()), False, "high")
+    job = Job(key, reverse, mask is not None, cell.draws)
+    mask = None if mask is None else mask.astype(bool)
+    further = mask, seed if cell.draws else None
+    found: list[Array] = _run(job, x, list(states), list(parameters), further)
+    return found[0], found[1:]

@@ -1,0 +1,183 @@
+"""Runs over padded sequences on arrays whose shapes follow from those of the input, for frameworks
+that call us back: whatever a mask says, what is kept for the derivative is as large as without one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from anyrnn.graph.randomness import WORD
+from anyrnn.kernels.cpu import passes
+from anyrnn.kernels.cpu.instructions import Array
+from anyrnn.kernels.cpu.passes import Call
+from anyrnn.kernels.cpu.run import History, steps_of
+from anyrnn.kernels.gather import Parts, Whole
+from anyrnn.kernels.runs import Run
+from anyrnn.kernels.sequences import lay_out
+from anyrnn.schedule.reverse import BEFORE
+
+Shape = tuple[Any, ...]
+
+
+def result_shapes(run: Run, batch: Any, time: Any) -> list[Shape]:
+    """The shapes of the output and of the last states."""
+    sizes = dict(run.sizes)
+    states = [(batch, size.evaluate(sizes)) for size in run.cell.state_sizes]
+    return [(batch, time, run.cell.output_size.evaluate(sizes)), *states]
+
+
+def kept_shapes(run: Run, batch: Any, time: Any) -> list[Shape]:
+    """The shapes of what is kept for the derivative."""
+    more = {name: 1 if name.startswith(BEFORE) else 0 for name in run.kept}
+    return [((time + more[name]) * batch, width) for name, width in run.kept.items()]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A run over a batch of sequences.
+
+    Attributes:
+        run: What is run, forwards.
+        turned: Whether it begins with the last step of the input; its outputs come in the order in
+            which they are computed.
+        threads: The most threads to use.
+        x: The inputs, (batch, time, input).
+        states: The initial states, each (batch, size).
+        parameters: The stored parameters.
+        mask: Whether each step counts, (batch, time); all do if None. States and outputs are
+            carried over those that do not.
+        seed: What random numbers follow from, for a cell that draws some: one whole number, or two
+            words.
+    """
+
+    run: Run
+    turned: bool
+    threads: int
+    x: Array
+    states: list[Array]
+    parameters: list[Array]
+    mask: Array | None
+    seed: Array | None
+
+    def forward(self, into: Sequence[Array]) -> None:
+        """Compute the output and the last states.
+
+        Args:
+            into: The arrays to write them into.
+        """
+        self._forward(into, ())
+
+    def record(self, into: Sequence[Array]) -> None:
+        """Compute the output and the last states, and what `backward` needs.
+
+        Args:
+            into: The arrays to write all of it into.
+        """
+        count = 1 + len(self.states)
+        self._forward(into[:count], into[count:])
+
+    def _forward(self, into: Sequence[Array], kept: Sequence[Array]) -> None:
+        steps = self._steps()
+        rows, begun = steps.enter(self._ordered(self.x), self.states)
+        found, last, saved = np.zeros((0, into[0].shape[2]), self.x.dtype), begun, {}
+        if len(rows) and kept:
+            found, last, saved = passes.record(self._call(steps), rows, begun, self.parameters)
+        elif len(rows):
+            found, last = passes.forward(self._call(steps), rows, begun, self.parameters)
+        output, last = steps.leave(found, last, self.states)
+        np.copyto(into[0], output.transpose(1, 0, 2))
+        for array, state in zip(into[1:], last, strict=True):
+            np.copyto(array, state)
+        for array, name in zip(kept, self.run.kept, strict=False):
+            part = saved.get(name, array[:0])
+            array[: len(part)], array[len(part) :] = part, 0
+
+    def backward(
+        self,
+        kept: Sequence[Array],
+        gradients: Sequence[Array],
+        wanted: Sequence[bool],
+        into: Sequence[Array],
+    ) -> None:
+        """Compute the gradients of the input, the initial states and the parameters.
+
+        Args:
+            kept: What `record` has kept.
+            gradients: The gradients of the output and of the last states.
+            wanted: Whether the gradient of the input is wanted, and of each parameter.
+            into: The arrays to write them into; of those that are not wanted, there are none.
+        """
+        steps, names = self._steps(), [stored.name for stored in self.run.cell.parameters]
+        output, *states = gradients
+        rows, begun, given = steps.leave_back(
+            np.ascontiguousarray(output.transpose(1, 0, 2)), states
+        )
+        x, totals = None, {}
+        if len(rows):
+            call = self._call(steps)
+            x, begun, totals = passes.backward(
+                call,
+                steps.enter(self._ordered(self.x), self.states)[0],
+                self._saved(kept, call),
+                self.parameters,
+                rows,
+                begun,
+                wanted[0],
+                [name for name, asked in zip(names, wanted[1:], strict=True) if asked],
+            )
+        x = np.zeros((len(rows), self.x.shape[2]), self.x.dtype) if x is None else x
+        x, states = steps.enter_back(x, begun, given)
+        places = iter(into)
+        if wanted[0]:
+            self._ordered(next(places))[...] = x
+        for state in states:
+            np.copyto(next(places), state)
+        for name, asked in zip(names, wanted[1:], strict=True):
+            if asked:
+                np.copyto(next(places), totals.get(name, 0))
+
+    def _ordered(self, array: Array) -> Array:
+        """An array laid out as the input, in the order in which steps are computed, time first."""
+        array = array.transpose(1, 0, 2)
+        return array[::-1] if self.turned else array
+
+    def _steps(self) -> Whole:
+        batch, time, _ = self.x.shape
+        layout = None
+        if self.mask is not None:
+            mask = self.mask[:, ::-1] if self.turned else self.mask
+            layout = lay_out(("batch", "time"), (batch, time), mask=mask)
+        return Whole(time, batch) if layout is None else Parts(layout, True, (time, batch))
+
+    def _call(self, steps: Whole) -> Call:
+        return Call(
+            self.run.cell,
+            self.run.sizes,
+            steps_of(tuple(steps.batch_sizes)),
+            False,
+            self.x.dtype,
+            self.threads,
+            seed=None if self.seed is None else whole_number(self.seed),
+            memory=self.run.memory,
+        )
+
+    def _saved(self, kept: Sequence[Array], call: Call) -> dict[str, Array]:
+        """What was kept, by name, without the rows that no step has."""
+        rows, batch = call.steps.rows, call.steps.batch
+        saved = {}
+        for name, array in zip(self.run.kept, kept, strict=True):
+            saved[name] = array[: rows + batch if name.startswith(BEFORE) else rows]
+        for name, state in self.run.histories.items():
+            saved[name] = History(saved[BEFORE + state], call.steps, False).new
+        return saved
+
+
+def whole_number(seed: Array) -> Array:
+    """A seed as kernels read it: one whole number of 64 bits, of one, or of two words."""
+    words = [int(word) for word in seed.ravel()]
+    number = words[0] if len(words) == 1 else words[0] << 32 | words[1] & WORD
+    return np.array([number & (1 << 64) - 1], np.uint64).view(np.int64)
