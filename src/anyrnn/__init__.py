@@ -1,7 +1,8 @@
 """Write a recurrent cell as its equations; get an exact, trainable layer.
 
-`cell` makes a cell of a function, `get` takes one from the catalogue, `anyrnn.torch` has the
-layers; `compile` makes code that runs without any. Importing this package loads no framework.
+`cell` makes a cell of a function, `get` takes one from the catalogue, `anyrnn.torch` and
+`anyrnn.keras` have the layers; `compile` makes code that runs without any. Importing this package
+loads no framework.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from anyrnn.graph.symbols import (
 )
 
 if TYPE_CHECKING:
+    from anyrnn import keras as keras
     from anyrnn import torch as torch
     from anyrnn.kernels.compiled import compile
 
@@ -73,8 +75,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Load a face only when it is asked for."""
-    if name == "torch":
-        return importlib.import_module("anyrnn.torch")
+    if name in ("keras", "torch"):
+        return importlib.import_module(f"anyrnn.{name}")
     if name == "compile":
         return importlib.import_module("anyrnn.kernels.compiled").compile
     raise AttributeError(f"module 'anyrnn' has no attribute '{name}'")

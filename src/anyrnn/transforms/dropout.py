@@ -52,25 +52,59 @@ def with_recurrent_dropout(cell: Cell, rate: float, per_gate: bool = False) -> C
         h' = tanh(W @ x + U @ (where(random(0) >= 0.5, 2, 0) * h) + b)
     """
     number = _check_rate("recurrent_dropout", rate)
-    return _recurrent_dropout(cell, number, per_gate) if number else cell
+    return _dropout(cell, "recurrent_dropout", number, per_gate) if number else cell
+
+
+def with_input_dropout(cell: Cell, rate: float, per_gate: bool = False) -> Cell:
+    """The cell in training with dropout on its input, where matrices multiply it.
+
+    Each sequence draws one mask, for all its steps (`dropout` of Keras' cells): W @ x becomes
+    W @ (m * x), where m is 0 with the probability `rate`, and otherwise 1 / (1 - rate).
+
+    Args:
+        cell: A cell.
+        rate: The probability of dropping a feature.
+        per_gate: Whether each product has a mask of its own.
+
+    Returns:
+        The cell, which draws random numbers; its parameters are the same.
+
+    Raises:
+        CellError: The rate is no probability below 1, or no matrix multiplies the input alone.
+
+    Example:
+        >>> import anyrnn
+        >>> from anyrnn.graph.show import equations
+        >>> from anyrnn.transforms.dropout import with_input_dropout
+        >>> print(equations(with_input_dropout(anyrnn.get("rnn"), 0.5).graph))
+        h' = tanh(W @ (where(random(0) >= 0.5, 2, 0) * x) + U @ h + b)
+    """
+    number = _check_rate("input_dropout", rate)
+    return _dropout(cell, "input_dropout", number, per_gate) if number else cell
+
+
+_DROPPED = {
+    "recurrent_dropout": (
+        lambda vector: _depends_on_state(vector),
+        "state",
+        with_recurrent_dropout,
+    ),
+    "input_dropout": (lambda vector: vector.operation == "input", "input", with_input_dropout),
+}
 
 
 @lru_cache(maxsize=256)
-def _recurrent_dropout(cell: Cell, rate: float, per_gate: bool) -> Cell:
-    recurrent = {
-        node
-        for node in cell.graph.nodes()
-        if node.operation == "product" and _depends_on_state(node.arguments[1])
-    }
-    if not recurrent:
-        raise CellError(
-            f"recurrent_dropout={rate}: cell '{cell.name}' multiplies no state with a matrix"
-        )
+def _dropout(cell: Cell, option: str, rate: float, per_gate: bool) -> Cell:
+    drops, what, remake = _DROPPED[option]
+    products = [node for node in cell.graph.nodes() if node.operation == "product"]
+    dropped = {node for node in products if drops(node.arguments[1])}
+    if not dropped:
+        raise CellError(f"{option}={rate}: cell '{cell.name}' multiplies no {what} with a matrix")
     first = next_stream(cell)
     streams: dict[object, int] = {}
 
     def rule(node: Node, arguments: tuple[Node, ...]) -> Node:
-        if node not in recurrent:
+        if node not in dropped:
             return rebuilt(node, arguments)
         matrix, vector = arguments
         key = node if per_gate else vector.type
@@ -81,7 +115,7 @@ def _recurrent_dropout(cell: Cell, rate: float, per_gate: bool) -> Cell:
         return make("product", matrix, make("multiply", mask, vector))
 
     graph = rewrite(cell.graph, rule)
-    return cell.with_graph(graph, with_recurrent_dropout, rate, per_gate)
+    return cell.with_graph(graph, remake, rate, per_gate)
 
 
 def _depends_on_state(node: Node) -> bool:

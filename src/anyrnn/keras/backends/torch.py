@@ -9,9 +9,21 @@ from torch import Tensor
 
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.randomness import WORD
-from anyrnn.torch.execute import breaks_graph, execute
+from anyrnn.torch.execute import breaks_graph, choose, execute
 from anyrnn.torch.sequences import NO_MARKS, Marks, read_input
 from anyrnn.torch.tracing import untraced
+
+
+def refusal(tensors: Sequence[Tensor]) -> str | None:
+    """Why the kernels cannot take some tensors now; as `anyrnn.keras.backends.refusal`."""
+    path = choose(tensors)
+    return None if path.name == "compiled" else path.reason
+
+
+def refusal(tensors: Sequence[Tensor]) -> str | None:
+    """Why kernels cannot take some tensors; as `anyrnn.keras.backends.refusal`."""
+    path = choose(tensors)
+    return None if path.name == "compiled" else path.reason
 
 
 def run(

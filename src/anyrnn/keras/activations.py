@@ -1,0 +1,178 @@
+"""Keras' activations as equations, and cells with them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import keras
+
+from anyrnn.errors import InputError
+from anyrnn.graph.cell import Cell
+from anyrnn.graph.nodes import Node, constant, make, rebuilt, rewrite
+
+SELU = 1.0507009873554805, 1.6732632423543772  # scale and alpha, as Klambauer et al. 2017
+
+
+def _limited(value: Node, lower: float, upper: float) -> Node:
+    return make("minimum", make("maximum", value, constant(lower)), constant(upper))
+
+
+def _where_positive(value: Node, positive: Node, other: Node) -> Node:
+    return make("where", make("greater", value, constant(0)), positive, other)
+
+
+def _elu(value: Node, alpha: float = 1) -> Node:
+    below = make("subtract", make("exp", make("minimum", value, constant(0))), constant(1))
+    return _where_positive(value, value, make("multiply", constant(alpha), below))
+
+
+def _celu(value: Node) -> Node:
+    return make(
+        "add",
+        make("relu", value),
+        make("subtract", make("exp", make("minimum", value, constant(0))), constant(1)),
+    )
+
+
+def _times(function: str) -> Callable[[Node], Node]:
+    return lambda value: make("multiply", value, make(function, value))
+
+
+def _softsign(value: Node) -> Node:
+    return make("divide", value, make("add", constant(1), make("abs", value)))
+
+
+def _mish(value: Node) -> Node:
+    return make("multiply", value, make("tanh", make("softplus", value)))
+
+
+def _squareplus(value: Node) -> Node:
+    square = make("add", make("multiply", value, value), constant(4))
+    return make("multiply", constant(0.5), make("add", value, make("sqrt", square)))
+
+
+def _log_sigmoid(value: Node) -> Node:
+    return make("negative", make("softplus", make("negative", value)))
+
+
+def _sparse_plus(value: Node) -> Node:
+    above = make("add", value, constant(1))
+    square = make("multiply", constant(0.25), make("multiply", above, above))
+    upper = make("where", make("greater_equal", value, constant(1)), value, square)
+    return make("where", make("greater", value, constant(-1)), upper, constant(0))
+
+
+def _beyond(value: Node, threshold: float, shift: float) -> Node:
+    """Zero within +-threshold; outside the value, nearer to zero by the shift."""
+    up = make("subtract", value, constant(shift)) if shift else value
+    down = make("add", value, constant(shift)) if shift else value
+    lower = make("where", make("greater", constant(-threshold), value), down, constant(0))
+    return make("where", make("greater", value, constant(threshold)), up, lower)
+
+
+ACTIVATIONS: dict[str, Callable[[Node], Node]] = {
+    **{
+        name: lambda value, name=name: make(name, value)
+        for name in ("tanh", "sigmoid", "relu", "softplus", "hard_sigmoid", "softmax")
+    },
+    "linear": lambda value: value,
+    "exponential": lambda value: make("exp", value),
+    "elu": _elu,
+    "celu": _celu,
+    "selu": lambda value: make("multiply", constant(SELU[0]), _elu(value, SELU[1])),
+    "relu6": lambda value: _limited(value, 0, 6),
+    "hard_tanh": lambda value: _limited(value, -1, 1),
+    "leaky_relu": lambda value: _where_positive(
+        value, value, make("multiply", constant(0.2), value)
+    ),
+    "silu": _times("sigmoid"),
+    "hard_silu": _times("hard_sigmoid"),
+    "softsign": _softsign,
+    "mish": _mish,
+    "squareplus": _squareplus,
+    "log_sigmoid": _log_sigmoid,
+    "sparse_plus": _sparse_plus,
+    "sparse_sigmoid": lambda value: _limited(
+        make("multiply", constant(0.5), make("add", value, constant(1))), 0, 1
+    ),
+    "tanh_shrink": lambda value: make("subtract", value, make("tanh", value)),
+    "soft_shrink": lambda value: _beyond(value, 0.5, 0.5),
+    "hard_shrink": lambda value: _beyond(value, 0.5, 0),
+}
+"""The activations of Keras that the language of cells can express, by their names there."""
+
+_NAMES = {
+    getattr(module, name): name
+    for module in (keras.ops, keras.activations)
+    for name in ACTIVATIONS
+    if hasattr(module, name)
+}
+
+
+def name_of(activation: Any) -> str | None:
+    """The name of an activation in `ACTIVATIONS`.
+
+    Args:
+        activation: A function, as a layer of Keras has it, or None for none.
+
+    Returns:
+        The name; None for one that is not there.
+    """
+    if activation is None:
+        return "linear"
+    try:
+        return _NAMES.get(activation)
+    except TypeError:  # it has no hash
+        return None
+
+
+def check(option: str, activation: Any) -> None:
+    """Say in one line which activation Keras does not have.
+
+    Args:
+        option: The option of a layer that it is given for.
+        activation: What is given.
+
+    Raises:
+        InputError: It is a name that Keras does not know.
+    """
+    if not isinstance(activation, str) or hasattr(keras.activations, activation):
+        return
+    if keras.saving.get_registered_object(activation) is None:
+        near = difflib.get_close_matches(activation, dir(keras.activations), 1)
+        hint = f"did you mean '{near[0]}'?" if near else "give a name or a function"
+        raise InputError(f"{option}='{activation}' is no activation of Keras; {hint}")
+
+
+@lru_cache(maxsize=256)
+def with_keras_activations(cell: Cell, activation: str, recurrent_activation: str) -> Cell:
+    """A cell with other activations in the place of tanh and sigmoid.
+
+    Args:
+        cell: One of the cells that Keras has too.
+        activation: What takes the place of tanh, from `ACTIVATIONS`.
+        recurrent_activation: What takes the place of sigmoid.
+
+    Returns:
+        The cell; its parameters are the same.
+
+    Example:
+        >>> import anyrnn
+        >>> from anyrnn.graph.show import equations
+        >>> from anyrnn.keras.activations import with_keras_activations
+        >>> print(equations(with_keras_activations(anyrnn.get("rnn"), "silu", "sigmoid").graph))
+        h1 = W @ x + U @ h + b
+        h' = h1 * sigmoid(h1)
+    """
+    chosen = {"tanh": activation, "sigmoid": recurrent_activation}
+
+    def rule(node: Node, arguments: tuple[Node, ...]) -> Node:
+        if node.operation in chosen:
+            return ACTIVATIONS[chosen[node.operation]](arguments[0])
+        return rebuilt(node, arguments)
+
+    graph = rewrite(cell.graph, rule)
+    return cell.with_graph(graph, with_keras_activations, activation, recurrent_activation)

@@ -1,0 +1,165 @@
+"""The cells of Keras, and what they compute as cells of ours."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import keras
+from keras import ops
+
+from anyrnn.graph.cell import Cell
+from anyrnn.keras.activations import name_of, with_keras_activations
+from anyrnn.keras.saving import as_keras_own
+from anyrnn.keras.weights import keras_cell
+from anyrnn.transforms.dropout import with_input_dropout, with_recurrent_dropout
+
+
+@as_keras_own
+class SimpleRNNCell(keras.layers.SimpleRNNCell):
+    """keras.layers.SimpleRNNCell, which `anyrnn.keras.RNN` runs compiled.
+
+    Example:
+        >>> import keras
+        >>> from anyrnn.keras import RNN, SimpleRNNCell
+        >>> RNN([SimpleRNNCell(4), SimpleRNNCell(5)])(keras.ops.ones((2, 7, 3))).shape
+        (2, 5)
+    """
+
+
+@as_keras_own
+class LSTMCell(keras.layers.LSTMCell):
+    """keras.layers.LSTMCell, which `anyrnn.keras.RNN` runs compiled."""
+
+
+@as_keras_own
+class GRUCell(keras.layers.GRUCell):
+    """keras.layers.GRUCell, which `anyrnn.keras.RNN` runs compiled."""
+
+
+class Readable(ABC):
+    """A cell of Keras that can be read as equations.
+
+    Attributes:
+        layer: Keras' cell.
+    """
+
+    layer: Any
+
+    @property
+    @abstractmethod
+    def sizes(self) -> Mapping[str, int]:
+        """The named sizes as numbers."""
+
+    @abstractmethod
+    def equations(self, training: bool) -> Cell | str:
+        """The cell as a call computes it.
+
+        Args:
+            training: Whether dropout is on.
+
+        Returns:
+            The cell; or why no cell of ours computes the same.
+        """
+
+    @abstractmethod
+    def stored(self) -> list[Any]:
+        """The parameters in the layout of `Cell.parameters`, as the backend's tensors."""
+
+    @abstractmethod
+    def masks_input(self, training: bool) -> bool:
+        """Whether the input is to be multiplied with Keras' own dropout mask before."""
+
+
+class KerasCell(Readable):
+    """One of Keras' three cells, read as equations.
+
+    Args:
+        layer: Keras' cell.
+        name: What it is called in our catalogue.
+    """
+
+    def __init__(self, layer: Any, name: str) -> None:
+        self.layer, self.name = layer, name
+        self._per_gate = getattr(layer, "implementation", 2) == 1
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """The named sizes as numbers."""
+        return {"input": self.layer.kernel.shape[0], "hidden": self.layer.units}
+
+    def equations(self, training: bool) -> Cell | str:
+        """As `Readable.equations`; with activations that are not known there is no cell."""
+        layer, names = self.layer, []
+        for option in ("activation", "recurrent_activation"):
+            function = getattr(layer, option, keras.activations.sigmoid)
+            name = name_of(function)
+            if name is None:
+                called = getattr(function, "__name__", type(function).__name__)
+                return f"{option}={called} is not in the language of cells"
+            names.append(name)
+        rates = layer.dropout if self._per_gate else 0.0, layer.recurrent_dropout
+        if not training:
+            rates = 0.0, 0.0
+        elif self.name == "rnn" and 1 in (layer.dropout, layer.recurrent_dropout):
+            return "a dropout of 1"
+        # the gated cells of Keras take 1 for none
+        return _equations(self.name, layer.use_bias, *names, *(rate % 1 for rate in rates))
+
+    def stored(self) -> list[Any]:
+        """The parameters: Keras' arrays, transposed."""
+        layer = self.layer
+        matrices = [ops.transpose(layer.kernel), ops.transpose(layer.recurrent_kernel)]
+        if not layer.use_bias:
+            return matrices
+        bias: Any = ops.convert_to_tensor(layer.bias)
+        return [*matrices, bias] if len(bias.shape) == 1 else [*matrices, bias[0], bias[1]]
+
+    def masks_input(self, training: bool) -> bool:
+        """As `Readable.masks_input`; where each gate has a mask of its own, the cell draws it."""
+        return training and 0 < self.layer.dropout < 1 and not self._per_gate
+
+
+@lru_cache(maxsize=256)
+def _equations(
+    name: str,
+    use_bias: bool,
+    activation: str,
+    recurrent_activation: str,
+    dropout: float,
+    recurrent_dropout: float,
+) -> Cell:
+    cell = keras_cell(name, use_bias)
+    if (activation, recurrent_activation) != ("tanh", "sigmoid"):
+        cell = with_keras_activations(cell, activation, recurrent_activation)
+    cell = with_recurrent_dropout(cell, recurrent_dropout, per_gate=True)
+    return with_input_dropout(cell, dropout, per_gate=True)
+
+
+_NAMES: dict[type, str] = {
+    keras.layers.SimpleRNNCell: "rnn",
+    keras.layers.LSTMCell: "lstm",
+    keras.layers.GRUCell: "gru",
+    SimpleRNNCell: "rnn",
+    LSTMCell: "lstm",
+    GRUCell: "gru",
+}
+
+
+def read(cell: Any) -> Readable | None:
+    """A cell of Keras as equations.
+
+    Args:
+        cell: The cell of a layer.
+
+    Returns:
+        What reads it; None for a class whose computation is not known.
+    """
+    if isinstance(cell, Readable):
+        return cell
+    name = _NAMES.get(type(cell))
+    if name is None:
+        return None
+    return KerasCell(cell, name + "_reset_before" * (name == "gru" and not cell.reset_after))

@@ -1,0 +1,242 @@
+"""Keras' loop over time, replaced with our kernels where they compute the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops, tree
+
+from anyrnn.errors import AnyrnnError, InputError
+from anyrnn.graph.cell import Cell
+from anyrnn.keras import backends
+from anyrnn.keras.cells import Readable, read
+from anyrnn.keras.path import Path, choose
+
+
+class Compiled:
+    """The computation of a recurrent layer; mixed in before Keras' class, which brings the rest."""
+
+    cell: Any
+    go_backwards: bool
+    stateful: bool
+    unroll: bool
+    zero_output_for_mask: bool
+    _compute_path: Path | None = None
+    _supports_jit = True
+
+    @property
+    def compute_path(self) -> Path:
+        """Which way the last call was computed, and why; before any call, how the next one is."""
+        if self._compute_path is not None:
+            return self._compute_path
+        if self.cell.compute_dtype != self.cell.variable_dtype:
+            return Path("keras", f"tensors of {self.cell.compute_dtype}")
+        parts = _read(self.cell, training=False)
+        weights = [variable.value for variable in self.cell.trainable_variables]
+        return choose(parts if isinstance(parts, str) else None, weights)
+
+    @property
+    def supports_jit(self) -> bool:
+        """Whether a model may compile the layer: no kernel of ours can be a part of XLA's code on
+        TensorFlow.
+        """
+        return self._supports_jit and keras.backend.backend() != "tensorflow"
+
+    @supports_jit.setter
+    def supports_jit(self, value: bool) -> None:
+        self._supports_jit = value
+
+    def _maybe_config_dropout_masks(self, cell: Any, input_sequence: Any, input_state: Any) -> None:
+        """Draw no masks before the path is known: kernels draw those of the state themselves."""
+
+    def inner_loop(
+        self, sequences: Any, initial_state: Any, mask: Any, training: bool = False
+    ) -> tuple[Any, Any, Any]:
+        """Run the cell over time.
+
+        Args:
+            sequences: The inputs, (batch, time, input).
+            initial_state: The states, each (batch, size).
+            mask: Whether each step counts, (batch, time), or None.
+            training: Whether dropout is on.
+
+        Returns:
+            The last output, all outputs and the last states, as Keras' own loop returns them.
+
+        Raises:
+            InputError: The mask or a state does not fit the inputs, or Keras' own loop cannot take
+                the mask.
+        """
+        try:
+            return self._loop(sequences, initial_state, mask, training)
+        except AnyrnnError as error:
+            error._keras_call_info_injected = True  # type: ignore[attr-defined] - says all by itself
+            raise
+
+    def _loop(
+        self, sequences: Any, initial_state: Any, mask: Any, training: bool
+    ) -> tuple[Any, Any, Any]:
+        mask, states = _mask(mask, sequences), tree.flatten(initial_state)
+        parts = _read(self.cell, training)
+        unknown = parts if isinstance(parts, str) else None
+        parts = [] if isinstance(parts, str) else parts
+        stored = [tensor for part, _ in parts for tensor in part.stored()]
+        self._compute_path = choose(unknown, [sequences, *states, *stored])
+        if self._compute_path.name != "compiled":
+            self._check_own_loop(mask)
+            own: Any = super()
+            own._maybe_config_dropout_masks(self.cell, sequences[:, 0, :], initial_state)
+            return own.inner_loop(sequences, initial_state, mask, training)
+        _check_states(parts, states)
+        if self.stateful and keras.backend.backend() == "torch":  # the variables change in place
+            states = [ops.copy(state) for state in states]
+        output, last, ended = sequences, [], []
+        for place, (part, cell) in enumerate(parts):
+            given = states[len(last) : len(last) + len(cell.states)]
+            backwards = self.go_backwards and not place
+            output, ended = _run(part, cell, output, given, mask, backwards, training)
+            last += ended
+            if backwards and mask is not None:
+                mask = ops.flip(mask, axis=1)
+        _, cell = parts[-1]
+        kept = cell.output == cell.states[0]
+        before = states[-len(cell.states)]
+        last_output, output = self._masked(output, mask, ended[0] if kept else None, before)
+        return last_output, output, tree.pack_sequence_as(initial_state, last)
+
+    def _masked(self, outputs: Any, mask: Any, last: Any, before: Any) -> tuple[Any, Any]:
+        """The last output, and all of them with what Keras has at steps that do not count.
+
+        Args:
+            outputs: The outputs, carried over such steps.
+            mask: Whether each step counts, in the order of the outputs.
+            last: The last state that is the output; None where the output is no state.
+            before: The first state before all steps.
+        """
+        if mask is None:
+            return (outputs[:, -1] if last is None else last), outputs
+        if self.zero_output_for_mask:
+            counts, other = ops.expand_dims(mask, -1), ops.zeros_like(outputs)
+        elif last is not None and keras.backend.backend() == "jax" and not self.unroll:
+            begun = ops.greater(ops.cumsum(ops.cast(mask, "int32"), axis=1), 0)
+            counts, other = ops.expand_dims(begun, -1), ops.expand_dims(before, 1)
+        else:
+            return outputs[:, -1], outputs
+        outputs = ops.where(counts, outputs, other)
+        return outputs[:, -1], outputs
+
+    def _check_own_loop(self, mask: Any) -> None:
+        """Whether Keras' own loop takes a mask for the cell.
+
+        Raises:
+            InputError: It does not.
+        """
+        cell = _cells(self.cell)[-1]
+        if mask is None or keras.backend.backend() != "jax" or not isinstance(cell, Readable):
+            return
+        equations = cell.equations(training=False)
+        if isinstance(equations, Cell) and equations.output != equations.states[0]:
+            raise InputError(
+                f"Keras' loop on the JAX backend takes no mask for the cell '{equations.name}', "
+                "whose output is no state, and the compiled path is not open: "
+                f"{self.compute_path.reason}; leave out the mask, or use another backend"
+            )
+
+
+def _cells(cell: Any) -> list[Any]:
+    """The cells of a layer: one, or those that Keras stacks."""
+    return cell.cells if type(cell) is keras.layers.StackedRNNCells else [cell]
+
+
+def _read(cell: Any, training: bool) -> list[tuple[Readable, Cell]] | str:
+    """Each cell of a layer with what it computes; or why there are no equations for one."""
+    found = []
+    for own in _cells(cell):
+        part = read(own)
+        if part is None:
+            return f"a cell of the class {type(own).__name__}"
+        equations = part.equations(training)
+        if isinstance(equations, str):
+            return equations
+        found.append((part, equations))
+    return found
+
+
+def _check_states(parts: Sequence[tuple[Readable, Cell]], states: Sequence[Any]) -> None:
+    """Whether the states are those of the cells.
+
+    Raises:
+        InputError: There are more or fewer, or one has another size.
+    """
+    wanted = [
+        (name, size.evaluate(part.sizes))
+        for part, cell in parts
+        for name, size in zip(cell.states, cell.state_sizes, strict=True)
+    ]
+    if len(states) != len(wanted):
+        names = ", ".join(name for name, _ in wanted)
+        raise InputError(f"{len(states)} initial states are given; expected {len(wanted)}: {names}")
+    for (name, size), state in zip(wanted, states, strict=True):
+        if len(state.shape) != 2 or state.shape[1] != size:
+            raise InputError(
+                f"the initial state {name} has shape {tuple(state.shape)}; expected (batch, {size})"
+            )
+
+
+def _mask(mask: Any, sequences: Any) -> Any:
+    """The mask as booleans, (batch, time).
+
+    Raises:
+        InputError: It does not fit the inputs.
+    """
+    mask = mask[0] if isinstance(mask, list | tuple) else mask
+    if mask is None:
+        return None
+    mask, wanted = ops.cast(mask, "bool"), tuple(sequences.shape[:2])
+    if len(mask.shape) == 3 and mask.shape[-1] == 1:
+        mask = ops.squeeze(mask, -1)
+    given = tuple(mask.shape)
+    known = zip(given, wanted, strict=False)
+    if len(given) != 2 or any(a != b for a, b in known if a is not None and b is not None):
+        raise InputError(f"the mask has shape {given}; expected (batch, time) = {wanted}")
+    return mask
+
+
+def _run(
+    part: Readable,
+    cell: Cell,
+    sequences: Any,
+    states: Sequence[Any],
+    mask: Any,
+    backwards: bool,
+    training: bool,
+) -> tuple[Any, list[Any]]:
+    """Run one cell over time.
+
+    Raises:
+        InputError: The inputs are not what the cell takes.
+    """
+    sizes = part.sizes
+    if sequences.shape[1] == 0:
+        raise InputError("the input has no steps; expected (batch, time, features)")
+    if sequences.shape[-1] != sizes["input"]:
+        raise InputError(
+            f"the input has {sequences.shape[-1]} features; expected {sizes['input']}, as when the "
+            "layer was built"
+        )
+    layer = part.layer
+    if part.masks_input(training):
+        sequences = sequences * ops.expand_dims(layer.get_dropout_mask(sequences[:, 0, :]), 1)
+    return backends.run(
+        cell,
+        sizes,
+        sequences,
+        states,
+        part.stored(),
+        mask=mask,
+        reverse=backwards,
+        seed=layer.seed_generator.next() if cell.draws else None,
+        recorded=training,
+    )

@@ -1,0 +1,60 @@
+"""Which way a call of a layer is computed, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from anyrnn.errors import KernelError
+from anyrnn.keras import backends
+from anyrnn.kernels.cpu.target import host
+
+DTYPES = ("float32", "float64")
+
+
+@dataclass(frozen=True)
+class Path:
+    """A way to compute, and why it is taken.
+
+    Attributes:
+        name: `compiled` (our kernels and our derivative) or `keras` (Keras' own loop over time,
+            with the derivative of its backend).
+        reason: Why.
+    """
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+
+def choose(unknown: str | None, tensors: Sequence[Any]) -> Path:
+    """The path for a call.
+
+    Args:
+        unknown: Why no cell of ours computes what the layer does, if none does.
+        tensors: What the call computes from: input, states, parameters.
+
+    Returns:
+        The path.
+    """
+    if unknown is not None:
+        return Path("keras", unknown)
+    types = {keras.backend.standardize_dtype(tensor.dtype) for tensor in tensors}
+    for dtype in types:
+        if dtype not in DTYPES:
+            return Path("keras", f"tensors of {dtype}")
+    if len(types) > 1:
+        return Path("keras", f"tensors of {' and '.join(sorted(types))}")
+    refused = backends.refusal(tensors)
+    if refused is not None:
+        return Path("keras", refused)
+    try:
+        target = host()
+    except KernelError as error:
+        return Path("keras", str(error))
+    return Path("compiled", f"{types.pop()} on this CPU ({target.name})")
