@@ -1,9 +1,10 @@
 """Measure our layers beside those of others: python -m benchmarks.
 
-Two groups of rows: cells as they are, and layers with options (lengths, masks, dropout...). A group
-writes its file, benchmarks/results.json or options.json, after each row and, at its end, the tables
-in README.md, its twin in Chinese and docs/benchmarks.md. A part of it, or a quick look, writes rows
-only where --output says, and no document.
+Three groups of rows: cells as they are, layers with options (lengths, masks, dropout...), and
+models of Keras with its layers and with ours. A group writes its file, benchmarks/results.json,
+options.json or keras.json, after each row and, at its end, the tables in README.md, its twin in
+Chinese and docs/benchmarks.md. A part of it, or a quick look, writes rows only where --output says,
+and no document.
 """
 
 from __future__ import annotations
@@ -18,16 +19,21 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.cases import CELLS, GROUPS, MODES, OPTIONS, Case
+from benchmarks.cases import CELLS, MODES, OPTIONS, Case
+from benchmarks.cases import GROUPS as LAYER_GROUPS
 from benchmarks.measure import Options, estimate, machine, run
-from benchmarks.peers import PEERS
+from benchmarks.models import MODEL_MODES, MODELS
+from benchmarks.peers import MODEL_PEERS, PEERS
 from benchmarks.report import TABLES, Document, errors, rewrite
 from benchmarks.worker import ROOT
 
 RESULTS = {
     "layers": ROOT / "benchmarks" / "results.json",
     "options": ROOT / "benchmarks" / "options.json",
+    "keras": ROOT / "benchmarks" / "keras.json",
 }
+GROUPS = {**LAYER_GROUPS, "keras": MODELS}
+LONGER = {"keras": Options(seconds=2.0)}  # where a call is of many batches
 WIDTH = 125  # of the table
 QUICK = Options(seconds=0.05, rounds=1)
 
@@ -45,7 +51,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--group", choices=GROUPS, help="one of the groups only")
     parser.add_argument("--cells", nargs="+", choices=CELLS, metavar="CELL")
-    parser.add_argument("--modes", nargs="+", choices=MODES, metavar="MODE")
+    parser.add_argument("--modes", nargs="+", choices=(*MODES, *MODEL_MODES), metavar="MODE")
     parser.add_argument("--options", nargs="+", choices=OPTIONS, metavar="OPTION")
     parser.add_argument("--peers", nargs="+", choices=PEERS, metavar="PEER")
     parser.add_argument(
@@ -64,7 +70,7 @@ def _cases(group: str, chosen: argparse.Namespace) -> list[Case]:
         case
         for case in GROUPS[group]
         if case.cell in (chosen.cells or CELLS)
-        and case.mode in (chosen.modes or MODES)
+        and (chosen.modes is None or case.mode in chosen.modes)
         and (chosen.options is None or case.option in chosen.options)
     ]
     if chosen.shapes is None:
@@ -97,12 +103,13 @@ def _measure(group: str, cases: list[Case], chosen: argparse.Namespace, console:
         (chosen.cells, chosen.shapes, chosen.modes, chosen.options, chosen.peers, chosen.quick)
     )
     path = chosen.output or (None if part else RESULTS[group])
-    options = QUICK if chosen.quick else Options()
-    document = {"machine": machine(), "options": vars(options), "rows": []}
+    options = QUICK if chosen.quick else LONGER.get(group, Options())
+    usual = [name for name in PEERS if (name in MODEL_PEERS) == (group == "keras")]
+    document = {"machine": machine(usual), "options": vars(options), "rows": []}
     if path and chosen.resume and path.exists():
         document["rows"] = json.loads(path.read_text())["rows"]
     missing = document["machine"]["missing"]
-    names = [name for name in chosen.peers or PEERS if name not in missing]
+    names = [name for name in chosen.peers or usual if name not in missing]
     for name, libraries in missing.items():
         console.print(f"{name} is left out: not installed: {', '.join(libraries)}")
     minutes = estimate(cases, names, options) / 60
@@ -118,7 +125,8 @@ def _measure(group: str, cases: list[Case], chosen: argparse.Namespace, console:
         header, cells = TABLES[group]
         table = Table(*header, box=None, header_style="bold")
         for row in document["rows"]:
-            table.add_row(*cells(row))
+            for line in cells(row):
+                table.add_row(*line)
         console.print(table, *errors(document["rows"]), sep="\n")
     if path == RESULTS[group] and not part:
         rewrite(_written(), ROOT)

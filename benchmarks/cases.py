@@ -160,6 +160,11 @@ class Case:
         return transform(cell, norm="layer") if self.option == NORM else cell
 
     @property
+    def is_random(self) -> bool:
+        """Whether its results are random."""
+        return self.option in RANDOM
+
+    @property
     def is_stream(self) -> bool:
         """Whether it is the next step of a stream: each call goes on from the last one's states."""
         return self.shape[1] == 1 and self.mode == "inference"
@@ -218,7 +223,7 @@ class Case:
         cell, parameters = self.equations, data.pack(self.layout)
         if data.marks is not None:
             return self._marked_reference(data, parameters, data.marks)
-        seed = 0 if self.option in RANDOM else None
+        seed = 0 if self.is_random else None
         x = np.repeat(data.x, calls, axis=0) if self.is_stream else data.x
         found = anyrnn.interpret(cell, x, parameters=parameters, seed=seed)
         output = found.output[-len(data.x) :]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from statistics import geometric_mean
@@ -10,7 +10,18 @@ from typing import Any
 
 from benchmarks.cases import CUSTOM, LINEAR, MODES, NORM, OPTIONS, PLAIN, STANDARD
 from benchmarks.measure import Row
-from benchmarks.peers import BASELINES, COPY, OURS, OURS_PLAIN, PEERS, SGEMM, SGEMM_SIZE
+from benchmarks.models import BACKENDS, BATCHES, MODEL_MODES, MODEL_OPTIONS
+from benchmarks.peers import (
+    BASELINES,
+    COPY,
+    OUR_MODEL,
+    OURS,
+    OURS_PLAIN,
+    PEERS,
+    SGEMM,
+    SGEMM_SIZE,
+    THEIR_MODEL,
+)
 
 LOOPS = ("torch loop", "torch.compile step", "torch.compile loop", "jax scan")
 TORCH = ("torch.nn", "torch loop")
@@ -18,6 +29,7 @@ OTHER = "other"  # the cells of CUSTOM together
 Document = Mapping[str, Any]  # what a run has written
 MARKS = "<!-- measured -->", "<!-- /measured -->"
 OPTION_MARKS = "<!-- measured options -->", "<!-- /measured options -->"
+MODEL_MARKS = "<!-- measured keras -->", "<!-- /measured keras -->"
 
 # the ratio in every row, and the geometric mean of the ratios
 AIMS = {
@@ -37,12 +49,14 @@ STREAM = 0.020  # milliseconds for a step
 # peer's time in times of ours; our time in times of a copy
 STEP_AIMS = {option: 1.5 if option == NORM else 1.15 for option in OPTIONS}
 PEER_AIM, LINEAR_PEER_AIM, COPY_AIM = 3.0, 2.0, 1.5
+MODEL_AIMS = {option: 1.3 if option == PLAIN else 2.5 for option in MODEL_OPTIONS}
 SLACK = 2**20  # bytes of memory: less than that is no difference
 
 HEADER = ["Cell", "Mode", "Shape", "Ours, ms", "Fastest peer", "Its, ms", "Ratio", "To loops"]
 HEADER += ["Of sgemm", "MB, torch's"]
 OPTION_HEADER = ["Cell", "Option", "Mode", "Shape", "Steps that count", "Ours, ms"]
 OPTION_HEADER += ["To plain, a step", "To a copy", "Fastest peer", "Its, ms", "Ratio"]
+MODEL_HEADER = ["Cell", "Option", "Mode", "Backend", "Ours, ms", "Keras', ms", "Ratio"]
 ENGLISH = {
     "file": "README.md",
     "inference": "inference",
@@ -196,26 +210,44 @@ def _peer_aim(row: Row) -> float:
     return 0.0 if row["option"] == PLAIN else PEER_AIM
 
 
+def _shown(number: float | None, missed: bool) -> str:
+    return "-" if number is None else f"**{number:.2f}**" if missed else f"{number:.2f}"
+
+
 def option_cells(row: Row) -> list[str]:
     """A row of the table of options; what misses its aim is bold."""
     found = fastest(row)
     times = [f"{n:.3g}" if n else "-" for n in (milliseconds(row, OURS), found and found[1])]
     plain, copied, over = to_plain(row), to_copy(row), ratio(row)
-
-    def shown(number: float | None, missed: bool) -> str:
-        return "-" if number is None else f"**{number:.2f}**" if missed else f"{number:.2f}"
-
     return [
         *_named(row),
         shape(row),
         f"{row['real']:.0%}",
         times[0],
-        shown(plain, (plain or 0) > STEP_AIMS[row["option"]]),
-        shown(copied, (copied or 0) > COPY_AIM),
+        _shown(plain, (plain or 0) > STEP_AIMS[row["option"]]),
+        _shown(copied, (copied or 0) > COPY_AIM),
         found[0] if found else "-",
         times[1],
-        shown(over, (over or 0) < _peer_aim(row)),
+        _shown(over, (over or 0) < _peer_aim(row)),
     ]
+
+
+def to_keras(row: Row, backend: str) -> float | None:
+    """The time of Keras' own layer divided by that of ours."""
+    ours, theirs = (milliseconds(row, of.format(backend)) for of in (OUR_MODEL, THEIR_MODEL))
+    return theirs / ours if ours and theirs else None
+
+
+def model_cells(row: Row) -> list[list[str]]:
+    """The rows of the table of models, one for each backend; what misses its aim is bold."""
+    found = []
+    for backend in BACKENDS:
+        times = (milliseconds(row, of.format(backend)) for of in (OUR_MODEL, THEIR_MODEL))
+        shown = [f"{time / BATCHES:.3g}" if time else "-" for time in times]
+        over = to_keras(row, backend)
+        missed = (over or 0) < MODEL_AIMS[row["option"]]
+        found.append([*_named(row), backend, *shown, _shown(over, missed)])
+    return found
 
 
 def errors(rows: Iterable[Row]) -> list[str]:
@@ -245,7 +277,11 @@ def _missed(rows: Sequence[Row], words: Mapping[str, str]) -> list[str]:
     return [words[kind].format(text) for kind, text in listed.items() if text] or [words["none"]]
 
 
-TABLES = {"layers": (HEADER, cells), "options": (OPTION_HEADER, option_cells)}
+TABLES: dict[str, tuple[list[str], Callable[[Row], list[list[str]]]]] = {
+    "layers": (HEADER, lambda row: [cells(row)]),
+    "options": (OPTION_HEADER, lambda row: [option_cells(row)]),
+    "keras": (MODEL_HEADER, model_cells),
+}
 
 
 def _about(document: Document) -> dict[str, Any]:
@@ -336,6 +372,28 @@ def option_page(document: Document) -> str:
     return "\n\n".join(parts)
 
 
+def model_page(document: Document) -> str:
+    """The tables of docs/benchmarks.md about models of Keras.
+
+    Args:
+        document: What a run has written.
+    """
+    rows, means = document["rows"], []
+    for option, mode in product(MODEL_OPTIONS, MODEL_MODES):
+        of = [row for row in rows if (row["option"], row["mode"]) == (option, mode)]
+        groups = ([n for row in of if (n := to_keras(row, name))] for name in BACKENDS)
+        if of:
+            numbers = [_mean(group, ENGLISH) for group in groups]
+            means.append([option, mode, *numbers, f"{MODEL_AIMS[option]}"])
+    parts = [
+        *_conditions(_about(document)),
+        "\n".join(_markdown(["Option", "Mode", *BACKENDS, "Aim: every row"], means)),
+        "\n".join(_markdown(MODEL_HEADER, (line for row in rows for line in model_cells(row)))),
+        *(f"Went wrong: {error}." for error in errors(rows)),
+    ]
+    return "\n\n".join(parts)
+
+
 def rewrite(documents: Mapping[str, Document], root: Path) -> None:
     """Write the tables into README.md, its twin and docs/benchmarks.md, between their marks.
 
@@ -352,6 +410,8 @@ def rewrite(documents: Mapping[str, Document], root: Path) -> None:
         texts.append(("docs/benchmarks.md", MARKS, page(layers)))
     if options := documents.get("options"):
         texts.append(("docs/benchmarks.md", OPTION_MARKS, option_page(options)))
+    if models := documents.get("keras"):
+        texts.append(("docs/benchmarks.md", MODEL_MARKS, model_page(models)))
     for name, marks, text in texts:
         before, begin, rest = (root / name).read_text().partition(marks[0])
         _, end, after = rest.partition(marks[1])

@@ -20,8 +20,8 @@ from benchmarks.cases import (
     PLAIN,
     STANDARD,
     Case,
-    Data,
 )
+from benchmarks.models import BACKENDS, MODEL_MODES, MODEL_OPTIONS
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Peer:
             can = case.cell in STANDARD and case.option in self.options
         return can and case.mode in self.modes and few
 
-    def load(self) -> Callable[[Case, Data], Run]:
+    def load(self) -> Callable[[Any, Any], Run]:
         """Import the library."""
         module, function = self.build.split(":")
         return getattr(importlib.import_module(f"benchmarks.peers.{module}"), function)
@@ -87,16 +87,30 @@ class Peer:
 
 def _keras(backend: str, seconds: float, beginning_first: bool = False) -> Peer:
     cells = (*STANDARD, "gru_reset_before")
-    environment = {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    needs = ("keras", backend)
     return Peer(
         "keras_layers:build",
-        needs,
+        ("keras", backend),
         seconds,
         cells,
         (DROPOUT, LENGTHS, MASK),
         beginning_first=beginning_first,
-        environment=environment,
+        environment=_keras_environment(backend),
+    )
+
+
+def _keras_environment(backend: str) -> dict[str, str]:
+    return {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+def _model(whose: str, backend: str) -> Peer:
+    return Peer(
+        f"keras_models:{whose}",
+        ("keras", backend),
+        3,
+        options=MODEL_OPTIONS,
+        modes=MODEL_MODES,
+        beginning_first=False,
+        environment=_keras_environment(backend),
     )
 
 
@@ -111,6 +125,12 @@ CHANGED = tuple(option for option in OPTIONS if option != PLAIN)
 LOOPED = tuple(option for option in CHANGED if option != PACKED)
 OPERATORS = (*STANDARD, "gru_reset_before", "lstm_peephole", "lstm_coupled")
 UNROLLED = (28, "compiling unrolls the loop, which takes minutes for more steps")
+OUR_MODEL, THEIR_MODEL = "model on {}: anyrnn", "model on {}: keras"
+MODEL_PEERS = {
+    name.format(backend): _model(whose, backend)
+    for backend in BACKENDS
+    for name, whose in ((OUR_MODEL, "ours"), (THEIR_MODEL, "theirs"))
+}
 PEERS: dict[str, Peer] = {
     OURS: Peer("torch_layers:ours", ("torch",), 0.3, ALL, CHANGED),
     OURS_PLAIN: Peer("torch_layers:ours_plain", ("torch",), 0.3, (), CHANGED),
@@ -135,4 +155,5 @@ PEERS: dict[str, Peer] = {
     ),
     SGEMM: Peer("torch_layers:sgemm", ("torch",), 0.1, ALL),
     COPY: Peer("torch_layers:copy", ("torch",), 0.1, LINEAR),
+    **MODEL_PEERS,
 }

@@ -8,11 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from benchmarks.cases import COUNTED, DROPOUT, OPTIONS, Case, Data, named, unpack
+from benchmarks.cases import COUNTED, DROPOUT, OPTIONS, Case, Data, unpack
+from benchmarks.models import LAYERS, keras_layout
 from benchmarks.peers import Run
-
-LAYERS = {"lstm": "LSTM", "gru": "GRU", "gru_reset_before": "GRU", "rnn": "SimpleRNN"}
-GATES = {"LSTM": "ifgo", "GRU": "zrn", "SimpleRNN": ""}
 
 
 def build(case: Case, data: Data) -> Run:
@@ -28,9 +26,7 @@ def build(case: Case, data: Data) -> Run:
         options["zero_output_for_mask"] = True
     layer = getattr(keras.layers, kind)(hidden, **options)
     layer.build((batch, time, inputs))
-    layout = {family: named(family, GATES[kind]) for family in "WUb"}
-    if case.cell == "gru":  # its second bias; the equations have it for n only
-        layout["d"] = named("d", GATES[kind])
+    layout = keras_layout(case.cell)
     kernel, recurrent, *bias = data.pack(layout, columns=True).values()
     layer.set_weights([kernel, recurrent, np.stack(bias) if len(bias) > 1 else bias[0]])
     given: dict[str, Any] = {"training": True} if case.option == DROPOUT else {}

@@ -11,9 +11,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.cases import CELLS, DROPOUT, GROUPS, MASK, NORM, OPTIONS, RESETS, ZONEOUT, Case
+from benchmarks.cases import (
+    CELLS,
+    DROPOUT,
+    GROUPS,
+    LENGTHS,
+    MASK,
+    NORM,
+    OPTIONS,
+    PLAIN,
+    RESETS,
+    ZONEOUT,
+    Case,
+)
 from benchmarks.measure import CALLS, Options, difference, measure, run, unlike
-from benchmarks.peers import BASELINES, OURS, PEERS
+from benchmarks.models import FIT, MODELS, PREDICT, Model
+from benchmarks.peers import BASELINES, MODEL_PEERS, OURS, PEERS, THEIR_MODEL
 from benchmarks.worker import PeerError, Worker
 
 SHORT = Options(seconds=0.01, rounds=2)
@@ -28,7 +41,10 @@ def worker(request: pytest.FixtureRequest) -> Iterator[Worker]:
     made.stop()
 
 
-@pytest.mark.parametrize("worker", sorted({*PEERS} - {*COMPILING, *BASELINES}), indirect=True)
+LAYERS = sorted({*PEERS} - {*MODEL_PEERS, *COMPILING, *BASELINES})
+
+
+@pytest.mark.parametrize("worker", LAYERS, indirect=True)
 def test_numbers_of_every_cell(worker: Worker) -> None:
     peer = PEERS[worker.name]
     if peer.missing:
@@ -49,7 +65,7 @@ def test_numbers_of_every_cell(worker: Worker) -> None:
         worker.finish()
 
 
-CHANGED = sorted(name for name, peer in PEERS.items() if peer.options and name not in BASELINES)
+CHANGED = [name for name in LAYERS if PEERS[name].options]
 
 
 @pytest.mark.parametrize("worker", CHANGED, indirect=True)
@@ -62,6 +78,29 @@ def test_numbers_with_every_option(worker: Worker) -> None:
     for case in filter(peer.takes, cases):
         found = measure(case, {worker.name: worker}, SHORT)["peers"][worker.name]
         assert "error" not in found, (case, found["error"])
+
+
+MODEL_CASES = [
+    Model("gru", (8, 6, 20, 20), FIT, LENGTHS),
+    Model("lstm", (8, 6, 20, 20), FIT, DROPOUT),
+    Model("rnn", (8, 6, 20, 20), PREDICT, PLAIN),
+]
+
+
+@pytest.mark.parametrize("worker", [THEIR_MODEL.format("torch")], indirect=True)
+def test_numbers_of_models(worker: Worker) -> None:
+    peer = PEERS[worker.name]
+    if peer.missing:
+        pytest.skip(f"not installed: {', '.join(peer.missing)}")
+    for case in MODEL_CASES:
+        found = measure(case, {worker.name: worker}, SHORT)["peers"][worker.name]
+        assert "error" not in found, (case, found["error"])
+
+
+def test_the_rows_of_models() -> None:
+    assert len({*MODELS}) == 3 * 2 * 3
+    for case in MODELS:
+        assert [name for name, peer in PEERS.items() if peer.takes(case)] == [*MODEL_PEERS]
 
 
 @pytest.mark.parametrize("option", [MASK, RESETS])

@@ -11,10 +11,13 @@ from benchmarks.report import (
     CHINESE,
     ENGLISH,
     MARKS,
+    MODEL_MARKS,
     OPTION_MARKS,
     cells,
     errors,
     misses,
+    model_cells,
+    model_page,
     option_cells,
     option_page,
     page,
@@ -55,6 +58,20 @@ OPTION_ROWS = [
         "option": "plain",
         "real": 1.0,
     },
+]
+MODEL_ROWS = [
+    {
+        **row(
+            cell,
+            [32, 100, 8, 8],
+            "fit",
+            1,
+            **{"model on jax: anyrnn": 20.0, "model on jax: keras": k},
+        ),
+        "option": "lengths",
+        "real": 0.5,
+    }
+    for cell, k in (("gru", 60.0), ("rnn", 30.0))
 ]
 DOCUMENT = {"machine": {**MACHINE, "versions": {"torch": "2.13"}}, "rows": ROWS}
 
@@ -129,4 +146,23 @@ def test_the_page_of_options(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs/benchmarks.md").write_text(whole)
     rewrite({"options": document}, tmp_path)
+    assert text in (tmp_path / "docs/benchmarks.md").read_text()
+
+
+def test_a_row_of_models() -> None:
+    torch, jax, _ = model_cells(MODEL_ROWS[1])
+    assert jax == ["rnn", "lengths", "fit", "jax", "2", "3", "**1.50**"]
+    assert torch[3:] == ["torch", "-", "-", "-"]
+    assert model_cells(MODEL_ROWS[0])[1][-1] == "3.00"
+
+
+def test_the_page_of_models(tmp_path: Path) -> None:
+    document = {**DOCUMENT, "rows": MODEL_ROWS}
+    text = model_page(document)
+    assert "| lengths | fit | - | **2.12** (1.50 to 3.00) | - | 2.5 |" in text
+    whole = (ROOT / "docs/benchmarks.md").read_text()
+    assert all(whole.count(mark) == 1 for mark in MODEL_MARKS)
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/benchmarks.md").write_text(whole)
+    rewrite({"keras": document}, tmp_path)
     assert text in (tmp_path / "docs/benchmarks.md").read_text()

@@ -1,0 +1,47 @@
+"""Models of Keras with a recurrent layer, of Keras' own or of ours, in `fit` and `predict`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from benchmarks.cases import DROPOUT, LENGTHS, OPTIONS
+from benchmarks.models import EPSILON, FIT, LAYERS, RATE, Model, ModelData
+from benchmarks.peers import Run
+
+
+def theirs(case: Model, data: ModelData) -> Run:
+    """A layer of Keras."""
+    return _model(keras.layers, case, data)
+
+
+def ours(case: Model, data: ModelData) -> Run:
+    """Our layer in its place."""
+    import anyrnn.keras
+    from anyrnn.kernels.cpu.team import trust_threads
+
+    trust_threads()  # the process that forks this one has computed nothing
+    return _model(anyrnn.keras, case, data)
+
+
+def _model(layers: Any, case: Model, data: ModelData) -> Run:
+    batch, time, inputs, hidden = case.shape
+    kind = LAYERS[case.cell]
+    options: dict[str, Any] = {"reset_after": case.cell == "gru"} if kind == "GRU" else {}
+    if case.option == DROPOUT:
+        options |= {**OPTIONS[DROPOUT], "seed": 0}
+    masking = [keras.layers.Masking()] if case.option == LENGTHS else []
+    layer = getattr(layers, kind)(hidden, **options)
+    start = keras.Input((time, inputs))
+    model = keras.Sequential([start, *masking, layer, keras.layers.Dense(1)])
+    model.set_weights(data.weights)
+    model.compile(keras.optimizers.Adam(RATE, epsilon=EPSILON), "mse")
+    given: Any = {"batch_size": batch, "verbose": 0}
+    if case.mode == FIT:
+        fit = {**given, "shuffle": False}
+        return Run(
+            lambda _: (model.fit(data.x, data.targets, **fit), None),
+            lambda _: data.changes(model.get_weights()),
+        )
+    return Run(lambda _: (model.predict(data.x, **given), None), lambda output: {"output": output})
