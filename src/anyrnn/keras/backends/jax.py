@@ -16,10 +16,10 @@ from jax import numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from anyrnn.graph.cell import Cell
+from anyrnn.keras.backends import ffi, tracers
 from anyrnn.kernels import recorded, runs
 from anyrnn.kernels.compiled import usual_threads
 from anyrnn.kernels.recorded import Batch
-from anyrnn.keras.backends import ffi
 
 TARGET = "anyrnn"
 
@@ -147,6 +147,23 @@ def _derivative(job: Job, residuals: Any, gradients: list[Any]) -> tuple[Any, ..
 
 
 _run.defvjp(_record, _derivative, symbolic_zeros=True)
+
+
+def refusal(tensors: Sequence[Array]) -> str | None:
+    """Why kernels cannot take some tensors; as `anyrnn.keras.backends.refusal`."""
+    traced = False
+    for tensor in tensors:
+        if isinstance(tensor, jax.core.Tracer):
+            traced = True
+            if not all(isinstance(size, int) for size in tensor.shape):
+                return "inside an export, with sizes that are not known"
+        else:
+            platforms = {device.platform for device in jnp.asarray(tensor).devices()}
+            if platforms != {"cpu"}:
+                return f"tensors on {', '.join(sorted(platforms))}"
+    if traced and jax.default_backend() != "cpu":
+        return f"a program for {jax.default_backend()}"
+    return tracers.exporter() if traced else None
 
 
 def run(

@@ -1,0 +1,187 @@
+"""Running a cell on TensorFlow: as functions on NumPy arrays, in graphs and without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from anyrnn.errors import InputError
+from anyrnn.graph.cell import Cell
+from anyrnn.keras.backends import tracers
+from anyrnn.kernels import recorded, runs
+from anyrnn.kernels.compiled import usual_threads
+from anyrnn.kernels.cpu import memory
+from anyrnn.kernels.recorded import Batch
+from anyrnn.kernels.runs import Run
+
+Array = np.ndarray
+Tensor = Any
+
+
+def _threads() -> int:
+    """As many as TensorFlow uses inside of an operation."""
+    return tf.config.threading.get_intra_op_parallelism_threads() or usual_threads()
+
+
+def _call(
+    function: Callable[..., list[Array]], tensors: Sequence[Tensor], dtypes: list[Any]
+) -> Any:
+    """Call a function of arrays with tensors."""
+    if tf.executing_eagerly():
+        found = function(*(np.asarray(memoryview(tensor)) for tensor in tensors))
+        return [tf.convert_to_tensor(array) for array in found]
+    return tf.numpy_function(function, tensors, dtypes, stateful=False)
+
+
+class _Job:
+    """What is run, besides tensors."""
+
+    def __init__(self, run: Run, turned: bool, masked: bool, seeded: bool, dtype: Any) -> None:
+        self.run, self.turned, self.masked, self.seeded = run, turned, masked, seeded
+        self.dtype = dtype
+        self.count = 1 + len(run.cell.states)
+        self.taken = self.count + len(run.cell.parameters) + masked + seeded
+
+    def _batch(self, arrays: Sequence[Array]) -> Batch:
+        end = self.taken - self.masked - self.seeded
+        further = list(arrays[end : self.taken])
+        return Batch(
+            self.run,
+            self.turned,
+            _threads(),
+            arrays[0],
+            list(arrays[1 : self.count]),
+            list(arrays[self.count : end]),
+            further.pop(0) if self.masked else None,
+            further.pop(0) if self.seeded else None,
+        )
+
+    def forward(self, *arrays: Array) -> list[Array]:
+        """The output and the last states."""
+        batch = self._batch(arrays)
+        into = _made(recorded.result_shapes(self.run, *batch.x.shape[:2]), batch.x.dtype)
+        batch.forward(into)
+        return into
+
+    def record(self, *arrays: Array) -> list[Array]:
+        """The output and the last states, and what is kept."""
+        batch = self._batch(arrays)
+        shapes = recorded.result_shapes(self.run, *batch.x.shape[:2])
+        shapes += recorded.kept_shapes(self.run, *batch.x.shape[:2])
+        into = _made(shapes, batch.x.dtype)
+        batch.record(into)
+        return into
+
+    def backward(self, *arrays: Array) -> list[Array]:
+        """The gradients of the input, the states and the parameters."""
+        batch = self._batch(arrays)
+        given = [batch.x, *batch.states, *batch.parameters]
+        into = _made([array.shape for array in given], batch.x.dtype)
+        end = self.taken + len(self.run.kept)
+        wanted = [True] * (1 + len(batch.parameters))
+        batch.backward(arrays[self.taken : end], arrays[end:], wanted, into)
+        return into
+
+
+def _made(shapes: Sequence[tuple[int, ...]], dtype: Any) -> list[Array]:
+    return [memory.empty(shape, dtype) for shape in shapes]
+
+
+def _no_second(*_: Tensor) -> Any:
+    raise InputError(
+        "a second derivative was asked for, which compiled cells do not have on TensorFlow; use "
+        "Keras' own layer, or the torch backend"
+    )
+
+
+def refusal(tensors: Sequence[Tensor]) -> str | None:
+    """Why kernels cannot take some tensors; as `anyrnn.keras.backends.refusal`."""
+    if tf.executing_eagerly():
+        for tensor in tensors:
+            device = getattr(tensor, "device", "")
+            if device and "CPU" not in device:
+                return f"tensors on {device}"
+        return None
+    if tf.config.list_logical_devices("GPU"):
+        return "a graph that may run on a GPU"
+    return tracers.exporter() or _xla()
+
+
+def _xla() -> str | None:
+    """Whether the graph that is being traced is for XLA."""
+    for frame in tracers.callers():
+        function = frame.f_locals.get("self")
+        if isinstance(function, tf.types.experimental.PolymorphicFunction) and getattr(
+            function, "_jit_compile", False
+        ):
+            return "a graph for XLA (jit_compile=True)"
+    return None
+
+
+@tf.autograph.experimental.do_not_convert
+def run(
+    cell: Cell,
+    sizes: Mapping[str, int],
+    x: Tensor,
+    states: Sequence[Tensor],
+    parameters: Sequence[Tensor],
+    mask: Tensor | None,
+    reverse: bool,
+    seed: Tensor | None,
+    recorded: bool,
+) -> tuple[Tensor, list[Tensor]]:
+    """Run a cell; as `anyrnn.keras.backends.run`."""
+    key = runs.key(cell, tuple(sizes.items()), False, "high")
+    job = _Job(runs.run_of(key), reverse, mask is not None, cell.draws, x.dtype)
+    further = [] if mask is None else [tf.cast(mask, tf.bool)]
+    further += [seed] if cell.draws else []
+    count = job.count
+
+    @tf.custom_gradient
+    def computed(*given: Tensor) -> Any:
+        kept: list[Tensor] = []
+        if recorded:
+            found = _call(job.record, [*given, *further], [x.dtype] * (count + len(job.run.kept)))
+            found, kept = found[:count], found[count:]
+        else:
+            found = _call(job.forward, [*given, *further], [x.dtype] * count)
+
+        def derivative(*gradients: Tensor) -> Any:
+            remembered = kept
+            if not recorded:
+                number = count + len(job.run.kept)
+                remembered = _call(job.record, [*given, *further], [x.dtype] * number)[count:]
+            return _differentiate(job, [*given, *further], remembered, gradients)
+
+        return found, derivative
+
+    output, *last = computed(x, *states, *parameters)
+    output.set_shape([*x.shape[:2], cell.output_size.evaluate(dict(sizes))])
+    for array, state in zip(last, states, strict=True):
+        array.set_shape(state.shape)
+    return output, last
+
+
+def _differentiate(
+    job: _Job, given: list[Tensor], kept: Sequence[Tensor], gradients: Sequence[Tensor]
+) -> Any:
+    """The gradients of a run; a further derivative of these is refused."""
+    floats = given[: job.taken - job.masked - job.seeded]
+
+    @tf.custom_gradient
+    def computed(*tensors: Tensor) -> Any:
+        number = len(floats)
+        found = _call(
+            job.backward,
+            [*tensors[:number], *given[number:], *kept, *tensors[number:]],
+            [job.dtype] * number,
+        )
+        return found, _no_second
+
+    found = computed(*floats, *gradients)
+    for array, tensor in zip(found, floats, strict=True):
+        array.set_shape(tensor.shape)
+    return found
