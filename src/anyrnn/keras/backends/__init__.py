@@ -17,19 +17,6 @@ BACKENDS = ("torch", "jax", "tensorflow")
 
 
 def refusal(tensors: Sequence[Any]) -> str | None:
-    """Why the kernels cannot take some tensors now.
-
-    Args:
-        tensors: What a call computes from: input, states, parameters.
-
-    Returns:
-        The reason in a few words; None where they can.
-    """
-    arguments = cell, sizes, x, states, parameters, mask, reverse, seed, recorded
-    return _backend(config.backend()).run(*arguments)
-
-
-def refusal(tensors: Sequence[Any]) -> str | None:
     """Why kernels cannot run with some tensors, in a few words.
 
     Args:
@@ -40,6 +27,44 @@ def refusal(tensors: Sequence[Any]) -> str | None:
     """
     name = config.backend()
     return _backend(name).refusal(tensors) if name in BACKENDS else f"Keras' backend '{name}'"
+
+
+def run(
+    cell: Cell,
+    sizes: Mapping[str, int],
+    x: Any,
+    states: Sequence[Any],
+    parameters: Sequence[Any],
+    *,
+    mask: Any = None,
+    reverse: bool = False,
+    seed: Any = None,
+    recorded: bool,
+) -> tuple[Any, list[Any]]:
+    """Run a cell over sequences with the backend of Keras, which can differentiate it.
+
+    Args:
+        cell: The cell.
+        sizes: The named sizes as numbers.
+        x: The inputs, (batch, time, input).
+        states: The initial states, each (batch, size).
+        parameters: The stored parameters, in the order of `cell.parameters`.
+        mask: Whether each step counts, (batch, time). Over a step that does not count, states and
+            output are carried; before the first that counts the output is zero.
+        reverse: Whether to go from the last step to the first, as `go_backwards` does: the outputs
+            come in the order in which they are computed.
+        seed: What random numbers follow from, for a cell that draws some: one whole number, or the
+            two that Keras' SeedGenerator gives.
+        recorded: Whether a derivative is likely to be asked for.
+
+    Returns:
+        The outputs, (batch, time, size), and the last states.
+
+    Raises:
+        InputError: Keras has another backend, or a shape does not fit.
+    """
+    arguments = cell, sizes, x, states, parameters, mask, reverse, seed, recorded
+    return _backend(config.backend()).run(*arguments)
 
 
 def _backend(name: str) -> Any:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 from jax import Array
 from jax import numpy as jnp
+from jax.core import Tracer
 from jax.custom_derivatives import SymbolicZero
 
 from anyrnn.graph.cell import Cell
@@ -153,7 +154,7 @@ def refusal(tensors: Sequence[Array]) -> str | None:
     """Why kernels cannot take some tensors; as `anyrnn.keras.backends.refusal`."""
     traced = False
     for tensor in tensors:
-        if isinstance(tensor, jax.core.Tracer):
+        if isinstance(tensor, Tracer):
             traced = True
             if not all(isinstance(size, int) for size in tensor.shape):
                 return "inside an export, with sizes that are not known"

@@ -15,12 +15,6 @@ from anyrnn.torch.tracing import untraced
 
 
 def refusal(tensors: Sequence[Tensor]) -> str | None:
-    """Why the kernels cannot take some tensors now; as `anyrnn.keras.backends.refusal`."""
-    path = choose(tensors)
-    return None if path.name == "compiled" else path.reason
-
-
-def refusal(tensors: Sequence[Tensor]) -> str | None:
     """Why kernels cannot take some tensors; as `anyrnn.keras.backends.refusal`."""
     path = choose(tensors)
     return None if path.name == "compiled" else path.reason
