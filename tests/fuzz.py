@@ -111,6 +111,7 @@ class Trial:
 
         changes = [
             mock.patch.object(memory, "empty", empty),
+            mock.patch.object(run, "KEPT", -1),
             mock.patch.object(passes, "PARALLEL", 0),
             mock.patch.object(pack, "PARALLEL", 0),
             mock.patch.object(passes, "FEW_ROWS", len(self.lengths) if self.hoist else 0),

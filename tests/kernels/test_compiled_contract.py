@@ -22,6 +22,7 @@ import anyrnn
 from anyrnn import Gradients, SequenceResult
 from anyrnn.kernels.compiled import Result
 from anyrnn.kernels.cpu import memory, passes
+from anyrnn.kernels.cpu import run as programs
 from checks import TARGETS, Case, close_gradients, close_results, make_case
 from invented_cells import INVENTED, SMALLEST
 
@@ -61,6 +62,7 @@ def _poison(monkeypatch: pytest.MonkeyPatch) -> None:
         return made
 
     monkeypatch.setattr(passes, "PARALLEL", 0)  # small runs are divided between threads too
+    monkeypatch.setattr(programs, "KEPT", -1)  # no memory of a run before
     monkeypatch.setattr(memory, "empty", poisoned(memory.empty))
     monkeypatch.setattr(np, "empty", poisoned(np.empty))
     monkeypatch.setattr(np, "empty_like", poisoned(np.empty_like))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 
@@ -60,6 +62,29 @@ def test_segments_change_nothing(name, batch_sizes, reverse, monkeypatch) -> Non
         parts = passes(case, Steps(batch_sizes), reverse)
         for ours, wanted in zip(parts, whole, strict=True):
             close(ours, wanted, 1e-12, name)
+
+
+def test_a_run_in_the_memory_of_the_one_before() -> None:
+    cell, sizes, steps = anyrnn.get("lstm"), {"input": 3, "hidden": 5}, Steps((2, 2))
+    cases = [make_case(cell, seed, time=2, batch=2, sizes=sizes) for seed in range(3)]
+    first = [passes(case, steps, False) for case in cases]
+    held = [part.copy() for part in first[0]]
+    again = [passes(case, steps, False) for case in cases]
+    for ours, wanted in zip(held, first[0], strict=True):  # the results of one are its own
+        np.testing.assert_array_equal(ours, wanted)
+    for one, other in zip(first, again, strict=True):
+        for ours, wanted in zip(one, other, strict=True):
+            np.testing.assert_array_equal(ours, wanted)
+
+
+def test_nothing_is_held_of_what_a_run_was_given() -> None:
+    case = make_case(anyrnn.get("lstm"), 0, time=1, batch=2)
+    call = Call(case.cell, tuple(case.sizes.items()), Steps((2,)), False, case.x.dtype, threads=1)
+    rows = case.x[0].copy()
+    forward(call, rows, case.states, list(case.parameters.values()))
+    given = weakref.ref(rows)
+    del rows
+    assert given() is None
 
 
 def test_states_that_change_places() -> None:

@@ -64,7 +64,7 @@ class Rows:
             reset: What it is put back to.
             reverse: Whether the run was from the last step to the first.
         """
-        return last
+        return last.clone() if last is state else last
 
     def every(self, rows: Tensor, state: Tensor, reset: Tensor, reverse: bool) -> Tensor:
         """What `stack_every` takes, of the state after the step of each row; as `end`."""
@@ -83,7 +83,7 @@ class Rows:
 
     def stack_end(self, states: Sequence[Tensor]) -> Tensor:
         """The last states of layers, the layers first."""
-        stacked = torch.stack([*states])
+        stacked = states[0].unsqueeze(0) if len(states) == 1 else torch.stack([*states])
         return stacked if self.batched else stacked.squeeze(1)
 
     def stack_every(self, states: Sequence[Tensor]) -> Input:

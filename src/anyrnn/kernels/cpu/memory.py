@@ -30,13 +30,18 @@ class _Memory:
         self.free: OrderedDict[int, tuple[int, Any]] = OrderedDict()  # by address: size, block
         self.bytes = 0
 
-    def take(self, size: int) -> Any:
-        """A block of a size: one that is free, or a new one."""
+    def take(self, size: int) -> tuple[int, Any]:
+        """The address of a block of a size, one that is free or a new one; and the block."""
         with self.lock:
             for address in reversed(self.free):
                 if self.free[address][0] == size:
                     self.bytes -= size
-                    return self.free.pop(address)[1]
+                    return address, self.free.pop(address)[1]
+        block = self._new(size)
+        return np.frombuffer(block, np.uint8).ctypes.data, block
+
+    @staticmethod
+    def _new(size: int) -> Any:
         if sys.platform == "win32":
             return np.empty(size, np.uint8)
         try:
@@ -73,8 +78,7 @@ class _Lease:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.block = _memory.take(size)
-        self.address = np.frombuffer(self.block, np.uint8).ctypes.data
+        self.address, self.block = _memory.take(size)
         self.__array_interface__ = {
             "data": (self.address, False),
             "shape": (size,),

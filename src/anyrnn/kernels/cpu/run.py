@@ -27,12 +27,13 @@ from anyrnn.kernels.cpu.instructions import (
 )
 from anyrnn.kernels.cpu.loop import Loop
 from anyrnn.kernels.cpu.outside import Writer
-from anyrnn.kernels.cpu.tape import NUMPY_ARRAYS, Array, Arrays, Place, Tape
+from anyrnn.kernels.cpu.tape import NUMPY_ARRAYS, Array, Arrays, Place, Running, Tape
 from anyrnn.kernels.cpu.target import Target
 from anyrnn.schedule.loop import Schedule
 
 SEGMENT_BYTES = 16 << 20  # of the arrays between the parts of a run
 WRITTEN = 64  # tapes of a program that are kept
+KEPT = 1 << 20  # bytes of a workspace that is kept from one call to the next
 
 compiled_loop = lru_cache(maxsize=1024)(Loop)
 
@@ -222,6 +223,7 @@ class Program:
         self.draws = planned.graph.draws
         self.input_names = tuple(dict.fromkeys(name for _, name in self.inputs))
         self._written: dict[Any, tuple[Tape, Outcome]] = {}
+        self._idle: dict[Tape, Running] = {}  # the memory of the last run, if it was small
 
     def _read_leaves(self) -> None:
         """Where parameters are, and what numbers are."""
@@ -319,10 +321,15 @@ class Program:
         given += [states[name] for name in self.planned.states]
         given += [parameters[stored.name] for stored in self.cell.parameters]
         given += [seed] if self.draws else []
-        running = tape.run(arrays, given)
-        return Outcome(
+        small = tape.room <= KEPT
+        running = tape.run(arrays, given, self._idle.pop(tape, None) if small else None)
+        outcome = Outcome(
             *({name: running.rows(place) for name, place in part.items()} for part in places)
         )
+        if small:
+            tape.forget(running)
+            self._idle = {tape: running}
+        return outcome
 
 
 class _Writing:

@@ -327,6 +327,7 @@ class Tape:
         self._template = np.concatenate(self._pieces or [np.zeros(0, np.int64)])
         fixed = [TABLE, WORKSPACE, *(block for block, *_ in self._constants)]
         self._varying = [place.block for place in (*self.given, *self.results)]
+        self._loose = sorted({*range(self._blocks)} - {*fixed})
         self._fields_of_memory = self._addresses(fixed)
         self._fields_of_arrays = self._addresses(self._varying)
         return self
@@ -357,17 +358,20 @@ class Tape:
         _fill(table, self._fields_of_memory, addresses)
         return Running(arrays, blocks, addresses)
 
-    def run(self, arrays: Arrays, given: Sequence[Any]) -> Running:
+    def run(self, arrays: Arrays, given: Sequence[Any], running: Running | None = None) -> Running:
         """Do all of it.
 
         Args:
             arrays: What the caller's arrays are.
             given: The arrays that the caller gives.
+            running: The memory of a run before, which nobody uses any more; new memory if not
+                given.
 
         Returns:
             The memory, in which results can be looked up.
         """
-        running = self.memory(arrays)
+        if running is None:
+            running = self.memory(arrays)
         blocks, addresses = running.blocks, running.addresses
         for place, array in zip(self.given, given, strict=True):
             blocks[place.block] = found = arrays.ready(array, place.dtype)
@@ -378,6 +382,11 @@ class Tape:
         self._do(running)
         return running
 
+    def forget(self, running: Running) -> None:
+        """Let go of the arrays of a call, to keep the memory for the next one."""
+        for block in self._loose:
+            running.blocks[block] = None
+
     def run_in(self, running: Running, addresses: Sequence[int]) -> None:
         """Do all of it in memory that a run before has used, without a look at any array.
 
@@ -385,13 +394,13 @@ class Tape:
             running: The memory, which no other thread uses.
             addresses: Of the arrays that the caller gives, then of the results; not checked.
         """
-        for place in self._barriers:
-            running.table[place] = 0
         for block, start in zip(self._varying, addresses, strict=True):
             running.addresses[block] = start
         self._do(running)
 
     def _do(self, running: Running) -> None:
+        for place in self._barriers:
+            running.table[place] = 0
         _fill(running.table, self._fields_of_arrays, running.addresses)
         for step in self.steps:
             step(running)
