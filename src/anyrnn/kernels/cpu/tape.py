@@ -146,9 +146,11 @@ class Running:
 
     def rows(self, place: Place) -> Any:
         """A result, or some rows of it, as the face's array."""
-        block = self.blocks[place.block]
+        block, count = self.blocks[place.block], place.shape[0]
+        if block.shape[0] == count:
+            return block
         first = place.offset // place.strides[0]
-        return block if len(block) == len(place) else block[first : first + len(place)]
+        return block[first : first + count]
 
 
 class Tape:
