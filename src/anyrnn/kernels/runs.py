@@ -29,12 +29,14 @@ class Run:
         sizes: The named sizes as numbers.
         reverse: Whether it goes from the last step to the first.
         memory: `high`, or `low` to keep the states only for the derivative.
+        operand: `bfloat16` if what products multiply is rounded.
     """
 
     cell: Cell
     sizes: Sizes
     reverse: bool
     memory: str
+    operand: str | None = None
 
     @cached_property
     def histories(self) -> dict[str, str]:
@@ -61,7 +63,7 @@ class Run:
 _runs: dict[str, Run] = {}
 
 
-def key(cell: Cell, sizes: Sizes, reverse: bool, memory: str) -> str:
+def key(cell: Cell, sizes: Sizes, reverse: bool, memory: str, operand: str | None = None) -> str:
     """The text that a run is called by.
 
     Args:
@@ -69,6 +71,7 @@ def key(cell: Cell, sizes: Sizes, reverse: bool, memory: str) -> str:
         sizes: The named sizes as numbers.
         reverse: Whether the run goes from the last step to the first.
         memory: How much is kept for the derivative.
+        operand: What products round what they multiply to.
 
     Returns:
         The same text for the same run, in every process.
@@ -88,9 +91,10 @@ def key(cell: Cell, sizes: Sizes, reverse: bool, memory: str) -> str:
             "sizes": dict(sizes),
             "reverse": reverse,
             "memory": memory,
+            "operand": operand,
         }
     )
-    _runs.setdefault(text, Run(cell, sizes, reverse, memory))
+    _runs.setdefault(text, Run(cell, sizes, reverse, memory, operand))
     return text
 
 
@@ -120,7 +124,8 @@ def run_of(key: str) -> Run:
             place = told["cell"].partition(":")
             transforms = [(str(transform), options) for transform, *options in told["transforms"]]
             sizes = tuple((name, int(number)) for name, number in told["sizes"].items())
-            options, equations = (bool(told["reverse"]), str(told["memory"])), told["equations"]
+            options = bool(told["reverse"]), str(told["memory"]), told.get("operand")
+            equations = told["equations"]
             hyperparameters = dict(told["hyperparameters"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CellError(f"no run is called {key!r}") from error

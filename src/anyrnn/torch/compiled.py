@@ -97,6 +97,7 @@ def call(
     dtype: torch.dtype,
     memory: str,
     seed: Tensor | None = None,
+    operand: str | None = None,
 ) -> Call:
     """A run with the threads and the tensors of PyTorch."""
     return Call(
@@ -109,6 +110,7 @@ def call(
         TENSORS,
         seed,
         memory=memory,
+        operand=operand,
     )
 
 
@@ -122,9 +124,13 @@ def execute(
     reverse: bool = False,
     seed: Tensor | None = None,
     memory: str = "high",
+    operand: str | None = None,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Run a cell over sequences of falling lengths; as `anyrnn.torch.execute.execute`."""
-    run = call(cell, tuple(sizes.items()), tuple(batch_sizes), reverse, rows.dtype, memory, seed)
+    """Run a cell over sequences of falling lengths; as `anyrnn.torch.execute.execute`. What is
+    multiplied is rounded to `operand`.
+    """
+    names, steps = tuple(sizes.items()), tuple(batch_sizes)
+    run = call(cell, names, steps, reverse, rows.dtype, memory, seed, operand)
     tensors = [*states, *(parameters[stored.name] for stored in cell.parameters)]
     if torch.is_grad_enabled() and any(t.requires_grad for t in (rows, *tensors)):
         output, *last = _Run.apply(run, rows, *tensors)  # type: ignore[misc]

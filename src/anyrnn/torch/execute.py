@@ -124,7 +124,7 @@ def _compiled(dtype: torch.dtype | None) -> Path:
 
 @lru_cache(maxsize=16)
 def _of_type(dtype: torch.dtype | None) -> Path:
-    if dtype not in DTYPES:
+    if dtype not in DTYPES and dtype is not torch.bfloat16:
         return Path("operations", f"tensors of {dtype}")
     try:
         target = host()
@@ -184,7 +184,7 @@ def single_step(
     tensors = [rows, *states, *parameters.values()]
     if torch.compiler.is_compiling() or _asked() or wants_gradient(tensors):
         return None
-    if torch.is_autocast_enabled("cpu"):
+    if precision.low(rows) is not None:
         return None
     if rows.numel() == 0 or choose(tensors).name != "compiled":
         return None
@@ -224,26 +224,40 @@ def execute(
     """
     tensors = [rows, *states, *parameters.values()]
     seed = draw_seed() if seed is None and cell.draws else seed
-    low = precision.low(rows)
-    if low is not None:
-        given, count = [rows, *states], 1 + len(states)
-        with torch.autocast("cpu", enabled=False):
-            wide = [tensor.to(precision.wide(tensor.dtype)) for tensor in tensors]
-            weights = dict(zip(parameters, wide[count:], strict=True))
-            states = wide[1:count]
-            found = execute(
-                cell, wide[0], batch_sizes, states, weights, sizes, reverse, memory, seed
-            )
-        return precision.narrow(cell, low, given, found)
-    path = choose(tensors)
+    path, low = choose(tensors), precision.low(rows)
+    how = sizes, reverse, memory, seed, precision.operand(low)
+    if low is None:
+        return _execute(path, cell, rows, batch_sizes, states, parameters, *how)
+    given, count = [rows, *states], 1 + len(states)
+    with torch.autocast("cpu", enabled=False):
+        wide = [tensor.to(precision.wide(tensor.dtype)) for tensor in tensors]
+        weights = dict(zip(parameters, wide[count:], strict=True))
+        found = _execute(path, cell, wide[0], batch_sizes, wide[1:count], weights, *how)
+    return precision.narrow(cell, low, given, found)
+
+
+def _execute(
+    path: Path,
+    cell: Cell,
+    rows: Tensor,
+    batch_sizes: Sequence[int] | None,
+    states: Sequence[Tensor],
+    parameters: Mapping[str, Tensor],
+    sizes: Mapping[str, int],
+    reverse: bool,
+    memory: str,
+    seed: Tensor | None,
+    operand: str | None,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Run a cell on a path; `operand` is what the compiled one rounds what it multiplies to."""
     if torch.compiler.is_compiling():
         return _traced(
-            path, cell, rows, batch_sizes, states, parameters, sizes, reverse, memory, seed
+            path, cell, rows, batch_sizes, states, parameters, sizes, reverse, memory, seed, operand
         )
     assert batch_sizes is not None
     if batch_sizes[0] == 0:  # nothing to compute, and no address to give to a kernel
         path = Path("operations", "an empty batch")
-    elif len(batch_sizes) == 1 and path.name == "compiled" and _asked() is None:
+    elif len(batch_sizes) == 1 and path.name == "compiled" and _asked() is None and not operand:
         single = single_step(cell, rows, states, parameters, tuple(sizes.items()))
         if single is not None:
             return single
@@ -251,8 +265,8 @@ def execute(
     if path.name != "compiled":
         return PATHS[path.name](*arguments)
     if "torch._dynamo" in sys.modules:  # torch.compile may be looking at each function by itself
-        return untraced(compiled.execute, *arguments, memory)
-    return compiled.execute(*arguments, memory)
+        return untraced(compiled.execute, *arguments, memory, operand)
+    return compiled.execute(*arguments, memory, operand)
 
 
 def _traced(
@@ -266,12 +280,13 @@ def _traced(
     reverse: bool,
     memory: str,
     seed: Tensor | None,
+    operand: str | None,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run a cell in a graph that is being traced: as an operator, if that is possible."""
     one = batch_sizes is not None and len(batch_sizes) == 1
     if path.name == "compiled" and (batch_sizes is None or one):
         x = rows.unsqueeze(0) if one else rows
-        called = key(cell, tuple(sizes.items()), reverse, memory)
+        called = key(cell, tuple(sizes.items()), reverse, memory, operand)
         ordered = [parameters[name] for name in names(cell)]
         recorded = torch.compiler.is_dynamo_compiling() and wants_gradient([x, *states, *ordered])
         output, last = operator.execute(called, x, states, ordered, seed, recorded)

@@ -66,7 +66,8 @@ def _call(found: Run, x: Tensor, seed: Tensor | None) -> Call:
     """The run over an input, (time, batch, input), with a seed if the cell draws numbers."""
     time, batch = x.shape[:2]
     steps = (batch,) * time
-    return compiled.call(found.cell, found.sizes, steps, found.reverse, x.dtype, found.memory, seed)
+    how = found.reverse, x.dtype, found.memory, seed, found.operand
+    return compiled.call(found.cell, found.sizes, steps, *how)
 
 
 @torch.library.custom_op("anyrnn::run", mutates_args=(), device_types="cpu")
@@ -89,7 +90,7 @@ def run(
     rows = _rows(x)
     if not batch:
         return _results(found, x, states)
-    if time == 1:
+    if time == 1 and not found.operand:
         named = dict(zip(names(found.cell), parameters, strict=True))
         single = compiled.single_step(
             found.cell, x, [state[None] for state in states], named, found.sizes

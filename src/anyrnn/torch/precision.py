@@ -1,4 +1,6 @@
-"""Automatic mixed precision: what a run is computed in, and the types of its results."""
+"""Mixed precision, and tensors of bfloat16: what a run is computed in, and the types of its
+results.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +13,28 @@ from torch import Tensor
 
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Node, topological
+from anyrnn.kernels.cpu.operand import BFLOAT16
 from anyrnn.torch.tracing import constant
 
 
 def low(tensor: Tensor) -> torch.dtype | None:
-    """The type of torch.autocast on a CPU, if it is on and a tensor is there; numbers of 64 bits
-    keep theirs.
+    """The type that results are rounded to, for a tensor on a CPU: that of torch.autocast if it is
+    on; numbers of 64 bits keep theirs; or bfloat16.
     """
-    if not torch.is_autocast_enabled("cpu") or not tensor.is_cpu or tensor.dtype == torch.float64:
+    if not tensor.is_cpu or tensor.dtype == torch.float64:
         return None
-    return torch.get_autocast_dtype("cpu")
+    if torch.is_autocast_enabled("cpu"):
+        return torch.get_autocast_dtype("cpu")
+    return torch.bfloat16 if tensor.dtype == torch.bfloat16 else None
+
+
+def operand(low: torch.dtype | None) -> str | None:
+    """What products round what they multiply to, for the type that results are rounded to."""
+    return BFLOAT16 if low == torch.bfloat16 else None
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:
-    """The type that a run under torch.autocast is computed in, for the type of a tensor."""
+    """The type that a run is computed in whose results are rounded, for the type of a tensor."""
     return dtype if dtype == torch.float64 else torch.float32
 
 
@@ -37,8 +47,8 @@ def cast(value: Any, dtype: torch.dtype) -> Any:
 
 @constant
 def results(cell: Cell, low: torch.dtype, given: tuple[torch.dtype, ...]) -> list[torch.dtype]:
-    """The types of the outputs and the new states under torch.autocast: those that the equations
-    would give in PyTorch operations.
+    """The types of the outputs and the new states that the equations would give in PyTorch
+    operations, under torch.autocast or for tensors of bfloat16.
 
     Args:
         cell: The cell.
@@ -70,7 +80,7 @@ def narrow(
     given: Sequence[Tensor],
     found: tuple[Tensor, tuple[Tensor, ...]],
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Results of a run in the types that they have under torch.autocast.
+    """Results of a run in the types that they have in PyTorch.
 
     Args:
         cell: The cell.
