@@ -378,7 +378,7 @@ def test_bfloat16(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["rnn", "residual", "lstm_projection"])
 def test_autocast(name: str) -> None:
-    """Computed in float32: results differ by their own rounding, gradients by that of results."""
+    """What products multiply is rounded, and so are results; nothing else is."""
     layer, x = made(name, dtype=float32), torch.randn(4, 2, 2)
     wanted = results(layer, x)
     with torch.autocast("cpu", bfloat16):
