@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from statistics import geometric_mean
@@ -66,14 +66,24 @@ ENGLISH = {
     "intro": "Measured with `make bench`, {date}: the time of the fastest peer ({peers}; for other "
     "cells the loops in torch and JAX only) divided by ours; then of torch.nn alone, or torch's "
     "loop. Geometric mean over up to {shapes} shapes, and extremes.",
+    "options": "Layers with options: our time for a step that counts, in times of our plain layer; "
+    "and the time of the fastest peer that can do it, divided by ours.",
+    "to plain": "{}: of plain",
+    "to peers": "{}: to the fastest peer",
+    "linear": "linear cells; of a copy",
+    "models": "Models of Keras, an LSTM, a GRU and a SimpleRNN of 128 units: the time of Keras' "
+    "own layer divided by ours, by backend.",
     "machine": "{cores} cores of {cpu}; {versions}; [every row](docs/benchmarks.md).",
+    "aim": "Aim: every row",
     "torch": "{}, torch alone",
     "rows": "Rows below the aims",
     "none": "No row misses its aim.",
-    "ratio": "Ratios below the aim: {}.",
-    "share": "Share of the matrix-product rate below the aim: {}.",
-    "memory": "More memory than torch, times: {}.",
-    "stream": "A stream's step in more than 20 µs: {}.",
+    "ratio": "Ratio below the aim",
+    "share": "Share of the matrix-product rate below the aim",
+    "memory": "More memory than torch, times",
+    "stream": "A stream's step in more than 20 µs",
+    "step": "A step takes more than it may, in times of our plain layer's",
+    "copy": "More than it may, in times of a copy",
 }
 CHINESE = {
     "file": "README.zh-CN.md",
@@ -85,16 +95,34 @@ CHINESE = {
     "其他单元只比 torch 和 JAX 的循环）的时间除以我们的时间；"
     "然后只与 torch.nn（或 torch 的循环）相比。"
     "至多 {shapes} 种形状的几何平均，以及最小、最大值。",
+    "options": "带选项的层：有效的每一步的时间，是我们自己的普通层的几倍；"
+    "以及能做同样事情的最快的对手的时间除以我们的时间。",
+    "to plain": "{}：普通层的倍数",
+    "to peers": "{}：与最快的对手相比",
+    "linear": "线性单元；复制的倍数",
+    "models": "Keras 模型（128 个单元的 LSTM、GRU、SimpleRNN）："
+    "Keras 自己的层的时间除以我们的时间，按后端。",
     "machine": "{cpu}，{cores} 核；{versions}；[全部数据](docs/benchmarks.md)（英文）。",
+    "aim": "每一行的目标",
     "torch": "{}，只比 torch",
     "rows": "未达到目标的行",
     "none": "没有一行未达到目标。",
-    "ratio": "比值未达到目标的：{}。",
-    "share": "占矩阵乘法速率的比例未达到目标的：{}。",
-    "memory": "内存比 torch 多的（倍数）：{}。",
-    "stream": "流式一步超过 20 微秒的：{}。",
+    "ratio": "比值未达到目标的",
+    "share": "占矩阵乘法速率的比例未达到目标的",
+    "memory": "内存比 torch 多的（倍数）",
+    "stream": "流式一步超过 20 微秒的",
+    "step": "每一步比允许的慢的（普通层的倍数）",
+    "copy": "比允许的慢的（复制的倍数）",
 }
-KINDS = {"ratio": "{:.2f}", "share": "{:.0%}", "memory": "{:.1f}", "stream": "{:.0f} µs"}
+KINDS = {
+    "ratio": "{:.2f}",
+    "step": "{:.2f}",
+    "copy": "{:.2f}",
+    "share": "{:.0%}",
+    "memory": "{:.1f}",
+    "stream": "{:.0f} µs",
+}
+Miss = tuple[str, str, str]  # the kind of aim, whose row, and what it reached
 
 
 def milliseconds(row: Row, name: str) -> float | None:
@@ -129,7 +157,7 @@ def memory(row: Row) -> tuple[int, int] | None:
 
 
 def misses(row: Row) -> dict[str, float]:
-    """The kinds of aims that a row misses, with what it reached."""
+    """The kinds of aims that a row of plain layers misses, with what it reached."""
     found: dict[str, float] = {}
     (batch, time, _, hidden), mode = row["shape"], row["mode"]
     ours, reached, rate, used = milliseconds(row, OURS), ratio(row), share(row), memory(row)
@@ -210,25 +238,37 @@ def _peer_aim(row: Row) -> float:
     return 0.0 if row["option"] == PLAIN else PEER_AIM
 
 
+def option_misses(row: Row) -> dict[str, float]:
+    """The kinds of aims that a row of options misses, with what it reached."""
+    step, copied, reached = to_plain(row), to_copy(row), ratio(row)
+    found: dict[str, float] = {}
+    if step and step > STEP_AIMS[row["option"]]:
+        found["step"] = step
+    if copied and copied > COPY_AIM:
+        found["copy"] = copied
+    if not milliseconds(row, OURS) or (reached and reached < _peer_aim(row)):
+        found["ratio"] = reached or 0.0
+    return found
+
+
 def _shown(number: float | None, missed: bool) -> str:
     return "-" if number is None else f"**{number:.2f}**" if missed else f"{number:.2f}"
 
 
 def option_cells(row: Row) -> list[str]:
     """A row of the table of options; what misses its aim is bold."""
-    found = fastest(row)
+    found, missed = fastest(row), option_misses(row)
     times = [f"{n:.3g}" if n else "-" for n in (milliseconds(row, OURS), found and found[1])]
-    plain, copied, over = to_plain(row), to_copy(row), ratio(row)
     return [
         *_named(row),
         shape(row),
         f"{row['real']:.0%}",
         times[0],
-        _shown(plain, (plain or 0) > STEP_AIMS[row["option"]]),
-        _shown(copied, (copied or 0) > COPY_AIM),
+        _shown(to_plain(row), "step" in missed),
+        _shown(to_copy(row), "copy" in missed),
         found[0] if found else "-",
         times[1],
-        _shown(over, (over or 0) < _peer_aim(row)),
+        _shown(ratio(row), "ratio" in missed),
     ]
 
 
@@ -238,15 +278,20 @@ def to_keras(row: Row, backend: str) -> float | None:
     return theirs / ours if ours and theirs else None
 
 
+def model_misses(row: Row) -> dict[str, float]:
+    """The backends whose aim a row of models misses, with the ratio."""
+    ratios = {backend: to_keras(row, backend) for backend in BACKENDS}
+    return {name: n for name, n in ratios.items() if n and n < MODEL_AIMS[row["option"]]}
+
+
 def model_cells(row: Row) -> list[list[str]]:
     """The rows of the table of models, one for each backend; what misses its aim is bold."""
-    found = []
+    found, missed = [], model_misses(row)
     for backend in BACKENDS:
         times = (milliseconds(row, of.format(backend)) for of in (OUR_MODEL, THEIR_MODEL))
         shown = [f"{time / BATCHES:.3g}" if time else "-" for time in times]
-        over = to_keras(row, backend)
-        missed = (over or 0) < MODEL_AIMS[row["option"]]
-        found.append([*_named(row), backend, *shown, _shown(over, missed)])
+        over = _shown(to_keras(row, backend), backend in missed)
+        found.append([*_named(row), backend, *shown, over])
     return found
 
 
@@ -260,21 +305,36 @@ def errors(rows: Iterable[Row]) -> list[str]:
     ]
 
 
-def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)]
+def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    table = (header, ["---"] * len(header), *rows)
+    return "\n".join(f"| {' | '.join(row)} |" for row in table)
 
 
-def _missed(rows: Sequence[Row], words: Mapping[str, str]) -> list[str]:
-    """A sentence for each kind of aim: the rows that miss it, with what they reached."""
-    found: dict[str, dict[str, list[str]]] = {kind: {} for kind in KINDS}
-    for row in rows:
-        for kind, value in misses(row).items():
-            rows_of = found[kind].setdefault(f"{row['cell']} {words[row['mode']]}", [])
-            rows_of.append(f"{KINDS[kind].format(value)} ({shape(row)})")
-    listed = {
-        kind: "; ".join(f"{k} {', '.join(v)}" for k, v in of.items()) for kind, of in found.items()
-    }
-    return [words[kind].format(text) for kind, text in listed.items() if text] or [words["none"]]
+def _all_misses(documents: Mapping[str, Document], words: Mapping[str, str]) -> Iterator[Miss]:
+    """Every row of every group that misses an aim."""
+    of_group = {"layers": misses, "options": option_misses}
+    for group, document in documents.items():
+        for row in document["rows"]:
+            whose = " ".join(words.get(part, part) for part in _named(row) if part)
+            if group in of_group:
+                for kind, value in of_group[group](row).items():
+                    yield kind, whose, f"{KINDS[kind].format(value)} ({shape(row)})"
+            else:
+                for backend, value in model_misses(row).items():
+                    yield "ratio", f"Keras {whose}", f"{KINDS['ratio'].format(value)} ({backend})"
+
+
+def _missed(missed: Iterable[Miss], words: Mapping[str, str]) -> str:
+    """A list of the rows that miss an aim, for each kind of aim."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for kind, whose, reached in missed:
+        found.setdefault(kind, {}).setdefault(whose, []).append(reached)
+    parts = [
+        f"{words[kind]}:\n\n" + "\n".join(f"- {k}: {', '.join(v)}" for k, v in of.items())
+        for kind in KINDS
+        if (of := found.get(kind))
+    ]
+    return "\n\n".join(parts) or words["none"]
 
 
 TABLES: dict[str, tuple[list[str], Callable[[Row], list[list[str]]]]] = {
@@ -292,24 +352,33 @@ def _about(document: Document) -> dict[str, Any]:
     return {**document["machine"], "versions": versions, "shapes": shapes, "peers": peers}
 
 
-def section(document: Document, words: Mapping[str, str]) -> str:
-    """The section of README.md: a table of means, and every row that misses its aim.
+def section(documents: Mapping[str, Document], words: Mapping[str, str]) -> str:
+    """The section of README.md: tables of means, and every row that misses its aim.
 
     Args:
-        document: What a run has written.
+        documents: What runs have written, by group.
         words: A language.
     """
-    rows, about, groups = document["rows"], _about(document), (*STANDARD, OTHER)
-    peers = {"{}": tuple(PEERS), words["torch"]: TORCH}
-    table = [
-        [name.format(words[m]), *(_range(rows, g, m, words, of) for g in groups)]
-        for m in MODES
-        for name, of in peers.items()
-    ]
-    means = _markdown(["", *(words.get(group, group) for group in groups)], table)
-    machine, missed = words["machine"].format(**about), " ".join(_missed(rows, words))
-    hidden = f"<details><summary>{words['rows']}</summary>{missed}</details>"
-    return "\n".join([words["intro"].format(**about), "", *means, "", f"{machine} {hidden}"])
+    about, parts = {}, []
+    if document := documents.get("layers"):
+        about, groups = _about(document), (*STANDARD, OTHER)
+        peers = {"{}": tuple(PEERS), words["torch"]: TORCH}
+        table = [
+            [name.format(words[m]), *(_range(document["rows"], g, m, words, of) for g in groups)]
+            for m in MODES
+            for name, of in peers.items()
+        ]
+        header = ["", *(words.get(group, group) for group in groups)]
+        parts += [words["intro"].format(**about), _markdown(header, table)]
+    if document := documents.get("options"):
+        about = about or _about(document)
+        parts += [words["options"], _option_means(document["rows"], words)]
+    if document := documents.get("keras"):
+        about = about or _about(document)
+        parts += [words["models"], _model_means(document["rows"], words)]
+    missed = _missed(_all_misses(documents, words), words)
+    hidden = f"<details><summary>{words['rows']}</summary>\n\n{missed}\n\n</details>"
+    return "\n\n".join([*parts, words["machine"].format(**about), hidden])
 
 
 def page(document: Document) -> str:
@@ -331,9 +400,9 @@ def page(document: Document) -> str:
     ]
     parts = [
         *_conditions(about),
-        "\n".join(_markdown(["Cell", "Mode", "Ratio", "Aim: mean", "Aim: every row"], means)),
-        *_missed(rows, ENGLISH),
-        "\n".join(_markdown(HEADER, map(cells, rows))),
+        _markdown(["Cell", "Mode", "Ratio", "Aim: mean", "Aim: every row"], means),
+        _missed(_all_misses({"layers": document}, ENGLISH), ENGLISH),
+        _markdown(HEADER, map(cells, rows)),
         *(f"Went wrong: {error}." for error in errors(rows)),
     ]
     return "\n\n".join(parts)
@@ -347,29 +416,50 @@ def _conditions(about: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _option_means(rows: Sequence[Row], words: Mapping[str, str]) -> str:
+    """The table of options: means of what a step takes, and of the ratio to the fastest peer."""
+    header = [
+        words[kind].format(words[mode]) for mode in MODES for kind in ("to plain", "to peers")
+    ]
+    table = []
+    for option, linear in (*((option, False) for option in OPTIONS), (PLAIN, True)):
+        of = [row for row in rows if row["option"] == option and (row["cell"] in LINEAR) == linear]
+        line = [words["linear"] if linear else option]
+        for mode in MODES:
+            for of_row in (to_copy if linear else to_plain, ratio):
+                numbers = [of_row(row) for row in of if row["mode"] == mode]
+                line.append(_mean([number for number in numbers if number], words))
+        if of:
+            table.append(line)
+    return _markdown(["", *header], table)
+
+
 def option_page(document: Document) -> str:
     """The tables of docs/benchmarks.md about options.
 
     Args:
         document: What a run has written.
     """
-    rows, means = document["rows"], []
-    for option, mode in product(OPTIONS, MODES):
-        for linear in (False, True):
-            of = [row for row in rows if (row["option"], row["mode"]) == (option, mode)]
-            of = [row for row in of if (row["cell"] in LINEAR) == linear]
-            numbers = ([n for n in map(of_row, of) if n] for of_row in (to_plain, to_copy, ratio))
-            if of:
-                name = f"{option}, linear cells" if linear else option
-                means.append([name, mode, *(_mean(group, ENGLISH) for group in numbers)])
-    header = ["Option", "Mode", "To plain, a step", "To a copy", "Ratio"]
+    rows = document["rows"]
     parts = [
         *_conditions(_about(document)),
-        "\n".join(_markdown(header, means)),
-        "\n".join(_markdown(OPTION_HEADER, map(option_cells, rows))),
+        _option_means(rows, ENGLISH),
+        _markdown(OPTION_HEADER, map(option_cells, rows)),
         *(f"Went wrong: {error}." for error in errors(rows)),
     ]
     return "\n\n".join(parts)
+
+
+def _model_means(rows: Sequence[Row], words: Mapping[str, str]) -> str:
+    """The table of models: means of the ratio, by backend."""
+    table = []
+    for option, mode in product(MODEL_OPTIONS, MODEL_MODES):
+        of = [row for row in rows if (row["option"], row["mode"]) == (option, mode)]
+        groups = ([n for row in of if (n := to_keras(row, name))] for name in BACKENDS)
+        if of:
+            numbers = [_mean(group, words) for group in groups]
+            table.append([f"{mode}, {option}", *numbers, f"{MODEL_AIMS[option]}"])
+    return _markdown(["", *BACKENDS, words["aim"]], table)
 
 
 def model_page(document: Document) -> str:
@@ -378,17 +468,11 @@ def model_page(document: Document) -> str:
     Args:
         document: What a run has written.
     """
-    rows, means = document["rows"], []
-    for option, mode in product(MODEL_OPTIONS, MODEL_MODES):
-        of = [row for row in rows if (row["option"], row["mode"]) == (option, mode)]
-        groups = ([n for row in of if (n := to_keras(row, name))] for name in BACKENDS)
-        if of:
-            numbers = [_mean(group, ENGLISH) for group in groups]
-            means.append([option, mode, *numbers, f"{MODEL_AIMS[option]}"])
+    rows = document["rows"]
     parts = [
         *_conditions(_about(document)),
-        "\n".join(_markdown(["Option", "Mode", *BACKENDS, "Aim: every row"], means)),
-        "\n".join(_markdown(MODEL_HEADER, (line for row in rows for line in model_cells(row)))),
+        _model_means(rows, ENGLISH),
+        _markdown(MODEL_HEADER, (line for row in rows for line in model_cells(row))),
         *(f"Went wrong: {error}." for error in errors(rows)),
     ]
     return "\n\n".join(parts)
@@ -405,8 +489,9 @@ def rewrite(documents: Mapping[str, Document], root: Path) -> None:
         ValueError: A document has no such marks.
     """
     texts: list[tuple[str, tuple[str, str], str]] = []
+    if documents:
+        texts = [(words["file"], MARKS, section(documents, words)) for words in (ENGLISH, CHINESE)]
     if layers := documents.get("layers"):
-        texts = [(words["file"], MARKS, section(layers, words)) for words in (ENGLISH, CHINESE)]
         texts.append(("docs/benchmarks.md", MARKS, page(layers)))
     if options := documents.get("options"):
         texts.append(("docs/benchmarks.md", OPTION_MARKS, option_page(options)))
