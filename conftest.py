@@ -137,7 +137,10 @@ class ExampleFile(pytest.File):
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The processes of a test run share a folder of compiled code, which is not the user's."""
+    """The processes of a test run share a folder of compiled code, which is not the user's; Keras
+    runs on PyTorch where nothing else is said.
+    """
+    os.environ.setdefault("KERAS_BACKEND", "torch")
     if "PYTEST_XDIST_WORKER" not in os.environ:
         folder = tempfile.TemporaryDirectory()
         config.add_cleanup(folder.cleanup)

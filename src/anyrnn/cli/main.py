@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from anyrnn.cli import cache, cells, evaluate, predict, show, train
+from anyrnn.cli import cache, cells, convert, evaluate, predict, show, train
 from anyrnn.errors import AnyrnnError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.command("show")(show.show)
 app.add_typer(train.app, name="train")
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
+app.command("convert")(convert.convert)
 app.command("cache")(cache.cache)
 
 

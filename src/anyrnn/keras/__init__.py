@@ -17,6 +17,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 from anyrnn.keras.cells import GRUCell, LSTMCell, SimpleRNNCell
+from anyrnn.keras.exchange import from_torch, to_torch
 from anyrnn.keras.layers import GRU, LSTM, RNN, SimpleRNN, replace_layers
 
 __all__ = [
@@ -27,5 +28,7 @@ __all__ = [
     "LSTMCell",
     "SimpleRNN",
     "SimpleRNNCell",
+    "from_torch",
     "replace_layers",
+    "to_torch",
 ]

@@ -1,0 +1,330 @@
+"""Files of weights: from Keras to safetensors, which PyTorch reads, and back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from anyrnn.errors import DataError, InputError, MissingExtraError
+from anyrnn.keras.counterparts import constructor
+from anyrnn.keras.exchange import Names, Unit, from_torch, pairs, to_arrays, torch_layers, units_of
+
+MODEL, WEIGHTS, SAFETENSORS = ".keras", ".weights.h5", ".safetensors"
+CELLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
+    "rnn": (keras.layers.SimpleRNN, {}),
+    "rnn_relu": (keras.layers.SimpleRNN, {"activation": "relu"}),
+    "lstm": (keras.layers.LSTM, {}),
+    "gru": (keras.layers.GRU, {}),
+    "gru_reset_before": (keras.layers.GRU, {"reset_after": False}),
+}
+"""The Keras layer of each of our cells that Keras has too, and its options."""
+
+_POSSIBLE = {4: ("lstm",), 3: ("gru", "gru_reset_before"), 1: ("rnn", "rnn_relu")}
+_STORED = re.compile(r"layers/(\w+?)(_\d+)?/(?:((?:for|back)ward)_layer/)?cell/vars/(\d)")
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """What the arrays of a recurrent layer say about it."""
+
+    cell: str
+    inputs: int
+    units: int
+    directions: int
+    bias: bool
+    dtype: str
+
+    def make(self) -> Any:
+        """The Keras layer."""
+        kind, options = CELLS[self.cell]
+        layer = kind(
+            self.units, return_sequences=True, use_bias=self.bias, dtype=self.dtype, **options
+        )
+        both = self.directions == 2
+        return keras.layers.Bidirectional(layer, dtype=self.dtype) if both else layer
+
+
+def convert(
+    source: Path,
+    target: Path,
+    *,
+    like: Path | None = None,
+    names: Names | None = None,
+    cell: str | None = None,
+    overwrite: bool = False,
+) -> list[tuple[str, str]]:
+    """Convert a file of weights between Keras and PyTorch; see `to_torch` and `from_torch`.
+
+    Args:
+        source: A `.keras` or `.weights.h5` file of Keras, or a state_dict as `.safetensors`.
+        target: The file to write, one of the other framework.
+        like: A `.keras` file with the model whose weights they are, where the source does not say
+            what layers there are; of its own weights nothing is kept. Not needed where there are
+            recurrent layers only.
+        names: What a layer is called in PyTorch, by its name in Keras, if not the same.
+        cell: Which of `CELLS` it is, where neither file says.
+        overwrite: Whether the target may exist.
+
+    Returns:
+        For each layer its name in Keras, and what it is in PyTorch.
+
+    Raises:
+        DataError: A file is missing, damaged or of another kind, or the target exists.
+        InputError: The weights do not convert.
+        MissingExtraError: h5py or safetensors is not installed.
+    """
+    endings = _ending(source), _ending(target)
+    if endings.count(SAFETENSORS) != 1:
+        raise DataError(
+            f"{source} and {target} are files of one framework; one of them has to end in "
+            f"{SAFETENSORS}, the other in {MODEL} or {WEIGHTS}"
+        )
+    if cell is not None and cell not in CELLS:
+        raise InputError(f"no layer of Keras has the cell '{cell}'; known: {', '.join(CELLS)}")
+    _check(source, target, overwrite)
+    if endings[0] == SAFETENSORS:
+        return _to_keras(source, target, like, names, cell)
+    return _to_torch(source, target, like, names, cell)
+
+
+def _to_torch(
+    source: Path, target: Path, like: Path | None, names: Names | None, cell: str | None
+) -> list[tuple[str, str]]:
+    safetensors = _safetensors()
+    if _ending(source) == MODEL:
+        if like is not None or cell is not None:
+            raise InputError(f"{source} says itself which layers it has; leave --like and --cell")
+        model = _load_model(source)
+    else:
+        model = _model(like, lambda: _layers_of_weights(source, cell))
+        _load_weights(model, source)
+    arrays, layers = to_arrays(model, names), torch_layers(model, names)
+    rows = []
+    for prefix, parts in layers.items():
+        own = ", ".join(dict.fromkeys(part.name for part in parts))
+        rows.append((own, f"{prefix} = {constructor(parts)}" if prefix else constructor(parts)))
+    with _whole(target) as unfinished:
+        safetensors.save_file(arrays, unfinished)
+    return rows
+
+
+def _to_keras(
+    source: Path, target: Path, like: Path | None, names: Names | None, cell: str | None
+) -> list[tuple[str, str]]:
+    try:
+        state_dict = _safetensors().load_file(source)
+    except MissingExtraError:
+        raise
+    except Exception as error:  # of safetensors, of the system, or of a type that NumPy lacks
+        raise DataError(f"{source} is no sound safetensors file: {_line(error)}") from None
+    model = _model(like, lambda: _layers_of_state(source, state_dict, cell))
+    found = pairs(model, state_dict, names)
+    from_torch(model, state_dict, names)
+    with _whole(target) as unfinished:
+        if _ending(target) == MODEL:
+            model.save(unfinished)
+        else:
+            model.save_weights(unfinished)
+    return [(part.name, _place(unit)) for part, unit in found]
+
+
+def _place(unit: Unit) -> str:
+    """Where the weights of a unit stand in a state_dict."""
+    layer = [] if "weight" in unit.directions[0] else [f"layer {unit.number}"]
+    return ", ".join([*([unit.prefix] if unit.prefix else []), *layer]) or "weight"
+
+
+def _model(like: Path | None, layers: Callable[[], list[_Layer]]) -> Any:
+    """The model of a file; or one of nothing but recurrent layers."""
+    if like is not None:
+        if _ending(like) != MODEL:
+            raise DataError(
+                f"--like {like}: expected a {MODEL} file, which says what layers it has"
+            )
+        return _load_model(like)
+    specified = layers()
+    model = keras.Sequential([layer.make() for layer in specified])
+    model.build((None, None, specified[0].inputs))
+    return model
+
+
+def _layers_of_state(source: Path, state_dict: dict[str, Any], cell: str | None) -> list[_Layer]:
+    """The recurrent layers that a state_dict holds, if it holds nothing else."""
+    units = units_of(state_dict)
+    other = [unit for unit in units if not {"weight_hh", "U"} & unit.directions[0].keys()]
+    if other or len({unit.prefix for unit in units}) > 1:
+        which = f"holds {other[0]}" if other else "holds several recurrent layers"
+        raise InputError(
+            f"{source} {which}, and does not say in what order a model has its layers; give the "
+            "model with --like MODEL.keras"
+        )
+    layers = []
+    for unit in units:
+        arrays = unit.directions[0]
+        own = "W" in arrays
+        matrices = arrays["W" if own else "weight_ih"], arrays["U" if own else "weight_hh"]
+        rows, hidden = matrices[1].shape
+        possible = _POSSIBLE.get(rows // hidden, ())
+        if not own:  # a GRU of torch.nn has one form
+            possible = tuple(name for name in possible if name != "gru_reset_before")
+        chosen = _chosen(source, possible, cell, asked=own)
+        bias = "b" in arrays or "bias_ih" in arrays
+        sizes = matrices[0].shape[1], hidden
+        layers.append(_Layer(chosen, *sizes, len(unit.directions), bias, str(matrices[1].dtype)))
+    return layers
+
+
+def _layers_of_weights(source: Path, cell: str | None) -> list[_Layer]:
+    """The recurrent layers that a file of weights holds, if it holds nothing else."""
+    found: dict[tuple[str, int], dict[str, list[Any]]] = {}
+    for name, array in _stored(source).items():
+        match = _STORED.fullmatch(name)
+        if match is None:
+            raise InputError(
+                f"{source} holds {name}, and does not say what layers a model has; give the model "
+                "with --like MODEL.keras"
+            )
+        kind, number, direction, _ = match.groups()
+        directions = found.setdefault((kind, int((number or "_0")[1:])), {})
+        directions.setdefault(direction or "", []).append(array)
+    if len({kind for kind, _ in found}) > 1:
+        raise InputError(
+            f"{source} holds layers of several kinds, and does not say in what order; give the "
+            "model with --like MODEL.keras"
+        )
+    layers = []
+    for _, directions in sorted(found.items()):
+        kernel, recurrent, *bias = next(iter(directions.values()))
+        units, columns = recurrent.shape
+        possible = _POSSIBLE.get(columns // units, ())
+        if len(possible) > 1 and bias and columns // units == 3:
+            possible = possible[:1] if bias[0].ndim == 2 else possible[1:]
+        chosen = _chosen(source, possible, cell, asked=False)
+        sizes = kernel.shape[0], units, len(directions)
+        layers.append(_Layer(chosen, *sizes, bool(bias), str(recurrent.dtype)))
+    return layers
+
+
+def _chosen(source: Path, possible: tuple[str, ...], cell: str | None, *, asked: bool) -> str:
+    """Which cell the weights of a layer are for."""
+    if cell is not None and cell not in possible:
+        raise InputError(
+            f"--cell {cell}: the sizes in {source} are those of {' or '.join(possible) or 'none'}"
+        )
+    if cell is None and (asked or len(possible) != 1):
+        raise InputError(
+            f"{source} does not say which cell it is for; add --cell, one of "
+            f"{', '.join(possible or CELLS)}"
+        )
+    return cell or possible[0]
+
+
+def _load_model(path: Path) -> Any:
+    _check_readable(path)
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except Exception as error:  # whatever the file makes Keras do
+        raise DataError(f"{path} cannot be read as a Keras model: {_line(error)}") from None
+
+
+def _load_weights(model: Any, path: Path) -> None:
+    stored, expected = len(_stored(path)), len(model.weights)
+    try:
+        model.load_weights(path)
+    except Exception as error:  # whatever the file makes Keras do
+        raise DataError(f"{path} does not fit the model: {_line(error)}") from None
+    if stored != expected:
+        raise DataError(f"{path} holds {stored} arrays of weights; the model has {expected}")
+
+
+def _stored(path: Path) -> dict[str, Any]:
+    """The arrays of weights of a file, without those of an optimiser."""
+    try:
+        import h5py
+    except ImportError:
+        raise MissingExtraError(
+            f"{WEIGHTS} files need 'h5py', which is not installed; pip install h5py"
+        ) from None
+    found: dict[str, Any] = {}
+
+    def visit(name: str, item: Any) -> None:
+        floating = isinstance(item, h5py.Dataset) and item.dtype.kind == "f"
+        if floating and not name.startswith("optimizer/"):
+            found[name] = item[()]
+
+    try:
+        with h5py.File(path) as file:
+            file.visititems(visit)
+    except OSError as error:
+        raise DataError(f"{path} is no sound {WEIGHTS} file: {_line(error)}") from None
+    if not found:
+        raise DataError(f"{path} holds no weights")
+    return found
+
+
+def _safetensors() -> Any:
+    try:
+        from safetensors import numpy
+    except ImportError:
+        raise MissingExtraError(
+            f"{SAFETENSORS} files need 'safetensors', which is not installed; "
+            "pip install safetensors"
+        ) from None
+    return numpy
+
+
+def _ending(path: Path) -> str:
+    for ending in (MODEL, WEIGHTS, SAFETENSORS):
+        if path.name.endswith(ending):
+            return ending
+    hint = ""
+    if path.suffix in (".pt", ".pth", ".bin"):
+        hint = "; safetensors.torch.save_file(model.state_dict(), ...) writes the last"
+    elif path.suffix == ".h5":
+        hint = "; keras.saving.load_model(...).save('model.keras') writes the first"
+    raise DataError(
+        f"cannot tell what {path} is by its name; expected {MODEL}, {WEIGHTS} or {SAFETENSORS}"
+        f"{hint}"
+    )
+
+
+def _check(source: Path, target: Path, overwrite: bool) -> None:
+    _check_readable(source)
+    if target.exists() and not (overwrite and target.is_file()):
+        raise DataError(
+            f"{target} is a folder; choose another name"
+            if target.is_dir()
+            else f"{target} exists; choose another name, or replace it with --overwrite"
+        )
+    if not target.absolute().parent.is_dir():
+        raise DataError(f"cannot write {target}: there is no folder {target.parent}")
+
+
+def _check_readable(path: Path) -> None:
+    if not path.is_file():
+        raise DataError(f"there is no file {path}")
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A name to write to; the file gets its own when it is whole."""
+    ending = _ending(path)
+    unfinished = path.with_name(f"{path.name.removesuffix(ending)}.partial{ending}")
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror or error}") from None
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _line(error: Exception) -> str:
+    """The first line of what a library says."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
