@@ -31,7 +31,7 @@ from anyrnn.kernels.cpu.tape import NUMPY_ARRAYS, Array, Arrays, Place, Running,
 from anyrnn.kernels.cpu.target import Target
 from anyrnn.schedule.loop import Schedule
 
-SEGMENT_BYTES = 16 << 20  # of the arrays between the parts of a run
+SEGMENT_BYTES = 8 << 20  # of the arrays between the parts of a run
 WRITTEN = 64  # tapes of a program that are kept
 KEPT = 1 << 20  # bytes of a workspace that is kept from one call to the next
 
