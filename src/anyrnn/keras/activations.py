@@ -164,8 +164,8 @@ def with_keras_activations(cell: Cell, activation: str, recurrent_activation: st
         >>> from anyrnn.graph.show import equations
         >>> from anyrnn.keras.activations import with_keras_activations
         >>> print(equations(with_keras_activations(anyrnn.get("rnn"), "silu", "sigmoid").graph))
-        h1 = W @ x + U @ h + b
-        h' = h1 * sigmoid(h1)
+        t1 = W @ x + U @ h + b
+        h' = t1 * sigmoid(t1)
     """
     chosen = {"tanh": activation, "sigmoid": recurrent_activation}
 

@@ -114,8 +114,9 @@ class KerasCell(Readable):
         matrices = [ops.transpose(layer.kernel), ops.transpose(layer.recurrent_kernel)]
         if not layer.use_bias:
             return matrices
-        bias: Any = ops.convert_to_tensor(layer.bias)
-        return [*matrices, bias] if len(bias.shape) == 1 else [*matrices, bias[0], bias[1]]
+        if len(layer.bias.shape) == 2:
+            return [*matrices, layer.bias[0], layer.bias[1]]
+        return [*matrices, ops.reshape(layer.bias, (-1,))]  # a tensor, not the variable
 
     def masks_input(self, training: bool) -> bool:
         """As `Readable.masks_input`; where each gate has a mask of its own, the cell draws it."""

@@ -90,7 +90,7 @@ class Compiled:
             own._maybe_config_dropout_masks(self.cell, sequences[:, 0, :], initial_state)
             return own.inner_loop(sequences, initial_state, mask, training)
         _check_states(parts, states)
-        if self.stateful and keras.backend.backend() == "torch":  # the variables change in place
+        if self.stateful:  # they are variables, which change in place
             states = [ops.copy(state) for state in states]
         output, last, ended = sequences, [], []
         for place, (part, cell) in enumerate(parts):
