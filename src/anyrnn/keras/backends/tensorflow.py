@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.eager import record
 
 from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
@@ -75,15 +77,21 @@ class _Job:
         batch.record(into)
         return into
 
-    def backward(self, *arrays: Array) -> list[Array]:
-        """The gradients of the input, the states and the parameters."""
+    def backward(self, wanted: tuple[bool, ...], *arrays: Array) -> list[Array]:
+        """The gradients of the input and the parameters that are wanted, and of the states."""
         batch = self._batch(arrays)
-        given = [batch.x, *batch.states, *batch.parameters]
-        into = _made([array.shape for array in given], batch.x.dtype)
         end = self.taken + len(self.run.kept)
-        wanted = [True] * (1 + len(batch.parameters))
+        given = [batch.x, *batch.states, *batch.parameters]
+        into = _made(
+            [array.shape for array, asked in zip(given, self.asked(wanted), strict=True) if asked],
+            batch.x.dtype,
+        )
         batch.backward(arrays[self.taken : end], arrays[end:], wanted, into)
         return into
+
+    def asked(self, wanted: tuple[bool, ...]) -> list[bool]:
+        """Whether `backward` gives a gradient: of the input, the states and the parameters."""
+        return [wanted[0], *[True] * (self.count - 1), *wanted[1:]]
 
 
 def _made(shapes: Sequence[tuple[int, ...]], dtype: Any) -> list[Array]:
@@ -138,7 +146,7 @@ def run(
     job = _Job(runs.run_of(key), reverse, mask is not None, cell.draws, x.dtype)
     further = [] if mask is None else [tf.cast(mask, tf.bool)]
     further += [seed] if cell.draws else []
-    count = job.count
+    count, whole = job.count, tf.executing_eagerly() or record.should_record_backprop([x])
 
     @tf.custom_gradient
     def computed(*given: Tensor) -> Any:
@@ -154,7 +162,7 @@ def run(
             if not recorded:
                 number = count + len(job.run.kept)
                 remembered = _call(job.record, [*given, *further], [x.dtype] * number)[count:]
-            return _differentiate(job, [*given, *further], remembered, gradients)
+            return _differentiate(job, [*given, *further], remembered, gradients, whole)
 
         return found, derivative
 
@@ -166,19 +174,35 @@ def run(
 
 
 def _differentiate(
-    job: _Job, given: list[Tensor], kept: Sequence[Tensor], gradients: Sequence[Tensor]
+    job: _Job, given: list[Tensor], kept: Sequence[Tensor], gradients: Sequence[Tensor], whole: bool
 ) -> Any:
-    """The gradients of a run; a further derivative of these is refused."""
+    """The gradients of a run; a further derivative of these is refused.
+
+    Args:
+        job: What was run.
+        given: What it was run with.
+        kept: What was kept.
+        gradients: The gradients of the output and the last states.
+        whole: Whether all of them are wanted for sure. If not, that of the input is an operation
+            of its own: a graph leaves out what nothing comes of.
+    """
     floats = given[: job.taken - job.masked - job.seeded]
+    number = len(floats)
+    rest = (True,) * (number - job.count)
 
     @tf.custom_gradient
     def computed(*tensors: Tensor) -> Any:
-        number = len(floats)
-        found = _call(
-            job.backward,
-            [*tensors[:number], *given[number:], *kept, *tensors[number:]],
-            [job.dtype] * number,
-        )
+        def part(*wanted: bool) -> list[Tensor]:
+            return _call(
+                partial(job.backward, wanted),
+                [*tensors[:number], *given[number:], *kept, *tensors[number:]],
+                [job.dtype] * sum(job.asked(wanted)),
+            )
+
+        if whole:
+            found = part(True, *rest)
+        else:
+            found = [part(True, *(False for _ in rest))[0], *part(False, *rest)]
         return found, _no_second
 
     found = computed(*floats, *gradients)
