@@ -109,7 +109,6 @@ def schedule(
     states: Iterable[str],
     wanted: Iterable[str],
     hoist: bool = True,
-    fuse: bool = False,
 ) -> Schedule:
     """Schedule a step graph.
 
@@ -120,25 +119,28 @@ def schedule(
         hoist: Whether to compute outside the loop what can be, for all steps at a time. If not,
             a product with the input and one with a state are one sum, which is better as long as
             the matrices of both stay in the cache.
-        fuse: Whether to draw all elementwise work on carried values into the loop, not only what
-            is cheap.
 
     Returns:
         The schedule.
     """
-    graph, states, wanted = normal(without_clips(graph), hoist), tuple(states), tuple(wanted)
-    outputs = {  # a state that is the old value of another, or the input, is computed too
-        name: make("multiply", node, constant(1)) if name in states and node.is_leaf else node
+    graph, states, wanted = without_clips(graph), tuple(states), tuple(wanted)
+    graph = normal(graph, hoist and is_recurrent(graph, states))  # else hoisting changes no bit
+    outputs = {  # what the loop would only hand on as a state is computed too
+        name: make("multiply", node, constant(1))
+        if name in states and (node.is_leaf or (hoist and _is_early_product(node)))
+        else node
         for name, node in graph.outputs.items()
     }
     graph = Graph(outputs, graph.names)
-    order = graph.nodes()
-    when = phases(order, hoist)
+    used = _used(graph)
+    order = [node for node in graph.nodes() if node in used]
     new_states = [graph.outputs[name] for name in states]
+    when = _delayed(phases(graph.nodes(), hoist), new_states)
     roots = new_states if hoist else [*new_states, *(graph.outputs[name] for name in wanted)]
-    needed = {node for node in topological(roots) if when[node] == STEP and not node.is_leaf}
+    waited = used.intersection(topological(roots))
+    needed = {node for node in waited if when[node] == STEP and not node.is_leaf}
     needed |= set(_quick(order, when, needed))
-    inside = _sunk([n for n in order if n in needed], new_states, when, fuse)
+    inside = _sunk([n for n in order if n in needed], new_states, when)
     outside = {n for n in order if n not in inside and when[n] == STEP and not n.is_leaf}
     left = {graph.outputs[name] for name in wanted}
     left |= {argument for node in outside for argument in operands(node)}
@@ -154,13 +156,54 @@ def schedule(
     reads = (reads | set(joins)) - inside
     carried = tuple(n for n in order if when[n] == SEQUENCE and n in reads)
     before_roots = [n for n in order if when[n] == SEQUENCE and (n in reads or n in left)]
-    before = [n for n in topological(before_roots) if when[n] == SEQUENCE and not n.is_leaf]
+    waited = used.intersection(topological(before_roots))
+    before = [n for n in order if n in waited and when[n] == SEQUENCE and not n.is_leaf]
     later = {argument for node in [*before, *after] for argument in operands(node)} | reads
     once = topological(n for n in order if when[n] == ONCE and n in later)
     stages = _stages([n for n in order if n in inside], new_states, emitted, joins)
     return Schedule(
         graph, states, tuple(once), tuple(before), carried, stages, emitted, tuple(after), joins
     )
+
+
+def _used(graph: Graph) -> set[Node]:
+    """The nodes whose values matter, not only their types."""
+    found = set(graph.outputs.values())
+    left = list(found)
+    while left:
+        more = set(operands(left.pop())) - found
+        found |= more
+        left += more
+    return found
+
+
+def is_recurrent(graph: Graph, states: Iterable[str]) -> bool:
+    """Whether a new state of a step graph waits for a product that waits for a state."""
+    when = phases(graph.nodes())
+    waited = topological(graph.outputs[name] for name in states)
+    return any(node.operation == "product" and when[node] == STEP for node in waited)
+
+
+def _is_early_product(node: Node) -> bool:
+    return node.operation == "product" and phases(topological([node]))[node] == SEQUENCE
+
+
+def _delayed(when: dict[Node, int], new_states: list[Node]) -> dict[Node, int]:
+    """The phases, with elementwise work on no state in the loop, which does it while it has the
+    values in registers; but not what goes into products that the loop waits for. What is made of
+    such work waits for the loop too.
+    """
+    elementwise = {node for node in when if OPERATIONS[node.operation].elementwise}
+    early = topological(
+        n for n in topological(new_states) if when[n] == SEQUENCE and n not in elementwise
+    )
+    late = elementwise.difference(early)
+    delayed = {node for node in late if when[node] == SEQUENCE and node.type.per_row}
+    found: dict[Node, int] = {}
+    for node, phase in when.items():
+        waits = node in delayed or any(found[argument] == STEP for argument in operands(node))
+        found[node] = STEP if waits else phase
+    return found
 
 
 def _quick(order: Iterable[Node], when: Mapping[Node, int], needed: set[Node]) -> list[Node]:
@@ -211,11 +254,9 @@ def cheap_support(node: Node, given: Callable[[Node], bool]) -> set[Node]:
     return {node}
 
 
-def _sunk(
-    needed: list[Node], new_states: list[Node], when: Mapping[Node, int], fuse: bool
-) -> set[Node]:
-    """What the loop computes: what depends on a state, cheap work on one carried value, and the sum
-    of two biases.
+def _sunk(needed: list[Node], new_states: list[Node], when: Mapping[Node, int]) -> set[Node]:
+    """What the loop computes: what depends on a state, cheap work on one carried value, and some of
+    what depends on parameters only.
 
     Adding a bias in the loop costs nothing; before it, it would cost a pass over the sequence.
     """
@@ -226,25 +267,25 @@ def _sunk(
         if node in inside or when[node] == STEP:
             continue
         if when[node] == ONCE:
-            if is_sum_of_vectors(node):
+            if is_in_place(node):
                 inside.add(node)
+                open_nodes += node.arguments
             continue
-        if fuse:
-            sinks = OPERATIONS[node.operation].elementwise
-        else:
-            support = cheap_support(node, lambda n: n.is_leaf or when[n] == ONCE)
-            carried = [n for n in support if when[n] == SEQUENCE]
-            sinks = node.operation in CHEAP and (node.type.boolean or len(carried) <= 1)
-        if sinks:
+        support = cheap_support(node, lambda n: n.is_leaf or when[n] == ONCE)
+        carried = [n for n in support if when[n] == SEQUENCE]
+        if node.operation in CHEAP and (node.type.boolean or len(carried) <= 1):
             inside.add(node)
             open_nodes += node.arguments
     return inside
 
 
-def is_sum_of_vectors(node: Node) -> bool:
-    """Whether a value is the sum of two parameters that are vectors: two biases."""
+def is_in_place(node: Node) -> bool:
+    """Whether the loop computes what depends on parameters only: the sum of two biases, which costs
+    nothing, and a comparison, of which no array is kept.
+    """
     arguments = node.arguments
-    return node.operation == "add" and all(a.is_leaf and len(a.type.shape) == 1 for a in arguments)
+    biases = all(a.is_leaf and len(a.type.shape) == 1 for a in arguments)
+    return node.type.boolean or (node.operation == "add" and biases)
 
 
 def _size(node: Node) -> Size:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from anyrnn.graph.nodes import Graph, Node, make, rebuilt, rewrite
+from anyrnn.graph.nodes import Graph, Node, make, rebuilt, rewrite, topological
 from anyrnn.graph.sizes import Size
 from anyrnn.graph.sums import addends, total_of, uses_of
 
@@ -82,11 +82,16 @@ def _slice(value: Node, start: Size, stop: Size) -> Node:
 
 
 def regroup_sums(graph: Graph, hoist: bool = True) -> Graph:
-    """Add first what does not depend on a state, so that it can leave the loop; products last."""
+    """Add first what does not depend on a state, so that it can leave the loop; products last,
+    those of a family together.
+    """
     nodes = graph.nodes()
     uses = uses_of(graph)
     when = phases(nodes, hoist)
     new: dict[Node, Node] = {}
+
+    def total(terms: list[tuple[int, Node]]) -> Node:
+        return total_of([(sign, new[term]) for sign, term in terms])
 
     def rule(node: Node, arguments: tuple[Node, ...]) -> Node:
         new[node] = rebuilt(node, arguments)
@@ -94,18 +99,26 @@ def regroup_sums(graph: Graph, hoist: bool = True) -> Graph:
             terms = addends(node, 1, uses, True)
             early = [term for term in terms if when[term[1]] < STEP]
             late = [term for term in terms if when[term[1]] == STEP]
-            products = [t for t in late if t[0] > 0 and t[1].operation == "product"]
-            others = [term for term in late if term not in products]
-            groups = [
-                total_of([(sign, new[term]) for sign, term in group])
-                for group in (early, others, products)
-                if group
-            ]
+            others: list[tuple[int, Node]] = []
+            products: dict[str, list[tuple[int, Node]]] = {}
+            for sign, term in late:
+                product = sign > 0 and term.operation == "product"
+                group = products.setdefault(_family(term), []) if product else others
+                group.append((sign, term))
+            of_products = [(1, total(group)) for group in products.values()]
+            groups = [total(group) for group in (early, others) if group]
+            groups += [total_of(of_products)] if of_products else []
             new[node] = total_of([(1, group) for group in groups])
         return new[node]
 
     names = {node: name for node, name in graph.names.items() if node in uses}
     return rewrite(Graph(graph.outputs, names), rule)
+
+
+def _family(product: Node) -> str:
+    """The family of the first parameter in a product's matrix."""
+    leaves = (node for node in topological([product.arguments[0]]) if node.operation == "parameter")
+    return next((leaf.name.split(".")[0] for leaf in leaves), "")
 
 
 def without_clips(graph: Graph) -> Graph:

@@ -128,7 +128,7 @@ def training(cell: Cell, memory: str = "high", hoist: bool = False) -> Training:
     gradients = [name for name in outputs if name not in states]
     return Training(
         schedule(forward, cell.states, wanted, hoist),
-        schedule(Graph(outputs, step.names), states, gradients, fuse=low),
+        schedule(Graph(outputs, step.names), states, gradients),
         saved,
         histories,
     )

@@ -240,6 +240,12 @@ class Kernel:
         assert cut is not None
         function, v = self.function, self.v
         first, last = (self.given[f"stage{number}.{part}"] for part in ("first", "last"))
+        if not cut.groups:  # row by row: that is how arrays lie in memory
+            unit = function.integer("mul", first, v.lanes)
+            vectors = function.integer("sub", last, first)
+            with function.loop("row", self.given["first_row"], self.last_row) as row:
+                self._all_elementwise(number, stage, cut, [], unit, row, vectors)
+            return
         packed = self.lowering.packed
         with function.loop("block", first, last) as block:
             unit = function.integer("mul", block, cut.blocks * v.lanes)
@@ -406,7 +412,7 @@ class Kernel:
         size = self.given[f"stage{number}.size"]
 
         def place(index: str) -> Place:
-            inner, lane = index, "0"
+            inner, lane = (index, "0") if cut.groups else ("0", index)
             if cut.blocks > 1:
                 inner = function.integer("sdiv", index, cut.blocks)
                 lane = function.integer("srem", index, cut.blocks)

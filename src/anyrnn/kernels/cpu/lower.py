@@ -21,7 +21,7 @@ from anyrnn.kernels.cpu.kernel import Kernel
 from anyrnn.kernels.cpu.operand import Operand
 from anyrnn.kernels.cpu.target import Target
 from anyrnn.kernels.cpu.tiles import Group, Tile, tile
-from anyrnn.schedule.loop import Schedule, Stage, is_sum_of_vectors
+from anyrnn.schedule.loop import Schedule, Stage, is_in_place
 from anyrnn.schedule.normal import phases
 
 
@@ -154,7 +154,7 @@ class Lowering:
     def in_place(self, node: Node) -> bool:
         """Whether what depends on parameters only is computed where it is needed, not before."""
         if self.packed:
-            return is_sum_of_vectors(node)
+            return is_in_place(node)
         elementwise = OPERATIONS[node.operation].elementwise or node.operation == "expand"
         return elementwise and not node.is_leaf
 
@@ -165,7 +165,7 @@ class Lowering:
         else:
             groups = [group for cut in self.tiles if cut for group in cut.groups]
             terms = sorted({len(group.vectors) for group in groups})
-            self.functions += dots.functions(self.target, self.double, terms)
+            self.functions += dots.functions(self.target, self.dots, terms)
         self.functions.append(Kernel(self).write())
         return Lowered(
             "\n\n".join([*self.functions, entry(len(self.record.names))]),

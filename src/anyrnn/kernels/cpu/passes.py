@@ -15,7 +15,7 @@ from anyrnn.kernels.cpu import team
 from anyrnn.kernels.cpu.run import How, Steps, program
 from anyrnn.kernels.cpu.tape import NUMPY_ARRAYS, Arrays
 from anyrnn.kernels.cpu.target import Target
-from anyrnn.schedule.loop import Schedule, schedule
+from anyrnn.schedule.loop import Schedule, is_recurrent, schedule
 from anyrnn.schedule.reverse import BEFORE, GRADIENT, training
 
 FEW_ROWS = 3  # as many or fewer make little use of a matrix each time that they read it
@@ -34,6 +34,12 @@ def _inference(cell: Cell, hoist: bool) -> Schedule:
 def _matrix_elements(cell: Cell, sizes: tuple[tuple[str, int], ...]) -> int:
     shapes = (stored.shape_for(dict(sizes)) for stored in cell.parameters if stored.is_matrix)
     return sum(rows * columns for rows, columns in shapes)
+
+
+@lru_cache(maxsize=256)
+def _is_recurrent(cell: Cell) -> bool:
+    """Whether a step waits for a product with what depends on a state."""
+    return is_recurrent(cell.graph, cell.states)
 
 
 def team_size(cell: Cell, sizes: tuple[tuple[str, int], ...], rows: int, threads: int) -> int:
@@ -77,10 +83,12 @@ class Call:
         """Whether to multiply all inputs first, so that a step reads fewer matrices.
 
         The products of a step are better computed together, those of the input and those of the
-        state, but where few rows wait for large matrices.
+        state, but where few rows wait for large matrices, or for none with the state.
         """
-        few = self.steps.batch <= FEW_ROWS
-        return few and _matrix_elements(self.cell, self.sizes) > CACHED
+        if self.steps.batch > FEW_ROWS:
+            return False
+        large = _matrix_elements(self.cell, self.sizes) > CACHED
+        return large or not _is_recurrent(self.cell)
 
     def how(self, histories: tuple[str, ...] | None = None) -> How:
         """How to run it, or with the histories that going backward reads, how to go back."""

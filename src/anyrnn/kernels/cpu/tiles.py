@@ -50,11 +50,13 @@ def tile(stage: Stage, target: Target, packed: bool) -> Tile:
     for vectors, accumulators in alike.items():
         for start in range(0, len(accumulators), most):
             groups.append(Group(tuple(accumulators[start : start + most]), vectors))
-    widest = max((len(group.accumulators) for group in groups), default=1)
+    if not groups:
+        return Tile((), 1, 1)
+    widest = max(len(group.accumulators) for group in groups)
     if not packed:
         return Tile(tuple(groups), 1, dots.ROWS)
     # a weight that is loaded serves as many rows as there are registers for: the weights come from
     # the second cache, which is slower than the arithmetic; rows by four vectors are the best there
-    blocks = max(1, 4 // widest) if groups else 1
-    rows = max(1, min(6, budget // (widest * blocks))) if groups else 1
-    return Tile(tuple(groups), blocks, rows if groups else 64)
+    blocks = max(1, 4 // widest)
+    rows = max(1, min(6, budget // (widest * blocks)))
+    return Tile(tuple(groups), blocks, rows)
