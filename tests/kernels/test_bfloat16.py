@@ -23,8 +23,9 @@ from anyrnn.errors import InputError
 from anyrnn.graph import interpret
 from anyrnn.kernels.compiled import Compiled, Result
 from anyrnn.kernels.cpu import pack
-from anyrnn.kernels.cpu.operand import Operand
-from anyrnn.kernels.cpu.tape import NUMPY_ARRAYS, Tape
+from anyrnn.kernels.cpu.operand import BFLOAT16, Operand
+from anyrnn.kernels.cpu.step import Step
+from anyrnn.kernels.cpu.tape import NUMPY_ARRAYS, Tape, address
 from anyrnn.kernels.cpu.target import Target, host
 from checks import TARGETS, Case, close, close_results
 
@@ -200,3 +201,27 @@ def test_the_option() -> None:
     wanted, _ = exact("gru", 1)
     close(output, wanted.output, 1e-5)
     assert np.abs(output - given.interpret().output).max() > 1e-4
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("short", [False, True])
+def test_a_single_step(way: str, short: bool) -> None:
+    """With matrices as they are in memory: float32, or bfloat16 already."""
+    given = case("lstm", 1)
+    given = replace(given, x=given.x[:1])
+    with rounding(True):
+        wanted = given.as_type(np.float64).interpret()
+    sizes, batch = tuple(given.sizes.items()), len(given.states[0])
+    one = Step(given.cell, sizes, batch, np.float32, 2, WAYS[way], BFLOAT16, short)
+    parameters = {
+        name: (rounded(array).view(np.uint32) >> 16).astype(np.uint16)
+        if short and array.ndim == 2
+        else array
+        for name, array in given.parameters.items()
+    }
+    output = np.full((batch, one.output_size), np.nan, np.float32)
+    new = [np.full_like(state, np.nan) for state in given.states]
+    arrays = [given.x[0], *given.states, *parameters.values(), output, *new]
+    one.run([address(np.ascontiguousarray(array)) for array in arrays])
+    for ours, theirs in zip([output, *new], [wanted.output[0], *wanted.states], strict=True):
+        close(ours, theirs, 1e-5)

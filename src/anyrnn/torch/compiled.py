@@ -145,18 +145,22 @@ def single_step(
     states: Sequence[Tensor],
     parameters: Mapping[str, Tensor],
     sizes: tuple[tuple[str, int], ...],
+    operand: str | None = None,
 ) -> tuple[Tensor, tuple[Tensor, ...]] | None:
-    """Run a cell for one step, without a derivative; as `anyrnn.torch.execute.single_step`.
+    """Run a cell for one step, without a derivative; as `anyrnn.torch.execute.single_step`. What is
+    multiplied is rounded to `operand`; then all matrices may be of bfloat16.
 
     Returns:
         The outputs and the new states; None for a cell whose parameters have to be computed from
         others first.
     """
-    batch = states[0].shape[-2]
-    found = step(cell, sizes, batch, DTYPES[rows.dtype], torch.get_num_threads())
+    batch, tensors = states[0].shape[-2], [parameters[stored.name] for stored in cell.parameters]
+    short = any(tensor.dtype == torch.bfloat16 for tensor in tensors)
+    threads = torch.get_num_threads()
+    found = step(cell, sizes, batch, DTYPES[rows.dtype], threads, operand=operand, short=short)
     if not found.possible:
         return None
-    given = [rows, *states, *(parameters[stored.name] for stored in cell.parameters)]
+    given = [rows, *states, *tensors]
     given = [tensor.contiguous() for tensor in given]
     output = rows.new_empty(*rows.shape[:-1], found.output_size)
     new = [torch.empty_like(state) for state in given[1 : 1 + len(states)]]

@@ -184,11 +184,16 @@ def single_step(
     tensors = [rows, *states, *parameters.values()]
     if torch.compiler.is_compiling() or _asked() or wants_gradient(tensors):
         return None
-    if precision.low(rows) is not None:
-        return None
     if rows.numel() == 0 or choose(tensors).name != "compiled":
         return None
-    return compiled.single_step(cell, rows, states, parameters, sizes)
+    low = precision.low(rows)
+    if low is None:
+        return compiled.single_step(cell, rows, states, parameters, sizes)
+    given, operand = [rows, *states], precision.operand(low)
+    x, *before = [tensor.to(precision.wide(tensor.dtype)) for tensor in given]
+    weights = precision.weights(cell, parameters, operand)
+    found = compiled.single_step(cell, x, before, weights, sizes, operand)
+    return None if found is None else precision.narrow(cell, low, given, found)
 
 
 def execute(
@@ -223,6 +228,10 @@ def execute(
         The outputs, laid out as the inputs, and the last states, each (batch, size).
     """
     tensors = [rows, *states, *parameters.values()]
+    if batch_sizes is not None and len(batch_sizes) == 1:
+        single = single_step(cell, rows, states, parameters, tuple(sizes.items()))
+        if single is not None:
+            return single
     seed = draw_seed() if seed is None and cell.draws else seed
     path, low = choose(tensors), precision.low(rows)
     how = sizes, reverse, memory, seed, precision.operand(low)
@@ -257,10 +266,6 @@ def _execute(
     assert batch_sizes is not None
     if batch_sizes[0] == 0:  # nothing to compute, and no address to give to a kernel
         path = Path("operations", "an empty batch")
-    elif len(batch_sizes) == 1 and path.name == "compiled" and _asked() is None and not operand:
-        single = single_step(cell, rows, states, parameters, tuple(sizes.items()))
-        if single is not None:
-            return single
     arguments = cell, rows, batch_sizes, states, parameters, sizes, reverse, seed
     if path.name != "compiled":
         return PATHS[path.name](*arguments)

@@ -90,11 +90,11 @@ def run(
     rows = _rows(x)
     if not batch:
         return _results(found, x, states)
-    if time == 1 and not found.operand:
+    if time == 1:
         named = dict(zip(names(found.cell), parameters, strict=True))
-        single = compiled.single_step(
-            found.cell, x, [state[None] for state in states], named, found.sizes
-        )
+        before = [state[None] for state in states]
+        how = found.sizes, found.operand
+        single = compiled.single_step(found.cell, x, before, named, *how)
         if single is not None:
             return [single[0], *(state[0] for state in single[1])]
     output, last = passes.forward(_call(found, x, seed), rows, states, parameters)

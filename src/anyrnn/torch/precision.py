@@ -4,7 +4,7 @@ results.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, reduce
 from typing import Any
 
@@ -36,6 +36,19 @@ def operand(low: torch.dtype | None) -> str | None:
 def wide(dtype: torch.dtype) -> torch.dtype:
     """The type that a run is computed in whose results are rounded, for the type of a tensor."""
     return dtype if dtype == torch.float64 else torch.float32
+
+
+def weights(cell: Cell, parameters: Mapping[str, Tensor], operand: str | None) -> dict[str, Tensor]:
+    """Parameters as a single step reads them, which rounds what it multiplies: matrices that are
+    bfloat16 as they are, if all are, and the rest in the type that it is computed in.
+    """
+    matrices = [stored.name for stored in cell.parameters if stored.is_matrix]
+    short = operand and all(parameters[name].dtype == torch.bfloat16 for name in matrices)
+    kept = matrices if short else ()
+    return {
+        name: tensor if name in kept else tensor.to(wide(tensor.dtype))
+        for name, tensor in parameters.items()
+    }
 
 
 def cast(value: Any, dtype: torch.dtype) -> Any:

@@ -7,9 +7,11 @@ step this is better than packing the matrix first.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from anyrnn.kernels.cpu.assembly import Function, Vectors
 from anyrnn.kernels.cpu.entry import attributes
+from anyrnn.kernels.cpu.operand import Operand, load_rounded
 from anyrnn.kernels.cpu.target import Target
 
 ROWS = 4  # the most vectors that are multiplied at a time; a power of two
@@ -20,7 +22,27 @@ def name(rows: int, terms: int) -> str:
     return f"dots.{rows}.{terms}"
 
 
-def functions(target: Target, double: bool, terms: Iterable[int]) -> list[str]:
+@dataclass(frozen=True)
+class Kind:
+    """What the functions multiply.
+
+    Attributes:
+        double: float64 instead of float32.
+        operand: What numbers are rounded to; the vectors are already.
+        short: Whether the matrices are bfloat16 in memory.
+    """
+
+    double: bool
+    operand: Operand = Operand.PLAIN
+    short: bool = False
+
+    @property
+    def element(self) -> str:
+        """An element of a matrix, as LLVM calls it."""
+        return "i16" if self.short else "double" if self.double else "float"
+
+
+def functions(target: Target, kind: Kind, terms: Iterable[int]) -> list[str]:
     """The text of the functions for 1, 2 and 4 vectors, and for sums of some numbers of products.
 
     Arguments: of each product the first row of the matrix, the step to the next one, the first
@@ -29,17 +51,17 @@ def functions(target: Target, double: bool, terms: Iterable[int]) -> list[str]:
     register has elements; where the matrices have fewer rows, the rest is undefined.
     """
     counts = [1 << power for power in range(ROWS.bit_length())]
-    return [_function(target, double, rows, number) for number in terms for rows in counts]
+    return [_function(target, kind, rows, number) for number in terms for rows in counts]
 
 
-def _function(target: Target, double: bool, rows: int, terms: int) -> str:
+def _function(target: Target, kind: Kind, rows: int, terms: int) -> str:
     arguments = []
     for term in range(terms):
         arguments += [("ptr", f"matrix{term}"), ("i64", f"stride{term}"), ("ptr", f"x{term}")]
         arguments += [("i64", f"x_stride{term}"), ("i64", f"length{term}")]
     arguments += [("i64", "units"), ("ptr", "sums"), ("i64", "sums_stride")]
     function = Function(name(rows, terms), arguments, attributes(target))
-    v = Vectors(function, target.lanes(double), double)
+    v = Vectors(function, target.lanes(kind.double), kind.double)
     at_once = min(rows, v.lanes)
     each = v.lanes // at_once  # rows of a matrix at a time
     last = function.integer("sub", "%units", 1)
@@ -50,7 +72,7 @@ def _function(target: Target, double: bool, rows: int, terms: int) -> str:
                 v.store("zeroinitializer", place)
             units = [function.smaller(str(start + unit), last) for unit in range(each)]
             for term in range(terms):
-                _accumulate(v, term, units, range(first_row, first_row + at_once), sums)
+                _accumulate(v, kind, term, units, range(first_row, first_row + at_once), sums)
             totals = v.totals([v.load(place) for place in sums])
             for number in range(at_once):
                 offset = function.integer("mul", "%sums_stride", first_row + number)
@@ -60,19 +82,26 @@ def _function(target: Target, double: bool, rows: int, terms: int) -> str:
     return function.text()
 
 
-def _accumulate(v: Vectors, term: int, units: list[str], rows: range, sums: list[str]) -> None:
+def _accumulate(
+    v: Vectors, kind: Kind, term: int, units: list[str], rows: range, sums: list[str]
+) -> None:
     """Add the products of some rows of a matrix with some vectors, lane by lane."""
     function = v.function
 
-    def starts(pointer: str, stride: str, places: Iterable[str | int]) -> list[str]:
+    def starts(pointer: str, stride: str, places: Iterable[str | int], type_: str) -> list[str]:
         offsets = [function.integer("mul", stride, place) for place in places]
-        return [function.element(pointer, offset, v.scalar) for offset in offsets]
+        return [function.element(pointer, offset, type_) for offset in offsets]
 
-    matrix_rows = starts(f"%matrix{term}", f"%stride{term}", units)
-    vectors = starts(f"%x{term}", f"%x_stride{term}", rows)
+    matrix_rows = starts(f"%matrix{term}", f"%stride{term}", units, kind.element)
+    vectors = starts(f"%x{term}", f"%x_stride{term}", rows, v.scalar)
+
+    def load(row: str, at: str, mask: str | None) -> str:
+        if kind.operand is Operand.PLAIN:
+            return v.load(function.element(row, at, v.scalar), mask)
+        return load_rounded(v, row, at, kind.short, mask)
 
     def add(at: str, mask: str | None) -> None:
-        weights = [v.load(function.element(row, at, v.scalar), mask) for row in matrix_rows]
+        weights = [load(row, at, mask) for row in matrix_rows]
         for number, vector in enumerate(vectors):
             x = v.load(function.element(vector, at, v.scalar), mask)
             for unit, weight in enumerate(weights):

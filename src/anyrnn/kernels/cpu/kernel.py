@@ -335,7 +335,8 @@ class Kernel:
                         name = f"stage{number}.matrix{index}.{place}.{term}"
                         stride = self.given[f"{name}.stride"]
                         first = function.integer("mul", unit, stride)
-                        matrix = function.element(self.given[name], first, v.scalar)
+                        element = self.lowering.dots.element
+                        matrix = function.element(self.given[name], first, element)
                         pointer, vector_stride = self._rows_of(vector, here)
                         length = self.given[f"stage{number}.length{index}.{term}"]
                         arguments += [f"ptr {matrix}", f"i64 {stride}", f"ptr {pointer}"]

@@ -31,7 +31,8 @@ class Loop:
         target: The CPU to compile for; this one if not given.
         packed: Whether matrices are packed first; if not, they are read as they are, which is
             better for a single step.
-        operand: `bfloat16` to round what products multiply, which is packed float32.
+        operand: `bfloat16` to round what products multiply, which is float32.
+        short: Whether matrices that are not packed are bfloat16 in memory.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Loop:
         target: Target | None = None,
         packed: bool = True,
         operand: str | None = None,
+        short: bool = False,
     ) -> None:
         self.schedule = schedule
         self.packed = packed
@@ -48,8 +50,8 @@ class Loop:
         self.target = target or host()
         double = self.dtype == np.float64
         self.lanes = self.target.lanes(double)
-        self.operand = operand_for(operand, self.target)
-        self.lowered = Lowering(schedule, self.target, double, packed, self.operand).lower()
+        self.operand = kind = operand_for(operand, self.target, packed)
+        self.lowered = Lowering(schedule, self.target, double, packed, kind, short).lower()
         states = ", ".join(schedule.states) or "product"
         label = f"{states} ({operand or self.dtype}{'' if packed else ', one step'})"
         self.code = compile_text(self.lowered.text, self.target, label)

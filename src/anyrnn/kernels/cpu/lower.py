@@ -87,10 +87,12 @@ class Lowering:
         double: bool,
         packed: bool = True,
         operand: Operand = Operand.PLAIN,
+        short: bool = False,
     ) -> None:
         self.schedule = schedule
         self.packed = packed
         self.operand = operand
+        self.dots = dots.Kind(double, operand, short)
         self.target = target
         self.double = double
         self.when = phases(schedule.graph.nodes())

@@ -66,6 +66,32 @@ class Operand(Enum):
         )
 
 
+def load_rounded(v: Vectors, row: str, index: str, short: bool, mask: str | None) -> str:
+    """Neighbouring elements of a row of a matrix that is not packed, rounded.
+
+    Args:
+        v: Vector arithmetic in float32.
+        row: The address of the row.
+        index: The first of the elements.
+        short: Whether the matrix is bfloat16 in memory.
+        mask: Where to load; zero elsewhere.
+    """
+    function = v.function
+    if not short:
+        return v.floats(rounded_bits(v, v.load(function.element(row, index, v.scalar), mask)))
+    at, type_ = function.element(row, index, "i16"), f"<{v.lanes} x i16>"
+    if mask is None:
+        bits = function.value(f"load {type_}, ptr {at}, align 2", "short")
+    else:
+        bits = function.value(
+            f"call {type_} @llvm.masked.load.v{v.lanes}i16.p0(ptr align 2 {at}, "
+            f"{v.booleans} {mask}, {type_} zeroinitializer)",
+            "short",
+        )
+    wide = function.value(f"zext {type_} {bits} to {v.integers}", "bits")
+    return v.floats(v.on_bits("shl", wide, v.integer(16)))
+
+
 def rounded_bits(v: Vectors, value: str) -> str:
     """The bits of float32 numbers rounded to bfloat16: to the nearest, of two the even one."""
     bits = v.bits(value)
@@ -79,13 +105,14 @@ def rounded_bits(v: Vectors, value: str) -> str:
     return v.on_bits("and", chosen, v.integer(-0x10000))
 
 
-def operand(kind: str | None, target: Target) -> Operand:
+def operand(kind: str | None, target: Target, packed: bool) -> Operand:
     """What products multiply.
 
     Args:
         kind: `bfloat16`, or None for the numbers as they are.
         target: The CPU.
+        packed: Whether matrices are packed.
     """
     if kind is None:
         return Operand.PLAIN
-    return Operand.PAIRS if target.bfloat16 else Operand.ROUNDED
+    return Operand.PAIRS if target.bfloat16 and packed else Operand.ROUNDED

@@ -24,9 +24,9 @@ from anyrnn.schedule.loop import schedule
 
 
 @lru_cache(maxsize=256)
-def _loop(cell: Cell, dtype: Any, target: Target | None) -> Loop:
+def _loop(cell: Cell, dtype: Any, target: Target | None, operand: str | None, short: bool) -> Loop:
     planned = schedule(cell.graph, cell.states, [cell.output], hoist=False)
-    return Loop(planned, dtype, target, packed=False)
+    return Loop(planned, dtype, target, packed=False, operand=operand, short=short)
 
 
 class Step:
@@ -39,6 +39,8 @@ class Step:
         dtype: float32 or float64.
         threads: The most threads to use.
         target: The CPU to compile for; this one if not given.
+        operand: `bfloat16` to round what products multiply.
+        short: Whether matrices are bfloat16 in memory.
 
     Attributes:
         possible: Whether a step can be run like this; if not, a parameter has to be computed from
@@ -54,9 +56,11 @@ class Step:
         dtype: Any,
         threads: int,
         target: Target | None = None,
+        operand: str | None = None,
+        short: bool = False,
     ) -> None:
-        self.loop = _loop(cell, np.dtype(dtype), target)
-        self.cell, self.sizes, self.batch = cell, dict(sizes), batch
+        self.loop = _loop(cell, np.dtype(dtype), target, operand, short)
+        self.cell, self.sizes, self.batch, self.short = cell, dict(sizes), batch, short
         self.own = threading.local()
         self.tape = Tape(dtype, team_size(cell, sizes, batch, threads), target)
         planned = self.loop.schedule
@@ -83,7 +87,8 @@ class Step:
         before = [tape.give((batch, size.evaluate(self.sizes))) for size in cell.state_sizes]
         members: dict[str, Place] = {}
         for stored in cell.parameters:
-            place = tape.give(stored.shape_for(self.sizes))
+            dtype = np.dtype(np.uint16) if self.short and stored.is_matrix else None
+            place = tape.give(stored.shape_for(self.sizes), dtype)
             bounds = pairwise(bound.evaluate(self.sizes) for bound in stored.bounds)
             for name, (start, stop) in zip(stored.members, bounds, strict=True):
                 members[name] = place[start:stop]
@@ -126,6 +131,8 @@ def step(
     dtype: Any,
     threads: int,
     target: Target | None = None,
+    operand: str | None = None,
+    short: bool = False,
 ) -> Step:
     """The step for a cell and sizes; the arguments are those of `Step`."""
-    return Step(cell, sizes, batch, dtype, threads, target)
+    return Step(cell, sizes, batch, dtype, threads, target, operand, short)
