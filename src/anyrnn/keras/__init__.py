@@ -19,6 +19,7 @@ except ModuleNotFoundError as error:
 from anyrnn.keras.cells import GRUCell, LSTMCell, SimpleRNNCell
 from anyrnn.keras.exchange import from_torch, to_torch
 from anyrnn.keras.layers import GRU, LSTM, RNN, SimpleRNN, replace_layers
+from anyrnn.keras.recurrent import Recurrent, RecurrentCell
 
 __all__ = [
     "GRU",
@@ -26,6 +27,8 @@ __all__ = [
     "RNN",
     "GRUCell",
     "LSTMCell",
+    "Recurrent",
+    "RecurrentCell",
     "SimpleRNN",
     "SimpleRNNCell",
     "from_torch",

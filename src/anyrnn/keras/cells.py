@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -39,21 +38,18 @@ class GRUCell(keras.layers.GRUCell):
     """keras.layers.GRUCell, which `anyrnn.keras.RNN` runs compiled."""
 
 
-class Readable(ABC):
-    """A cell of Keras that can be read as equations.
+class Readable:
+    """A cell of Keras that can be read as equations."""
 
-    Attributes:
-        layer: Keras' cell.
-    """
-
-    layer: Any
+    def keras_layer(self) -> Any:
+        """The cell of Keras."""
+        raise NotImplementedError
 
     @property
-    @abstractmethod
     def sizes(self) -> Mapping[str, int]:
         """The named sizes as numbers."""
+        raise NotImplementedError
 
-    @abstractmethod
     def equations(self, training: bool) -> Cell | str:
         """The cell as a call computes it.
 
@@ -63,14 +59,15 @@ class Readable(ABC):
         Returns:
             The cell; or why no cell of ours computes the same.
         """
+        raise NotImplementedError
 
-    @abstractmethod
     def stored(self) -> list[Any]:
         """The parameters in the layout of `Cell.parameters`, as the backend's tensors."""
+        raise NotImplementedError
 
-    @abstractmethod
     def masks_input(self, training: bool) -> bool:
         """Whether the input is to be multiplied with Keras' own dropout mask before."""
+        raise NotImplementedError
 
 
 class KerasCell(Readable):
@@ -84,6 +81,10 @@ class KerasCell(Readable):
     def __init__(self, layer: Any, name: str) -> None:
         self.layer, self.name = layer, name
         self._per_gate = getattr(layer, "implementation", 2) == 1
+
+    def keras_layer(self) -> Any:
+        """The cell of Keras."""
+        return self.layer
 
     @property
     def sizes(self) -> Mapping[str, int]:

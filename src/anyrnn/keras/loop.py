@@ -226,7 +226,7 @@ def _run(
             f"the input has {sequences.shape[-1]} features; expected {sizes['input']}, as when the "
             "layer was built"
         )
-    layer = part.layer
+    layer = part.keras_layer()
     if part.masks_input(training):
         sequences = sequences * ops.expand_dims(layer.get_dropout_mask(sequences[:, 0, :]), 1)
     return backends.run(

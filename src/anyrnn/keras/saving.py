@@ -1,13 +1,20 @@
-"""Files of our classes are Keras' own files."""
+"""What files of models say of our classes, which are Keras' own as far as Keras has them, and of
+cells.
+"""
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from functools import wraps
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 import keras
 
+from anyrnn.cells.catalogue import CATALOGUE
+from anyrnn.errors import CellError, UnknownCellError
+from anyrnn.graph.cell import Cell
 from anyrnn.keras.activations import check
 
 Class = TypeVar("Class", bound=type)
@@ -45,3 +52,59 @@ def as_keras_own(cls: Class) -> Class:
 def _reduce(self: Any) -> tuple[Any, ...]:
     """As Keras pickles a layer: as a file; without its class, which pickle would look for."""
     return keras.Layer._unpickle_model, keras.Layer.__reduce__(self)[1]
+
+
+_seen: WeakValueDictionary[str, Cell] = WeakValueDictionary()
+
+
+def name_of_cell(cell: Cell) -> str:
+    """What a configuration calls a cell: its name in the catalogue, that under which it is
+    registered with Keras, or its own.
+
+    Args:
+        cell: The cell.
+
+    Returns:
+        The name.
+
+    Raises:
+        CellError: Its own name stands for another cell too.
+    """
+    registered = keras.saving.get_custom_objects().items()
+    names = [name for name, found in registered if found is cell]
+    if names:
+        return names[0]
+    if CATALOGUE.get(cell.name, _seen.setdefault(cell.name, cell)) is not cell:
+        raise CellError(
+            f"two cells are called '{cell.name}'; tell them apart with "
+            "keras.saving.register_keras_serializable(name='...')(cell)"
+        )
+    return cell.name
+
+
+def cell_of_name(name: str | Cell, custom_objects: Mapping[str, Any] | None = None) -> Cell:
+    """The cell that a configuration names.
+
+    Args:
+        name: What `name_of_cell` has given; or a cell itself.
+        custom_objects: Further objects by name.
+
+    Returns:
+        The cell.
+
+    Raises:
+        UnknownCellError: It is neither in the catalogue nor registered.
+    """
+    if isinstance(name, Cell):
+        return name
+    found = (
+        keras.saving.get_registered_object(name, custom_objects)
+        or CATALOGUE.get(name)
+        or _seen.get(name)
+    )
+    if not isinstance(found, Cell):
+        raise UnknownCellError(
+            f"the cell '{name}' is not known here; define it and load with "
+            f"custom_objects={{'{name}': the_cell}}"
+        )
+    return found

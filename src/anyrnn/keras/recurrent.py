@@ -1,0 +1,419 @@
+"""A layer of any cell, with the conventions of Keras."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from keras.src.layers.rnn.dropout_rnn_cell import DropoutRNNCell
+
+from anyrnn.cells.catalogue import get
+from anyrnn.errors import InputError, SizeError
+from anyrnn.graph.cell import Cell, StoredParameter
+from anyrnn.graph.nodes import Graph
+from anyrnn.keras.cells import Readable
+from anyrnn.keras.loop import Compiled
+from anyrnn.keras.operations import evaluate
+from anyrnn.keras.saving import cell_of_name, name_of_cell
+from anyrnn.transforms.bias import biases, without_bias
+from anyrnn.transforms.dropout import with_recurrent_dropout
+
+DEFAULTS = {"kernel": "glorot_uniform", "recurrent": "orthogonal", "bias": "zeros"}
+ROLES = {
+    "initializer": keras.initializers,
+    "regularizer": keras.regularizers,
+    "constraint": keras.constraints,
+}
+
+
+def kind(cell: Cell, stored: StoredParameter) -> str:
+    """What a parameter is for Keras.
+
+    Args:
+        cell: The cell.
+        stored: One of its parameters.
+
+    Returns:
+        `recurrent` for a matrix that multiplies what follows from a state, `kernel` for another
+        one, `bias` for a vector.
+    """
+    if not stored.is_matrix:
+        return "bias"
+    members = set(stored.members)
+    for node in cell.graph.nodes():
+        if node.operation == "product":
+            matrix, vector = (Graph({"": argument}) for argument in node.arguments)
+            used = {leaf.name for leaf in matrix.leaves("parameter")}
+            if used & members and vector.leaves("state"):
+                return "recurrent"
+    return "kernel"
+
+
+@keras.saving.register_keras_serializable("anyrnn")
+class RecurrentCell(keras.Layer, DropoutRNNCell, Readable):
+    """One step of any cell, for `anyrnn.keras.RNN`, or Keras' own RNN.
+
+    Args:
+        cell: A cell, or the name of one in the catalogue.
+        units: The size of the hidden state.
+        use_bias: Whether the cell keeps its biases.
+        unit_forget_bias: Whether the biases of gates that are called f start with one.
+        dropout: The probability of dropping a feature of the input, for a whole call.
+        recurrent_dropout: The probability of dropping a unit of what matrices multiply of the
+            state, for a whole call.
+        seed: What the random numbers follow from.
+        initializers: By the name of a family, how its parameters start.
+        regularizers: By the name of a family, its penalty.
+        constraints: By the name of a family, its constraint.
+        **options: `kernel_initializer` (`glorot_uniform`) for the matrices of the input,
+            `recurrent_initializer` (`orthogonal`) for those of the state, `bias_initializer`
+            (`zeros`) for vectors; the same with `_regularizer` and `_constraint`; further sizes
+            (`output_size=10`), hyperparameters, and those of a layer of Keras.
+
+    Raises:
+        UnknownCellError: No cell of that name.
+        SizeError: A size is missing, or contradicts the equations.
+        InputError: A probability is none, or there is no family of a name.
+
+    Example:
+        >>> import keras
+        >>> from anyrnn.keras import RecurrentCell
+        >>> layer = keras.layers.RNN(RecurrentCell("lstm_peephole", 5))
+        >>> layer(keras.ops.ones((2, 7, 3))).shape
+        (2, 5)
+    """
+
+    def __init__(
+        self,
+        cell: str | Cell,
+        units: int | None = None,
+        *,
+        use_bias: bool = True,
+        unit_forget_bias: bool = True,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        seed: int | None = None,
+        initializers: Mapping[str, Any] | None = None,
+        regularizers: Mapping[str, Any] | None = None,
+        constraints: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        base = get(cell)
+        named = {
+            "initializer": initializers,
+            "regularizer": regularizers,
+            "constraint": constraints,
+        }
+        roles: dict[str, dict[str, Any]] = {role: {**(named[role] or {})} for role in ROLES}
+        for role, found in roles.items():
+            usual = DEFAULTS if role == "initializer" else dict.fromkeys(DEFAULTS)
+            found |= {name: options.pop(f"{name}_{role}", usual[name]) for name in DEFAULTS}
+        numbers = {name: options.pop(name) for name in base.hyperparameters if name in options}
+        others = [name for name in base.sizes if name != "hidden"]
+        sizes = {name: options.pop(f"{name}_size", None) for name in others}
+        super().__init__(**options)
+        self.base, self.units, self.use_bias = base, units, use_bias
+        self.unit_forget_bias, self.seed = unit_forget_bias, seed
+        self.dropout = _probability("dropout", dropout)
+        self.recurrent_dropout = _probability("recurrent_dropout", recurrent_dropout)
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.hyperparameters, self.own_sizes = numbers, sizes
+        cell = base.with_hyperparameters(**numbers)
+        self.definition = cell if use_bias else without_bias(cell)
+        self.trained = with_recurrent_dropout(self.definition, self.recurrent_dropout)
+        self._roles = {role: self._read(role, found) for role, found in roles.items()}
+        known = self._known_sizes()
+        self.state_size = [size.evaluate(known) for size in self.definition.state_sizes]
+        self.output_size = self.definition.output_size.evaluate(known)
+        self._bound: dict[str, int] = {}
+
+    def keras_layer(self) -> Any:
+        """The cell itself."""
+        return self
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """The named sizes as numbers."""
+        return self._bound
+
+    def _read(self, role: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The objects of a role by family, and by kind of parameter."""
+        families = [stored.name for stored in self.definition.parameters]
+        for name in given:
+            if name not in families and name not in DEFAULTS:
+                raise InputError(
+                    f"{role}s has '{name}', which is no family of the cell '{self.base.name}'; "
+                    f"its families are: {', '.join(families)}"
+                )
+        return {name: ROLES[role].get(value) for name, value in given.items()}
+
+    def _known_sizes(self) -> dict[str, int]:
+        """The sizes that follow from what is given, before the input is known."""
+        units = self.units
+        if isinstance(units, bool) or not isinstance(units, int | None) or units == 0:
+            raise SizeError(f"units={units!r}; expected a whole number of at least 1")
+        if units is None and "hidden" in self.definition.free_sizes:
+            raise SizeError(f"cell '{self.base.name}' needs units, the size of its hidden state")
+        known = {name: size for name, size in self.own_sizes.items() if size is not None}
+        if units is not None:
+            known["hidden"] = units
+        return known | self.definition._free_sizes(known)
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        """Make the parameters.
+
+        Args:
+            input_shape: (batch, input).
+
+        Raises:
+            SizeError: The sizes contradict the equations.
+        """
+        own = {**self.own_sizes, "input": input_shape[-1]}
+        if self.units is not None:
+            own["hidden"] = self.units
+        self._bound = self.definition.bind_sizes(**own)
+        self._stored = [self._weight(stored) for stored in self.definition.parameters]
+
+    def _weight(self, stored: StoredParameter) -> Any:
+        """The variable of a parameter; matrices are transposed, as Keras has them."""
+        role_of = kind(self.definition, stored)
+        chosen = {
+            role: found.get(stored.name, found[role_of]) for role, found in self._roles.items()
+        }
+        if stored.name not in self._roles["initializer"]:
+            number = self.definition.initial.get(stored.name)
+            if number is not None:
+                chosen["initializer"] = keras.initializers.Constant(number)
+            elif self.unit_forget_bias:
+                chosen["initializer"] = self._with_forget_gates(stored, chosen["initializer"])
+        return self.add_weight(
+            shape=stored.shape_for(self._bound)[::-1], name=stored.name, **chosen
+        )
+
+    def _with_forget_gates(self, stored: StoredParameter, initializer: Any) -> Any:
+        """An initialiser that has the biases of gates called f start with one."""
+        added = {leaf.name for leaf in biases(self.definition.graph)}
+        bounds = [size.evaluate(self._bound) for size in stored.bounds]
+        forget = np.zeros(bounds[-1], bool)
+        for member, start, stop in zip(stored.members, bounds, bounds[1:], strict=False):
+            forget[start:stop] = member in added and member.endswith(".f")
+        if not forget.any():
+            return initializer
+
+        def begin(shape: Any, dtype: Any = None) -> Any:
+            drawn = initializer(shape, dtype=dtype)
+            return ops.where(forget, ops.ones_like(drawn), drawn)
+
+        return begin
+
+    def equations(self, training: bool) -> Cell | str:
+        """As `Readable.equations`."""
+        return self.trained if training else self.definition
+
+    def stored(self) -> list[Any]:
+        """The parameters in the layout of `Cell.parameters`."""
+        return [
+            ops.transpose(weight) if len(weight.shape) == 2 else ops.reshape(weight, (-1,))
+            for weight in self._stored
+        ]
+
+    def masks_input(self, training: bool) -> bool:
+        """As `Readable.masks_input`."""
+        return training and self.dropout > 0
+
+    def get_recurrent_dropout_mask(self, step_input: Any) -> Any:
+        """The random numbers that dropout of the state follows from in Keras' own loop, by stream.
+
+        Args:
+            step_input: The first state, (batch, size).
+        """
+        if getattr(self, "_recurrent_dropout_mask", None) is None:
+            nodes = self.trained.graph.nodes() if self.trained.draws else []
+            shapes = {
+                node.attributes["stream"]: node.type.shape[0].evaluate(self._bound)
+                for node in nodes
+                if node.operation == "random"
+            }
+            rows: Any = ops.shape(step_input)[0]  # type: ignore[index]
+            self._recurrent_dropout_mask: Any = {
+                stream: keras.random.uniform(
+                    (rows, size), dtype=self.compute_dtype, seed=self.seed_generator
+                )
+                for stream, size in shapes.items()
+            }
+        return self._recurrent_dropout_mask
+
+    def call(self, inputs: Any, states: Any, training: bool = False) -> tuple[Any, Any]:
+        """One step, in operations of Keras.
+
+        Args:
+            inputs: (batch, input).
+            states: The states, each (batch, size).
+            training: Whether dropout is on.
+
+        Returns:
+            The output and the new states.
+        """
+        nested = isinstance(states, list | tuple)
+        old = list(states) if nested else [states]
+        if self.masks_input(training):
+            inputs = inputs * self.get_dropout_mask(inputs)
+        cell = self.trained if training else self.definition
+        values = {cell.input: inputs, **dict(zip(cell.states, old, strict=True))}
+        for stored, array in zip(cell.parameters, self.stored(), strict=True):
+            bounds = [size.evaluate(self._bound) for size in stored.bounds]
+            for member, start, stop in zip(stored.members, bounds, bounds[1:], strict=False):
+                values[member] = array[start:stop] if stored.shape else array[0]
+        drawn = self.get_recurrent_dropout_mask(old[0]) if cell.draws else {}
+        found = evaluate(cell.graph, values, self._bound, drawn, self.compute_dtype)
+        results = dict(zip(cell.graph.outputs, found, strict=True))
+        new = [results[name] for name in cell.states]
+        return results[cell.output], new if nested else new[0]
+
+    def get_initial_state(self, batch_size: int | None = None) -> list[Any]:
+        """Zeros.
+
+        Args:
+            batch_size: The number of rows.
+        """
+        return [ops.zeros((batch_size, size), dtype=self.compute_dtype) for size in self.state_size]
+
+    def get_config(self) -> dict[str, Any]:
+        """What makes the cell again, as Keras saves it.
+
+        Raises:
+            CellError: The name of its equations stands for others too.
+        """
+        config = {
+            "cell": name_of_cell(self.base),
+            "units": self.units,
+            "use_bias": self.use_bias,
+            "unit_forget_bias": self.unit_forget_bias,
+            "dropout": self.dropout,
+            "recurrent_dropout": self.recurrent_dropout,
+            "seed": self.seed,
+            **self.hyperparameters,
+            **{f"{name}_size": size for name, size in self.own_sizes.items() if size is not None},
+        }
+        for role, found in self._roles.items():
+            written = {name: ROLES[role].serialize(value) for name, value in found.items()}
+            config |= {f"{name}_{role}": written.pop(name) for name in DEFAULTS}
+            config[f"{role}s"] = written
+        return {**super().get_config(), **config}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        """Make a cell again.
+
+        Args:
+            config: What `get_config` has given.
+            custom_objects: Objects by name, the cell among them where it is registered nowhere.
+
+        Raises:
+            UnknownCellError: The equations are not known here.
+        """
+        return cls(**{**config, "cell": cell_of_name(config["cell"], custom_objects)})
+
+
+@keras.saving.register_keras_serializable("anyrnn")
+class Recurrent(Compiled, keras.layers.RNN):
+    """A recurrent layer of any cell, with the conventions of Keras.
+
+    Args:
+        cell: A cell, or the name of one in the catalogue.
+        units: The size of the hidden state.
+        return_sequences: Whether to return all outputs, not the last one only.
+        return_state: Whether to return the last states too.
+        go_backwards: Whether to go from the last step to the first, and return outputs in that
+            order.
+        stateful: Whether a batch begins with the last states of the batch before.
+        unroll: For Keras' own loop.
+        zero_output_for_mask: Whether outputs are zero at steps that do not count.
+        **options: Those of `RecurrentCell`, and of a layer of Keras.
+
+    Parameters are called as the cell's families, W, U, b; each stacks the gates in the order of
+    `Cell.parameters`, and matrices are (input, gates), as Keras has them. Input, output and masks
+    are those of keras.layers.LSTM; dropout of the state has one mask for each vector that matrices
+    multiply.
+
+    Raises:
+        UnknownCellError: No cell of that name.
+        SizeError: A size is missing, or contradicts the equations.
+        InputError: A probability is none, or there is no family of a name.
+
+    Example:
+        >>> import keras
+        >>> from anyrnn.keras import Recurrent
+        >>> layer = Recurrent("lstm_peephole", 5, return_sequences=True, recurrent_dropout=0.2)
+        >>> keras.layers.Bidirectional(layer)(keras.ops.ones((2, 7, 3))).shape
+        (2, 7, 10)
+    """
+
+    def __init__(
+        self,
+        cell: str | Cell,
+        units: int | None = None,
+        *,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        unroll: bool = False,
+        zero_output_for_mask: bool = False,
+        **options: Any,
+    ) -> None:
+        own = {name: options.pop(name) for name in OWN if name in options}
+        shared = {name: own[name] for name in ("dtype", "trainable") if name in own}
+        super().__init__(
+            RecurrentCell(cell, units, name="recurrent_cell", **shared, **options),
+            return_sequences=return_sequences,
+            return_state=return_state,
+            go_backwards=go_backwards,
+            stateful=stateful,
+            unroll=unroll,
+            zero_output_for_mask=zero_output_for_mask,
+            **own,
+        )
+        self.input_spec = keras.layers.InputSpec(ndim=3)
+
+    def get_config(self) -> dict[str, Any]:
+        """What makes the layer again, as Keras saves it.
+
+        Raises:
+            CellError: The name of its equations stands for others too.
+        """
+        config = super().get_config()
+        del config["cell"]
+        own = {"activity_regularizer": keras.regularizers.serialize(self.activity_regularizer)}
+        cell = {name: value for name, value in self.cell.get_config().items() if name not in OWN}
+        return {**config, **cell, **own}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        """Make a layer again.
+
+        Args:
+            config: What `get_config` has given.
+            custom_objects: Objects by name, the cell among them where it is registered nowhere.
+
+        Raises:
+            UnknownCellError: The equations are not known here.
+        """
+        return cls(**{**config, "cell": cell_of_name(config["cell"], custom_objects)})
+
+
+OWN = ("name", "dtype", "trainable", "activity_regularizer", "autocast")
+
+
+def _probability(option: str, value: float) -> float:
+    """A rate of dropout.
+
+    Raises:
+        InputError: It is none below 1.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+        raise InputError(f"{option}={value!r}; expected a probability, from 0 up to 1 without 1")
+    return float(value)
