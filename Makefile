@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test fuzz check bench docs clean
+.PHONY: demo test fuzz contract check bench docs clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -18,6 +18,9 @@ test: .venv/installed ## all tests
 
 fuzz: .venv/installed ## compile N random cells from part FIRST on, compare them with the interpreter
 	$(BIN)/python tests/fuzz.py $(or $(N),1000) --first $(or $(FIRST),0)
+
+contract: .venv/installed ## every cell of the catalogue with every pair of transforms; CELLS="lstm gru": some cells
+	$(BIN)/python tests/contract.py $(CELLS)
 
 check: .venv/installed ## format, lint, types, import contract
 	$(BIN)/ruff format --check .
