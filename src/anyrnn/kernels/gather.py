@@ -81,7 +81,7 @@ class Parts(Whole):
     def leave_back(self, output: Array, states: Arrays) -> tuple[Array, Arrays, Arrays]:
         """The gradients of the rows, of the last states and of the initial ones."""
         batch = self._shape[1]
-        if self._carried is not None:
+        if self._carried is not None and output.any():
             output = _collected(output, self._carried.reshape(self._shape))
         rows = output.reshape(-1, output.shape[2]).take(self._places, axis=0)
         count = self._layout.sequences

@@ -14,6 +14,10 @@ from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
 
 BACKENDS = ("torch", "jax", "tensorflow")
+NO_SECOND = (
+    "a second derivative was asked for, which compiled cells do not have on this backend; use "
+    "Keras' own layer, or the torch backend"
+)
 
 
 def refusal(tensors: Sequence[Any]) -> str | None:
@@ -63,8 +67,45 @@ def run(
     Raises:
         InputError: Keras has another backend, or a shape does not fit.
     """
+    _check_shapes(cell, sizes, x, states, parameters, mask)
     arguments = cell, sizes, x, states, parameters, mask, reverse, seed, recorded
     return _backend(config.backend()).run(*arguments)
+
+
+def _check_shapes(
+    cell: Cell,
+    sizes: Mapping[str, int],
+    x: Any,
+    states: Sequence[Any],
+    parameters: Sequence[Any],
+    mask: Any,
+) -> None:
+    """Whether shapes fit, as far as they are known: kernels go by addresses.
+
+    Raises:
+        InputError: They do not.
+    """
+    batch, time = tuple(x.shape[:2]) if len(x.shape) == 3 else (None, None)
+    if time == 0:
+        raise InputError(
+            f"the input has shape {tuple(x.shape)}: a sequence length of 0; expected at least one "
+            "step"
+        )
+    wanted: list[tuple[str, Any, tuple[int | None, ...]]] = [
+        ("the input", x, (batch, time, sizes["input"]))
+    ]
+    for name, state, size in zip(cell.states, states, cell.state_sizes, strict=True):
+        wanted.append((f"the state {name}", state, (batch, size.evaluate(sizes))))
+    for stored, given in zip(cell.parameters, parameters, strict=True):
+        wanted.append((f"the parameter {stored.name}", given, stored.shape_for(sizes)))
+    if mask is not None:
+        wanted.append(("the mask", mask, (batch, time)))
+    for what, tensor, shape in wanted:
+        found = tuple(tensor.shape)
+        if len(found) != len(shape) or not all(
+            None in pair or pair[0] == pair[1] for pair in zip(found, shape, strict=True)
+        ):
+            raise InputError(f"{what} has shape {found}; expected {shape}")
 
 
 def _backend(name: str) -> Any:

@@ -16,8 +16,9 @@ from jax import numpy as jnp
 from jax.core import Tracer
 from jax.custom_derivatives import SymbolicZero
 
+from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
-from anyrnn.keras.backends import ffi, tracers
+from anyrnn.keras.backends import NO_SECOND, ffi, tracers
 from anyrnn.kernels import recorded, runs
 from anyrnn.kernels.compiled import usual_threads
 from anyrnn.kernels.recorded import Batch
@@ -110,9 +111,8 @@ def _record(job: Job, *given: Any) -> tuple[list[Array], Any]:
     run = runs.run_of(job.run)
     results = recorded.result_shapes(run, *x.shape[:2])
     shapes = [*results, *recorded.kept_shapes(run, *x.shape[:2])]
-    found = job._replace(does="record").call(
-        shapes, x.dtype, x, *states, *parameters, *_there(further)
-    )
+    arguments = x, *states, *parameters, *_there(further)
+    found: list[Array] = _once(job._replace(does="record"), tuple(shapes), arguments)
     wanted = _Wanted(tuple(part.perturbed for part in (given[0], *given[2])))
     kept = found[len(results) :]
     return found[: len(results)], (wanted, x, states, parameters, further, kept)
@@ -127,18 +127,9 @@ def _derivative(job: Job, residuals: Any, gradients: list[Any]) -> tuple[Any, ..
     ]
     asked = [x] * wanted[0] + [*states]
     asked += [part for part, needed in zip(parameters, wanted[1:], strict=True) if needed]
-    found = iter(
-        job._replace(does="backward", wanted=wanted).call(
-            [part.shape for part in asked],
-            x.dtype,
-            x,
-            *states,
-            *parameters,
-            *_there(further),
-            *kept,
-            *given,
-        )
-    )
+    job = job._replace(does="backward", wanted=wanted)
+    arguments = x, *states, *parameters, *_there(further), *kept, *given
+    found = iter(_once(job, tuple(part.shape for part in asked), arguments))
     return (
         next(found) if wanted[0] else None,
         [next(found) for _ in states],
@@ -147,7 +138,18 @@ def _derivative(job: Job, residuals: Any, gradients: list[Any]) -> tuple[Any, ..
     )
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _once(job: Job, shapes: tuple[Any, ...], arguments: tuple[Array, ...]) -> list[Array]:
+    """A part of a derivative, which cannot be differentiated again."""
+    return job.call(shapes, arguments[0].dtype, *arguments)
+
+
+def _no_second(*_: Any) -> Any:
+    raise InputError(NO_SECOND)
+
+
 _run.defvjp(_record, _derivative, symbolic_zeros=True)
+_once.defvjp(lambda *given: (_once(*given), None), _no_second)
 
 
 def refusal(tensors: Sequence[Array]) -> str | None:

@@ -12,7 +12,7 @@ from tensorflow.python.eager import record
 
 from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
-from anyrnn.keras.backends import tracers
+from anyrnn.keras.backends import NO_SECOND, tracers
 from anyrnn.kernels import recorded, runs
 from anyrnn.kernels.compiled import usual_threads
 from anyrnn.kernels.cpu import memory
@@ -99,10 +99,7 @@ def _made(shapes: Sequence[tuple[int, ...]], dtype: Any) -> list[Array]:
 
 
 def _no_second(*_: Tensor) -> Any:
-    raise InputError(
-        "a second derivative was asked for, which compiled cells do not have on TensorFlow; use "
-        "Keras' own layer, or the torch backend"
-    )
+    raise InputError(NO_SECOND)
 
 
 def refusal(tensors: Sequence[Tensor]) -> str | None:
