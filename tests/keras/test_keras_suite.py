@@ -1,0 +1,42 @@
+"""Keras' own tests of its recurrent layers pass with ours in their place, on each backend."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from child import BACKENDS, run_pytest
+
+MODULES = ("lstm_test", "gru_test", "simple_rnn_test", "rnn_test", "bidirectional_test")
+SKIPPED = {  # by Keras itself
+    "gru_test.test_stateful_with_symbolic_batch_size": ("torch", "jax"),  # for TensorFlow only
+    "gru_test.test_torch_cudnn_dispatch_fires": BACKENDS,  # for a GPU only
+    "bidirectional_test.test_torch_cudnn_bidirectional_gru_dispatch_fires": BACKENDS,
+}
+NOT_COMPILED = {  # the cells of rnn_test are its own
+    "bidirectional_test.test_fused_gru_eligibility",  # only builds layers, as the next two do
+    "bidirectional_test.test_fused_lstm_eligibility",
+    "bidirectional_test.test_keeps_use_cudnn",
+    "bidirectional_test.test_output_shape",  # has whole numbers as inputs
+}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_in_the_place_of_keras_own(backend: str, tmp_path: Path) -> None:
+    written = tmp_path / "report.json"
+    names = [f"keras.src.layers.rnn.{name}" for name in MODULES]
+    run = run_pytest(backend, tmp_path, "-p", "suite", "--report", written, "--pyargs", *names)
+    assert written.exists(), run.stdout + run.stderr
+    report = json.loads(written.read_text())
+    assert report["backend"] == backend
+    assert report["replaced"] == ["SimpleRNN", "LSTM", "GRU", "RNN"]
+    tests = report["tests"]
+    assert len(tests) >= 48
+    failed = {name: told["said"] for name, told in tests.items() if told["outcome"] == "failed"}
+    assert not failed, "\n".join(f"{name}\n{said}" for name, said in failed.items())
+    skipped = {name for name, told in tests.items() if told["outcome"] == "skipped"}
+    assert skipped == {name for name, backends in SKIPPED.items() if backend in backends}
+    own = {name for name in tests if name.startswith("rnn_test.")}
+    compiled = {name for name, told in tests.items() if told["runs"]}
+    assert compiled == {*tests} - skipped - NOT_COMPILED - own
