@@ -1,0 +1,69 @@
+"""The articles' programs run, briefly, on each backend of Keras."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "examples" / "articles"
+PROGRAMS = ("article2_lstm", "article4_lstm", "article5_rnn", "article5_lstm")
+BRIEFLY = f"""
+import runpy, sys
+sys.path.insert(0, {str(FOLDER)!r})
+import data, keras
+
+def brief(load):
+    def parts(**options):
+        return [part[:40] if part.ndim < 3 else part[:40, -6:] for part in load(**options)]
+    return parts
+
+data.surnames, data.commands = brief(data.surnames), brief(data.commands)
+fit = keras.Model.fit
+keras.Model.fit = lambda self, *given, **named: fit(self, *given, **{{**named, "epochs": 2}})
+for program in {PROGRAMS!r}:
+    print("==", program)
+    names = runpy.run_path({str(FOLDER)!r} + "/" + program + ".py")
+    layer = names.get("layer") or names["model"].layers[0]
+    print("path:", layer.compute_path)
+"""
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax", "tensorflow"])
+def test_articles(backend: str, tmp_path: Path) -> None:
+    missing = [name for name in ("keras", "matplotlib", backend) if find_spec(name) is None]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    environment = {
+        **os.environ,
+        "CUDA_VISIBLE_DEVICES": "",
+        "KERAS_BACKEND": backend,
+        "OMP_NUM_THREADS": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+    command = [sys.executable, "-c", BRIEFLY]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", check=False
+    )
+    assert done.returncode == 0, done.stderr
+    printed = dict(part.split("\n", 1) for part in done.stdout.split("== ")[1:])
+    assert tuple(printed) == PROGRAMS
+    for program, lines in printed.items():
+        assert "path: compiled: float32 on this CPU" in lines
+        assert f"learning curve: runs/{program}.png" in lines
+        picture = (tmp_path / "runs" / f"{program}.png").read_bytes()
+        assert picture.startswith(b"\x89PNG")
+    for program in ("article2_lstm", "article4_lstm"):
+        assert "Accuracy: 0." in printed[program]
+    for program in ("article5_rnn", "article5_lstm"):
+        assert re.search(r"as printed, fit: .*missing .* argument: '?state", printed[program])
+        differ = printed[program].split("the outputs differ by ")[1].split()[0]
+        assert float(differ) < 1e-6
+        assert "put right: mse" in printed[program]
+    assert "with a state: 'LSTMModel' object has no attribute 'sigmoid'" in printed["article5_lstm"]
+    assert "with a sigmoid too: cannot access local variable 'c_t'" in printed["article5_lstm"]
