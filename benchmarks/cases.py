@@ -57,6 +57,7 @@ MODES = ("inference", "training")
 
 PLAIN, DROPOUT, ZONEOUT, NORM = "plain", "recurrent dropout", "zoneout", "layer norm"
 LENGTHS, MASK, RESETS, PACKED = "lengths", "mask", "resets", "packed"
+BFLOAT16 = "bfloat16"
 OPTIONS: dict[str, dict[str, Any]] = {  # with the arguments of our layers
     PLAIN: {},
     DROPOUT: {"recurrent_dropout": 0.2},
@@ -66,12 +67,14 @@ OPTIONS: dict[str, dict[str, Any]] = {  # with the arguments of our layers
     RESETS: {},
     NORM: {"norm": "layer"},
     PACKED: {},
+    BFLOAT16: {},  # under torch.autocast
 }
 RANDOM = (DROPOUT, ZONEOUT)
 COUNTED = (LENGTHS, MASK, PACKED)  # where some steps do not count
 HOLES, RESET = 0.5, 1 / 20  # the probabilities of both at a step
 OPTION_SHAPES = ((32, 100, 128, 128), (64, 50, 256, 256))
 PACKED_SHAPES = ((64, 400, 256, 256),)
+BFLOAT16_SHAPES = ((32, 100, 512, 512), (64, 50, 256, 256), (16, 500, 256, 256))
 LINEAR_OPTION_SHAPES = ((32, 100, 256, 256),)
 
 
@@ -278,10 +281,11 @@ class Case:
 
 
 def _option_cases() -> list[Case]:
-    every = [option for option in OPTIONS if option != PACKED]
+    every = [option for option in OPTIONS if option not in (PACKED, BFLOAT16)]
     groups = (
         (("lstm", "gru"), OPTION_SHAPES, MODES, every),
         (("lstm",), PACKED_SHAPES, MODES, [PACKED]),
+        (("lstm", "gru"), BFLOAT16_SHAPES, MODES, [BFLOAT16]),
         (LINEAR, LINEAR_OPTION_SHAPES, MODES, [PLAIN]),
     )
     return [Case(*each) for group in groups for each in product(*group)]

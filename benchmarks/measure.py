@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cases import COUNTED, PLAIN, Arrays, Case
+from benchmarks.cases import BFLOAT16, COUNTED, PLAIN, Arrays, Case
 from benchmarks.peers import BASELINES, PEERS
 from benchmarks.worker import PeerError, Worker, threads
 
-TOLERANCE = 2e-4  # of the largest number of an array
+TOLERANCE, LOW = 2e-4, 0.05  # of the largest number of an array; with bfloat16
 NOISE = 0.2  # likewise, of the size of what is random
 CALLS = 2  # a worker tells the results of its second call
 LIBRARIES = "torch", "jax", "keras", "tensorflow-cpu", "onnxruntime", "numpy", "llvmlite"
@@ -41,19 +41,22 @@ class Options:
     limit: float = 90.0
 
 
-def difference(results: Mapping[str, np.ndarray], reference: Arrays) -> str | None:
+def difference(
+    results: Mapping[str, np.ndarray], reference: Arrays, tolerance: float = TOLERANCE
+) -> str | None:
     """What is wrong with results, or nothing.
 
     Args:
         results: By name.
         reference: The right ones.
+        tolerance: Of the largest number of an array.
     """
     for name, right in reference.items():
         found = results[name]
         if found.shape != right.shape:
             return f"{name} has the shape {found.shape}, not {right.shape}"
         far = np.abs(found - right).max() / (np.abs(right).max() or 1)
-        if not far <= TOLERANCE:  # so that NaN is wrong, too
+        if not far <= tolerance:  # so that NaN is wrong, too
             return f"{name} is wrong by {far:.1g} of its largest number"
     return None
 
@@ -101,10 +104,11 @@ def measure(case: Case, workers: Mapping[str, Worker], options: Options) -> Row:
         try:
             results, memory = workers[name].prepare(case, data, options.limit)
             wrong = None
-            if name not in BASELINES:
-                wrong = (
-                    unlike(results, reference, plain) if random else difference(results, reference)
-                )
+            if name not in BASELINES and random:
+                wrong = unlike(results, reference, plain)
+            elif name not in BASELINES:
+                tolerance = LOW if case.option == BFLOAT16 else TOLERANCE
+                wrong = difference(results, reference, tolerance)
             if wrong:
                 workers[name].finish()
                 raise PeerError(wrong)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.cases import (
+    BFLOAT16,
     CUSTOM,
     DROPOUT,
     LENGTHS,
@@ -122,7 +123,7 @@ BASELINES = (OURS_PLAIN, SGEMM, COPY)
 SGEMM_SIZE = 1024
 ALL = (*STANDARD, *CUSTOM, *LINEAR)
 CHANGED = tuple(option for option in OPTIONS if option != PLAIN)
-LOOPED = tuple(option for option in CHANGED if option != PACKED)
+LOOPED = tuple(option for option in CHANGED if option not in (PACKED, BFLOAT16))
 OPERATORS = (*STANDARD, "gru_reset_before", "lstm_peephole", "lstm_coupled")
 UNROLLED = (28, "compiling unrolls the loop, which takes minutes for more steps")
 OUR_MODEL, THEIR_MODEL = "model on {}: anyrnn", "model on {}: keras"
@@ -134,7 +135,7 @@ MODEL_PEERS = {
 PEERS: dict[str, Peer] = {
     OURS: Peer("torch_layers:ours", ("torch",), 0.3, ALL, CHANGED),
     OURS_PLAIN: Peer("torch_layers:ours_plain", ("torch",), 0.3, (), CHANGED),
-    "torch.nn": Peer("torch_layers:layer", ("torch",), 0.2, options=(LENGTHS, PACKED)),
+    "torch.nn": Peer("torch_layers:layer", ("torch",), 0.2, options=(LENGTHS, PACKED, BFLOAT16)),
     "torch.nn cell": Peer("torch_layers:step", ("torch",), 0.1, steps=(1, "for single steps")),
     "torch loop": Peer("torch_loop:eager", ("torch",), 0.3, (*CUSTOM, *LINEAR), LOOPED),
     "torch.compile step": Peer("torch_compiled:step", ("torch",), 2.5, CUSTOM),

@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 import anyrnn.torch
 from anyrnn.kernels.cpu.team import trust_threads
 from benchmarks.cases import (
+    BFLOAT16,
     CELLS,
     LENGTHS,
     MASK,
@@ -45,6 +46,13 @@ def _padded(module: nn.Module, x: Tensor, state: Any, lengths: Tensor) -> tuple[
     """A call with lengths, as torch.nn has it."""
     packed, state = module(pack_padded_sequence(x, lengths, enforce_sorted=False), state)
     return pad_packed_sequence(packed, total_length=len(x))[0], state
+
+
+def _low(module: Any, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+    """A call with automatic mixed precision; the output is float32 as the input."""
+    with torch.autocast("cpu", torch.bfloat16):
+        output, state = module(x, state)
+    return output.float(), state
 
 
 def ours(case: Case, data: Data) -> Run:
@@ -115,6 +123,7 @@ def _filled(module: nn.Module, case: Case, data: Data, layout: Layout, layer: An
     if case.option in (MASK, RESETS):
         given = {case.option: torch.from_numpy(data.marks)}
     called = partial(layer or module, **given) if given else layer or module
+    called = partial(_low, called) if case.option == BFLOAT16 else called
     return run(called, dict(module.named_parameters()), case, data, layout)
 
 
