@@ -32,7 +32,7 @@ def run_pytest(
         "CUDA_VISIBLE_DEVICES": "",
         "KERAS_BACKEND": backend,
         "KERAS_HOME": str(folder),
-        "PYTHONPATH": str(Path(__file__).parent),
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
     plugins = ("-p", "no:xdist", "-p", "no:cacheprovider", "--noconftest", "-c", "pytest.ini")
