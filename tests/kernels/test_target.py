@@ -14,6 +14,7 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 import pytest
+import test_bfloat16
 import test_loop
 import test_mathematics
 import test_step
@@ -196,3 +197,12 @@ def test_emulated_single_steps(name, dtype, monkeypatch) -> None:
         found, expected = test_step.run(CELLS[name], dtype, *sizes, target="neon")
         for ours, theirs in zip(found, [expected.output[0], *expected.states], strict=True):
             np.testing.assert_allclose(ours, theirs, atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.usefixtures("arm")
+def test_emulated_bfloat16(monkeypatch) -> None:
+    monkeypatch.setitem(test_bfloat16.WAYS, "neon", NEON)
+    test_bfloat16.test_values_and_gradients("gru_reset_before", "neon")
+    test_bfloat16.test_rounding("neon")
+    for short in (False, True):
+        test_bfloat16.test_a_single_step("neon", short)
