@@ -105,5 +105,5 @@ def test_a_segment_has_the_steps_that_fit() -> None:
     planned = anyrnn.schedule.loop.schedule(anyrnn.get("rnn").graph, ["h"], ["h"])
     made = run.Program(anyrnn.get("rnn"), planned, {"input": 4, "hidden": 1024}, ["h"], [], [])
     steps = Steps((256,) * 40)  # 1 MiB for each step
-    assert list(made.segments(steps, 4, False)) == [(0, 13), (13, 26), (26, 40)]
-    assert next(made.segments(steps, 4, True)) == (26, 40)
+    assert list(made.segments(steps, 4, False)) == [(at, at + 8) for at in range(0, 40, 8)]
+    assert next(made.segments(steps, 4, True)) == (32, 40)
