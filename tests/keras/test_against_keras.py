@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from child import run_pytest
 
-EXAMPLES = {"torch": 15, "jax": 5, "tensorflow": 5}  # what compiles loops takes longer
+EXAMPLES = {"torch": 10, "jax": 4, "tensorflow": 5}  # what compiles loops takes longer
 
 
 @pytest.mark.parametrize("backend", EXAMPLES)
