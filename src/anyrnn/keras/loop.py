@@ -20,6 +20,7 @@ class Compiled:
 
     cell: Any
     go_backwards: bool
+    return_sequences: bool
     stateful: bool
     unroll: bool
     zero_output_for_mask: bool
@@ -117,9 +118,16 @@ class Compiled:
         """
         if mask is None:
             return (outputs[:, -1] if last is None else last), outputs
+        # Keras' loop on JAX takes the first state for the output before
+        begins = last is not None and keras.backend.backend() == "jax" and not self.unroll
+        if last is not None and not self.return_sequences:  # the state has what the output is
+            if self.zero_output_for_mask:
+                return ops.where(mask[:, -1:], last, ops.zeros_like(last)), outputs
+            any_step = ops.any(mask, axis=1, keepdims=True)
+            return (last if begins else ops.where(any_step, last, ops.zeros_like(last))), outputs
         if self.zero_output_for_mask:
             counts, other = ops.expand_dims(mask, -1), ops.zeros_like(outputs)
-        elif last is not None and keras.backend.backend() == "jax" and not self.unroll:
+        elif begins:
             begun = ops.greater(ops.cumsum(ops.cast(mask, "int32"), axis=1), 0)
             counts, other = ops.expand_dims(begun, -1), ops.expand_dims(before, 1)
         else:
@@ -165,24 +173,16 @@ def _read(cell: Any, training: bool) -> list[tuple[Readable, Cell]] | str:
 
 
 def _check_states(parts: Sequence[tuple[Readable, Cell]], states: Sequence[Any]) -> None:
-    """Whether the states are those of the cells.
+    """Whether there are as many states as the cells have.
 
     Raises:
-        InputError: There are more or fewer, or one has another size.
+        InputError: There are more or fewer.
     """
-    wanted = [
-        (name, size.evaluate(part.sizes))
-        for part, cell in parts
-        for name, size in zip(cell.states, cell.state_sizes, strict=True)
-    ]
-    if len(states) != len(wanted):
-        names = ", ".join(name for name, _ in wanted)
-        raise InputError(f"{len(states)} initial states are given; expected {len(wanted)}: {names}")
-    for (name, size), state in zip(wanted, states, strict=True):
-        if len(state.shape) != 2 or state.shape[1] != size:
-            raise InputError(
-                f"the initial state {name} has shape {tuple(state.shape)}; expected (batch, {size})"
-            )
+    names = [name for _, cell in parts for name in cell.states]
+    if len(states) != len(names):
+        raise InputError(
+            f"{len(states)} initial states are given; expected {len(names)}: {', '.join(names)}"
+        )
 
 
 def _mask(mask: Any, sequences: Any) -> Any:
@@ -213,25 +213,13 @@ def _run(
     backwards: bool,
     training: bool,
 ) -> tuple[Any, list[Any]]:
-    """Run one cell over time.
-
-    Raises:
-        InputError: The inputs are not what the cell takes.
-    """
-    sizes = part.sizes
-    if sequences.shape[1] == 0:
-        raise InputError("the input has no steps; expected (batch, time, features)")
-    if sequences.shape[-1] != sizes["input"]:
-        raise InputError(
-            f"the input has {sequences.shape[-1]} features; expected {sizes['input']}, as when the "
-            "layer was built"
-        )
+    """Run one cell over time."""
     layer = part.keras_layer()
     if part.masks_input(training):
         sequences = sequences * ops.expand_dims(layer.get_dropout_mask(sequences[:, 0, :]), 1)
     return backends.run(
         cell,
-        sizes,
+        part.sizes,
         sequences,
         states,
         part.stored(),
