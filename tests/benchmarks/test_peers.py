@@ -19,14 +19,13 @@ from benchmarks.cases import (
     MASK,
     NORM,
     OPTIONS,
-    PLAIN,
     RESETS,
     ZONEOUT,
     Case,
 )
 from benchmarks.measure import CALLS, Options, difference, measure, run, unlike
-from benchmarks.models import FIT, MODELS, PREDICT, Model
-from benchmarks.peers import BASELINES, MODEL_PEERS, OURS, PEERS, THEIR_MODEL
+from benchmarks.models import BACKENDS, FIT, MODELS, PREDICT, Model
+from benchmarks.peers import BASELINES, MODEL_PEERS, OUR_MODEL, OURS, PEERS, THEIR_MODEL
 from benchmarks.worker import PeerError, Worker
 
 SHORT = Options(seconds=0.01, rounds=2)
@@ -82,12 +81,14 @@ def test_numbers_with_every_option(worker: Worker) -> None:
 
 MODEL_CASES = [
     Model("gru", (8, 6, 20, 20), FIT, LENGTHS),
-    Model("lstm", (8, 6, 20, 20), FIT, DROPOUT),
-    Model("rnn", (8, 6, 20, 20), PREDICT, PLAIN),
+    Model("lstm", (8, 6, 20, 20), PREDICT, DROPOUT),
 ]
 
 
-@pytest.mark.parametrize("worker", [THEIR_MODEL.format("torch")], indirect=True)
+MODELED = [THEIR_MODEL.format("torch"), *(OUR_MODEL.format(name) for name in BACKENDS)]
+
+
+@pytest.mark.parametrize("worker", MODELED, indirect=True)
 def test_numbers_of_models(worker: Worker) -> None:
     peer = PEERS[worker.name]
     if peer.missing:
