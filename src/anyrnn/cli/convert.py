@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -68,7 +69,9 @@ def convert(
     # Weights are only read and written here: no framework has to be loaded for it.
     os.environ.setdefault("KERAS_BACKEND", "numpy")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # TensorFlow speaks of it when Keras asks
-    from anyrnn.keras import files
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*for the numpy backend", UserWarning)
+        from anyrnn.keras import files
 
     rows = files.convert(source, target, like=like, names=names, cell=cell, overwrite=overwrite)
     table = Table(header_style="bold", box=None, pad_edge=False)
