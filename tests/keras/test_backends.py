@@ -14,6 +14,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
+from textwrap import dedent
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -372,6 +373,20 @@ if BACKEND == "jax":
                 with pytest.raises(Exception, match=str(error)):
                     jax.block_until_ready(run(case, tensors))
         agree(run(case, tensors), case.expected()[:3])
+
+    def test_the_process_ends_while_a_call_is_under_way() -> None:
+        text = """
+            import anyrnn, jax, numpy
+            from anyrnn.keras import backends
+            cell, sizes = anyrnn.get("rnn"), {"input": 64, "hidden": 64}
+            x = numpy.ones((64, 500, 64))
+            parameters = [numpy.ones(each.shape_for(sizes)) for each in cell.parameters]
+            states = [numpy.zeros((64, 64))]
+            run = jax.jit(lambda x: backends.run(cell, sizes, x, states, parameters, recorded=True))
+            jax.block_until_ready(run(x))
+            last = run(x), run(x)
+        """
+        subprocess.run([sys.executable, "-c", dedent(text)], check=True, timeout=300)
 
     def test_exports_are_refused() -> None:
         from jax import export

@@ -84,8 +84,11 @@ class Batch:
         steps = self._steps()
         rows, begun = steps.enter(self._ordered(self.x), self.states)
         found, last, saved = np.zeros((0, into[0].shape[2]), self.x.dtype), begun, {}
+        room = {}
         if len(rows) and kept:
-            found, last, saved = passes.record(self._call(steps), rows, begun, self.parameters)
+            call = self._call(steps)
+            room = self._parts(kept, call)
+            found, last, saved = passes.record(call, rows, begun, self.parameters, room)
         elif len(rows):
             found, last = passes.forward(self._call(steps), rows, begun, self.parameters)
         output, last = steps.leave(found, last, self.states)
@@ -94,7 +97,9 @@ class Batch:
             np.copyto(array, state)
         for array, name in zip(kept, self.run.kept, strict=False):
             part = saved.get(name, array[:0])
-            array[: len(part)], array[len(part) :] = part, 0
+            array[len(part) :] = 0
+            if part is not room.get(name):
+                array[: len(part)] = part
 
     def backward(
         self,
@@ -165,12 +170,17 @@ class Batch:
             memory=self.run.memory,
         )
 
-    def _saved(self, kept: Sequence[Array], call: Call) -> dict[str, Array]:
-        """What was kept, by name, without the rows that no step has."""
+    def _parts(self, kept: Sequence[Array], call: Call) -> dict[str, Array]:
+        """The arrays of what is kept, by name, without the rows that no step has."""
         rows, batch = call.steps.rows, call.steps.batch
-        saved = {}
-        for name, array in zip(self.run.kept, kept, strict=True):
-            saved[name] = array[: rows + batch if name.startswith(BEFORE) else rows]
+        return {
+            name: array[: rows + batch if name.startswith(BEFORE) else rows]
+            for name, array in zip(self.run.kept, kept, strict=True)
+        }
+
+    def _saved(self, kept: Sequence[Array], call: Call) -> dict[str, Array]:
+        """What was kept, by name."""
+        saved = self._parts(kept, call)
         for name, state in self.run.histories.items():
             saved[name] = History(saved[BEFORE + state], call.steps, False).new
         return saved

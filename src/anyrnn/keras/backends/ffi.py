@@ -4,12 +4,18 @@ XLA calls it in whatever thread it computes in, with a frame of addresses. The s
 of `xla/ffi/api/c_api.h`, whose major version says whether they still are. jax.pure_callback would
 call back too, but it makes JAX arrays of what it passes on, which waits for JAX' own threads and so
 can wait for itself where there are few.
+
+A call that is still under way when the process ends would wait for the lock of Python's interpreter
+while that waits for JAX. So a call passes through machine code first, which counts those under way,
+and lets none pass any more once the process ends.
 """
 
 from __future__ import annotations
 
 import _thread
+import atexit
 import ctypes
+import time
 from collections.abc import Callable
 from functools import cache
 from math import prod
@@ -19,16 +25,51 @@ import jax
 import numpy as np
 
 from anyrnn.errors import AnyrnnError
+from anyrnn.kernels.cpu.engine import compile_text
 from anyrnn.kernels.cpu.instructions import Array
+from anyrnn.kernels.cpu.target import host
 
 MAJOR, MINOR = 0, 1
 METADATA = 1  # the type of an extension that asks for versions
 EXECUTE = 3  # the stage in which a handler computes
 INVALID_ARGUMENT, CANCELLED, INTERNAL = 3, 1, 13  # codes of errors
-TYPES = {1: np.bool_, 4: np.int32, 5: np.int64, 8: np.uint32, 9: np.uint64, 11: np.float32} | {
-    12: np.float64
+TYPES = {
+    1: np.bool_,
+    4: np.int32,
+    5: np.int64,
+    8: np.uint32,
+    9: np.uint64,
+    11: np.float32,
+    12: np.float64,
 }
-WORD = 8  # bytes
+
+ENDED, ACTIVE, FUNCTION = range(3)  # what the state is
+
+TEXT = f"""@state = internal global [3 x i64] zeroinitializer, align 8
+
+define ptr @enter(ptr %frame) {{
+entry:
+  %ended.at = getelementptr i64, ptr @state, i64 {ENDED}
+  %active.at = getelementptr i64, ptr @state, i64 {ACTIVE}
+  %function.at = getelementptr i64, ptr @state, i64 {FUNCTION}
+  %before = atomicrmw add ptr %active.at, i64 1 seq_cst
+  %ended = load atomic i64, ptr %ended.at seq_cst, align 8
+  %open = icmp eq i64 %ended, 0
+  br i1 %open, label %call, label %leave
+call:
+  %function = load ptr, ptr %function.at, align 8
+  %found = call ptr %function(ptr %frame)
+  br label %leave
+leave:
+  %result = phi ptr [ null, %entry ], [ %found, %call ]
+  %after = atomicrmw sub ptr %active.at, i64 1 seq_cst
+  ret ptr %result
+}}
+
+define ptr @enter_alone() {{
+entry:
+  ret ptr @state
+}}"""
 
 Handler = Callable[[str, list[Array], list[Array]], None]
 _Words = cache(lambda count: ctypes.c_int64 * count)
@@ -225,9 +266,20 @@ def register(name: str, handler: Handler) -> None:
         return None
 
     function = _Called(called)
-    _registered.append(function)
-    target = jax.ffi.pycapsule(ctypes.cast(function, ctypes.c_void_p).value)
+    code = compile_text(TEXT, host(), "calls from XLA")
+    state = _Words(3).from_address(ctypes.CFUNCTYPE(ctypes.c_void_p)(code.enter_alone)())
+    state[FUNCTION] = ctypes.cast(function, ctypes.c_void_p).value
+    _registered.append((function, code))
+    atexit.register(_end, state)
+    target = jax.ffi.pycapsule(code.enter)
     jax.ffi.register_ffi_target(name, target, platform="cpu", api_version=1)
+
+
+def _end(state: Any) -> None:
+    """Let no more calls in, and wait for those that are under way."""
+    state[ENDED] = 1
+    while state[ACTIVE]:
+        time.sleep(0.001)
 
 
 _registered: list[Any] = []  # what XLA calls must stay

@@ -5,9 +5,10 @@ other operation.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -58,6 +59,12 @@ def _job(text: str) -> Job:
     return told._replace(wanted=tuple(told.wanted))
 
 
+def _threads() -> int:
+    """As many as there are cores, or one if XLA is told so."""
+    alone = "--xla_cpu_multi_thread_eigen=false" in os.environ.get("XLA_FLAGS", "")
+    return 1 if alone else usual_threads()
+
+
 def _handle(text: str, arguments: list[Any], results: list[Any]) -> None:
     """Do what a custom call asks for."""
     job = _job(text)
@@ -68,7 +75,7 @@ def _handle(text: str, arguments: list[Any], results: list[Any]) -> None:
     parameters = [next(given) for _ in run.cell.parameters]
     mask = next(given) if job.masked else None
     seed = next(given) if job.seeded else None
-    batch = Batch(run, job.turned, usual_threads(), x, states, parameters, mask, seed)
+    batch = Batch(run, job.turned, _threads(), x, states, parameters, mask, seed)
     if job.does == "backward":
         kept = [next(given) for _ in run.kept]
         batch.backward(kept, list(given), job.wanted, results)
@@ -76,7 +83,11 @@ def _handle(text: str, arguments: list[Any], results: list[Any]) -> None:
         getattr(batch, job.does)(results)
 
 
-ffi.register(TARGET, _handle)
+@cache
+def _register() -> None:
+    """Done when there is something to run: it compiles the way in."""
+    ffi.register(TARGET, _handle)
+
 
 Further = tuple[Array | None, Array | None]
 
@@ -181,6 +192,7 @@ def run(
     recorded: bool,
 ) -> tuple[Array, list[Array]]:
     """Run a cell; as `anyrnn.keras.backends.run`. JAX knows itself what to record."""
+    _register()
     key = runs.key(cell, tuple(sizes.items()), False, "high")
     job = Job(key, reverse, mask is not None, cell.draws)
     mask = None if mask is None else mask.astype(bool)

@@ -24,8 +24,9 @@ Tensor = Any
 
 
 def _threads() -> int:
-    """As many as TensorFlow uses inside of an operation."""
-    return tf.config.threading.get_intra_op_parallelism_threads() or usual_threads()
+    """As many as there are cores, or as TensorFlow may use inside of an operation."""
+    most = usual_threads()
+    return min(most, tf.config.threading.get_intra_op_parallelism_threads() or most)
 
 
 def _call(
@@ -163,7 +164,7 @@ def run(
 
         return found, derivative
 
-    output, *last = computed(x, *states, *parameters)
+    output, *last = computed(*map(tf.convert_to_tensor, (x, *states, *parameters)))
     output.set_shape([*x.shape[:2], cell.output_size.evaluate(dict(sizes))])
     for array, state in zip(last, states, strict=True):
         array.set_shape(state.shape)

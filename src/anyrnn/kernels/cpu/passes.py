@@ -13,7 +13,7 @@ from anyrnn.derivative.reverse import PREFIX
 from anyrnn.graph.cell import Cell
 from anyrnn.kernels.cpu import team
 from anyrnn.kernels.cpu.run import How, Steps, program
-from anyrnn.kernels.cpu.tape import NUMPY_ARRAYS, Arrays
+from anyrnn.kernels.cpu.tape import NOTHING, NUMPY_ARRAYS, Arrays
 from anyrnn.kernels.cpu.target import Target
 from anyrnn.schedule.loop import Schedule, is_recurrent, schedule
 from anyrnn.schedule.reverse import BEFORE, GRADIENT, training
@@ -131,16 +131,34 @@ def forward(
 
 
 def record(
-    call: Call, rows: Any, states: Sequence[Any], parameters: Sequence[Any]
+    call: Call,
+    rows: Any,
+    states: Sequence[Any],
+    parameters: Sequence[Any],
+    into: Mapping[str, Any] = NOTHING,
 ) -> tuple[Any, list[Any], dict[str, Any]]:
     """Run a cell, and keep what `backward` needs; arguments as those of `forward`.
+
+    Args:
+        call: What to run.
+        rows: The inputs of all steps.
+        states: The initial states.
+        parameters: The stored parameters.
+        into: Arrays for what is kept, by name; it is there unless it is a part of something else.
 
     Returns:
         The outputs, the last states, and what to keep, by name.
     """
     planned = _training(call.cell, call.memory, call.hoist)
     return _forward(
-        call, planned.forward, rows, states, parameters, tuple(planned.saved), planned.histories
+        call,
+        planned.forward,
+        rows,
+        states,
+        parameters,
+        tuple(planned.saved),
+        planned.histories,
+        into,
     )
 
 
@@ -152,8 +170,13 @@ def _forward(
     parameters: Sequence[Any],
     saved: tuple[str, ...],
     histories: tuple[str, ...],
+    into: Mapping[str, Any] = NOTHING,
 ) -> tuple[Any, list[Any], dict[str, Any]]:
     cell = call.cell
+    named = {("results", name): into[name] for name in saved if name in into}
+    for name in histories:
+        if BEFORE + name in into:
+            named["histories", name] = into[BEFORE + name]
     outcome = program(cell, planned, call.sizes, (cell.output, *saved), histories).run(
         call.how(),
         {cell.input: rows},
@@ -161,6 +184,7 @@ def _forward(
         call.named(parameters),
         call.arrays,
         call.seed,
+        named,
     )
     kept = {name: outcome.results[name] for name in saved}
     kept |= {BEFORE + name: outcome.histories[name] for name in histories}

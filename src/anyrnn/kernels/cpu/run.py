@@ -27,7 +27,7 @@ from anyrnn.kernels.cpu.instructions import (
 )
 from anyrnn.kernels.cpu.loop import Loop
 from anyrnn.kernels.cpu.outside import Writer
-from anyrnn.kernels.cpu.tape import NUMPY_ARRAYS, Array, Arrays, Place, Running, Tape
+from anyrnn.kernels.cpu.tape import NOTHING, NUMPY_ARRAYS, Array, Arrays, Place, Running, Tape
 from anyrnn.kernels.cpu.target import Target
 from anyrnn.schedule.loop import Schedule
 
@@ -295,6 +295,7 @@ class Program:
         parameters: Mapping[str, Any],
         arrays: Arrays = NUMPY_ARRAYS,
         seed: Any = None,
+        into: Mapping[tuple[str, str], Any] = NOTHING,
     ) -> Outcome:
         """Run over a sequence.
 
@@ -306,6 +307,8 @@ class Program:
             arrays: What kind of arrays these are.
             seed: What random numbers follow from, one whole number of 64 bits in an array; for a
                 schedule that draws some.
+            into: Arrays for what comes out, by `results` or `histories` and the name: it is there
+                if it is not a part of something else, or the same.
 
         Returns:
             What was asked for.
@@ -322,7 +325,14 @@ class Program:
         given += [parameters[stored.name] for stored in self.cell.parameters]
         given += [seed] if self.draws else []
         small = tape.room <= KEPT
-        running = tape.run(arrays, given, self._idle.pop(tape, None) if small else None)
+        made = {}
+        if into:
+            whole = {place.block: place.shape for place in tape.results}
+            for (part, name), array in into.items():
+                place = getattr(places, part)[name]
+                if whole.get(place.block) == place.shape:
+                    made.setdefault(place.block, array)
+        running = tape.run(arrays, given, self._idle.pop(tape, None) if small else None, made)
         outcome = Outcome(
             *({name: running.rows(place) for name, place in part.items()} for part in places)
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from ctypes import memmove
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ Array = NDArray[Any]
 LINE = 64  # bytes of a cache line
 WORD = 8  # bytes of a number of a record
 TABLE, WORKSPACE = 0, 1  # the blocks that every call has
+NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
 
 class Place:
@@ -360,7 +362,13 @@ class Tape:
         _fill(table, self._fields_of_memory, addresses)
         return Running(arrays, blocks, addresses)
 
-    def run(self, arrays: Arrays, given: Sequence[Any], running: Running | None = None) -> Running:
+    def run(
+        self,
+        arrays: Arrays,
+        given: Sequence[Any],
+        running: Running | None = None,
+        made: Mapping[int, Any] = NOTHING,
+    ) -> Running:
         """Do all of it.
 
         Args:
@@ -368,6 +376,7 @@ class Tape:
             given: The arrays that the caller gives.
             running: The memory of a run before, which nobody uses any more; new memory if not
                 given.
+            made: Results that there is memory for already, by their blocks.
 
         Returns:
             The memory, in which results can be looked up.
@@ -379,8 +388,9 @@ class Tape:
             blocks[place.block] = found = arrays.ready(array, place.dtype)
             addresses[place.block] = arrays.address(found)
         for place in self.results:
-            blocks[place.block] = made = arrays.empty(place.shape, place.dtype)
-            addresses[place.block] = arrays.address(made)
+            found = made.get(place.block)
+            found = arrays.empty(place.shape, place.dtype) if found is None else found
+            blocks[place.block], addresses[place.block] = found, arrays.address(found)
         self._do(running)
         return running
 
