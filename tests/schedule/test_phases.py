@@ -12,8 +12,9 @@ from anyrnn import SequenceResult
 from anyrnn.graph.operations import OPERATIONS
 from anyrnn.kernels.cpu.passes import Call
 from anyrnn.kernels.cpu.run import steps_of
-from anyrnn.schedule.loop import Stage
-from anyrnn.schedule.reverse import training
+from anyrnn.schedule.loop import Schedule, Stage
+from anyrnn.schedule.reverse import Training, training
+from anyrnn.transforms import transform
 from checks import Case, close_gradients, close_results, make_case
 from random_cells import make
 
@@ -85,3 +86,24 @@ def test_products_leave_the_loop_where_none_waits_for_a_state() -> None:
     assert [hoists("mingru", batch, 8) for batch in (1, 3, 4)] == [True, True, False]
     assert [hoists("lstm", batch, 8) for batch in (1, 4)] == [False, False]
     assert [hoists("lstm", batch, 512) for batch in (1, 4)] == [True, False]
+
+
+def kinds(planned: Schedule) -> str:
+    return " ".join("units" if isinstance(stage, Stage) else "rows" for stage in planned.stages)
+
+
+@pytest.mark.parametrize("norm", ["layer", "rms"])
+def test_a_norm_takes_one_pass_over_rows_backward(norm: str) -> None:
+    """The values to sum are computed where they are summed, and so is what is kept."""
+    normalised = training(transform(anyrnn.get("gru"), norm=norm))
+    kept = [node for node in normalised.saved.values() if node.type.shape]
+    assert len(kept) == 3 + 6  # the gates, and the products that are normalised
+    forward = "units rows rows units" if norm == "layer" else "units rows units"
+    assert kinds(normalised.forward) == forward
+    assert kinds(normalised.reverse).count("rows") == 1
+    assert not any(str(stage.size) == "1" for stage in stages_of_units(normalised))
+
+
+def stages_of_units(planned: Training) -> list[Stage]:
+    every = [*planned.forward.stages, *planned.reverse.stages]
+    return [stage for stage in every if isinstance(stage, Stage)]

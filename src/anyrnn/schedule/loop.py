@@ -14,7 +14,17 @@ from dataclasses import dataclass
 from anyrnn.graph.nodes import Graph, Node, constant, make, topological
 from anyrnn.graph.operations import OPERATIONS
 from anyrnn.graph.sizes import Size
-from anyrnn.schedule.normal import ONCE, SEQUENCE, STEP, normal, operands, phases, without_clips
+from anyrnn.schedule.normal import (
+    ONCE,
+    SEQUENCE,
+    STEP,
+    delayed,
+    is_recurrent,
+    normal,
+    operands,
+    phases,
+    without_clips,
+)
 
 REDUCTIONS = ("sum", "mean", "softmax")
 WHOLE = ("concatenate", *REDUCTIONS)  # written by others than the stages over units
@@ -135,7 +145,7 @@ def schedule(
     used = _used(graph)
     order = [node for node in graph.nodes() if node in used]
     new_states = [graph.outputs[name] for name in states]
-    when = _delayed(phases(graph.nodes(), hoist), new_states)
+    when = delayed(phases(graph.nodes(), hoist), new_states)
     roots = new_states if hoist else [*new_states, *(graph.outputs[name] for name in wanted)]
     waited = used.intersection(topological(roots))
     needed = {node for node in waited if when[node] == STEP and not node.is_leaf}
@@ -177,33 +187,8 @@ def _used(graph: Graph) -> set[Node]:
     return found
 
 
-def is_recurrent(graph: Graph, states: Iterable[str]) -> bool:
-    """Whether a new state of a step graph waits for a product that waits for a state."""
-    when = phases(graph.nodes())
-    waited = topological(graph.outputs[name] for name in states)
-    return any(node.operation == "product" and when[node] == STEP for node in waited)
-
-
 def _is_early_product(node: Node) -> bool:
     return node.operation == "product" and phases(topological([node]))[node] == SEQUENCE
-
-
-def _delayed(when: dict[Node, int], new_states: list[Node]) -> dict[Node, int]:
-    """The phases, with elementwise work on no state in the loop, which does it while it has the
-    values in registers; but not what goes into products that the loop waits for. What is made of
-    such work waits for the loop too.
-    """
-    elementwise = {node for node in when if OPERATIONS[node.operation].elementwise}
-    early = topological(
-        n for n in topological(new_states) if when[n] == SEQUENCE and n not in elementwise
-    )
-    late = elementwise.difference(early)
-    delayed = {node for node in late if when[node] == SEQUENCE and node.type.per_row}
-    found: dict[Node, int] = {}
-    for node, phase in when.items():
-        waits = node in delayed or any(found[argument] == STEP for argument in operands(node))
-        found[node] = STEP if waits else phase
-    return found
 
 
 def _quick(order: Iterable[Node], when: Mapping[Node, int], needed: set[Node]) -> list[Node]:
@@ -248,10 +233,15 @@ def cheap_support(node: Node, given: Callable[[Node], bool]) -> set[Node]:
     """What cheap work starts from: the values that are given, or that are not cheap to compute."""
     if given(node):
         return {node}
-    if node.operation in CHEAP or node.operation == "constant":
+    if node.operation in (*CHEAP, "expand", "constant"):
         found: set[Node] = set()
-        return found.union(*(cheap_support(argument, given) for argument in node.arguments))
+        return found.union(*(cheap_support(argument, given) for argument in operands(node)))
     return {node}
+
+
+def is_cheap(support: Iterable[Node]) -> bool:
+    """Whether cheap work is done again rather than kept: on one vector; numbers cost nothing."""
+    return sum(bool(node.type.shape) for node in support) <= 1
 
 
 def _sunk(needed: list[Node], new_states: list[Node], when: Mapping[Node, int]) -> set[Node]:
@@ -273,7 +263,7 @@ def _sunk(needed: list[Node], new_states: list[Node], when: Mapping[Node, int]) 
             continue
         support = cheap_support(node, lambda n: n.is_leaf or when[n] == ONCE)
         carried = [n for n in support if when[n] == SEQUENCE]
-        if node.operation in CHEAP and (node.type.boolean or len(carried) <= 1):
+        if node.operation in CHEAP and (node.type.boolean or is_cheap(carried)):
             inside.add(node)
             open_nodes += node.arguments
     return inside
@@ -348,19 +338,21 @@ def _stages(
         for argument in operands(node):
             if in_memory(argument) or not argument.type.shape:
                 continue
-            if not OPERATIONS[node.operation].elementwise:
+            if not (OPERATIONS[node.operation].elementwise or node.operation in REDUCTIONS):
                 stored.add(argument)
             elif level[argument] != level[node]:
                 start = cheap_support(argument, lambda n: in_memory(n) or n in sums)
                 support = {n for n in start if not in_memory(n)}
-                recompute = argument.type.boolean or len(support) <= 1
-                stored |= support if recompute else {argument}
+                if argument.type.boolean or is_cheap(support):
+                    stored |= {n for n in support if n.type.shape}
+                else:
+                    stored.add(argument)
     covered = {n for s in sums.values() for n in _inner(s.node, members) if n is not s.node}
     stored -= covered - results
     stages: list[Stage | RowStage] = []
     for current in sorted(set(level.values())):
         here = [node for node in inside if level[node] == current]
-        over_rows = _row_stages(current, here, level, inside)
+        over_rows = _row_stages(current, here, level, inside, results)
         stages += over_rows
         written = {node for stage in over_rows for node in stage.stores}
         for size in dict.fromkeys(_size(node) for node in here):
@@ -378,7 +370,11 @@ def _stages(
 
 
 def _row_stages(
-    current: int, here: Sequence[Node], level: Mapping[Node, int], inside: Iterable[Node]
+    current: int,
+    here: Sequence[Node],
+    level: Mapping[Node, int],
+    inside: Iterable[Node],
+    results: set[Node],
 ) -> list[RowStage]:
     """What goes over rows at a level, together where that is possible."""
     together: dict[object, list[Node]] = {}
@@ -392,7 +388,7 @@ def _row_stages(
     complete = {node for node in here if node.operation in REDUCTIONS}
 
     def is_complete(node: Node) -> bool:
-        return node in complete or not node.type.per_row or level.get(node, current) < current
+        return node in complete or not node.type.per_row or level.get(node, -1) < current
 
     for node in here:  # numbers that follow from numbers
         numbers = not any(each.type.shape for each in (node, *node.arguments))
@@ -400,8 +396,8 @@ def _row_stages(
         work = OPERATIONS[node.operation].elementwise and not node.type.boolean
         if numbers and follows and work:
             complete.add(node)
-    needed = {a for node in inside if node.type.shape for a in operands(node)} & complete
-    further = tuple(n for n in here if n in needed and n.operation not in REDUCTIONS)
+    needed = results.union(a for node in inside if node.type.shape for a in operands(node))
+    further = tuple(n for n in here if n in needed & complete and n.operation not in REDUCTIONS)
     return [*stages[:-1], RowStage(current, stages[-1].nodes, further)]
 
 

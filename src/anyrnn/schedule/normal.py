@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from anyrnn.graph.nodes import Graph, Node, make, rebuilt, rewrite, topological
+from anyrnn.graph.nodes import Graph, Node, constant, make, rebuilt, rewrite, topological
+from anyrnn.graph.operations import OPERATIONS
 from anyrnn.graph.sizes import Size
 from anyrnn.graph.sums import addends, total_of, uses_of
 
@@ -27,6 +28,31 @@ def phases(nodes: Iterable[Node], hoist: bool = True) -> dict[Node, int]:
         if found[node] == SEQUENCE and not (hoist or node.is_leaf):
             found[node] = STEP
     return found
+
+
+def delayed(when: dict[Node, int], new_states: list[Node]) -> dict[Node, int]:
+    """The phases, with elementwise work on no state in the loop, which does it while it has the
+    values in registers; but not what goes into products that the loop waits for. What is made of
+    such work waits for the loop too.
+    """
+    elementwise = {node for node in when if OPERATIONS[node.operation].elementwise}
+    early = topological(
+        n for n in topological(new_states) if when[n] == SEQUENCE and n not in elementwise
+    )
+    late = elementwise.difference(early)
+    chosen = {node for node in late if when[node] == SEQUENCE and node.type.per_row}
+    found: dict[Node, int] = {}
+    for node, phase in when.items():
+        waits = node in chosen or any(found[argument] == STEP for argument in operands(node))
+        found[node] = STEP if waits else phase
+    return found
+
+
+def is_recurrent(graph: Graph, states: Iterable[str]) -> bool:
+    """Whether a new state of a step graph waits for a product that waits for a state."""
+    when = phases(graph.nodes())
+    waited = topological(graph.outputs[name] for name in states)
+    return any(node.operation == "product" and when[node] == STEP for node in waited)
 
 
 def operands(node: Node) -> tuple[Node, ...]:
@@ -130,6 +156,62 @@ def without_clips(graph: Graph) -> Graph:
     return rewrite(graph, rule)
 
 
+def by_reciprocals(graph: Graph) -> Graph:
+    """A vector divided by a number of its row becomes a product with the number's reciprocal, which
+    is one division for the row.
+    """
+
+    def rule(node: Node, arguments: tuple[Node, ...]) -> Node:
+        if node.operation == "divide" and node.type.shape:
+            vector, number = arguments
+            if number.type.per_row and not number.type.shape:
+                return make("multiply", vector, make("divide", constant(1), number))
+        return rebuilt(node, arguments)
+
+    return rewrite(graph, rule)
+
+
+def without_centred_sums(graph: Graph) -> Graph:
+    """Without what adds nothing to a sum over units: values minus their own mean, multiplied with a
+    number of the row. Without them the derivative of a norm needs no sums after other sums.
+    """
+
+    def rule(node: Node, arguments: tuple[Node, ...]) -> Node:
+        if node.operation == "sum":
+            terms = _terms(arguments[0], 1)
+            left = [(sign, term) for sign, term in terms if not _is_centred(term)]
+            if left and len(left) < len(terms):
+                return make("sum", total_of(left))
+        return rebuilt(node, arguments)
+
+    return rewrite(graph, rule)
+
+
+def _terms(node: Node, sign: int) -> list[tuple[int, Node]]:
+    """The terms of a sum, with signs."""
+    if node.operation == "negative":
+        return _terms(node.arguments[0], -sign)
+    if node.operation not in ("add", "subtract"):
+        return [(sign, node)]
+    left, right = node.arguments
+    return [*_terms(left, sign), *_terms(right, sign if node.operation == "add" else -sign)]
+
+
+def _is_centred(term: Node) -> bool:
+    """Whether a value is a number of the row times a vector minus its mean."""
+    if term.operation == "multiply":
+        left, right = term.arguments
+        if left.operation == "expand" or not left.type.shape:
+            left, right = right, left
+        if right.operation == "expand":
+            (right,) = operands(right)
+        return not right.type.shape and _is_centred(left)
+    if term.operation != "subtract":
+        return False
+    vector, mean = term.arguments
+    return mean.operation == "mean" and mean.arguments[0] is vector
+
+
 def normal(graph: Graph, hoist: bool = True) -> Graph:
     """All normal forms."""
-    return regroup_sums(split_products(graph), hoist)
+    return regroup_sums(split_products(by_reciprocals(graph)), hoist)

@@ -9,8 +9,13 @@ from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Graph, Node, make, rebuilt, rewrite
 from anyrnn.graph.simplify import simplify
-from anyrnn.schedule.loop import Schedule, cheap_support, schedule
-from anyrnn.schedule.normal import operands, without_clips
+from anyrnn.schedule.loop import Schedule, cheap_support, is_cheap, schedule
+from anyrnn.schedule.normal import (
+    by_reciprocals,
+    operands,
+    without_centred_sums,
+    without_clips,
+)
 
 SAVED = "saved:"
 BEFORE = "before:"
@@ -65,7 +70,7 @@ def _saved(reverse: Graph, forward: set[Node]) -> set[Node]:
 
     for node in needed:
         support = {n for n in cheap_support(node, given) if not given(n)}
-        saved |= support if node.type.boolean or len(support) <= 1 else {node}
+        saved |= support if node.type.boolean or is_cheap(support) else {node}
     return saved
 
 
@@ -85,7 +90,9 @@ def training(cell: Cell, memory: str = "high", hoist: bool = False) -> Training:
         InputError: Neither `high` nor `low`.
     """
     low = check_memory(memory) == "low"
-    graph, reverse = without_clips(cell.graph), without_clips(derivative(cell.graph))
+    graph = by_reciprocals(cell.graph)
+    reverse = without_centred_sums(without_clips(derivative(graph)))
+    graph = without_clips(graph)
     if low:
         new_states = (graph.outputs[name] for name in cell.states)
         chosen = {node for node in new_states if not node.is_leaf}

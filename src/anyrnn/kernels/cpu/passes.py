@@ -15,7 +15,8 @@ from anyrnn.kernels.cpu import team
 from anyrnn.kernels.cpu.run import How, Steps, program
 from anyrnn.kernels.cpu.tape import NOTHING, NUMPY_ARRAYS, Arrays
 from anyrnn.kernels.cpu.target import Target
-from anyrnn.schedule.loop import Schedule, is_recurrent, schedule
+from anyrnn.schedule.loop import Schedule, schedule
+from anyrnn.schedule.normal import is_recurrent
 from anyrnn.schedule.reverse import BEFORE, GRADIENT, training
 
 FEW_ROWS = 3  # as many or fewer make little use of a matrix each time that they read it
