@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+import anyrnn.keras
 import anyrnn.torch
 from anyrnn.errors import InputError
 from anyrnn.keras.counterparts import constructor
@@ -115,6 +116,21 @@ def test_recurrent_layers_of_ours_fill_those_of_keras(kind: str) -> None:
     model = stack(kind, 1, both=True, bias=True)
     from_torch(model, ours.state_dict())
     assert_same(outputs(model, X), outputs(ours, X))
+
+
+@pytest.mark.parametrize("kind", KERAS)
+def test_our_layers_convert_as_those_of_keras(kind: str) -> None:
+    name = KERAS[kind].__name__
+    layer = getattr(anyrnn.keras, name)(5, return_sequences=True)
+    layer.build((None, None, 3))
+    random_weights(layer)
+    theirs = THEIRS[kind](3, 5, batch_first=True)
+    theirs.load_state_dict(to_torch(layer))
+    assert_same(outputs(theirs, X), outputs(layer, X))
+    randomised(theirs)
+    from_torch(layer, theirs.state_dict())
+    assert_same(outputs(layer, X), outputs(theirs, X))
+    assert layer.compute_path.name == "compiled"
 
 
 def test_biases_are_split_and_joined_as_the_documents_say() -> None:
