@@ -88,11 +88,11 @@ def draw(name: str, **histories: dict[str, Any]) -> None:
     ):
         for model, history in histories.items():
             values = history[quantity]
-            axes.plot(range(1, len(values) + 1), values, marker="." if len(values) < 20 else "")
-            axes.annotate(model, (len(values), values[-1]), (4, 0), textcoords="offset points")
+            epochs = range(1, len(values) + 1)
+            axes.plot(epochs, values, label=model, marker="." if len(values) < 20 else "")
         axes.set(xlabel="epoch", ylabel=f"{quantity} in training")
         axes.spines[["top", "right"]].set_visible(False)
-        axes.margins(x=0.12)
+        axes.legend(frameon=False)
     path = Path("runs") / f"{name}.png"
     path.parent.mkdir(exist_ok=True)
     figure.savefig(path, dpi=120)
