@@ -69,7 +69,8 @@ class Batch:
         Args:
             into: The arrays to write them into.
         """
-        self._forward(into, ())
+        with np.errstate(all="ignore"):  # infinities and NaN are values like others
+            self._forward(into, ())
 
     def record(self, into: Sequence[Array]) -> None:
         """Compute the output and the last states, and what `backward` needs.
@@ -78,7 +79,8 @@ class Batch:
             into: The arrays to write all of it into.
         """
         count = 1 + len(self.states)
-        self._forward(into[:count], into[count:])
+        with np.errstate(all="ignore"):
+            self._forward(into[:count], into[count:])
 
     def _forward(self, into: Sequence[Array], kept: Sequence[Array]) -> None:
         steps = self._steps()
@@ -116,6 +118,16 @@ class Batch:
             wanted: Whether the gradient of the input is wanted, and of each parameter.
             into: The arrays to write them into; of those that are not wanted, there are none.
         """
+        with np.errstate(all="ignore"):
+            self._backward(kept, gradients, wanted, into)
+
+    def _backward(
+        self,
+        kept: Sequence[Array],
+        gradients: Sequence[Array],
+        wanted: Sequence[bool],
+        into: Sequence[Array],
+    ) -> None:
         steps, names = self._steps(), [stored.name for stored in self.run.cell.parameters]
         output, *states = gradients
         rows, begun, given = steps.leave_back(

@@ -1,0 +1,91 @@
+"""Runs over padded sequences in the layout of frameworks, against the compiled cell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import anyrnn
+from anyrnn.kernels import recorded, runs
+from anyrnn.kernels.recorded import Batch, whole_number
+from checks import Case, make_case
+
+Array = np.ndarray
+
+
+def batch_of(case: Case, mask: Array | None, turned: bool) -> Batch:
+    key = runs.key(case.cell, tuple(case.sizes.items()), False, "high")
+    x = np.ascontiguousarray(case.x.transpose(1, 0, 2))
+    states, parameters = list(case.states), list(case.parameters.values())
+    return Batch(runs.run_of(key), turned, 1, x, states, parameters, mask, None)
+
+
+def unknown(shapes: list[tuple[int, ...]]) -> list[Array]:
+    """Arrays to be written."""
+    return [np.full(shape, np.nan) for shape in shapes]
+
+
+def compute(case: Case, mask: Array | None, turned: bool, wanted: list[bool]) -> list[Array]:
+    """Output, last states and the gradients that are wanted."""
+    batch = batch_of(case, mask, turned)
+    size, time, _ = batch.x.shape
+    results = unknown(recorded.result_shapes(batch.run, size, time))
+    batch.forward(results)
+    again = unknown(recorded.result_shapes(batch.run, size, time))
+    kept = unknown(recorded.kept_shapes(batch.run, size, time))
+    batch.record([*again, *kept])
+    for one, other in zip(results, again, strict=True):
+        np.testing.assert_array_equal(one, other)
+    asked = [wanted[0], *(True for _ in case.states), *wanted[1:]]
+    given = [batch.x, *batch.states, *batch.parameters]
+    into = unknown([array.shape for array, yes in zip(given, asked, strict=True) if yes])
+    output = case.output_gradient.transpose(1, 0, 2)
+    batch.backward(kept, [output, *case.state_gradients], wanted, into)
+    return [*results, *into]
+
+
+def expected(case: Case, mask: Array | None, turned: bool, wanted: list[bool]) -> list[Array]:
+    order = slice(None, None, -1) if turned else slice(None)
+    made = anyrnn.compile(case.cell, case.sizes, dtype=float)
+    marks: dict[str, Any] = {} if mask is None else {"mask": mask.T[order]}
+    result = made.forward(
+        case.x[order], case.states, parameters=case.parameters, save=True, padding="carry", **marks
+    )
+    found = result.backward(case.output_gradient, case.state_gradients)
+    parameters = zip(found.parameters.values(), wanted[1:], strict=True)
+    return [
+        result.output.transpose(1, 0, 2),
+        *result.states,
+        *([found.x[order].transpose(1, 0, 2)] if wanted[0] else []),
+        *found.states,
+        *(part for part, yes in parameters if yes),
+    ]
+
+
+@pytest.mark.parametrize("name", ["lstm", "rnn", "gru", "rnn_output"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_as_the_compiled_cell(name: str, turned: bool) -> None:
+    case = make_case(anyrnn.get(name), 3, time=5, batch=4)
+    random = np.random.default_rng(0)
+    masks = [random.random((4, 5)) < 0.5, np.zeros((4, 5), bool), np.ones((4, 5), bool), None]
+    for mask in masks:
+        wanted = [bool(each) for each in random.integers(0, 2, 1 + len(case.parameters))]
+        found = compute(case, mask, turned, wanted)
+        for one, other in zip(found, expected(case, mask, turned, wanted), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-11)
+
+
+def test_what_is_not_a_number_is_a_value() -> None:
+    case = make_case(anyrnn.get("lstm"), 0)
+    case.x[0], case.output_gradient[1] = np.inf, np.nan
+    found = compute(case, None, False, [True] * (1 + len(case.parameters)))
+    assert np.isnan(found[-1]).any()
+
+
+def test_seeds() -> None:
+    assert whole_number(np.array([7], np.int32)).tolist() == [7]
+    assert whole_number(np.array(7)).tolist() == [7]
+    assert whole_number(np.array([1, 2], np.uint32)).tolist() == [(1 << 32) + 2]
+    assert whole_number(np.array([-1, -1], np.int32)).tolist() == [-1]
