@@ -7,7 +7,7 @@ from typing import Any
 
 from anyrnn.errors import InputError
 from anyrnn.keras.activations import name_of
-from anyrnn.keras.exchange import Part
+from anyrnn.keras.parts import Part
 from anyrnn.transforms.activations import ACTIVATIONS
 
 _CLASSES = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU"}

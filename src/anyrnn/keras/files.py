@@ -13,7 +13,8 @@ import keras
 
 from anyrnn.errors import DataError, InputError, MissingExtraError
 from anyrnn.keras.counterparts import constructor
-from anyrnn.keras.exchange import Names, Unit, from_torch, pairs, to_arrays, torch_layers, units_of
+from anyrnn.keras.exchange import Names, from_torch, pairs, to_arrays, torch_layers
+from anyrnn.keras.parts import Unit, units_of
 
 MODEL, WEIGHTS, SAFETENSORS = ".keras", ".weights.h5", ".safetensors"
 CELLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
