@@ -12,7 +12,6 @@ and lets none pass any more once the process ends.
 
 from __future__ import annotations
 
-import _thread
 import atexit
 import ctypes
 import time
@@ -42,34 +41,6 @@ TYPES = {
     11: np.float32,
     12: np.float64,
 }
-
-ENDED, ACTIVE, FUNCTION = range(3)  # what the state is
-
-TEXT = f"""@state = internal global [3 x i64] zeroinitializer, align 8
-
-define ptr @enter(ptr %frame) {{
-entry:
-  %ended.at = getelementptr i64, ptr @state, i64 {ENDED}
-  %active.at = getelementptr i64, ptr @state, i64 {ACTIVE}
-  %function.at = getelementptr i64, ptr @state, i64 {FUNCTION}
-  %before = atomicrmw add ptr %active.at, i64 1 seq_cst
-  %ended = load atomic i64, ptr %ended.at seq_cst, align 8
-  %open = icmp eq i64 %ended, 0
-  br i1 %open, label %call, label %leave
-call:
-  %function = load ptr, ptr %function.at, align 8
-  %found = call ptr %function(ptr %frame)
-  br label %leave
-leave:
-  %result = phi ptr [ null, %entry ], [ %found, %call ]
-  %after = atomicrmw sub ptr %active.at, i64 1 seq_cst
-  ret ptr %result
-}}
-
-define ptr @enter_alone() {{
-entry:
-  ret ptr @state
-}}"""
 
 Handler = Callable[[str, list[Array], list[Array]], None]
 _Words = cache(lambda count: ctypes.c_int64 * count)
@@ -184,7 +155,54 @@ class _Error(ctypes.Structure):
 
 
 _Create = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.POINTER(_Error))
-_Called = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
+_Called = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
+
+
+ENDED, ACTIVE, FUNCTION = range(3)  # what the state is
+
+# The function of Python is told where to write its error. While it has written none, and not that
+# there is none either, it was interrupted: any line of it may be, by a signal.
+TEXT = f"""@state = internal global [3 x i64] zeroinitializer, align 8
+@message = internal constant [12 x i8] c"interrupted\\00"
+
+define ptr @enter(ptr %frame) {{
+entry:
+  %error.at = alloca ptr, align 8
+  %arguments = alloca {{ i64, ptr, ptr, i64 }}, align 8
+  %ended.at = getelementptr i64, ptr @state, i64 {ENDED}
+  %active.at = getelementptr i64, ptr @state, i64 {ACTIVE}
+  %function.at = getelementptr i64, ptr @state, i64 {FUNCTION}
+  %before = atomicrmw add ptr %active.at, i64 1 seq_cst
+  %ended = load atomic i64, ptr %ended.at seq_cst, align 8
+  %open = icmp eq i64 %ended, 0
+  br i1 %open, label %call, label %leave
+call:
+  store ptr %error.at, ptr %error.at, align 8
+  %function = load ptr, ptr %function.at, align 8
+  call void %function(ptr %frame, ptr %error.at)
+  %error = load ptr, ptr %error.at, align 8
+  %interrupted = icmp eq ptr %error, %error.at
+  br i1 %interrupted, label %make, label %leave
+make:
+  store {{ i64, ptr, ptr, i64 }} {{
+    i64 {ctypes.sizeof(_Error)}, ptr null, ptr @message, i64 {CANCELLED}
+  }}, ptr %arguments, align 8
+  %api.at = getelementptr i8, ptr %frame, i64 {_Frame.api.offset}
+  %api = load ptr, ptr %api.at, align 8
+  %create.at = getelementptr i8, ptr %api, i64 {_Api.create_error.offset}
+  %create = load ptr, ptr %create.at, align 8
+  %made = call ptr %create(ptr %arguments)
+  br label %leave
+leave:
+  %result = phi ptr [ null, %entry ], [ %error, %call ], [ %made, %make ]
+  %after = atomicrmw sub ptr %active.at, i64 1 seq_cst
+  ret ptr %result
+}}
+
+define ptr @enter_alone() {{
+entry:
+  ret ptr @state
+}}"""
 
 
 class _Memory:
@@ -222,7 +240,8 @@ def _text(attributes: Any) -> str:
     return ctypes.string_at(address, length).decode()
 
 
-def _error(frame: Any, code: int, message: str) -> int | None:
+def _error(frame: Any, code: int, message: str) -> int:
+    """The address of an error that XLA makes."""
     api = _Api.from_address(frame.api)
     said = _Error(ctypes.sizeof(_Error), None, message.encode(), code)
     return _Create(api.create_error)(ctypes.byref(said))
@@ -237,6 +256,24 @@ def _tell_version(place: int) -> None:
         metadata.traits = 0
 
 
+def _answer(handler: Handler, frame: Any) -> int | None:
+    """Do what a call asks for; the address of an error, if there is one."""
+    if frame.extension:
+        _tell_version(frame.extension)
+        return None
+    if frame.stage != EXECUTE:
+        return None
+    try:
+        handler(_text(frame.attributes), _arrays(frame.arguments), _arrays(frame.results))
+    except AnyrnnError as error:
+        return _error(frame, INVALID_ARGUMENT, str(error))
+    except KeyboardInterrupt:
+        return _error(frame, CANCELLED, "interrupted")
+    except BaseException as error:
+        return _error(frame, INTERNAL, f"{type(error).__name__}: {error}")
+    return None
+
+
 def register(name: str, handler: Handler) -> None:
     """Let XLA call a function, on CPUs.
 
@@ -247,23 +284,8 @@ def register(name: str, handler: Handler) -> None:
             there as long as the call. What it raises becomes an error of JAX.
     """
 
-    def called(place: int) -> int | None:
-        frame = _Frame.from_address(place)
-        if frame.extension:
-            _tell_version(frame.extension)
-            return None
-        if frame.stage != EXECUTE:
-            return None
-        try:
-            handler(_text(frame.attributes), _arrays(frame.arguments), _arrays(frame.results))
-        except AnyrnnError as error:
-            return _error(frame, INVALID_ARGUMENT, str(error))
-        except KeyboardInterrupt:
-            _thread.interrupt_main()  # again, when JAX is left
-            return _error(frame, CANCELLED, "interrupted")
-        except BaseException as error:
-            return _error(frame, INTERNAL, f"{type(error).__name__}: {error}")
-        return None
+    def called(place: int, answer: int) -> None:
+        _Words(1).from_address(answer)[0] = _answer(handler, _Frame.from_address(place)) or 0
 
     function = _Called(called)
     code = compile_text(TEXT, host(), "calls from XLA")
