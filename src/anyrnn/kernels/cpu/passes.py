@@ -38,9 +38,11 @@ def _matrix_elements(cell: Cell, sizes: tuple[tuple[str, int], ...]) -> int:
 
 
 @lru_cache(maxsize=256)
-def _is_recurrent(cell: Cell) -> bool:
-    """Whether a step waits for a product with what depends on a state."""
-    return is_recurrent(cell.graph, cell.states)
+def _waits_for_no_product(cell: Cell) -> bool:
+    """Whether no step waits for a product with what depends on a state, and nothing is left to be
+    computed after all steps: then products with the input come first without changing a bit.
+    """
+    return not (is_recurrent(cell.graph, cell.states) or _inference(cell, True).after)
 
 
 def team_size(cell: Cell, sizes: tuple[tuple[str, int], ...], rows: int, threads: int) -> int:
@@ -89,7 +91,7 @@ class Call:
         if self.steps.batch > FEW_ROWS:
             return False
         large = _matrix_elements(self.cell, self.sizes) > CACHED
-        return large or not _is_recurrent(self.cell)
+        return large or _waits_for_no_product(self.cell)
 
     def how(self, histories: tuple[str, ...] | None = None) -> How:
         """How to run it, or with the histories that going backward reads, how to go back."""
