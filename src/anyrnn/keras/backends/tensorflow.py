@@ -40,7 +40,15 @@ def _call(
 
 
 class _Job:
-    """What is run, besides tensors."""
+    """What is run, besides tensors, and how: each way is a function of the tensors' arrays.
+
+    Args:
+        run: The run.
+        turned: Whether it begins with the last step.
+        masked: Whether a mask is among the tensors, after the parameters.
+        seeded: Whether a seed is, at the end.
+        dtype: The type of all others.
+    """
 
     def __init__(self, run: Run, turned: bool, masked: bool, seeded: bool, dtype: Any) -> None:
         self.run, self.turned, self.masked, self.seeded = run, turned, masked, seeded
