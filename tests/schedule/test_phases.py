@@ -16,6 +16,7 @@ from anyrnn.schedule.loop import Schedule, Stage
 from anyrnn.schedule.reverse import Training, training
 from anyrnn.transforms import transform
 from checks import Case, close_gradients, close_results, make_case
+from invented_cells import INVENTED
 from random_cells import make
 
 LINEAR = ("mingru", "minlstm", "sru", "qrnn")
@@ -77,14 +78,15 @@ def test_a_cell_without_a_recurrent_matrix_is_one_stage_and_products(
 
 
 def test_products_leave_the_loop_where_none_waits_for_a_state() -> None:
-    def hoists(name: str, batch: int, hidden: int) -> bool:
-        cell = anyrnn.get(name)
-        sizes = cell.bind_sizes(input=hidden, hidden=hidden)
+    def hoists(cell: str | anyrnn.Cell, batch: int, hidden: int) -> bool:
+        cell = anyrnn.get(cell)
+        sizes = cell.bind_sizes(**dict.fromkeys(cell.free_sizes, hidden))
         steps = steps_of((batch,) * 9)
         return Call(cell, tuple(sizes.items()), steps, False, np.dtype(float), 1).hoist
 
     assert [hoists("mingru", batch, 8) for batch in (1, 3, 4)] == [True, True, False]
     assert [hoists("lstm", batch, 8) for batch in (1, 4)] == [False, False]
+    assert not hoists(INVENTED["echo"], 1, 8)  # a product with the state is in its output
     assert [hoists("lstm", batch, 512) for batch in (1, 4)] == [True, False]
 
 
