@@ -23,7 +23,7 @@ class SimpleRNNCell(keras.layers.SimpleRNNCell):
     Example:
         >>> import keras
         >>> from anyrnn.keras import RNN, SimpleRNNCell
-        >>> RNN([SimpleRNNCell(4), SimpleRNNCell(5)])(keras.ops.ones((2, 7, 3))).shape
+        >>> tuple(RNN([SimpleRNNCell(4), SimpleRNNCell(5)])(keras.ops.ones((2, 7, 3))).shape)
         (2, 5)
     """
 

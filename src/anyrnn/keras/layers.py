@@ -23,7 +23,7 @@ class SimpleRNN(Compiled, keras.layers.SimpleRNN):
     Example:
         >>> import keras
         >>> from anyrnn.keras import SimpleRNN
-        >>> SimpleRNN(5, activation="relu")(keras.ops.ones((2, 7, 3))).shape
+        >>> tuple(SimpleRNN(5, activation="relu")(keras.ops.ones((2, 7, 3))).shape)
         (2, 5)
     """
 
@@ -36,7 +36,7 @@ class LSTM(Compiled, keras.layers.LSTM):
         >>> import keras
         >>> from anyrnn.keras import LSTM
         >>> layer = LSTM(5, return_sequences=True)
-        >>> layer(keras.ops.ones((2, 7, 3))).shape
+        >>> tuple(layer(keras.ops.ones((2, 7, 3))).shape)
         (2, 7, 5)
         >>> layer.compute_path.name
         'compiled'
@@ -51,7 +51,7 @@ class GRU(Compiled, keras.layers.GRU):
         >>> import keras
         >>> from anyrnn.keras import GRU
         >>> model = keras.Sequential([keras.layers.Embedding(9, 3, mask_zero=True), GRU(5)])
-        >>> model(keras.ops.convert_to_tensor([[4, 7, 0], [1, 2, 3]])).shape
+        >>> tuple(model(keras.ops.convert_to_tensor([[4, 7, 0], [1, 2, 3]])).shape)
         (2, 5)
     """
 
@@ -66,7 +66,7 @@ class RNN(Compiled, keras.layers.RNN):
         >>> import keras
         >>> from anyrnn.keras import GRUCell, LSTMCell, RNN
         >>> layer = RNN([LSTMCell(5), GRUCell(4)])
-        >>> layer(keras.ops.ones((2, 7, 3))).shape
+        >>> tuple(layer(keras.ops.ones((2, 7, 3))).shape)
         (2, 4)
         >>> layer.compute_path.name
         'compiled'

@@ -82,7 +82,7 @@ class RecurrentCell(keras.Layer, DropoutRNNCell, Readable):
         >>> import keras
         >>> from anyrnn.keras import RecurrentCell
         >>> layer = keras.layers.RNN(RecurrentCell("lstm_peephole", 5))
-        >>> layer(keras.ops.ones((2, 7, 3))).shape
+        >>> tuple(layer(keras.ops.ones((2, 7, 3))).shape)
         (2, 5)
     """
 
@@ -348,7 +348,7 @@ class Recurrent(Compiled, keras.layers.RNN):
         >>> import keras
         >>> from anyrnn.keras import Recurrent
         >>> layer = Recurrent("lstm_peephole", 5, return_sequences=True, recurrent_dropout=0.2)
-        >>> keras.layers.Bidirectional(layer)(keras.ops.ones((2, 7, 3))).shape
+        >>> tuple(keras.layers.Bidirectional(layer)(keras.ops.ones((2, 7, 3))).shape)
         (2, 7, 10)
     """
 
