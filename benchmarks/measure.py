@@ -14,11 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cases import BFLOAT16, COUNTED, PLAIN, Arrays, Case
+from benchmarks.cases import BFLOAT16, COUNTED, NORM, PLAIN, Arrays, Case
 from benchmarks.peers import BASELINES, PEERS
 from benchmarks.worker import PeerError, Worker, threads
 
-TOLERANCE, LOW = 2e-4, 0.05  # of the largest number of an array; with bfloat16
+TOLERANCE = 2e-4  # of the largest number of an array
+# with options that make more of rounding: norms divide by what may be small
+TOLERANCES = {BFLOAT16: 0.05, NORM: 1e-3}
 NOISE = 0.2  # likewise, of the size of what is random
 CALLS = 2  # a worker tells the results of its second call
 LIBRARIES = "torch", "jax", "keras", "tensorflow-cpu", "onnxruntime", "numpy", "llvmlite"
@@ -107,7 +109,7 @@ def measure(case: Case, workers: Mapping[str, Worker], options: Options) -> Row:
             if name not in BASELINES and random:
                 wrong = unlike(results, reference, plain)
             elif name not in BASELINES:
-                tolerance = LOW if case.option == BFLOAT16 else TOLERANCE
+                tolerance = TOLERANCES.get(case.option, TOLERANCE)
                 wrong = difference(results, reference, tolerance)
             if wrong:
                 workers[name].finish()
