@@ -1,4 +1,6 @@
-"""The tests of the layers on the other backends of Keras."""
+"""The tests of `Recurrent` and of mistakes on the other backends of Keras; `SimpleRNN`, `LSTM` and
+`GRU` meet those in Keras' own tests and beside Keras' own layers.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +10,7 @@ import pytest
 from child import run_pytest
 
 HERE = Path(__file__).parent
-FILES = [
-    HERE / name
-    for name in ("test_layers.py", "test_recurrent_on_keras.py", "test_bad_keras_input.py")
-]
+FILES = [HERE / name for name in ("test_recurrent_on_keras.py", "test_bad_keras_input.py")]
 
 
 @pytest.mark.parametrize("backend", ["jax", "tensorflow"])
