@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import keras
@@ -83,8 +84,8 @@ class Compiled:
         parts = _read(self.cell, training)
         unknown = parts if isinstance(parts, str) else None
         parts = [] if isinstance(parts, str) else parts
-        stored = [tensor for part, _ in parts for tensor in part.stored()]
-        self._compute_path = choose(unknown, [sequences, *states, *stored])
+        stored = [part.stored() for part, _ in parts]
+        self._compute_path = choose(unknown, [sequences, *states, *chain(*stored)])
         if self._compute_path.name != "compiled":
             self._check_own_loop(mask)
             own: Any = super()
@@ -97,7 +98,8 @@ class Compiled:
         for place, (part, cell) in enumerate(parts):
             given = states[len(last) : len(last) + len(cell.states)]
             backwards = self.go_backwards and not place
-            output, ended = _run(part, cell, output, given, mask, backwards, training)
+            options = mask, backwards, training
+            output, ended = _run(part, cell, stored[place], output, given, *options)
             last += ended
             if backwards and mask is not None:
                 mask = ops.flip(mask, axis=1)
@@ -207,6 +209,7 @@ def _mask(mask: Any, sequences: Any) -> Any:
 def _run(
     part: Readable,
     cell: Cell,
+    stored: Sequence[Any],
     sequences: Any,
     states: Sequence[Any],
     mask: Any,
@@ -222,7 +225,7 @@ def _run(
         part.sizes,
         sequences,
         states,
-        part.stored(),
+        stored,
         mask=mask,
         reverse=backwards,
         seed=layer.seed_generator.next() if cell.draws else None,
