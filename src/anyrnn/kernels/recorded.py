@@ -4,7 +4,7 @@ that call us back: whatever a mask says, what is kept for the derivative is as l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -196,6 +196,36 @@ class Batch:
         for name, state in self.run.histories.items():
             saved[name] = History(saved[BEFORE + state], call.steps, False).new
         return saved
+
+
+def read(
+    run: Run, turned: bool, threads: int, masked: bool, seeded: bool, arrays: Iterable[Array]
+) -> tuple[Batch, list[Array]]:
+    """The batch that arrays are of: the inputs, states and parameters, a mask and a seed.
+
+    Args:
+        run: What is run.
+        turned: Whether it begins with the last step.
+        threads: The most threads to use.
+        masked: Whether a mask is among the arrays.
+        seeded: Whether a seed is.
+        arrays: The arrays, and perhaps more.
+
+    Returns:
+        The batch, and the arrays that follow.
+    """
+    given = iter(arrays)
+    batch = Batch(
+        run,
+        turned,
+        threads,
+        next(given),
+        [next(given) for _ in run.cell.states],
+        [next(given) for _ in run.cell.parameters],
+        next(given) if masked else None,
+        next(given) if seeded else None,
+    )
+    return batch, list(given)
 
 
 def whole_number(seed: Array) -> Array:

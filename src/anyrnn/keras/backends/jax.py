@@ -22,7 +22,6 @@ from anyrnn.graph.cell import Cell
 from anyrnn.keras.backends import NO_SECOND, ffi, tracers
 from anyrnn.kernels import recorded, runs
 from anyrnn.kernels.compiled import usual_threads
-from anyrnn.kernels.recorded import Batch
 
 TARGET = "anyrnn"
 
@@ -69,16 +68,11 @@ def _handle(text: str, arguments: list[Any], results: list[Any]) -> None:
     """Do what a custom call asks for."""
     job = _job(text)
     run = runs.run_of(job.run)
-    given = iter(arguments)
-    x = next(given)
-    states = [next(given) for _ in run.cell.states]
-    parameters = [next(given) for _ in run.cell.parameters]
-    mask = next(given) if job.masked else None
-    seed = next(given) if job.seeded else None
-    batch = Batch(run, job.turned, _threads(), x, states, parameters, mask, seed)
+    options = job.turned, _threads(), job.masked, job.seeded
+    batch, more = recorded.read(run, *options, arguments)
     if job.does == "backward":
-        kept = [next(given) for _ in run.kept]
-        batch.backward(kept, list(given), job.wanted, results)
+        kept, gradients = more[: len(run.kept)], more[len(run.kept) :]
+        batch.backward(kept, gradients, job.wanted, results)
     else:
         getattr(batch, job.does)(results)
 

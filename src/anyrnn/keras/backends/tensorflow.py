@@ -54,32 +54,21 @@ class _Job:
         self.run, self.turned, self.masked, self.seeded = run, turned, masked, seeded
         self.dtype = dtype
         self.count = 1 + len(run.cell.states)
-        self.taken = self.count + len(run.cell.parameters) + masked + seeded
 
-    def _batch(self, arrays: Sequence[Array]) -> Batch:
-        end = self.taken - self.masked - self.seeded
-        further = list(arrays[end : self.taken])
-        return Batch(
-            self.run,
-            self.turned,
-            _threads(),
-            arrays[0],
-            list(arrays[1 : self.count]),
-            list(arrays[self.count : end]),
-            further.pop(0) if self.masked else None,
-            further.pop(0) if self.seeded else None,
-        )
+    def _read(self, arrays: Sequence[Array]) -> tuple[Batch, list[Array]]:
+        options = self.turned, _threads(), self.masked, self.seeded
+        return recorded.read(self.run, *options, arrays)
 
     def forward(self, *arrays: Array) -> list[Array]:
         """The output and the last states."""
-        batch = self._batch(arrays)
+        batch, _ = self._read(arrays)
         into = _made(recorded.result_shapes(self.run, *batch.x.shape[:2]), batch.x.dtype)
         batch.forward(into)
         return into
 
     def record(self, *arrays: Array) -> list[Array]:
         """The output and the last states, and what is kept."""
-        batch = self._batch(arrays)
+        batch, _ = self._read(arrays)
         shapes = recorded.result_shapes(self.run, *batch.x.shape[:2])
         shapes += recorded.kept_shapes(self.run, *batch.x.shape[:2])
         into = _made(shapes, batch.x.dtype)
@@ -88,14 +77,14 @@ class _Job:
 
     def backward(self, wanted: tuple[bool, ...], *arrays: Array) -> list[Array]:
         """The gradients of the input and the parameters that are wanted, and of the states."""
-        batch = self._batch(arrays)
-        end = self.taken + len(self.run.kept)
+        batch, more = self._read(arrays)
+        count = len(self.run.kept)
         given = [batch.x, *batch.states, *batch.parameters]
         into = _made(
             [array.shape for array, asked in zip(given, self.asked(wanted), strict=True) if asked],
             batch.x.dtype,
         )
-        batch.backward(arrays[self.taken : end], arrays[end:], wanted, into)
+        batch.backward(more[:count], more[count:], wanted, into)
         return into
 
     def asked(self, wanted: tuple[bool, ...]) -> list[bool]:
@@ -192,8 +181,8 @@ def _differentiate(
         whole: Whether all of them are wanted for sure. If not, that of the input is an operation
             of its own: a graph leaves out what nothing comes of.
     """
-    floats = given[: job.taken - job.masked - job.seeded]
-    number = len(floats)
+    number = job.count + len(job.run.cell.parameters)
+    floats = given[:number]
     rest = (True,) * (number - job.count)
 
     @tf.custom_gradient
