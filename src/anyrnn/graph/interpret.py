@@ -113,8 +113,10 @@ def evaluate(
     roots: Iterable[Node],
     values: Mapping[str, Any],
     sizes: Mapping[str, int],
-    dtype: np.dtype[Any],
-) -> dict[Node, Array]:
+    dtype: Any,
+    operations: Mapping[str, Callable[..., Any]] = NUMPY,
+    as_array: Callable[[Any, Any], Any] = np.asarray,
+) -> dict[Node, Any]:
     """The values of all nodes that the roots depend on.
 
     Args:
@@ -123,18 +125,20 @@ def evaluate(
             what `drawing` returns, as `DRAW`.
         sizes: The named sizes as numbers.
         dtype: The floating-point type to compute in.
+        operations: What computes each operation.
+        as_array: What makes an array, of what the operations take, of a number and a type.
 
     Returns:
         An array for every node.
     """
-    found: dict[Node, Array] = {}
+    found: dict[Node, Any] = {}
     for node in topological(roots):
         if node.operation == "constant":
-            found[node] = np.asarray(node.attributes["value"], dtype)
+            found[node] = as_array(node.attributes["value"], dtype)
         elif node.operation == "size":
-            found[node] = np.asarray(node.attributes["size"].evaluate(sizes), dtype)
+            found[node] = as_array(node.attributes["size"].evaluate(sizes), dtype)
         elif node.operation == "random":
-            found[node] = np.asarray(values[DRAW](node), dtype)
+            found[node] = as_array(values[DRAW](node), dtype)
         elif node.is_leaf:
             found[node] = values[node.name]
         else:
@@ -144,15 +148,15 @@ def evaluate(
                 if isinstance(value, Size)
             }
             arguments = [found[argument] for argument in node.arguments]
-            found[node] = NUMPY[node.operation](*arguments, **bounds)
+            found[node] = operations[node.operation](*arguments, **bounds)
     return found
 
 
 def split_parameters(
-    cell: Cell, parameters: Mapping[str, Array], sizes: Mapping[str, int]
-) -> dict[str, Array]:
+    cell: Cell, parameters: Mapping[str, Any], sizes: Mapping[str, int]
+) -> dict[str, Any]:
     """The members of the stored parameters: `{"W": stacked}` becomes `{"W.i": ..., "W.f": ...}`."""
-    members: dict[str, Array] = {}
+    members: dict[str, Any] = {}
     leaves = {leaf.name: leaf for leaf in cell.graph.leaves("parameter")}
     for stored in cell.parameters:
         edges = [bound.evaluate(sizes) for bound in stored.bounds]

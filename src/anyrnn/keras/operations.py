@@ -4,13 +4,10 @@ Keras' loop computes a cell with.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from keras import ops
-
-from anyrnn.graph.nodes import Graph, Node
-from anyrnn.graph.sizes import Size
 
 
 def _over_hidden(function: Callable[..., Any]) -> Callable[[Any], Any]:
@@ -65,43 +62,3 @@ KERAS: dict[str, Callable[..., Any]] = {
     "expand": lambda a, like: a + ops.zeros_like(like),
 }
 """What the graph of a cell may hold besides leaves and random numbers."""
-
-
-def evaluate(
-    graph: Graph,
-    values: Mapping[str, Any],
-    sizes: Mapping[str, int],
-    drawn: Mapping[int, Any],
-    dtype: str,
-) -> list[Any]:
-    """The results of a graph.
-
-    Args:
-        graph: A step of a cell.
-        values: The tensors of the leaves by name.
-        sizes: The named sizes as numbers.
-        drawn: The random numbers of each stream.
-        dtype: The type to compute in.
-
-    Returns:
-        The outputs of the graph, in order.
-    """
-    found: dict[Node, Any] = {}
-    for node in graph.nodes():
-        if node.operation == "constant":
-            found[node] = ops.convert_to_tensor(node.attributes["value"], dtype)
-        elif node.operation == "size":
-            found[node] = ops.convert_to_tensor(node.attributes["size"].evaluate(sizes), dtype)
-        elif node.operation == "random":
-            found[node] = drawn[node.attributes["stream"]]
-        elif node.is_leaf:
-            found[node] = values[node.name]
-        else:
-            bounds = {
-                key: value.evaluate(sizes)
-                for key, value in node.attributes.items()
-                if isinstance(value, Size)
-            }
-            arguments = [found[argument] for argument in node.arguments]
-            found[node] = KERAS[node.operation](*arguments, **bounds)
-    return [found[node] for node in graph.outputs.values()]

@@ -13,10 +13,11 @@ from keras.src.layers.rnn.dropout_rnn_cell import DropoutRNNCell
 from anyrnn.cells.catalogue import get
 from anyrnn.errors import InputError, SizeError
 from anyrnn.graph.cell import Cell, StoredParameter
+from anyrnn.graph.interpret import DRAW, evaluate, split_parameters
 from anyrnn.graph.nodes import Graph
 from anyrnn.keras.cells import Readable
 from anyrnn.keras.loop import Compiled
-from anyrnn.keras.operations import evaluate
+from anyrnn.keras.operations import KERAS
 from anyrnn.keras.saving import cell_of_name, name_of_cell
 from anyrnn.transforms.bias import biases, without_bias
 from anyrnn.transforms.dropout import with_recurrent_dropout
@@ -262,16 +263,17 @@ class RecurrentCell(keras.Layer, DropoutRNNCell, Readable):
         if self.masks_input(training):
             inputs = inputs * self.get_dropout_mask(inputs)
         cell = self.trained if training else self.definition
-        values = {cell.input: inputs, **dict(zip(cell.states, old, strict=True))}
-        for stored, array in zip(cell.parameters, self.stored(), strict=True):
-            bounds = [size.evaluate(self._bound) for size in stored.bounds]
-            for member, start, stop in zip(stored.members, bounds, bounds[1:], strict=False):
-                values[member] = array[start:stop] if stored.shape else array[0]
-        drawn = self.get_recurrent_dropout_mask(old[0]) if cell.draws else {}
-        found = evaluate(cell.graph, values, self._bound, drawn, self.compute_dtype)
-        results = dict(zip(cell.graph.outputs, found, strict=True))
-        new = [results[name] for name in cell.states]
-        return results[cell.output], new if nested else new[0]
+        names = [stored.name for stored in cell.parameters]
+        parameters = dict(zip(names, self.stored(), strict=True))
+        values = split_parameters(cell, parameters, self._bound)
+        values |= {cell.input: inputs, **dict(zip(cell.states, old, strict=True))}
+        if cell.draws:
+            drawn = self.get_recurrent_dropout_mask(old[0])
+            values[DRAW] = lambda node: drawn[node.attributes["stream"]]
+        outputs, arguments = cell.graph.outputs, (values, self._bound, self.compute_dtype)
+        found = evaluate(outputs.values(), *arguments, KERAS, ops.convert_to_tensor)
+        new = [found[outputs[name]] for name in cell.states]
+        return found[outputs[cell.output]], new if nested else new[0]
 
     def get_initial_state(self, batch_size: int | None = None) -> list[Any]:
         """Zeros.
