@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -69,9 +68,7 @@ def convert(
     # Weights are only read and written here: no framework has to be loaded for it.
     os.environ.setdefault("KERAS_BACKEND", "numpy")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # TensorFlow speaks of it when Keras asks
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*for the numpy backend", UserWarning)
-        from anyrnn.keras import files
+    from anyrnn.keras import files
 
     rows = files.convert(source, target, like=like, names=names, cell=cell, overwrite=overwrite)
     table = Table(header_style="bold", box=None, pad_edge=False)

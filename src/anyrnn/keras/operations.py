@@ -20,15 +20,18 @@ def _concatenate(*values: Any) -> Any:
     return ops.concatenate([value + rows for value in values], axis=-1)
 
 
-@ops.custom_gradient
-def _clip_gradient(value: Any, bound: Any) -> tuple[Any, Callable[..., tuple[Any, Any]]]:
+def _clip_gradient(value: Any, bound: Any) -> Any:
     """The identity, whose derivative is limited."""
 
-    def gradient(*arguments: Any, upstream: Any = None) -> tuple[Any, Any]:
-        above = arguments[0] if upstream is None else upstream
-        return ops.clip(above, -bound, bound), ops.zeros_like(bound)
+    @ops.custom_gradient
+    def limited(value: Any, bound: Any) -> tuple[Any, Callable[..., tuple[Any, Any]]]:
+        def gradient(*arguments: Any, upstream: Any = None) -> tuple[Any, Any]:
+            above = arguments[0] if upstream is None else upstream
+            return ops.clip(above, -bound, bound), ops.zeros_like(bound)
 
-    return value + 0, gradient
+        return value + 0, gradient
+
+    return limited(value, bound)
 
 
 KERAS: dict[str, Callable[..., Any]] = {
