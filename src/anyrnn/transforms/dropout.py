@@ -83,16 +83,6 @@ def with_input_dropout(cell: Cell, rate: float, per_gate: bool = False) -> Cell:
     return _dropout(cell, "input_dropout", number, per_gate) if number else cell
 
 
-_DROPPED = {
-    "recurrent_dropout": (
-        lambda vector: _depends_on_state(vector),
-        "state",
-        with_recurrent_dropout,
-    ),
-    "input_dropout": (lambda vector: vector.operation == "input", "input", with_input_dropout),
-}
-
-
 @lru_cache(maxsize=256)
 def _dropout(cell: Cell, option: str, rate: float, per_gate: bool) -> Cell:
     drops, what, remake = _DROPPED[option]
@@ -120,6 +110,16 @@ def _dropout(cell: Cell, option: str, rate: float, per_gate: bool) -> Cell:
 
 def _depends_on_state(node: Node) -> bool:
     return bool(Graph({"": node}).leaves("state"))
+
+
+def _is_input(node: Node) -> bool:
+    return node.operation == "input"
+
+
+_DROPPED = {
+    "recurrent_dropout": (_depends_on_state, "state", with_recurrent_dropout),
+    "input_dropout": (_is_input, "input", with_input_dropout),
+}
 
 
 def with_zoneout(cell: Cell, rate: float | Mapping[str, float], expected: bool = False) -> Cell:
