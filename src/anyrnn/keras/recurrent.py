@@ -18,7 +18,7 @@ from anyrnn.graph.nodes import Graph
 from anyrnn.keras.cells import Readable
 from anyrnn.keras.loop import Compiled
 from anyrnn.keras.operations import KERAS
-from anyrnn.keras.saving import cell_of_name, name_of_cell
+from anyrnn.keras.saving import OfCell, name_of_cell
 from anyrnn.transforms.bias import biases, without_bias
 from anyrnn.transforms.dropout import with_recurrent_dropout
 
@@ -54,7 +54,7 @@ def kind(cell: Cell, stored: StoredParameter) -> str:
 
 
 @keras.saving.register_keras_serializable("anyrnn")
-class RecurrentCell(keras.Layer, DropoutRNNCell, Readable):
+class RecurrentCell(OfCell, keras.Layer, DropoutRNNCell, Readable):
     """One step of any cell, for `anyrnn.keras.RNN`, or Keras' own RNN.
 
     Args:
@@ -306,22 +306,9 @@ class RecurrentCell(keras.Layer, DropoutRNNCell, Readable):
             config[f"{role}s"] = written
         return {**super().get_config(), **config}
 
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
-        """Make a cell again.
-
-        Args:
-            config: What `get_config` has given.
-            custom_objects: Objects by name, the cell among them where it is registered nowhere.
-
-        Raises:
-            UnknownCellError: The equations are not known here.
-        """
-        return cls(**{**config, "cell": cell_of_name(config["cell"], custom_objects)})
-
 
 @keras.saving.register_keras_serializable("anyrnn")
-class Recurrent(Compiled, keras.layers.RNN):
+class Recurrent(OfCell, Compiled, keras.layers.RNN):
     """A recurrent layer of any cell, with the conventions of Keras.
 
     Args:
@@ -392,19 +379,6 @@ class Recurrent(Compiled, keras.layers.RNN):
         own = {"activity_regularizer": keras.regularizers.serialize(self.activity_regularizer)}
         cell = {name: value for name, value in self.cell.get_config().items() if name not in OWN}
         return {**config, **cell, **own}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
-        """Make a layer again.
-
-        Args:
-            config: What `get_config` has given.
-            custom_objects: Objects by name, the cell among them where it is registered nowhere.
-
-        Raises:
-            UnknownCellError: The equations are not known here.
-        """
-        return cls(**{**config, "cell": cell_of_name(config["cell"], custom_objects)})
 
 
 OWN = ("name", "dtype", "trainable", "activity_regularizer", "autocast")
