@@ -49,18 +49,19 @@ weights = {
 }
 rows, units = (random.normal(size=(5, batch, 33)).astype(np.float32) for batch in (40, 3))
 
-def run(threads, x):
-    result = made[threads].forward(x, parameters=weights, save=True)
+def run(threads, x, lengths=None):
+    result = made[threads].forward(x, parameters=weights, save=True, lengths=lengths)
     gradients = result.backward(result.output)
     return [result.output, gradients.x, gradients.parameters["U"]]
 
 def right(threads=3):
-    for x, wanted in ((rows, by_rows), (units, by_units)):
-        for ours, theirs in zip(run(threads, x), wanted, strict=True):
+    for given, wanted in zip(cases, results, strict=True):
+        for ours, theirs in zip(run(threads, *given), wanted, strict=True):
             np.testing.assert_array_equal(ours, theirs)
     return True
 
-by_rows, by_units = run(1, rows), run(1, units)
+cases = [(rows,), (rows, random.integers(0, 6, 40)), (units,)]
+results = [run(1, *given) for given in cases]
 """
 
 

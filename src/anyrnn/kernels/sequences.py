@@ -8,6 +8,7 @@ of the steps that count.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -42,9 +43,10 @@ class Layout:
         zero = np.zeros((1, 1), np.int64)
         pieces = zero if resets is None else np.cumsum(resets, axis=0)
         self._pieces = np.broadcast_to(pieces, counts.shape)
-        sequence, step = np.nonzero(counts.T)
-        piece = self._pieces[step, sequence]
-        first = np.flatnonzero(np.diff(sequence * (time + 1) + piece, prepend=-1))
+        step = np.flatnonzero(counts.T)  # each sequence's steps one after another
+        sequence = step // time
+        piece = sequence if resets is None else sequence * (time + 1) + pieces.T.ravel()[step]
+        first = np.flatnonzero(np.diff(piece, prepend=-1))
         lengths = np.diff(first, append=len(step))
         order = np.argsort(-lengths, kind="stable")
         rank = np.empty_like(order)
@@ -52,21 +54,28 @@ class Layout:
         longest = int(lengths.max(initial=0))
         sizes = np.searchsorted(-lengths[order], -np.arange(longest))
         within = np.arange(len(step)) - np.repeat(first, lengths)
-        place = (np.cumsum(sizes) - sizes)[within] + np.repeat(rank, lengths)
         self.batch_sizes: list[int] = sizes.tolist() or [0]
         self.rows, self.sequences = len(step), len(order)
-        self._row = np.zeros(counts.shape, np.int64)
-        self._row[step, sequence] = place
-        self._step, self._sequence = np.empty_like(step), np.empty_like(sequence)
-        self._step[place], self._sequence[place] = step, sequence
-        self._owner, self._piece = sequence[first[order]], piece[first[order]]
+        self._step = np.empty_like(step)  # of each row
+        self._step[(np.cumsum(sizes) - sizes)[within] + np.repeat(rank, lengths)] = step
+        self._owner, begun = np.divmod(step[first[order]], time)
+        self._piece = self._pieces[begun, self._owner]
 
     def places(self, batch_first: bool = False) -> Array:
         """Where each row is in an array (time * batch, ...), or (batch * time, ...)."""
         time, batch = self._shape
         if batch_first:
-            return self._sequence * time + self._step
-        return self._step * batch + self._sequence
+            return self._step
+        sequence, step = np.divmod(self._step, time)
+        return step * batch + sequence
+
+    @cached_property
+    def _row(self) -> Array:
+        """The row of each step that counts, (time, batch)."""
+        time, batch = self._shape
+        found = np.zeros(batch * time, np.int64)
+        found[self._step] = np.arange(self.rows)
+        return found.reshape(batch, time).T
 
     def _first_piece(self, reverse: bool) -> Array:
         """The piece with which a run through each sequence begins."""

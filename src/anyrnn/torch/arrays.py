@@ -32,7 +32,8 @@ def _on_arrays(function: Callable[..., Tensor]) -> Callable[..., Array]:
     return computed
 
 
-def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
+def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
+    """A tensor with undefined contents; a large one in memory that has been used before."""
     if prod(shape) * dtype.itemsize < memory.LEAST:
         return torch.empty(shape, dtype=_TYPES[dtype])
     return torch.from_numpy(memory.empty(shape, dtype))
@@ -40,7 +41,7 @@ def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
 
 TENSORS = Arrays(
     operations={name: _on_arrays(function) for name, function in TORCH.items()},
-    empty=_empty,
+    empty=empty,
     ready=lambda tensor, dtype: tensor.contiguous(),
     address=Tensor.data_ptr,
     view=array,

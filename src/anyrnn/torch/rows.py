@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from anyrnn.kernels.sequences import Layout
+from anyrnn.torch.moves import Moves
 
 Input = Tensor | PackedSequence
 
@@ -181,15 +182,13 @@ class GatheredRows(_Ragged):
         """The rows of a result, laid out as the input; zero or carried where no step counts."""
         if self.carry:
             zero = data.new_zeros(1, data.shape[1])
-            found = _select(torch.cat([data, zero]), self._carried)
-        else:
-            found = data.new_zeros(self.time * self.batch, data.shape[1])
-            found = found.index_add_(0, self._places, data)  # to zeros; index_copy_ is slower
-        return self._lay_out(found)
+            return self._lay_out(_select(torch.cat([data, zero]), self._carried))
+        return self._lay_out(self._moves.spread(data))
 
     @cached_property
-    def _places(self) -> Tensor:
-        return self._index(self.layout.places(self.batch_first))
+    def _moves(self) -> Moves:
+        places = self._index(self.layout.places(self.batch_first))
+        return Moves(places, self.time * self.batch)
 
     @cached_property
     def _carried(self) -> Tensor:
@@ -229,11 +228,11 @@ class GatheredRows(_Ragged):
 
 def gather(tensor: Tensor, layout: Layout) -> Tensor:
     """The rows of a tensor (time, batch, features) that count, without a copy of the others."""
-    if tensor.is_contiguous() or not tensor.transpose(0, 1).is_contiguous():
-        flat, places = tensor.flatten(0, 1), layout.places()
-    else:
-        flat, places = tensor.transpose(0, 1).flatten(0, 1), layout.places(batch_first=True)
-    return flat.index_select(0, torch.from_numpy(places).to(tensor.device))
+    batch_first = not tensor.is_contiguous() and tensor.transpose(0, 1).is_contiguous()
+    flat = (tensor.transpose(0, 1) if batch_first else tensor).flatten(0, 1)
+    return Moves(torch.from_numpy(layout.places(batch_first)).to(tensor.device), len(flat)).take(
+        flat
+    )
 
 
 def _select(tensor: Tensor, index: Tensor | None) -> Tensor:

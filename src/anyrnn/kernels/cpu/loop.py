@@ -20,6 +20,7 @@ from anyrnn.schedule.loop import RowStage, Schedule
 
 LAYOUTS = 64  # of a loop that are kept
 ROWS_EACH = 3  # the fewest rows of a thread; below that threads share the units of all rows
+STEP_COST = 2  # what a step costs a thread whatever its rows, in rows
 
 
 class Loop:
@@ -313,6 +314,10 @@ class Prepared:
         records[:, names["time"]] = steps - 1 if reverse else 0
         records[:, names["direction"]] = -1 if reverse else 1
         records[:, names["clock"]] = clock
+        if layout.by_rows:
+            bounds = divide_rows(np.diff(offsets), len(records) - 1)
+            records[1:, names["first_row"]] = bounds[:-1]
+            records[1:, names["last_row"]] = bounds[1:]
         if seed is not None:
             pointers.append((names["seed"], seed))
         for node, name in self.loop.lowered.arrays.items():
@@ -328,3 +333,40 @@ class Prepared:
         tape.point(rows[:, None] + layout.places, WORKSPACE, self.workspace.offset + layout.offsets)
         if layout.meets:
             tape.point(rows[1:] + names["barrier"], TABLE, tape.barrier() * WORD)
+
+
+def divide_rows(sizes: Array, threads: int) -> Array:
+    """Divide the rows of falling numbers between threads, so that all have as much to do.
+
+    Args:
+        sizes: The number of rows of each step, never rising.
+        threads: The number of threads.
+
+    Returns:
+        The first row of each thread, and the number of all rows.
+
+    Example:
+        >>> import numpy as np
+        >>> divide_rows(np.array([6, 6, 6]), 2)
+        array([0, 3, 6])
+        >>> divide_rows(np.array([6, 2, 1, 1, 1]), 2)
+        array([0, 1, 6])
+    """
+    rows = int(sizes[0])
+    if sizes[-1] == rows:
+        return np.arange(threads + 1) * rows // threads
+    lengths = np.searchsorted(-sizes, -np.arange(rows), side="left")  # the steps of each row
+    before = np.concatenate([[0], np.cumsum(lengths)])
+    low, high = before[-1] // threads, before[-1] + STEP_COST * len(sizes)
+    bounds = np.zeros(threads + 1, np.int64)
+    while low <= high:  # the least work of the thread with the most
+        most, place = (low + high) // 2, [0]
+        for _ in range(threads):
+            first = place[-1]
+            work = before[first] + most - STEP_COST * (lengths[first] if first < rows else 0)
+            place.append(max(first, int(np.searchsorted(before, work, side="right")) - 1))
+        if place[-1] == rows:
+            bounds, high = np.array(place), most - 1
+        else:
+            low = most + 1
+    return bounds

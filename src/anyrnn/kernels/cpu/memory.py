@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 LEAST = 1 << 16  # bytes; smaller arrays come from NumPy
 KEPT = 1 << 28  # bytes that are kept at most for later
+MOST = 1.5  # times what is asked for that a block may have
 HUGE = 1 << 22  # bytes from which on large pages are asked for
 
 
@@ -30,15 +31,22 @@ class _Memory:
         self.free: OrderedDict[int, tuple[int, Any]] = OrderedDict()  # by address: size, block
         self.bytes = 0
 
-    def take(self, size: int) -> tuple[int, Any]:
-        """The address of a block of a size, one that is free or a new one; and the block."""
+    def take(self, size: int) -> tuple[int, int, Any]:
+        """The address of a block, its size, and the block: of the free ones the smallest that is
+        not much larger than what is asked for, and of such the last one used; or a new one.
+        """
         with self.lock:
-            for address in reversed(self.free):
-                if self.free[address][0] == size:
-                    self.bytes -= size
-                    return address, self.free.pop(address)[1]
+            fits = [
+                (found, -place, address)
+                for place, (address, (found, _)) in enumerate(self.free.items())
+                if size <= found <= MOST * size
+            ]
+            if fits:
+                found, _, address = min(fits)
+                self.bytes -= found
+                return address, found, self.free.pop(address)[1]
         block = self._new(size)
-        return np.frombuffer(block, np.uint8).ctypes.data, block
+        return np.frombuffer(block, np.uint8).ctypes.data, size, block
 
     @staticmethod
     def _new(size: int) -> Any:
@@ -77,8 +85,7 @@ class _Lease:
     """Owns a block as long as an array refers to it."""
 
     def __init__(self, size: int) -> None:
-        self.size = size
-        self.address, self.block = _memory.take(size)
+        self.address, self.size, self.block = _memory.take(size)
         self.__array_interface__ = {
             "data": (self.address, False),
             "shape": (size,),

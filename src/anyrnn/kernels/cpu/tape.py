@@ -290,11 +290,12 @@ class Tape:
         return self._barriers[-1]
 
     def point(self, indices: Any, block: int, offsets: Any) -> None:
-        """Have numbers of the table be addresses: so many bytes behind the beginning of a block."""
-        indices, offsets = np.broadcast_arrays(
-            np.asarray(indices, np.int64), np.asarray(offsets, np.int64)
-        )
-        self._fields.setdefault(block, []).append((indices.ravel(), offsets.ravel()))
+        """Have numbers of the table be addresses: so many bytes behind the beginning of a block,
+        one number for all of them, or one for each.
+        """
+        indices = np.ravel(indices)
+        offsets = np.ravel(offsets) if np.ndim(offsets) else np.full(len(indices), offsets)
+        self._fields.setdefault(block, []).append((indices, offsets))
 
     def enter(
         self, code: Code, records: NDArray[np.int64], pointers: Sequence[tuple[int, Place]]
