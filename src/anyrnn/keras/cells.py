@@ -144,10 +144,21 @@ _NAMES: dict[type, str] = {
     keras.layers.SimpleRNNCell: "rnn",
     keras.layers.LSTMCell: "lstm",
     keras.layers.GRUCell: "gru",
-    SimpleRNNCell: "rnn",
-    LSTMCell: "lstm",
-    GRUCell: "gru",
 }
+_COMPUTED = {*_NAMES, SimpleRNNCell, LSTMCell, GRUCell}  # any other class may compute what it likes
+
+
+def name_of_own(cell: Any) -> str | None:
+    """Which of our cells one of Keras is.
+
+    Args:
+        cell: A cell of Keras, or of a subclass, whose weights are laid out as those of its base.
+
+    Returns:
+        Its name in our catalogue; None if it is none of the three.
+    """
+    name = next((name for base, name in _NAMES.items() if isinstance(cell, base)), None)
+    return "gru_reset_before" if name == "gru" and not cell.reset_after else name
 
 
 def read(cell: Any) -> Readable | None:
@@ -161,7 +172,5 @@ def read(cell: Any) -> Readable | None:
     """
     if isinstance(cell, Readable):
         return cell
-    name = _NAMES.get(type(cell))
-    if name is None:
-        return None
-    return KerasCell(cell, name + "_reset_before" * (name == "gru" and not cell.reset_after))
+    name = name_of_own(cell)
+    return KerasCell(cell, name) if name is not None and type(cell) in _COMPUTED else None

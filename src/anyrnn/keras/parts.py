@@ -11,17 +11,13 @@ import keras
 import numpy as np
 
 from anyrnn.errors import InputError
+from anyrnn.keras.cells import name_of_own
 from anyrnn.keras.layouts import Arrays, from_families, to_families, to_keras
 from anyrnn.keras.layouts import to_torch as recurrent_to_torch
 from anyrnn.keras.weights import GATES
 
 Shapes = list[dict[str, tuple[int, ...]]]
 
-_CELLS = {
-    keras.layers.SimpleRNNCell: "rnn",
-    keras.layers.LSTMCell: "lstm",
-    keras.layers.GRUCell: "gru",
-}
 _RECURRENT = re.compile(
     r"(?:(?P<prefix>.*)\.)?(?P<name>weight_ih|weight_hh|bias_ih|bias_hh|W|U|b|d)"
     r"_l(?P<number>\d+)(?P<reverse>_reverse)?"
@@ -195,15 +191,14 @@ def _recurrent_cells(layer: Any) -> list[list[Any]]:
 def _kind(name: str, cells: tuple[Any, ...]) -> str:
     kinds = set()
     for cell in cells:
-        found = next((kind for base, kind in _CELLS.items() if isinstance(cell, base)), None)
+        found = name_of_own(cell)
         if found is None:
             raise InputError(
                 f"layer '{name}' has the cell {type(cell).__name__}; expected a SimpleRNNCell, "
                 "LSTMCell or GRUCell"
             )
         _check_built(cell)
-        before = found == "gru" and not cell.reset_after
-        kinds.add("gru_reset_before" if before else found)
+        kinds.add(found)
     if len(kinds) > 1:
         raise InputError(f"layer '{name}' has two kinds of cells, {' and '.join(sorted(kinds))}")
     return kinds.pop()
