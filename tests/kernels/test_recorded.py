@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,11 @@ from checks import Case, make_case
 Array = np.ndarray
 
 
-def batch_of(case: Case, mask: Array | None, turned: bool) -> Batch:
+def batch_of(case: Case, mask: Array | None, turned: bool, sequences: bool) -> Batch:
     key = runs.key(case.cell, tuple(case.sizes.items()), False, "high")
     x = np.ascontiguousarray(case.x.transpose(1, 0, 2))
     states, parameters = list(case.states), list(case.parameters.values())
-    return Batch(runs.run_of(key), turned, 1, x, states, parameters, mask, None)
+    return Batch(runs.run_of(key), turned, sequences, 1, x, states, parameters, mask, None)
 
 
 def unknown(shapes: list[tuple[int, ...]]) -> list[Array]:
@@ -27,13 +28,16 @@ def unknown(shapes: list[tuple[int, ...]]) -> list[Array]:
     return [np.full(shape, np.nan) for shape in shapes]
 
 
-def compute(case: Case, mask: Array | None, turned: bool, wanted: list[bool]) -> list[Array]:
+def compute(
+    case: Case, mask: Array | None, turned: bool, wanted: list[bool], sequences: bool = True
+) -> list[Array]:
     """Output, last states and the gradients that are wanted."""
-    batch = batch_of(case, mask, turned)
+    batch = batch_of(case, mask, turned, sequences)
     size, time, _ = batch.x.shape
-    results = unknown(recorded.result_shapes(batch.run, size, time))
+    results, again = (
+        unknown(recorded.result_shapes(batch.run, size, time, sequences)) for _ in range(2)
+    )
     batch.forward(results)
-    again = unknown(recorded.result_shapes(batch.run, size, time))
     kept = unknown(recorded.kept_shapes(batch.run, size, time))
     batch.record([*again, *kept])
     for one, other in zip(results, again, strict=True):
@@ -41,22 +45,24 @@ def compute(case: Case, mask: Array | None, turned: bool, wanted: list[bool]) ->
     asked = [wanted[0], *(True for _ in case.states), *wanted[1:]]
     given = [batch.x, *batch.states, *batch.parameters]
     into = unknown([array.shape for array, yes in zip(given, asked, strict=True) if yes])
-    output = case.output_gradient.transpose(1, 0, 2)
-    batch.backward(kept, [output, *case.state_gradients], wanted, into)
+    outputs = [case.output_gradient.transpose(1, 0, 2)] * sequences
+    batch.backward(kept, [*outputs, *case.state_gradients], wanted, into)
     return [*results, *into]
 
 
-def expected(case: Case, mask: Array | None, turned: bool, wanted: list[bool]) -> list[Array]:
+def expected(
+    case: Case, mask: Array | None, turned: bool, wanted: list[bool], sequences: bool
+) -> list[Array]:
     order = slice(None, None, -1) if turned else slice(None)
     made = anyrnn.compile(case.cell, case.sizes, dtype=float)
     marks: dict[str, Any] = {} if mask is None else {"mask": mask.T[order]}
     result = made.forward(
         case.x[order], case.states, parameters=case.parameters, save=True, padding="carry", **marks
     )
-    found = result.backward(case.output_gradient, case.state_gradients)
+    found = result.backward(case.output_gradient if sequences else None, case.state_gradients)
     parameters = zip(found.parameters.values(), wanted[1:], strict=True)
     return [
-        result.output.transpose(1, 0, 2),
+        *([result.output.transpose(1, 0, 2)] if sequences else []),
         *result.states,
         *([found.x[order].transpose(1, 0, 2)] if wanted[0] else []),
         *found.states,
@@ -70,10 +76,10 @@ def test_as_the_compiled_cell(name: str, turned: bool) -> None:
     case = make_case(anyrnn.get(name), 3, time=5, batch=4)
     random = np.random.default_rng(0)
     masks = [random.random((4, 5)) < 0.5, np.zeros((4, 5), bool), np.ones((4, 5), bool), None]
-    for mask in masks:
+    for mask, sequences in product(masks, (False, True)):
         wanted = [bool(each) for each in random.integers(0, 2, 1 + len(case.parameters))]
-        found = compute(case, mask, turned, wanted)
-        for one, other in zip(found, expected(case, mask, turned, wanted), strict=True):
+        how = mask, turned, wanted, sequences
+        for one, other in zip(compute(case, *how), expected(case, *how), strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-11)
 
 

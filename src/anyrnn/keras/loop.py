@@ -94,48 +94,61 @@ class Compiled:
         _check_states(parts, states)
         if self.stateful:  # they are variables, which change in place
             states = [ops.copy(state) for state in states]
-        output, last, ended = sequences, [], []
+        final = parts[-1][1]
+        is_state = final.output == final.states[0]
+        outputs, last, ended = sequences, [], []
         for place, (part, cell) in enumerate(parts):
             given = states[len(last) : len(last) + len(cell.states)]
             backwards = self.go_backwards and not place
-            options = mask, backwards, training
-            output, ended = _run(part, cell, stored[place], output, given, *options)
+            whole = place < len(parts) - 1 or self.return_sequences or not is_state
+            options = mask, backwards, whole, training
+            outputs, ended = _run(part, cell, stored[place], outputs, given, *options)
             last += ended
             if backwards and mask is not None:
                 mask = ops.flip(mask, axis=1)
-        _, cell = parts[-1]
-        kept = cell.output == cell.states[0]
-        before = states[-len(cell.states)]
-        last_output, output = self._masked(output, mask, ended[0] if kept else None, before)
-        return last_output, output, tree.pack_sequence_as(initial_state, last)
+        if outputs is None:
+            last_output = self._last_output(ended[0], mask)
+            outputs = ops.expand_dims(last_output, 1)
+        else:
+            outputs = self._masked(outputs, mask, states[-len(ended)] if is_state else None)
+            last_output = outputs[:, -1]
+        return last_output, outputs, tree.pack_sequence_as(initial_state, last)
 
-    def _masked(self, outputs: Any, mask: Any, last: Any, before: Any) -> tuple[Any, Any]:
-        """The last output, and all of them with what Keras has at steps that do not count.
+    @property
+    def _begins_with_state(self) -> bool:
+        """Whether Keras' loop takes the first state, if it is the output, for the output before."""
+        return keras.backend.backend() == "jax" and not self.unroll
+
+    def _last_output(self, last: Any, mask: Any) -> Any:
+        """The last output with what Keras has at a step that does not count.
+
+        Args:
+            last: The last state that is the output.
+            mask: Whether each step counts, in the order of the outputs.
+        """
+        if mask is None or (self._begins_with_state and not self.zero_output_for_mask):
+            return last
+        there = mask[:, -1:] if self.zero_output_for_mask else ops.any(mask, axis=1, keepdims=True)
+        return ops.where(there, last, ops.zeros_like(last))
+
+    def _masked(self, outputs: Any, mask: Any, before: Any) -> Any:
+        """The outputs with what Keras has at steps that do not count.
 
         Args:
             outputs: The outputs, carried over such steps.
             mask: Whether each step counts, in the order of the outputs.
-            last: The last state that is the output; None where the output is no state.
-            before: The first state before all steps.
+            before: The state before all steps that is the output; None where no state is.
         """
         if mask is None:
-            return (outputs[:, -1] if last is None else last), outputs
-        # Keras' loop on JAX takes the first state for the output before
-        begins = last is not None and keras.backend.backend() == "jax" and not self.unroll
-        if last is not None and not self.return_sequences:  # the state has what the output is
-            if self.zero_output_for_mask:
-                return ops.where(mask[:, -1:], last, ops.zeros_like(last)), outputs
-            any_step = ops.any(mask, axis=1, keepdims=True)
-            return (last if begins else ops.where(any_step, last, ops.zeros_like(last))), outputs
+            return outputs
         if self.zero_output_for_mask:
             counts, other = ops.expand_dims(mask, -1), ops.zeros_like(outputs)
-        elif begins:
+        elif before is not None and self._begins_with_state:
             begun = ops.greater(ops.cumsum(ops.cast(mask, "int32"), axis=1), 0)
             counts, other = ops.expand_dims(begun, -1), ops.expand_dims(before, 1)
         else:
-            return outputs[:, -1], outputs
-        outputs = ops.where(counts, outputs, other)
-        return outputs[:, -1], outputs
+            return outputs
+        return ops.where(counts, outputs, other)
 
     def _check_own_loop(self, mask: Any) -> None:
         """Whether Keras' own loop takes a mask for the cell.
@@ -214,9 +227,10 @@ def _run(
     states: Sequence[Any],
     mask: Any,
     backwards: bool,
+    whole: bool,
     training: bool,
 ) -> tuple[Any, list[Any]]:
-    """Run one cell over time."""
+    """Run one cell over time; there are outputs if the whole sequence of them is wanted."""
     layer = part.keras_layer()
     if part.masks_input(training):
         sequences = sequences * ops.expand_dims(layer.get_dropout_mask(sequences[:, 0, :]), 1)
@@ -228,6 +242,7 @@ def _run(
         stored,
         mask=mask,
         reverse=backwards,
+        sequences=whole,
         seed=layer.seed_generator.next() if cell.draws else None,
         recorded=training,
     )

@@ -5,6 +5,7 @@ whose steps all count, and for others.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 
@@ -31,19 +32,43 @@ class Whole:
 
     def leave(self, rows: Array, last: Sequence[Array], states: Arrays) -> tuple[Array, Arrays]:
         """The output, (time, batch, size), and the last states."""
-        return rows.reshape(*self._shape, rows.shape[1]), [*last]
+        return self.outputs(rows), self.last(last, states)
+
+    def outputs(self, rows: Array) -> Array:
+        """The output, (time, batch, size), given its rows."""
+        return rows.reshape(*self._shape, rows.shape[1])
+
+    def last(self, last: Sequence[Array], states: Arrays) -> Arrays:
+        """The last states, given those of the sequences of rows, and the initial ones."""
+        return [*last]
 
     def leave_back(self, output: Array, states: Arrays) -> tuple[Array, Arrays, Arrays]:
         """The gradients of what `leave` took, given those of what it made."""
-        return output.reshape(-1, output.shape[2]), states, []
+        return self.outputs_back(output), *self.last_back(states)
+
+    def outputs_back(self, output: Array) -> Array:
+        """The gradients of the rows of the output, given those of the output."""
+        return output.reshape(-1, output.shape[2])
+
+    def last_back(self, states: Arrays) -> tuple[Arrays, Arrays]:
+        """The gradients of what `last` took, given those of what it made."""
+        return states, []
 
     def enter_back(
         self, rows: Array, begun: Sequence[Array], states: Arrays
     ) -> tuple[Array, Arrays]:
         """The gradients of what `enter` took, given those of what it made; `states` are those that
-        came from `leave`.
+        came from `leave_back`.
         """
-        return rows.reshape(*self._shape, rows.shape[1]), [*begun]
+        return self.inputs_back(rows), self.begun_back(begun, states)
+
+    def inputs_back(self, rows: Array) -> Array:
+        """The gradient of the input, (time, batch, input), given those of its rows."""
+        return rows.reshape(*self._shape, rows.shape[1])
+
+    def begun_back(self, begun: Sequence[Array], states: Arrays) -> Arrays:
+        """The gradients of the initial states; as `enter_back`."""
+        return [*begun]
 
 
 class Parts(Whole):
@@ -59,55 +84,64 @@ class Parts(Whole):
     def __init__(self, layout: Layout, carry: bool, shape: tuple[int, int]) -> None:
         self._shape, self._layout, self._places = shape, layout, layout.places()
         self.batch_sizes = layout.batch_sizes
-        self._begin, self._end = layout.begin(False), layout.end(False)
-        self._carried = layout.carried().ravel() if carry else None
+        self._begin, self._end, self._carry = layout.begin(False), layout.end(False), carry
+
+    @cached_property
+    def _carried(self) -> Array:
+        """Which row the output of each step is, (time, batch)."""
+        return self._layout.carried()
 
     def enter(self, x: Array, states: Arrays) -> tuple[Array, Arrays]:
         """The rows of the steps that count, and the initial states of the sequences they make."""
-        rows = x.reshape(-1, x.shape[2]).take(self._places, axis=0)
+        rows = x[np.divmod(self._places, self._shape[1])]
         return rows, [np.concatenate([state, state])[self._begin] for state in states]
 
-    def leave(self, rows: Array, last: Sequence[Array], states: Arrays) -> tuple[Array, Arrays]:
-        """The output, and the last states."""
-        if self._carried is None:
-            output = self._spread(rows)
-        else:
-            output = np.concatenate([rows, np.zeros_like(rows, shape=(1, rows.shape[1]))])
-            output = output[self._carried]
-        both = zip(last, states, strict=True)
-        ended = [np.concatenate([part, state, state])[self._end] for part, state in both]
-        return output.reshape(*self._shape, rows.shape[1]), ended
+    def outputs(self, rows: Array) -> Array:
+        """The output, given its rows."""
+        if not self._carry:
+            return self._spread(rows)
+        return np.concatenate([rows, np.zeros_like(rows, shape=(1, rows.shape[1]))])[self._carried]
 
-    def leave_back(self, output: Array, states: Arrays) -> tuple[Array, Arrays, Arrays]:
-        """The gradients of the rows, of the last states and of the initial ones."""
-        batch = self._shape[1]
-        if self._carried is not None and output.any():
-            output = _collected(output, self._carried.reshape(self._shape))
-        rows = output.reshape(-1, output.shape[2]).take(self._places, axis=0)
-        count = self._layout.sequences
+    def last(self, last: Sequence[Array], states: Arrays) -> Arrays:
+        """The last states."""
+        both = zip(last, states, strict=True)
+        return [np.concatenate([part, state, state])[self._end] for part, state in both]
+
+    def outputs_back(self, output: Array) -> Array:
+        """The gradients of the rows."""
+        if self._carry and output.any():
+            output = _collected(output, self._carried)
+        return output.reshape(-1, output.shape[2]).take(self._places, axis=0)
+
+    def last_back(self, states: Arrays) -> tuple[Arrays, Arrays]:
+        """The gradients of the last states of the sequences of rows, and of the initial ones."""
+        batch, count = self._shape[1], self._layout.sequences
         last, given = [], []
         for state in states:
-            ended = _added(count + 2 * batch, self._end, state)
+            ended = np.zeros_like(state, shape=(count + 2 * batch, state.shape[1]))
+            ended[self._end] = state
             last.append(ended[:count])
             given.append(ended[count:][:batch] + ended[count:][batch:])
-        return rows, last, given
+        return last, given
 
-    def enter_back(
-        self, rows: Array, begun: Sequence[Array], states: Arrays
-    ) -> tuple[Array, Arrays]:
-        """The gradients of the input and of the initial states."""
+    def inputs_back(self, rows: Array) -> Array:
+        """The gradient of the input."""
+        return self._spread(rows)
+
+    def begun_back(self, begun: Sequence[Array], states: Arrays) -> Arrays:
+        """The gradients of the initial states."""
         batch, total = self._shape[1], []
         for part, state in zip(begun, states, strict=True):
             started = _added(2 * batch, self._begin, part)
             total.append(state + started[:batch] + started[batch:])
-        return self._spread(rows).reshape(*self._shape, rows.shape[1]), total
+        return total
 
     def _spread(self, rows: Array) -> Array:
         """Rows where they belong, and zeros elsewhere."""
         time, batch = self._shape
         found = np.zeros_like(rows, shape=(time * batch, rows.shape[1]))
         found[self._places] = rows
-        return found
+        return found.reshape(*self._shape, rows.shape[1])
 
 
 def _collected(output: Array, carried: Array) -> Array:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from anyrnn.graph.randomness import WORD
-from anyrnn.kernels.cpu import passes
+from anyrnn.kernels.cpu import memory, passes
 from anyrnn.kernels.cpu.instructions import Array
 from anyrnn.kernels.cpu.passes import Call
 from anyrnn.kernels.cpu.run import History, steps_of
@@ -23,11 +23,11 @@ from anyrnn.schedule.reverse import BEFORE
 Shape = tuple[Any, ...]
 
 
-def result_shapes(run: Run, batch: Any, time: Any) -> list[Shape]:
-    """The shapes of the output and of the last states."""
+def result_shapes(run: Run, batch: Any, time: Any, sequences: bool) -> list[Shape]:
+    """The shapes of the output, if `sequences`, and of the last states."""
     sizes = dict(run.sizes)
     states = [(batch, size.evaluate(sizes)) for size in run.cell.state_sizes]
-    return [(batch, time, run.cell.output_size.evaluate(sizes)), *states]
+    return [(batch, time, run.cell.output_size.evaluate(sizes))] * sequences + states
 
 
 def kept_shapes(run: Run, batch: Any, time: Any) -> list[Shape]:
@@ -44,6 +44,7 @@ class Batch:
         run: What is run, forwards.
         turned: Whether it begins with the last step of the input; its outputs come in the order in
             which they are computed.
+        sequences: Whether there is an output, of all steps; else there are the last states only.
         threads: The most threads to use.
         x: The inputs, (batch, time, input).
         states: The initial states, each (batch, size).
@@ -56,6 +57,7 @@ class Batch:
 
     run: Run
     turned: bool
+    sequences: bool
     threads: int
     x: Array
     states: list[Array]
@@ -64,7 +66,7 @@ class Batch:
     seed: Array | None
 
     def forward(self, into: Sequence[Array]) -> None:
-        """Compute the output and the last states.
+        """Compute the output, if there is one, and the last states.
 
         Args:
             into: The arrays to write them into.
@@ -73,29 +75,33 @@ class Batch:
             self._forward(into, ())
 
     def record(self, into: Sequence[Array]) -> None:
-        """Compute the output and the last states, and what `backward` needs.
+        """Compute what `forward` does, and what `backward` needs.
 
         Args:
             into: The arrays to write all of it into.
         """
-        count = 1 + len(self.states)
+        count = self.sequences + len(self.states)
         with np.errstate(all="ignore"):
             self._forward(into[:count], into[count:])
 
     def _forward(self, into: Sequence[Array], kept: Sequence[Array]) -> None:
         steps = self._steps()
         rows, begun = steps.enter(self._ordered(self.x), self.states)
-        found, last, saved = np.zeros((0, into[0].shape[2]), self.x.dtype), begun, {}
-        room = {}
+        found, last, saved, room = None, begun, {}, {}
         if len(rows) and kept:
             call = self._call(steps)
             room = self._parts(kept, call)
             found, last, saved = passes.record(call, rows, begun, self.parameters, room)
         elif len(rows):
             found, last = passes.forward(self._call(steps), rows, begun, self.parameters)
-        output, last = steps.leave(found, last, self.states)
-        np.copyto(into[0], output.transpose(1, 0, 2))
-        for array, state in zip(into[1:], last, strict=True):
+        places = iter(into)
+        if self.sequences:
+            output = next(places)
+            if found is None:
+                output.fill(0)
+            else:
+                np.copyto(output, steps.outputs(found).transpose(1, 0, 2))
+        for array, state in zip(places, steps.last(last, self.states), strict=True):
             np.copyto(array, state)
         for array, name in zip(kept, self.run.kept, strict=False):
             part = saved.get(name, array[:0])
@@ -114,7 +120,7 @@ class Batch:
 
         Args:
             kept: What `record` has kept.
-            gradients: The gradients of the output and of the last states.
+            gradients: The gradients of the output, if there is one, and of the last states.
             wanted: Whether the gradient of the input is wanted, and of each parameter.
             into: The arrays to write them into; of those that are not wanted, there are none.
         """
@@ -129,33 +135,39 @@ class Batch:
         into: Sequence[Array],
     ) -> None:
         steps, names = self._steps(), [stored.name for stored in self.run.cell.parameters]
-        output, *states = gradients
-        rows, begun, given = steps.leave_back(
-            np.ascontiguousarray(output.transpose(1, 0, 2)), states
-        )
+        rows, _ = steps.enter(self._ordered(self.x), self.states)
+        begun, given = steps.last_back([*gradients[self.sequences :]])
         x, totals = None, {}
         if len(rows):
             call = self._call(steps)
             x, begun, totals = passes.backward(
                 call,
-                steps.enter(self._ordered(self.x), self.states)[0],
+                rows,
                 self._saved(kept, call),
                 self.parameters,
-                rows,
+                self._of_output(steps, len(rows), gradients),
                 begun,
                 wanted[0],
                 [name for name, asked in zip(names, wanted[1:], strict=True) if asked],
             )
-        x = np.zeros((len(rows), self.x.shape[2]), self.x.dtype) if x is None else x
-        x, states = steps.enter_back(x, begun, given)
         places = iter(into)
         if wanted[0]:
-            self._ordered(next(places))[...] = x
-        for state in states:
+            x = np.zeros_like(rows) if x is None else x
+            self._ordered(next(places))[...] = steps.inputs_back(x)
+        for state in steps.begun_back(begun, given):
             np.copyto(next(places), state)
         for name, asked in zip(names, wanted[1:], strict=True):
             if asked:
                 np.copyto(next(places), totals.get(name, 0))
+
+    def _of_output(self, steps: Whole, rows: int, gradients: Sequence[Array]) -> Array:
+        """The gradient of the output of each row: zero where there is no output."""
+        if self.sequences:
+            return steps.outputs_back(np.ascontiguousarray(gradients[0].transpose(1, 0, 2)))
+        size = self.run.cell.output_size.evaluate(dict(self.run.sizes))
+        zeros = memory.empty((rows, size), self.x.dtype)
+        zeros.fill(0)
+        return zeros
 
     def _ordered(self, array: Array) -> Array:
         """An array laid out as the input, in the order in which steps are computed, time first."""
@@ -199,13 +211,20 @@ class Batch:
 
 
 def read(
-    run: Run, turned: bool, threads: int, masked: bool, seeded: bool, arrays: Iterable[Array]
+    run: Run,
+    turned: bool,
+    sequences: bool,
+    threads: int,
+    masked: bool,
+    seeded: bool,
+    arrays: Iterable[Array],
 ) -> tuple[Batch, list[Array]]:
     """The batch that arrays are of: the inputs, states and parameters, a mask and a seed.
 
     Args:
         run: What is run.
         turned: Whether it begins with the last step.
+        sequences: Whether there is an output of all steps.
         threads: The most threads to use.
         masked: Whether a mask is among the arrays.
         seeded: Whether a seed is.
@@ -218,6 +237,7 @@ def read(
     batch = Batch(
         run,
         turned,
+        sequences,
         threads,
         next(given),
         [next(given) for _ in run.cell.states],

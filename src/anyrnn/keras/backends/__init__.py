@@ -42,6 +42,7 @@ def run(
     *,
     mask: Any = None,
     reverse: bool = False,
+    sequences: bool = True,
     seed: Any = None,
     recorded: bool,
 ) -> tuple[Any, list[Any]]:
@@ -57,18 +58,19 @@ def run(
             output are carried; before the first that counts the output is zero.
         reverse: Whether to go from the last step to the first, as `go_backwards` does: the outputs
             come in the order in which they are computed.
+        sequences: Whether the outputs are asked for, not the last states only.
         seed: What random numbers follow from, for a cell that draws some: one whole number, or the
             two that Keras' SeedGenerator gives.
         recorded: Whether a derivative is likely to be asked for.
 
     Returns:
-        The outputs, (batch, time, size), and the last states.
+        The outputs, (batch, time, size), or None if nobody asks for them, and the last states.
 
     Raises:
         InputError: Keras has another backend, or a shape does not fit.
     """
     _check_shapes(cell, sizes, x, states, parameters, mask)
-    arguments = cell, sizes, x, states, parameters, mask, reverse, seed, recorded
+    arguments = cell, sizes, x, states, parameters, mask, reverse, sequences, seed, recorded
     return _backend(config.backend()).run(*arguments)
 
 

@@ -32,6 +32,7 @@ class Job(NamedTuple):
     Attributes:
         run: What is run, see `anyrnn.kernels.runs.key`.
         turned: Whether it begins with the last step.
+        sequences: Whether the output of all steps is a result.
         masked: Whether a mask is among the arguments.
         seeded: Whether a seed is.
         does: `forward`, `record` or `backward`, as `anyrnn.kernels.recorded.Batch` has them.
@@ -40,6 +41,7 @@ class Job(NamedTuple):
 
     run: str
     turned: bool
+    sequences: bool
     masked: bool
     seeded: bool
     does: str = "forward"
@@ -68,7 +70,7 @@ def _handle(text: str, arguments: list[Any], results: list[Any]) -> None:
     """Do what a custom call asks for."""
     job = _job(text)
     run = runs.run_of(job.run)
-    options = job.turned, _threads(), job.masked, job.seeded
+    options = job.turned, job.sequences, _threads(), job.masked, job.seeded
     batch, more = recorded.read(run, *options, arguments)
     if job.does == "backward":
         kept, gradients = more[: len(run.kept)], more[len(run.kept) :]
@@ -90,8 +92,8 @@ Further = tuple[Array | None, Array | None]
 def _run(
     job: Job, x: Array, states: list[Array], parameters: list[Array], further: Further
 ) -> list[Array]:
-    """Output and last states; `further` are the mask and the seed."""
-    shapes = recorded.result_shapes(runs.run_of(job.run), *x.shape[:2])
+    """Output, if it is a result, and last states; `further` are the mask and the seed."""
+    shapes = recorded.result_shapes(runs.run_of(job.run), *x.shape[:2], sequences=job.sequences)
     return job.call(shapes, x.dtype, x, *states, *parameters, *_there(further))
 
 
@@ -114,7 +116,7 @@ class _Wanted:
 def _record(job: Job, *given: Any) -> tuple[list[Array], Any]:
     x, states, parameters, further = jax.tree.map(lambda part: part.value, given)
     run = runs.run_of(job.run)
-    results = recorded.result_shapes(run, *x.shape[:2])
+    results = recorded.result_shapes(run, *x.shape[:2], sequences=job.sequences)
     shapes = [*results, *recorded.kept_shapes(run, *x.shape[:2])]
     arguments = x, *states, *parameters, *_there(further)
     found: list[Array] = _once(job._replace(does="record"), tuple(shapes), arguments)
@@ -182,14 +184,15 @@ def run(
     parameters: Sequence[Array],
     mask: Array | None,
     reverse: bool,
+    sequences: bool,
     seed: Array | None,
     recorded: bool,
-) -> tuple[Array, list[Array]]:
+) -> tuple[Array | None, list[Array]]:
     """Run a cell; as `anyrnn.keras.backends.run`. JAX knows itself what to record."""
     _register()
     key = runs.key(cell, tuple(sizes.items()), False, "high")
-    job = Job(key, reverse, mask is not None, cell.draws)
+    job = Job(key, reverse, sequences, mask is not None, cell.draws)
     mask = None if mask is None else mask.astype(bool)
     further = mask, seed if cell.draws else None
     found: list[Array] = _run(job, x, list(states), list(parameters), further)
-    return found[0], found[1:]
+    return (found.pop(0) if sequences else None), found

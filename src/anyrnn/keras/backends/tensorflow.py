@@ -45,31 +45,35 @@ class _Job:
     Args:
         run: The run.
         turned: Whether it begins with the last step.
+        sequences: Whether the output of all steps is a result.
         masked: Whether a mask is among the tensors, after the parameters.
         seeded: Whether a seed is, at the end.
         dtype: The type of all others.
     """
 
-    def __init__(self, run: Run, turned: bool, masked: bool, seeded: bool, dtype: Any) -> None:
-        self.run, self.turned, self.masked, self.seeded = run, turned, masked, seeded
-        self.dtype = dtype
-        self.count = 1 + len(run.cell.states)
+    def __init__(
+        self, run: Run, turned: bool, sequences: bool, masked: bool, seeded: bool, dtype: Any
+    ) -> None:
+        self.run, self.turned, self.sequences = run, turned, sequences
+        self.masked, self.seeded, self.dtype = masked, seeded, dtype
+        self.results = sequences + len(run.cell.states)
 
     def _read(self, arrays: Sequence[Array]) -> tuple[Batch, list[Array]]:
-        options = self.turned, _threads(), self.masked, self.seeded
+        options = self.turned, self.sequences, _threads(), self.masked, self.seeded
         return recorded.read(self.run, *options, arrays)
 
     def forward(self, *arrays: Array) -> list[Array]:
-        """The output and the last states."""
+        """The output, if it is a result, and the last states."""
         batch, _ = self._read(arrays)
-        into = _made(recorded.result_shapes(self.run, *batch.x.shape[:2]), batch.x.dtype)
+        shapes = recorded.result_shapes(self.run, *batch.x.shape[:2], sequences=self.sequences)
+        into = _made(shapes, batch.x.dtype)
         batch.forward(into)
         return into
 
     def record(self, *arrays: Array) -> list[Array]:
-        """The output and the last states, and what is kept."""
+        """What `forward` gives, and what is kept."""
         batch, _ = self._read(arrays)
-        shapes = recorded.result_shapes(self.run, *batch.x.shape[:2])
+        shapes = recorded.result_shapes(self.run, *batch.x.shape[:2], sequences=self.sequences)
         shapes += recorded.kept_shapes(self.run, *batch.x.shape[:2])
         into = _made(shapes, batch.x.dtype)
         batch.record(into)
@@ -89,7 +93,7 @@ class _Job:
 
     def asked(self, wanted: tuple[bool, ...]) -> list[bool]:
         """Whether `backward` gives a gradient: of the input, the states and the parameters."""
-        return [wanted[0], *[True] * (self.count - 1), *wanted[1:]]
+        return [wanted[0], *(True for _ in self.run.cell.states), *wanted[1:]]
 
 
 def _made(shapes: Sequence[tuple[int, ...]], dtype: Any) -> list[Array]:
@@ -133,15 +137,16 @@ def run(
     parameters: Sequence[Tensor],
     mask: Tensor | None,
     reverse: bool,
+    sequences: bool,
     seed: Tensor | None,
     recorded: bool,
-) -> tuple[Tensor, list[Tensor]]:
+) -> tuple[Tensor | None, list[Tensor]]:
     """Run a cell; as `anyrnn.keras.backends.run`."""
     key = runs.key(cell, tuple(sizes.items()), False, "high")
-    job = _Job(runs.run_of(key), reverse, mask is not None, cell.draws, x.dtype)
+    job = _Job(runs.run_of(key), reverse, sequences, mask is not None, cell.draws, x.dtype)
     further = [] if mask is None else [tf.cast(mask, tf.bool)]
     further += [seed] if cell.draws else []
-    count, whole = job.count, tf.executing_eagerly() or record.should_record_backprop([x])
+    count, whole = job.results, tf.executing_eagerly() or record.should_record_backprop([x])
 
     @tf.custom_gradient
     def computed(*given: Tensor) -> Any:
@@ -161,8 +166,10 @@ def run(
 
         return found, derivative
 
-    output, *last = computed(*map(tf.convert_to_tensor, (x, *states, *parameters)))
-    output.set_shape([*x.shape[:2], cell.output_size.evaluate(dict(sizes))])
+    last: list[Tensor] = computed(*map(tf.convert_to_tensor, (x, *states, *parameters)))
+    output = last.pop(0) if sequences else None
+    if output is not None:
+        output.set_shape([*x.shape[:2], cell.output_size.evaluate(dict(sizes))])
     for array, state in zip(last, states, strict=True):
         array.set_shape(state.shape)
     return output, last
@@ -181,9 +188,10 @@ def _differentiate(
         whole: Whether all of them are wanted for sure. If not, that of the input is an operation
             of its own: a graph leaves out what nothing comes of.
     """
-    number = job.count + len(job.run.cell.parameters)
+    cell = job.run.cell
+    number = 1 + len(cell.states) + len(cell.parameters)
     floats = given[:number]
-    rest = (True,) * (number - job.count)
+    rest = (True,) * len(cell.parameters)
 
     @tf.custom_gradient
     def computed(*tensors: Tensor) -> Any:

@@ -28,12 +28,14 @@ def run(
     parameters: Sequence[Tensor],
     mask: Tensor | None,
     reverse: bool,
+    sequences: bool,
     seed: Tensor | None,
     recorded: bool,
-) -> tuple[Tensor, list[Tensor]]:
+) -> tuple[Tensor | None, list[Tensor]]:
     """Run a cell; as `anyrnn.keras.backends.run`. PyTorch knows itself what to record."""
     if breaks_graph(x, mask, parameters):
-        return untraced(run, cell, sizes, x, states, parameters, mask, reverse, seed, recorded)
+        options = mask, reverse, sequences, seed, recorded
+        return untraced(run, cell, sizes, x, states, parameters, *options)
     if reverse:
         x, mask = x.flip(1), None if mask is None else mask.flip(1)
     marks = NO_MARKS if mask is None else Marks(mask=mask.bool(), padding="carry")
@@ -48,8 +50,8 @@ def run(
         sizes,
         seed=None if seed is None else _whole(seed),
     )
-    restored = rows.restore(output)
-    assert isinstance(restored, Tensor)
+    restored = rows.restore(output) if sequences else None
+    assert isinstance(restored, Tensor | None)
     both = zip(last, states, strict=True)
     return restored, [rows.end(part, state, state, False) for part, state in both]
 
