@@ -26,6 +26,7 @@ KINDS = {
     "a comparison in the derivative": "h + sigmoid(relu(b.u)), tanh(W.m @ x) + 0.1 * h",
     "a gradient that is a sum of sums": "h + b.u + concatenate(b.u[1:], b.u[:1]), h + x",
     "a product is a state": "W.m @ x + 0 * h",
+    "a comparison waits for a product, and a product for it": "tanh(W.m @ (x * relu(W.n @ x)) + h)",
     "a product waits for a product": "tanh(W.m @ tanh(W.n @ x + x) + b.u * h)",
     "an output waits for no state": "tanh(W.m @ x), tanh(W.m @ x + h)",
     "a product for the output only": "tanh(x + W.m @ (h + W.n @ x)), tanh(x + b.u * h)",

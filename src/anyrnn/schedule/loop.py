@@ -155,8 +155,8 @@ def schedule(
     left = {graph.outputs[name] for name in wanted}
     left |= {argument for node in outside for argument in operands(node)}
     while more := _further(left, graph, when):
-        outside |= {node for node in left if node.type.boolean and when[node] == STEP}
         left |= more
+    outside |= {node for node in left if node.type.boolean and when[node] == STEP}
     after = [node for node in order if node in outside]
     emitted = tuple(
         n for n in order if n in inside and n in left and n not in outside and when[n] == STEP
