@@ -1,5 +1,7 @@
 """Reproducible examples everywhere, and no time limit on a shared machine."""
 
+import os
+
 import torch
 from hypothesis import HealthCheck, settings
 
@@ -12,3 +14,4 @@ settings.register_profile(
 settings.register_profile("explore", settings.get_profile("anyrnn"), derandomize=False)
 settings.load_profile("anyrnn")
 torch.set_num_threads(1)
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # compiling is most of what JAX does

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import benchmarks.worker
 from benchmarks.cases import (
     CELLS,
     DROPOUT,
@@ -20,6 +21,7 @@ from benchmarks.cases import (
     NORM,
     OPTIONS,
     RESETS,
+    STANDARD,
     ZONEOUT,
     Case,
 )
@@ -36,7 +38,9 @@ COMPILING = ("torch.compile step", "torch.compile loop")  # for a minute; equati
 @pytest.fixture(scope="module")
 def worker(request: pytest.FixtureRequest) -> Iterator[Worker]:
     made = Worker(request.param)
-    yield made
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(benchmarks.worker, "threads", lambda: 1)  # other tests have the other cores
+        yield made
     made.stop()
 
 
@@ -48,13 +52,10 @@ def test_numbers_of_every_cell(worker: Worker) -> None:
     peer = PEERS[worker.name]
     if peer.missing:
         pytest.skip(f"not installed: {', '.join(peer.missing)}")
-    some = (1, "inference"), (3, peer.modes[-1])
     sizes = {"sru": (7, 7)}  # it mixes its input into its output
-    cases = [
-        Case(cell, (2, time, *sizes.get(cell, (5, 7))), mode)
-        for cell in CELLS
-        for time, mode in some
-    ]
+    some = [(cell, 3, peer.modes[-1]) for cell in CELLS]
+    some += [(cell, 1, "inference") for cell in (*STANDARD, "sru")]  # steps of a stream
+    cases = [Case(cell, (2, time, *sizes.get(cell, (5, 7))), mode) for cell, time, mode in some]
     for case in filter(peer.takes, cases):
         data = case.data()
         results, memory = worker.prepare(case, data, 60)

@@ -52,7 +52,11 @@ def assert_same(left: Any, right: Any) -> None:
         np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5)
 
 
-@pytest.mark.parametrize("name", anyrnn.CATALOGUE)
+FEW = ("rnn_relu", "lstm_projection", "minlstm", "article1_rnn", "article3_gru")  # all operations
+CELLS = anyrnn.CATALOGUE if keras.config.backend() == "torch" else FEW
+
+
+@pytest.mark.parametrize("name", CELLS)
 def test_both_loops_are_the_interpreter(name: str) -> None:
     layer = made(name, return_sequences=True, return_state=True)
     found = layer(X)
