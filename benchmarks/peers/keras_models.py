@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import keras
+import numpy as np
 
 from benchmarks.cases import DROPOUT, LENGTHS, OPTIONS
 from benchmarks.models import EPSILON, LAYERS, PREDICT, RATE, Model, ModelData
@@ -45,13 +46,29 @@ def _model(layers: Any, case: Model, data: ModelData) -> tuple[Run, Any]:
     model = keras.Sequential([start, *masking, layer, keras.layers.Dense(1)])
     model.set_weights(data.weights)
     model.compile(keras.optimizers.Adam(RATE, epsilon=EPSILON), "mse")
-    given: Any = {"batch_size": batch, "verbose": 0}
+    arrays = (data.x,) if case.mode == PREDICT else (data.x, data.targets)
+    given, options = _given(batch, arrays)
     if case.mode == PREDICT:
-        run = Run(lambda _: (model.predict(data.x, **given), None), lambda said: {"output": said})
+        run = Run(lambda _: (model.predict(*given, **options), None), lambda x: {"output": x})
         return run, layer
-    given["shuffle"] = False
 
     def fit(_: None) -> tuple[Any, None]:
-        return model.fit(data.x, data.targets, **given), None
+        return model.fit(*given, **options, shuffle=False), None
 
     return Run(fit, lambda _: data.changes(model.get_weights())), layer
+
+
+def _given(batch: int, arrays: tuple[np.ndarray, ...]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Data as `fit` and `predict` take it, and their options.
+
+    TensorFlow tunes what it reads arrays with in a thread that may sleep on after an epoch, for
+    about as long as the epoch has taken; without that, the time is that of the model.
+    """
+    if keras.config.backend() != "tensorflow":
+        return arrays, {"batch_size": batch, "verbose": 0}
+    import tensorflow as tf
+
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    parts = tuple(array.reshape(-1, batch, *array.shape[1:]) for array in arrays)
+    return (tf.data.Dataset.from_tensor_slices(parts).with_options(options),), {"verbose": 0}
