@@ -60,7 +60,8 @@ def right(threads=3):
             np.testing.assert_array_equal(ours, theirs)
     return True
 
-cases = [(rows,), (rows, random.integers(0, 6, 40)), (units,)]
+few = rows[:, :13], np.array([5, 1, 0, 2, 1, 4, 1, 1, 3, 1, 1, 1, 1])  # fewer than 5 in a step
+cases = [(rows,), (rows, random.integers(0, 6, 40)), (units,), few]
 results = [run(1, *given) for given in cases]
 """
 

@@ -19,7 +19,7 @@ from anyrnn.kernels.cpu.tiles import Group, Tile
 from anyrnn.schedule.loop import RowStage, Schedule
 
 LAYOUTS = 64  # of a loop that are kept
-ROWS_EACH = 3  # the fewest rows of a thread; below that threads share the units of all rows
+ROWS_EACH = 3  # the fewest rows of a thread in a step; below that threads share the units of all
 STEP_COST = 2  # what a step costs a thread whatever its rows, in rows
 
 
@@ -70,13 +70,13 @@ class Loop:
         )
         return [*dict.fromkeys(found)]
 
-    def _layout(self, sizes: Mapping[str, int], batch: int, threads: int) -> Layout:
-        key = (*sizes.items(), batch, threads)
+    def _layout(self, sizes: Mapping[str, int], batch: int, threads: int, by_rows: bool) -> Layout:
+        key = (*sizes.items(), batch, threads, by_rows)
         found = self._layouts.get(key)
         if found is None:
             while len(self._layouts) >= LAYOUTS:
                 self._layouts.pop(next(iter(self._layouts)), None)
-            found = self._layouts[key] = Layout(self, sizes, batch, threads)
+            found = self._layouts[key] = Layout(self, sizes, batch, threads, by_rows)
         return found
 
     def prepare(
@@ -86,6 +86,7 @@ class Loop:
         sizes: Mapping[str, int],
         batch: int,
         room: dict[int, Place] | None = None,
+        rows: float | None = None,
     ) -> Prepared:
         """Write on a tape what makes ready to run with given parameters and sizes: weights are
         packed.
@@ -96,11 +97,14 @@ class Loop:
             sizes: The named sizes.
             batch: The number of sequences.
             room: Workspaces by their size, for loops that never work at the same time to share.
+            rows: How many sequences a step has on average; all of them if not given.
 
         Returns:
             What runs over sequences, and over one part of them after another.
         """
-        layout = self._layout(sizes, batch, tape.threads)
+        threads, rows = tape.threads, batch if rows is None else rows
+        by_rows = rows >= ROWS_EACH * threads or threads == 1
+        layout = self._layout(sizes, batch, threads, by_rows)
         room = {} if room is None else room
         workspace = room.get(layout.bytes)
         if workspace is None:
@@ -119,15 +123,17 @@ class Layout:
         jobs: How to pack each of `packed`; places count from the workspace's beginning.
         packed: The matrices to pack.
         matrices: Where the addresses and strides of matrices belong that are read as they are.
-        meets: Whether threads wait for each other at a barrier.
+        by_rows: Whether threads divide the rows; if not, they divide the units of all rows, and
+            wait for each other at a barrier.
     """
 
-    def __init__(self, loop: Loop, sizes: Mapping[str, int], batch: int, threads: int) -> None:
-        self.sizes, self.batch, self.threads = sizes, batch, threads
+    def __init__(
+        self, loop: Loop, sizes: Mapping[str, int], batch: int, threads: int, by_rows: bool
+    ) -> None:
+        self.sizes, self.batch, self.threads, self.by_rows = sizes, batch, threads, by_rows
         self.lanes, self.itemsize, self.is_packed = loop.lanes, loop.dtype.itemsize, loop.packed
         lowered = loop.lowered
         self.operand = loop.operand
-        self.by_rows = batch >= ROWS_EACH * threads or threads == 1
         self.names = lowered.record.names
         self.records = np.zeros((1 + threads, len(self.names)), np.int64)
         self.bytes = 0
@@ -238,7 +244,6 @@ class Layout:
         self._set("yield", team.give_way())
         self.addresses["scratch"] = [self._take(scratch) for _ in range(threads)]
         self.addresses["scratch"].insert(0, self.addresses["scratch"][0])
-        self.meets = not by_rows
         for thread in range(-1, threads):  # the first record is for one thread alone
             record = self.records[thread + 1]
             whole = by_rows or thread < 0
@@ -331,7 +336,7 @@ class Prepared:
         rows = first + len(names) * np.arange(len(records))
         tape.point(rows + names["offsets"], TABLE, tape.table(offsets) * WORD)
         tape.point(rows[:, None] + layout.places, WORKSPACE, self.workspace.offset + layout.offsets)
-        if layout.meets:
+        if not layout.by_rows:
             tape.point(rows[1:] + names["barrier"], TABLE, tape.barrier() * WORD)
 
 

@@ -374,7 +374,9 @@ class _Writing:
         self._compute_once()
         histories = self._make_results()
         loop = compiled_loop(program.planned, how.dtype, how.target, operand=how.operand)
-        prepared = loop.prepare(self.tape, frame.values, program.sizes, self.steps.batch)
+        steps = self.steps
+        rows = steps.rows / len(steps.batch_sizes)
+        prepared = loop.prepare(self.tape, frame.values, program.sizes, steps.batch, rows=rows)
         states = self._pairs()
         offsets = self.steps.offsets
         for start, stop in self.segments:
