@@ -19,7 +19,8 @@ test: .venv/installed ## all tests
 fuzz: .venv/installed ## compile N random cells from part FIRST on, compare them with the interpreter
 	$(BIN)/python tests/fuzz.py $(or $(N),1000) --first $(or $(FIRST),0)
 
-contract: .venv/installed ## every cell of the catalogue with every pair of transforms; CELLS="lstm gru": some cells
+contract: .venv/installed ## every cell on every kind of CPU in both types; with every pair of transforms (CELLS="lstm gru": some)
+	ANYRNN_EVERY_PAIR=1 $(BIN)/pytest --numprocesses 2 tests/kernels/test_compiled_contract.py
 	$(BIN)/python tests/contract.py $(CELLS)
 
 check: .venv/installed ## format, lint, types, import contract

@@ -3,16 +3,19 @@ CPU that this one can play, in float32 and float64.
 
 Compiling is what takes the time: so each cell meets each kind of CPU and both types, but not each
 pair of them (neighbours in the catalogue meet the other pairs); the cells invented for tests, which
-use every operation, meet one pair each. A pair serves all sizes (primes, 1, more and fewer than a
-vector, rows split between threads and units split) and all tests of this file. What is written to
+use every operation, meet one pair each. With the environment variable ANYRNN_EVERY_PAIR, as in
+`make contract`, each cell meets each pair. A pair serves all sizes (primes, 1, more and fewer than
+a vector, rows split between threads and units split) and all tests of this file. What is written to
 starts as NaN.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -37,7 +40,8 @@ SIZES = [
 
 TYPES = (np.float32, np.float64)
 CELLS = {**anyrnn.CATALOGUE, **INVENTED}
-COMBINATIONS = [
+EVERY_PAIR = [*product(CELLS, TARGETS, TYPES)]
+SOME_PAIRS = [
     (name, target, TYPES[(place + other) % 2])
     for place, name in enumerate(anyrnn.CATALOGUE)
     for other, target in enumerate(TARGETS)
@@ -45,6 +49,7 @@ COMBINATIONS = [
     (name, TARGETS[place % len(TARGETS)], TYPES[place // len(TARGETS) % 2])
     for place, name in enumerate(INVENTED)
 ]
+COMBINATIONS = EVERY_PAIR if os.environ.get("ANYRNN_EVERY_PAIR") else SOME_PAIRS
 each_combination = pytest.mark.parametrize(("name", "target", "dtype"), COMBINATIONS)
 
 
