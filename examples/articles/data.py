@@ -86,10 +86,12 @@ def draw(name: str, **histories: dict[str, Any]) -> None:
     for axes, quantity in zip(
         np.atleast_1d(figure.subplots(1, len(quantities))), quantities, strict=True
     ):
-        for model, history in histories.items():
+        for place, (model, history) in enumerate(histories.items()):
             values = history[quantity]
             epochs = range(1, len(values) + 1)
-            axes.plot(epochs, values, label=model, marker="." if len(values) < 20 else "")
+            style = "--" if place else "-"  # curves that are the same are both seen
+            marker = "." if len(values) < 20 else ""
+            axes.plot(epochs, values, style, label=model, marker=marker)
         axes.set(xlabel="epoch", ylabel=f"{quantity} in training")
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
