@@ -230,9 +230,8 @@ def gather(tensor: Tensor, layout: Layout) -> Tensor:
     """The rows of a tensor (time, batch, features) that count, without a copy of the others."""
     batch_first = not tensor.is_contiguous() and tensor.transpose(0, 1).is_contiguous()
     flat = (tensor.transpose(0, 1) if batch_first else tensor).flatten(0, 1)
-    return Moves(torch.from_numpy(layout.places(batch_first)).to(tensor.device), len(flat)).take(
-        flat
-    )
+    places = torch.from_numpy(layout.places(batch_first)).to(tensor.device)
+    return Moves(places, len(flat)).take(flat)
 
 
 def _select(tensor: Tensor, index: Tensor | None) -> Tensor:

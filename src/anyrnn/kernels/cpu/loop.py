@@ -237,19 +237,17 @@ class Layout:
                 before += self.operand.places(length)
 
     def _divide(self, scratch: int) -> None:
-        """Divide the rows between threads, or the units where rows are few."""
-        threads, batch = self.threads, self.batch
-        by_rows = self.by_rows
+        """Divide the units between threads where rows are few; a run divides the rows elsewhere."""
+        threads = self.threads
         self._set("threads", threads)
+        self._set("first_row", 0)
+        self._set("last_row", self.batch)
         self._set("yield", team.give_way())
         self.addresses["scratch"] = [self._take(scratch) for _ in range(threads)]
         self.addresses["scratch"].insert(0, self.addresses["scratch"][0])
         for thread in range(-1, threads):  # the first record is for one thread alone
             record = self.records[thread + 1]
-            whole = by_rows or thread < 0
-            rows = (thread, threads) if by_rows and thread >= 0 else (0, 1)
-            record[self.names["first_row"]] = batch * rows[0] // rows[1]
-            record[self.names["last_row"]] = batch * (rows[0] + 1) // rows[1]
+            whole = self.by_rows or thread < 0
             for number, count in self.blocks:
                 first, last = (0, count) if whole else (count * thread, count * (thread + 1))
                 share = 1 if whole else threads
@@ -320,7 +318,7 @@ class Prepared:
         records[:, names["direction"]] = -1 if reverse else 1
         records[:, names["clock"]] = clock
         if layout.by_rows:
-            bounds = divide_rows(np.diff(offsets), len(records) - 1)
+            bounds = divide_rows(np.diff(offsets), layout.threads)
             records[1:, names["first_row"]] = bounds[:-1]
             records[1:, names["last_row"]] = bounds[1:]
         if seed is not None:

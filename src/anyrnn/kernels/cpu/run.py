@@ -378,7 +378,7 @@ class _Writing:
         rows = steps.rows / len(steps.batch_sizes)
         prepared = loop.prepare(self.tape, frame.values, program.sizes, steps.batch, rows=rows)
         states = self._pairs()
-        offsets = self.steps.offsets
+        offsets = steps.offsets
         for start, stop in self.segments:
             frame.first, frame.last = int(offsets[start]), int(offsets[stop])
             frame.sums.clear()
