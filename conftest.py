@@ -137,14 +137,12 @@ class ExampleFile(pytest.File):
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The processes of a test run share a folder of compiled code, which is not the user's; Keras
-    runs on PyTorch where nothing else is said.
+    """The processes of a test run, and the next run, share a store of compiled code, which is not
+    the user's: its keys are hashes of the code. Keras runs on PyTorch where nothing else is said.
     """
     os.environ.setdefault("KERAS_BACKEND", "torch")
     if "PYTEST_XDIST_WORKER" not in os.environ:
-        folder = tempfile.TemporaryDirectory()
-        config.add_cleanup(folder.cleanup)
-        os.environ["ANYRNN_CACHE"] = folder.name
+        os.environ["ANYRNN_CACHE"] = str(config.cache.mkdir("compiled-code"))
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
