@@ -12,7 +12,7 @@ import torch
 import anyrnn
 from anyrnn import Cell, Gradients, SequenceResult
 from anyrnn.errors import KernelError
-from anyrnn.kernels.cpu.target import host
+from anyrnn.kernels.cpu.machine.processor import host
 from anyrnn.torch.execute import PATHS, execute, forced
 
 SIZES = (1, 2, 3, 5, 7)

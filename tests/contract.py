@@ -30,9 +30,10 @@ from rich.console import Console
 import anyrnn
 from anyrnn import Cell, Gradients, SequenceResult
 from anyrnn.errors import CellError
-from anyrnn.kernels.cpu import engine, passes
-from anyrnn.kernels.gather import Parts
-from anyrnn.kernels.sequences import lay_out
+from anyrnn.kernels.cpu import passes
+from anyrnn.kernels.cpu.machine import engine
+from anyrnn.kernels.packing import Parts
+from anyrnn.kernels.row_layout import lay_out
 from anyrnn.transforms import transform
 from anyrnn.transforms.bias import with_two_biases, without_bias
 from anyrnn.transforms.dropout import with_input_dropout, with_recurrent_dropout, with_zoneout

@@ -31,11 +31,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import anyrnn
-from anyrnn.kernels.cpu import engine, memory, pack, passes, products, run
-from anyrnn.kernels.cpu import step as one_step
+from anyrnn.kernels.cpu import passes
+from anyrnn.kernels.cpu.machine import engine, memory
+from anyrnn.kernels.cpu.machine.processor import host
 from anyrnn.kernels.cpu.passes import Call
-from anyrnn.kernels.cpu.run import Steps
-from anyrnn.kernels.cpu.target import host
+from anyrnn.kernels.cpu.program import matrix_products, packing, program
+from anyrnn.kernels.cpu.program import single_step as one_step
+from anyrnn.kernels.cpu.program.program import Steps
 from checks import TARGETS, Case, make_case
 from random_cells import SMALLEST, make, random_cells
 
@@ -111,15 +113,15 @@ class Trial:
 
         changes = [
             mock.patch.object(memory, "empty", empty),
-            mock.patch.object(run, "KEPT", -1),
+            mock.patch.object(program, "KEPT", -1),
             mock.patch.object(passes, "PARALLEL", 0),
-            mock.patch.object(pack, "PARALLEL", 0),
+            mock.patch.object(packing, "PARALLEL", 0),
             mock.patch.object(passes, "FEW_ROWS", len(self.lengths) if self.hoist else 0),
             mock.patch.object(passes, "CACHED", -1),
         ]
         if self.pieces:
-            changes += [mock.patch.object(run, "SEGMENT_BYTES", 1)]
-            changes += [mock.patch.object(products, "ROWS", 2)]
+            changes += [mock.patch.object(program, "SEGMENT_BYTES", 1)]
+            changes += [mock.patch.object(matrix_products, "ROWS", 2)]
         if not self.optimised:
             changes += [mock.patch.dict(engine.GENERATION, {"opt": 0})]
             changes += [mock.patch.dict(engine.PASSES, {"speed_level": 0})]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import anyrnn.torch
-from anyrnn.kernels.cpu.team import trust_threads
+from anyrnn.kernels.cpu.machine.team import trust_threads
 from benchmarks.cases import (
     BFLOAT16,
     CELLS,

@@ -38,7 +38,7 @@ from anyrnn.graph.symbols import (
 if TYPE_CHECKING:
     from anyrnn import keras as keras
     from anyrnn import torch as torch
-    from anyrnn.kernels.compiled import compile
+    from anyrnn.kernels.compiled_cell import compile
 
 __version__ = "0.1.0"
 
@@ -78,5 +78,5 @@ def __getattr__(name: str) -> Any:
     if name in ("keras", "torch"):
         return importlib.import_module(f"anyrnn.{name}")
     if name == "compile":
-        return importlib.import_module("anyrnn.kernels.compiled").compile
+        return importlib.import_module("anyrnn.kernels.compiled_cell").compile
     raise AttributeError(f"module 'anyrnn' has no attribute '{name}'")

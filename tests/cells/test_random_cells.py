@@ -19,7 +19,7 @@ from anyrnn.graph.nodes import Node, topological
 from anyrnn.graph.operations import LEAVES, OPERATIONS
 from anyrnn.graph.show import equations, latex, listing
 from anyrnn.graph.verify import verify
-from anyrnn.kernels.cpu.block import COMPUTE
+from anyrnn.kernels.cpu.emit.elementwise import COMPUTE
 from anyrnn.schedule.loop import WHOLE, Schedule
 from anyrnn.schedule.reverse import training
 from checks import TARGETS, close_gradients, close_results, make_case

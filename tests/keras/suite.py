@@ -16,7 +16,7 @@ from keras.src import layers
 
 import anyrnn.keras
 from anyrnn.keras.loop import Compiled
-from anyrnn.kernels.cpu.run import Program
+from anyrnn.kernels.cpu.program.program import Program
 
 NAMES = ("SimpleRNN", "LSTM", "GRU", "RNN")
 CELLS = ("SimpleRNNCell", "LSTMCell", "GRUCell")

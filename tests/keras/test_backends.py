@@ -29,7 +29,7 @@ import anyrnn
 from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
 from anyrnn.keras import backends
-from anyrnn.kernels.recorded import Batch
+from anyrnn.kernels.callbacks import Batch
 from anyrnn.transforms.dropout import with_recurrent_dropout
 
 BACKEND = keras.config.backend()

@@ -18,13 +18,13 @@ import torch
 
 import anyrnn
 from anyrnn.errors import InputError, KernelError, SizeError
-from anyrnn.kernels import compiled, store
-from anyrnn.kernels.cpu import engine
-from anyrnn.kernels.cpu.target import Target, host
+from anyrnn.kernels import compiled_cell, store
+from anyrnn.kernels.cpu.machine import engine
+from anyrnn.kernels.cpu.machine.processor import Processor, host
 from checks import close_gradients, close_results, make_case, one_line
 
 SIZES = {"input": 3, "hidden": 5}
-ARM = Target("neon", "aarch64-unknown-linux-gnu", "generic", "+neon", 128, 32)
+ARM = Processor("neon", "aarch64-unknown-linux-gnu", "generic", "+neon", 128, 32)
 TYPE = "but the cell is compiled for float32; convert it with .astype(np.float32)"
 
 
@@ -90,7 +90,7 @@ def test_numbers_of_numpy_are_whole_numbers() -> None:
 
 def test_threads_are_never_more_than_cores() -> None:
     made = anyrnn.compile("lstm", {"input": 64, "hidden": 64}, threads=10**9)
-    assert made.threads == compiled._usable_cores()
+    assert made.threads == compiled_cell._usable_cores()
 
 
 # arrays

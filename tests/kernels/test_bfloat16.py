@@ -21,19 +21,20 @@ import anyrnn
 from anyrnn import Gradients, SequenceResult
 from anyrnn.errors import InputError
 from anyrnn.graph import interpret
-from anyrnn.kernels.compiled import Compiled, Result
-from anyrnn.kernels.cpu import pack
-from anyrnn.kernels.cpu.operand import BFLOAT16, Operand
-from anyrnn.kernels.cpu.step import Step
-from anyrnn.kernels.cpu.tape import NUMPY_ARRAYS, Tape, address
-from anyrnn.kernels.cpu.target import Target, host
+from anyrnn.kernels.compiled_cell import Compiled, Result
+from anyrnn.kernels.cpu.emit.operand import BFLOAT16, Operand
+from anyrnn.kernels.cpu.emit.packing import PackingJob
+from anyrnn.kernels.cpu.machine.processor import Processor, host
+from anyrnn.kernels.cpu.program import packing
+from anyrnn.kernels.cpu.program.commands import NUMPY_ARRAYS, CommandBuffer, address
+from anyrnn.kernels.cpu.program.single_step import Step
 from checks import TARGETS, Case, close, close_results
 
 # time, batch, and the free sizes of the cell in their order: odd and even lengths of products
 SIZES = [(1, 1, (1, 1, 1, 1)), (2, 5, (3, 37, 5, 2)), (1, 13, (18, 19, 24, 3))]
 
 
-def ways() -> dict[str, Target]:
+def ways() -> dict[str, Processor]:
     """The kinds of CPU; the one with the instruction for pairs without it too."""
     found = {name: host(name) for name in TARGETS}
     if host().bfloat16:
@@ -152,13 +153,13 @@ def test_rounding(way: str) -> None:
     target = WAYS[way]
     operand = Operand.PAIRS if target.bfloat16 else Operand.ROUNDED
     lanes = target.lanes(False)
-    tape = Tape(np.float32, 1, target)
-    source = tape.give((1, len(NUMBERS)))
-    place = tape.give((operand.places(len(NUMBERS)), lanes))
-    job = pack.Job(1, len(NUMBERS), lanes, 1, 1)
-    pack.write(tape, [job], [source], [place], operand)
+    commands = CommandBuffer(np.float32, 1, target)
+    source = commands.give((1, len(NUMBERS)))
+    place = commands.give((operand.places(len(NUMBERS)), lanes))
+    job = PackingJob(1, len(NUMBERS), lanes, 1, 1)
+    packing.write(commands, [job], [source], [place], operand)
     found = np.full(place.shape, np.nan, np.float32)
-    tape.finish().run(NUMPY_ARRAYS, [NUMBERS[None], found])
+    commands.finish().run(NUMPY_ARRAYS, [NUMBERS[None], found])
     kept = found[:, 0].copy()
     if operand is Operand.PAIRS:
         kept = (kept.view(np.uint16).astype(np.uint32) << 16).view(np.float32)

@@ -11,7 +11,7 @@ import pytest
 
 import anyrnn
 from anyrnn.errors import InputError, KernelError, SizeError, UnknownCellError
-from anyrnn.kernels.compiled import Compiled
+from anyrnn.kernels.compiled_cell import Compiled
 from checks import Case, close_gradients, close_results, make_case, one_line
 
 SIZES = {"input": 3, "hidden": 5}

@@ -23,9 +23,10 @@ import pytest
 
 import anyrnn
 from anyrnn import Gradients, SequenceResult
-from anyrnn.kernels.compiled import Result
-from anyrnn.kernels.cpu import memory, passes
-from anyrnn.kernels.cpu import run as programs
+from anyrnn.kernels.compiled_cell import Result
+from anyrnn.kernels.cpu import passes
+from anyrnn.kernels.cpu.machine import memory
+from anyrnn.kernels.cpu.program import program as programs
 from checks import TARGETS, Case, close_gradients, close_results, make_case
 from invented_cells import INVENTED, SMALLEST
 

@@ -11,8 +11,8 @@ import torch
 
 import anyrnn
 from anyrnn.kernels.cpu import passes
-from anyrnn.kernels.cpu import step as one_step
-from anyrnn.kernels.cpu.run import compiled_loop
+from anyrnn.kernels.cpu.program import single_step as one_step
+from anyrnn.kernels.cpu.program.program import compiled_loop
 from anyrnn.torch import LSTM, LSTMCell, Recurrent
 from checks import make_case
 

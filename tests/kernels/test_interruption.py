@@ -56,14 +56,15 @@ def work():
 COMPILE = """
 import numpy as np
 import anyrnn
-from anyrnn.kernels.cpu import engine, loop, run
+from anyrnn.kernels.cpu.machine import engine
+from anyrnn.kernels.cpu.program import loop_kernel, program
 from anyrnn.schedule.loop import schedule
 
 engine.GENERATION["opt"] = engine.PASSES["speed_level"] = 0  # more of them for the same time
 weights = {"W": np.eye(2), "U": np.eye(2), "b": np.zeros(2)}
 
 def work():
-    run.compiled_loop.cache_clear()
+    program.compiled_loop.cache_clear()
     made = anyrnn.compile("rnn", {"input": 2, "hidden": 2}, dtype=float)
     return [made.forward(np.ones((3, 2, 2)), parameters=weights).output]
 """

@@ -43,7 +43,7 @@ TORCH = """
 import torch
 import anyrnn
 from anyrnn import tanh
-from anyrnn.kernels.cpu import engine
+from anyrnn.kernels.cpu.machine import engine
 from anyrnn.torch import LSTM, Recurrent
 
 torch.set_num_threads(1)

@@ -8,9 +8,9 @@ import pytest
 import anyrnn
 from anyrnn.errors import KernelError
 from anyrnn.graph.interpret import evaluate, split_parameters
-from anyrnn.kernels.cpu.loop import Loop
-from anyrnn.kernels.cpu.tape import NUMPY_ARRAYS, Tape
-from anyrnn.kernels.cpu.target import host
+from anyrnn.kernels.cpu.machine.processor import host
+from anyrnn.kernels.cpu.program.commands import NUMPY_ARRAYS, CommandBuffer
+from anyrnn.kernels.cpu.program.loop_kernel import Loop
 from anyrnn.schedule.loop import schedule
 from checks import TARGETS
 
@@ -44,14 +44,16 @@ def run_loop(cell, target, dtype, sizes, parameters, x, states, threads=2):
         n for n in (*planned.once, *planned.before, *planned.carried) if n.operation != "state"
     ]
     values = evaluate(roots, leaves, sizes, np.dtype(dtype))
-    tape, given = Tape(dtype, threads, loop.target), []
+    commands, given = CommandBuffer(dtype, threads, loop.target), []
 
     def give(array):
         given.append(np.array(array, dtype, order="C"))
-        return tape.give(given[-1].shape)
+        return commands.give(given[-1].shape)
 
     places = {node: give(array) for node, array in values.items() if np.ndim(array)}
-    places |= {node: tape.constant(array) for node, array in values.items() if not np.ndim(array)}
+    places |= {
+        node: commands.constant(array) for node, array in values.items() if not np.ndim(array)
+    }
     pairs = {
         name: (give(state), give(np.full_like(state, np.nan)))
         for name, state in zip(cell.states, states, strict=True)
@@ -60,10 +62,10 @@ def run_loop(cell, target, dtype, sizes, parameters, x, states, threads=2):
     for node in planned.emitted:
         size = node.type.shape[0].evaluate(sizes)
         emitted[node] = give(np.full((time * batch, size), np.nan))
-    loop.prepare(tape, places, sizes, batch).run(
+    loop.prepare(commands, places, sizes, batch).run(
         np.arange(time + 1, dtype=np.int64) * batch, places, pairs, False, emitted
     )
-    running = tape.finish().run(NUMPY_ARRAYS, given)
+    running = commands.finish().run(NUMPY_ARRAYS, given)
     return [running.array(place) for place in emitted.values()], [
         running.array(pairs[name][time % 2]) for name in cell.states
     ]

@@ -7,8 +7,8 @@ import threading
 import numpy as np
 import pytest
 
-from anyrnn.kernels.cpu import memory
-from anyrnn.kernels.cpu.tape import address
+from anyrnn.kernels.cpu.machine import memory
+from anyrnn.kernels.cpu.program.commands import address
 
 LARGE = (300, 1000)
 

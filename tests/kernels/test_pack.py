@@ -5,17 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from anyrnn.kernels.cpu import pack
-from anyrnn.kernels.cpu.tape import NUMPY_ARRAYS, Place, Tape
-from anyrnn.kernels.cpu.target import host
+from anyrnn.kernels.cpu.emit.packing import PackingJob
+from anyrnn.kernels.cpu.machine.processor import host
+from anyrnn.kernels.cpu.program import packing
+from anyrnn.kernels.cpu.program.commands import NUMPY_ARRAYS, BufferView, CommandBuffer
 from checks import TARGETS
 
 
-def views(units: int, length: int, tape: Tape) -> list[Place]:
+def views(units: int, length: int, commands: CommandBuffer) -> list[BufferView]:
     """A matrix by rows, by columns, and as a part of a larger one."""
-    rows, columns = tape.give((units, length)), tape.give((length, units))
-    larger = tape.give((2 * units, length + 3))
-    part = Place(
+    rows, columns = commands.give((units, length)), commands.give((length, units))
+    larger = commands.give((2 * units, length + 3))
+    part = BufferView(
         larger.block,
         larger.offset + larger.strides[1],
         (units, length),
@@ -31,14 +32,14 @@ def views(units: int, length: int, tape: Tape) -> list[Place]:
 @pytest.mark.parametrize(("units", "length"), [(1, 1), (16, 16), (37, 5), (5, 67), (64, 33)])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_pack_lays_out_blocks(units, length, vectors, dtype, target, threads, monkeypatch) -> None:
-    monkeypatch.setattr(pack, "PARALLEL", 0)
+    monkeypatch.setattr(packing, "PARALLEL", 0)
     cpu = host(target)
     lanes = cpu.lanes(dtype is np.float64)
     blocks = -(-units // (lanes * vectors))
-    tape = Tape(dtype, threads, cpu)
-    sources = views(units, length, tape)
-    places = [tape.give((blocks, length, vectors, lanes)) for _ in sources]
-    job = pack.Job(
+    commands = CommandBuffer(dtype, threads, cpu)
+    sources = views(units, length, commands)
+    places = [commands.give((blocks, length, vectors, lanes)) for _ in sources]
+    job = PackingJob(
         units=units,
         length=length,
         block_step=length * vectors * lanes,
@@ -46,12 +47,12 @@ def test_pack_lays_out_blocks(units, length, vectors, dtype, target, threads, mo
         vectors=vectors,
         all_vectors=blocks * vectors,
     )
-    pack.write(tape, [job] * len(sources), sources, places)
+    packing.write(commands, [job] * len(sources), sources, places)
     matrix = np.random.default_rng(0).normal(size=(units, length)).astype(dtype)
     larger = np.zeros((2 * units, length + 3), dtype)
     larger[::2, 1:-2] = matrix
     packed = [np.full(place.shape, np.nan, dtype) for place in places]
-    tape.finish().run(NUMPY_ARRAYS, [matrix, np.ascontiguousarray(matrix.T), larger, *packed])
+    commands.finish().run(NUMPY_ARRAYS, [matrix, np.ascontiguousarray(matrix.T), larger, *packed])
     whole = np.zeros((blocks * vectors * lanes, length), dtype)
     whole[:units] = matrix
     expected = whole.reshape(blocks, vectors, lanes, length).transpose(0, 3, 1, 2)

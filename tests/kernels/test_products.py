@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from anyrnn.kernels.cpu import products
-from anyrnn.kernels.cpu.products import OuterSums, projection
-from anyrnn.kernels.cpu.tape import NUMPY_ARRAYS, Tape
-from anyrnn.kernels.cpu.target import host
+from anyrnn.kernels.cpu.machine.processor import host
+from anyrnn.kernels.cpu.program import matrix_products
+from anyrnn.kernels.cpu.program.commands import NUMPY_ARRAYS, CommandBuffer
+from anyrnn.kernels.cpu.program.matrix_products import OuterSums, projection
 from checks import TARGETS
 
 
@@ -22,13 +22,13 @@ def normal(*shape: int, dtype: type = np.float64) -> np.ndarray:
 def test_projection(rows, length, units, threads, target) -> None:
     vectors, wide = normal(rows, length), normal(length, 2 * units)
     for add in (False, True):
-        tape = Tape(np.float64, threads, host(target))
-        matrix = tape.give(wide.shape)[:, units:].T
-        places = tape.give(vectors.shape), tape.give((rows, units))
-        projection(tape, matrix, rows, add)(*places)
+        commands = CommandBuffer(np.float64, threads, host(target))
+        matrix = commands.give(wide.shape)[:, units:].T
+        places = commands.give(vectors.shape), commands.give((rows, units))
+        projection(commands, matrix, rows, add)(*places)
         out = normal(rows, units) if add else np.full((rows, units), np.nan)
         expected = vectors @ wide[:, units:] + (out if add else 0)
-        tape.finish().run(NUMPY_ARRAYS, [wide, vectors, out])
+        commands.finish().run(NUMPY_ARRAYS, [wide, vectors, out])
         np.testing.assert_allclose(out, expected, atol=1e-12, rtol=1e-12)
 
 
@@ -36,14 +36,14 @@ def test_projection(rows, length, units, threads, target) -> None:
 @pytest.mark.parametrize(("width", "sizes"), [(1, [1]), (37, [5, None]), (20, [16, 3, None])])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_outer_sums_over_several_parts(width, sizes, threads, target, monkeypatch) -> None:
-    monkeypatch.setattr(products, "ROWS", 40)
-    tape, given = Tape(np.float64, threads, host(target)), []
-    sums = OuterSums(tape, width, sizes, 100)
+    monkeypatch.setattr(matrix_products, "ROWS", 40)
+    commands, given = CommandBuffer(np.float64, threads, host(target)), []
+    sums = OuterSums(commands, width, sizes, 100)
     expected = [np.zeros((width, size) if size else (width,)) for size in sizes]
     for rows in (1, 37, 100):
         vectors, places = normal(rows, 2 * width), []
         given.append(vectors)
-        place = tape.give(vectors.shape)[:, width:]
+        place = commands.give(vectors.shape)[:, width:]
         for total, size in zip(expected, sizes, strict=True):
             if size is None:
                 total += vectors[:, width:].sum(0)
@@ -51,12 +51,12 @@ def test_outer_sums_over_several_parts(width, sizes, threads, target, monkeypatc
                 continue
             other = normal(rows, size + 1)
             given.append(other)
-            places.append(tape.give(other.shape)[:, 1:])
+            places.append(commands.give(other.shape)[:, 1:])
             total += vectors[:, width:].T @ other[:, 1:]
         sums.add(place, places)
-    outs = [tape.give(total.shape) for total in expected]
+    outs = [commands.give(total.shape) for total in expected]
     sums.write(outs)
     found = [np.full_like(total, np.nan) for total in expected]
-    tape.finish().run(NUMPY_ARRAYS, [*given, *found])
+    commands.finish().run(NUMPY_ARRAYS, [*given, *found])
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-11, rtol=1e-11)

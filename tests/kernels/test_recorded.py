@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 
 import anyrnn
-from anyrnn.kernels import recorded, runs
-from anyrnn.kernels.recorded import Batch, whole_number
+from anyrnn.kernels import callbacks, run_keys
+from anyrnn.kernels.callbacks import Batch, whole_number
 from checks import Case, make_case
 
 Array = np.ndarray
 
 
 def batch_of(case: Case, mask: Array | None, turned: bool, sequences: bool) -> Batch:
-    key = runs.key(case.cell, tuple(case.sizes.items()), False, "high")
+    key = run_keys.key(case.cell, tuple(case.sizes.items()), False, "high")
     x = np.ascontiguousarray(case.x.transpose(1, 0, 2))
     states, parameters = list(case.states), list(case.parameters.values())
-    return Batch(runs.run_of(key), turned, sequences, 1, x, states, parameters, mask, None)
+    return Batch(run_keys.run_of(key), turned, sequences, 1, x, states, parameters, mask, None)
 
 
 def unknown(shapes: list[tuple[int, ...]]) -> list[Array]:
@@ -35,10 +35,10 @@ def compute(
     batch = batch_of(case, mask, turned, sequences)
     size, time, _ = batch.x.shape
     results, again = (
-        unknown(recorded.result_shapes(batch.run, size, time, sequences)) for _ in range(2)
+        unknown(callbacks.result_shapes(batch.run, size, time, sequences)) for _ in range(2)
     )
     batch.forward(results)
-    kept = unknown(recorded.kept_shapes(batch.run, size, time))
+    kept = unknown(callbacks.kept_shapes(batch.run, size, time))
     batch.record([*again, *kept])
     for one, other in zip(results, again, strict=True):
         np.testing.assert_array_equal(one, other)

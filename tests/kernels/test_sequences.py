@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 import anyrnn
 from anyrnn.errors import InputError
-from anyrnn.kernels.sequences import Layout, lay_out
+from anyrnn.kernels.row_layout import Layout, lay_out
 from checks import Case, close_gradients, close_results, make_case, one_line
 from masked import run
 

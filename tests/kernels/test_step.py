@@ -8,9 +8,9 @@ from tests.kernels.test_loop import case
 
 import anyrnn
 from anyrnn.kernels.cpu import passes
-from anyrnn.kernels.cpu.step import Step
-from anyrnn.kernels.cpu.tape import address
-from anyrnn.kernels.cpu.target import host
+from anyrnn.kernels.cpu.machine.processor import host
+from anyrnn.kernels.cpu.program.commands import address
+from anyrnn.kernels.cpu.program.single_step import Step
 from checks import TARGETS
 
 SIZES = [(1, 3, 5), (2, 13, 37), (3, 1, 1), (7, 5, 18), (4, 33, 16)]  # batch, input, hidden

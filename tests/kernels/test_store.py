@@ -15,8 +15,8 @@ import pytest
 
 from anyrnn.errors import CacheError, CacheWarning, KernelError
 from anyrnn.kernels import store
-from anyrnn.kernels.cpu import engine
-from anyrnn.kernels.cpu.target import host
+from anyrnn.kernels.cpu.machine import engine
+from anyrnn.kernels.cpu.machine.processor import host
 
 KEY, OTHER = store.key("one"), store.key("other")
 TESTS = Path(__file__).parents[1]
@@ -341,9 +341,9 @@ SHARED = f"""
 import sys
 sys.path.insert(0, {str(TESTS / "kernels")!r})
 import test_store
-from anyrnn.kernels.cpu import engine, target
+from anyrnn.kernels.cpu.machine import engine, processor
 for number in range(20):
-    print(test_store.call(engine.compile_text(test_store.module(number), target.host())))
+    print(test_store.call(engine.compile_text(test_store.module(number), processor.host())))
 """
 
 
@@ -358,7 +358,7 @@ LAYERS = f"""
 import hashlib, sys
 sys.path.insert(0, {str(TESTS)!r})
 if sys.argv[1] == "from disk":
-    from anyrnn.kernels.cpu import engine
+    from anyrnn.kernels.cpu.machine import engine
     del engine._compile
 import torch
 import anyrnn
@@ -387,21 +387,21 @@ FORKED = f"""
 import os, sys, threading, time
 sys.path.insert(0, {str(TESTS / "kernels")!r})
 import test_store
-from anyrnn.kernels.cpu import engine, target
+from anyrnn.kernels.cpu.machine import engine, processor
 ended = False
 def work():
     number = 0
     while not ended:
         number += 1
         time.sleep(0.001)
-        engine.compile_text(test_store.module(number), target.host())
-target.host()  # LLVM is loaded by now
+        engine.compile_text(test_store.module(number), processor.host())
+processor.host()  # LLVM is loaded by now
 thread = threading.Thread(target=work)
 thread.start()
 for _ in range(20):
     child = os.fork()
     if child == 0:
-        assert test_store.call(engine.compile_text(test_store.module(9), target.host())) == 9
+        assert test_store.call(engine.compile_text(test_store.module(9), processor.host())) == 9
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
 ended = True

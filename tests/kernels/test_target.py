@@ -21,18 +21,18 @@ import test_step
 
 import anyrnn
 from anyrnn.errors import KernelError
-from anyrnn.kernels import compiled
-from anyrnn.kernels.cpu import engine, pack, team
-from anyrnn.kernels.cpu import target as targets
-from anyrnn.kernels.cpu.entry import entry
-from anyrnn.kernels.cpu.lower import Lowering
-from anyrnn.kernels.cpu.target import Target
+from anyrnn.kernels import compiled_cell
+from anyrnn.kernels.cpu.emit import packing
+from anyrnn.kernels.cpu.emit.lower import Lowering
+from anyrnn.kernels.cpu.machine import engine, team
+from anyrnn.kernels.cpu.machine import processor as targets
+from anyrnn.kernels.cpu.machine.processor import Processor
 from anyrnn.schedule.loop import Schedule, schedule
 from anyrnn.schedule.reverse import training
 from checks import close_gradients, close_results, make_case
 from invented_cells import INVENTED
 
-NEON = Target("neon", "aarch64-unknown-linux-gnu", "generic", "+neon", 128, 32)
+NEON = Processor("neon", "aarch64-unknown-linux-gnu", "generic", "+neon", 128, 32)
 TYPES = (np.float32, np.float64)
 CELLS = {**anyrnn.CATALOGUE, **INVENTED}
 SIZES = [(3, 1, (3, 37, 5, 2)), (2, 13, (17, 19, 23, 3))]  # time, batch, the free sizes
@@ -103,7 +103,7 @@ def test_sums_of_products_stay_in_registers(name, direction, dtype, packed) -> N
 @pytest.mark.parametrize("dtype", TYPES)
 def test_packing_turns_squares_in_registers(dtype) -> None:
     double = dtype == np.float64
-    code = assembly("\n\n".join([pack._Packing(NEON, double).write(), entry(4)]))
+    code = assembly(packing.kernel(NEON, double))
     turned = [loop for loop in inner_loops(code) if re.search(r"\b(zip|trn|uzp)[12]", str(loop))]
     assert turned
     assert not [line for loop in turned for line in loop if "[sp" in line]
@@ -142,7 +142,7 @@ def arm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "_link", link)
     monkeypatch.setattr(team, "_forked", True)  # so that everything runs on one thread
     monkeypatch.setattr(team, "_alone", lambda function: partial(machine.call, function))
-    for module in (compiled, test_loop):
+    for module in (compiled_cell, test_loop):
         monkeypatch.setattr(module, "host", lambda name=None: NEON)
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anyrnn.kernels.cpu import engine, pool
-from anyrnn.kernels.cpu.entry import entry
-from anyrnn.kernels.cpu.pool import Pool
-from anyrnn.kernels.cpu.target import host
+from anyrnn.kernels.cpu.emit.entry import entry
+from anyrnn.kernels.cpu.machine import engine, thread_pool
+from anyrnn.kernels.cpu.machine.processor import host
+from anyrnn.kernels.cpu.machine.thread_pool import Pool
 
 
 def runtimes() -> dict[str, str]:
@@ -35,9 +35,9 @@ import os, signal, sys, threading, time
 import numpy as np
 import numpy.testing
 import anyrnn
-from anyrnn.kernels import compiled
+from anyrnn.kernels import compiled_cell
 
-compiled._usable_cores = lambda: 8  # teams of more threads than this machine has cores
+compiled_cell._usable_cores = lambda: 8  # teams of more threads than this machine has cores
 random = np.random.default_rng(0)
 made = {
     threads: anyrnn.compile("lstm", {"input": 33, "hidden": 67}, threads=threads)
@@ -260,7 +260,7 @@ def test_an_interruption_before_all_are_there(place: int) -> None:
 
 
 def test_at_the_end_of_the_process_kernels_run_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool.sys, "is_finalizing", lambda: True)
+    monkeypatch.setattr(thread_pool.sys, "is_finalizing", lambda: True)
     assert not Counting(2).run(Pool())
 
 

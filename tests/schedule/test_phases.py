@@ -11,7 +11,7 @@ import anyrnn
 from anyrnn import SequenceResult
 from anyrnn.graph.operations import OPERATIONS
 from anyrnn.kernels.cpu.passes import Call
-from anyrnn.kernels.cpu.run import steps_of
+from anyrnn.kernels.cpu.program.program import steps_of
 from anyrnn.schedule.loop import Schedule, Stage
 from anyrnn.schedule.reverse import Training, training
 from anyrnn.transforms import transform

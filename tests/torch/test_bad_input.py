@@ -14,7 +14,7 @@ from torch import Tensor
 
 import anyrnn
 from anyrnn.errors import InputError, KernelError, SizeError
-from anyrnn.kernels.cpu import target
+from anyrnn.kernels.cpu.machine import processor
 from anyrnn.torch import GRU, LSTM, RNN, LSTMCell, Recurrent
 from anyrnn.torch import execute as paths
 from anyrnn.torch.execute import forced
@@ -206,10 +206,10 @@ def test_sizes_beyond_all_memory() -> None:
 @pytest.fixture
 def _unknown_machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(llvm, "get_process_triple", lambda: "riscv64-unknown-linux-gnu")
-    for cached in (target.host, paths._of_type):
+    for cached in (processor.host, paths._of_type):
         cached.cache_clear()
     yield
-    for cached in (target.host, paths._of_type):
+    for cached in (processor.host, paths._of_type):
         cached.cache_clear()
 
 
@@ -243,7 +243,7 @@ def test_compiling_says_so_where_nothing_can_be_compiled() -> None:
 
 
 def test_a_kind_of_cpu_that_this_is_not() -> None:
-    other = "neon" if target.host().name != "neon" else "avx2"
+    other = "neon" if processor.host().name != "neon" else "avx2"
     with pytest.raises(KernelError) as caught:
         anyrnn.compile("lstm", {"input": 3, "hidden": 5}, target=other)
-    assert f"cannot run {other}; usable: {target.host().name}" in one_line(caught.value)
+    assert f"cannot run {other}; usable: {processor.host().name}" in one_line(caught.value)

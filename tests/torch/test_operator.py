@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 import anyrnn
 from anyrnn.errors import CellError, InputError
-from anyrnn.kernels import runs
+from anyrnn.kernels import run_keys
 from anyrnn.torch import LSTM, GRUCell, Recurrent, operator
 from anyrnn.torch.execute import forced
 from anyrnn.transforms.bias import without_bias
@@ -176,9 +176,9 @@ def test_inductor() -> None:
 
 def operands(case: Case, memory: str = "high", reverse: bool = False) -> tuple[Any, ...]:
     """What an operator takes for a case."""
-    key = runs.key(case.cell, tuple(case.sizes.items()), reverse, memory)
+    key = run_keys.key(case.cell, tuple(case.sizes.items()), reverse, memory)
     x, states, parameters = to_torch(case.x, case.states, case.parameters)
-    return x, states, [parameters[name] for name in runs.names(case.cell)], key
+    return x, states, [parameters[name] for name in run_keys.names(case.cell)], key
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -224,7 +224,7 @@ def test_operators_of_cells(name: str, memory: str) -> None:
             loss = sum((a * b).sum() for a, b in zip(results, weights, strict=False))
             found = torch.autograd.grad(loss, given)  # type: ignore[arg-type]
             expected = [gradients.x[:: -1 if reverse else 1], *gradients.states]
-            expected += [gradients.parameters[name] for name in runs.names(case.cell)]
+            expected += [gradients.parameters[name] for name in run_keys.names(case.cell)]
             for ours, theirs in zip(found, expected, strict=True):
                 close(ours, theirs, 1e-10)
             output, *last = (part.detach() for part in results[: len(plain)])
@@ -267,7 +267,7 @@ def test_exported_for_all_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     file = io.BytesIO()
     torch.export.save(program, file)
     file.seek(0)
-    monkeypatch.setattr(runs, "_runs", {})  # as in another process
+    monkeypatch.setattr(run_keys, "_runs", {})  # as in another process
     again = torch.export.load(file).module()
     for time, batch in ((4, 2), (9, 3), (1, 2), (3, 1)):
         x = torch.randn(time, batch, 3, requires_grad=True)
@@ -288,26 +288,26 @@ def test_strict_export() -> None:
 def key_of(**changes: Any) -> str:
     """The key of an LSTM, with changes."""
     cell = without_bias(anyrnn.get("lstm"))
-    key = runs.key(cell, (("input", 3), ("hidden", 5)), False, "high")
+    key = run_keys.key(cell, (("input", 3), ("hidden", 5)), False, "high")
     return json.dumps(json.loads(key) | changes)
 
 
 def test_keys_find_their_cells_again(monkeypatch: pytest.MonkeyPatch) -> None:
     key = key_of()
-    run = runs.run_of(key)
+    run = run_keys.run_of(key)
     assert run.cell is without_bias(anyrnn.get("lstm"))
-    monkeypatch.setattr(runs, "_runs", {})
-    again = runs.run_of(key)
+    monkeypatch.setattr(run_keys, "_runs", {})
+    again = run_keys.run_of(key)
     assert (again.cell, again.sizes, again.reverse) == (run.cell, run.sizes, False)
     chosen = anyrnn.get("lstm_projection")
     for cell in (chosen, INVENTED["normalised"].with_hyperparameters(epsilon=0.25)):
         sizes = tuple((name, 3) for name in cell.sizes)
-        monkeypatch.setattr(runs, "_runs", {})
-        key = runs.key(cell, sizes, True, "low")
-        monkeypatch.setattr(runs, "_runs", {})
-        again = runs.run_of(key)
+        monkeypatch.setattr(run_keys, "_runs", {})
+        key = run_keys.key(cell, sizes, True, "low")
+        monkeypatch.setattr(run_keys, "_runs", {})
+        again = run_keys.run_of(key)
         assert again.cell.hyperparameters == cell.hyperparameters
-        assert runs.key(again.cell, again.sizes, again.reverse, again.memory) == key
+        assert run_keys.key(again.cell, again.sizes, again.reverse, again.memory) == key
 
 
 @anyrnn.cell
@@ -326,9 +326,9 @@ def test_keys_that_find_no_cell(monkeypatch: pytest.MonkeyPatch) -> None:
         return h + W @ x
 
     sizes = (("input", 2), ("hidden", 2))
-    local, own = (runs.key(cell, sizes, False, "high") for cell in (inside, grown))
-    assert runs.run_of(local).cell is inside
-    monkeypatch.setattr(runs, "_runs", {})
+    local, own = (run_keys.key(cell, sizes, False, "high") for cell in (inside, grown))
+    assert run_keys.run_of(local).cell is inside
+    monkeypatch.setattr(run_keys, "_runs", {})
     mistakes = {
         "nonsense": "no run is called 'nonsense'",
         '{"cell": 1}': "no run is called",
@@ -338,13 +338,13 @@ def test_keys_that_find_no_cell(monkeypatch: pytest.MonkeyPatch) -> None:
         key_of(transforms=[["os:fspath"]]): "changed by 'os:fspath', which is no transform",
         key_of(transforms=[]): "has other equations than when the graph was traced",
     }
-    monkeypatch.setattr(runs, "_runs", {})
+    monkeypatch.setattr(run_keys, "_runs", {})
     for key, message in mistakes.items():
         with pytest.raises(CellError) as caught:
-            runs.run_of(key)
+            run_keys.run_of(key)
         assert message in one_line(caught.value)
-    assert runs.run_of(own).cell is grown
-    monkeypatch.setattr(runs, "_runs", {})
+    assert run_keys.run_of(own).cell is grown
+    monkeypatch.setattr(run_keys, "_runs", {})
     monkeypatch.setattr(sys.modules[__name__], "grown", shrunk)
     with pytest.raises(CellError, match="'grown' of the module 'test_operator' has other"):
-        runs.run_of(own)
+        run_keys.run_of(own)

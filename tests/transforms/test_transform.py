@@ -18,8 +18,8 @@ from anyrnn.derivative.reverse import derivative
 from anyrnn.errors import CellError, SizeError
 from anyrnn.graph.show import equations
 from anyrnn.graph.verify import verify
-from anyrnn.kernels import runs
-from anyrnn.kernels.cpu import engine
+from anyrnn.kernels import run_keys
+from anyrnn.kernels.cpu.machine import engine
 from anyrnn.transforms import transform
 from anyrnn.transforms.bias import with_two_biases, without_bias
 from checks import Case, close_gradients, close_results, make_case, one_line
@@ -130,9 +130,9 @@ def test_traced_graphs_find_a_transformed_cell_again(monkeypatch: pytest.MonkeyP
     for options in ALL:
         cell = changed("lstm", options)
         sizes = tuple(case_of(cell).sizes.items())
-        key = runs.key(cell, sizes, False, "high")
-        monkeypatch.setattr(runs, "_runs", {})  # as in another process
-        assert runs.run_of(key).cell is cell
+        key = run_keys.key(cell, sizes, False, "high")
+        monkeypatch.setattr(run_keys, "_runs", {})  # as in another process
+        assert run_keys.run_of(key).cell is cell
 
 
 def test_nothing_asked_for() -> None:

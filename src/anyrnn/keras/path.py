@@ -10,7 +10,7 @@ import keras
 
 from anyrnn.errors import KernelError
 from anyrnn.keras import backends
-from anyrnn.kernels.cpu.target import host
+from anyrnn.kernels.cpu.machine.processor import host
 
 DTYPES = ("float32", "float64")
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from anyrnn.kernels.cpu import memory
-from anyrnn.kernels.cpu.tape import Array, Arrays
+from anyrnn.kernels.cpu.machine import memory
+from anyrnn.kernels.cpu.program.commands import Array, Arrays
 from anyrnn.torch.operations import TORCH
 
 DTYPES = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}

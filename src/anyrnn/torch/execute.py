@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from anyrnn.errors import InputError, KernelError
 from anyrnn.graph.cell import Cell
-from anyrnn.kernels.cpu.target import host
-from anyrnn.torch import compiled, operations_path, operator, precision
+from anyrnn.kernels.cpu.machine.processor import host
+from anyrnn.torch import compiled_path, operations_path, operator, precision
 from anyrnn.torch.arrays import DTYPES
 from anyrnn.torch.tracing import constant, key, names, untraced
 
-PATHS = {"compiled": compiled.execute, "operations": operations_path.execute}
+PATHS = {"compiled": compiled_path.execute, "operations": operations_path.execute}
 _forced: ContextVar[str | None] = ContextVar("forced", default=None)
 
 
@@ -188,11 +188,11 @@ def single_step(
         return None
     low = precision.low(rows)
     if low is None:
-        return compiled.single_step(cell, rows, states, parameters, sizes)
+        return compiled_path.single_step(cell, rows, states, parameters, sizes)
     given, operand = [rows, *states], precision.operand(low)
     x, *before = [tensor.to(precision.wide(tensor.dtype)) for tensor in given]
     weights = precision.weights(cell, parameters, operand)
-    found = compiled.single_step(cell, x, before, weights, sizes, operand)
+    found = compiled_path.single_step(cell, x, before, weights, sizes, operand)
     return None if found is None else precision.narrow(cell, low, given, found)
 
 
@@ -270,8 +270,8 @@ def _execute(
     if path.name != "compiled":
         return PATHS[path.name](*arguments)
     if "torch._dynamo" in sys.modules:  # torch.compile may be looking at each function by itself
-        return untraced(compiled.execute, *arguments, memory, operand)
-    return compiled.execute(*arguments, memory, operand)
+        return untraced(compiled_path.execute, *arguments, memory, operand)
+    return compiled_path.execute(*arguments, memory, operand)
 
 
 def _traced(

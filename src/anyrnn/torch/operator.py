@@ -16,10 +16,10 @@ from torch import Tensor
 from anyrnn.errors import InputError
 from anyrnn.kernels.cpu import passes
 from anyrnn.kernels.cpu.passes import Call
-from anyrnn.kernels.cpu.run import History
-from anyrnn.kernels.runs import Run, names, run_of
+from anyrnn.kernels.cpu.program.program import History
+from anyrnn.kernels.run_keys import Run, names, run_of
 from anyrnn.schedule.reverse import BEFORE
-from anyrnn.torch import compiled
+from anyrnn.torch import compiled_path
 
 
 def _results(found: Run, x: Tensor, states: Sequence[Tensor]) -> list[Tensor]:
@@ -67,7 +67,7 @@ def _call(found: Run, x: Tensor, seed: Tensor | None) -> Call:
     time, batch = x.shape[:2]
     steps = (batch,) * time
     how = found.reverse, x.dtype, found.memory, seed, found.operand
-    return compiled.call(found.cell, found.sizes, steps, *how)
+    return compiled_path.call(found.cell, found.sizes, steps, *how)
 
 
 @torch.library.custom_op("anyrnn::run", mutates_args=(), device_types="cpu")
@@ -81,7 +81,7 @@ def run(
         states: The initial states, each (batch, size).
         parameters: The stored parameters.
         seed: What random numbers follow from, for a cell that draws some.
-        key: What is run, see `anyrnn.kernels.runs.key`.
+        key: What is run, see `anyrnn.kernels.run_keys.key`.
 
     Returns:
         The outputs, (time, batch, size), and the last states.
@@ -94,7 +94,7 @@ def run(
         named = dict(zip(names(found.cell), parameters, strict=True))
         before = [state[None] for state in states]
         how = found.sizes, found.operand
-        single = compiled.single_step(found.cell, x, before, named, *how)
+        single = compiled_path.single_step(found.cell, x, before, named, *how)
         if single is not None:
             return [single[0], *(state[0] for state in single[1])]
     output, last = passes.forward(_call(found, x, seed), rows, states, parameters)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Node, topological
-from anyrnn.kernels.cpu.operand import BFLOAT16
+from anyrnn.kernels.cpu.emit.operand import BFLOAT16
 from anyrnn.torch.tracing import constant
 
 

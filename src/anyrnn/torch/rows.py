@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from anyrnn.kernels.sequences import Layout
+from anyrnn.kernels.row_layout import Layout
 from anyrnn.torch.moves import Moves
 
 Input = Tensor | PackedSequence

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from anyrnn.kernels import runs
+from anyrnn.kernels import run_keys
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 _untraced: Callable[..., Any] | None = None
@@ -41,4 +41,4 @@ def untraced(function: Callable[..., Any], *arguments: Any) -> Any:
     return _untraced(function, *arguments)
 
 
-key, names = constant(runs.key), constant(runs.names)
+key, names = constant(run_keys.key), constant(run_keys.names)

@@ -24,9 +24,9 @@ import jax
 import numpy as np
 
 from anyrnn.errors import AnyrnnError
-from anyrnn.kernels.cpu.engine import compile_text
-from anyrnn.kernels.cpu.instructions import Array
-from anyrnn.kernels.cpu.target import host
+from anyrnn.kernels.cpu.machine.engine import compile_text
+from anyrnn.kernels.cpu.machine.processor import host
+from anyrnn.kernels.cpu.program.instructions import Array
 
 MAJOR, MINOR = 0, 1
 METADATA = 1  # the type of an extension that asks for versions

@@ -20,8 +20,8 @@ from jax.custom_derivatives import SymbolicZero
 from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
 from anyrnn.keras.backends import NO_SECOND, ffi, tracers
-from anyrnn.kernels import recorded, runs
-from anyrnn.kernels.compiled import usual_threads
+from anyrnn.kernels import callbacks, run_keys
+from anyrnn.kernels.compiled_cell import usual_threads
 
 TARGET = "anyrnn"
 
@@ -30,12 +30,12 @@ class Job(NamedTuple):
     """What a custom call does.
 
     Attributes:
-        run: What is run, see `anyrnn.kernels.runs.key`.
+        run: What is run, see `anyrnn.kernels.run_keys.key`.
         turned: Whether it begins with the last step.
         sequences: Whether the output of all steps is a result.
         masked: Whether a mask is among the arguments.
         seeded: Whether a seed is.
-        does: `forward`, `record` or `backward`, as `anyrnn.kernels.recorded.Batch` has them.
+        does: `forward`, `record` or `backward`, as `anyrnn.kernels.callbacks.Batch` has them.
         wanted: Whether the gradient of the input is wanted, and of each parameter.
     """
 
@@ -69,9 +69,9 @@ def _threads() -> int:
 def _handle(text: str, arguments: list[Any], results: list[Any]) -> None:
     """Do what a custom call asks for."""
     job = _job(text)
-    run = runs.run_of(job.run)
+    run = run_keys.run_of(job.run)
     options = job.turned, job.sequences, _threads(), job.masked, job.seeded
-    batch, more = recorded.read(run, *options, arguments)
+    batch, more = callbacks.read(run, *options, arguments)
     if job.does == "backward":
         kept, gradients = more[: len(run.kept)], more[len(run.kept) :]
         batch.backward(kept, gradients, job.wanted, results)
@@ -93,7 +93,9 @@ def _run(
     job: Job, x: Array, states: list[Array], parameters: list[Array], further: Further
 ) -> list[Array]:
     """Output, if it is a result, and last states; `further` are the mask and the seed."""
-    shapes = recorded.result_shapes(runs.run_of(job.run), *x.shape[:2], sequences=job.sequences)
+    shapes = callbacks.result_shapes(
+        run_keys.run_of(job.run), *x.shape[:2], sequences=job.sequences
+    )
     return job.call(shapes, x.dtype, x, *states, *parameters, *_there(further))
 
 
@@ -115,9 +117,9 @@ class _Wanted:
 
 def _record(job: Job, *given: Any) -> tuple[list[Array], Any]:
     x, states, parameters, further = jax.tree.map(lambda part: part.value, given)
-    run = runs.run_of(job.run)
-    results = recorded.result_shapes(run, *x.shape[:2], sequences=job.sequences)
-    shapes = [*results, *recorded.kept_shapes(run, *x.shape[:2])]
+    run = run_keys.run_of(job.run)
+    results = callbacks.result_shapes(run, *x.shape[:2], sequences=job.sequences)
+    shapes = [*results, *callbacks.kept_shapes(run, *x.shape[:2])]
     arguments = x, *states, *parameters, *_there(further)
     found: list[Array] = _once(job._replace(does="record"), tuple(shapes), arguments)
     wanted = _Wanted(tuple(part.perturbed for part in (given[0], *given[2])))
@@ -190,7 +192,7 @@ def run(
 ) -> tuple[Array | None, list[Array]]:
     """Run a cell; as `anyrnn.keras.backends.run`. JAX knows itself what to record."""
     _register()
-    key = runs.key(cell, tuple(sizes.items()), False, "high")
+    key = run_keys.key(cell, tuple(sizes.items()), False, "high")
     job = Job(key, reverse, sequences, mask is not None, cell.draws)
     mask = None if mask is None else mask.astype(bool)
     further = mask, seed if cell.draws else None

@@ -1,4 +1,4 @@
-"""Running a cell on TensorFlow: as functions on NumPy arrays, in graphs and without."""
+"""Bindings a cell on TensorFlow: as functions on NumPy arrays, in graphs and without."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tensorflow.python.eager import record
 from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
 from anyrnn.keras.backends import NO_SECOND, tracers
-from anyrnn.kernels import recorded, runs
-from anyrnn.kernels.compiled import usual_threads
-from anyrnn.kernels.cpu import memory
-from anyrnn.kernels.recorded import Batch
-from anyrnn.kernels.runs import Run
+from anyrnn.kernels import callbacks, run_keys
+from anyrnn.kernels.callbacks import Batch
+from anyrnn.kernels.compiled_cell import usual_threads
+from anyrnn.kernels.cpu.machine import memory
+from anyrnn.kernels.run_keys import Run
 
 Array = np.ndarray
 Tensor = Any
@@ -60,12 +60,12 @@ class _Job:
 
     def _read(self, arrays: Sequence[Array]) -> tuple[Batch, list[Array]]:
         options = self.turned, self.sequences, _threads(), self.masked, self.seeded
-        return recorded.read(self.run, *options, arrays)
+        return callbacks.read(self.run, *options, arrays)
 
     def forward(self, *arrays: Array) -> list[Array]:
         """The output, if it is a result, and the last states."""
         batch, _ = self._read(arrays)
-        shapes = recorded.result_shapes(self.run, *batch.x.shape[:2], sequences=self.sequences)
+        shapes = callbacks.result_shapes(self.run, *batch.x.shape[:2], sequences=self.sequences)
         into = _made(shapes, batch.x.dtype)
         batch.forward(into)
         return into
@@ -73,8 +73,8 @@ class _Job:
     def record(self, *arrays: Array) -> list[Array]:
         """What `forward` gives, and what is kept."""
         batch, _ = self._read(arrays)
-        shapes = recorded.result_shapes(self.run, *batch.x.shape[:2], sequences=self.sequences)
-        shapes += recorded.kept_shapes(self.run, *batch.x.shape[:2])
+        shapes = callbacks.result_shapes(self.run, *batch.x.shape[:2], sequences=self.sequences)
+        shapes += callbacks.kept_shapes(self.run, *batch.x.shape[:2])
         into = _made(shapes, batch.x.dtype)
         batch.record(into)
         return into
@@ -142,8 +142,8 @@ def run(
     recorded: bool,
 ) -> tuple[Tensor | None, list[Tensor]]:
     """Run a cell; as `anyrnn.keras.backends.run`."""
-    key = runs.key(cell, tuple(sizes.items()), False, "high")
-    job = _Job(runs.run_of(key), reverse, sequences, mask is not None, cell.draws, x.dtype)
+    key = run_keys.key(cell, tuple(sizes.items()), False, "high")
+    job = _Job(run_keys.run_of(key), reverse, sequences, mask is not None, cell.draws, x.dtype)
     further = [] if mask is None else [tf.cast(mask, tf.bool)]
     further += [seed] if cell.draws else []
     count, whole = job.results, tf.executing_eagerly() or record.should_record_backprop([x])

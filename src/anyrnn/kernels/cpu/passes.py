@@ -11,10 +11,10 @@ import numpy as np
 
 from anyrnn.derivative.reverse import PREFIX
 from anyrnn.graph.cell import Cell
-from anyrnn.kernels.cpu import team
-from anyrnn.kernels.cpu.run import How, Steps, program
-from anyrnn.kernels.cpu.tape import NOTHING, NUMPY_ARRAYS, Arrays
-from anyrnn.kernels.cpu.target import Target
+from anyrnn.kernels.cpu.machine import team
+from anyrnn.kernels.cpu.machine.processor import Processor
+from anyrnn.kernels.cpu.program.commands import NOTHING, NUMPY_ARRAYS, Arrays
+from anyrnn.kernels.cpu.program.program import How, Steps, program
 from anyrnn.schedule.loop import Schedule, schedule
 from anyrnn.schedule.normal import is_recurrent
 from anyrnn.schedule.reverse import BEFORE, GRADIENT, training
@@ -77,7 +77,7 @@ class Call:
     threads: int
     arrays: Arrays = NUMPY_ARRAYS
     seed: Any = None
-    target: Target | None = None
+    target: Processor | None = None
     memory: str = "high"
     operand: str | None = None
 

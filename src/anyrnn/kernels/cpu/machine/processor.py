@@ -12,7 +12,7 @@ from anyrnn.errors import KernelError
 
 
 @dataclass(frozen=True)
-class Target:
+class Processor:
     """A kind of CPU to compile for.
 
     Attributes:
@@ -82,7 +82,7 @@ def compiler() -> ModuleType:
 
 
 @lru_cache(maxsize=8)
-def host(name: str | None = None) -> Target:
+def host(name: str | None = None) -> Processor:
     """The target for this machine.
 
     Args:
@@ -117,6 +117,6 @@ def host(name: str | None = None) -> Target:
     bits, registers, _ = kinds[chosen]
     if chosen == usable[0]:
         pairs = chosen == "avx512" and features.get("avx512bf16", False)
-        return Target(chosen, triple, cpu, features.flatten(), bits, registers, pairs)
+        return Processor(chosen, triple, cpu, features.flatten(), bits, registers, pairs)
     plain = {"avx2": "+avx2,+fma", "sse2": "+sse2"}[chosen]
-    return Target(chosen, triple, "x86-64", plain, bits, registers)
+    return Processor(chosen, triple, "x86-64", plain, bits, registers)

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anyrnn.graph.interpret import NUMPY
-from anyrnn.kernels.cpu import memory, team
-from anyrnn.kernels.cpu.engine import Code
-from anyrnn.kernels.cpu.target import Target, host
+from anyrnn.kernels.cpu.machine import memory, team
+from anyrnn.kernels.cpu.machine.engine import Code
+from anyrnn.kernels.cpu.machine.processor import Processor, host
 
 Array = NDArray[Any]
 
@@ -29,7 +29,7 @@ TABLE, WORKSPACE = 0, 1  # the blocks that every call has
 NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
 
-class Place:
+class BufferView:
     """An array that has no memory yet; it can be sliced and transposed as NumPy's can.
 
     Attributes:
@@ -57,7 +57,7 @@ class Place:
         """The size of the first axis."""
         return self.shape[0]
 
-    def __getitem__(self, key: Any) -> Place:
+    def __getitem__(self, key: Any) -> BufferView:
         """A part: slices of the axes without steps, or elements of them."""
         keys = key if isinstance(key, tuple) else (key,)
         if keys[0] is ...:
@@ -72,12 +72,12 @@ class Place:
             else:
                 start = part
             offset += start * stride
-        return Place(self.block, offset, tuple(shape), tuple(strides), self.dtype)
+        return BufferView(self.block, offset, tuple(shape), tuple(strides), self.dtype)
 
     @property
-    def T(self) -> Place:  # noqa: N802 - as NumPy calls it
+    def T(self) -> BufferView:  # noqa: N802 - as NumPy calls it
         """The transposed array."""
-        return Place(self.block, self.offset, self.shape[::-1], self.strides[::-1], self.dtype)
+        return BufferView(self.block, self.offset, self.shape[::-1], self.strides[::-1], self.dtype)
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -124,7 +124,7 @@ class Arrays:
     view: Callable[[Any], Array]
 
 
-class Running:
+class Bindings:
     """The memory of one call.
 
     Attributes:
@@ -140,13 +140,13 @@ class Running:
         self.arrays, self.blocks, self.addresses = arrays, blocks, addresses
         self.table = blocks[TABLE]
 
-    def array(self, place: Place) -> Array:
+    def array(self, place: BufferView) -> Array:
         """The array at a place."""
         block = self.blocks[place.block]
         memory = block if isinstance(block, np.ndarray) else self.arrays.view(block)
         return np.ndarray(place.shape, place.dtype, memory, place.offset, place.strides)
 
-    def rows(self, place: Place) -> Any:
+    def rows(self, place: BufferView) -> Any:
         """A result, or some rows of it, as the face's array."""
         block, count = self.blocks[place.block], place.shape[0]
         if block.shape[0] == count:
@@ -155,7 +155,7 @@ class Running:
         return block[first : first + count]
 
 
-class Tape:
+class CommandBuffer:
     """A run that is being written, or is ready.
 
     Args:
@@ -169,14 +169,14 @@ class Tape:
         self,
         dtype: Any,
         threads: int,
-        target: Target | None = None,
+        target: Processor | None = None,
         operand: str | None = None,
     ) -> None:
         self.dtype, self.threads, self.target = np.dtype(dtype), threads, target or host()
         self.operand = operand
-        self.steps: list[Callable[[Running], None]] = []
-        self.given: list[Place] = []
-        self.results: list[Place] = []
+        self.steps: list[Callable[[Bindings], None]] = []
+        self.given: list[BufferView] = []
+        self.results: list[BufferView] = []
         self.room = 0  # bytes of the workspace
         self._blocks = 2
         self._constants: list[tuple[int, Array, int]] = []
@@ -187,7 +187,9 @@ class Tape:
 
     # places
 
-    def _block(self, shape: Sequence[int], dtype: Any = None, block: int | None = None) -> Place:
+    def _block(
+        self, shape: Sequence[int], dtype: Any = None, block: int | None = None
+    ) -> BufferView:
         kind = self.dtype if dtype is None else np.dtype(dtype)
         strides, size = [], kind.itemsize
         for length in reversed(shape):
@@ -196,26 +198,26 @@ class Tape:
         if block is None:
             block = self._blocks
             self._blocks += 1
-        return Place(block, 0, tuple(shape), tuple(reversed(strides)), kind)
+        return BufferView(block, 0, tuple(shape), tuple(reversed(strides)), kind)
 
-    def give(self, shape: Sequence[int], dtype: Any = None) -> Place:
+    def give(self, shape: Sequence[int], dtype: Any = None) -> BufferView:
         """An array that the caller of a run gives, contiguous; in the order of these calls."""
         self.given.append(self._block(shape, dtype))
         return self.given[-1]
 
-    def result(self, shape: Sequence[int]) -> Place:
+    def result(self, shape: Sequence[int]) -> BufferView:
         """An array that is made for each run, and returned."""
         self.results.append(self._block(shape))
         return self.results[-1]
 
-    def scratch(self, shape: Sequence[int], dtype: Any = None) -> Place:
+    def scratch(self, shape: Sequence[int], dtype: Any = None) -> BufferView:
         """An array in the workspace; it begins at a cache line."""
         place = self._block(shape, dtype, WORKSPACE)
         place.offset = self.room
         self.room += -(-place.bytes // LINE) * LINE
         return place
 
-    def constant(self, array: Array) -> Place:
+    def constant(self, array: Array) -> BufferView:
         """An array that is the same in every run."""
         array = np.ascontiguousarray(array)
         place = self._block(array.shape, array.dtype)
@@ -224,15 +226,15 @@ class Tape:
 
     # things to do
 
-    def call(self, function: Callable[..., Any], *places: Place) -> None:
+    def call(self, function: Callable[..., Any], *places: BufferView) -> None:
         """Call a function with arrays."""
 
-        def step(running: Running) -> None:
-            function(*map(running.array, places))
+        def step(bindings: Bindings) -> None:
+            function(*map(bindings.array, places))
 
         self.steps.append(step)
 
-    def copy(self, source: Place, into: Place) -> None:
+    def copy(self, source: BufferView, into: BufferView) -> None:
         """Copy an array; it is broadcast to the other's shape."""
         if not (source.shape == into.shape and source.contiguous and into.contiguous):
             self.call(_copy, source, into)
@@ -240,8 +242,8 @@ class Tape:
         start, offset, end, size = source.block, source.offset, into.block, source.bytes
         behind = into.offset
 
-        def step(running: Running) -> None:
-            found = running.addresses
+        def step(bindings: Bindings) -> None:
+            found = bindings.addresses
             memmove(found[end] + behind, found[start] + offset, size)
 
         self.steps.append(step)
@@ -249,26 +251,26 @@ class Tape:
     def compute(
         self,
         function: Callable[..., Array],
-        places: Sequence[Place],
+        places: Sequence[BufferView],
         shape: Sequence[int],
         dtype: Any = None,
-    ) -> Place:
+    ) -> BufferView:
         """The array that a function returns, of a known shape."""
         result = self._block(shape, dtype)
         block, shape = result.block, result.shape
         fields = self._fields.setdefault(block, [])
 
-        def step(running: Running) -> None:
-            array = np.ascontiguousarray(function(*map(running.array, places)), result.dtype)
-            running.blocks[block] = array.reshape(shape)
-            running.addresses[block] = start = address(array)
+        def step(bindings: Bindings) -> None:
+            array = np.ascontiguousarray(function(*map(bindings.array, places)), result.dtype)
+            bindings.blocks[block] = array.reshape(shape)
+            bindings.addresses[block] = start = address(array)
             for indices, offsets in fields:
-                running.table[indices] = offsets + start
+                bindings.table[indices] = offsets + start
 
         self.steps.append(step)
         return result
 
-    def contiguous(self, place: Place) -> Place:
+    def contiguous(self, place: BufferView) -> BufferView:
         """The place, or a copy whose rows are contiguous."""
         if place.row_major:
             return place
@@ -298,7 +300,7 @@ class Tape:
         self._fields.setdefault(block, []).append((indices, offsets))
 
     def enter(
-        self, code: Code, records: NDArray[np.int64], pointers: Sequence[tuple[int, Place]]
+        self, code: Code, records: NDArray[np.int64], pointers: Sequence[tuple[int, BufferView]]
     ) -> int:
         """Enter a kernel.
 
@@ -319,15 +321,15 @@ class Tape:
             self.point(rows + column, place.block, place.offset)
         behind = start * WORD
 
-        def step(running: Running) -> None:
-            entry.run(running.addresses[TABLE] + behind)
+        def step(bindings: Bindings) -> None:
+            entry.run(bindings.addresses[TABLE] + behind)
 
         self.steps.append(step)
         return first
 
     # a call
 
-    def finish(self) -> Tape:
+    def finish(self) -> CommandBuffer:
         """End the writing."""
         self._template = np.concatenate(self._pieces or [np.zeros(0, np.int64)])
         fixed = [TABLE, WORKSPACE, *(block for block, *_ in self._constants)]
@@ -349,7 +351,7 @@ class Tape:
         indices, which, behind = map(np.concatenate, zip(*parts, strict=True))
         return indices, which, behind
 
-    def memory(self, arrays: Arrays) -> Running:
+    def memory(self, arrays: Arrays) -> Bindings:
         """Memory for a run, or for one after another."""
         blocks: list[Any] = [None] * self._blocks
         blocks[TABLE] = table = memory.empty((len(self._template),), np.int64)
@@ -361,30 +363,30 @@ class Tape:
         for block, array, place in self._constants:
             blocks[block], addresses[block] = array, place
         _fill(table, self._fields_of_memory, addresses)
-        return Running(arrays, blocks, addresses)
+        return Bindings(arrays, blocks, addresses)
 
     def run(
         self,
         arrays: Arrays,
         given: Sequence[Any],
-        running: Running | None = None,
+        bindings: Bindings | None = None,
         made: Mapping[int, Any] = NOTHING,
-    ) -> Running:
+    ) -> Bindings:
         """Do all of it.
 
         Args:
             arrays: What the caller's arrays are.
             given: The arrays that the caller gives.
-            running: The memory of a run before, which nobody uses any more; new memory if not
+            bindings: The memory of a run before, which nobody uses any more; new memory if not
                 given.
             made: Results that there is memory for already, by their blocks.
 
         Returns:
             The memory, in which results can be looked up.
         """
-        if running is None:
-            running = self.memory(arrays)
-        blocks, addresses = running.blocks, running.addresses
+        if bindings is None:
+            bindings = self.memory(arrays)
+        blocks, addresses = bindings.blocks, bindings.addresses
         for place, array in zip(self.given, given, strict=True):
             blocks[place.block] = found = arrays.ready(array, place.dtype)
             addresses[place.block] = arrays.address(found)
@@ -392,31 +394,31 @@ class Tape:
             found = made.get(place.block)
             found = arrays.empty(place.shape, place.dtype) if found is None else found
             blocks[place.block], addresses[place.block] = found, arrays.address(found)
-        self._do(running)
-        return running
+        self._do(bindings)
+        return bindings
 
-    def forget(self, running: Running) -> None:
+    def forget(self, bindings: Bindings) -> None:
         """Let go of the arrays of a call, to keep the memory for the next one."""
         for block in self._loose:
-            running.blocks[block] = None
+            bindings.blocks[block] = None
 
-    def run_in(self, running: Running, addresses: Sequence[int]) -> None:
+    def run_in(self, bindings: Bindings, addresses: Sequence[int]) -> None:
         """Do all of it in memory that a run before has used, without a look at any array.
 
         Args:
-            running: The memory, which no other thread uses.
+            bindings: The memory, which no other thread uses.
             addresses: Of the arrays that the caller gives, then of the results; not checked.
         """
         for block, start in zip(self._varying, addresses, strict=True):
-            running.addresses[block] = start
-        self._do(running)
+            bindings.addresses[block] = start
+        self._do(bindings)
 
-    def _do(self, running: Running) -> None:
+    def _do(self, bindings: Bindings) -> None:
         for place in self._barriers:
-            running.table[place] = 0
-        _fill(running.table, self._fields_of_arrays, running.addresses)
+            bindings.table[place] = 0
+        _fill(bindings.table, self._fields_of_arrays, bindings.addresses)
         for step in self.steps:
-            step(running)
+            step(bindings)
 
 
 def _copy(source: Array, into: Array) -> None:

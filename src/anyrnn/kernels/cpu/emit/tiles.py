@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from anyrnn.graph.nodes import Node
-from anyrnn.kernels.cpu import dots
-from anyrnn.kernels.cpu.target import Target
+from anyrnn.kernels.cpu.emit import dot_products
+from anyrnn.kernels.cpu.machine.processor import Processor
 from anyrnn.schedule.loop import Accumulator, Stage
 
 
@@ -38,7 +38,7 @@ class Tile:
     rows: int
 
 
-def tile(stage: Stage, target: Target, packed: bool) -> Tile:
+def tile(stage: Stage, target: Processor, packed: bool) -> Tile:
     """Cut a stage so that a tile's accumulators stay in registers."""
     budget = target.registers - 4  # a weight, a few broadcast numbers
     alike: dict[tuple[Node, ...], list[Accumulator]] = {}
@@ -54,7 +54,7 @@ def tile(stage: Stage, target: Target, packed: bool) -> Tile:
         return Tile((), 1, 1)
     widest = max(len(group.accumulators) for group in groups)
     if not packed:
-        return Tile(tuple(groups), 1, dots.ROWS)
+        return Tile(tuple(groups), 1, dot_products.ROWS)
     # a weight that is loaded serves as many rows as there are registers for: the weights come from
     # the second cache, which is slower than the arithmetic; rows by four vectors are the best there
     blocks = max(1, 4 // widest)

@@ -1,4 +1,4 @@
-"""A compiled loop over time, written on a tape."""
+"""A compiled loop over time, written on a commands."""
 
 from __future__ import annotations
 
@@ -8,14 +8,23 @@ from typing import Any
 import numpy as np
 
 from anyrnn.graph.nodes import Node
-from anyrnn.kernels.cpu import pack, team
-from anyrnn.kernels.cpu.engine import compile_text
-from anyrnn.kernels.cpu.lower import Lowering
-from anyrnn.kernels.cpu.operand import operand as operand_for
-from anyrnn.kernels.cpu.pack import Job
-from anyrnn.kernels.cpu.tape import LINE, TABLE, WORD, WORKSPACE, Array, Place, Tape
-from anyrnn.kernels.cpu.target import Target, host
-from anyrnn.kernels.cpu.tiles import Group, Tile
+from anyrnn.kernels.cpu.emit.lower import Lowering
+from anyrnn.kernels.cpu.emit.operand import operand as operand_for
+from anyrnn.kernels.cpu.emit.packing import PackingJob
+from anyrnn.kernels.cpu.emit.tiles import Group, Tile
+from anyrnn.kernels.cpu.machine import team
+from anyrnn.kernels.cpu.machine.engine import compile_text
+from anyrnn.kernels.cpu.machine.processor import Processor, host
+from anyrnn.kernels.cpu.program import packing
+from anyrnn.kernels.cpu.program.commands import (
+    LINE,
+    TABLE,
+    WORD,
+    WORKSPACE,
+    Array,
+    BufferView,
+    CommandBuffer,
+)
 from anyrnn.schedule.loop import RowStage, Schedule
 
 LAYOUTS = 64  # of a loop that are kept
@@ -40,7 +49,7 @@ class Loop:
         self,
         schedule: Schedule,
         dtype: Any,
-        target: Target | None = None,
+        target: Processor | None = None,
         packed: bool = True,
         operand: str | None = None,
         short: bool = False,
@@ -81,18 +90,18 @@ class Loop:
 
     def prepare(
         self,
-        tape: Tape,
-        values: Mapping[Node, Place],
+        commands: CommandBuffer,
+        values: Mapping[Node, BufferView],
         sizes: Mapping[str, int],
         batch: int,
-        room: dict[int, Place] | None = None,
+        room: dict[int, BufferView] | None = None,
         rows: float | None = None,
     ) -> Prepared:
-        """Write on a tape what makes ready to run with given parameters and sizes: weights are
+        """Write on a commands what makes ready to run with given parameters and sizes: weights are
         packed.
 
         Args:
-            tape: The tape.
+            commands: The commands.
             values: What depends on parameters only: vectors and matrices.
             sizes: The named sizes.
             batch: The number of sequences.
@@ -102,14 +111,14 @@ class Loop:
         Returns:
             What runs over sequences, and over one part of them after another.
         """
-        threads, rows = tape.threads, batch if rows is None else rows
+        threads, rows = commands.threads, batch if rows is None else rows
         by_rows = rows >= ROWS_EACH * threads or threads == 1
         layout = self._layout(sizes, batch, threads, by_rows)
         room = {} if room is None else room
         workspace = room.get(layout.bytes)
         if workspace is None:
-            workspace = room[layout.bytes] = tape.scratch((layout.bytes,), np.uint8)
-        return Prepared(self, layout, tape, values, workspace)
+            workspace = room[layout.bytes] = commands.scratch((layout.bytes,), np.uint8)
+        return Prepared(self, layout, commands, values, workspace)
 
 
 class Layout:
@@ -137,7 +146,7 @@ class Layout:
         self.names = lowered.record.names
         self.records = np.zeros((1 + threads, len(self.names)), np.int64)
         self.bytes = 0
-        self.jobs: list[Job] = []
+        self.jobs: list[PackingJob] = []
         self.packed: list[Node] = []
         self.matrices: list[tuple[int, int, Node]] = []
         self.addresses: dict[str, list[int]] = {}
@@ -223,7 +232,7 @@ class Layout:
             before = 0
             for (matrix, _), length in zip(accumulator.terms, lengths, strict=True):
                 elements = before * element_step + place * vector
-                job = Job(
+                job = PackingJob(
                     units=units,
                     length=length,
                     place=self.addresses[name][0] + elements * self.itemsize,
@@ -256,12 +265,12 @@ class Layout:
 
 
 class Prepared:
-    """A loop with parameters and sizes, on a tape.
+    """A loop with parameters and sizes, on a commands.
 
     Args:
         loop: The compiled loop.
         layout: What follows from sizes.
-        tape: The tape.
+        commands: The commands.
         values: What depends on parameters only: vectors and matrices.
         workspace: Memory for packed matrices and what is between two stages.
     """
@@ -270,33 +279,33 @@ class Prepared:
         self,
         loop: Loop,
         layout: Layout,
-        tape: Tape,
-        values: Mapping[Node, Place],
-        workspace: Place,
+        commands: CommandBuffer,
+        values: Mapping[Node, BufferView],
+        workspace: BufferView,
     ) -> None:
-        self.loop, self.layout, self.tape, self.workspace = loop, layout, tape, workspace
+        self.loop, self.layout, self.commands, self.workspace = loop, layout, commands, workspace
         self.records = layout.records.copy()
-        self.pointers: list[tuple[int, Place]] = []
+        self.pointers: list[tuple[int, BufferView]] = []
         for node, name in loop.lowered.vectors.items():
-            vector = tape.contiguous(values[node])
+            vector = commands.contiguous(values[node])
             self.pointers.append((layout.names[name], vector))
         for place, stride_place, node in layout.matrices:
-            matrix = tape.contiguous(values[node])
+            matrix = commands.contiguous(values[node])
             self.pointers.append((place, matrix))
             self.records[:, stride_place] = matrix.steps[0]
         matrices = [values[node] for node in layout.packed]
         places = [workspace] * len(matrices)
-        pack.write(tape, layout.jobs, matrices, places, loop.operand)
+        packing.write(commands, layout.jobs, matrices, places, loop.operand)
 
     def run(
         self,
         offsets: Array,
-        values: Mapping[Node, Place],
-        states: Mapping[str, tuple[Place, Place]],
+        values: Mapping[Node, BufferView],
+        states: Mapping[str, tuple[BufferView, BufferView]],
         reverse: bool,
-        places: Mapping[Node, Place],
+        places: Mapping[Node, BufferView],
         clock: int = 0,
-        seed: Place | None = None,
+        seed: BufferView | None = None,
     ) -> None:
         """Write a run over sequences.
 
@@ -310,7 +319,7 @@ class Prepared:
             clock: The first of these steps, counted from the first one of the sequences.
             seed: What random numbers follow from, if the loop draws some.
         """
-        layout, names, tape = self.layout, self.layout.names, self.tape
+        layout, names, commands = self.layout, self.layout.names, self.commands
         records, pointers = self.records.copy(), [*self.pointers]
         steps = len(offsets) - 1
         records[:, names["steps"]] = steps
@@ -324,18 +333,22 @@ class Prepared:
         if seed is not None:
             pointers.append((names["seed"], seed))
         for node, name in self.loop.lowered.arrays.items():
-            place = places[node] if name.startswith("emitted") else tape.contiguous(values[node])
+            place = (
+                places[node] if name.startswith("emitted") else commands.contiguous(values[node])
+            )
             pointers.append((names[name], place))
             records[:, names[f"{name}.stride"]] = place.steps[0]
         for name in self.loop.schedule.states:
             for which, place in zip(("current", "next"), states[name], strict=True):
                 pointers.append((names[f"state.{name}.{which}"], place))
-        first = tape.enter(self.loop.code, records, pointers)
+        first = commands.enter(self.loop.code, records, pointers)
         rows = first + len(names) * np.arange(len(records))
-        tape.point(rows + names["offsets"], TABLE, tape.table(offsets) * WORD)
-        tape.point(rows[:, None] + layout.places, WORKSPACE, self.workspace.offset + layout.offsets)
+        commands.point(rows + names["offsets"], TABLE, commands.table(offsets) * WORD)
+        commands.point(
+            rows[:, None] + layout.places, WORKSPACE, self.workspace.offset + layout.offsets
+        )
         if not layout.by_rows:
-            tape.point(rows[1:] + names["barrier"], TABLE, tape.barrier() * WORD)
+            commands.point(rows[1:] + names["barrier"], TABLE, commands.barrier() * WORD)
 
 
 def divide_rows(sizes: Array, threads: int) -> Array:

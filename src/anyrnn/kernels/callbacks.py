@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from anyrnn.graph.randomness import WORD
-from anyrnn.kernels.cpu import memory, passes
-from anyrnn.kernels.cpu.instructions import Array
+from anyrnn.kernels.cpu import passes
+from anyrnn.kernels.cpu.machine import memory
 from anyrnn.kernels.cpu.passes import Call
-from anyrnn.kernels.cpu.run import History, steps_of
-from anyrnn.kernels.gather import Parts, Whole
-from anyrnn.kernels.runs import Run
-from anyrnn.kernels.sequences import lay_out
+from anyrnn.kernels.cpu.program.instructions import Array
+from anyrnn.kernels.cpu.program.program import History, steps_of
+from anyrnn.kernels.packing import Parts, Whole
+from anyrnn.kernels.row_layout import lay_out
+from anyrnn.kernels.run_keys import Run
 from anyrnn.schedule.reverse import BEFORE
 
 Shape = tuple[Any, ...]

@@ -18,8 +18,8 @@ from queue import SimpleQueue
 import numpy as np
 from numpy.typing import NDArray
 
-from anyrnn.kernels.cpu.engine import compile_text
-from anyrnn.kernels.cpu.target import host
+from anyrnn.kernels.cpu.machine.engine import compile_text
+from anyrnn.kernels.cpu.machine.processor import host
 
 BEGIN, LEAVE = 1, 2
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from anyrnn.graph.cell import Cell
 from anyrnn.kernels.cpu import passes
 from anyrnn.kernels.cpu.passes import Call
-from anyrnn.kernels.cpu.run import steps_of
-from anyrnn.kernels.cpu.step import step
+from anyrnn.kernels.cpu.program.program import steps_of
+from anyrnn.kernels.cpu.program.single_step import step
 from anyrnn.torch import operations_path
 from anyrnn.torch.arrays import DTYPES, TENSORS
 

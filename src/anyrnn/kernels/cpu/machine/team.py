@@ -12,9 +12,9 @@ import os
 import sys
 from functools import lru_cache
 
-from anyrnn.kernels.cpu.engine import Code
-from anyrnn.kernels.cpu.openmp import OpenMP, runtime
-from anyrnn.kernels.cpu.pool import Pool
+from anyrnn.kernels.cpu.machine.engine import Code
+from anyrnn.kernels.cpu.machine.openmp import OpenMP, runtime
+from anyrnn.kernels.cpu.machine.thread_pool import Pool
 
 _pool = Pool()
 _forked = False

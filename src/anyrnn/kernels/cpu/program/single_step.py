@@ -16,15 +16,17 @@ import numpy as np
 
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Node
-from anyrnn.kernels.cpu.loop import Loop
+from anyrnn.kernels.cpu.machine.processor import Processor
 from anyrnn.kernels.cpu.passes import team_size
-from anyrnn.kernels.cpu.tape import NUMPY_ARRAYS, Place, Tape
-from anyrnn.kernels.cpu.target import Target
+from anyrnn.kernels.cpu.program.commands import NUMPY_ARRAYS, BufferView, CommandBuffer
+from anyrnn.kernels.cpu.program.loop_kernel import Loop
 from anyrnn.schedule.loop import schedule
 
 
 @lru_cache(maxsize=256)
-def _loop(cell: Cell, dtype: Any, target: Target | None, operand: str | None, short: bool) -> Loop:
+def _loop(
+    cell: Cell, dtype: Any, target: Processor | None, operand: str | None, short: bool
+) -> Loop:
     planned = schedule(cell.graph, cell.states, [cell.output], hoist=False)
     return Loop(planned, dtype, target, packed=False, operand=operand, short=short)
 
@@ -55,14 +57,14 @@ class Step:
         batch: int,
         dtype: Any,
         threads: int,
-        target: Target | None = None,
+        target: Processor | None = None,
         operand: str | None = None,
         short: bool = False,
     ) -> None:
         self.loop = _loop(cell, np.dtype(dtype), target, operand, short)
         self.cell, self.sizes, self.batch, self.short = cell, dict(sizes), batch, short
         self.own = threading.local()
-        self.tape = Tape(dtype, team_size(cell, sizes, batch, threads), target)
+        self.commands = CommandBuffer(dtype, team_size(cell, sizes, batch, threads), target)
         planned = self.loop.schedule
         output = planned.graph.outputs[cell.output]
         self.output_size = output.type.shape[0].evaluate(self.sizes) if output.type.shape else 1
@@ -82,33 +84,35 @@ class Step:
         return node.is_leaf or (node.operation == "slice" and node.arguments[0].is_leaf)
 
     def _write(self, output: Node, parameters: Sequence[Node]) -> None:
-        cell, tape, batch = self.cell, self.tape, self.batch
-        x = tape.give((batch, self.sizes["input"]))
-        before = [tape.give((batch, size.evaluate(self.sizes))) for size in cell.state_sizes]
-        members: dict[str, Place] = {}
+        cell, commands, batch = self.cell, self.commands, self.batch
+        x = commands.give((batch, self.sizes["input"]))
+        before = [commands.give((batch, size.evaluate(self.sizes))) for size in cell.state_sizes]
+        members: dict[str, BufferView] = {}
         for stored in cell.parameters:
             dtype = np.dtype(np.uint16) if self.short and stored.is_matrix else None
-            place = tape.give(stored.shape_for(self.sizes), dtype)
+            place = commands.give(stored.shape_for(self.sizes), dtype)
             bounds = pairwise(bound.evaluate(self.sizes) for bound in stored.bounds)
             for name, (start, stop) in zip(stored.members, bounds, strict=True):
                 members[name] = place[start:stop]
 
-        def locate(node: Node) -> Place:
+        def locate(node: Node) -> BufferView:
             if node.operation == "slice":
                 ends = (node.attributes[end].evaluate(self.sizes) for end in ("start", "stop"))
                 return locate(node.arguments[0])[..., slice(*ends)]
             if node.operation == "parameter":
                 return members[node.name]
-            return tape.constant(np.array(node.attributes["size"].evaluate(self.sizes), tape.dtype))
+            return commands.constant(
+                np.array(node.attributes["size"].evaluate(self.sizes), commands.dtype)
+            )
 
         values = {node: locate(node) for node in parameters}
         values |= dict.fromkeys(self.loop.schedule.graph.leaves("input"), x)
-        result = tape.result((batch, self.output_size))
-        pairs = [(state, tape.result(state.shape)) for state in before]
-        prepared = self.loop.prepare(tape, values, self.sizes, batch)
+        result = commands.result((batch, self.output_size))
+        pairs = [(state, commands.result(state.shape)) for state in before]
+        prepared = self.loop.prepare(commands, values, self.sizes, batch)
         states = dict(zip(cell.states, pairs, strict=True))
         prepared.run(np.array([0, batch], np.int64), values, states, False, {output: result})
-        tape.finish()
+        commands.finish()
 
     def run(self, addresses: Sequence[int]) -> None:
         """Run.
@@ -117,10 +121,10 @@ class Step:
             addresses: Of the input, (batch, input); the states, each (batch, size); the stored
                 parameters; the output, (batch, output size); the new states. Each is contiguous.
         """
-        running = getattr(self.own, "running", None)
-        if running is None:
-            running = self.own.running = self.tape.memory(NUMPY_ARRAYS)
-        self.tape.run_in(running, addresses)
+        bindings = getattr(self.own, "bindings", None)
+        if bindings is None:
+            bindings = self.own.bindings = self.commands.memory(NUMPY_ARRAYS)
+        self.commands.run_in(bindings, addresses)
 
 
 @lru_cache(maxsize=256)
@@ -130,7 +134,7 @@ def step(
     batch: int,
     dtype: Any,
     threads: int,
-    target: Target | None = None,
+    target: Processor | None = None,
     operand: str | None = None,
     short: bool = False,
 ) -> Step:

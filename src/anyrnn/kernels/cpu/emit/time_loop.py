@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING
 
 from anyrnn.graph.nodes import Node
 from anyrnn.graph.sizes import Size
-from anyrnn.kernels.cpu import dots, mathematics
-from anyrnn.kernels.cpu.assembly import Function, Vectors
-from anyrnn.kernels.cpu.block import Block
-from anyrnn.kernels.cpu.entry import attributes
-from anyrnn.kernels.cpu.tiles import Group, Tile
+from anyrnn.kernels.cpu.emit import dot_products, mathematics
+from anyrnn.kernels.cpu.emit.assembly import Function, Vectors
+from anyrnn.kernels.cpu.emit.elementwise import Block
+from anyrnn.kernels.cpu.emit.entry import attributes
+from anyrnn.kernels.cpu.emit.tiles import Group, Tile
 from anyrnn.schedule.loop import RowStage, Stage
 
 if TYPE_CHECKING:
-    from anyrnn.kernels.cpu.lower import Lowering
+    from anyrnn.kernels.cpu.emit.lower import Lowering
 
 
 SPINS = 4096  # looks at a barrier before others may have the core
 
 
 @dataclass(frozen=True)
-class Place:
+class TileAddress:
     """Names of numbers that say where a vector of a tile is.
 
     Attributes:
@@ -319,7 +319,7 @@ class Kernel:
         function, v = self.function, self.v
         left = function.integer("sub", self.given[f"stage{number}.size"], unit)
         step = len(group.accumulators) * v.lanes  # from one row's sums to the next one's
-        rows = dots.ROWS
+        rows = dot_products.ROWS
         while rows:
             bit = function.integer("and", count, rows)
             there = function.value(f"icmp ne i64 {bit}, 0", "there")
@@ -342,7 +342,7 @@ class Kernel:
                         arguments += [f"ptr {matrix}", f"i64 {stride}", f"ptr {pointer}"]
                         arguments += [f"i64 {vector_stride}", f"i64 {length}"]
                     arguments += [f"i64 {left}", f"ptr {sums}", f"i64 {step}"]
-                    called = dots.name(rows, len(group.vectors))
+                    called = dot_products.name(rows, len(group.vectors))
                     function.emit(f"call void @{called}({', '.join(arguments)})")
             rows //= 2
 
@@ -412,16 +412,16 @@ class Kernel:
         function, v = self.function, self.v
         size = self.given[f"stage{number}.size"]
 
-        def place(index: str) -> Place:
+        def place(index: str) -> TileAddress:
             inner, lane = (index, "0") if cut.groups else ("0", index)
             if cut.blocks > 1:
                 inner = function.integer("sdiv", index, cut.blocks)
                 lane = function.integer("srem", index, cut.blocks)
             here = function.integer("add", unit, function.integer("mul", lane, v.lanes))
             left = function.integer("sub", size, here)
-            return Place(inner, lane, function.integer("add", row, inner), here, left)
+            return TileAddress(inner, lane, function.integer("add", row, inner), here, left)
 
-        def compute(at: Place, mask: str | None) -> None:
+        def compute(at: TileAddress, mask: str | None) -> None:
             values = Block(self, stage, at.row, at.unit, mask)
             for start, group in zip(starts, cut.groups, strict=True):
                 values.sums(start, group, cut, at.inner, at.lane)
@@ -448,7 +448,9 @@ class Kernel:
                     with function.when(some, "units"):
                         self._masked_or_whole(compute, at)
 
-    def _masked_or_whole(self, compute: Callable[[Place, str | None], None], at: Place) -> None:
+    def _masked_or_whole(
+        self, compute: Callable[[TileAddress, str | None], None], at: TileAddress
+    ) -> None:
         """One vector, with a mask; where masks are slow, only if it is not whole."""
         function, v = self.function, self.v
         if self.lowering.target.masks:

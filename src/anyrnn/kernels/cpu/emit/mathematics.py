@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from anyrnn.kernels.cpu.assembly import Vectors
+from anyrnn.kernels.cpu.emit.assembly import Vectors
 
 LOG2_E = 1.4426950408889634
 LN2_HIGH_SINGLE, LN2_LOW_SINGLE = 0.693359375, -2.12194440e-4

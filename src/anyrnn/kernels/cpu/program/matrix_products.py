@@ -16,14 +16,14 @@ import numpy as np
 from anyrnn.graph.nodes import Graph, Node, make
 from anyrnn.graph.operations import Type
 from anyrnn.graph.sizes import Size
-from anyrnn.kernels.cpu import pack
-from anyrnn.kernels.cpu.loop import Loop
-from anyrnn.kernels.cpu.pack import Job
-from anyrnn.kernels.cpu.tape import Array, Place, Tape
-from anyrnn.kernels.cpu.target import Target
+from anyrnn.kernels.cpu.emit.packing import PackingJob
+from anyrnn.kernels.cpu.machine.processor import Processor
+from anyrnn.kernels.cpu.program import packing
+from anyrnn.kernels.cpu.program.commands import Array, BufferView, CommandBuffer
+from anyrnn.kernels.cpu.program.loop_kernel import Loop
 from anyrnn.schedule.loop import Accumulator, Schedule, Stage
 
-Project = Callable[[Place, Place], None]
+Project = Callable[[BufferView, BufferView], None]
 
 UNITS, LENGTH = Size.of("units"), Size.of("length")
 MATRIX = make("parameter", name="matrix", type=Type((UNITS, LENGTH), per_row=False))
@@ -36,7 +36,9 @@ ROWS = 2048  # the most rows of a batch that a sum goes over at a time: they fit
 
 
 @lru_cache(maxsize=16)
-def _loop(result: Node, dtype: np.dtype[Any], target: Target | None, operand: str | None) -> Loop:
+def _loop(
+    result: Node, dtype: np.dtype[Any], target: Processor | None, operand: str | None
+) -> Loop:
     """The kernel of a product, or of one that is added to what is there."""
     stages = (Stage(0, UNITS, (Accumulator(PRODUCT, ((MATRIX, VECTOR),)),), (result,)),)
     carried = tuple(node for node in (VECTOR, BEFORE) if node in Graph({"": result}).nodes())
@@ -45,16 +47,16 @@ def _loop(result: Node, dtype: np.dtype[Any], target: Target | None, operand: st
 
 
 def projection(
-    tape: Tape,
-    matrix: Place,
+    commands: CommandBuffer,
+    matrix: BufferView,
     rows: int,
     add: bool = False,
-    room: dict[int, Place] | None = None,
+    room: dict[int, BufferView] | None = None,
 ) -> Project:
-    """Write on a tape what makes ready to multiply a matrix with rows of arrays.
+    """Write on a commands what makes ready to multiply a matrix with rows of arrays.
 
     Args:
-        tape: The tape.
+        commands: The commands.
         matrix: The matrix, (units, length).
         rows: The most rows.
         add: Whether to add to what is there.
@@ -66,10 +68,10 @@ def projection(
     """
     result = SUM if add else PRODUCT
     sizes = {"units": matrix.shape[0], "length": matrix.shape[1]}
-    loop = _loop(result, tape.dtype, tape.target, tape.operand)
-    prepared = loop.prepare(tape, {MATRIX: matrix}, sizes, rows, room)
+    loop = _loop(result, commands.dtype, commands.target, commands.operand)
+    prepared = loop.prepare(commands, {MATRIX: matrix}, sizes, rows, room)
 
-    def project(vectors: Place, out: Place) -> None:
+    def project(vectors: BufferView, out: BufferView) -> None:
         steps = np.array([0, len(vectors)], np.int64)
         prepared.run(steps, {VECTOR: vectors, BEFORE: out}, {}, False, {result: out})
 
@@ -81,26 +83,28 @@ class OuterSums:
     vectors themselves: the gradients of matrices and biases.
 
     Args:
-        tape: The tape that this is written on.
+        commands: The commands that this is written on.
         width: The size of the vectors.
         others: The sizes of the other vectors; None for the sum of the vectors themselves.
         rows: The most rows that are added at a time.
     """
 
-    def __init__(self, tape: Tape, width: int, others: Sequence[int | None], rows: int) -> None:
-        self.tape, self.lanes = tape, tape.target.lanes(tape.dtype.itemsize == 8)
+    def __init__(
+        self, commands: CommandBuffer, width: int, others: Sequence[int | None], rows: int
+    ) -> None:
+        self.commands, self.lanes = commands, commands.target.lanes(commands.dtype.itemsize == 8)
         self.starts = [0]
         for other in others:
             self.starts.append(self.starts[-1] + (other or 1))
-        self.sums = tape.scratch((self.starts[-1], width))  # transposed
+        self.sums = commands.scratch((self.starts[-1], width))  # transposed
         self.turned = self._wide(self.starts[-1], min(rows, ROWS))
         ones = [self.turned[n] for n, other in zip(self.starts, others, strict=False) if not other]
         for row in ones:
-            tape.call(_fill_with_ones, row)
-        self.room: dict[int, Place] = {}
+            commands.call(_fill_with_ones, row)
+        self.room: dict[int, BufferView] = {}
         self.fresh = True
 
-    def add(self, vectors: Place, others: Sequence[Place | None]) -> None:
+    def add(self, vectors: BufferView, others: Sequence[BufferView | None]) -> None:
         """Add more rows.
 
         Args:
@@ -118,20 +122,24 @@ class OuterSums:
             ]
             self._transpose(given)
             transposed = vectors[first:last].T
-            project = projection(self.tape, transposed, len(self.sums), not self.fresh, self.room)
+            project = projection(
+                self.commands, transposed, len(self.sums), not self.fresh, self.room
+            )
             project(self.turned[:, : last - first], self.sums)
             self.fresh = False
 
-    def _wide(self, rows: int, columns: int) -> Place:
+    def _wide(self, rows: int, columns: int) -> BufferView:
         """An array whose rows are whole vectors."""
-        return self.tape.scratch((rows, -(-columns // self.lanes) * self.lanes))
+        return self.commands.scratch((rows, -(-columns // self.lanes) * self.lanes))
 
-    def _transpose(self, pairs: Sequence[tuple[Place, Place]]) -> None:
+    def _transpose(self, pairs: Sequence[tuple[BufferView, BufferView]]) -> None:
         """Write transposed matrices into arrays whose rows are whole vectors."""
         jobs = [_transposition(matrix, place, self.lanes) for matrix, place in pairs]
-        pack.write(self.tape, jobs, [matrix for matrix, _ in pairs], [place for _, place in pairs])
+        packing.write(
+            self.commands, jobs, [matrix for matrix, _ in pairs], [place for _, place in pairs]
+        )
 
-    def write(self, outs: Sequence[Place]) -> None:
+    def write(self, outs: Sequence[BufferView]) -> None:
         """Write the sums: for each of the others (width, size), or (width,) for None."""
         parts = [self.sums[start:stop] for start, stop in pairwise(self.starts)]
         pairs, copies = [], []
@@ -146,16 +154,16 @@ class OuterSums:
                 copies.append((wide[:, : out.shape[1]], out))
         self._transpose(pairs)
         for source, out in copies:
-            self.tape.copy(source, out)
+            self.commands.copy(source, out)
 
 
 def _fill_with_ones(row: Array) -> None:
     row[...] = 1
 
 
-def _transposition(matrix: Place, out: Place, lanes: int) -> Job:
+def _transposition(matrix: BufferView, out: BufferView, lanes: int) -> PackingJob:
     vectors = -(-matrix.shape[0] // lanes)
-    return Job(
+    return PackingJob(
         units=matrix.shape[0],
         length=matrix.shape[1],
         element_step=out.steps[0],

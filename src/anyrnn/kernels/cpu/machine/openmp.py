@@ -9,8 +9,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
-from anyrnn.kernels.cpu.engine import compile_text
-from anyrnn.kernels.cpu.target import host
+from anyrnn.kernels.cpu.machine.engine import compile_text
+from anyrnn.kernels.cpu.machine.processor import host
 
 # What LLVM's runtime calls in each thread; two numbers of its own come first.
 TEXT = """define void @enter(ptr %thread, ptr %bound, ptr %enter, ptr %team) {

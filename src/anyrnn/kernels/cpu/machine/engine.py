@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from anyrnn.errors import KernelError
 from anyrnn.kernels import store
-from anyrnn.kernels.cpu.target import LOCK, Target, compiler
+from anyrnn.kernels.cpu.machine.processor import LOCK, Processor, compiler
 
 if TYPE_CHECKING:
     import llvmlite.binding as llvm
@@ -36,7 +36,7 @@ class Code:
     enter_alone: int
 
 
-def compile_text(text: str, target: Target, label: str = "") -> Code:
+def compile_text(text: str, target: Processor, label: str = "") -> Code:
     """Compile LLVM IR, or take the code from disk if it was compiled before.
 
     Args:
@@ -70,13 +70,13 @@ def _versions() -> str:
     return f"{llvmlite.__version__} {llvm.llvm_version_info}"
 
 
-def _compile(text: str, target: Target) -> bytes:
+def _compile(text: str, target: Processor) -> bytes:
     """An object file."""
     module, machine = _optimize(text, target)
     return machine.emit_object(module)
 
 
-def _optimize(text: str, target: Target) -> tuple[llvm.ModuleRef, llvm.TargetMachine]:
+def _optimize(text: str, target: Processor) -> tuple[llvm.ModuleRef, llvm.TargetMachine]:
     """A module after LLVM's passes, and what turns it into machine code."""
     llvm = compiler()
     try:

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from anyrnn.graph.nodes import Node
 from anyrnn.graph.operations import OPERATIONS
 from anyrnn.graph.sizes import Size
-from anyrnn.kernels.cpu import dots
-from anyrnn.kernels.cpu.assembly import Function, Vectors
-from anyrnn.kernels.cpu.entry import attributes, entry
-from anyrnn.kernels.cpu.kernel import Kernel
-from anyrnn.kernels.cpu.operand import Operand
-from anyrnn.kernels.cpu.target import Target
-from anyrnn.kernels.cpu.tiles import Group, Tile, tile
+from anyrnn.kernels.cpu.emit import dot_products
+from anyrnn.kernels.cpu.emit.assembly import Function, Vectors
+from anyrnn.kernels.cpu.emit.entry import attributes, entry
+from anyrnn.kernels.cpu.emit.operand import Operand
+from anyrnn.kernels.cpu.emit.tiles import Group, Tile, tile
+from anyrnn.kernels.cpu.emit.time_loop import Kernel
+from anyrnn.kernels.cpu.machine.processor import Processor
 from anyrnn.schedule.loop import Schedule, Stage, is_in_place
 from anyrnn.schedule.normal import phases
 
@@ -83,7 +83,7 @@ class Lowering:
     def __init__(
         self,
         schedule: Schedule,
-        target: Target,
+        target: Processor,
         double: bool,
         packed: bool = True,
         operand: Operand = Operand.PLAIN,
@@ -92,7 +92,7 @@ class Lowering:
         self.schedule = schedule
         self.packed = packed
         self.operand = operand
-        self.dots = dots.Kind(double, operand, short)
+        self.dots = dot_products.Kind(double, operand, short)
         self.target = target
         self.double = double
         self.when = phases(schedule.graph.nodes())
@@ -167,7 +167,7 @@ class Lowering:
         else:
             groups = [group for cut in self.tiles if cut for group in cut.groups]
             terms = sorted({len(group.vectors) for group in groups})
-            self.functions += dots.functions(self.target, self.dots, terms)
+            self.functions += dot_products.functions(self.target, self.dots, terms)
         self.functions.append(Kernel(self).write())
         return Lowered(
             "\n\n".join([*self.functions, entry(len(self.record.names))]),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from anyrnn.kernels.cpu.target import Target
+from anyrnn.kernels.cpu.machine.processor import Processor
 
 
-def attributes(target: Target) -> str:
+def attributes(target: Processor) -> str:
     """The attributes of every function: keep to the width that the code is written for."""
     width = target.bits
     return f'nounwind "prefer-vector-width"="{width}" "min-legal-vector-width"="{width}"'

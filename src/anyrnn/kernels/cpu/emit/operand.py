@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import Enum
 
-from anyrnn.kernels.cpu.assembly import Vectors
-from anyrnn.kernels.cpu.target import Target
+from anyrnn.kernels.cpu.emit.assembly import Vectors
+from anyrnn.kernels.cpu.machine.processor import Processor
 
 BFLOAT16 = "bfloat16"
 
@@ -105,7 +105,7 @@ def rounded_bits(v: Vectors, value: str) -> str:
     return v.on_bits("and", chosen, v.integer(-0x10000))
 
 
-def operand(kind: str | None, target: Target, packed: bool) -> Operand:
+def operand(kind: str | None, target: Processor, packed: bool) -> Operand:
     """What products multiply.
 
     Args:

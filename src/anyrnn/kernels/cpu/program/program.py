@@ -17,7 +17,17 @@ import numpy as np
 
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Node
-from anyrnn.kernels.cpu.instructions import (
+from anyrnn.kernels.cpu.machine.processor import Processor
+from anyrnn.kernels.cpu.program.commands import (
+    NOTHING,
+    NUMPY_ARRAYS,
+    Array,
+    Arrays,
+    Bindings,
+    BufferView,
+    CommandBuffer,
+)
+from anyrnn.kernels.cpu.program.instructions import (
     JOINED,
     Frame,
     Instruction,
@@ -25,10 +35,8 @@ from anyrnn.kernels.cpu.instructions import (
     Operations,
     OuterGradients,
 )
-from anyrnn.kernels.cpu.loop import Loop
-from anyrnn.kernels.cpu.outside import Writer
-from anyrnn.kernels.cpu.tape import NOTHING, NUMPY_ARRAYS, Array, Arrays, Place, Running, Tape
-from anyrnn.kernels.cpu.target import Target
+from anyrnn.kernels.cpu.program.loop_kernel import Loop
+from anyrnn.kernels.cpu.program.outside_loop import Writer
 from anyrnn.schedule.loop import Schedule
 
 SEGMENT_BYTES = 8 << 20  # of the arrays between the parts of a run
@@ -170,7 +178,7 @@ class How(NamedTuple):
     histories: tuple[str, ...]
     dtype: np.dtype[Any]
     threads: int
-    target: Target | None
+    target: Processor | None
     runtime: Any
     operand: str | None = None
 
@@ -222,8 +230,10 @@ class Program:
         self.width = writer.width
         self.draws = planned.graph.draws
         self.input_names = tuple(dict.fromkeys(name for _, name in self.inputs))
-        self._written: dict[Any, tuple[Tape, Outcome]] = {}
-        self._idle: dict[Tape, Running] = {}  # the memory of the last run, if it was small
+        self._written: dict[Any, tuple[CommandBuffer, Outcome]] = {}
+        self._idle: dict[
+            CommandBuffer, Bindings
+        ] = {}  # the memory of the last run, if it was small
 
     def _read_leaves(self) -> None:
         """Where parameters are, and what numbers are."""
@@ -319,31 +329,33 @@ class Program:
             while len(self._written) >= WRITTEN:
                 self._written.pop(next(iter(self._written)), None)
             self._written[how, arrays] = found
-        tape, places = found
+        commands, places = found
         given = [inputs[name] for name in self.input_names]
         given += [states[name] for name in self.planned.states]
         given += [parameters[stored.name] for stored in self.cell.parameters]
         given += [seed] if self.draws else []
-        small = tape.room <= KEPT
+        small = commands.room <= KEPT
         made = {}
         if into:
-            whole = {place.block: place.shape for place in tape.results}
+            whole = {place.block: place.shape for place in commands.results}
             for (part, name), array in into.items():
                 place = getattr(places, part)[name]
                 if whole.get(place.block) == place.shape:
                     made.setdefault(place.block, array)
-        running = tape.run(arrays, given, self._idle.pop(tape, None) if small else None, made)
+        bindings = commands.run(
+            arrays, given, self._idle.pop(commands, None) if small else None, made
+        )
         outcome = Outcome(
-            *({name: running.rows(place) for name, place in part.items()} for part in places)
+            *({name: bindings.rows(place) for name, place in part.items()} for part in places)
         )
         if small:
-            tape.forget(running)
-            self._idle = {tape: running}
+            commands.forget(bindings)
+            self._idle = {commands: bindings}
         return outcome
 
 
 class _Writing:
-    """Writes a program on a tape."""
+    """Writes a program on a commands."""
 
     def __init__(
         self,
@@ -353,22 +365,23 @@ class _Writing:
         operations: Operations,
     ) -> None:
         self.program, self.how, self.steps = program, how, how.steps
-        self.tape = tape = Tape(how.dtype, how.threads, how.target, how.operand)
+        self.commands = commands = CommandBuffer(how.dtype, how.threads, how.target, how.operand)
         cell, states = program.cell, program.planned.states
-        self.inputs = {name: tape.give(inputs[name].shape) for name in program.input_names}
+        self.inputs = {name: commands.give(inputs[name].shape) for name in program.input_names}
         graph, batch = program.planned.graph, self.steps.batch
         widths = {name: program.width(graph.outputs[name]) for name in states}
-        self.states = {name: tape.give((batch, widths[name])) for name in states}
+        self.states = {name: commands.give((batch, widths[name])) for name in states}
         parameters = {
-            stored.name: tape.give(stored.shape_for(program.sizes)) for stored in cell.parameters
+            stored.name: commands.give(stored.shape_for(program.sizes))
+            for stored in cell.parameters
         }
-        self.seed = tape.give((1,), np.int64) if program.draws else None
+        self.seed = commands.give((1,), np.int64) if program.draws else None
         self.segments = list(program.segments(self.steps, how.dtype.itemsize, how.reverse))
         offsets = self.steps.offsets
         capacity = max(int(offsets[stop] - offsets[start]) for start, stop in self.segments)
-        self.frame = Frame(tape, {}, parameters, operations, capacity)
+        self.frame = Frame(commands, {}, parameters, operations, capacity)
 
-    def write(self) -> tuple[Tape, Outcome]:
+    def write(self) -> tuple[CommandBuffer, Outcome]:
         """Write all of it; and where what was asked for will be."""
         program, frame, how = self.program, self.frame, self.how
         self._compute_once()
@@ -376,7 +389,7 @@ class _Writing:
         loop = compiled_loop(program.planned, how.dtype, how.target, operand=how.operand)
         steps = self.steps
         rows = steps.rows / len(steps.batch_sizes)
-        prepared = loop.prepare(self.tape, frame.values, program.sizes, steps.batch, rows=rows)
+        prepared = loop.prepare(self.commands, frame.values, program.sizes, steps.batch, rows=rows)
         states = self._pairs()
         offsets = steps.offsets
         for start, stop in self.segments:
@@ -405,7 +418,7 @@ class _Writing:
         results = {name: frame.whole[outputs[name]] for name in program.results}
         arrays = {name: history.array for name, history in histories.items()}
         last = {name: self._last(name, states[name]) for name in states}
-        return self.tape.finish(), Outcome(results, arrays, last, frame.totals)
+        return self.commands.finish(), Outcome(results, arrays, last, frame.totals)
 
     def _compute_once(self) -> None:
         """What depends on parameters only."""
@@ -414,42 +427,46 @@ class _Writing:
             part = frame.parameters[name][start:stop]
             frame.values[leaf] = part if leaf.type.shape else part[0]
         for leaf, number in program.numbers:
-            frame.values[leaf] = self.tape.constant(np.array(number, self.how.dtype))
+            frame.values[leaf] = self.commands.constant(np.array(number, self.how.dtype))
         for instruction in program.once:
             instruction.write(frame)
 
     def _make_results(self) -> dict[str, History]:
         """Memory for what is to be computed."""
-        program, frame, tape, steps = self.program, self.frame, self.tape, self.steps
+        program, frame, commands, steps = self.program, self.frame, self.commands, self.steps
         outputs = program.planned.graph.outputs
         histories = {}
         for name in program.histories:
-            place = tape.result((steps.rows + steps.batch, self.states[name].shape[1]))
+            place = commands.result((steps.rows + steps.batch, self.states[name].shape[1]))
             history = histories[name] = History(place, steps, self.how.reverse)
-            tape.copy(self.states[name], history.initial)
+            commands.copy(self.states[name], history.initial)
             frame.whole.setdefault(outputs[name], history.new)
         for node, width in program.places:
-            frame.whole[node] = tape.result((steps.rows, width))
+            frame.whole[node] = commands.result((steps.rows, width))
         for name, shape, complete in program.totals:
-            total = frame.totals[name] = tape.result(shape)
+            total = frame.totals[name] = commands.result(shape)
             if not complete:
-                tape.call(_clear, total)
+                commands.call(_clear, total)
         return histories
 
-    def _pairs(self) -> dict[str, tuple[Place, Place]]:
+    def _pairs(self) -> dict[str, tuple[BufferView, BufferView]]:
         """The initial states and room for the next ones; the last ones will be in a result."""
-        tape, count = self.tape, len(self.steps.batch_sizes)
+        commands, count = self.commands, len(self.steps.batch_sizes)
         pairs = {}
         for name, initial in self.states.items():
             if count == 1:
-                pairs[name] = initial, tape.result(initial.shape)
+                pairs[name] = initial, commands.result(initial.shape)
                 continue
-            other = tape.scratch(initial.shape)
-            last = tape.scratch(initial.shape) if self._scattered else tape.result(initial.shape)
+            other = commands.scratch(initial.shape)
+            last = (
+                commands.scratch(initial.shape)
+                if self._scattered
+                else commands.result(initial.shape)
+            )
             pair = (other, last) if count % 2 else (last, other)
-            tape.copy(initial, pair[0])
+            commands.copy(initial, pair[0])
             if not self.steps.constant:
-                tape.copy(initial, pair[1])
+                commands.copy(initial, pair[1])
             pairs[name] = pair
         return pairs
 
@@ -458,29 +475,29 @@ class _Writing:
         """Whether sequences end at different steps, and so in different places."""
         return not self.steps.constant and not self.how.reverse
 
-    def _last(self, name: str, pair: tuple[Place, Place]) -> Place:
+    def _last(self, name: str, pair: tuple[BufferView, BufferView]) -> BufferView:
         """The last state, given the places of the last step's."""
         if not self._scattered:
             return pair[0]
         if len(self.steps.batch_sizes) % 2:
             pair = pair[1], pair[0]
-        result = self.tape.result(pair[0].shape)
-        self.tape.call(partial(_choose, self.steps.odd), *pair, result)
+        result = self.commands.result(pair[0].shape)
+        self.commands.call(partial(_choose, self.steps.odd), *pair, result)
         return result
 
-    def _part(self, name: str) -> Place:
+    def _part(self, name: str) -> BufferView:
         frame = self.frame
         if name in self.how.histories:
             return self._old(History(self.inputs[name], self.steps, not self.how.reverse))
         return self.inputs[name][frame.first : frame.last]
 
-    def _old(self, history: History) -> Place:
+    def _old(self, history: History) -> BufferView:
         """The state before the step of each of the rows."""
         rows = history.old(self.frame.first, self.frame.last)
         if isinstance(rows, slice):
             return history.array[rows]
         shape = (len(rows), history.array.shape[1])
-        return self.tape.compute(partial(_rows, rows), [history.array], shape)
+        return self.commands.compute(partial(_rows, rows), [history.array], shape)
 
     def _place_emitted(self) -> None:
         """Where the loop writes."""
@@ -500,7 +517,7 @@ class _Writing:
         frame = self.frame
         for node, name in copies:
             whole = frame.whole[node] if name is None else histories[name].new
-            self.tape.copy(frame.values[node], whole[frame.first : frame.last])
+            self.commands.copy(frame.values[node], whole[frame.first : frame.last])
 
 
 def _clear(array: Array) -> None:

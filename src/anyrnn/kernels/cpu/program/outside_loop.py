@@ -16,7 +16,7 @@ from anyrnn.graph.cell import Cell, StoredParameter
 from anyrnn.graph.nodes import Node
 from anyrnn.graph.operations import Type
 from anyrnn.graph.sizes import Size
-from anyrnn.kernels.cpu.instructions import (
+from anyrnn.kernels.cpu.program.instructions import (
     AddToGradient,
     Columns,
     Expand,

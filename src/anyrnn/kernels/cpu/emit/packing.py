@@ -1,25 +1,18 @@
-"""Matrices in the order in which a tile reads them, by a kernel of its own."""
+"""The kernel that packs matrices: it reorders them as tiles read them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import NamedTuple
 
-import numpy as np
-
-from anyrnn.kernels.cpu.assembly import Function, Vectors
-from anyrnn.kernels.cpu.engine import Code, compile_text
-from anyrnn.kernels.cpu.entry import attributes, entry
-from anyrnn.kernels.cpu.operand import Operand
-from anyrnn.kernels.cpu.tape import TABLE, WORD, Place, Tape
-from anyrnn.kernels.cpu.target import Target
-
-PARALLEL = 1 << 16  # elements from which on several threads pay
+from anyrnn.kernels.cpu.emit.assembly import Function, Vectors
+from anyrnn.kernels.cpu.emit.entry import attributes, entry
+from anyrnn.kernels.cpu.emit.operand import Operand
+from anyrnn.kernels.cpu.machine.processor import Processor
 
 
-class Job(NamedTuple):
+class PackingJob(NamedTuple):
     """A matrix to pack; steps and strides are numbers of elements.
 
     Attributes:
@@ -50,7 +43,7 @@ class Job(NamedTuple):
 class _Packing:
     """Writes the kernel."""
 
-    def __init__(self, target: Target, double: bool, operand: Operand = Operand.PLAIN) -> None:
+    def __init__(self, target: Processor, double: bool, operand: Operand = Operand.PLAIN) -> None:
         self.operand = operand
         self.function = Function(
             "kernel", [("ptr noalias", "record")], attributes(target), internal=False
@@ -67,13 +60,13 @@ class _Packing:
         )
         table = function.value(f"inttoptr i64 {jobs} to ptr", "jobs")
         with function.loop("job", "0", count) as number:
-            fields = len(Job._fields)
+            fields = len(PackingJob._fields)
             start = function.integer("mul", number, fields)
             given = []
             for place in range(fields):
                 at = function.element(table, function.integer("add", start, place), "i64")
                 given.append(function.value(f"load i64, ptr {at}", "given"))
-            self.given = dict(zip(Job._fields, given, strict=True))
+            self.given = dict(zip(PackingJob._fields, given, strict=True))
             for name in ("source", "place"):
                 self.given[name] = function.value(f"inttoptr i64 {self.given[name]} to ptr", name)
             share = function.integer("mul", self.given["all_vectors"], thread)
@@ -196,51 +189,6 @@ class _Packing:
             function.emit(f"store {scalar} {value}, ptr {function.element(at, lane, scalar)}")
 
 
-SOURCE, PLACE = Job._fields.index("source"), Job._fields.index("place")
-STRIDES = slice(SOURCE + 1, SOURCE + 3)
-
-
-@lru_cache(maxsize=16)
-def _code(target: Target, double: bool, operand: Operand) -> Code:
-    text = "\n\n".join([_Packing(target, double, operand).write(), entry(4)])
-    kind = "float64" if double else "float32"
-    return compile_text(text, target, f"packing ({kind}, {operand.value})")
-
-
-def write(
-    tape: Tape,
-    jobs: Sequence[Job],
-    matrices: Sequence[Place],
-    places: Sequence[Place],
-    operand: Operand = Operand.PLAIN,
-) -> None:
-    """Write on a tape that matrices are packed.
-
-    Args:
-        tape: The tape.
-        jobs: A job for each matrix; `source` and the strides follow from the matrix, `place` counts
-            in bytes from where it goes.
-        matrices: The matrix of each job.
-        places: Where each goes.
-        operand: How elements are kept.
-    """
-    if not jobs:
-        return
-    numbers = np.array(jobs, np.int64)
-    for job, matrix in zip(numbers, matrices, strict=True):
-        job[STRIDES] = matrix.steps
-    table = tape.table(numbers)
-    start = table
-    for job, matrix, place in zip(jobs, matrices, places, strict=True):
-        tape.point(start + SOURCE, matrix.block, matrix.offset)
-        tape.point(start + PLACE, place.block, place.offset + job.place)
-        start += len(Job._fields)
-    small = sum(job.units * job.length for job in jobs) < PARALLEL
-    threads = 1 if small else tape.threads
-    records = np.zeros((1 + threads, 4), np.int64)
-    records[:, 1] = len(jobs)
-    records[:, 2] = np.arange(-1, threads)
-    records[:, 3] = threads
-    records[0, 2:] = 0, 1  # for one thread alone
-    first = tape.enter(_code(tape.target, tape.dtype == np.float64, operand), records, ())
-    tape.point(first + 4 * np.arange(1 + threads), TABLE, table * WORD)
+def kernel(target: Processor, double: bool, operand: Operand = Operand.PLAIN) -> str:
+    """The module that packs matrices of one type."""
+    return "\n\n".join([_Packing(target, double, operand).write(), entry(4)])

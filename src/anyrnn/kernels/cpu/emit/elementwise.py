@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from anyrnn.graph.nodes import Node
 from anyrnn.graph.operations import OPERATIONS
 from anyrnn.graph.randomness import EVERY_STEP
-from anyrnn.kernels.cpu import mathematics, randomness
-from anyrnn.kernels.cpu.assembly import Vectors
-from anyrnn.kernels.cpu.tiles import Group, Tile
+from anyrnn.kernels.cpu.emit import mathematics, philox
+from anyrnn.kernels.cpu.emit.assembly import Vectors
+from anyrnn.kernels.cpu.emit.tiles import Group, Tile
 from anyrnn.schedule.loop import Stage
 from anyrnn.schedule.normal import ONCE, operands
 
 if TYPE_CHECKING:
-    from anyrnn.kernels.cpu.kernel import Kernel
+    from anyrnn.kernels.cpu.emit.time_loop import Kernel
 
 
 class Block:
@@ -100,10 +100,10 @@ class Block:
         key = stream, node.attributes["every_step"]
         if key not in self.drawn:
             step = kernel.clock if node.attributes["every_step"] else str(EVERY_STEP)
-            self.drawn[key] = randomness.words(
+            self.drawn[key] = philox.words(
                 self.v, kernel.given["seed"], 2 * stream, step, self.row, self.unit
             )
-        return randomness.uniform(self.v, self.drawn[key][word])
+        return philox.uniform(self.v, self.drawn[key][word])
 
     def _stays(self, node: Node) -> bool:
         """Whether a value is needed by itself too."""

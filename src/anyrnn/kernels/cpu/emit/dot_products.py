@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from anyrnn.kernels.cpu.assembly import Function, Vectors
-from anyrnn.kernels.cpu.entry import attributes
-from anyrnn.kernels.cpu.operand import Operand, load_rounded
-from anyrnn.kernels.cpu.target import Target
+from anyrnn.kernels.cpu.emit.assembly import Function, Vectors
+from anyrnn.kernels.cpu.emit.entry import attributes
+from anyrnn.kernels.cpu.emit.operand import Operand, load_rounded
+from anyrnn.kernels.cpu.machine.processor import Processor
 
 ROWS = 4  # the most vectors that are multiplied at a time; a power of two
 
@@ -42,7 +42,7 @@ class Kind:
         return "i16" if self.short else "double" if self.double else "float"
 
 
-def functions(target: Target, kind: Kind, terms: Iterable[int]) -> list[str]:
+def functions(target: Processor, kind: Kind, terms: Iterable[int]) -> list[str]:
     """The text of the functions for 1, 2 and 4 vectors, and for sums of some numbers of products.
 
     Arguments: of each product the first row of the matrix, the step to the next one, the first
@@ -54,7 +54,7 @@ def functions(target: Target, kind: Kind, terms: Iterable[int]) -> list[str]:
     return [_function(target, kind, rows, number) for number in terms for rows in counts]
 
 
-def _function(target: Target, kind: Kind, rows: int, terms: int) -> str:
+def _function(target: Processor, kind: Kind, rows: int, terms: int) -> str:
     arguments = []
     for term in range(terms):
         arguments += [("ptr", f"matrix{term}"), ("i64", f"stride{term}"), ("ptr", f"x{term}")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from anyrnn.graph.randomness import BITS, MULTIPLIER, ROUNDS, WEYL, stream_key
-from anyrnn.kernels.cpu.assembly import Function, Vectors
+from anyrnn.kernels.cpu.emit.assembly import Function, Vectors
 
 
 def _philox(

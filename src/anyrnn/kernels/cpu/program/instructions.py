@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from anyrnn.graph.nodes import Node
-from anyrnn.kernels.cpu.products import OuterSums, Project, projection
-from anyrnn.kernels.cpu.tape import Array, Place, Tape
+from anyrnn.kernels.cpu.program.commands import Array, BufferView, CommandBuffer
+from anyrnn.kernels.cpu.program.matrix_products import OuterSums, Project, projection
 
 COMPARISONS = ("greater", "greater_equal")
 Operations = Mapping[str, Callable[..., Array]]  # as `anyrnn.graph.interpret` has them
@@ -22,7 +22,7 @@ class Frame:
     """The arrays of a run that is being written, and the rows that are worked on.
 
     Attributes:
-        tape: What the run is written on.
+        commands: What the run is written on.
         values: What is known of the rows, by node.
         parameters: The stored parameters.
         operations: A function for each elementwise operation.
@@ -39,38 +39,40 @@ class Frame:
         sums: Sums over the rows, by what is summed.
     """
 
-    tape: Tape
-    values: dict[Node, Place]
-    parameters: Mapping[str, Place]
+    commands: CommandBuffer
+    values: dict[Node, BufferView]
+    parameters: Mapping[str, BufferView]
     operations: Operations
     capacity: int
-    whole: dict[Node, Place] = field(default_factory=dict)
-    totals: dict[str, Place] = field(default_factory=dict)
+    whole: dict[Node, BufferView] = field(default_factory=dict)
+    totals: dict[str, BufferView] = field(default_factory=dict)
     first: int = 0
     last: int = 0
     fresh: bool = True
-    buffers: dict[Any, Place] = field(default_factory=dict)
+    buffers: dict[Any, BufferView] = field(default_factory=dict)
     projections: dict[Any, Project] = field(default_factory=dict)
     outer: dict[Any, OuterSums] = field(default_factory=dict)
-    emitted: dict[Node, Place] = field(default_factory=dict)
-    sums: dict[Any, Place] = field(default_factory=dict)
+    emitted: dict[Node, BufferView] = field(default_factory=dict)
+    sums: dict[Any, BufferView] = field(default_factory=dict)
 
-    def buffer(self, key: Any, width: int) -> Place:
+    def buffer(self, key: Any, width: int) -> BufferView:
         """Memory for a value of the rows."""
         found = self.buffers.get(key)
         if found is None:
-            found = self.buffers[key] = self.tape.scratch((self.capacity, width))
+            found = self.buffers[key] = self.commands.scratch((self.capacity, width))
         return found[: self.last - self.first]
 
-    def project(self, key: Any, matrix: Place, vectors: Place, out: Place, add: bool) -> None:
+    def project(
+        self, key: Any, matrix: BufferView, vectors: BufferView, out: BufferView, add: bool
+    ) -> None:
         """Multiply a matrix with each row of an array; it is made ready once for all rows."""
         found = self.projections.get(key)
         if found is None:
-            found = projection(self.tape, matrix, self.capacity, add)
+            found = projection(self.commands, matrix, self.capacity, add)
             self.projections[key] = found
         found(vectors, out)
 
-    def place(self, node: Node, width: int) -> Place:
+    def place(self, node: Node, width: int) -> BufferView:
         """Where to write a value of the rows: into its result if it is one."""
         found = self.whole.get(node)
         return self.buffer(node, width) if found is None else found[self.first : self.last]
@@ -100,7 +102,7 @@ class Columns(NamedTuple):
     start: int = 0
     stop: int = 0
 
-    def of(self, frame: Frame) -> Place:
+    def of(self, frame: Frame) -> BufferView:
         """The array."""
         if len(self.nodes) == 1:
             return frame.values[self.nodes[0]]
@@ -136,7 +138,7 @@ class Operate:
             rows = (frame.last - frame.first,) if self.node.type.per_row else ()
             function = partial(frame.operations[operation], **self.bounds)
             dtype = np.bool_ if operation in COMPARISONS else None
-            result = frame.tape.compute(function, arguments, (*rows, *self.shape), dtype)
+            result = frame.commands.compute(function, arguments, (*rows, *self.shape), dtype)
         frame.values[self.node] = result
 
 
@@ -158,8 +160,8 @@ class Expand:
         if self.node.type.per_row:
             place = frame.place(self.node, self.shape[-1])
         else:
-            place = frame.tape.scratch(self.shape)
-        frame.tape.copy(frame.values[self.arguments[0]], place)
+            place = frame.commands.scratch(self.shape)
+        frame.commands.copy(frame.values[self.arguments[0]], place)
         frame.values[self.node] = place
 
 
@@ -284,12 +286,12 @@ class AddToGradient:
             part = frame.sums.get(self.left)
             if part is None:
                 left, function = self.left.of(frame), frame.operations["batch_sum"]
-                part = frame.tape.compute(function, [left], left.shape[1:])
+                part = frame.commands.compute(function, [left], left.shape[1:])
                 frame.sums[self.left] = part
         if frame.fresh:
-            frame.tape.copy(part, total)
+            frame.commands.copy(part, total)
         else:
-            frame.tape.call(_add, part, total)
+            frame.commands.call(_add, part, total)
 
 
 def _add(part: Array, total: Array) -> None:
@@ -329,7 +331,7 @@ class OuterGradients:
         sums = frame.outer.get(self)
         if sums is None:
             sizes = [other[1] if other else None for other in self.others]
-            sums = OuterSums(frame.tape, self.width, sizes, frame.capacity)
+            sums = OuterSums(frame.commands, self.width, sizes, frame.capacity)
             frame.outer[self] = sums
         others = [frame.values[other[0]] if other else None for other in self.others]
         sums.add(self.left.of(frame), others)
@@ -342,4 +344,4 @@ class OuterGradients:
         frame.outer[self].write([first for first, *_ in places])
         for first, *equal in places:
             for place in equal:
-                frame.tape.copy(first, place)
+                frame.commands.copy(first, place)

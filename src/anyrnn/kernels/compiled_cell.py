@@ -17,13 +17,13 @@ from anyrnn.derivative.through_time import Gradients
 from anyrnn.errors import InputError, SizeError
 from anyrnn.graph.cell import Cell
 from anyrnn.kernels.cpu import passes
-from anyrnn.kernels.cpu.instructions import Array
-from anyrnn.kernels.cpu.operand import BFLOAT16
+from anyrnn.kernels.cpu.emit.operand import BFLOAT16
+from anyrnn.kernels.cpu.machine.processor import Processor, host
 from anyrnn.kernels.cpu.passes import Call
-from anyrnn.kernels.cpu.run import steps_of
-from anyrnn.kernels.cpu.target import Target, host
-from anyrnn.kernels.gather import Parts, Whole
-from anyrnn.kernels.sequences import check_padding, lay_out
+from anyrnn.kernels.cpu.program.instructions import Array
+from anyrnn.kernels.cpu.program.program import steps_of
+from anyrnn.kernels.packing import Parts, Whole
+from anyrnn.kernels.row_layout import check_padding, lay_out
 from anyrnn.schedule.reverse import check_memory
 
 
@@ -164,7 +164,7 @@ class Compiled:
         sizes: dict[str, int],
         dtype: np.dtype[Any],
         threads: int,
-        target: Target,
+        target: Processor,
         memory: str,
         products: str | None,
     ) -> None:

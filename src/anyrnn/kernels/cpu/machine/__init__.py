@@ -1,0 +1,1 @@
+"""The machine: CPU, compiler, threads, memory."""

@@ -1,0 +1,68 @@
+"""Packs matrices before a loop reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from anyrnn.kernels.cpu.emit import packing
+from anyrnn.kernels.cpu.emit.operand import Operand
+from anyrnn.kernels.cpu.emit.packing import PackingJob
+from anyrnn.kernels.cpu.machine.engine import Code, compile_text
+from anyrnn.kernels.cpu.machine.processor import Processor
+from anyrnn.kernels.cpu.program.commands import TABLE, WORD, BufferView, CommandBuffer
+
+PARALLEL = 1 << 16  # elements from which on several threads pay
+
+SOURCE, PLACE = PackingJob._fields.index("source"), PackingJob._fields.index("place")
+STRIDES = slice(SOURCE + 1, SOURCE + 3)
+
+
+@lru_cache(maxsize=16)
+def _code(target: Processor, double: bool, operand: Operand) -> Code:
+    text = packing.kernel(target, double, operand)
+    kind = "float64" if double else "float32"
+    return compile_text(text, target, f"packing ({kind}, {operand.value})")
+
+
+def write(
+    commands: CommandBuffer,
+    jobs: Sequence[PackingJob],
+    matrices: Sequence[BufferView],
+    places: Sequence[BufferView],
+    operand: Operand = Operand.PLAIN,
+) -> None:
+    """Write on a commands that matrices are packed.
+
+    Args:
+        commands: The commands.
+        jobs: A job for each matrix; `source` and the strides follow from the matrix, `place` counts
+            in bytes from where it goes.
+        matrices: The matrix of each job.
+        places: Where each goes.
+        operand: How elements are kept.
+    """
+    if not jobs:
+        return
+    numbers = np.array(jobs, np.int64)
+    for job, matrix in zip(numbers, matrices, strict=True):
+        job[STRIDES] = matrix.steps
+    table = commands.table(numbers)
+    start = table
+    for job, matrix, place in zip(jobs, matrices, places, strict=True):
+        commands.point(start + SOURCE, matrix.block, matrix.offset)
+        commands.point(start + PLACE, place.block, place.offset + job.place)
+        start += len(PackingJob._fields)
+    small = sum(job.units * job.length for job in jobs) < PARALLEL
+    threads = 1 if small else commands.threads
+    records = np.zeros((1 + threads, 4), np.int64)
+    records[:, 1] = len(jobs)
+    records[:, 2] = np.arange(-1, threads)
+    records[:, 3] = threads
+    records[0, 2:] = 0, 1  # for one thread alone
+    first = commands.enter(
+        _code(commands.target, commands.dtype == np.float64, operand), records, ()
+    )
+    commands.point(first + 4 * np.arange(1 + threads), TABLE, table * WORD)
