@@ -20,7 +20,7 @@ from anyrnn.graph.operations import LEAVES, OPERATIONS
 from anyrnn.graph.show import equations, latex, listing
 from anyrnn.graph.verify import verify
 from anyrnn.kernels.cpu.emit.elementwise import COMPUTE
-from anyrnn.schedule.loop import WHOLE, Schedule
+from anyrnn.schedule.loop import Schedule
 from anyrnn.schedule.reverse import training
 from checks import TARGETS, close_gradients, close_results, make_case
 from fuzz import LENGTHS, TOLERANCE, Trial, search
@@ -105,7 +105,8 @@ def test_all_kinds_are_drawn() -> None:
         "2 stages",
         "3 stages",
     }
-    computed = {*COMPUTE, *WHOLE, "product", "slice"} - {"expand"}
+    reductions = {name for name, row in OPERATIONS.items() if row.reduction}
+    computed = {*COMPUTE, *reductions, "product", "slice", "concatenate"} - {"expand"}
     wanted |= {f"{operation} in the loop" for operation in computed - LEAVES}
     wanted |= {f"a parameter of {axes} axes" for axes in range(3)}
     wanted |= {

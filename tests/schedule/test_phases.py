@@ -9,7 +9,6 @@ import pytest
 
 import anyrnn
 from anyrnn import SequenceResult
-from anyrnn.graph.operations import OPERATIONS
 from anyrnn.kernels.cpu.passes import Call
 from anyrnn.kernels.cpu.program.program import steps_of
 from anyrnn.schedule.loop import Schedule, Stage
@@ -74,7 +73,7 @@ def test_a_cell_without_a_recurrent_matrix_is_one_stage_and_products(
     assert isinstance(stage, Stage)
     assert not stage.accumulators
     assert not planned.reverse.before
-    work = [node for node in planned.reverse.after if OPERATIONS[node.operation].elementwise]
+    work = [node for node in planned.reverse.after if node.traits.elementwise]
     assert all(node.operation == "add" for node in work)  # of products and what the loop left
 
 

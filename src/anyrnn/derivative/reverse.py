@@ -7,7 +7,6 @@ from anyrnn.graph.nodes import Graph, Node, make
 from anyrnn.graph.simplify import simplify
 
 PREFIX = "d_"
-DIFFERENTIABLE = ("input", "state", "parameter")
 
 
 def _sum_to(cotangent: Node, value: Node) -> Node:
@@ -46,7 +45,7 @@ def derivative(graph: Graph) -> Graph:
         for argument, part in zip(
             node.arguments, RULES[node.operation](node, cotangent), strict=True
         ):
-            if part is None or argument.operation in ("constant", "size"):
+            if part is None or (argument.is_leaf and not argument.traits.named):
                 continue
             part = _sum_to(part, argument)
             known = cotangents.get(argument)
@@ -54,7 +53,7 @@ def derivative(graph: Graph) -> Graph:
     outputs = {
         PREFIX + node.name: cotangents[node]
         for node in nodes
-        if node.operation in DIFFERENTIABLE and node in cotangents
+        if node.traits.named and node in cotangents
     }
     results = {node: f"{name}'" for name, node in graph.outputs.items() if name != "output"}
     names = {node: results.get(node, name) for node, name in graph.names.items()}

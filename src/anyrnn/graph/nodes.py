@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from anyrnn.errors import VerificationError
-from anyrnn.graph.operations import LEAVES, OPERATIONS, Type
+from anyrnn.graph.operations import LEAVES, OPERATIONS, Operation, Type
 
 
 class Node:
@@ -29,6 +29,11 @@ class Node:
     def is_leaf(self) -> bool:
         """Whether the node has no arguments by its nature."""
         return self.operation in LEAVES
+
+    @property
+    def traits(self) -> Operation:
+        """What the table of operations says of its operation."""
+        return OPERATIONS[self.operation]
 
     @property
     def name(self) -> str:

@@ -5,7 +5,7 @@ every target.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from anyrnn.errors import SizeError
@@ -37,7 +37,7 @@ Infer = Callable[[tuple[Type, ...], Mapping[str, Any]], Type]
 
 @dataclass(frozen=True)
 class Operation:
-    """One row of the list.
+    """One row of the table: everything that other stages ask about an operation.
 
     Attributes:
         name: The name, as the language and every target know it.
@@ -47,8 +47,22 @@ class Operation:
         latex: The same for LaTeX.
         precedence: How tightly it binds when printed: sums 1, products 2, negation 3, calls and
             names 4.
+        cost: Floating-point operations for each element of its result or its first argument,
+            whichever is larger; a function counts as one.
+        leaf: Whether it has no arguments by its nature.
+        named: Whether it is a leaf with a name, which is unique in a graph.
         elementwise: Whether each element of the result depends on the same element of the arguments
             only.
+        broadcast: Whether it repeats a value along the axes of another one.
+        cheap: Whether computing it again costs less than reading it from memory.
+        signs: The signs of its arguments in a sum; empty for what is no sum of its arguments.
+        activation: Whether it is a function of one value that another one may take the place of.
+        nonlinear: Whether it bends what goes through it, as an activation does.
+        comparison: Whether its result is a boolean.
+        reduction: Whether it goes over the hidden axis, so that it needs whole vectors.
+        number: Whether its result is a single number, for each row or for all.
+        batch_sum: Whether it sums over the rows of the batch.
+        view: Whether its result is its argument, read in another order or in part.
     """
 
     name: str
@@ -57,7 +71,25 @@ class Operation:
     text: str
     latex: str
     precedence: int = 4
-    elementwise: bool = False
+    cost: int = field(kw_only=True)
+    leaf: bool = field(default=False, kw_only=True)
+    named: bool = field(default=False, kw_only=True)
+    elementwise: bool = field(default=False, kw_only=True)
+    broadcast: bool = field(default=False, kw_only=True)
+    cheap: bool = field(default=False, kw_only=True)
+    signs: tuple[int, ...] = field(default=(), kw_only=True)
+    activation: bool = field(default=False, kw_only=True)
+    nonlinear: bool = field(default=False, kw_only=True)
+    comparison: bool = field(default=False, kw_only=True)
+    reduction: bool = field(default=False, kw_only=True)
+    number: bool = field(default=False, kw_only=True)
+    batch_sum: bool = field(default=False, kw_only=True)
+    view: bool = field(default=False, kw_only=True)
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether a kernel computes it one vector of units at a time, in registers."""
+        return self.elementwise or self.broadcast
 
 
 def broadcast_shape(name: str, types: tuple[Type, ...]) -> Shape:
@@ -68,7 +100,7 @@ def broadcast_shape(name: str, types: tuple[Type, ...]) -> Shape:
     return shapes.pop() if shapes else ()
 
 
-def _elementwise(name: str, types: tuple[Type, ...], boolean: bool) -> Type:
+def _broadcast(name: str, types: tuple[Type, ...], boolean: bool) -> Type:
     result = Type(broadcast_shape(name, types), any(t.per_row for t in types), boolean)
     if result.per_row and len(result.shape) > 1:
         raise SizeError(f"{name} of a matrix and a value that differs from row to row")
@@ -76,7 +108,7 @@ def _elementwise(name: str, types: tuple[Type, ...], boolean: bool) -> Type:
 
 
 def _infer_elementwise(name: str) -> Infer:
-    return lambda types, attributes: _elementwise(name, types, boolean=False)
+    return lambda types, attributes: _broadcast(name, types, boolean=False)
 
 
 def _infer_clip_gradient(types: tuple[Type, ...], attributes: Mapping[str, Any]) -> Type:
@@ -89,7 +121,7 @@ def _infer_clip_gradient(types: tuple[Type, ...], attributes: Mapping[str, Any])
 
 
 def _infer_comparison(name: str) -> Infer:
-    return lambda types, attributes: _elementwise(name, types, boolean=True)
+    return lambda types, attributes: _broadcast(name, types, boolean=True)
 
 
 def _infer_leaf(types: tuple[Type, ...], attributes: Mapping[str, Any]) -> Type:
@@ -103,7 +135,7 @@ def _infer_number(types: tuple[Type, ...], attributes: Mapping[str, Any]) -> Typ
 def _infer_where(types: tuple[Type, ...], attributes: Mapping[str, Any]) -> Type:
     if not types[0].boolean:
         raise SizeError("where() takes a comparison first, such as x > 0")
-    return _elementwise("where", types, boolean=False)
+    return _broadcast("where", types, boolean=False)
 
 
 def _vector(name: str, type_: Type) -> Size:
@@ -165,19 +197,40 @@ def _infer_batch_sum(types: tuple[Type, ...], attributes: Mapping[str, Any]) -> 
 
 
 def _leaf(name: str) -> Operation:
-    return Operation(name, 0, _infer_leaf, "{name}", "{name}")
+    return Operation(name, 0, _infer_leaf, "{name}", "{name}", cost=0, leaf=True, named=True)
+
+
+def _number(name: str, text: str, latex: str, **traits: Any) -> Operation:
+    return Operation(name, 0, _infer_number, text, latex, cost=0, leaf=True, number=True, **traits)
+
+
+def _elementwise(
+    name: str, arity: int, text: str, latex: str, precedence: int = 4, **traits: Any
+) -> Operation:
+    traits = {"infer": _infer_elementwise(name), "cost": 1, "elementwise": True, **traits}
+    return Operation(name, arity, text=text, latex=latex, precedence=precedence, **traits)
 
 
 def _function(name: str, latex: str | None = None) -> Operation:
     latex = latex or r"\operatorname{{" + name.replace("_", r"\ ") + "}}({0})"
-    infer = _infer_elementwise(name)
-    return Operation(name, 1, infer, f"{name}({{0}})", latex, elementwise=True)
+    return _elementwise(name, 1, f"{name}({{0}})", latex, activation=True, nonlinear=True)
 
 
-def _infix(name: str, text: str, latex: str, precedence: int) -> Operation:
-    infer = _infer_elementwise(name)
-    return Operation(name, 2, infer, text, latex, precedence, elementwise=True)
+def _comparison(name: str, text: str, latex: str) -> Operation:
+    infer = _infer_comparison(name)
+    return _elementwise(name, 2, text, latex, 0, infer=infer, comparison=True, cheap=True)
 
+
+def _reduction(name: str, latex: str, cost: int, number: bool) -> Operation:
+    infer = _infer_over_hidden(name, keeps_size=not number)
+    text = f"{name}({{0}})"
+    return Operation(
+        name, 1, infer, text, latex, cost=cost, reduction=True, number=number, nonlinear=not number
+    )
+
+
+CASES = r"\begin{{cases}} {1} & {0} \\ {2} & \text{{otherwise}} \end{{cases}}"
+CLIPPED = r"\operatorname{{clip\ gradient}}({0}, {1})"
 
 _ROWS = [
     # leaves
@@ -185,93 +238,83 @@ _ROWS = [
     _leaf("state"),
     _leaf("parameter"),
     _leaf("cotangent"),
-    Operation("constant", 0, _infer_number, "{value}", "{value}"),
-    Operation("size", 0, _infer_number, "size({size})", r"\lvert {size} \rvert"),
-    Operation("random", 0, _infer_leaf, "random({stream})", r"u_{{{stream}}}", elementwise=True),
+    _number("constant", "{value}", "{value}", cheap=True),
+    _number("size", "size({size})", r"\lvert {size} \rvert"),
+    _elementwise("random", 0, "random({stream})", r"u_{{{stream}}}", infer=_infer_leaf),
     # arithmetic, elementwise
-    _infix("add", "{0} + {1}", "{0} + {1}", 1),
-    _infix("subtract", "{0} - {1}", "{0} - {1}", 1),
-    _infix("multiply", "{0} * {1}", r"{0} \odot {1}", 2),
-    _infix("divide", "{0} / {1}", r"\frac{{{0}}}{{{1}}}", 2),
-    Operation("negative", 1, _infer_elementwise("negative"), "-{0}", "-{0}", 3, elementwise=True),
+    _elementwise("add", 2, "{0} + {1}", "{0} + {1}", 1, cheap=True, signs=(1, 1)),
+    _elementwise("subtract", 2, "{0} - {1}", "{0} - {1}", 1, cheap=True, signs=(1, -1)),
+    _elementwise("multiply", 2, "{0} * {1}", r"{0} \odot {1}", 2, cheap=True),
+    _elementwise("divide", 2, "{0} / {1}", r"\frac{{{0}}}{{{1}}}", 2),
+    _elementwise("negative", 1, "-{0}", "-{0}", 3, cheap=True, cost=0),
     # functions, elementwise
     _function("sigmoid", r"\sigma({0})"),
     _function("tanh", r"\tanh({0})"),
     _function("relu"),
+    _function("hard_sigmoid"),
+    _function("softplus"),
     _function("exp", r"\exp({0})"),
     _function("log", r"\log({0})"),
-    _function("softplus"),
     _function("sqrt", r"\sqrt{{{0}}}"),
     _function("abs", r"\lvert {0} \rvert"),
-    _function("hard_sigmoid"),
-    Operation(
-        "maximum",
-        2,
-        _infer_elementwise("maximum"),
-        "maximum({0}, {1})",
-        r"\max({0}, {1})",
-        elementwise=True,
-    ),
-    Operation(
-        "minimum",
-        2,
-        _infer_elementwise("minimum"),
-        "minimum({0}, {1})",
-        r"\min({0}, {1})",
-        elementwise=True,
-    ),
+    _elementwise("maximum", 2, "maximum({0}, {1})", r"\max({0}, {1})", nonlinear=True),
+    _elementwise("minimum", 2, "minimum({0}, {1})", r"\min({0}, {1})", nonlinear=True),
     # choices, elementwise
-    Operation(
-        "greater", 2, _infer_comparison("greater"), "{0} > {1}", "{0} > {1}", 0, elementwise=True
-    ),
-    Operation(
-        "greater_equal",
-        2,
-        _infer_comparison("greater_equal"),
-        "{0} >= {1}",
-        r"{0} \ge {1}",
-        0,
-        elementwise=True,
-    ),
-    Operation(
-        "where",
-        3,
-        _infer_where,
-        "where({0}, {1}, {2})",
-        r"\begin{{cases}} {1} & {0} \\ {2} & \text{{otherwise}} \end{{cases}}",
-        elementwise=True,
-    ),
+    _comparison("greater", "{0} > {1}", "{0} > {1}"),
+    _comparison("greater_equal", "{0} >= {1}", r"{0} \ge {1}"),
+    _elementwise("where", 3, "where({0}, {1}, {2})", CASES, infer=_infer_where, cheap=True),
     # the value itself, with a derivative of its own
-    Operation(
-        "clip_gradient",
-        2,
-        _infer_clip_gradient,
-        "clip_gradient({0}, {1})",
-        r"\operatorname{{clip\ gradient}}({0}, {1})",
-        elementwise=True,
+    _elementwise(
+        "clip_gradient", 2, "clip_gradient({0}, {1})", CLIPPED, infer=_infer_clip_gradient
     ),
     # over the hidden axis
-    Operation("sum", 1, _infer_over_hidden("sum", False), "sum({0})", r"\textstyle\sum {0}"),
-    Operation(
-        "mean", 1, _infer_over_hidden("mean", False), "mean({0})", r"\operatorname{{mean}}({0})"
-    ),
-    Operation(
-        "softmax",
-        1,
-        _infer_over_hidden("softmax", True),
-        "softmax({0})",
-        r"\operatorname{{softmax}}({0})",
-    ),
+    _reduction("sum", r"\textstyle\sum {0}", cost=1, number=True),
+    _reduction("mean", r"\operatorname{{mean}}({0})", cost=1, number=True),
+    _reduction("softmax", r"\operatorname{{softmax}}({0})", cost=4, number=False),
     # products and structure
-    Operation("product", 2, _infer_product, "{0} @ {1}", "{0} {1}", 2),
-    Operation("transpose", 1, _infer_transpose, "{0}.T", r"{0}^\top"),
-    Operation("concatenate", None, _infer_concatenate, "concatenate({all})", "[{all}]"),
-    Operation("slice", 1, _infer_slice, "{0}[{start}:{stop}]", "{{{0}}}_{{[{start}:{stop}]}}"),
+    Operation("product", 2, _infer_product, "{0} @ {1}", "{0} {1}", 2, cost=2),
+    Operation("transpose", 1, _infer_transpose, "{0}.T", r"{0}^\top", cost=0, view=True),
+    Operation("concatenate", None, _infer_concatenate, "concatenate({all})", "[{all}]", cost=0),
+    Operation(
+        "slice",
+        1,
+        _infer_slice,
+        "{0}[{start}:{stop}]",
+        "{{{0}}}_{{[{start}:{stop}]}}",
+        cost=0,
+        view=True,
+    ),
     # what derivatives need besides
-    Operation("expand", 2, _infer_expand, "expand({0}, {1})", "{0}"),
-    Operation("outer", 2, _infer_outer, "outer({0}, {1})", r"\textstyle\sum_b {0} {1}^\top"),
-    Operation("batch_sum", 1, _infer_batch_sum, "batch_sum({0})", r"\textstyle\sum_b {0}"),
+    Operation(
+        "expand",
+        2,
+        _infer_expand,
+        "expand({0}, {1})",
+        "{0}",
+        cost=0,
+        broadcast=True,
+        cheap=True,
+        view=True,
+    ),
+    Operation(
+        "outer",
+        2,
+        _infer_outer,
+        "outer({0}, {1})",
+        r"\textstyle\sum_b {0} {1}^\top",
+        cost=2,
+        batch_sum=True,
+    ),
+    Operation(
+        "batch_sum",
+        1,
+        _infer_batch_sum,
+        "batch_sum({0})",
+        r"\textstyle\sum_b {0}",
+        cost=1,
+        batch_sum=True,
+    ),
 ]
 
 OPERATIONS: dict[str, Operation] = {row.name: row for row in _ROWS}
-LEAVES = frozenset({"input", "state", "parameter", "cotangent", "constant", "size"})
+LEAVES = frozenset(row.name for row in _ROWS if row.leaf)

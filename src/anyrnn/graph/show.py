@@ -6,10 +6,8 @@ import re
 from collections.abc import Iterable
 
 from anyrnn.graph.nodes import Graph, Node, topological
-from anyrnn.graph.operations import OPERATIONS
 
 ATOM = 4  # the precedence of a name, a number, a call
-DELIMITED = ("divide",)  # in LaTeX its arguments stand apart, so that they need no parentheses
 
 
 def _number(value: float) -> str:
@@ -37,9 +35,7 @@ class Equations:
     def _choose_lines(self) -> dict[Node, str]:
         """The nodes that get an equation of their own, with the names on its left."""
         results = {node: name for name, node in self.graph.outputs.items() if not node.is_leaf}
-        taken = {
-            node.name for node in self.order if node.operation in ("input", "state", "parameter")
-        }
+        taken = {node.name for node in self.order if node.traits.named}
         taken |= {f"{name}'" for name in self.graph.outputs}
         uses: dict[Node, int] = {}
         for node in self.order:
@@ -113,13 +109,11 @@ class Equations:
         """A node's text and how tightly it binds."""
         if node.is_leaf:
             return self._leaf(node), ATOM
-        row = OPERATIONS[node.operation]
+        row = node.traits
         precedence = row.precedence
-        if self.latex and node.operation in DELIMITED:
+        if self.latex and node.operation == "divide":  # a fraction keeps its arguments apart
             precedence = ATOM
-        call = node.operation in ("transpose", "slice") or (
-            self.latex and node.operation == "expand"
-        )
+        call = row.view and (self.latex or not row.broadcast)
         thresholds = [ATOM if call else 0] * len(node.arguments)
         if precedence < ATOM:
             thresholds = [precedence, precedence + 1][: len(node.arguments)]
@@ -140,7 +134,7 @@ class Equations:
             number = _number(node.attributes["value"])
             return number.replace("inf", r"\infty") if self.latex else number
         if node.operation == "size":
-            template = OPERATIONS["size"].latex if self.latex else OPERATIONS["size"].text
+            template = node.traits.latex if self.latex else node.traits.text
             return template.format(size=node.attributes["size"])
         return self._left(node.name, node)
 

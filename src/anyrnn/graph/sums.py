@@ -21,11 +21,10 @@ def uses_of(graph: Graph) -> dict[Node, int]:
 
 def addends(node: Node, sign: int, uses: Mapping[Node, int], top: bool) -> list[tuple[int, Node]]:
     """The terms of a sum, with signs; a sum that is used elsewhere too stays one term."""
-    if node.operation not in ("add", "subtract") or (uses[node] > 1 and not top):
+    if not node.traits.signs or (uses[node] > 1 and not top):
         return [(sign, node)]
-    left, right = node.arguments
-    right_sign = sign if node.operation == "add" else -sign
-    return [*addends(left, sign, uses, False), *addends(right, right_sign, uses, False)]
+    terms = zip(node.traits.signs, node.arguments, strict=True)
+    return [part for own, term in terms for part in addends(term, own * sign, uses, False)]
 
 
 def total_of(terms: list[tuple[int, Node]]) -> Node:

@@ -178,13 +178,13 @@ class Tracer:
             total = Size.of(0)
             for operand in operands:
                 total = total + operand.shape[0]
-            shape = () if operation in ("sum", "mean") else (total,)
+            shape = () if row.number else (total,)
         return Symbol(self, Traced(operation, tuple(operands), shape, self.line()))
 
     def _number(self, value: Any) -> Any:
         """A comparison as a number, 1 where it holds and 0 elsewhere; any other value as it is."""
         traced = value._traced if isinstance(value, Symbol) else None
-        if traced is None or traced.operation not in ("greater", "greater_equal"):
+        if traced is None or not OPERATIONS[traced.operation].comparison:
             return value
         return self.apply("where", value, 1.0, 0.0)
 
@@ -307,7 +307,7 @@ class Tracer:
         nodes: dict[Traced, Node] = {}
         for traced in used:
             attributes = dict(traced.attributes)
-            if traced.operation in ("input", "state", "parameter"):
+            if OPERATIONS[traced.operation].named:
                 shape = tuple(resolve(size) for size in traced.shape)
                 attributes["type"] = Type(shape, attributes.pop("per_row"))
             elif traced.operation == "slice":

@@ -32,7 +32,5 @@ def verify(graph: Graph) -> None:
             raise VerificationError(f"{node.operation} is {node.type}, but should be {inferred}")
         if any(size.variables for size in node.type.shape):
             raise VerificationError(f"{node.operation} has an undetermined size: {node.type}")
-        if node.operation in ("input", "state", "parameter", "cotangent") and (
-            leaves.setdefault(node.name, node) is not node
-        ):
+        if row.named and leaves.setdefault(node.name, node) is not node:
             raise VerificationError(f"two leaves are called '{node.name}'")

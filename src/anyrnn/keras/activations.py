@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import keras
@@ -74,12 +74,14 @@ def _beyond(value: Node, threshold: float, shift: float) -> Node:
 
 
 ACTIVATIONS: dict[str, Callable[[Node], Node]] = {
-    **{
-        name: lambda value, name=name: make(name, value)
-        for name in ("tanh", "sigmoid", "relu", "softplus", "hard_sigmoid", "softmax")
-    },
+    "tanh": partial(make, "tanh"),
+    "sigmoid": partial(make, "sigmoid"),
+    "relu": partial(make, "relu"),
+    "softplus": partial(make, "softplus"),
+    "hard_sigmoid": partial(make, "hard_sigmoid"),
+    "softmax": partial(make, "softmax"),
     "linear": lambda value: value,
-    "exponential": lambda value: make("exp", value),
+    "exponential": partial(make, "exp"),
     "elu": _elu,
     "celu": _celu,
     "selu": lambda value: make("multiply", constant(SELU[0]), _elu(value, SELU[1])),
@@ -157,7 +159,7 @@ def with_keras_activations(cell: Cell, activation: str, recurrent_activation: st
         recurrent_activation: What takes the place of sigmoid.
 
     Returns:
-        The cell; its parameters are the same.
+        The cell; its parameters are the same. The cell given where its functions are these.
 
     Example:
         >>> import anyrnn
@@ -175,4 +177,6 @@ def with_keras_activations(cell: Cell, activation: str, recurrent_activation: st
         return rebuilt(node, arguments)
 
     graph = rewrite(cell.graph, rule)
+    if graph.outputs == cell.graph.outputs:
+        return cell
     return cell.with_graph(graph, with_keras_activations, activation, recurrent_activation)

@@ -133,9 +133,7 @@ def _equations(
     dropout: float,
     recurrent_dropout: float,
 ) -> Cell:
-    cell = keras_cell(name, use_bias)
-    if (activation, recurrent_activation) != ("tanh", "sigmoid"):
-        cell = with_keras_activations(cell, activation, recurrent_activation)
+    cell = with_keras_activations(keras_cell(name, use_bias), activation, recurrent_activation)
     cell = with_recurrent_dropout(cell, recurrent_dropout, per_gate=True)
     return with_input_dropout(cell, dropout, per_gate=True)
 

@@ -6,10 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from anyrnn.graph.nodes import Node
-from anyrnn.graph.operations import OPERATIONS
 from anyrnn.graph.sizes import Size
-
-SUMS = {"sum": 1, "mean": 1, "batch_sum": 1, "softmax": 4}  # operations for each element
 
 
 class Cost:
@@ -63,11 +60,5 @@ class Cost:
 
 def operations(node: Node) -> Cost:
     """The floating-point operations of a node for one row; a function counts as one."""
-    if node.operation == "product":
-        return Cost.of(2, *node.arguments[0].type.shape)
-    if node.operation == "outer":
-        return Cost.of(2, *node.type.shape)
-    if node.operation in SUMS:
-        return Cost.of(SUMS[node.operation], *node.arguments[0].type.shape)
-    counted = OPERATIONS[node.operation].elementwise and node.operation != "negative"
-    return Cost.of(*node.type.shape) if counted else Cost.of(0)
+    shapes = [value.type.shape for value in (node, *node.arguments[:1])]
+    return Cost.of(node.traits.cost, *max(shapes, key=len))

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from anyrnn.graph.nodes import Graph, Node, constant, make, topological
-from anyrnn.graph.operations import OPERATIONS
 from anyrnn.graph.sizes import Size
 from anyrnn.schedule.normal import (
     ONCE,
@@ -25,11 +24,6 @@ from anyrnn.schedule.normal import (
     phases,
     without_clips,
 )
-
-REDUCTIONS = ("sum", "mean", "softmax")
-WHOLE = ("concatenate", *REDUCTIONS)  # written by others than the stages over units
-INSIDE = ("expand", *REDUCTIONS)  # what the loop can compute besides elementwise work
-CHEAP = ("add", "subtract", "multiply", "negative", "where", "greater", "greater_equal")
 
 
 @dataclass(frozen=True)
@@ -198,7 +192,7 @@ def _quick(order: Iterable[Node], when: Mapping[Node, int], needed: set[Node]) -
     found: dict[Node, None] = {}
     for node in order:
         if when[node] == STEP and not node.is_leaf:
-            quick = OPERATIONS[node.operation].elementwise or node.operation in INSIDE
+            quick = node.traits.pointwise or node.traits.reduction
             if quick and all(
                 a in found or a in needed or when[a] < STEP or a.is_leaf for a in operands(node)
             ):
@@ -233,7 +227,7 @@ def cheap_support(node: Node, given: Callable[[Node], bool]) -> set[Node]:
     """What cheap work starts from: the values that are given, or that are not cheap to compute."""
     if given(node):
         return {node}
-    if node.operation in (*CHEAP, "expand", "constant"):
+    if node.traits.cheap:
         found: set[Node] = set()
         return found.union(*(cheap_support(argument, given) for argument in operands(node)))
     return {node}
@@ -263,7 +257,11 @@ def _sunk(needed: list[Node], new_states: list[Node], when: Mapping[Node, int]) 
             continue
         support = cheap_support(node, lambda n: n.is_leaf or when[n] == ONCE)
         carried = [n for n in support if when[n] == SEQUENCE]
-        if node.operation in CHEAP and (node.type.boolean or is_cheap(carried)):
+        if (
+            node.traits.cheap
+            and node.traits.elementwise
+            and (node.type.boolean or is_cheap(carried))
+        ):
             inside.add(node)
             open_nodes += node.arguments
     return inside
@@ -294,8 +292,7 @@ class _Levels:
     def _after(self, node: Node, argument: Node) -> int:
         if argument not in self.inside:
             return 0
-        whole = node.operation in ("product", "slice", "concatenate", *REDUCTIONS)
-        return self.level[argument] + (1 if whole else 0)
+        return self.level[argument] + (not node.traits.pointwise)
 
 
 def _accumulators(inside: list[Node], uses: Mapping[Node, int]) -> dict[Node, Accumulator]:
@@ -332,13 +329,13 @@ def _stages(
     sums = _accumulators(inside, uses)
 
     def in_memory(node: Node) -> bool:
-        return node not in members or node in stored or node.operation in REDUCTIONS
+        return node not in members or node in stored or node.traits.reduction
 
     for node in inside:
         for argument in operands(node):
             if in_memory(argument) or not argument.type.shape:
                 continue
-            if not (OPERATIONS[node.operation].elementwise or node.operation in REDUCTIONS):
+            if not (node.traits.elementwise or node.traits.reduction):
                 stored.add(argument)
             elif level[argument] != level[node]:
                 start = cheap_support(argument, lambda n: in_memory(n) or n in sums)
@@ -358,7 +355,11 @@ def _stages(
         for size in dict.fromkeys(_size(node) for node in here):
             own = [node for node in here if _size(node) == size]
             stores = tuple(
-                n for n in own if n in stored and n not in written and n.operation not in WHOLE
+                n
+                for n in own
+                if n in stored
+                and n not in written
+                and not (n.traits.reduction or n.operation == "concatenate")
             )
             accumulators = tuple(sums[node] for node in own if node in sums)
             if stores:
@@ -379,13 +380,13 @@ def _row_stages(
     """What goes over rows at a level, together where that is possible."""
     together: dict[object, list[Node]] = {}
     for node in here:
-        if node.operation in REDUCTIONS:
+        if node.traits.reduction:
             alone = node if node.operation == "softmax" else None
             together.setdefault((alone, node.arguments[0].type.shape), []).append(node)
     stages = [RowStage(current, tuple(nodes)) for nodes in together.values()]
     if not stages:
         return []
-    complete = {node for node in here if node.operation in REDUCTIONS}
+    complete = {node for node in here if node.traits.reduction}
 
     def is_complete(node: Node) -> bool:
         return node in complete or not node.type.per_row or level.get(node, -1) < current
@@ -393,11 +394,11 @@ def _row_stages(
     for node in here:  # numbers that follow from numbers
         numbers = not any(each.type.shape for each in (node, *node.arguments))
         follows = node.arguments and all(map(is_complete, node.arguments))
-        work = OPERATIONS[node.operation].elementwise and not node.type.boolean
+        work = node.traits.elementwise and not node.type.boolean
         if numbers and follows and work:
             complete.add(node)
     needed = results.union(a for node in inside if node.type.shape for a in operands(node))
-    further = tuple(n for n in here if n in needed & complete and n.operation not in REDUCTIONS)
+    further = tuple(n for n in here if n in needed & complete and not n.traits.reduction)
     return [*stages[:-1], RowStage(current, stages[-1].nodes, further)]
 
 

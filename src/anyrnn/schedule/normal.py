@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from anyrnn.graph.nodes import Graph, Node, constant, make, rebuilt, rewrite, topological
-from anyrnn.graph.operations import OPERATIONS
 from anyrnn.graph.sizes import Size
 from anyrnn.graph.sums import addends, total_of, uses_of
 
@@ -35,7 +34,7 @@ def delayed(when: dict[Node, int], new_states: list[Node]) -> dict[Node, int]:
     values in registers; but not what goes into products that the loop waits for. What is made of
     such work waits for the loop too.
     """
-    elementwise = {node for node in when if OPERATIONS[node.operation].elementwise}
+    elementwise = {node for node in when if node.traits.elementwise}
     early = topological(
         n for n in topological(new_states) if when[n] == SEQUENCE and n not in elementwise
     )
@@ -57,7 +56,7 @@ def is_recurrent(graph: Graph, states: Iterable[str]) -> bool:
 
 def operands(node: Node) -> tuple[Node, ...]:
     """The arguments whose values matter; the second one of `expand` matters by its type only."""
-    return node.arguments[:1] if node.operation == "expand" else node.arguments
+    return node.arguments[:1] if node.traits.broadcast else node.arguments
 
 
 def _columns(matrix: Node, start: Size, stop: Size) -> Node:
@@ -96,7 +95,7 @@ def split_products(graph: Graph) -> Graph:
 
 
 def _slice(value: Node, start: Size, stop: Size) -> Node:
-    if value.operation in ("add", "subtract") and len(value.type.shape) == 1:
+    if value.traits.signs and len(value.type.shape) == 1:
         left, right = (
             _slice(part, start, stop) if part.type.shape else part for part in value.arguments
         )
@@ -121,7 +120,7 @@ def regroup_sums(graph: Graph, hoist: bool = True) -> Graph:
 
     def rule(node: Node, arguments: tuple[Node, ...]) -> Node:
         new[node] = rebuilt(node, arguments)
-        if node.operation in ("add", "subtract") and when[node] == STEP:
+        if node.traits.signs and when[node] == STEP:
             terms = addends(node, 1, uses, True)
             early = [term for term in terms if when[term[1]] < STEP]
             late = [term for term in terms if when[term[1]] == STEP]
@@ -191,10 +190,10 @@ def _terms(node: Node, sign: int) -> list[tuple[int, Node]]:
     """The terms of a sum, with signs."""
     if node.operation == "negative":
         return _terms(node.arguments[0], -sign)
-    if node.operation not in ("add", "subtract"):
+    if not node.traits.signs:
         return [(sign, node)]
-    left, right = node.arguments
-    return [*_terms(left, sign), *_terms(right, sign if node.operation == "add" else -sign)]
+    terms = zip(node.traits.signs, node.arguments, strict=True)
+    return [part for own, term in terms for part in _terms(term, own * sign)]
 
 
 def _is_centred(term: Node) -> bool:

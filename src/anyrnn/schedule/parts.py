@@ -11,7 +11,6 @@ from anyrnn.schedule.cost import Cost, operations
 from anyrnn.schedule.loop import RowStage, Schedule
 from anyrnn.schedule.normal import operands
 
-VIEWS = ("transpose", "slice", "expand")  # of a parameter they need no computing
 ONCE = "once, of parameters only"
 LOOP = "each step, stage"
 
@@ -49,7 +48,7 @@ class Part:
 
 def parts(planned: Schedule) -> list[Part]:
     """What a schedule computes, in the order in which it does."""
-    once = (n for n in planned.once if not n.is_leaf and n.operation not in VIEWS)
+    once = (n for n in planned.once if not (n.is_leaf or n.traits.view))
     return [
         Part(ONCE, tuple(once)),
         Part("before the loop, for all steps at a time", planned.before),

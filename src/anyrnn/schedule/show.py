@@ -186,10 +186,10 @@ class Direction:
         gradients = {node: name for name, node in self.planned.graph.outputs.items()}
         for node in part.nodes:
             name = gradients.get(node, "").removeprefix(PREFIX)
-            vector = node.arguments[-1] if node.operation in ("product", "outer") else None
+            vector = next(iter(node.arguments[1:]), None)
             if node.operation == "product" and node.arguments[0].operation == "parameter":
                 name = node.arguments[0].name
-            elif node.operation not in ("outer", "batch_sum"):
+            elif not node.traits.batch_sum:
                 continue
             if name in self.places and node in self.names:
                 stored, place, _ = self.places[name]

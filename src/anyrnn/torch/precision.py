@@ -78,7 +78,7 @@ def _results(
     outputs, states = cell.graph.outputs, dict(zip(cell.states, given[1:], strict=True))
     types: dict[Node, torch.dtype] = {}
     for node in topological(outputs.values()):
-        if node.operation in ("input", "state"):
+        if node.is_leaf and node.type.per_row:
             types[node] = states.get(node.name, given[0])
         elif node.operation == "product":
             types[node] = low

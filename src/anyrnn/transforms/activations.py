@@ -9,18 +9,9 @@ from functools import lru_cache
 from anyrnn.errors import CellError
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Node, make, rebuilt, rewrite
+from anyrnn.graph.operations import OPERATIONS
 
-ACTIVATIONS = (
-    "sigmoid",
-    "tanh",
-    "relu",
-    "hard_sigmoid",
-    "softplus",
-    "exp",
-    "log",
-    "sqrt",
-    "abs",
-)
+ACTIVATIONS = tuple(name for name, row in OPERATIONS.items() if row.activation)
 
 
 def with_activations(cell: Cell, activations: Mapping[str, str]) -> Cell:

@@ -18,7 +18,7 @@ def biases(graph: Graph) -> list[Node]:
     }
     for node in graph.nodes():
         for argument in node.arguments:
-            if argument in added and node.operation not in ("add", "subtract"):
+            if argument in added and not node.traits.signs:
                 added[argument] = False
     return [leaf for leaf, only_added in added.items() if only_added]
 

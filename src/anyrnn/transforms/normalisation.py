@@ -11,7 +11,6 @@ from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Graph, Node, constant, make, rebuilt, rewrite, topological
 from anyrnn.graph.operations import Type
 from anyrnn.graph.sums import addends, total_of, uses_of
-from anyrnn.transforms.activations import ACTIVATIONS
 from anyrnn.transforms.products import INPUT, RECURRENT, matrix_leaf, parts
 
 KINDS = ("layer", "rms")
@@ -153,7 +152,7 @@ def _normalised(cell: Cell, kind: str, epsilon: float) -> Cell:
             same = part_of(found[node], [(1, node)])[1]
         elif node in sums and any(term in found for _, term in addends(node, 1, uses, True)):
             same = sum_of(node)
-        elif node.operation in ACTIVATIONS and node in output and node.arguments[0] in carried:
+        elif node.traits.activation and node in output and node.arguments[0] in carried:
             (state,) = arguments
             name = carried[node.arguments[0]]
             gain, bias = (_vector(f"state_{own}.{name}", state) for own in ("gain", "bias"))
@@ -173,7 +172,7 @@ def _normalised(cell: Cell, kind: str, epsilon: float) -> Cell:
 def _sums(graph: Graph) -> set[Node]:
     """The sums that are no terms of other sums; a sum that is used twice is none."""
     uses = uses_of(graph)
-    sums = {node for node in uses if node.operation in ("add", "subtract")}
+    sums = {node for node in uses if node.traits.signs}
     inner = {argument for node in sums for argument in node.arguments if uses[argument] == 1}
     return sums - inner
 
@@ -181,5 +180,5 @@ def _sums(graph: Graph) -> set[Node]:
 def _alone(graph: Graph) -> set[Node]:
     """The nodes that others than sums use."""
     nodes = graph.nodes()
-    users = [node for node in nodes if node.operation not in ("add", "subtract")]
+    users = [node for node in nodes if not node.traits.signs]
     return {argument for node in users for argument in node.arguments} | set(graph.outputs.values())

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from anyrnn.graph.nodes import Graph, Node, topological
-from anyrnn.transforms.activations import ACTIVATIONS
 
 INPUT, RECURRENT = "input", "recurrent"
-_BENDS = {*ACTIVATIONS, "softmax", "maximum", "minimum"}
 
 
 def parts(graph: Graph, states: Iterable[str]) -> dict[Node, str]:
@@ -26,7 +24,7 @@ def parts(graph: Graph, states: Iterable[str]) -> dict[Node, str]:
         `INPUT` or `RECURRENT` for each product of one of the parts, in the graph's order.
     """
     new_states = topological(graph.outputs[name] for name in states)
-    order = topological(node for node in new_states if node.operation in _BENDS)
+    order = topological(node for node in new_states if node.traits.nonlinear)
     on_states: set[Node] = set()
     for node in order:
         if node.operation == "state" or not on_states.isdisjoint(node.arguments):

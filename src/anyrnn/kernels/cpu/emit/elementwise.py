@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from anyrnn.graph.nodes import Node
-from anyrnn.graph.operations import OPERATIONS
 from anyrnn.graph.randomness import EVERY_STEP
 from anyrnn.kernels.cpu.emit import mathematics, philox
 from anyrnn.kernels.cpu.emit.assembly import Vectors
@@ -80,7 +79,7 @@ class Block:
             return self._slice(node)
         if node.operation == "random":
             return self._random(node)
-        if not OPERATIONS[node.operation].elementwise and node.operation != "expand":
+        if not node.traits.pointwise:
             raise NotImplementedError(node.operation)
         if node.operation == "add":
             for product, other in (node.arguments, node.arguments[::-1]):

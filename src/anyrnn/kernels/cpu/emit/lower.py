@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from anyrnn.graph.nodes import Node
-from anyrnn.graph.operations import OPERATIONS
 from anyrnn.graph.sizes import Size
 from anyrnn.kernels.cpu.emit import dot_products
 from anyrnn.kernels.cpu.emit.assembly import Function, Vectors
@@ -157,8 +156,7 @@ class Lowering:
         """Whether what depends on parameters only is computed where it is needed, not before."""
         if self.packed:
             return is_in_place(node)
-        elementwise = OPERATIONS[node.operation].elementwise or node.operation == "expand"
-        return elementwise and not node.is_leaf
+        return node.traits.pointwise and not node.is_leaf
 
     def lower(self) -> Lowered:
         """The whole kernel."""

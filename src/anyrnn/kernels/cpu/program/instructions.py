@@ -13,7 +13,6 @@ from anyrnn.graph.nodes import Node
 from anyrnn.kernels.cpu.program.commands import Array, BufferView, CommandBuffer
 from anyrnn.kernels.cpu.program.matrix_products import OuterSums, Project, projection
 
-COMPARISONS = ("greater", "greater_equal")
 Operations = Mapping[str, Callable[..., Array]]  # as `anyrnn.graph.interpret` has them
 
 
@@ -137,7 +136,7 @@ class Operate:
         else:
             rows = (frame.last - frame.first,) if self.node.type.per_row else ()
             function = partial(frame.operations[operation], **self.bounds)
-            dtype = np.bool_ if operation in COMPARISONS else None
+            dtype = np.bool_ if self.node.traits.comparison else None
             result = frame.commands.compute(function, arguments, (*rows, *self.shape), dtype)
         frame.values[self.node] = result
 

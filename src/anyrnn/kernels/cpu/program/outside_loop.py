@@ -42,7 +42,7 @@ def side_by_side(cell: Cell, planned: Schedule) -> tuple[Node, ...]:
     order: dict[Node, None] = {}
     for stored in cell.parameters:
         nodes = [outputs.get(PREFIX + name) for name in stored.members]
-        if all(node is not None and node.operation in ("outer", "batch_sum") for node in nodes):
+        if all(node is not None and node.traits.batch_sum for node in nodes):
             vectors = [node.arguments[0] for node in nodes if node is not None]
             order.update(dict.fromkeys(vector for vector in vectors if vector in planned.emitted))
     return tuple(order)
@@ -232,9 +232,7 @@ class Writer:
             node = self.planned.graph.outputs.get(PREFIX + member)
             if node is None:
                 continue
-            if node.operation in ("outer", "batch_sum") and all(
-                argument.type.per_row for argument in node.arguments
-            ):
+            if node.traits.batch_sum and all(argument.type.per_row for argument in node.arguments):
                 vector = node.arguments[1] if node.operation == "outer" else None
                 found = by_vector.setdefault(vector, [])
                 found.append((_Member(stored, index), node.arguments[0]))
