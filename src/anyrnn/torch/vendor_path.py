@@ -1,0 +1,158 @@
+"""Run a cell with torch.nn's own operator (cuDNN on CUDA), where it is a cell of torch.nn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor, _VF
+from torch.nn import functional
+
+from anyrnn.cells.catalogue import get
+from anyrnn.graph.cell import Cell
+from anyrnn.torch.tracing import constant
+from anyrnn.transforms.bias import with_two_biases, without_bias
+
+CELLS = {"RNN_TANH": "rnn", "RNN_RELU": "rnn_relu", "LSTM": "lstm", "GRU": "gru"}  # by torch's mode
+_cells: dict[tuple[str, bool, bool], Cell] = {}
+
+
+@constant
+def _make_cells() -> None:
+    if not _cells:
+        found = {(mode, False): get(name) for mode, name in CELLS.items()}
+        found["LSTM", True] = get("lstm_projection")
+        both = {(*key, False): without_bias(cell) for key, cell in found.items()}
+        _cells.update(both | {(*key, True): with_two_biases(cell) for key, cell in found.items()})
+
+
+def torch_cell(mode: str, projected: bool, bias: bool) -> Cell:
+    """The cell of a layer of torch.nn, with its parameters laid out as torch's.
+
+    Args:
+        mode: What torch calls it: `RNN_TANH`, `RNN_RELU`, `LSTM` or `GRU`.
+        projected: Whether its first state is projected (`proj_size`).
+        bias: Whether it has biases, which in torch are two.
+    """
+    _make_cells()
+    return _cells[mode, projected, bias]
+
+
+def _equations(cell: Cell) -> tuple[object, ...]:
+    """What two cells that compute the same from the same arrays have in common."""
+    return cell.output, *((name, cell.graph.outputs[name]) for name in cell.states), cell.parameters
+
+
+@lru_cache(maxsize=256)
+def mode(cell: Cell) -> str | None:
+    """The mode of torch.nn with the equations of a cell and the gates in its order; None if there
+    is none.
+    """
+    _make_cells()
+    known = {_equations(found): each for (each, _, _), found in _cells.items()}
+    known |= {_equations(get(name)): each for each, name in CELLS.items()}
+    known[_equations(get("lstm_projection"))] = "LSTM"
+    return known.get(_equations(cell))
+
+
+@constant
+def refusal(cell: Cell, device: str) -> str | None:
+    """Why torch.nn's operator cannot run a cell on a kind of device; None if it can."""
+    found = mode(cell)
+    if found is None:
+        return f"torch.nn has no operator with the equations of '{cell.name}'"
+    if device == "mps" and "projection" in cell.sizes:
+        return "torch.nn has no LSTM with a projection on mps"
+    return None
+
+
+def _weights(stored: Mapping[str, Tensor]) -> list[Tensor]:
+    """The arrays of one layer and direction as torch's operators take them. A cell that has one
+    bias where torch has two gets zeros for torch's second.
+    """
+    found = [stored["W"], stored["U"]]
+    bias = stored.get("b")
+    if bias is not None:
+        second = stored.get("d", bias.new_zeros(0))  # of the GRU's candidate, its last gate, only
+        missing = len(bias) - len(second)
+        found += [bias, functional.pad(second, (missing, 0)) if missing else second]
+    return found + [stored["P"]] * ("P" in stored)
+
+
+def run(
+    mode: str,
+    rows: Tensor,
+    batch_sizes: Sequence[int] | None,
+    states: Sequence[Sequence[Tensor]],
+    parameters: Sequence[Mapping[str, Tensor]],
+    bidirectional: bool = False,
+    dropout: float = 0.0,
+) -> tuple[Tensor, list[list[Tensor]]]:
+    """Run layers on top of each other, in one direction or two, in one call of torch's operator.
+
+    Args:
+        mode: What torch calls the cell of all of them.
+        rows: The inputs of all steps, step after step, (sum of batch_sizes, input); without
+            batch_sizes (time, batch, input).
+        batch_sizes: The number of rows of each step, never rising.
+        states: The initial states of each layer and direction, each (batch, size).
+        parameters: The stored parameters of each layer and direction by name.
+        bidirectional: Whether each layer also runs backwards; outputs are joined.
+        dropout: The probability of dropping an output between two layers.
+
+    Returns:
+        The outputs, laid out as the inputs, and the last states of each layer and direction.
+    """
+    before = [torch.stack(each) for each in zip(*states, strict=True)]
+    weights = [tensor for part in parameters for tensor in _weights(part)]
+    # cuDNN keeps what its derivative reads in training only, which changes nothing else here
+    training = dropout > 0 or torch.is_grad_enabled()
+    layers = len(parameters) // (1 + bidirectional)
+    state = before if mode == "LSTM" else before[0]
+    options = weights, "b" in parameters[0], layers, dropout, training, bidirectional
+    operator = getattr(_VF, mode.lower())
+    if batch_sizes is None or batch_sizes[0] == batch_sizes[-1]:
+        steps = rows if batch_sizes is None else rows.unflatten(0, (-1, batch_sizes[0]))
+        output, *last = operator(steps, state, *options, False)
+        output = output if batch_sizes is None else output.flatten(0, 1)
+    else:
+        output, *last = operator(rows, torch.tensor(batch_sizes), state, *options)
+    return output, [list(part) for part in zip(*(each.unbind() for each in last), strict=True)]
+
+
+def _reversed(batch_sizes: Sequence[int]) -> np.ndarray:
+    """The row of each row's step counted from the end of its sequence."""
+    sizes = np.array(batch_sizes)
+    first = np.cumsum(sizes) - sizes
+    step = np.repeat(np.arange(len(sizes)), sizes)
+    sequence = np.arange(len(step)) - first[step]
+    length = np.searchsorted(-sizes, -sequence)
+    return first[length - 1 - step] + sequence
+
+
+def execute(
+    cell: Cell,
+    rows: Tensor,
+    batch_sizes: Sequence[int],
+    states: Sequence[Tensor],
+    parameters: Mapping[str, Tensor],
+    sizes: Mapping[str, int],
+    reverse: bool = False,
+    seed: Tensor | None = None,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Run a cell over sequences of falling lengths; as `anyrnn.torch.execute.execute`."""
+    kind = mode(cell)
+    assert kind is not None
+    if len(batch_sizes) == 1 and "P" not in parameters:
+        state = tuple(states) if kind == "LSTM" else states[0]
+        after = getattr(_VF, kind.lower() + "_cell")(rows, state, *_weights(parameters))
+        after = after if kind == "LSTM" else (after,)
+        return after[0], tuple(after)
+    if not reverse:
+        output, (last,) = run(kind, rows, batch_sizes, [states], [parameters])
+        return output, tuple(last)
+    index = torch.from_numpy(_reversed(batch_sizes)).to(rows.device)
+    output, (last,) = run(kind, rows.index_select(0, index), batch_sizes, [states], [parameters])
+    return output.index_select(0, index), tuple(last)
