@@ -13,7 +13,7 @@ from torch import nn
 import anyrnn
 from anyrnn.torch import Recurrent
 from anyrnn.torch.execute import forced
-from anyrnn.torch.structure import Part
+from anyrnn.torch.layer_stack import LayerPart
 from anyrnn.transforms.states import values
 from checks import close
 
@@ -55,7 +55,7 @@ def draw_layer(draw: Draw) -> tuple[Recurrent, dict[str, Any]]:
     return layer, options
 
 
-def weights(layer: Recurrent, part: Part) -> dict[str, np.ndarray]:
+def weights(layer: Recurrent, part: LayerPart) -> dict[str, np.ndarray]:
     return {name: getattr(layer, own).detach().numpy() for name, own in part.names.items()}
 
 

@@ -12,10 +12,10 @@ from torch.nn import functional
 from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Node, topological
-from anyrnn.torch.rows import Rows
+from anyrnn.torch.packed_rows import Rows
 
 if TYPE_CHECKING:
-    from anyrnn.torch.structure import Part
+    from anyrnn.torch.layer_stack import LayerPart
 
 
 def recurrent_matrices(cell: Cell) -> frozenset[str]:
@@ -44,7 +44,7 @@ def drop_features(data: Tensor, rows: Rows, probability: float) -> Tensor:
     return rows.times(data, kept)
 
 
-def recurrent_rows(part: Part, probability: float) -> dict[str, list[tuple[int, int, bool]]]:
+def recurrent_rows(part: LayerPart, probability: float) -> dict[str, list[tuple[int, int, bool]]]:
     """Of each stored parameter with recurrent matrices, the rows of each member, and whether it is
     one.
 
@@ -68,7 +68,9 @@ def recurrent_rows(part: Part, probability: float) -> dict[str, list[tuple[int, 
     return found
 
 
-def drop_weights(part: Part, weights: dict[str, Tensor], probability: float) -> dict[str, Tensor]:
+def drop_weights(
+    part: LayerPart, weights: dict[str, Tensor], probability: float
+) -> dict[str, Tensor]:
     """Drop elements of the recurrent matrices.
 
     Args:

@@ -17,10 +17,10 @@ from anyrnn.graph.cell import Cell
 from anyrnn.schedule.reverse import check_memory
 from anyrnn.torch import precision
 from anyrnn.torch.execute import execute, single_step
-from anyrnn.torch.sequences import GIVEN, Marks, check_tensor
-from anyrnn.torch.stack import Layer, parameter
-from anyrnn.torch.states import State
-from anyrnn.torch.structure import Options, Structure, build, count_layers
+from anyrnn.torch.inputs import GIVEN, Marks, check_tensor
+from anyrnn.torch.layer import Layer, parameter
+from anyrnn.torch.layer_options import Options
+from anyrnn.torch.layer_stack import LayerStack, State, build, count_layers
 from anyrnn.torch.tracing import constant
 from anyrnn.transforms.bias import with_two_biases, without_bias
 
@@ -66,7 +66,7 @@ def _structure(
     bidirectional: bool,
     proj_size: int,
     options: Options,
-) -> Structure:
+) -> LayerStack:
     """The parts of a layer."""
     own = mode == "LSTM" and proj_size > 0  # torch's cell with a projection
     for hidden_size in hidden_sizes if own else ():
@@ -118,13 +118,13 @@ class _Layer(Layer, nn.RNNBase):
             self._register(self.weight_ih_l0.device, self.weight_ih_l0.dtype)
             self.reset_parameters()
 
-    def _make(self, sizes: list[int], options: Options) -> Structure:
+    def _make(self, sizes: list[int], options: Options) -> LayerStack:
         bidirectional, proj_size = self.bidirectional, self.proj_size
         return _structure(
             self.mode, self.input_size, sizes, self.bias, bidirectional, proj_size, options
         )
 
-    def _made(self) -> Structure:
+    def _made(self) -> LayerStack:
         if self._structure is None:  # while torch makes the layer, or it was pickled as torch's own
             self._structure = self._make([self.hidden_size] * self.num_layers, Options())
         return self._structure

@@ -14,11 +14,11 @@ from anyrnn.cells.catalogue import get
 from anyrnn.errors import CellError, InputError, SizeError
 from anyrnn.graph.cell import Cell
 from anyrnn.schedule.reverse import check_memory
-from anyrnn.torch.rows import Input
-from anyrnn.torch.sequences import GIVEN, Marks
-from anyrnn.torch.stack import Layer
-from anyrnn.torch.states import State
-from anyrnn.torch.structure import Options, Structure, build, count_layers, each_layer
+from anyrnn.torch.inputs import GIVEN, Marks
+from anyrnn.torch.layer import Layer
+from anyrnn.torch.layer_options import Options
+from anyrnn.torch.layer_stack import LayerStack, State, build, count_layers, each_layer
+from anyrnn.torch.packed_rows import Input
 from anyrnn.transforms.bias import without_bias
 
 Directions = str | Cell | tuple[str | Cell, str | Cell]
@@ -75,7 +75,7 @@ def _structure(
     bias: bool,
     bidirectional: bool,
     given: Mapping[str, Any],
-) -> Structure:
+) -> LayerStack:
     """The parts of a layer, for a constructor's arguments."""
     options, further = Options.take(given)
     lists = {f"{name}_size": size for name, size in own_sizes.items()}
@@ -120,7 +120,7 @@ class Recurrent(Layer):
             for none.
         memory: How much a forward pass keeps for its derivative: `high` what the derivative reads,
             `low` the states only, from which the rest is computed again.
-        **options: The attributes of `anyrnn.torch.structure.Options`; further sizes
+        **options: The attributes of `anyrnn.torch.layer_options.Options`; further sizes
             (`output_size=10` for a cell that names the size `output`), lists too; and
             hyperparameters.
 

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from anyrnn.errors import InputError
-from anyrnn.torch.stack import Layer
-from anyrnn.torch.states import State, detached
+from anyrnn.torch.layer import Layer
+from anyrnn.torch.layer_stack import State, detached
 
 
 def truncated(

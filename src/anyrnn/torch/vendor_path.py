@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from torch import Tensor, _VF
+from torch import _VF, Tensor
 from torch.nn import functional
 
 from anyrnn.cells.catalogue import get

@@ -10,7 +10,7 @@ from torch import Tensor
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.randomness import WORD
 from anyrnn.torch.execute import breaks_graph, choose, execute
-from anyrnn.torch.sequences import NO_MARKS, Marks, read_input
+from anyrnn.torch.inputs import NO_MARKS, Marks, read_input
 from anyrnn.torch.tracing import untraced
 
 

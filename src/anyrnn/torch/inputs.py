@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from anyrnn.errors import InputError
 from anyrnn.kernels.row_layout import GIVEN, check_padding, lay_out
-from anyrnn.torch.rows import GatheredRows, PackedRows, Rows, gather
+from anyrnn.torch.packed_rows import GatheredRows, PackedRows, Rows, gather
 
 MOST_ROWS = 1 << 31  # of all steps: a longer list of steps would fill any memory
 

@@ -1,132 +1,158 @@
-"""What a recurrent layer is made of: cells with their sizes, on top of each other, in one direction
-or two.
+"""The stack of layers and directions that a recurrent layer is made of, and the states of all of
+them in the form that a caller sees.
+
+Where all parts are alike, a state is one tensor (layers x directions, batch, size); otherwise the
+layers have a form each, in a tuple, and so have the directions of one that differ.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import InitVar, dataclass, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import InitVar, dataclass
 from typing import Any
+
+from torch import Tensor
 
 from anyrnn.errors import InputError, SizeError
 from anyrnn.graph.cell import Cell
 from anyrnn.torch.drop import recurrent_rows
-from anyrnn.torch.states import form
-from anyrnn.transforms import transform
-from anyrnn.transforms.dropout import with_recurrent_dropout, with_zoneout
+from anyrnn.torch.inputs import check_tensor
+from anyrnn.torch.layer_options import Options
+from anyrnn.torch.packed_rows import Rows
+from anyrnn.transforms.dropout import with_zoneout
 
-MERGES = ("concat", "sum", "mul", "mean")
 Name = Callable[[str], str]
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a layer can do besides what torch.nn's can; keywords of its constructor.
-
-    Attributes:
-        merge: How the outputs of two directions become one: `concat`, `sum`, `mul` or `mean`.
-        residual: Whether a layer's input is added to its output, where both have one size.
-        highway: Whether a trained gate t mixes both, t * output + (1 - t) * input, where both have
-            one size.
-        learn_initial_state: Whether the initial states are parameters (`h_0_l0`), used where no
-            state is given.
-        input_dropout: The probability of dropping a feature of a layer's input for the whole
-            sequence, in training.
-        weight_dropout: The probability of dropping an element of a matrix between the old state
-            and the new one for a whole call, in training.
-        activations: Functions of the cell and those to take instead, as {"tanh": "relu"}.
-        norm: `layer` or `rms`: normalisation inside the step.
-        heads: The number of blocks of each recurrent matrix, which has nothing outside them.
-        independent: Whether a unit sees of the old state itself only.
-        clip_state: The bound of the states, or of some by name.
-        clip_gradient: The bound of the gradient that goes back from step to step.
-        recurrent_dropout: The probability of dropping a unit of what the recurrent matrices
-            multiply, with one mask for the whole sequence, in training.
-        zoneout: The probability that a unit of a state keeps its old value at a step, in training;
-            of all states, or of some by name.
-    """
-
-    merge: str = "concat"
-    residual: bool = False
-    highway: bool = False
-    learn_initial_state: bool = False
-    input_dropout: float = 0.0
-    weight_dropout: float = 0.0
-    activations: Mapping[str, str] | None = None
-    norm: str | None = None
-    heads: int = 1
-    independent: bool = False
-    clip_state: float | Mapping[str, float] | None = None
-    clip_gradient: float | None = None
-    recurrent_dropout: float = 0.0
-    zoneout: float | Mapping[str, float] = 0.0
-
-    def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            InputError: One is not what it can be.
-        """
-        if self.merge not in MERGES:
-            raise InputError(f"merge={self.merge!r}; expected one of: {', '.join(MERGES)}")
-        for name in ("residual", "highway", "learn_initial_state"):
-            value = getattr(self, name)
-            if not isinstance(value, bool):
-                raise InputError(f"{name}={value!r}; expected True or False")
-        for name in ("input_dropout", "weight_dropout"):
-            value = getattr(self, name)
-            if isinstance(value, bool | str) or not 0 <= value <= 1:
-                raise InputError(f"{name}={value!r}; expected a probability, from 0 to 1")
-        if self.residual and self.highway:
-            raise InputError("residual=True and highway=True exclude each other; choose one")
-
-    @classmethod
-    def take(cls, given: Mapping[str, Any]) -> tuple[Options, dict[str, Any]]:
-        """The options among a constructor's keywords, and the other keywords."""
-        names = {part.name for part in fields(cls)}
-        rest = {name: value for name, value in given.items() if name not in names}
-        return cls(**{name: value for name, value in given.items() if name in names}), rest
-
-    def changed(self, cell: Cell, projected: bool = False) -> Cell:
-        """The cell with what the options change of its equations.
-
-        Args:
-            cell: A cell.
-            projected: Whether its first state is projected, where it is not by its own equations.
-
-        Raises:
-            CellError: An option is not what it can be, or not for this cell.
-        """
-        return transform(
-            cell,
-            activations=self.activations,
-            norm=self.norm,
-            heads=self.heads,
-            independent=self.independent,
-            projection=projected and "projection" not in cell.sizes,
-            clip_state=self.clip_state,
-            clip_gradient=self.clip_gradient,
-        )
-
-    def in_training(self, cell: Cell) -> Cell:
-        """The cell as it is in training, with what is left out at random.
-
-        Raises:
-            CellError: A rate is no probability, or not for this cell.
-        """
-        return with_recurrent_dropout(with_zoneout(cell, self.zoneout), self.recurrent_dropout)
-
-    def __str__(self) -> str:
-        """Those that differ from their defaults, each after a comma."""
-        return "".join(
-            f", {part.name}={getattr(self, part.name)}"
-            for part in fields(self)
-            if getattr(self, part.name) != part.default
-        )
+State = Tensor | tuple["State", ...]
 
 
 @dataclass(eq=False)
-class Opened:
+class StackedStates:
+    """The form of the states of parts that are alike.
+
+    Attributes:
+        names: The names of the states.
+        sizes: Their sizes.
+        count: The number of parts.
+        place: For messages: what the first axis is, and whose states these are.
+    """
+
+    names: tuple[str, ...]
+    sizes: tuple[int, ...]
+    count: int
+    place: tuple[str, str]
+
+    def read(self, given: object, rows: Rows, like: Tensor) -> list[list[Tensor]]:
+        """The states of each part, (batch, size).
+
+        Args:
+            given: A tensor for a cell with one state, else a tuple of tensors, each (parts, batch,
+                size), or (parts, size) for one sequence without a batch.
+            rows: The input.
+            like: A parameter of the layer.
+
+        Raises:
+            InputError: The states are not what the layer takes.
+        """
+        axis, whose = self.place
+        alone = len(self.names) == 1 and not isinstance(given, tuple | list)
+        tensors = (given,) if alone else given
+        if not isinstance(tensors, tuple | list) or len(tensors) != len(self.names):
+            count = len(tensors) if isinstance(tensors, tuple | list) else 1
+            raise InputError(
+                f"{count} initial states{whose} were given; expected {len(self.names)}: "
+                f"({', '.join(self.names)})"
+            )
+        states = []
+        for name, size, tensor in zip(self.names, self.sizes, tensors, strict=True):
+            tensor = check_tensor(f"the state {name}{whose}", tensor, like)
+            wanted = (self.count, rows.batch, size) if rows.batched else (self.count, size)
+            if tuple(tensor.shape) != wanted:
+                parts = f"({axis}, batch, size)" if rows.batched else f"({axis}, size)"
+                raise InputError(
+                    f"the state {name}{whose} has shape {tuple(tensor.shape)}; expected {wanted}: "
+                    f"{parts}"
+                )
+            states.append(tensor if rows.batched else tensor.unsqueeze(1))
+        return [[tensor[index] for tensor in states] for index in range(self.count)]
+
+
+Form = StackedStates | tuple["Form", ...]
+Values = list[Tensor] | None
+
+
+def _stacked(parts: Sequence[LayerPart], place: tuple[str, str]) -> StackedStates | None:
+    first = parts[0]
+    if not all(part.like(first) for part in parts):
+        return None
+    return StackedStates(first.cell.states, tuple(first.state_sizes), len(parts), place)
+
+
+def state_form(layers: Sequence[Sequence[LayerPart]]) -> Form:
+    """The form of the states of a layer's parts."""
+    parts = [part for layer in layers for part in layer]
+    found: Form | None = _stacked(parts, ("layers x directions", ""))
+    return found or tuple(
+        _stacked(layer, ("directions", f" of layer {place}"))
+        or tuple(
+            StackedStates(
+                part.cell.states, tuple(part.state_sizes), 1, ("1", f" of {part.suffix[1:]}")
+            )
+            for part in layer
+        )
+        for place, layer in enumerate(layers)
+    )
+
+
+def read_states(
+    form: Form, given: object, rows: Rows, like: Tensor, whose: str = ""
+) -> list[Values]:
+    """The initial states of each part, (batch, size); None for those that were not given.
+
+    Raises:
+        InputError: The states are not what the layer takes.
+    """
+    if isinstance(form, StackedStates):
+        return [None] * form.count if given is None else [*form.read(given, rows, like)]
+    entries: Sequence[Any] = [None] * len(form)
+    if given is not None:
+        if not isinstance(given, tuple | list) or len(given) != len(form):
+            count = len(given) if isinstance(given, tuple | list) else "one tensor"
+            what = "direction" if whose else "layer"
+            raise InputError(
+                f"the initial state{whose} is a {type(given).__name__} ({count}); expected a tuple "
+                f"with an entry for each of {len(form)} {what}s"
+            )
+        entries = given
+    found = []
+    for place, (part, entry) in enumerate(zip(form, entries, strict=True)):
+        found += read_states(part, entry, rows, like, f" of layer {place}")
+    return found
+
+
+def write_states(
+    form: Form, values: Iterator[Sequence[Tensor]], stack: Callable[[Sequence[Tensor]], Any]
+) -> Any:
+    """Give the states of each part the form of the caller.
+
+    Args:
+        form: The form.
+        values: The states of each part.
+        stack: What to do with the same state of parts that are alike.
+    """
+    if not isinstance(form, StackedStates):
+        return tuple(write_states(part, values, stack) for part in form)
+    parts = [next(values) for _ in range(form.count)]
+    states = [stack(tensors) for tensors in zip(*parts, strict=True)]
+    return states[0] if len(states) == 1 else tuple(states)
+
+
+def detached(state: State) -> State:
+    """The state, cut off from what it was computed from."""
+    return state.detach() if isinstance(state, Tensor) else tuple(map(detached, state))
+
+
+@dataclass(eq=False)
+class ExtendedCell:
     """A part's cell with more in its output.
 
     Attributes:
@@ -141,7 +167,7 @@ class Opened:
 
 
 @dataclass(eq=False)
-class Part:
+class LayerPart:
     """One layer in one direction.
 
     Attributes:
@@ -169,16 +195,16 @@ class Part:
         stored = [parameter.name for parameter in self.cell.parameters]
         self.names = {each: name(each) + self.suffix for each in stored}
         self.recurrent_rows: dict[str, list[tuple[int, int, bool]]] = {}
-        self.opened: dict[tuple[str, bool], Opened] = {}
+        self.opened: dict[tuple[str, bool], ExtendedCell] = {}
         self.initial_names = [f"{state}_0{self.suffix}" for state in self.cell.states]
 
-    def like(self, other: Part) -> bool:
+    def like(self, other: LayerPart) -> bool:
         """Whether the states of both can be stacked: one cell, one size."""
         return self.cell is other.cell and self.state_sizes == other.state_sizes
 
 
 @dataclass(eq=False)
-class Structure:
+class LayerStack:
     """The parts of a layer.
 
     Attributes:
@@ -186,13 +212,13 @@ class Structure:
         options: How they are put together.
     """
 
-    layers: tuple[tuple[Part, ...], ...]
+    layers: tuple[tuple[LayerPart, ...], ...]
     options: Options
 
     def __post_init__(self) -> None:
         """Compute what calls read."""
         self.parts = tuple(part for layer in self.layers for part in layer)
-        self.first, self.form = self.parts[0], form(self.layers)
+        self.first, self.form = self.parts[0], state_form(self.layers)
         self.example = next(iter(self.first.names.values()), None)
         self.input_size = self.first.sizes["input"]
         options = self.options
@@ -218,12 +244,12 @@ class Structure:
             )
         self.single = len(self.parts) == 1 and not any(self.skips)
 
-    def _skip(self, layer: Sequence[Part]) -> bool:
+    def _skip(self, layer: Sequence[LayerPart]) -> bool:
         """Whether the input of a layer goes past it."""
         wanted = self.options.residual or self.options.highway
         return wanted and layer[0].sizes["input"] == self.output_size(layer)
 
-    def output_size(self, layer: Sequence[Part]) -> int:
+    def output_size(self, layer: Sequence[LayerPart]) -> int:
         """The size of the output of a layer."""
         if self.options.merge == "concat":
             return sum(part.output_size for part in layer)
@@ -267,7 +293,7 @@ def build(
     sizes: Sequence[Mapping[str, int | None]],
     options: Options,
     name: Name,
-) -> Structure:
+) -> LayerStack:
     """Put a layer together.
 
     Args:
@@ -281,7 +307,7 @@ def build(
     Raises:
         SizeError: Sizes that are missing or contradict each other.
     """
-    layers: list[tuple[Part, ...]] = []
+    layers: list[tuple[LayerPart, ...]] = []
     cells = [tuple(layer) for layer in cells]
     alone = len({cell for layer in cells for cell in layer}) == 1
     for place, (layer, given) in enumerate(zip(cells, sizes, strict=True)):
@@ -295,7 +321,7 @@ def build(
             bound = cell.bind_sizes(input=input_size, **numbers)
             trained = options.in_training(cell)
             cell = with_zoneout(cell, options.zoneout, expected=True)
-            parts.append(Part(cell, trained, tuple(bound.items()), place, direction, name))
+            parts.append(LayerPart(cell, trained, tuple(bound.items()), place, direction, name))
         made = {part.output_size for part in parts}
         if options.merge != "concat" and len(made) > 1:
             outputs = " and ".join(str(part.output_size) for part in parts)
@@ -313,7 +339,7 @@ def build(
         input_size = parts[0].output_size
         if options.merge == "concat":
             input_size = sum(part.output_size for part in parts)
-    return Structure(tuple(layers), options)
+    return LayerStack(tuple(layers), options)
 
 
 def _chosen(cell: Cell, size: str) -> bool:

@@ -14,12 +14,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from anyrnn.errors import InputError, SizeError
-from anyrnn.torch import drop, states
+from anyrnn.torch import drop
 from anyrnn.torch.execute import Path, breaks_graph, choose, execute, single_step
-from anyrnn.torch.rows import Input, Rows
-from anyrnn.torch.sequences import GIVEN, Marks, read_input
-from anyrnn.torch.states import State
-from anyrnn.torch.structure import Opened, Part, Structure
+from anyrnn.torch.inputs import GIVEN, Marks, read_input
+from anyrnn.torch.layer_stack import (
+    ExtendedCell,
+    LayerPart,
+    LayerStack,
+    State,
+    read_states,
+    write_states,
+)
+from anyrnn.torch.packed_rows import Input, Rows
 from anyrnn.torch.tracing import constant, untraced
 from anyrnn.transforms import states as results
 
@@ -33,7 +39,7 @@ def parameter(module: nn.Module, name: str) -> Tensor:
 
 
 @constant
-def _open(part: Part, returned: str, training: bool) -> None:
+def _open(part: LayerPart, returned: str, training: bool) -> None:
     """Give a part the cell that has `all` states, or all `values`, in its output."""
     if (returned, training) in part.opened:
         return
@@ -43,7 +49,7 @@ def _open(part: Part, returned: str, training: bool) -> None:
     else:
         opened, named = results.with_states_as_output(cell), results.states(cell)
     sizes = results.sizes(named, part.sizes)
-    part.opened[returned, training] = Opened(opened, [*named], sizes)
+    part.opened[returned, training] = ExtendedCell(opened, [*named], sizes)
 
 
 class Layer(nn.Module):
@@ -60,7 +66,7 @@ class Layer(nn.Module):
     bidirectional: bool
     dropout: float
     memory = "high"
-    _structure: Structure | None = None
+    _structure: LayerStack | None = None
     _like: Tensor
 
     @property
@@ -68,7 +74,7 @@ class Layer(nn.Module):
         """Which way a call is computed with the layer's parameters as they are, and why."""
         return choose(self.parameters())
 
-    def _made(self) -> Structure:
+    def _made(self) -> LayerStack:
         """The parts of the layer; made again for one that was pickled as one of torch.nn."""
         assert self._structure is not None
         return self._structure
@@ -134,7 +140,7 @@ class Layer(nn.Module):
         text = str(self._made().options)
         return text + (f", memory={self.memory}" if self.memory != "high" else "")
 
-    def _example(self, structure: Structure) -> Tensor:
+    def _example(self, structure: LayerStack) -> Tensor:
         """A tensor of the type and on the device of the layer."""
         name = structure.example
         return self._like if name is None else parameter(self, name)
@@ -160,10 +166,10 @@ class Layer(nn.Module):
             [finish(values, *start) for values, start in zip(each, part, strict=True)]
             for each, part in zip(found, starts, strict=True)
         ]
-        return rows.restore(data), states.write(structure.form, iter(given_back), stack)
+        return rows.restore(data), write_states(structure.form, iter(given_back), stack)
 
     def _single_step(
-        self, structure: Structure, given: object, state: object
+        self, structure: LayerStack, given: object, state: object
     ) -> tuple[Tensor, State] | None:
         """One step of one layer by the short way; None if the call is not that, or not right."""
         if not isinstance(given, Tensor) or given.dim() != 3:
@@ -191,11 +197,11 @@ class Layer(nn.Module):
         output, last = found
         return output, last[0] if len(last) == 1 else last
 
-    def _weights(self, part: Part) -> dict[str, Tensor]:
+    def _weights(self, part: LayerPart) -> dict[str, Tensor]:
         return {stored: parameter(self, name) for stored, name in part.names.items()}
 
     def _read(
-        self, structure: Structure, given: object, state: object, marks: Marks
+        self, structure: LayerStack, given: object, state: object, marks: Marks
     ) -> tuple[Rows, list[list[Start]]]:
         """The input as rows; and of each state of each part the initial value, what it is put back
         to, and whether the part runs from the last step to the first.
@@ -213,11 +219,11 @@ class Layer(nn.Module):
         ]
 
     def _initial(
-        self, structure: Structure, rows: Rows, state: object, like: Tensor
+        self, structure: LayerStack, rows: Rows, state: object, like: Tensor
     ) -> list[Sequence[Tensor]]:
         """The initial states of each part, (batch, size), for those that a caller gives."""
         initial: list[Sequence[Tensor]] = []
-        known = states.read(structure.form, state, rows, like)
+        known = read_states(structure.form, state, rows, like)
         for part, values in zip(structure.parts, known, strict=True):
             if values is not None:
                 initial.append(values)
@@ -231,7 +237,7 @@ class Layer(nn.Module):
 
     def _run(
         self,
-        structure: Structure,
+        structure: LayerStack,
         rows: Rows,
         initial: Sequence[Sequence[Tensor]],
         returned: str,
