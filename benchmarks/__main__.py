@@ -2,9 +2,9 @@
 
 Three groups of rows: cells as they are, layers with options (lengths, masks, dropout...), and
 models of Keras with its layers and with ours. A group writes its file, benchmarks/results.json,
-options.json or keras.json, after each row and, at its end, the tables in README.md, its twin in
-Chinese and docs/benchmarks.md. A part of it, or a quick look, writes rows only where --output says,
-and no document.
+options.json or keras.json, after each row and, at its end, the tables in README.md, in
+docs/benchmarks.md and in their Chinese twins. A part of it, or a quick look, writes rows only where
+--output says, and no document.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from benchmarks.cases import GROUPS as LAYER_GROUPS
 from benchmarks.measure import Options, estimate, machine, run
 from benchmarks.models import MODEL_MODES, MODELS
 from benchmarks.peers import MODEL_PEERS, PEERS
-from benchmarks.report import TABLES, Document, errors, rewrite
+from benchmarks.report import LINES, Document, columns, errors, rewrite
 from benchmarks.worker import ROOT
 
 RESULTS = {
@@ -122,10 +122,9 @@ def _measure(group: str, cases: list[Case], chosen: argparse.Namespace, console:
         console.print(f"stopped; --resume goes on with {path}" if path else "stopped")
         raise SystemExit(130) from None
     finally:
-        header, cells = TABLES[group]
-        table = Table(*header, box=None, header_style="bold")
+        table = Table(*columns(group), box=None, header_style="bold")
         for row in document["rows"]:
-            for line in cells(row):
+            for line in LINES[group](row):
                 table.add_row(*line)
         console.print(table, *errors(document["rows"]), sep="\n")
     if path == RESULTS[group] and not part:

@@ -22,14 +22,18 @@ from benchmarks.peers import (
     SGEMM_SIZE,
     THEIR_MODEL,
 )
+from benchmarks.words import CHINESE, ENGLISH, Words
 
 LOOPS = ("torch loop", "torch.compile step", "torch.compile loop", "jax scan")
 TORCH = ("torch.nn", "torch loop")
 OTHER = "other"  # the cells of CUSTOM together
 Document = Mapping[str, Any]  # what a run has written
-MARKS = "<!-- measured -->", "<!-- /measured -->"
-OPTION_MARKS = "<!-- measured options -->", "<!-- /measured options -->"
-MODEL_MARKS = "<!-- measured keras -->", "<!-- /measured keras -->"
+# around what is written in the documents about a group; in README, those of layers around all
+MARKS = {
+    "layers": ("<!-- measured -->", "<!-- /measured -->"),
+    "options": ("<!-- measured options -->", "<!-- /measured options -->"),
+    "keras": ("<!-- measured keras -->", "<!-- /measured keras -->"),
+}
 
 # the ratio in every row, and the geometric mean of the ratios
 AIMS = {
@@ -54,68 +58,6 @@ PEER_AIM, LINEAR_PEER_AIM, COPY_AIM = 3.0, 2.0, 1.5
 MODEL_AIMS = {option: 1.3 if option == PLAIN else 2.5 for option in MODEL_OPTIONS}
 SLACK = 2**20  # bytes of memory: less than that is no difference
 
-HEADER = ["Cell", "Mode", "Shape", "Ours, ms", "Fastest peer", "Its, ms", "Ratio", "To loops"]
-HEADER += ["Of sgemm", "MB, torch's"]
-OPTION_HEADER = ["Cell", "Option", "Mode", "Shape", "Steps that count", "Ours, ms"]
-OPTION_HEADER += ["To plain, a step", "To a copy", "Fastest peer", "Its, ms", "Ratio"]
-MODEL_HEADER = ["Cell", "Option", "Mode", "Backend", "Ours, ms", "Keras', ms", "Ratio"]
-ENGLISH = {
-    "file": "README.md",
-    "inference": "inference",
-    "training": "training",
-    "other": "other cells",
-    "range": "**{:.2f}** ({:.2f} to {:.2f})",
-    "intro": "Measured with `make bench`, {date}: the time of the fastest peer ({peers}; for other "
-    "cells the loops in torch and JAX only) divided by ours; then of torch.nn alone, or torch's "
-    "loop. Geometric mean over up to {shapes} shapes, and extremes.",
-    "options": "Layers with options: our time for a step that counts, in times of our plain layer; "
-    "and the time of the fastest peer that can do it, divided by ours.",
-    "to plain": "{}: of plain",
-    "to peers": "{}: to the fastest peer",
-    "linear": "linear cells; of a copy",
-    "models": "Models of Keras, an LSTM, a GRU and a SimpleRNN of 128 units: the time of Keras' "
-    "own layer divided by ours, by backend.",
-    "machine": "{cores} cores of {cpu}; {versions}; [every row](docs/benchmarks.md).",
-    "aim": "Aim: every row",
-    "torch": "{}, torch alone",
-    "rows": "Rows below the aims",
-    "none": "No row misses its aim.",
-    "ratio": "Ratio below the aim",
-    "share": "Share of the matrix-product rate below the aim",
-    "memory": "More memory than torch, times",
-    "stream": "A stream's step in more than 20 µs",
-    "step": "A step takes more than it may, in times of our plain layer's",
-    "copy": "More than it may, in times of a copy",
-}
-CHINESE = {
-    "file": "README.zh-CN.md",
-    "inference": "推理",
-    "training": "训练",
-    "other": "其他单元",
-    "range": "**{:.2f}**（{:.2f} 到 {:.2f}）",
-    "intro": "用 `make bench` 测得（{date}）：最快的对手（{peers}；"
-    "其他单元只比 torch 和 JAX 的循环）的时间除以我们的时间；"
-    "然后只与 torch.nn（或 torch 的循环）相比。"
-    "至多 {shapes} 种形状的几何平均，以及最小、最大值。",
-    "options": "带选项的层：有效的每一步的时间，是我们自己的普通层的几倍；"
-    "以及能做同样事情的最快的对手的时间除以我们的时间。",
-    "to plain": "{}：普通层的倍数",
-    "to peers": "{}：与最快的对手相比",
-    "linear": "线性单元；复制的倍数",
-    "models": "Keras 模型（128 个单元的 LSTM、GRU、SimpleRNN）："
-    "Keras 自己的层的时间除以我们的时间，按后端。",
-    "machine": "{cpu}，{cores} 核；{versions}；[全部数据](docs/benchmarks.md)（英文）。",
-    "aim": "每一行的目标",
-    "torch": "{}，只比 torch",
-    "rows": "未达到目标的行",
-    "none": "没有一行未达到目标。",
-    "ratio": "比值未达到目标的",
-    "share": "占矩阵乘法速率的比例未达到目标的",
-    "memory": "内存比 torch 多的（倍数）",
-    "stream": "流式一步超过 20 微秒的",
-    "step": "每一步比允许的慢的（普通层的倍数）",
-    "copy": "比允许的慢的（复制的倍数）",
-}
 KINDS = {
     "ratio": "{:.2f}",
     "step": "{:.2f}",
@@ -124,7 +66,6 @@ KINDS = {
     "memory": "{:.1f}",
     "stream": "{:.0f} µs",
 }
-Miss = tuple[str, str, str]  # the kind of aim, whose row, and what it reached
 
 
 def milliseconds(row: Row, name: str) -> float | None:
@@ -191,13 +132,13 @@ def _range(
     rows: Iterable[Row],
     cell: str,
     mode: str,
-    words: Mapping[str, str],
+    words: Words,
     peers: Sequence[str] = tuple(PEERS),
 ) -> str:
     return _mean(ratios(rows, cell, mode, peers), words)
 
 
-def _mean(of: Sequence[float], words: Mapping[str, str]) -> str:
+def _mean(of: Sequence[float], words: Words) -> str:
     return words["range"].format(geometric_mean(of), min(of), max(of)) if of else "-"
 
 
@@ -312,38 +253,41 @@ def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in table)
 
 
-def _all_misses(documents: Mapping[str, Document], words: Mapping[str, str]) -> Iterator[Miss]:
-    """Every row of every group that misses an aim."""
-    of_group = {"layers": misses, "options": option_misses}
-    for group, document in documents.items():
-        for row in document["rows"]:
-            whose = " ".join(words.get(part, part) for part in _named(row) if part)
-            if group in of_group:
-                for kind, value in of_group[group](row).items():
-                    yield kind, whose, f"{KINDS[kind].format(value)} ({shape(row)})"
-            else:
-                for backend, value in model_misses(row).items():
-                    yield "ratio", f"Keras {whose}", f"{KINDS['ratio'].format(value)} ({backend})"
+def _of_row(row: Row, group: str) -> Iterator[tuple[str, str]]:
+    """The kinds of aims that a row misses, each with what it reached and where."""
+    if group == "keras":
+        for backend, value in model_misses(row).items():
+            yield "ratio", f"{KINDS['ratio'].format(value)} ({backend})"
+    else:
+        for kind, value in (option_misses if group == "options" else misses)(row).items():
+            yield kind, f"{KINDS[kind].format(value)} ({shape(row)})"
 
 
-def _missed(missed: Iterable[Miss], words: Mapping[str, str]) -> str:
+def _missed(rows: Iterable[Row], group: str, words: Words) -> str:
     """A list of the rows that miss an aim, for each kind of aim."""
     found: dict[str, dict[str, list[str]]] = {}
-    for kind, whose, reached in missed:
-        found.setdefault(kind, {}).setdefault(whose, []).append(reached)
+    for row in rows:
+        whose = " ".join(words.get(part, part) for part in _named(row) if part)
+        for kind, reached in _of_row(row, group):
+            found.setdefault(kind, {}).setdefault(whose, []).append(reached)
     parts = [
-        f"{words[kind]}:\n\n" + "\n".join(f"- {k}: {', '.join(v)}" for k, v in of.items())
+        f"{words[kind]}\n\n" + "\n".join(f"- {k}: {', '.join(v)}" for k, v in of.items())
         for kind in KINDS
         if (of := found.get(kind))
     ]
     return "\n\n".join(parts) or words["none"]
 
 
-TABLES: dict[str, tuple[list[str], Callable[[Row], list[list[str]]]]] = {
-    "layers": (HEADER, lambda row: [cells(row)]),
-    "options": (OPTION_HEADER, lambda row: [option_cells(row)]),
-    "keras": (MODEL_HEADER, model_cells),
+LINES: dict[str, Callable[[Row], list[list[str]]]] = {  # of a row in the table of its group
+    "layers": lambda row: [cells(row)],
+    "options": lambda row: [option_cells(row)],
+    "keras": model_cells,
 }
+
+
+def columns(group: str, words: Words = ENGLISH) -> list[str]:
+    """The names of the columns of a group's table."""
+    return words[f"{group} columns"].split(" | ")
 
 
 def _about(document: Document) -> dict[str, Any]:
@@ -354,8 +298,8 @@ def _about(document: Document) -> dict[str, Any]:
     return {**document["machine"], "versions": versions, "shapes": shapes, "peers": peers}
 
 
-def section(documents: Mapping[str, Document], words: Mapping[str, str]) -> str:
-    """The section of README.md: tables of means, and every row that misses its aim.
+def section(documents: Mapping[str, Document], words: Words) -> str:
+    """The section of README.md: the tables of means.
 
     Args:
         documents: What runs have written, by group.
@@ -364,7 +308,7 @@ def section(documents: Mapping[str, Document], words: Mapping[str, str]) -> str:
     about, parts = {}, []
     if document := documents.get("layers"):
         about, groups = _about(document), (*STANDARD, OTHER)
-        peers = {"{}": tuple(PEERS), words["torch"]: TORCH}
+        peers = {"{}": tuple(PEERS), words["torch alone"]: TORCH}
         table = [
             [name.format(words[m]), *(_range(document["rows"], g, m, words, of) for g in groups)]
             for m in MODES
@@ -378,47 +322,49 @@ def section(documents: Mapping[str, Document], words: Mapping[str, str]) -> str:
     if document := documents.get("keras"):
         about = about or _about(document)
         parts += [words["models"], _model_means(document["rows"], words)]
-    missed = _missed(_all_misses(documents, words), words)
-    hidden = f"<details><summary>{words['rows']}</summary>\n\n{missed}\n\n</details>"
-    return "\n\n".join([*parts, words["machine"].format(**about), hidden])
+    return "\n\n".join([*parts, f"{words['machine'].format(**about)} {words['more']}"])
 
 
-def page(document: Document) -> str:
-    """The tables of docs/benchmarks.md.
+def page(document: Document, group: str, words: Words) -> str:
+    """What stands in docs/benchmarks.md about a group: means, the rows that miss an aim, all rows.
 
     Args:
         document: What a run has written.
+        group: Its group.
+        words: A language.
     """
     rows, about = document["rows"], _about(document)
-    means = [
-        [
-            ENGLISH.get(cell, cell),
-            mode,
-            _range(rows, cell, mode, ENGLISH),
-            f"{mean:.1f}",
-            f"{least:.2f}",
-        ]
-        for (cell, mode), (least, mean) in AIMS.items()
-    ]
+    missing = [f"{name} ({', '.join(of)})" for name, of in about["missing"].items()]
+    means = {"layers": _layer_means, "options": _option_means, "keras": _model_means}[group]
     parts = [
-        *_conditions(about),
-        _markdown(["Cell", "Mode", "Ratio", "Aim: mean", "Aim: every row"], means),
-        _missed(_all_misses({"layers": document}, ENGLISH), ENGLISH),
-        _markdown(HEADER, map(cells, rows)),
-        *(f"Went wrong: {error}." for error in errors(rows)),
+        words["conditions"].format(**about),
+        *([words["missing"].format("; ".join(missing))] if missing else []),
+        means(rows, words),
+        _missed(rows, group, words),
+        _markdown(
+            columns(group, words),
+            (
+                [words.get(part, part) for part in line]
+                for row in rows
+                for line in LINES[group](row)
+            ),
+        ),
+        *(words["wrong"].format(error) for error in errors(rows)),
     ]
     return "\n\n".join(parts)
 
 
-def _conditions(about: Mapping[str, Any]) -> list[str]:
-    missing = [f"{name} ({', '.join(of)})" for name, of in about["missing"].items()]
-    return [
-        "{date}, {cores} cores of {cpu}; {versions}.".format(**about),
-        *([f"Not installed: {'; '.join(missing)}."] if missing else []),
+def _layer_means(rows: Sequence[Row], words: Words) -> str:
+    """The table of plain layers: means of the ratio to the fastest peer, and the aims."""
+    table = [
+        [words.get(cell, cell), words[mode], _range(rows, cell, mode, words), *aims]
+        for (cell, mode), (least, mean) in AIMS.items()
+        for aims in [(f"{mean:.1f}", f"{least:.2f}")]
     ]
+    return _markdown(words["means"].split(" | "), table)
 
 
-def _option_means(rows: Sequence[Row], words: Mapping[str, str]) -> str:
+def _option_means(rows: Sequence[Row], words: Words) -> str:
     """The table of options: means of what a step takes, and of the ratio to the fastest peer."""
     header = [
         words[kind].format(words[mode]) for mode in MODES for kind in ("to plain", "to peers")
@@ -436,23 +382,7 @@ def _option_means(rows: Sequence[Row], words: Mapping[str, str]) -> str:
     return _markdown(["", *header], table)
 
 
-def option_page(document: Document) -> str:
-    """The tables of docs/benchmarks.md about options.
-
-    Args:
-        document: What a run has written.
-    """
-    rows = document["rows"]
-    parts = [
-        *_conditions(_about(document)),
-        _option_means(rows, ENGLISH),
-        _markdown(OPTION_HEADER, map(option_cells, rows)),
-        *(f"Went wrong: {error}." for error in errors(rows)),
-    ]
-    return "\n\n".join(parts)
-
-
-def _model_means(rows: Sequence[Row], words: Mapping[str, str]) -> str:
+def _model_means(rows: Sequence[Row], words: Words) -> str:
     """The table of models: means of the ratio, by backend."""
     table = []
     for option, mode in product(MODEL_OPTIONS, MODEL_MODES):
@@ -464,24 +394,8 @@ def _model_means(rows: Sequence[Row], words: Mapping[str, str]) -> str:
     return _markdown(["", *BACKENDS, words["aim"]], table)
 
 
-def model_page(document: Document) -> str:
-    """The tables of docs/benchmarks.md about models of Keras.
-
-    Args:
-        document: What a run has written.
-    """
-    rows = document["rows"]
-    parts = [
-        *_conditions(_about(document)),
-        _model_means(rows, ENGLISH),
-        _markdown(MODEL_HEADER, (line for row in rows for line in model_cells(row))),
-        *(f"Went wrong: {error}." for error in errors(rows)),
-    ]
-    return "\n\n".join(parts)
-
-
 def rewrite(documents: Mapping[str, Document], root: Path) -> None:
-    """Write the tables into README.md, its twin and docs/benchmarks.md, between their marks.
+    """Write the tables into README.md, docs/benchmarks.md and their twins, between their marks.
 
     Args:
         documents: What runs have written, by group.
@@ -491,14 +405,10 @@ def rewrite(documents: Mapping[str, Document], root: Path) -> None:
         ValueError: A document has no such marks.
     """
     texts: list[tuple[str, tuple[str, str], str]] = []
-    if documents:
-        texts = [(words["file"], MARKS, section(documents, words)) for words in (ENGLISH, CHINESE)]
-    if layers := documents.get("layers"):
-        texts.append(("docs/benchmarks.md", MARKS, page(layers)))
-    if options := documents.get("options"):
-        texts.append(("docs/benchmarks.md", OPTION_MARKS, option_page(options)))
-    if models := documents.get("keras"):
-        texts.append(("docs/benchmarks.md", MODEL_MARKS, model_page(models)))
+    for words in (ENGLISH, CHINESE) if documents else ():
+        texts.append((words["readme"], MARKS["layers"], section(documents, words)))
+        for group, document in documents.items():
+            texts.append((words["page"], MARKS[group], page(document, group, words)))
     for name, marks, text in texts:
         before, begin, rest = (root / name).read_text().partition(marks[0])
         _, end, after = rest.partition(marks[1])

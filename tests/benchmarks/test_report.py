@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.__main__ import RESULTS
 from benchmarks.report import (
-    CHINESE,
-    ENGLISH,
     MARKS,
-    MODEL_MARKS,
-    OPTION_MARKS,
     cells,
     errors,
     misses,
     model_cells,
-    model_page,
     option_cells,
-    option_page,
     page,
     rewrite,
     section,
 )
+from benchmarks.words import CHINESE, ENGLISH
 
 ROOT = Path(__file__).parents[2]
-NAMES = ("README.md", "README.zh-CN.md", "docs/benchmarks.md")
+PAGES = ("docs/benchmarks.md", "docs/benchmarks.zh-CN.md")
+NAMES = ("README.md", "README.zh-CN.md", *PAGES)
 MACHINE = {"date": "2026-11-21", "cpu": "a CPU", "cores": 2, "missing": {"keras on jax": ["keras"]}}
 SGEMM = {"quartiles": [9.0, 10.0, 11.0], "calls": 3, "memory": 0}  # 2 * 1024**3 in 10 ms
 
@@ -103,9 +101,6 @@ def test_the_section_of_the_readme() -> None:
     english, chinese = (section(documents, words) for words in (ENGLISH, CHINESE))
     assert "| inference | **1.00** (0.50 to 2.00) | **2.00** (2.00 to 2.00) | - | - |" in english
     assert "| training | - | - | - | **4.00** (4.00 to 4.00) |" in english
-    assert "- lstm inference: 0.50 (1×100×128×128)\n- lstm_peephole training: 0.50" in english
-    assert "- gru mask inference: 2.00 (32×100×8×8)\n- Keras rnn lengths fit: 1.50 (jax)" in english
-    assert "plain layer's:\n\n- gru mask inference: 1.20 (32×100×8×8)" in english
     assert "| mask | **1.20** (1.20 to 1.20) | **2.00** (2.00 to 2.00) | - | - |" in english
     assert "| linear cells; of a copy | - | - | **1.20** (1.20 to 1.20) | **10.00**" in english
     assert "| fit, lengths | - | **2.12** (1.50 to 3.00) | - | 2.5 |" in english
@@ -117,23 +112,39 @@ def test_the_section_of_the_readme() -> None:
 
 
 def test_the_page_tells_what_is_missing_and_what_went_wrong() -> None:
-    text = page(DOCUMENT)
+    text = page(DOCUMENT, "layers", ENGLISH)
     assert "Not installed: keras on jax (keras)." in text
     assert "Went wrong: jax scan: gru, inference, 1×1×128×128: ImportError: no." in text
     assert len(errors(ROWS)) == 4
 
 
+def test_the_pages_list_every_row_that_misses_an_aim() -> None:
+    layers, options, models = (
+        page({**DOCUMENT, "rows": rows}, group, ENGLISH)
+        for group, rows in (("layers", ROWS), ("options", OPTION_ROWS), ("keras", MODEL_ROWS))
+    )
+    assert "- lstm inference: 0.50 (1×100×128×128)\n- lstm_peephole training: 0.50" in layers
+    assert "Ratio below the aim:\n\n- gru mask inference: 2.00 (32×100×8×8)" in options
+    assert "plain layer's:\n\n- gru mask inference: 1.20 (32×100×8×8)" in options
+    assert "- rnn lengths fit: 1.50 (jax)" in models
+    chinese = page({**DOCUMENT, "rows": OPTION_ROWS}, "options", CHINESE)
+    assert "- gru mask 推理: 2.00 (32×100×8×8)" in chinese
+    assert "| gru | mask | 推理 | 32×100×8×8 | 50% | 6 |" in chinese
+    assert len(chinese.splitlines()) == len(options.splitlines())
+
+
 def test_only_what_is_between_the_marks_is_written(tmp_path: Path) -> None:
+    marks = MARKS["layers"]
     (tmp_path / "docs").mkdir()
     for name in NAMES:
-        assert all((ROOT / name).read_text().count(mark) == 1 for mark in MARKS)
-        (tmp_path / name).write_text(f"before {MARKS[0]} old {MARKS[1]} after")
+        assert all((ROOT / name).read_text().count(mark) == 1 for mark in marks)
+        (tmp_path / name).write_text(f"before {marks[0]} old {marks[1]} after")
     for _ in range(2):
         rewrite({"layers": DOCUMENT}, tmp_path)
         for name in NAMES:
             text = (tmp_path / name).read_text()
-            assert text.startswith(f"before {MARKS[0]}\n\n")
-            assert text.endswith(f"\n{MARKS[1]} after")
+            assert text.startswith(f"before {marks[0]}\n\n")
+            assert text.endswith(f"\n{marks[1]} after")
             assert "old" not in text
             assert text.count("2.00") >= 2
     (tmp_path / NAMES[0]).write_text("no marks")
@@ -148,20 +159,6 @@ def test_a_row_of_options() -> None:
     assert linear[6:] == ["-", "1.20", "torch loop", "60", "10.00"]
 
 
-def test_the_page_of_options(tmp_path: Path) -> None:
-    document = {**DOCUMENT, "rows": OPTION_ROWS}
-    text = option_page(document)
-    assert "| mask | **1.20** (1.20 to 1.20) | **2.00** (2.00 to 2.00) | - | - |" in text
-    assert "Went wrong: jax scan: gru, mask, inference, 32×100×8×8: ImportError: no." in text
-    whole = (ROOT / "docs/benchmarks.md").read_text()
-    assert all(whole.count(mark) == 1 for mark in OPTION_MARKS)
-    (tmp_path / "docs").mkdir()
-    for name in NAMES:
-        (tmp_path / name).write_text((ROOT / name).read_text())
-    rewrite({"options": document}, tmp_path)
-    assert text in (tmp_path / "docs/benchmarks.md").read_text()
-
-
 def test_a_row_of_models() -> None:
     torch, jax, _ = model_cells(MODEL_ROWS[1])
     assert jax == ["rnn", "lengths", "fit", "jax", "2", "3", "**1.50**"]
@@ -169,14 +166,36 @@ def test_a_row_of_models() -> None:
     assert model_cells(MODEL_ROWS[0])[1][-1] == "3.00"
 
 
-def test_the_page_of_models(tmp_path: Path) -> None:
-    document = {**DOCUMENT, "rows": MODEL_ROWS}
-    text = model_page(document)
-    assert "| fit, lengths | - | **2.12** (1.50 to 3.00) | - | 2.5 |" in text
-    whole = (ROOT / "docs/benchmarks.md").read_text()
-    assert all(whole.count(mark) == 1 for mark in MODEL_MARKS)
+@pytest.mark.parametrize(
+    ("group", "rows", "means"),
+    [
+        (
+            "options",
+            OPTION_ROWS,
+            "| mask | **1.20** (1.20 to 1.20) | **2.00** (2.00 to 2.00) | - |",
+        ),
+        ("keras", MODEL_ROWS, "| fit, lengths | - | **2.12** (1.50 to 3.00) | - | 2.5 |"),
+    ],
+)
+def test_a_group_has_its_place_in_the_pages(
+    group: str, rows: list[dict[str, Any]], means: str, tmp_path: Path
+) -> None:
+    document = {**DOCUMENT, "rows": rows}
     (tmp_path / "docs").mkdir()
     for name in NAMES:
         (tmp_path / name).write_text((ROOT / name).read_text())
-    rewrite({"keras": document}, tmp_path)
-    assert text in (tmp_path / "docs/benchmarks.md").read_text()
+    rewrite({group: document}, tmp_path)
+    assert means in (tmp_path / PAGES[0]).read_text()
+    for name, words in zip(PAGES, (ENGLISH, CHINESE), strict=True):
+        assert all((ROOT / name).read_text().count(mark) == 1 for mark in MARKS[group])
+        assert page(document, group, words) in (tmp_path / name).read_text()
+
+
+def test_the_documents_say_what_the_files_hold(tmp_path: Path) -> None:
+    written = {group: json.loads(path.read_text()) for group, path in RESULTS.items()}
+    (tmp_path / "docs").mkdir()
+    for name in NAMES:
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    rewrite(written, tmp_path)
+    for name in NAMES:
+        assert (tmp_path / name).read_text() == (ROOT / name).read_text()
