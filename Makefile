@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test fuzz contract check bench docs clean
+.PHONY: demo test fuzz contract check bench docs wheel try-wheel clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -37,5 +37,12 @@ docs: .venv/installed ## the documents as a site, in docs/_build
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	$(BIN)/sphinx-build -W -b html docs docs/_build
 
+wheel: ## the package as a wheel, in dist
+	rm -f dist/anyrnn-*.whl
+	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+try-wheel: wheel ## install the wheel in an empty environment and use it there; EXTRAS="torch keras tasks": with extras
+	$(PYTHON) tests/try_wheel.py $(EXTRAS)
+
 clean:
-	rm -rf .venv docs/_build runs
+	rm -rf .venv docs/_build dist runs
