@@ -61,7 +61,7 @@ keras.saving.load_model("model.keras")
 COMMANDS = ("--help", "cells", "show gru --stage schedule", "cache")
 TRAINING = (
     "train classify --data surnames.csv --text surname --label language --cell gru --epochs 1 "
-    "--output run --quiet",
+    "--output run",
     "evaluate run --data surnames.csv",
     "predict run Satoshi",
 )
