@@ -33,9 +33,10 @@ bench: .venv/installed ## our layers beside those of torch, JAX, Keras, ONNX Run
 	-$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks
 
-docs: .venv/installed ## the documents as a site, in docs/_build
+docs: .venv/installed ## the documents as a site, in docs/_build; in Chinese in docs/_build/zh
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
-	$(BIN)/sphinx-build -W -b html docs docs/_build
+	$(BIN)/sphinx-build -W -b html -d docs/_build/.doctrees/en docs docs/_build
+	$(BIN)/sphinx-build -W -b html -d docs/_build/.doctrees/zh -t zh docs docs/_build/zh
 
 wheel: ## the package as a wheel, in dist
 	rm -f dist/anyrnn-*.whl

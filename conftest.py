@@ -146,8 +146,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    """The documents, and the modules of the package."""
+    """The documents, and the modules of the package; `tests/test_documents.py` says that Chinese
+    pages have the examples of the English ones.
+    """
     in_package = file_path.suffix == ".py" and (ROOT / "src") in file_path.parents
-    if file_path.suffix == ".md" or in_package:
+    is_document = file_path.suffix == ".md" and not file_path.name.endswith(".zh-CN.md")
+    if is_document or in_package:
         return ExampleFile.from_parent(parent, path=file_path)
     return None

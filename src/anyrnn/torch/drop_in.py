@@ -286,16 +286,24 @@ class _Step(nn.RNNCellBase):
 
 
 class RNNCell(_Step, nn.RNNCell):
-    """torch.nn.RNNCell with our computation."""
+    """One step of an RNN: torch.nn.RNNCell with our computation; the same arguments and results."""
 
 
 class LSTMCell(_Step, nn.LSTMCell):
-    """torch.nn.LSTMCell with our computation."""
+    """One step of an LSTM: torch.nn.LSTMCell with our computation; the same arguments and results.
+
+    Example:
+        >>> import torch
+        >>> from anyrnn.torch import LSTMCell
+        >>> h, c = LSTMCell(3, 5)(torch.randn(2, 3))
+        >>> h.shape, c.shape
+        (torch.Size([2, 5]), torch.Size([2, 5]))
+    """
 
     _mode = "LSTM"
 
 
 class GRUCell(_Step, nn.GRUCell):
-    """torch.nn.GRUCell with our computation."""
+    """One step of a GRU: torch.nn.GRUCell with our computation; the same arguments and results."""
 
     _mode = "GRU"
