@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn.functional import conv1d, linear
 
 import anyrnn
-from anyrnn.schedule.loop import Stage, schedule
+from anyrnn.schedule.build import schedule
+from anyrnn.schedule.forms import FUSED, Policy, Stage
 from checks import close, make_case
 
 Weights = dict[str, Tensor]
@@ -127,8 +128,8 @@ def test_shapes_and_sizes() -> None:
 @pytest.mark.parametrize("name", REFERENCES)
 def test_no_product_waits_for_a_state(name: str) -> None:
     cell = anyrnn.get(name)
-    for hoist in (True, False):
-        (stage,) = schedule(cell.graph, cell.states, [cell.output], hoist).stages
+    for policy in (Policy(), FUSED):
+        (stage,) = schedule(cell.graph, cell.states, [cell.output], policy).stages
         assert isinstance(stage, Stage)
         terms = [term for accumulator in stage.accumulators for term in accumulator.terms]
         assert all(vector.operation == "input" for _, vector in terms)

@@ -20,8 +20,8 @@ from anyrnn.graph.operations import LEAVES, OPERATIONS
 from anyrnn.graph.show import equations, latex, listing
 from anyrnn.graph.verify import verify
 from anyrnn.kernels.cpu.emit.elementwise import COMPUTE
-from anyrnn.schedule.loop import Schedule
-from anyrnn.schedule.reverse import training
+from anyrnn.schedule.forms import Schedule
+from anyrnn.schedule.residuals import training
 from checks import TARGETS, close_gradients, close_results, make_case
 from fuzz import LENGTHS, TOLERANCE, Trial, search
 from random_cells import SMALLEST, RandomCell, make, random_cells

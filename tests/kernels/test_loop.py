@@ -11,7 +11,7 @@ from anyrnn.graph.interpret import evaluate, split_parameters
 from anyrnn.kernels.cpu.machine.processor import host
 from anyrnn.kernels.cpu.program.commands import NUMPY_ARRAYS, CommandBuffer
 from anyrnn.kernels.cpu.program.loop_kernel import Loop
-from anyrnn.schedule.loop import schedule
+from anyrnn.schedule.build import schedule
 from checks import TARGETS
 
 SIZES = [(3, 2, 3, 5), (2, 13, 2, 37), (4, 1, 5, 18), (1, 3, 1, 1)]  # time, batch, input, hidden
@@ -41,7 +41,7 @@ def run_loop(cell, target, dtype, sizes, parameters, x, states, threads=2):
     leaves = split_parameters(cell, parameters, sizes)
     leaves[cell.input] = x.reshape(time * batch, -1)
     roots = [
-        n for n in (*planned.once, *planned.before, *planned.carried) if n.operation != "state"
+        n for n in (*planned.once, *planned.before, *planned.loop_inputs) if n.operation != "state"
     ]
     values = evaluate(roots, leaves, sizes, np.dtype(dtype))
     commands, given = CommandBuffer(dtype, threads, loop.target), []

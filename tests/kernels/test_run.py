@@ -102,7 +102,7 @@ def test_states_that_change_places() -> None:
 
 
 def test_a_segment_has_the_steps_that_fit() -> None:
-    planned = anyrnn.schedule.loop.schedule(anyrnn.get("rnn").graph, ["h"], ["h"])
+    planned = anyrnn.schedule.build.schedule(anyrnn.get("rnn").graph, ["h"], ["h"])
     made = program.Program(anyrnn.get("rnn"), planned, {"input": 4, "hidden": 1024}, ["h"], [], [])
     steps = Steps((256,) * 40)  # 1 MiB for each step
     assert list(made.segments(steps, 4, False)) == [(at, at + 8) for at in range(0, 40, 8)]

@@ -27,8 +27,9 @@ from anyrnn.kernels.cpu.emit.lower import Lowering
 from anyrnn.kernels.cpu.machine import engine, team
 from anyrnn.kernels.cpu.machine import processor as targets
 from anyrnn.kernels.cpu.machine.processor import Processor
-from anyrnn.schedule.loop import Schedule, schedule
-from anyrnn.schedule.reverse import training
+from anyrnn.schedule.build import schedule
+from anyrnn.schedule.forms import Schedule
+from anyrnn.schedule.residuals import training
 from checks import close_gradients, close_results, make_case
 from invented_cells import INVENTED
 

@@ -11,8 +11,8 @@ import anyrnn
 from anyrnn import SequenceResult
 from anyrnn.kernels.cpu.passes import Call
 from anyrnn.kernels.cpu.program.program import steps_of
-from anyrnn.schedule.loop import Schedule, Stage
-from anyrnn.schedule.reverse import Training, training
+from anyrnn.schedule.forms import FUSED, Policy, Schedule, Stage
+from anyrnn.schedule.residuals import Training, training
 from anyrnn.transforms import transform
 from checks import Case, close_gradients, close_results, make_case
 from invented_cells import INVENTED
@@ -64,7 +64,7 @@ def test_compiled(kind: str) -> None:
 def test_a_cell_without_a_recurrent_matrix_is_one_stage_and_products(
     name: str, hoist: bool
 ) -> None:
-    planned = training(anyrnn.get(name), hoist=hoist)
+    planned = training(anyrnn.get(name), policy=Policy() if hoist else FUSED)
     (stage,) = planned.forward.stages
     assert isinstance(stage, Stage)
     assert bool(stage.accumulators) == (not hoist)
@@ -82,7 +82,7 @@ def test_products_leave_the_loop_where_none_waits_for_a_state() -> None:
         cell = anyrnn.get(cell)
         sizes = cell.bind_sizes(**dict.fromkeys(cell.free_sizes, hidden))
         steps = steps_of((batch,) * 9)
-        return Call(cell, tuple(sizes.items()), steps, False, np.dtype(float), 1).hoist
+        return Call(cell, tuple(sizes.items()), steps, False, np.dtype(float), 1).policy.hoist
 
     assert [hoists("mingru", batch, 8) for batch in (1, 3, 4)] == [True, True, False]
     assert [hoists("lstm", batch, 8) for batch in (1, 4)] == [False, False]

@@ -15,6 +15,7 @@ from anyrnn import CATALOGUE
 from anyrnn.errors import InputError
 from anyrnn.graph.sizes import Size
 from anyrnn.schedule.cost import Cost
+from anyrnn.schedule.forms import FUSED, Policy
 from anyrnn.schedule.show import describe
 from checks import Case, close, make_case
 from invented_cells import INVENTED, SMALLEST
@@ -100,7 +101,7 @@ def run(
 def check(case: Case, memory: str, hoist: bool = False) -> None:
     """What the text says gives the interpreter's values, and needs only what it says is kept."""
     cell = case.cell
-    printed = describe(cell, memory, hoist)
+    printed = describe(cell, memory, Policy() if hoist else FUSED)
     assert all(ord(letter) < 256 for letter in printed)
     forward, backward = printed.split("\nbackward,")
     leaves = anyrnn.graph.interpret.split_parameters(cell, case.parameters, case.sizes)
@@ -159,7 +160,7 @@ def test_the_equations_of_random_cells_are_right(drawn: RandomCell) -> None:
 
 
 def test_products_with_the_input_may_be_one_before_the_loop() -> None:
-    printed = describe(anyrnn.get("gru"), hoist=True)
+    printed = describe(anyrnn.get("gru"), policy=Policy())
     assert "before the loop, for all steps at a time (operations: 6 hidden input)\n" in printed
     assert "    Wx.r, Wx.z, Wx.n = W @ x\n" in printed
     assert "W.r" not in printed.partition("backward")[0]

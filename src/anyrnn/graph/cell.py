@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, overload
 from weakref import WeakValueDictionary
 
@@ -44,6 +45,11 @@ class StoredParameter:
     def shape_for(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
         """The shape in numbers."""
         return tuple(size.evaluate(sizes) for size in self.shape)
+
+    def rows(self, sizes: Mapping[str, int]) -> dict[str, slice]:
+        """Which rows of the array each member is, in order."""
+        ends = pairwise(bound.evaluate(sizes) for bound in self.bounds)
+        return {name: slice(*rows) for name, rows in zip(self.members, ends, strict=True)}
 
 
 def store(parameters: Iterable[Node]) -> tuple[StoredParameter, ...]:
@@ -152,6 +158,15 @@ class Cell:
     def state_sizes(self) -> tuple[Size, ...]:
         """The size of each state."""
         return tuple(self.graph.outputs[state].type.shape[0] for state in self.states)
+
+    @cached_property
+    def places(self) -> dict[str, tuple[StoredParameter, int]]:
+        """The stored parameter that each member is in, and its place among the members there."""
+        return {
+            name: (stored, place)
+            for stored in self.parameters
+            for place, name in enumerate(stored.members)
+        }
 
     @property
     def free_sizes(self) -> list[str]:

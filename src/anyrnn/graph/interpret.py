@@ -159,9 +159,8 @@ def split_parameters(
     members: dict[str, Any] = {}
     leaves = {leaf.name: leaf for leaf in cell.graph.leaves("parameter")}
     for stored in cell.parameters:
-        edges = [bound.evaluate(sizes) for bound in stored.bounds]
-        for name, start, stop in zip(stored.members, edges[:-1], edges[1:], strict=True):
-            part = parameters[stored.name][start:stop]
+        for name, rows in stored.rows(sizes).items():
+            part = parameters[stored.name][rows]
             members[name] = part if leaves[name].type.shape else part[0]
     return members
 

@@ -197,10 +197,9 @@ class RecurrentCell(OfCell, keras.Layer, DropoutRNNCell, Readable):
     def _with_forget_gates(self, stored: StoredParameter, initializer: Any) -> Any:
         """An initialiser that has the biases of gates called f start with one."""
         added = {leaf.name for leaf in biases(self.definition.graph)}
-        bounds = [size.evaluate(self._bound) for size in stored.bounds]
-        forget = np.zeros(bounds[-1], bool)
-        for member, start, stop in zip(stored.members, bounds, bounds[1:], strict=False):
-            forget[start:stop] = member in added and member.endswith(".f")
+        forget = np.zeros(stored.shape_for(self._bound)[0], bool)
+        for member, rows in stored.rows(self._bound).items():
+            forget[rows] = member in added and member.endswith(".f")
         if not forget.any():
             return initializer
 

@@ -19,7 +19,7 @@ from anyrnn.kernels.cpu.program.program import History, steps_of
 from anyrnn.kernels.packing import Parts, Whole
 from anyrnn.kernels.row_layout import lay_out
 from anyrnn.kernels.run_keys import Run
-from anyrnn.schedule.reverse import BEFORE
+from anyrnn.schedule.residuals import BEFORE
 
 Shape = tuple[Any, ...]
 

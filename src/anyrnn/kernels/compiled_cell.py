@@ -24,7 +24,7 @@ from anyrnn.kernels.cpu.program.instructions import Array
 from anyrnn.kernels.cpu.program.program import steps_of
 from anyrnn.kernels.packing import Parts, Whole
 from anyrnn.kernels.row_layout import check_padding, lay_out
-from anyrnn.schedule.reverse import check_memory
+from anyrnn.schedule.residuals import check_memory
 
 
 def _usable_cores() -> int:

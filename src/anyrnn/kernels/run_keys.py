@@ -15,7 +15,7 @@ from typing import Any
 from anyrnn.errors import CellError
 from anyrnn.graph.cell import Cell, _load
 from anyrnn.graph.show import listing
-from anyrnn.schedule.reverse import BEFORE, training
+from anyrnn.schedule.residuals import BEFORE, training
 
 Sizes = tuple[tuple[str, int], ...]
 

@@ -7,56 +7,8 @@ from collections.abc import Iterable
 from anyrnn.graph.nodes import Graph, Node, constant, make, rebuilt, rewrite, topological
 from anyrnn.graph.sizes import Size
 from anyrnn.graph.sums import addends, total_of, uses_of
-
-ONCE, SEQUENCE, STEP = 0, 1, 2
-OWN = {"state": STEP, "cotangent": STEP, "random": STEP, "input": SEQUENCE}
-
-
-def phases(nodes: Iterable[Node], hoist: bool = True) -> dict[Node, int]:
-    """When each node can be computed: once, for the whole sequence, or at each step.
-
-    Args:
-        nodes: The nodes, each after its arguments.
-        hoist: Whether to compute for the whole sequence what can be; if not, it is computed at
-            each step.
-    """
-    found: dict[Node, int] = {}
-    for node in nodes:
-        own = OWN.get(node.operation, ONCE)
-        found[node] = max([own, *(found[argument] for argument in node.arguments)])
-        if found[node] == SEQUENCE and not (hoist or node.is_leaf):
-            found[node] = STEP
-    return found
-
-
-def delayed(when: dict[Node, int], new_states: list[Node]) -> dict[Node, int]:
-    """The phases, with elementwise work on no state in the loop, which does it while it has the
-    values in registers; but not what goes into products that the loop waits for. What is made of
-    such work waits for the loop too.
-    """
-    elementwise = {node for node in when if node.traits.elementwise}
-    early = topological(
-        n for n in topological(new_states) if when[n] == SEQUENCE and n not in elementwise
-    )
-    late = elementwise.difference(early)
-    chosen = {node for node in late if when[node] == SEQUENCE and node.type.per_row}
-    found: dict[Node, int] = {}
-    for node, phase in when.items():
-        waits = node in chosen or any(found[argument] == STEP for argument in operands(node))
-        found[node] = STEP if waits else phase
-    return found
-
-
-def is_recurrent(graph: Graph, states: Iterable[str]) -> bool:
-    """Whether a new state of a step graph waits for a product that waits for a state."""
-    when = phases(graph.nodes())
-    waited = topological(graph.outputs[name] for name in states)
-    return any(node.operation == "product" and when[node] == STEP for node in waited)
-
-
-def operands(node: Node) -> tuple[Node, ...]:
-    """The arguments whose values matter; the second one of `expand` matters by its type only."""
-    return node.arguments[:1] if node.traits.broadcast else node.arguments
+from anyrnn.schedule.forms import Policy
+from anyrnn.schedule.phases import SEQUENCE, STEP, is_recurrent, operands, phases
 
 
 def _columns(matrix: Node, start: Size, stop: Size) -> Node:
@@ -212,5 +164,37 @@ def _is_centred(term: Node) -> bool:
 
 
 def normal(graph: Graph, hoist: bool = True) -> Graph:
-    """All normal forms."""
+    """All normal forms that any step takes.
+
+    Args:
+        graph: The step graph.
+        hoist: Whether sums are regrouped so that the work that needs no state can be hoisted.
+    """
     return regroup_sums(split_products(by_reciprocals(graph)), hoist)
+
+
+def loop_normal(graph: Graph, states: Iterable[str], policy: Policy) -> Graph:
+    """The normal form of a step that a kernel runs.
+
+    Each new state is a value that the loop computes: one that the loop would only pass on, a leaf
+    or a hoisted product, is multiplied by one.
+
+    Args:
+        graph: The step graph.
+        states: The names of its states.
+        policy: What the target wants outside the loop, and what inside.
+    """
+    states = set(states)
+    graph = without_clips(graph)
+    graph = normal(graph, policy.hoist and is_recurrent(graph, states))  # else no bit changes
+    when = phases(graph.nodes())
+
+    def is_passed_on(node: Node) -> bool:
+        hoisted = policy.hoist and node.operation == "product" and when[node] == SEQUENCE
+        return node.is_leaf or hoisted
+
+    outputs = {
+        name: make("multiply", node, constant(1)) if name in states and is_passed_on(node) else node
+        for name, node in graph.outputs.items()
+    }
+    return Graph(outputs, graph.names)

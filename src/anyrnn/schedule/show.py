@@ -13,10 +13,10 @@ from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Node, make, rebuilt, rewrite
 from anyrnn.graph.show import ATOM, Equations
 from anyrnn.schedule.cost import Cost
-from anyrnn.schedule.loop import Schedule
-from anyrnn.schedule.normal import operands
-from anyrnn.schedule.parts import LOOP, ONCE, Part, parts
-from anyrnn.schedule.reverse import BEFORE, GRADIENT, SAVED, Training, training
+from anyrnn.schedule.forms import FUSED, Policy, Schedule
+from anyrnn.schedule.phases import operands
+from anyrnn.schedule.residuals import BEFORE, GRADIENT, SAVED, Training, training
+from anyrnn.schedule.sections import LOOP, ONCE, Part, parts
 
 
 class _Lines(Equations):
@@ -295,14 +295,13 @@ def _marks(planned: Schedule, step: str) -> dict[Node, list[str]]:
     return marks
 
 
-def describe(cell: Cell, memory: str = "high", hoist: bool = False) -> str:
+def describe(cell: Cell, memory: str = "high", policy: Policy = FUSED) -> str:
     """The schedule of a cell and of its derivative.
 
     Args:
         cell: The cell.
         memory: `high`, or `low` to keep the states only for the derivative.
-        hoist: Whether products with the input are computed before the loop, as they are for few
-            sequences and large matrices.
+        policy: What the target wants outside the forward loop, and what inside.
 
     Returns:
         What is computed once, before the loop over time, in each stage of a step and after the
@@ -311,7 +310,7 @@ def describe(cell: Cell, memory: str = "high", hoist: bool = False) -> str:
     Raises:
         InputError: The memory is neither `high` nor `low`.
     """
-    planned = training(cell, memory, hoist)
+    planned = training(cell, memory, policy)
     taken = {cell.input, *cell.states, *(name for p in cell.parameters for name in p.members)}
     forward = Direction(cell, planned.forward, _forward_results(cell, taken), taken, {})
     again = _again(planned)

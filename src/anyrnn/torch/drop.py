@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
@@ -58,9 +57,8 @@ def recurrent_rows(part: LayerPart, probability: float) -> dict[str, list[tuple[
     matrices, found = recurrent_matrices(part.cell), {}
     for stored in part.cell.parameters:
         if matrices.intersection(stored.members):
-            edges = pairwise(bound.evaluate(part.sizes) for bound in stored.bounds)
-            named = zip(stored.members, edges, strict=True)
-            found[stored.name] = [(*rows, name in matrices) for name, rows in named]
+            named = stored.rows(part.sizes).items()
+            found[stored.name] = [(rows.start, rows.stop, name in matrices) for name, rows in named]
     if not found:
         raise InputError(
             f"weight_dropout={probability}, but the cell '{part.cell.name}' has no recurrent matrix"

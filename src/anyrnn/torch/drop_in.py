@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from anyrnn.cells.catalogue import get
 from anyrnn.errors import InputError, SizeError
 from anyrnn.graph.cell import Cell
-from anyrnn.schedule.reverse import check_memory
+from anyrnn.schedule.residuals import check_memory
 from anyrnn.torch import precision
 from anyrnn.torch.execute import execute, single_step
 from anyrnn.torch.inputs import GIVEN, Marks, check_tensor

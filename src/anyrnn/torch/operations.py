@@ -73,7 +73,7 @@ TORCH: dict[str, Callable[..., Tensor]] = {
     "transpose": lambda a: a.t(),
     "concatenate": _concatenate,
     "slice": lambda a, start, stop: a[..., start:stop],
-    "expand": lambda a, like: a.expand_as(like),
+    "expand": lambda a, shape: a.expand(shape),
     "outer": _outer,
     "batch_sum": lambda a: a.sum(dim=0),
 }

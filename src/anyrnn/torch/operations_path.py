@@ -8,8 +8,8 @@ PyTorch's own, to any order.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
-from itertools import pairwise
+from functools import lru_cache, partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +18,9 @@ from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Node
 from anyrnn.graph.randomness import EVERY_STEP
 from anyrnn.graph.sizes import Size
-from anyrnn.schedule.plan import Instruction, plan
+from anyrnn.schedule.build import place_operations
+from anyrnn.schedule.neighbours import products_together
+from anyrnn.schedule.phases import operands
 from anyrnn.torch.operations import TORCH
 from anyrnn.torch.randomness import uniform
 
@@ -26,7 +28,7 @@ Values = dict[Node, Tensor]
 
 
 class Evaluator:
-    """Computes instructions for given parameters and sizes."""
+    """Computes nodes for given parameters and sizes."""
 
     def __init__(
         self,
@@ -39,26 +41,18 @@ class Evaluator:
         self.sizes = sizes
         self.like = like
         self.draw: Callable[[Node], Tensor] | None = None  # of a cell that draws random numbers
-        self.bounds = {
-            stored.name: [bound.evaluate(sizes) for bound in stored.bounds]
+        self.rows = {
+            name: (stored.name, rows)
             for stored in cell.parameters
+            for name, rows in stored.rows(sizes).items()
         }
 
-    def leaves(self, cell: Cell, leaves: Iterable[Node]) -> Values:
+    def leaves(self, leaves: Iterable[Node]) -> Values:
         """The values of parameters, constants and sizes."""
-        places = {
-            name: (stored.name, index)
-            for stored in cell.parameters
-            for index, name in enumerate(stored.members)
-        }
         values: Values = {}
         for leaf in leaves:
             if leaf.operation == "parameter":
-                name, index = places[leaf.name]
-                start, stop = self.bounds[name][index : index + 2]
-                tensor = self.parameters[name]
-                if (start, stop) != (0, len(tensor)):
-                    tensor = tensor[start:stop]
+                tensor = self._stacked([leaf.name])
                 values[leaf] = tensor if leaf.type.shape else tensor[0]
             elif leaf.operation == "constant":
                 values[leaf] = self.like.new_tensor(leaf.attributes["value"])
@@ -67,37 +61,46 @@ class Evaluator:
                 values[leaf] = self.like.new_tensor(float(number))
         return values
 
-    def run(self, instructions: Iterable[Instruction], values: Values) -> None:
-        """Compute instructions, adding their results to the values."""
-        for instruction in instructions:
-            node = instruction.nodes[0]
-            if instruction.stacked is not None and len(instruction.nodes) > 1:
-                self._products(instruction, values)
+    def run(self, groups: Iterable[Sequence[Node]], values: Values, rows: int = 0) -> None:
+        """Compute groups of nodes, adding their results to the values.
+
+        Args:
+            groups: Each a node, or products that are computed together.
+            values: The values of leaves and of nodes before.
+            rows: The number of rows of what has a value for each row.
+        """
+        for group in groups:
+            node, *others = group
+            arguments: list[Any] = [values[argument] for argument in operands(node)]
+            if others:
+                values.update(zip(group, self._products(group, arguments[1]), strict=True))
                 continue
             if node.operation == "random":
                 assert self.draw is not None
                 values[node] = self.draw(node)
                 continue
-            arguments = [values[argument] for argument in node.arguments]
             if node.operation == "slice":
-                bounds = (node.attributes[key] for key in ("start", "stop"))
-                values[node] = TORCH["slice"](*arguments, *self._numbers(bounds))
-            else:
-                values[node] = TORCH[node.operation](*arguments)
+                arguments += self._numbers(node.attributes[key] for key in ("start", "stop"))
+            elif node.operation == "expand":
+                arguments.append([rows] * node.type.per_row + self._numbers(node.type.shape))
+            values[node] = TORCH[node.operation](*arguments)
 
     def _numbers(self, sizes: Iterable[Size]) -> list[int]:
         return [size.evaluate(self.sizes) for size in sizes]
 
-    def _products(self, instruction: Instruction, values: Values) -> None:
-        assert instruction.stacked is not None
-        bounds = self.bounds[instruction.stacked.name]
-        edges = bounds[instruction.first : instruction.first + len(instruction.nodes) + 1]
-        matrix = self.parameters[instruction.stacked.name]
-        if edges[-1] - edges[0] < len(matrix):
-            matrix = matrix[edges[0] : edges[-1]]
-        together = TORCH["product"](matrix, values[instruction.nodes[0].arguments[1]])
-        lengths = [stop - start for start, stop in pairwise(edges)]
-        values.update(zip(instruction.nodes, together.split(lengths, dim=-1), strict=True))
+    def _products(self, group: Sequence[Node], vector: Tensor) -> tuple[Tensor, ...]:
+        members = [node.arguments[0].name for node in group]
+        together = TORCH["product"](self._stacked(members), vector)
+        rows = [self.rows[member][1] for member in members]
+        return together.split([own.stop - own.start for own in rows], dim=-1)
+
+    def _stacked(self, members: Sequence[str]) -> Tensor:
+        """Neighbouring members of a stored parameter."""
+        (name, first), (_, last) = self.rows[members[0]], self.rows[members[-1]]
+        tensor = self.parameters[name]
+        if (first.start, last.stop) == (0, len(tensor)):
+            return tensor
+        return tensor[first.start : last.stop]
 
 
 def execute(
@@ -126,17 +129,21 @@ def execute(
     Returns:
         The outputs, laid out as the inputs, and the last states, each (batch, size).
     """
-    planned = plan(cell)
+    placement = place_operations(cell)
+    once, before, loop = _groups(cell)
     evaluator = Evaluator(cell, parameters, sizes, rows)
-    graph = planned.graph
-    values: Values = evaluator.leaves(cell, [n for n in graph.nodes() if n.is_leaf])
+    graph = placement.graph
+    values: Values = evaluator.leaves([n for n in graph.nodes() if n.is_leaf])
     input_leaf = next(iter(graph.leaves("input")), None)
     if input_leaf is not None:
         values[input_leaf] = rows
     state_leaves = {leaf.name: leaf for leaf in graph.leaves("state")}
-    evaluator.run(planned.once, values)
-    evaluator.run(planned.sequence, values)
-    carried = [values[node].split(list(batch_sizes)) for node in planned.carried]
+    evaluator.run(once, values)
+    evaluator.run(before, values, len(rows))
+    output = graph.outputs[cell.output]
+    hoisted = {output}.intersection([input_leaf, *placement.before])
+    hoisted.update(placement.loop_inputs)
+    loop_inputs = {node: values[node].split(list(batch_sizes)) for node in hoisted}
 
     current = list(states)
     ended: list[list[Tensor]] = [
@@ -149,21 +156,28 @@ def execute(
     order = range(len(batch_sizes))
     for time in reversed(order) if reverse else order:
         current = _resize(current, ended, batch_sizes[time], reverse)
-        for node, parts in zip(planned.carried, carried, strict=True):
-            values[node] = parts[time]
+        values.update({node: parts[time] for node, parts in loop_inputs.items()})
         for name, state in zip(cell.states, current, strict=True):
             if name in state_leaves:
                 values[state_leaves[name]] = state
         if seed is not None:
             evaluator.draw = partial(_draw, seed, time, batch_sizes[time], sizes, rows)
-        evaluator.run(planned.step, values)
-        outputs[time] = values[graph.outputs[cell.output]]
+        evaluator.run(loop, values, batch_sizes[time])
+        outputs[time] = values[output]
         current = [values[graph.outputs[name]] for name in cell.states]
     last = tuple(
         torch.cat([state, *reversed(parts)]) if parts and not reverse else state
         for state, parts in zip(current, ended, strict=True)
     )
     return torch.cat(outputs), last
+
+
+@lru_cache(maxsize=256)
+def _groups(cell: Cell) -> list[list[tuple[Node, ...]]]:
+    """What is computed together: once, before the loop and in it."""
+    placement = place_operations(cell)
+    phases = placement.once, placement.before, placement.loop
+    return [products_together(cell, nodes) for nodes in phases]
 
 
 def _draw(

@@ -18,7 +18,7 @@ from anyrnn.kernels.cpu import passes
 from anyrnn.kernels.cpu.passes import Call
 from anyrnn.kernels.cpu.program.program import History
 from anyrnn.kernels.run_keys import Run, names, run_of
-from anyrnn.schedule.reverse import BEFORE
+from anyrnn.schedule.residuals import BEFORE
 from anyrnn.torch import compiled_path
 
 

@@ -13,7 +13,7 @@ import torch
 from anyrnn.cells.catalogue import get
 from anyrnn.errors import CellError, InputError, SizeError
 from anyrnn.graph.cell import Cell
-from anyrnn.schedule.reverse import check_memory
+from anyrnn.schedule.residuals import check_memory
 from anyrnn.torch.inputs import GIVEN, Marks
 from anyrnn.torch.layer import Layer
 from anyrnn.torch.layer_options import Options

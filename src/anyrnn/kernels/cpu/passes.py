@@ -15,9 +15,10 @@ from anyrnn.kernels.cpu.machine import team
 from anyrnn.kernels.cpu.machine.processor import Processor
 from anyrnn.kernels.cpu.program.commands import NOTHING, NUMPY_ARRAYS, Arrays
 from anyrnn.kernels.cpu.program.program import How, Steps, program
-from anyrnn.schedule.loop import Schedule, schedule
-from anyrnn.schedule.normal import is_recurrent
-from anyrnn.schedule.reverse import BEFORE, GRADIENT, training
+from anyrnn.schedule.build import schedule
+from anyrnn.schedule.forms import FUSED, Policy, Schedule
+from anyrnn.schedule.phases import is_recurrent
+from anyrnn.schedule.residuals import BEFORE, GRADIENT, training
 
 FEW_ROWS = 3  # as many or fewer make little use of a matrix each time that they read it
 CACHED = 1 << 18  # elements of matrices that stay in the caches from one step to the next
@@ -27,8 +28,8 @@ _training = lru_cache(maxsize=256)(training)
 
 
 @lru_cache(maxsize=256)
-def _inference(cell: Cell, hoist: bool) -> Schedule:
-    return schedule(cell.graph, cell.states, [cell.output], hoist)
+def _inference(cell: Cell, policy: Policy) -> Schedule:
+    return schedule(cell.graph, cell.states, [cell.output], policy)
 
 
 @lru_cache(maxsize=1024)
@@ -42,7 +43,7 @@ def _waits_for_no_product(cell: Cell) -> bool:
     """Whether no step waits for a product with what depends on a state, and nothing is left to be
     computed after all steps: then products with the input come first without changing a bit.
     """
-    return not (is_recurrent(cell.graph, cell.states) or _inference(cell, True).after)
+    return not (is_recurrent(cell.graph, cell.states) or _inference(cell, Policy()).after)
 
 
 def team_size(cell: Cell, sizes: tuple[tuple[str, int], ...], rows: int, threads: int) -> int:
@@ -82,16 +83,16 @@ class Call:
     operand: str | None = None
 
     @property
-    def hoist(self) -> bool:
+    def policy(self) -> Policy:
         """Whether to multiply all inputs first, so that a step reads fewer matrices.
 
         The products of a step are better computed together, those of the input and those of the
         state, but where few rows wait for large matrices, or for none with the state.
         """
         if self.steps.batch > FEW_ROWS:
-            return False
+            return FUSED
         large = _matrix_elements(self.cell, self.sizes) > CACHED
-        return large or _waits_for_no_product(self.cell)
+        return Policy() if large or _waits_for_no_product(self.cell) else FUSED
 
     def how(self, histories: tuple[str, ...] | None = None) -> How:
         """How to run it, or with the histories that going backward reads, how to go back."""
@@ -128,7 +129,7 @@ def forward(
         The outputs, laid out as the inputs, and the last states.
     """
     output, last, _ = _forward(
-        call, _inference(call.cell, call.hoist), rows, states, parameters, (), ()
+        call, _inference(call.cell, call.policy), rows, states, parameters, (), ()
     )
     return output, last
 
@@ -152,7 +153,7 @@ def record(
     Returns:
         The outputs, the last states, and what to keep, by name.
     """
-    planned = _training(call.cell, call.memory, call.hoist)
+    planned = _training(call.cell, call.memory, call.policy)
     return _forward(
         call,
         planned.forward,
@@ -220,7 +221,7 @@ def backward(
         The gradients of the inputs, of the initial states, and of the stored parameters by name;
         what has no influence is None or not there.
     """
-    cell, planned = call.cell, _training(call.cell, call.memory, call.hoist).reverse
+    cell, planned = call.cell, _training(call.cell, call.memory, call.policy).reverse
     x = PREFIX + cell.input
     results = (x,) if input_wanted and x in planned.graph.outputs else ()
     outcome = program(cell, planned, call.sizes, results, (), tuple(wanted)).run(

@@ -10,8 +10,8 @@ from anyrnn.graph.randomness import EVERY_STEP
 from anyrnn.kernels.cpu.emit import mathematics, philox
 from anyrnn.kernels.cpu.emit.assembly import Vectors
 from anyrnn.kernels.cpu.emit.tiles import Group, Tile
-from anyrnn.schedule.loop import Stage
-from anyrnn.schedule.normal import ONCE, operands
+from anyrnn.schedule.forms import Stage
+from anyrnn.schedule.phases import ONCE, operands
 
 if TYPE_CHECKING:
     from anyrnn.kernels.cpu.emit.time_loop import Kernel
@@ -63,11 +63,11 @@ class Block:
                 return self.v.load_number(pointer)
             at = kernel.function.element(pointer, self.unit, self.v.scalar)
             return self.v.load(at, self.mask, self.otherwise)
-        if node in self.own and not node.is_leaf and node not in kernel.schedule.carried:
+        if node in self.own and not node.is_leaf and node not in kernel.schedule.loop_inputs:
             return None
         if not node.type.shape:
             # another thread may be about to write it, unless it is complete before the stages
-            ready = node in kernel.schedule.carried or node in kernel.ready
+            ready = node in kernel.schedule.loop_inputs or node in kernel.ready
             at = kernel.address(node, self.row, "0") if ready else None
             return self.v.load_number(at) if at else None
         at = kernel.address(node, self.row, self.unit)

@@ -20,8 +20,9 @@ from anyrnn.kernels.cpu.emit.operand import Operand
 from anyrnn.kernels.cpu.emit.tiles import Group, Tile, tile
 from anyrnn.kernels.cpu.emit.time_loop import Kernel
 from anyrnn.kernels.cpu.machine.processor import Processor
-from anyrnn.schedule.loop import Schedule, Stage, is_in_place
-from anyrnn.schedule.normal import phases
+from anyrnn.schedule.forms import Schedule, Stage
+from anyrnn.schedule.phases import phases
+from anyrnn.schedule.rematerialise import is_in_place
 
 
 @dataclass
@@ -112,7 +113,7 @@ class Lowering:
 
     def _place_arrays(self) -> None:
         schedule = self.schedule
-        for node in schedule.carried:
+        for node in schedule.loop_inputs:
             self.arrays[node] = f"carried{len(self.arrays)}"
         for node in schedule.emitted:
             self.arrays.setdefault(node, f"emitted{len(self.arrays)}")

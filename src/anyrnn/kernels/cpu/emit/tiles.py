@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from anyrnn.graph.nodes import Node
 from anyrnn.kernels.cpu.emit import dot_products
 from anyrnn.kernels.cpu.machine.processor import Processor
-from anyrnn.schedule.loop import Accumulator, Stage
+from anyrnn.schedule.forms import Accumulator, Stage
 
 
 @dataclass(frozen=True)

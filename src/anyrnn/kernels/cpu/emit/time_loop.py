@@ -14,7 +14,7 @@ from anyrnn.kernels.cpu.emit.assembly import Function, Vectors
 from anyrnn.kernels.cpu.emit.elementwise import Block
 from anyrnn.kernels.cpu.emit.entry import attributes
 from anyrnn.kernels.cpu.emit.tiles import Group, Tile
-from anyrnn.schedule.loop import RowStage, Stage
+from anyrnn.schedule.forms import RowStage, Stage
 
 if TYPE_CHECKING:
     from anyrnn.kernels.cpu.emit.lower import Lowering
@@ -204,7 +204,7 @@ class Kernel:
         if node in self.states:
             name = self.states[node]
             return self._row_at(self.old[name], self.given[f"state.{name}.stride"], row, unit)
-        if node in self.schedule.carried:
+        if node in self.schedule.loop_inputs:
             return self._sequence_at(self.lowering.arrays[node], row, unit)
         if node in self.lowering.rows:
             name = self.lowering.rows[node]
@@ -468,18 +468,18 @@ class Kernel:
         function, v = self.function, self.v
         size = self.given[f"stage{number}.size"]
         with function.loop("row", self.given["first_row"], self.last_row) as row:
-            if stage.nodes[0].operation == "softmax":
-                self._softmax(stage.nodes[0], row, size)
+            if stage.reductions[0].operation == "softmax":
+                self._softmax(stage.reductions[0], row, size)
             else:
-                totals = self._reduce([node.arguments[0] for node in stage.nodes], row, size)
+                totals = self._reduce([node.arguments[0] for node in stage.reductions], row, size)
                 length = function.value(f"sitofp i64 {size} to {v.scalar}", "length")
-                for node, total in zip(stage.nodes, totals, strict=True):
+                for node, total in zip(stage.reductions, totals, strict=True):
                     if node.operation == "mean":
                         total = function.value(f"fdiv {v.scalar} {total}, {length}", "mean")
                     self._store_number(node, total, row)
-            self.ready.update(stage.nodes)
+            self.ready.update(stage.reductions)
             block = Block(self, None, row, "0", None)
-            for node in stage.numbers:
+            for node in stage.scalars:
                 value = function.value(f"extractelement {v.type} {block.value(node)}, i64 0")
                 self._store_number(node, value, row)
 

@@ -25,7 +25,7 @@ from anyrnn.kernels.cpu.program.commands import (
     BufferView,
     CommandBuffer,
 )
-from anyrnn.schedule.loop import RowStage, Schedule
+from anyrnn.schedule.forms import RowStage, Schedule
 
 LAYOUTS = 64  # of a loop that are kept
 ROWS_EACH = 3  # the fewest rows of a thread in a step; below that threads share the units of all
@@ -166,8 +166,8 @@ class Layout:
         for number, stage in enumerate(loop.schedule.stages):
             cut = lowered.tiles[number]
             if isinstance(stage, RowStage):
-                self._set(f"stage{number}.size", self.size(stage.nodes[0].arguments[0]))
-                scratch = max(scratch, len(stage.nodes) * loop.lanes)
+                self._set(f"stage{number}.size", self.size(stage.reductions[0].arguments[0]))
+                scratch = max(scratch, len(stage.reductions) * loop.lanes)
                 continue
             assert cut is not None
             size = stage.size.evaluate(sizes)

@@ -21,7 +21,7 @@ from anyrnn.kernels.cpu.machine.processor import Processor
 from anyrnn.kernels.cpu.program import packing
 from anyrnn.kernels.cpu.program.commands import Array, BufferView, CommandBuffer
 from anyrnn.kernels.cpu.program.loop_kernel import Loop
-from anyrnn.schedule.loop import Accumulator, Schedule, Stage
+from anyrnn.schedule.forms import Accumulator, Schedule, Stage
 
 Project = Callable[[BufferView, BufferView], None]
 
@@ -41,8 +41,19 @@ def _loop(
 ) -> Loop:
     """The kernel of a product, or of one that is added to what is there."""
     stages = (Stage(0, UNITS, (Accumulator(PRODUCT, ((MATRIX, VECTOR),)),), (result,)),)
-    carried = tuple(node for node in (VECTOR, BEFORE) if node in Graph({"": result}).nodes())
-    planned = Schedule(Graph({"": result}), (), (), (), carried, stages, (result,), (), {})
+    inputs = tuple(node for node in (VECTOR, BEFORE) if node in Graph({"": result}).nodes())
+    planned = Schedule(
+        graph=Graph({"": result}),
+        states=(),
+        once=(),
+        before=(),
+        loop_inputs=inputs,
+        loop=(PRODUCT,) if result is PRODUCT else (PRODUCT, SUM),
+        emitted=(result,),
+        after=(),
+        stages=stages,
+        joins={},
+    )
     return Loop(planned, dtype, target, operand=operand)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
-from typing import NamedTuple
 
 from anyrnn.derivative.reverse import PREFIX
 from anyrnn.graph.cell import Cell, StoredParameter
@@ -27,13 +26,9 @@ from anyrnn.kernels.cpu.program.instructions import (
     OuterGradients,
     SumOfProducts,
 )
-from anyrnn.schedule.loop import Schedule
-from anyrnn.schedule.normal import operands
-
-
-class _Member(NamedTuple):
-    stored: StoredParameter
-    place: int
+from anyrnn.schedule.forms import Schedule
+from anyrnn.schedule.neighbours import products_together, runs
+from anyrnn.schedule.phases import operands
 
 
 def side_by_side(cell: Cell, planned: Schedule) -> tuple[Node, ...]:
@@ -62,14 +57,8 @@ class Writer:
 
     def __init__(self, cell: Cell, planned: Schedule, sizes: Mapping[str, int]) -> None:
         self.cell, self.planned, self.sizes = cell, planned, sizes
-        self.members = {
-            name: _Member(stored, index)
-            for stored in cell.parameters
-            for index, name in enumerate(stored.members)
-        }
-        self.bounds = {
-            stored.name: [bound.evaluate(sizes) for bound in stored.bounds]
-            for stored in cell.parameters
+        self.rows = {
+            name: rows for stored in cell.parameters for name, rows in stored.rows(sizes).items()
         }
         joined = side_by_side(cell, planned)
         edges = [0, *accumulate(self.width(node) for node in joined)]
@@ -109,19 +98,19 @@ class Writer:
         """How to compute each node."""
         found: dict[Node, Instruction] = {}
         sums = self._sums_of_products(nodes)
-        for node in nodes:
+        for group in products_together(self.cell, nodes):
+            node = group[0]
             if node in sums:
-                terms = tuple(self._runs((m, p.arguments[1]) for p, m in sums[node]))
-                stored = sums[node][0][1].stored.name
-                found[node] = SumOfProducts(node, stored, terms, self.width(node))
-            elif node not in found and node.operation == "product" and node.type.per_row:
+                terms = tuple(self._runs(sums[node]))
+                stored, _ = self.cell.places[sums[node][0][0]]
+                found[node] = SumOfProducts(node, stored.name, terms, self.width(node))
+            elif node.operation == "product" and node.type.per_row:
                 if node.arguments[0].operation == "parameter":
-                    together = self._products(node, nodes)
-                    found.update(dict.fromkeys(together.results, together))
+                    found.update(dict.fromkeys(group, self._products(group)))
                 else:
                     found[node] = MultiplyOne(node, self.width(node))
-            elif node not in found:
-                found[node] = self.operation(node)
+            else:
+                found.update({each: self.operation(each) for each in group})
         return found
 
     def operation(self, node: Node) -> Instruction:
@@ -135,69 +124,55 @@ class Writer:
         }
         return Operate(node, node.arguments, bounds, self._shape(node.type))
 
-    def _products(self, node: Node, nodes: Sequence[Node]) -> Multiply:
-        """A product, and with it those of the neighbouring members with the same vector."""
-        vector = node.arguments[1]
-        own = self.members[node.arguments[0].name]
-        together = {own.place: node}
-        for other in nodes:
-            if other.operation == "product" and other.arguments[1] is vector:
-                member = self.members.get(other.arguments[0].attributes.get("name", ""))
-                if member is not None and member.stored is own.stored:
-                    together[member.place] = other
-        first = last = own.place
-        while first - 1 in together:
-            first -= 1
-        while last + 1 in together:
-            last += 1
-        bounds = self.bounds[own.stored.name]
-        start = bounds[first]
+    def _products(self, group: Sequence[Node]) -> Multiply:
+        """The products of neighbouring members of a stored parameter with one vector."""
+        matrix, vector = group[0].arguments
+        stored, _ = self.cell.places[matrix.name]
+        rows = [self.rows[node.arguments[0].name] for node in group]
+        start = rows[0].start
         parts = {
-            together[index]: (bounds[index] - start, bounds[index + 1] - start)
-            for index in range(first, last + 1)
+            node: (own.start - start, own.stop - start)
+            for node, own in zip(group, rows, strict=True)
         }
-        return Multiply(own.stored.name, start, bounds[last + 1], vector, parts)
+        return Multiply(stored.name, start, rows[-1].stop, vector, parts)
 
-    def _sums_of_products(self, nodes: Sequence[Node]) -> dict[Node, list[tuple[Node, _Member]]]:
-        """Sums of products of the transposed members of one stored parameter: their terms."""
-        found: dict[Node, list[tuple[Node, _Member]]] = {}
+    def _sums_of_products(self, nodes: Sequence[Node]) -> dict[Node, list[tuple[str, Node]]]:
+        """Sums of products of the transposed members of one stored parameter: of each term the
+        member and the vector.
+        """
+        found: dict[Node, list[tuple[str, Node]]] = {}
         for node in nodes:
             if node.operation == "product" and node.arguments[0].operation == "transpose":
                 matrix = node.arguments[0].arguments[0]
                 if matrix.operation == "parameter" and node.arguments[1] in self.columns:
-                    found[node] = [(node, self.members[matrix.name])]
+                    found[node] = [(matrix.name, node.arguments[1])]
             elif node.operation == "add":
                 left, right = (found.get(argument) for argument in node.arguments)
-                if left and right and left[0][1].stored is right[0][1].stored:
+                if left and right and self._stored(left[0][0]) is self._stored(right[0][0]):
                     found[node] = left + right
         return found
 
-    def _runs(self, members: Iterable[tuple[_Member, Node]]) -> Iterator[tuple[int, int, Columns]]:
-        """Stretches of neighbouring members whose vectors lie side by side too: the rows of the
-        stored parameter, and the vectors.
-        """
-        run: list[tuple[_Member, Node]] = []
-        for member, vector in sorted(members, key=lambda pair: pair[0].place):
-            if run and not (
-                member.place == run[-1][0].place + 1
-                and vector in self.columns
-                and run[-1][1] in self.columns
-                and self.columns[run[-1][1]][1] == self.columns[vector][0]
-            ):
-                yield self._stretch(run)
-                run = []
-            run.append((member, vector))
-        if run:
-            yield self._stretch(run)
+    def _stored(self, member: str) -> StoredParameter:
+        return self.cell.places[member][0]
 
-    def _stretch(self, run: list[tuple[_Member, Node]]) -> tuple[int, int, Columns]:
-        stored, first = run[0][0]
-        bounds = self.bounds[stored.name]
-        vectors = tuple(vector for _, vector in run)
-        columns = Columns(vectors)
-        if len(vectors) > 1:
-            columns = Columns(vectors, self.columns[vectors[0]][0], self.columns[vectors[-1]][1])
-        return bounds[first], bounds[run[-1][0].place + 1], columns
+    def _runs(self, terms: Iterable[tuple[str, Node]]) -> Iterator[tuple[int, int, Columns]]:
+        """Runs of neighbouring members whose vectors lie side by side too: the rows of the stored
+        parameter, and the vectors.
+        """
+        places = self.cell.places
+
+        def follows(one: tuple[str, Node], other: tuple[str, Node]) -> bool:
+            ends, starts = self.columns.get(one[1]), self.columns.get(other[1])
+            joined = ends is not None and starts is not None and ends[1] == starts[0]
+            return joined and places[other[0]][1] == places[one[0]][1] + 1
+
+        for run in runs(sorted(terms, key=lambda term: places[term[0]][1]), follows):
+            vectors = tuple(vector for _, vector in run)
+            columns = Columns(vectors)
+            if len(vectors) > 1:
+                ends = self.columns[vectors[0]][0], self.columns[vectors[-1]][1]
+                columns = Columns(vectors, *ends)
+            yield self.rows[run[0][0]].start, self.rows[run[-1][0]].stop, columns
 
     def _gradients(self, names: Iterable[str]) -> list[AddToGradient | OuterGradients]:
         """How to compute the gradients of stored parameters: what comes from the same vectors is
@@ -227,18 +202,17 @@ class Writer:
         products of vectors with others, or the vectors, or what is their sum already.
         """
         stored = next(stored for stored in self.cell.parameters if stored.name == name)
-        by_vector: dict[Node | None, list[tuple[_Member, Node]]] = {}
-        for index, member in enumerate(stored.members):
+        by_vector: dict[Node | None, list[tuple[str, Node]]] = {}
+        for member in stored.members:
             node = self.planned.graph.outputs.get(PREFIX + member)
             if node is None:
                 continue
             if node.traits.batch_sum and all(argument.type.per_row for argument in node.arguments):
                 vector = node.arguments[1] if node.operation == "outer" else None
-                found = by_vector.setdefault(vector, [])
-                found.append((_Member(stored, index), node.arguments[0]))
+                by_vector.setdefault(vector, []).append((member, node.arguments[0]))
             else:
-                start, stop = self.bounds[name][index : index + 2]
-                yield start, stop, Columns((node,)), None, True
+                rows = self.rows[member]
+                yield rows.start, rows.stop, Columns((node,)), None, True
         for vector, members in by_vector.items():
             for start, stop, columns in self._runs(members):
                 yield start, stop, columns, vector, False

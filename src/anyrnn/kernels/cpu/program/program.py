@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,7 +36,7 @@ from anyrnn.kernels.cpu.program.instructions import (
 )
 from anyrnn.kernels.cpu.program.loop_kernel import Loop
 from anyrnn.kernels.cpu.program.outside_loop import Writer
-from anyrnn.schedule.loop import Schedule
+from anyrnn.schedule.forms import Schedule
 
 SEGMENT_BYTES = 8 << 20  # of the arrays between the parts of a run
 WRITTEN = 64  # tapes of a program that are kept
@@ -211,7 +210,7 @@ class Program:
         while True:  # a state that is read after the loop needs its history, and that may need more
             wanted = [planned.graph.outputs[name] for name in (*results, *known)]
             instructions, self.last = writer.instructions(
-                nodes, [*planned.carried, *wanted], gradients
+                nodes, [*planned.loop_inputs, *wanted], gradients
             )
             needed = {argument for part in instructions for argument in part.arguments}
             needed |= {argument for part in self.last for argument in part.arguments}
@@ -237,18 +236,17 @@ class Program:
 
     def _read_leaves(self) -> None:
         """Where parameters are, and what numbers are."""
-        self.parameters: list[tuple[Node, str, int, int]] = []
+        self.parameters: list[tuple[Node, str, slice]] = []
         self.numbers: list[tuple[Node, float]] = []
-        places = {
-            name: (stored.name, first.evaluate(self.sizes), end.evaluate(self.sizes))
+        rows = {
+            name: (stored.name, part)
             for stored in self.cell.parameters
-            for name, (first, end) in zip(stored.members, pairwise(stored.bounds), strict=True)
+            for name, part in stored.rows(self.sizes).items()
         }
         graph = self.planned.graph
         for leaf in graph.nodes():
             if leaf.operation == "parameter":
-                name, start, stop = places[leaf.name]
-                self.parameters.append((leaf, name, start, stop))
+                self.parameters.append((leaf, *rows[leaf.name]))
             elif leaf.operation == "constant":
                 self.numbers.append((leaf, leaf.attributes["value"]))
             elif leaf.operation == "size":
@@ -423,8 +421,8 @@ class _Writing:
     def _compute_once(self) -> None:
         """What depends on parameters only."""
         frame, program = self.frame, self.program
-        for leaf, name, start, stop in program.parameters:
-            part = frame.parameters[name][start:stop]
+        for leaf, name, rows in program.parameters:
+            part = frame.parameters[name][rows]
             frame.values[leaf] = part if leaf.type.shape else part[0]
         for leaf, number in program.numbers:
             frame.values[leaf] = self.commands.constant(np.array(number, self.how.dtype))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,14 +19,15 @@ from anyrnn.kernels.cpu.machine.processor import Processor
 from anyrnn.kernels.cpu.passes import team_size
 from anyrnn.kernels.cpu.program.commands import NUMPY_ARRAYS, BufferView, CommandBuffer
 from anyrnn.kernels.cpu.program.loop_kernel import Loop
-from anyrnn.schedule.loop import schedule
+from anyrnn.schedule.build import schedule
+from anyrnn.schedule.forms import FUSED
 
 
 @lru_cache(maxsize=256)
 def _loop(
     cell: Cell, dtype: Any, target: Processor | None, operand: str | None, short: bool
 ) -> Loop:
-    planned = schedule(cell.graph, cell.states, [cell.output], hoist=False)
+    planned = schedule(cell.graph, cell.states, [cell.output], FUSED)
     return Loop(planned, dtype, target, packed=False, operand=operand, short=short)
 
 
@@ -91,9 +91,7 @@ class Step:
         for stored in cell.parameters:
             dtype = np.dtype(np.uint16) if self.short and stored.is_matrix else None
             place = commands.give(stored.shape_for(self.sizes), dtype)
-            bounds = pairwise(bound.evaluate(self.sizes) for bound in stored.bounds)
-            for name, (start, stop) in zip(stored.members, bounds, strict=True):
-                members[name] = place[start:stop]
+            members |= {name: place[rows] for name, rows in stored.rows(self.sizes).items()}
 
         def locate(node: Node) -> BufferView:
             if node.operation == "slice":

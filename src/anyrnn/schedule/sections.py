@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from anyrnn.graph.nodes import Node
 from anyrnn.graph.sizes import Size
 from anyrnn.schedule.cost import Cost, operations
-from anyrnn.schedule.loop import RowStage, Schedule
-from anyrnn.schedule.normal import operands
+from anyrnn.schedule.forms import RowStage, Schedule
+from anyrnn.schedule.phases import operands
 
 ONCE = "once, of parameters only"
 LOOP = "each step, stage"
@@ -59,7 +59,7 @@ def parts(planned: Schedule) -> list[Part]:
 
 def _loop(planned: Schedule) -> Iterator[Part]:
     """The stages of a step: each computes what it writes from what is in memory."""
-    order, outside = planned.graph.nodes(), {*planned.once, *planned.carried}
+    order, outside = planned.graph.nodes(), {*planned.once, *planned.loop_inputs}
     missing: dict[Node, set[Node]] = {}  # the parts of joined vectors that are not written yet
     for piece, joins in planned.joins.items():
         for joined, _ in joins:

@@ -9,13 +9,11 @@ from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Graph, Node, make, rebuilt, rewrite
 from anyrnn.graph.simplify import simplify
-from anyrnn.schedule.loop import Schedule, cheap_support, is_cheap, schedule
-from anyrnn.schedule.normal import (
-    by_reciprocals,
-    operands,
-    without_centred_sums,
-    without_clips,
-)
+from anyrnn.schedule.build import schedule
+from anyrnn.schedule.forms import FUSED, Policy, Schedule
+from anyrnn.schedule.normal import by_reciprocals, without_centred_sums, without_clips
+from anyrnn.schedule.phases import operands
+from anyrnn.schedule.rematerialise import frontier, is_cheap
 
 SAVED = "saved:"
 BEFORE = "before:"
@@ -69,19 +67,19 @@ def _saved(reverse: Graph, forward: set[Node]) -> set[Node]:
         return again or node in saved or not node.type.per_row
 
     for node in needed:
-        support = {n for n in cheap_support(node, given) if not given(n)}
+        support = {n for n in frontier(node, given) if not given(n)}
         saved |= support if node.type.boolean or is_cheap(support) else {node}
     return saved
 
 
-def training(cell: Cell, memory: str = "high", hoist: bool = False) -> Training:
+def training(cell: Cell, memory: str = "high", policy: Policy = FUSED) -> Training:
     """Schedule a cell's forward and reverse step.
 
     Args:
         cell: The cell.
         memory: `high` saves what the reverse step reads, unless it is cheap to compute; `low`
             saves the states only, and the reverse step computes the rest again.
-        hoist: Whether the forward step's products with the input are computed before the loop.
+        policy: What the target wants outside the forward loop, and what inside.
 
     Returns:
         Both schedules.
@@ -134,7 +132,7 @@ def training(cell: Cell, memory: str = "high", hoist: bool = False) -> Training:
     wanted = list(dict.fromkeys([cell.output, *histories, *saved]))
     gradients = [name for name in outputs if name not in states]
     return Training(
-        schedule(forward, cell.states, wanted, hoist),
+        schedule(forward, cell.states, wanted, policy),
         schedule(Graph(outputs, step.names), states, gradients),
         saved,
         histories,

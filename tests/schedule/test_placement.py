@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,10 +12,12 @@ from hypothesis import strategies as st
 import anyrnn
 from anyrnn import CATALOGUE, Cell
 from anyrnn.graph.interpret import evaluate, split_parameters
-from anyrnn.graph.nodes import Graph
+from anyrnn.graph.nodes import Graph, Node
 from anyrnn.graph.verify import verify
-from anyrnn.schedule.normal import STEP, normal, phases
-from anyrnn.schedule.plan import Instruction, plan
+from anyrnn.schedule.build import place_operations
+from anyrnn.schedule.neighbours import products_together
+from anyrnn.schedule.normal import normal
+from anyrnn.schedule.phases import STEP, phases
 from checks import make_case
 from invented_cells import INVENTED, SMALLEST
 from random_cells import SMALLEST as SMALLEST_RANDOM
@@ -22,12 +26,12 @@ from random_cells import RandomCell, random_cells
 CELLS = {**CATALOGUE, **INVENTED}
 
 
-def products(instructions: tuple[Instruction, ...]) -> list[tuple[str, ...]]:
-    """The matrices of each product instruction."""
+def products(cell: Cell, nodes: Iterable[Node]) -> list[tuple[str, ...]]:
+    """The matrices of each product."""
     return [
-        tuple(str(node.arguments[0].attributes.get("name", "?")) for node in instruction.nodes)
-        for instruction in instructions
-        if instruction.nodes[0].operation == "product"
+        tuple(str(node.arguments[0].attributes.get("name", "?")) for node in group)
+        for group in products_together(cell, nodes)
+        if group[0].operation == "product"
     ]
 
 
@@ -45,36 +49,32 @@ def products(instructions: tuple[Instruction, ...]) -> list[tuple[str, ...]]:
 def test_one_product_serves_all_gates(
     name: str, sequence: list[tuple[str, ...]], step: list[tuple[str, ...]]
 ) -> None:
-    planned = plan(CELLS[name])
-    assert products(planned.sequence) == sequence
-    assert products(planned.step) == step
+    cell = CELLS[name]
+    placement = place_operations(cell)
+    assert products(cell, placement.before) == sequence
+    assert products(cell, placement.loop) == step
 
 
 @pytest.mark.parametrize("name", CELLS)
 def test_no_product_with_the_input_alone_is_in_the_loop(name: str) -> None:
-    planned = plan(CELLS[name])
-    when = phases(planned.graph.nodes())
-    for instruction in planned.step:
-        for node in instruction.nodes:
-            assert when[node] == STEP
-            if node.operation == "product":
-                assert when[node.arguments[1]] == STEP
-    computed = [
-        node
-        for part in (planned.once, planned.sequence, planned.step)
-        for instruction in part
-        for node in instruction.nodes
-    ]
+    placement = place_operations(CELLS[name])
+    when = phases(placement.graph.nodes())
+    for node in placement.loop:
+        assert when[node] == STEP
+        if node.operation == "product":
+            assert when[node.arguments[1]] == STEP
+    sections = placement.once, placement.before, placement.loop
+    computed = [node for section in sections for node in section if not node.is_leaf]
     assert len(computed) == len(set(computed))
-    assert {node for node in planned.graph.nodes() if not node.is_leaf} == set(computed)
+    assert {node for node in placement.graph.nodes() if not node.is_leaf} == set(computed)
 
 
 def test_products_with_joined_vectors_leave_the_loop() -> None:
-    planned = plan(anyrnn.get("article3_lstm"))
-    when = phases(planned.graph.nodes())
+    graph = place_operations(anyrnn.get("article3_lstm")).graph
+    when = phases(graph.nodes())
     of_the_input = [
         node
-        for node in planned.graph.nodes()
+        for node in graph.nodes()
         if node.operation == "product" and node.arguments[1].operation == "input"
     ]
     assert len(of_the_input) == 4

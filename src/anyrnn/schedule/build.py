@@ -1,0 +1,47 @@
+"""The passes from a step graph to its schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+from anyrnn.graph.cell import Cell
+from anyrnn.graph.nodes import Graph
+from anyrnn.schedule.forms import Placement, Policy, Schedule
+from anyrnn.schedule.normal import loop_normal, normal
+from anyrnn.schedule.placement import place
+from anyrnn.schedule.stages import levels, split
+
+KERNELS, OPERATIONS = Policy(), Policy(defer=False, sink=False)
+
+
+def schedule(
+    graph: Graph,
+    states: Iterable[str],
+    wanted: Iterable[str],
+    policy: Policy = KERNELS,
+) -> Schedule:
+    """Schedule a step graph for a kernel that is a loop over time.
+
+    Args:
+        graph: The step graph.
+        states: The names of its states, each the name of a result too.
+        wanted: The names of the results that are wanted for each step.
+        policy: What the target wants outside the loop, and what inside.
+
+    Returns:
+        The schedule.
+    """
+    states = tuple(states)
+    placement = place(loop_normal(graph, states, policy), states, wanted, policy)
+    return split(placement, levels(placement))
+
+
+@lru_cache(maxsize=256)
+def place_operations(cell: Cell) -> Placement:
+    """Place a cell's step for a framework's operations, which are called one by one.
+
+    A call costs more than the pass over memory that it makes, so all that needs no state is
+    computed for the whole sequence at once, and the loop is not split.
+    """
+    return place(normal(cell.graph), cell.states, [cell.output], OPERATIONS)

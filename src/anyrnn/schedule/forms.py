@@ -1,0 +1,143 @@
+"""The forms of a step between its graph and a target's code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from anyrnn.graph.nodes import Graph, Node
+from anyrnn.graph.sizes import Size
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a target wants to have outside the loop over time, and what inside.
+
+    Attributes:
+        hoist: Products with the input are computed before the loop, for all steps at once. If not,
+            a product with the input and one with a state are one sum in the loop, which needs no
+            array between the two; better as long as the matrices of both stay in the cache.
+        defer: What no state waits for is computed after the loop, for all steps at once.
+        sink: Cheap elementwise work that needs no state is in the loop, which has its operands in
+            registers; outside it would cost a pass over memory.
+    """
+
+    hoist: bool = True
+    defer: bool = True
+    sink: bool = True
+
+
+FUSED = Policy(hoist=False, defer=False)  # a step at a time, with all products in the loop
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """Which values of a step graph are computed once, before, in and after the loop over time.
+
+    What is cheap may be in several of them: it is rematerialised rather than stored.
+
+    Attributes:
+        graph: The step graph in its normal form.
+        states: The names of the states.
+        once: Values that depend on parameters only, and the leaves of these.
+        before: Values that are computed for all steps before the loop, in order.
+        loop_inputs: The inputs and the results of `before` that the loop reads.
+        loop: Values that are computed at each step, in order.
+        emitted: The values of the loop that are stored for each step: results, and what `after`
+            reads.
+        after: Values that are computed for all steps after the loop, in order.
+    """
+
+    graph: Graph
+    states: tuple[str, ...]
+    once: tuple[Node, ...]
+    before: tuple[Node, ...]
+    loop_inputs: tuple[Node, ...]
+    loop: tuple[Node, ...]
+    emitted: tuple[Node, ...]
+    after: tuple[Node, ...]
+
+    @property
+    def new_states(self) -> dict[str, Node]:
+        """The new value of each state."""
+        return {name: self.graph.outputs[name] for name in self.states}
+
+
+@dataclass(frozen=True)
+class Accumulator:
+    """A sum of matrix products, accumulated in registers.
+
+    Attributes:
+        node: The sum.
+        terms: The matrix and the vector of each product.
+    """
+
+    node: Node
+    terms: tuple[tuple[Node, Node], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Levels:
+    """Where a loop is split.
+
+    Attributes:
+        level: For each value of the loop, how many times memory has to be complete before it.
+        accumulators: The sums of products, by the value that they compute.
+        stored: The values that are written to memory.
+    """
+
+    level: Mapping[Node, int]
+    accumulators: Mapping[Node, Accumulator]
+    stored: frozenset[Node]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a step that goes over units: products, and the elementwise work on them, for
+    vectors of one size.
+
+    Attributes:
+        level: Stages of one level do not depend on each other, stages of rows apart.
+        size: The size of its vectors.
+        accumulators: The sums of products.
+        stores: The values that are written to memory.
+    """
+
+    level: int
+    size: Size
+    accumulators: tuple[Accumulator, ...]
+    stores: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class RowStage:
+    """A part of a step that goes over whole rows, before the other stages of its level.
+
+    Attributes:
+        level: How many times memory has to be complete before it.
+        reductions: Sums and means over the hidden axis, of vectors of one size; or a softmax.
+        scalars: Per-row scalars that follow from them, and that vectors need.
+    """
+
+    level: int
+    reductions: tuple[Node, ...]
+    scalars: tuple[Node, ...] = ()
+
+    @property
+    def stores(self) -> tuple[Node, ...]:
+        """The values that are written to memory."""
+        return (*self.reductions, *self.scalars)
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule(Placement):
+    """A placement whose loop is split into stages.
+
+    Attributes:
+        stages: The stages of a step, in order.
+        joins: For each part of a concatenation in the loop, the joined vectors and its offset in
+            each.
+    """
+
+    stages: tuple[Stage | RowStage, ...]
+    joins: Mapping[Node, tuple[tuple[Node, Size], ...]]

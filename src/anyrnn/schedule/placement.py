@@ -1,0 +1,149 @@
+"""The pass that places each value once, before, in or after the loop over time.
+
+In the forward step and in the reverse step alike, `input` leaves have a row for each sequence at
+each step, `state` leaves are what the previous step has computed, and `parameter` leaves are the
+same at all steps. The loop has to compute the new states only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from anyrnn.graph.nodes import Graph, Node, topological
+from anyrnn.schedule.forms import Placement, Policy
+from anyrnn.schedule.phases import ONCE, SEQUENCE, STEP, operands, phases, sink_elementwise
+from anyrnn.schedule.rematerialise import frontier, is_cheap, is_in_place
+
+
+def place(graph: Graph, states: Iterable[str], wanted: Iterable[str], policy: Policy) -> Placement:
+    """Place the values of a step graph.
+
+    Args:
+        graph: The step graph in its normal form.
+        states: The names of its states, each the name of a result too.
+        wanted: The names of the results that are wanted for each step.
+        policy: What the target wants outside the loop, and what inside.
+
+    Returns:
+        The placement.
+    """
+    states = tuple(states)
+    new_states = [graph.outputs[name] for name in states]
+    results = [graph.outputs[name] for name in wanted]
+    when = phases(graph.nodes(), policy.hoist)
+    if policy.sink:
+        when = sink_elementwise(when, new_states)
+    live = _live(graph)
+    roots = new_states if policy.defer else [*new_states, *results]
+    loop = _loop(live, roots, new_states, when, policy.sink)
+    deferred = {n for n in live if n not in loop and when[n] == STEP and not n.is_leaf}
+    kept = _kept(results, deferred, graph, when)
+    deferred |= {n for n in kept if n.type.boolean and when[n] == STEP}
+    reads = {argument for node in loop for argument in operands(node)}.union(new_states) - loop
+    hoisted = [n for n in live if when[n] == SEQUENCE and (n in reads or n in kept)]
+    needed = set(topological(hoisted))
+    before = [n for n in live if n in needed and when[n] == SEQUENCE and not n.is_leaf]
+    after = [n for n in live if n in deferred]
+    reads_of_parameters = reads.union(*map(operands, [*before, *after]))
+    return Placement(
+        graph,
+        states,
+        once=tuple(topological(n for n in live if when[n] == ONCE and n in reads_of_parameters)),
+        before=tuple(before),
+        loop_inputs=tuple(n for n in live if when[n] == SEQUENCE and n in reads),
+        loop=tuple(n for n in live if n in loop),
+        emitted=tuple(
+            n for n in live if n in loop and n in kept and n not in deferred and when[n] == STEP
+        ),
+        after=tuple(after),
+    )
+
+
+def _live(graph: Graph) -> list[Node]:
+    """The nodes whose values matter, not only their types, each after its arguments."""
+    found = set(graph.outputs.values())
+    left = list(found)
+    while left:
+        more = set(operands(left.pop())) - found
+        found |= more
+        left += more
+    return [node for node in graph.nodes() if node in found]
+
+
+def _loop(
+    live: Sequence[Node],
+    roots: Iterable[Node],
+    new_states: Iterable[Node],
+    when: Mapping[Node, int],
+    sink: bool,
+) -> set[Node]:
+    """The nodes computed in the loop: those that depend on a state, and cheap work sunk into it."""
+    reached = set(topological(roots))
+    needed = {n for n in live if n in reached and when[n] == STEP and not n.is_leaf}
+    if not sink:
+        return needed
+    needed |= _fused(live, when, needed)
+    return needed.union(new_states, _sunk([*needed, *new_states], when))
+
+
+def _fused(live: Iterable[Node], when: Mapping[Node, int], needed: set[Node]) -> set[Node]:
+    """Values of a step that no state waits for, and that the loop computes all the same, while
+    their operands are in registers: without products, and not from products after the loop.
+    """
+    found: set[Node] = set()
+    for node in live:
+        if when[node] == STEP and not node.is_leaf:
+            fusible = node.traits.pointwise or node.traits.reduction
+            if fusible and all(
+                a in found or a in needed or when[a] < STEP or a.is_leaf for a in operands(node)
+            ):
+                found.add(node)
+    return found
+
+
+def _sunk(needed: Iterable[Node], when: Mapping[Node, int]) -> set[Node]:
+    """Earlier work that the loop rematerialises: cheap work on one loop input, and some of what
+    depends on parameters only.
+
+    Adding a bias in the loop costs nothing; before it, it would cost a pass over the sequence.
+    """
+    sunk: set[Node] = set()
+    left = [argument for node in needed for argument in operands(node)]
+    while left:
+        node = left.pop()
+        if node in sunk or when[node] == STEP:
+            continue
+        if when[node] == ONCE:
+            cheap = is_in_place(node)
+        else:
+            values = frontier(node, lambda n: n.is_leaf or when[n] == ONCE)
+            inputs = [n for n in values if when[n] == SEQUENCE]
+            traits = node.traits
+            cheap = node.type.boolean or is_cheap(inputs)
+            cheap = cheap and traits.cheap and traits.elementwise
+        if cheap:
+            sunk.add(node)
+            left += node.arguments
+    return sunk
+
+
+def _kept(
+    results: Iterable[Node], deferred: Iterable[Node], graph: Graph, when: Mapping[Node, int]
+) -> set[Node]:
+    """What is read for all steps after the loop: results, and the operands of deferred work.
+
+    For an old state, that is the new one of the step before; for a comparison, which is never
+    stored, it is what is compared.
+    """
+    kept = {*results}.union(*map(operands, deferred))
+    left = list(kept)
+    while left:
+        node = left.pop()
+        more: set[Node] = set()
+        if node.operation == "state":
+            more.add(graph.outputs[node.name])
+        if node.type.boolean and when[node] == STEP:
+            more.update(operands(node))
+        left += more - kept
+        kept |= more
+    return kept
