@@ -108,8 +108,14 @@ def test_how_parameters_start() -> None:
     layer = made("lstm", unit_forget_bias=False, initializers={"U": "zeros"}, use_bias=False)
     layer.build(X.shape)
     assert_same(layer.get_weights()[1:], [np.zeros((UNITS, 4 * UNITS))])
-    cell = anyrnn.get("qrnn")
-    assert [kind(cell, stored) for stored in cell.parameters] == ["kernel", "bias", "kernel"]
+    kinds = {
+        "qrnn": "W kernel, b bias, V kernel",
+        "rnn_output": "W kernel, U recurrent, b bias, V kernel, d bias",
+        "lstm_projection": "W kernel, U recurrent, b bias, P kernel",
+    }
+    for name, wanted in kinds.items():
+        cell = anyrnn.get(name)
+        assert ", ".join(f"{s.name} {kind(cell, s)}" for s in cell.parameters) == wanted
 
 
 def test_penalties_and_constraints_by_family() -> None:

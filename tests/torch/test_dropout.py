@@ -115,7 +115,7 @@ def test_layers_are_copied_and_saved_with_their_options() -> None:
         ({"recurrent_dropout": "0.5"}, "recurrent_dropout='0.5'"),
         ({"zoneout": 1.0}, "zoneout=1.0"),
         ({"zoneout": {"d": 0.1}}, "has no state 'd'; its states are: h, c"),
-        ({"recurrent_dropout": 0.1, "independent": True}, "multiplies no state with a matrix"),
+        ({"recurrent_dropout": 0.1, "independent": True}, "has no recurrent matrix"),
     ],
 )
 def test_wrong_rates(options, message) -> None:

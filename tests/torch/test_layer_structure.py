@@ -18,8 +18,8 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 import anyrnn
 from anyrnn.errors import AnyrnnError, CellError, InputError, SizeError
+from anyrnn.graph.roles import Role, matrices
 from anyrnn.torch import GRU, LSTM, RNN, Recurrent
-from anyrnn.torch.drop import recurrent_matrices
 from anyrnn.torch.execute import PATHS, forced
 from checks import one_line
 from invented_cells import INVENTED
@@ -383,16 +383,17 @@ def test_weight_dropout_is_one_mask_for_a_call() -> None:
     torch.testing.assert_close(layer(x), plain(x), rtol=0, atol=0)
 
 
-def test_recurrent_matrices() -> None:
+def test_the_matrices_that_weight_dropout_means() -> None:
     wanted = {
         "gru": {"U.r", "U.z", "U.n"},
         "gru_reset_before": {"U.r", "U.z", "U.n"},
         "rnn_output": {"U"},
         "lstm_projection": {"U.i", "U.f", "U.g", "U.o", "P"},
     }
-    for name, matrices in wanted.items():
-        assert recurrent_matrices(anyrnn.get(name)) == matrices
-    assert recurrent_matrices(INVENTED["moving_average"]) == frozenset()
+    between = Role.RECURRENT, Role.PROJECTION
+    for name, found in wanted.items():
+        assert matrices(anyrnn.get(name), *between) == found
+    assert matrices(INVENTED["moving_average"], *between) == frozenset()
 
 
 @anyrnn.cell(sizes={"A.output": "hidden"})

@@ -79,7 +79,7 @@ def test_pairs_that_a_cell_cannot_have() -> None:
                 assert excludes(*pair), (name, pair)
                 with pytest.raises(CellError) as caught:
                     changed(name, pair)
-                assert f"'{name}' multiplies no state with a matrix" in one_line(caught.value)
+                assert f"'{name}' has no recurrent matrix" in one_line(caught.value)
 
 
 def test_options_that_exclude_each_other() -> None:

@@ -14,7 +14,7 @@ from anyrnn.cells.catalogue import get
 from anyrnn.errors import InputError, SizeError
 from anyrnn.graph.cell import Cell, StoredParameter
 from anyrnn.graph.interpret import DRAW, evaluate, split_parameters
-from anyrnn.graph.nodes import Graph
+from anyrnn.graph.roles import Role, matrices
 from anyrnn.keras.cells import Readable
 from anyrnn.keras.loop import Compiled
 from anyrnn.keras.operations import KERAS
@@ -38,19 +38,13 @@ def kind(cell: Cell, stored: StoredParameter) -> str:
         stored: One of its parameters.
 
     Returns:
-        `recurrent` for a matrix that multiplies what follows from a state, `kernel` for another
-        one, `bias` for a vector.
+        `recurrent` where one of its matrices has the role `RECURRENT`, `kernel` for other
+        matrices, `bias` for a vector.
     """
     if not stored.is_matrix:
         return "bias"
-    members = set(stored.members)
-    for node in cell.graph.nodes():
-        if node.operation == "product":
-            matrix, vector = (Graph({"": argument}) for argument in node.arguments)
-            used = {leaf.name for leaf in matrix.leaves("parameter")}
-            if used & members and vector.leaves("state"):
-                return "recurrent"
-    return "kernel"
+    recurrent = matrices(cell, Role.RECURRENT)
+    return "kernel" if recurrent.isdisjoint(stored.members) else "recurrent"
 
 
 @keras.saving.register_keras_serializable("anyrnn")
@@ -63,16 +57,17 @@ class RecurrentCell(OfCell, keras.Layer, DropoutRNNCell, Readable):
         use_bias: Whether the cell keeps its biases.
         unit_forget_bias: Whether the biases of gates that are called f start with one.
         dropout: The probability of dropping a feature of the input, for a whole call.
-        recurrent_dropout: The probability of dropping a unit of what matrices multiply of the
-            state, for a whole call.
+        recurrent_dropout: The probability of dropping a unit of what recurrent matrices multiply,
+            for a whole call.
         seed: What the random numbers follow from.
         initializers: By the name of a family, how its parameters start.
         regularizers: By the name of a family, its penalty.
         constraints: By the name of a family, its constraint.
-        **options: `kernel_initializer` (`glorot_uniform`) for the matrices of the input,
-            `recurrent_initializer` (`orthogonal`) for those of the state, `bias_initializer`
-            (`zeros`) for vectors; the same with `_regularizer` and `_constraint`; further sizes
-            (`output_size=10`), hyperparameters, and those of a layer of Keras.
+        **options: `kernel_initializer` (`glorot_uniform`) for the matrices of the input, of
+            projections and of output layers, `recurrent_initializer` (`orthogonal`) for recurrent
+            ones, `bias_initializer` (`zeros`) for vectors; the same with `_regularizer` and
+            `_constraint`; further sizes (`output_size=10`), hyperparameters, and those of a layer
+            of Keras.
 
     Raises:
         UnknownCellError: No cell of that name.
@@ -324,8 +319,7 @@ class Recurrent(OfCell, Compiled, keras.layers.RNN):
 
     Parameters are called as the cell's families, W, U, b; each stacks the gates in the order of
     `Cell.parameters`, and matrices are (input, gates), as Keras has them. Input, output and masks
-    are those of keras.layers.LSTM; dropout of the state has one mask for each vector that matrices
-    multiply.
+    are those of keras.layers.LSTM; recurrent dropout has one mask for the vectors of one size.
 
     Raises:
         UnknownCellError: No cell of that name.

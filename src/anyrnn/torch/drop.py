@@ -9,26 +9,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from anyrnn.errors import InputError
-from anyrnn.graph.cell import Cell
-from anyrnn.graph.nodes import Node, topological
+from anyrnn.graph.roles import Role, matrices
 from anyrnn.torch.packed_rows import Rows
 
 if TYPE_CHECKING:
     from anyrnn.torch.layer_stack import LayerPart
-
-
-def recurrent_matrices(cell: Cell) -> frozenset[str]:
-    """The names of the matrices between the old states and the new ones."""
-    ordered = topological(cell.graph.outputs[name] for name in cell.states)
-    moving: set[Node] = set()
-    found: set[str] = set()
-    for node in ordered:
-        if node.operation == "state" or any(argument in moving for argument in node.arguments):
-            moving.add(node)
-        if node.operation == "product" and node.arguments[1] in moving:
-            leaves = topological([node.arguments[0]])
-            found.update(leaf.name for leaf in leaves if leaf.operation == "parameter")
-    return frozenset(found)
 
 
 def drop_features(data: Tensor, rows: Rows, probability: float) -> Tensor:
@@ -54,11 +39,11 @@ def recurrent_rows(part: LayerPart, probability: float) -> dict[str, list[tuple[
     Raises:
         InputError: The cell has no matrix between its old states and the new ones.
     """
-    matrices, found = recurrent_matrices(part.cell), {}
+    between, found = matrices(part.cell, Role.RECURRENT, Role.PROJECTION), {}
     for stored in part.cell.parameters:
-        if matrices.intersection(stored.members):
+        if between.intersection(stored.members):
             named = stored.rows(part.sizes).items()
-            found[stored.name] = [(rows.start, rows.stop, name in matrices) for name, rows in named]
+            found[stored.name] = [(rows.start, rows.stop, name in between) for name, rows in named]
     if not found:
         raise InputError(
             f"weight_dropout={probability}, but the cell '{part.cell.name}' has no recurrent matrix"

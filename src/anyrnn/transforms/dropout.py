@@ -9,6 +9,7 @@ from functools import lru_cache
 from anyrnn.errors import CellError
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Graph, Node, constant, make, rebuilt, rewrite
+from anyrnn.graph.roles import Role, roles
 from anyrnn.transforms.options import by_state
 
 
@@ -26,7 +27,8 @@ def next_stream(cell: Cell) -> int:
 
 
 def with_recurrent_dropout(cell: Cell, rate: float, per_gate: bool = False) -> Cell:
-    """The cell in training with dropout on what its recurrent matrices multiply.
+    """The cell in training with dropout on what its recurrent matrices multiply
+    (`anyrnn.graph.roles`); a projection and an output layer are left as they are.
 
     Each sequence draws one mask, for all its steps (Gal & Ghahramani 2016; `recurrent_dropout` of
     Keras): U @ h becomes U @ (m * h), where m is 0 with the probability `rate`, and otherwise
@@ -41,8 +43,7 @@ def with_recurrent_dropout(cell: Cell, rate: float, per_gate: bool = False) -> C
         The cell, which draws random numbers; its parameters are the same.
 
     Raises:
-        CellError: The rate is no probability below 1, or the cell multiplies no state with a
-            matrix.
+        CellError: The rate is no probability below 1, or the cell has no recurrent matrix.
 
     Example:
         >>> import anyrnn
@@ -86,10 +87,10 @@ def with_input_dropout(cell: Cell, rate: float, per_gate: bool = False) -> Cell:
 @lru_cache(maxsize=256)
 def _dropout(cell: Cell, option: str, rate: float, per_gate: bool) -> Cell:
     drops, what, remake = _DROPPED[option]
-    products = [node for node in cell.graph.nodes() if node.operation == "product"]
-    dropped = {node for node in products if drops(node.arguments[1])}
+    found = roles(cell.graph, cell.states).items()
+    dropped = {node for node, role in found if drops(node, role)}
     if not dropped:
-        raise CellError(f"{option}={rate}: cell '{cell.name}' multiplies no {what} with a matrix")
+        raise CellError(f"{option}={rate}: cell '{cell.name}' {what}")
     first = next_stream(cell)
     streams: dict[object, int] = {}
 
@@ -108,17 +109,21 @@ def _dropout(cell: Cell, option: str, rate: float, per_gate: bool) -> Cell:
     return cell.with_graph(graph, remake, rate, per_gate)
 
 
-def _depends_on_state(node: Node) -> bool:
-    return bool(Graph({"": node}).leaves("state"))
+def _is_recurrent(product: Node, role: Role) -> bool:
+    return role is Role.RECURRENT
 
 
-def _is_input(node: Node) -> bool:
-    return node.operation == "input"
+def _reads_input(product: Node, role: Role) -> bool:
+    return product.arguments[1].operation == "input"
 
 
 _DROPPED = {
-    "recurrent_dropout": (_depends_on_state, "state", with_recurrent_dropout),
-    "input_dropout": (_is_input, "input", with_input_dropout),
+    "recurrent_dropout": (_is_recurrent, "has no recurrent matrix", with_recurrent_dropout),
+    "input_dropout": (
+        _reads_input,
+        "multiplies no input with a matrix",
+        with_input_dropout,
+    ),
 }
 
 

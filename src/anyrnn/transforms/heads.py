@@ -8,14 +8,14 @@ from anyrnn.errors import CellError
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Node, make, rebuilt, rewrite
 from anyrnn.graph.operations import Type
+from anyrnn.graph.roles import Role, matrix_leaf, roles
 from anyrnn.graph.sizes import Atom, Size
-from anyrnn.transforms.products import RECURRENT, matrix_leaf, parts
 
 
 def _square_matrices(cell: Cell, what: str) -> tuple[list[Node], set[Node]]:
-    """The recurrent matrices and their products."""
-    found = parts(cell.graph, cell.states)
-    products = dict.fromkeys(product for product, part in found.items() if part == RECURRENT)
+    """The matrices of products with the role `RECURRENT`, and these products."""
+    found = roles(cell.graph, cell.states)
+    products = dict.fromkeys(node for node, role in found.items() if role is Role.RECURRENT)
     used = dict.fromkeys(product.arguments[0] for product in products)
     if not used:
         raise CellError(f"cell '{cell.name}' cannot have {what}: it has no recurrent matrix")

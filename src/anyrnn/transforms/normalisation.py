@@ -10,12 +10,12 @@ from anyrnn.errors import CellError
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Graph, Node, constant, make, rebuilt, rewrite, topological
 from anyrnn.graph.operations import Type
+from anyrnn.graph.roles import Role, activated, matrix_leaf, roles
 from anyrnn.graph.sums import addends, total_of, uses_of
-from anyrnn.transforms.products import INPUT, RECURRENT, matrix_leaf, parts
 
 KINDS = ("layer", "rms")
 INITIAL = {"input_gain": 1.0, "recurrent_gain": 1.0, "state_gain": 1.0, "state_bias": 0.0}
-GAINS = {INPUT: "input_gain", RECURRENT: "recurrent_gain"}
+GAINS = {Role.INPUT: "input_gain", Role.RECURRENT: "recurrent_gain"}
 
 
 def with_normalisation(cell: Cell, kind: str = "layer", epsilon: float = 1e-5) -> Cell:
@@ -81,20 +81,20 @@ class _Gains:
 
     def __init__(self, cell: Cell) -> None:
         self.places = {leaf: place for place, leaf in enumerate(cell.members)}
-        self.by_matrices: dict[tuple[str, tuple[Node, ...]], Node] = {}
+        self.by_matrices: dict[tuple[Role, tuple[Node, ...]], Node] = {}
         self.of_states: list[Node] = []
 
-    def gain(self, part: str, products: Iterable[Node]) -> Node:
+    def gain(self, role: Role, products: Iterable[Node]) -> Node:
         """The gain of a sum, called as the member of its first matrix."""
         products = list(products)
-        key = part, tuple(product.arguments[0] for product in products)
+        key = role, tuple(product.arguments[0] for product in products)
         if key not in self.by_matrices:
             name = matrix_leaf(key[1][0]).name
             family, _, member = name.partition(".")
             taken = {leaf.name for leaf in self.by_matrices.values()}
             own = member or family
             more = (f"{own}_{number}" for number in count(2))
-            names = (f"{GAINS[part]}.{n}" for n in chain((own, name.replace(".", "_")), more))
+            names = (f"{GAINS[role]}.{n}" for n in chain((own, name.replace(".", "_")), more))
             free = next(n for n in names if n not in taken)
             self.by_matrices[key] = _vector(free, products[0])
         return self.by_matrices[key]
@@ -111,7 +111,8 @@ class _Gains:
 @lru_cache(maxsize=256)
 def _normalised(cell: Cell, kind: str, epsilon: float) -> Cell:
     graph = cell.graph
-    found = parts(graph, cell.states)
+    reached = activated(graph, cell.states)  # by what has the role INPUT or RECURRENT only
+    found = {node: r for node, r in roles(graph, cell.states).items() if node in reached}
     if not found:
         raise CellError(
             f"cell '{cell.name}' has nothing to normalise: no activation follows a product"
@@ -129,21 +130,21 @@ def _normalised(cell: Cell, kind: str, epsilon: float) -> Cell:
     plain: dict[Node, Node] = {}
     new: dict[Node, Node] = {}
 
-    def part_of(name: str, terms: list[tuple[int, Node]]) -> tuple[int, Node]:
+    def part_of(role: Role, terms: list[tuple[int, Node]]) -> tuple[int, Node]:
         sign = terms[0][0]
         total = total_of([(sign * own, plain[product]) for own, product in terms])
-        gain = gains.gain(name, (product for _, product in terms))
+        gain = gains.gain(role, (product for _, product in terms))
         return sign, make("multiply", gain, _norm(total, kind, epsilon))
 
     def sum_of(node: Node) -> Node:
         terms = addends(node, 1, uses, True)
         result: dict[object, tuple[int, Node]] = {}
         for place, (sign, term) in enumerate(terms):
-            name = found.get(term)
-            if name is None:
+            role = found.get(term)
+            if role is None:
                 result[place] = sign, new[term]
-            elif name not in result:
-                result[name] = part_of(name, [own for own in terms if found.get(own[1]) == name])
+            elif role not in result:
+                result[role] = part_of(role, [own for own in terms if found.get(own[1]) == role])
         return total_of(list(result.values()))
 
     def rule(node: Node, arguments: tuple[Node, ...]) -> Node:
