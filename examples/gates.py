@@ -55,16 +55,16 @@ def draw(layer: anyrnn.torch.Recurrent, dense: torch.nn.Linear, path: str) -> No
     """The signal, what the network says, and the gate of every unit."""
     x, target = sequences(1)
     with torch.no_grad():
-        output = dense(layer(x)[0])[:, 0, 0]
-        gate = layer.inspect(x)["z"][:, 0].T
-    signal, marked, time = x[:, 0, 0], x[:, 0, 1] > 0, torch.arange(len(x))
+        output = dense(layer(x)[0])[:, 0, 0].numpy()
+        gate = layer.inspect(x)["z"][:, 0].T.numpy()
+    (signal, marks), held, time = x[:, 0].T.numpy(), target[:, 0, 0].numpy(), range(len(x))
     figure, (above, below) = plt.subplots(
         2, 1, figsize=(8, 3.8), sharex=True, layout="constrained", height_ratios=(3, 2)
     )
     above.plot(time, signal, ".", color="0.75", label="signal")
-    above.step(time, target[:, 0, 0], where="post", color="0.5", lw=3, alpha=0.5, label="to hold")
+    above.step(time, held, where="post", color="0.5", lw=3, alpha=0.5, label="to hold")
     above.step(time, output, where="post", color="tab:blue", label="held")
-    above.plot(time[marked], signal[marked], "o", color="tab:red", label="marked")
+    above.plot(marks.nonzero()[0], signal[marks > 0], "o", color="tab:red", label="marked")
     above.set(ylim=(-1.1, 1.1), ylabel="value")
     figure.legend(loc="outside upper center", ncols=4, frameon=False)
     image = below.imshow(gate, aspect="auto", cmap="Blues", vmin=0, interpolation="nearest")
