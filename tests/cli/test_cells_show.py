@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,43 @@ def test_cells_lists_the_catalogue(run) -> None:
         for stored in cell.parameters:
             assert stored.name in row or len(cell.parameters) > 4
     assert out.splitlines()[0].split()[:3] == ["cell", "states", "parameters"]
+
+
+def test_cells_of_one_family(run) -> None:
+    _, out, _ = run("cells", "--family", "linear")
+    assert [line.split()[0] for line in out.splitlines() if line[0] != " "] == [
+        *("cell", "mingru", "minlstm", "sru", "qrnn")
+    ]
+    assert "Lei et al. 2018" in " ".join(out.split())
+    code, _, err = run("cells", "--family", "lst")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "no family is called 'lst'; known: elman, lstm, gru, linear, articles" in err
+
+
+def test_cells_as_json(run) -> None:
+    code, out, _ = run("cells", "--json")
+    assert code == 0
+    found = {row["name"]: row for row in json.loads(out)}
+    assert [*found] == [*anyrnn.CATALOGUE]
+    assert found["sru"]["recurrence"] == "diagonal"
+    assert found["gru"]["source"] == {
+        "authors": "Cho et al.",
+        "year": 2014,
+        "reference": "arXiv 1406.1078v1",
+    }
+    assert found["lstm"]["parameters"]["b"] == ["b.i", "b.f", "b.g", "b.o"]
+
+
+def test_cells_on_a_narrow_terminal(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    code, out, _ = run("cells", "--family", "gru")
+    assert code == 0
+    assert out.splitlines()[:4] == [
+        "cell gru",
+        "states h",
+        "parameters W, U, b, ",
+        "d",
+    ]
 
 
 def test_show_prints_equations_parameters_and_source(run) -> None:
