@@ -42,6 +42,24 @@ class InputError(AnyrnnError, ValueError, RuntimeError):
     """
 
 
+class ArrayError(InputError):
+    """An array is not what kernels, which read it by its address, were made for.
+
+    Args:
+        kind: What it is: a parameter, a state, ...
+        name: What it is called.
+        problem: What is wrong with it, and what was expected.
+    """
+
+    def __init__(self, kind: str, name: str, problem: str) -> None:
+        super().__init__(kind, name, problem)
+        self.kind, self.name, self.problem = kind, name, problem
+
+    def __str__(self) -> str:
+        """One sentence."""
+        return f"the {self.kind} {self.name} {self.problem}"
+
+
 class VerificationError(AnyrnnError, AssertionError):
     """A graph breaks its own rules: a mistake in anyrnn, not in the user's input. Please report
     it.

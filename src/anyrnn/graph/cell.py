@@ -173,6 +173,10 @@ class Cell:
         """The names of the sizes that a user has to choose."""
         return [name for name, size in self.sizes.items() if size == Size.of(name)]
 
+    def stored_shapes(self, sizes: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
+        """The shape of each stored parameter in numbers, by name."""
+        return {stored.name: stored.shape_for(sizes) for stored in self.parameters}
+
     def with_hyperparameters(self, **values: float) -> Cell:
         """The cell with other values of its hyperparameters; the same one for the same values.
 

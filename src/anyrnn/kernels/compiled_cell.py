@@ -171,7 +171,7 @@ class Compiled:
         self.cell, self.sizes, self.dtype = cell, sizes, dtype
         self.threads, self.target, self.memory = threads, target, memory
         self.products = products
-        self._shapes = {stored.name: stored.shape_for(sizes) for stored in cell.parameters}
+        self._shapes = cell.stored_shapes(sizes)
         for name, shape in self._shapes.items():
             self._check_memory(f"the parameter {name}", shape)
         self._state_sizes = [size.evaluate(sizes) for size in cell.state_sizes]

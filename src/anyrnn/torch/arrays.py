@@ -12,12 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from anyrnn.errors import ArrayError
 from anyrnn.kernels.cpu.machine import memory
-from anyrnn.kernels.cpu.program.commands import Array, Arrays
+from anyrnn.kernels.cpu.program.commands import Array, Arrays, BufferView
 from anyrnn.torch.operations import TORCH
 
+CPU = torch.device("cpu")
 DTYPES = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
-_TYPES = {number: kind for kind, number in DTYPES.items()}
+_TYPES = {number: kind for kind, number in DTYPES.items()} | {np.dtype(np.int64): torch.int64}
 
 
 def array(tensor: Tensor) -> Array:
@@ -39,10 +41,42 @@ def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
     return torch.from_numpy(memory.empty(shape, dtype))
 
 
+def problem(
+    tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
+) -> str | None:
+    """What is wrong with a tensor that is to have a shape and a type, and to be on a device; None
+    if nothing is.
+    """
+    if tensor.is_nested or tuple(tensor.shape) != shape:
+        found = "nested sizes" if tensor.is_nested else f"shape {tuple(tensor.shape)}"
+        return f"has {found}; expected {shape}"
+    if tensor.dtype != dtype:
+        return f"has dtype {tensor.dtype}; expected {dtype}"
+    if tensor.device != device:
+        return f"is on {tensor.device}; expected {device}"
+    if tensor.layout != torch.strided:
+        return f"is {tensor.layout}; convert it with .to_dense()"
+    return None
+
+
+def _ready(tensor: Tensor, place: BufferView) -> tuple[Tensor, int]:
+    dtype = _TYPES[place.dtype]
+    try:
+        if tensor.shape == place.shape and tensor.dtype is dtype and tensor.is_cpu:
+            found = tensor.contiguous()
+            start = found.data_ptr()
+            if start:
+                return found, start
+    except RuntimeError:  # it is nested or sparse, and has no shape or no memory
+        pass
+    wrong = problem(tensor, place.shape, dtype, CPU)
+    raise ArrayError(*place.name, wrong or "has no memory: its storage was freed")
+
+
 TENSORS = Arrays(
     operations={name: _on_arrays(function) for name, function in TORCH.items()},
     empty=empty,
-    ready=lambda tensor, dtype: tensor.contiguous(),
+    ready=_ready,
     address=Tensor.data_ptr,
     view=array,
 )

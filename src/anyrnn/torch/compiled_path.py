@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from anyrnn.errors import ArrayError
 from anyrnn.graph.cell import Cell
 from anyrnn.kernels.cpu import passes
 from anyrnn.kernels.cpu.passes import Call
@@ -48,16 +49,21 @@ class _Run(torch.autograd.Function):
             if needed
         ]
         output_gradient, *state_gradients = gradients
-        x, states, parameters = passes.backward(
-            call,
-            rows,
-            dict(zip(ctx.names, kept, strict=True)),
-            tensors[count:],
-            output_gradient,
-            state_gradients,
-            needs[0],
-            asked,
-        )
+        try:
+            x, states, parameters = passes.backward(
+                call,
+                rows,
+                dict(zip(ctx.names, kept, strict=True)),
+                tensors[count:],
+                output_gradient,
+                state_gradients,
+                needs[0],
+                asked,
+            )
+        except ArrayError as error:
+            name = f"{error.name} of the cell '{cell.name}'"
+            changed = f"{error.problem}, as in the forward pass; it was changed since then"
+            raise ArrayError(error.kind, name, changed) from None
         return None, x, *states, *(parameters.get(stored.name) for stored in cell.parameters)
 
 
@@ -152,7 +158,7 @@ def single_step(
 
     Returns:
         The outputs and the new states; None for a cell whose parameters have to be computed from
-        others first.
+        others first, and for parameters that are not as the cell has them.
     """
     batch, tensors = states[0].shape[-2], [parameters[stored.name] for stored in cell.parameters]
     short = any(tensor.dtype == torch.bfloat16 for tensor in tensors)
@@ -161,8 +167,17 @@ def single_step(
     if not found.possible:
         return None
     given = [rows, *states, *tensors]
-    given = [tensor.contiguous() for tensor in given]
+    try:
+        for tensor, place in zip(tensors, found.parameters, strict=True):
+            if tensor.shape != place.shape:
+                return None
+        given = [tensor.contiguous() for tensor in given]
+        addresses = [tensor.data_ptr() for tensor in given]
+    except RuntimeError:  # a tensor without a shape or without memory
+        return None
+    if 0 in addresses:
+        return None
     output = rows.new_empty(*rows.shape[:-1], found.output_size)
     new = [torch.empty_like(state) for state in given[1 : 1 + len(states)]]
-    found.run([tensor.data_ptr() for tensor in (*given, output, *new)])
+    found.run([*addresses, output.data_ptr(), *(tensor.data_ptr() for tensor in new)])
     return output, tuple(new)

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from anyrnn.cells.catalogue import get
-from anyrnn.errors import InputError, SizeError
+from anyrnn.errors import ArrayError, InputError, SizeError
 from anyrnn.graph.cell import Cell
 from anyrnn.schedule.residuals import check_memory
 from anyrnn.torch import precision
 from anyrnn.torch.execute import execute, single_step
 from anyrnn.torch.inputs import GIVEN, Marks, check_tensor
-from anyrnn.torch.layer import Layer, parameter
+from anyrnn.torch.layer import Layer, called, parameter
 from anyrnn.torch.layer_options import Options
 from anyrnn.torch.layer_stack import LayerStack, State, build, count_layers
 from anyrnn.torch.tracing import constant
@@ -280,7 +280,10 @@ class _Step(nn.RNNCellBase):
             return found[1][0] if len(states) == 1 else found[1]
         rows = tensor.reshape(-1, self.input_size)
         initial = [state.reshape(-1, self.hidden_size) for state in states]
-        _, last = execute(cell, rows, [len(rows)], initial, parameters, dict(sizes))
+        try:
+            _, last = execute(cell, rows, [len(rows)], initial, parameters, dict(sizes))
+        except ArrayError as error:
+            raise called(error, NAMES) from None
         shaped = tuple(state.reshape(wanted) for state in last)
         return shaped[0] if len(shaped) == 1 else shaped
 

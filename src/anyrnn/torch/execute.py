@@ -291,6 +291,7 @@ def _traced(
     one = batch_sizes is not None and len(batch_sizes) == 1
     if path.name == "compiled" and (batch_sizes is None or one):
         x = rows.unsqueeze(0) if one else rows
+        operations_path.check(cell, parameters, sizes, rows)
         called = key(cell, tuple(sizes.items()), reverse, memory, operand)
         ordered = [parameters[name] for name in names(cell)]
         recorded = torch.compiler.is_dynamo_compiling() and wants_gradient([x, *states, *ordered])

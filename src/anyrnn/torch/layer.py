@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from anyrnn.errors import InputError, SizeError
+from anyrnn.errors import ArrayError, InputError, SizeError
 from anyrnn.torch import drop
 from anyrnn.torch.execute import Path, breaks_graph, choose, execute, single_step
 from anyrnn.torch.inputs import GIVEN, Marks, read_input
@@ -35,7 +35,16 @@ Start = tuple[Tensor, Tensor, bool]
 def parameter(module: nn.Module, name: str) -> Tensor:
     """A parameter of a module, found fast, or what a parametrization makes of it."""
     found = module._parameters.get(name)
-    return getattr(module, name) if found is None else found
+    if found is None:
+        found = getattr(module, name)
+        if not isinstance(found, Tensor):
+            raise InputError(f"the parameter {name} is {found!r:.60}; expected a tensor")
+    return found
+
+
+def called(error: ArrayError, names: Mapping[str, str]) -> ArrayError:
+    """The error about a parameter that a module calls otherwise than its cell does."""
+    return ArrayError(error.kind, names.get(error.name, error.name), error.problem)
 
 
 @constant
@@ -270,16 +279,19 @@ class Layer(nn.Module):
                     _open(part, returned, self.training)
                     opened = part.opened[returned, self.training]
                     cell = opened.cell
-                output, last = execute(
-                    cell,
-                    data,
-                    batch_sizes,
-                    initial[len(found)],
-                    weights,
-                    part.sizes,
-                    reverse=part.direction == 1,
-                    memory=self.memory,
-                )
+                try:
+                    output, last = execute(
+                        cell,
+                        data,
+                        batch_sizes,
+                        initial[len(found)],
+                        weights,
+                        part.sizes,
+                        reverse=part.direction == 1,
+                        memory=self.memory,
+                    )
+                except ArrayError as error:
+                    raise called(error, part.names) from None
                 if opened is not None:
                     last = output.split(opened.sizes, dim=-1)
                     output = last[0]

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from anyrnn.errors import ArrayError
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Node
 from anyrnn.graph.randomness import EVERY_STEP
@@ -21,6 +22,7 @@ from anyrnn.graph.sizes import Size
 from anyrnn.schedule.build import place_operations
 from anyrnn.schedule.neighbours import products_together
 from anyrnn.schedule.phases import operands
+from anyrnn.torch.arrays import problem
 from anyrnn.torch.operations import TORCH
 from anyrnn.torch.randomness import uniform
 
@@ -128,7 +130,11 @@ def execute(
 
     Returns:
         The outputs, laid out as the inputs, and the last states, each (batch, size).
+
+    Raises:
+        ArrayError: A parameter is not as the cell has it.
     """
+    check(cell, parameters, sizes, rows)
     placement = place_operations(cell)
     once, before, loop = _groups(cell)
     evaluator = Evaluator(cell, parameters, sizes, rows)
@@ -172,6 +178,7 @@ def execute(
     return torch.cat(outputs), last
 
 
+    check(cell, parameters, sizes, rows)
 @lru_cache(maxsize=256)
 def _groups(cell: Cell) -> list[list[tuple[Node, ...]]]:
     """What is computed together: once, before the loop and in it."""

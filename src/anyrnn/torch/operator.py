@@ -20,6 +20,7 @@ from anyrnn.kernels.cpu.program.program import History
 from anyrnn.kernels.run_keys import Run, names, run_of
 from anyrnn.schedule.residuals import BEFORE
 from anyrnn.torch import compiled_path
+from anyrnn.torch.arrays import DTYPES
 
 
 def _results(found: Run, x: Tensor, states: Sequence[Tensor]) -> list[Tensor]:
@@ -65,9 +66,22 @@ def _rows(x: Tensor) -> Tensor:
 def _call(found: Run, x: Tensor, seed: Tensor | None) -> Call:
     """The run over an input, (time, batch, input), with a seed if the cell draws numbers."""
     time, batch = x.shape[:2]
+    if x.dtype not in DTYPES:
+        raise InputError(f"the input is {x.dtype}; expected float32 or float64")
     steps = (batch,) * time
     how = found.reverse, x.dtype, found.memory, seed, found.operand
     return compiled_path.call(found.cell, found.sizes, steps, *how)
+
+
+def _fits(found: Run, x: Tensor, states: Sequence[Tensor], parameters: Sequence[Tensor]) -> bool:
+    """Whether tensors are as a single step takes them, which goes by their addresses."""
+    sizes, batch = dict(found.sizes), x.shape[1]
+    wanted = [(batch, size.evaluate(sizes)) for size in found.cell.state_sizes]
+    return (
+        x.shape[2] == sizes["input"]
+        and [tuple(state.shape) for state in states] == wanted
+        and {tensor.dtype for tensor in (*states, *parameters)} == {x.dtype}
+    )
 
 
 @torch.library.custom_op("anyrnn::run", mutates_args=(), device_types="cpu")
@@ -90,7 +104,7 @@ def run(
     rows = _rows(x)
     if not batch:
         return _results(found, x, states)
-    if time == 1:
+    if time == 1 and _fits(found, x, states, parameters):
         named = dict(zip(names(found.cell), parameters, strict=True))
         before = [state[None] for state in states]
         how = found.sizes, found.operand

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from anyrnn.errors import ArrayError
 from anyrnn.graph.interpret import NUMPY
 from anyrnn.kernels.cpu.machine import memory, team
 from anyrnn.kernels.cpu.machine.engine import Code
@@ -38,9 +39,10 @@ class BufferView:
         shape: Its shape.
         strides: Its strides, in bytes.
         dtype: Its type.
+        name: For messages, what an array that a caller gives is, and what it is called.
     """
 
-    __slots__ = ("block", "dtype", "offset", "shape", "strides")
+    __slots__ = ("block", "dtype", "name", "offset", "shape", "strides")
 
     def __init__(
         self,
@@ -52,6 +54,7 @@ class BufferView:
     ) -> None:
         self.block, self.offset, self.dtype = block, offset, dtype
         self.shape, self.strides = shape, strides
+        self.name: tuple[str, str] = ("array", "")
 
     def __len__(self) -> int:
         """The size of the first axis."""
@@ -112,14 +115,15 @@ class Arrays:
     Attributes:
         operations: A function for each elementwise operation, on NumPy arrays.
         empty: Makes an array, given its shape and type.
-        ready: An array, contiguous and of a type, given any.
+        ready: An array, contiguous and of the type of a view, and where its memory begins, given
+            any; an ArrayError if it has not the shape of the view.
         address: Where an array's memory begins.
         view: An array's memory as a NumPy array.
     """
 
     operations: Mapping[str, Callable[..., Array]]
     empty: Callable[[tuple[int, ...], np.dtype[Any]], Any]
-    ready: Callable[[Any, np.dtype[Any]], Any]
+    ready: Callable[[Any, BufferView], tuple[Any, int]]
     address: Callable[[Any], int]
     view: Callable[[Any], Array]
 
@@ -200,9 +204,14 @@ class CommandBuffer:
             self._blocks += 1
         return BufferView(block, 0, tuple(shape), tuple(reversed(strides)), kind)
 
-    def give(self, shape: Sequence[int], dtype: Any = None) -> BufferView:
-        """An array that the caller of a run gives, contiguous; in the order of these calls."""
+    def give(
+        self, shape: Sequence[int], dtype: Any = None, name: tuple[str, str] = ("array", "")
+    ) -> BufferView:
+        """An array that the caller of a run gives, contiguous; in the order of these calls. For
+        messages, its name says what it is, and what it is called.
+        """
         self.given.append(self._block(shape, dtype))
+        self.given[-1].name = name
         return self.given[-1]
 
     def result(self, shape: Sequence[int]) -> BufferView:
@@ -388,8 +397,7 @@ class CommandBuffer:
             bindings = self.memory(arrays)
         blocks, addresses = bindings.blocks, bindings.addresses
         for place, array in zip(self.given, given, strict=True):
-            blocks[place.block] = found = arrays.ready(array, place.dtype)
-            addresses[place.block] = arrays.address(found)
+            blocks[place.block], addresses[place.block] = arrays.ready(array, place)
         for place in self.results:
             found = made.get(place.block)
             found = arrays.empty(place.shape, place.dtype) if found is None else found
@@ -437,9 +445,12 @@ def address(array: Array) -> int:
     return array.__array_interface__["data"][0]
 
 
-def _ready(array: Array, dtype: np.dtype[Any]) -> Array:
-    right = array.dtype == dtype and array.flags.c_contiguous
-    return array if right else np.ascontiguousarray(array, dtype)
+def _ready(array: Array, place: BufferView) -> tuple[Array, int]:
+    if array.shape != place.shape:
+        raise ArrayError(*place.name, f"has shape {array.shape}; expected {place.shape}")
+    right = array.dtype == place.dtype and array.flags.c_contiguous
+    found = array if right else np.ascontiguousarray(array, place.dtype)
+    return found, address(found)
 
 
 NUMPY_ARRAYS = Arrays(

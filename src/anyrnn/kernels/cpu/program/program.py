@@ -323,7 +323,7 @@ class Program:
         """
         found = self._written.get((how, arrays))
         if found is None:
-            found = _Writing(self, how, inputs, arrays.operations).write()
+            found = _Writing(self, how, arrays.operations).write()
             while len(self._written) >= WRITTEN:
                 self._written.pop(next(iter(self._written)), None)
             self._written[how, arrays] = found
@@ -359,21 +359,26 @@ class _Writing:
         self,
         program: Program,
         how: How,
-        inputs: Mapping[str, Any],
         operations: Operations,
     ) -> None:
         self.program, self.how, self.steps = program, how, how.steps
         self.commands = commands = CommandBuffer(how.dtype, how.threads, how.target, how.operand)
         cell, states = program.cell, program.planned.states
-        self.inputs = {name: commands.give(inputs[name].shape) for name in program.input_names}
         graph, batch = program.planned.graph, self.steps.batch
+        widths = {name: program.width(leaf) for leaf, name in program.inputs}
+        self.inputs = {}
+        for name in program.input_names:
+            rows = self.steps.rows + (batch if name in how.histories else 0)
+            self.inputs[name] = commands.give((rows, widths[name]), name=("input", name))
         widths = {name: program.width(graph.outputs[name]) for name in states}
-        self.states = {name: commands.give((batch, widths[name])) for name in states}
-        parameters = {
-            stored.name: commands.give(stored.shape_for(program.sizes))
-            for stored in cell.parameters
+        self.states = {
+            name: commands.give((batch, widths[name]), name=("state", name)) for name in states
         }
-        self.seed = commands.give((1,), np.int64) if program.draws else None
+        parameters = {
+            name: commands.give(shape, name=("parameter", name))
+            for name, shape in cell.stored_shapes(program.sizes).items()
+        }
+        self.seed = commands.give((1,), np.int64, ("seed", "")) if program.draws else None
         self.segments = list(program.segments(self.steps, how.dtype.itemsize, how.reverse))
         offsets = self.steps.offsets
         capacity = max(int(offsets[stop] - offsets[start]) for start, stop in self.segments)

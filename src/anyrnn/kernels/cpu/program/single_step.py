@@ -48,6 +48,7 @@ class Step:
         possible: Whether a step can be run like this; if not, a parameter has to be computed from
             others first, or random numbers are drawn.
         output_size: The size of the output.
+        parameters: The stored parameters that a run is given.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Step:
         output = planned.graph.outputs[cell.output]
         self.output_size = output.type.shape[0].evaluate(self.sizes) if output.type.shape else 1
         parameters = [*self.loop.lowered.vectors, *self.loop.matrices]
+        self.parameters: list[BufferView] = []
         self.possible = (
             all(self._is_given(node) for node in parameters)
             and output in planned.emitted
@@ -90,8 +92,10 @@ class Step:
         members: dict[str, BufferView] = {}
         for stored in cell.parameters:
             dtype = np.dtype(np.uint16) if self.short and stored.is_matrix else None
-            place = commands.give(stored.shape_for(self.sizes), dtype)
+            name = ("parameter", stored.name)
+            place = commands.give(stored.shape_for(self.sizes), dtype, name)
             members |= {name: place[rows] for name, rows in stored.rows(self.sizes).items()}
+            self.parameters.append(place)
 
         def locate(node: Node) -> BufferView:
             if node.operation == "slice":
