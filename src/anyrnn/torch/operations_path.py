@@ -178,7 +178,6 @@ def execute(
     return torch.cat(outputs), last
 
 
-    check(cell, parameters, sizes, rows)
 @lru_cache(maxsize=256)
 def _groups(cell: Cell) -> list[list[tuple[Node, ...]]]:
     """What is computed together: once, before the loop and in it."""
@@ -210,3 +209,19 @@ def _resize(
     for state, parts in zip(states, ended, strict=True):
         parts.append(state[size:])
     return [state[:size] for state in states]
+
+
+def check(
+    cell: Cell, parameters: Mapping[str, Tensor], sizes: Mapping[str, int], rows: Tensor
+) -> None:
+    """Check that parameters have the shapes of a cell, and the type and the device of its input.
+
+    Raises:
+        ArrayError: One has not.
+    """
+    mixed = torch.is_autocast_enabled(rows.device.type)
+    for name, shape in cell.stored_shapes(sizes).items():
+        tensor = parameters[name]
+        wrong = problem(tensor, shape, tensor.dtype if mixed else rows.dtype, rows.device)
+        if wrong:
+            raise ArrayError("parameter", name, wrong)
