@@ -8,6 +8,8 @@ import os
 import re
 from pathlib import Path
 
+from sphinx.search.en import SearchEnglish
+
 os.environ.setdefault("KERAS_BACKEND", "torch")  # autodoc imports anyrnn.keras
 
 CHINESE = tags.has("zh")  # noqa: F821  # Sphinx's own name
@@ -48,5 +50,27 @@ def switch(app: object, docname: str, source: list[str]) -> None:
         source[0] = re.sub(line, link, source[0], count=1, flags=re.MULTILINE)
 
 
+class SearchChinese(SearchEnglish):
+    """English words, and Chinese characters in pairs; Sphinx' own needs a library to find words."""
+
+    lang = "zh"
+    js_splitter_code = r"""
+function splitQuery(query) {
+  return (query.match(/[\u4e00-\u9fff]+|[^\W_][\w]*/g) || []).flatMap(function (word) {
+    if (word.length === 1 || /\w/.test(word)) return [word];
+    return Array.from({length: word.length - 1}, function (_, i) { return word.slice(i, i + 2); });
+  });
+}
+"""
+
+    def split(self, input: str) -> list[str]:
+        found = []
+        for word in re.findall(r"[\u4e00-\u9fff]+|[a-zA-Z0-9]\w*", input, re.ASCII):
+            pairs = range(len(word) - 1) if word[0] >= "\u4e00" else ()
+            found += [word[i : i + 2] for i in pairs] or [word]
+        return found
+
+
 def setup(app: object) -> None:
     app.connect("source-read", switch)
+    app.add_search_language(SearchChinese)
