@@ -29,6 +29,8 @@ from sybil.example import SybilFailure
 from sybil.parsers.markdown import CodeBlockParser
 from sybil.parsers.rest import DocTestParser
 
+os.environ.setdefault("ANYRNN_VERIFY", "1")  # every pass verifies what it makes
+
 ROOT = Path(__file__).parent
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 TERMINAL = {"COLUMNS": "88", "NO_COLOR": "1", "TERM": "dumb"}

@@ -7,10 +7,12 @@ from functools import lru_cache
 
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Graph
+from anyrnn.graph.verify import VERIFY
 from anyrnn.schedule.forms import Placement, Policy, Schedule
 from anyrnn.schedule.normal import loop_normal, normal
 from anyrnn.schedule.placement import place
 from anyrnn.schedule.stages import levels, split
+from anyrnn.schedule.verify import verify_placement, verify_schedule
 
 KERNELS, OPERATIONS = Policy(), Policy(defer=False, sink=False)
 
@@ -34,7 +36,12 @@ def schedule(
     """
     states = tuple(states)
     placement = place(loop_normal(graph, states, policy), states, wanted, policy)
-    return split(placement, levels(placement))
+    if VERIFY:
+        verify_placement(placement)
+    made = split(placement, levels(placement))
+    if VERIFY:
+        verify_schedule(made)
+    return made
 
 
 @lru_cache(maxsize=256)
@@ -44,4 +51,7 @@ def place_operations(cell: Cell) -> Placement:
     A call costs more than the pass over memory that it makes, so all that needs no state is
     computed for the whole sequence at once, and the loop is not split.
     """
-    return place(normal(cell.graph), cell.states, [cell.output], OPERATIONS)
+    placement = place(normal(cell.graph), cell.states, [cell.output], OPERATIONS)
+    if VERIFY:
+        verify_placement(placement)
+    return placement

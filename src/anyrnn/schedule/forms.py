@@ -39,6 +39,7 @@ class Placement:
     Attributes:
         graph: The step graph in its normal form.
         states: The names of the states.
+        wanted: The names of the results that are wanted for each step.
         once: Values that depend on parameters only, and the leaves of these.
         before: Values that are computed for all steps before the loop, in order.
         loop_inputs: The inputs and the results of `before` that the loop reads.
@@ -50,6 +51,7 @@ class Placement:
 
     graph: Graph
     states: tuple[str, ...]
+    wanted: tuple[str, ...]
     once: tuple[Node, ...]
     before: tuple[Node, ...]
     loop_inputs: tuple[Node, ...]

@@ -27,7 +27,7 @@ def place(graph: Graph, states: Iterable[str], wanted: Iterable[str], policy: Po
     Returns:
         The placement.
     """
-    states = tuple(states)
+    states, wanted = tuple(states), tuple(wanted)
     new_states = [graph.outputs[name] for name in states]
     results = [graph.outputs[name] for name in wanted]
     when = phases(graph.nodes(), policy.hoist)
@@ -48,6 +48,7 @@ def place(graph: Graph, states: Iterable[str], wanted: Iterable[str], policy: Po
     return Placement(
         graph,
         states,
+        wanted,
         once=tuple(topological(n for n in live if when[n] == ONCE and n in reads_of_parameters)),
         before=tuple(before),
         loop_inputs=tuple(n for n in live if when[n] == SEQUENCE and n in reads),

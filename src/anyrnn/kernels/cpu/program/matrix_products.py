@@ -45,6 +45,7 @@ def _loop(
     planned = Schedule(
         graph=Graph({"": result}),
         states=(),
+        wanted=(),
         once=(),
         before=(),
         loop_inputs=inputs,

@@ -1,0 +1,176 @@
+"""Check that a placement and a schedule keep the rules; in the tests each pass ends with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from anyrnn.errors import VerificationError
+from anyrnn.graph import verify as of_graphs
+from anyrnn.graph.nodes import Node
+from anyrnn.graph.sizes import Size
+from anyrnn.schedule.forms import Placement, RowStage, Schedule, Stage
+from anyrnn.schedule.phases import ONCE, SEQUENCE, STEP, operands, phases
+
+
+def _require(kept: bool, rule: str, node: Node) -> None:
+    if not kept:
+        name = f" '{node.name}'" if "name" in node.attributes else ""
+        raise VerificationError(f"{node.operation}{name}, {node.type}: {rule}")
+
+
+def verify_placement(placement: Placement) -> None:
+    """Check that each value is computed once, in a phase that can compute it, after its operands.
+
+    Raises:
+        VerificationError: It is not.
+    """
+    of_graphs.verify(placement.graph)
+    when = phases(placement.graph.nodes())
+    for section, latest in (
+        (placement.once, ONCE),
+        (placement.before, SEQUENCE),
+        (placement.loop, STEP),
+        (placement.after, STEP),
+    ):
+        for node in section:
+            _require(section.count(node) == 1, "computed twice", node)
+            _require(node in when, "not in the graph", node)
+            _require(when[node] <= latest, "placed in too early a phase", node)
+            _require(latest == ONCE or not node.is_leaf, "a leaf is not computed", node)
+    _verify_order(placement)
+    _verify_ends(placement, when)
+
+
+def _verify_order(placement: Placement) -> None:
+    """Each section has its operands from those before it, or from its own nodes before."""
+    inputs = {*placement.graph.leaves("input")}
+    states = {leaf for leaf in placement.graph.leaves("state") if leaf.name in placement.states}
+    kept = {leaf for leaf in states if placement.new_states[leaf.name] in placement.emitted}
+    kept |= {leaf for leaf in states if placement.new_states[leaf.name] not in placement.loop}
+    computed = [*placement.before, *placement.emitted]
+    for section, given in (
+        (placement.once, ()),
+        (placement.before, inputs),
+        (placement.loop, states.union(placement.loop_inputs)),
+        (placement.after, inputs.union(kept, computed)),
+    ):
+        known = {*placement.once, *given} if section is not placement.once else set()
+        for node in section:
+            for operand in operands(node):
+                _require(operand in known, f"read before it is there, by {node.operation}", operand)
+            known.add(node)
+
+
+def _verify_ends(placement: Placement, when: dict[Node, int]) -> None:
+    """The loop reads no input that is not there, and all that is read after it is emitted."""
+    reads = {operand for node in placement.loop for operand in operands(node)}
+    reads.update(placement.new_states.values())
+    for node in placement.loop_inputs:
+        there = node.operation == "input" or node in placement.before
+        _require(there, "a loop input that is not computed before the loop", node)
+        _require(node in reads, "a loop input that the loop does not read", node)
+    for node in placement.emitted:
+        _require(node in placement.loop, "emitted, but not computed in the loop", node)
+        _require(not node.type.boolean, "a comparison is not stored", node)
+    states = {*placement.loop, *placement.loop_inputs, *placement.once}
+    for node in placement.new_states.values():
+        there = node in states or node.is_leaf
+        _require(there, "a new state that is not computed", node)
+    results = {*placement.before, *placement.emitted, *placement.after}
+    for name in placement.wanted:
+        node = placement.graph.outputs[name]
+        there = node in results or node.is_leaf or when[node] == ONCE
+        _require(there, f"the result '{name}', which is not there after the loop", node)
+    sections = (placement.once, placement.before, placement.loop, placement.after)
+    done: set[Node] = set()
+    for node in (node for section in sections for node in section):
+        again = node.traits.cheap or node.type.boolean or node.operation == "random"
+        _require(node not in done or again, "not cheap, but computed in two sections", node)
+        done.add(node)
+
+
+def verify_schedule(schedule: Schedule) -> None:
+    """Check that each stage computes what it stores from what is complete in memory by then.
+
+    Raises:
+        VerificationError: It does not.
+    """
+    verify_placement(schedule)
+    written: dict[Node, int] = {}
+    for stage in schedule.stages:
+        for node in stage.stores:
+            _require(node not in written, "stored by two stages", node)
+            _require(node in schedule.loop or node in schedule.joins, "not in the loop", node)
+            written[node] = stage.level
+    joined: dict[Node, list[Node]] = {}
+    for part, places in schedule.joins.items():
+        for node, _ in places:
+            joined.setdefault(node, []).append(part)
+    for node, parts in joined.items():
+        for part in parts:
+            _require(part in written, "a part of joined vectors that no stage stores", part)
+        written[node] = max(written[part] for part in parts)
+    for node in (*schedule.new_states.values(), *schedule.emitted):
+        _require(node in written, "a state or result that no stage stores", node)
+    _verify_stages(schedule, written)
+
+
+def _verify_stages(schedule: Schedule, written: dict[Node, int]) -> None:
+    """The stages are in order, and each follows from what is complete in memory by then."""
+    memory = {*schedule.once, *schedule.loop_inputs, *schedule.graph.leaves("state")}
+    order = [(stage.level, isinstance(stage, Stage)) for stage in schedule.stages]
+    terms = []
+    for place, stage in enumerate(schedule.stages):
+        ordered = order[place] == max(order[: place + 1])
+        _require(ordered, "in a stage that comes too late", stage.stores[0])
+        complete = memory | {node for node in written if written[node] < stage.level}
+        if isinstance(stage, RowStage):
+            for node in stage.reductions:
+                _require(node.traits.reduction, "no reduction, in a stage of rows", node)
+                _verify_work(operands(node), complete)
+            _verify_work(stage.scalars, complete.union(stage.reductions))
+            memory.update(stage.stores)
+        else:
+            _verify_units(stage, schedule, complete)
+            terms += [term for sums in stage.accumulators for term in sums.terms]
+    for node in schedule.loop:
+        if node.operation == "product":
+            count = terms.count(node.arguments)
+            _require(count == 1, f"a product that is computed by {count} accumulators", node)
+
+
+def _verify_units(stage: Stage, schedule: Schedule, complete: set[Node]) -> None:
+    for accumulator in stage.accumulators:
+        summed = _terms(accumulator.node) == [*accumulator.terms]
+        _require(summed, "not the sum of the terms of its accumulator", accumulator.node)
+        for matrix, vector in accumulator.terms:
+            shape = (stage.size, vector.type.shape[0])
+            _require(matrix.type.shape == shape, "a matrix of another shape than needed", matrix)
+            _require(matrix in schedule.once, "a matrix that is not computed once", matrix)
+            _require(vector in complete, "multiplied before it is complete in memory", vector)
+    for node in stage.stores:
+        size = Size.of(node.type.shape[0] if node.type.shape else 1)
+        _require(size == stage.size, f"of another size than its stage, {stage.size}", node)
+    sums = {accumulator.node for accumulator in stage.accumulators}
+    _verify_work(set(stage.stores).intersection(schedule.loop), complete | sums)
+
+
+def _terms(node: Node) -> list[tuple[Node, ...]]:
+    """The matrices and vectors of a sum of products."""
+    if node.operation != "add":
+        return [node.arguments]
+    return [term for argument in node.arguments for term in _terms(argument)]
+
+
+def _verify_work(nodes: Iterable[Node], given: set[Node]) -> None:
+    """Values follow by pointwise work from what is given, or are slices of it."""
+    left, seen = list(nodes), set()
+    while left:
+        node = left.pop()
+        if node in seen or node in given:
+            continue
+        seen.add(node)
+        sliced = node.operation == "slice" and node.arguments[0] in given
+        pointwise = node.traits.pointwise and not node.is_leaf
+        _require(pointwise or sliced, "read by a stage before it is complete in memory", node)
+        left += operands(node)
