@@ -78,6 +78,12 @@ class RunError(AnyrnnError, ValueError):
     """A run folder exists already, is damaged, or is none."""
 
 
+class WriteError(RunError):
+    """A file of a run cannot be written: the disk is full, or access is denied. What was written
+    before is as it was.
+    """
+
+
 class UnusedParameterWarning(UserWarning):
     """A cell names parameters that do not influence its result."""
 

@@ -6,10 +6,8 @@ from datetime import datetime
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
+from anyrnn.cli.terminal import say, say_table
 from anyrnn.kernels import store
 
 
@@ -22,25 +20,29 @@ def cache(
     """
     folder = store.folder()
     if folder is None:
-        typer.echo(f"compiled code is not kept on disk: turned off by {store.VARIABLE}")
+        say(f"compiled code is not kept on disk: turned off by {store.VARIABLE}")
         return
     if clear:
         count, size = store.clear()
-        typer.echo(f"removed {_counted(count, size)} from {folder}")
+        say(f"removed {_counted(count, size)} from {folder}")
         return
     entries = store.entries()
     total = sum(entry.size for entry in entries)
-    typer.echo(f"{folder}: {_counted(len(entries), total)} of at most {_amount(store.LIMIT)}")
+    say(f"{folder}: {_counted(len(entries), total)} of at most {_amount(store.LIMIT)}")
     if not entries:
         return
-    table = Table(header_style="bold", box=None, pad_edge=False)
-    for column in ("code", "target", "size", "last use"):
-        table.add_column(column, overflow="fold", justify="right" if column == "size" else "left")
+    rows = []
     for entry in entries:
         label = "damaged; built again when needed" if entry.damaged else entry.label
-        used = datetime.fromtimestamp(entry.used).strftime("%Y-%m-%d %H:%M")
-        table.add_row(escape(label), escape(entry.target), _amount(entry.size), used)
-    Console().print(table)
+        rows.append((label, entry.target, _amount(entry.size), _time(entry.used)))
+    say_table(("code", "target", "size", "last use"), rows, right=["size"])
+
+
+def _time(seconds: float) -> str:
+    try:
+        return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
+    except (ValueError, OverflowError, OSError):  # a clock that was far off
+        return "unknown"
 
 
 def _counted(count: int, size: int) -> str:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from anyrnn.cells.catalogue import CATALOGUE, CellRecord
+from anyrnn.cli.terminal import say_json, say_table
 from anyrnn.errors import UnknownCellError
 
 COLUMNS = ("cell", "states", "parameters", "recurrence", "what it is")
-NARROW = 70  # columns of a terminal; below, a table has a word or less in each of its own
 
 
 def cells(
@@ -32,22 +28,9 @@ def cells(
         raise UnknownCellError(f"no family is called '{family}'; known: {', '.join(families)}")
     records = [r for r in CATALOGUE.records.values() if family in (None, r.family)]
     if as_json:
-        typer.echo(json.dumps([*map(_known, records)], indent=2, ensure_ascii=False))
-        return
-    console = Console()
-    rows = [_row(record) for record in records]
-    if console.width < NARROW:
-        for row in rows:
-            for column, value in zip(COLUMNS, row, strict=True):
-                console.print(f"[bold]{column}[/bold] {escape(value)}")
-            console.print()
-        return
-    table = Table(header_style="bold", box=None, pad_edge=False)
-    for column in COLUMNS:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*map(escape, row))
-    console.print(table)
+        say_json([*map(_known, records)], indent=2)
+    else:
+        say_table(COLUMNS, [_row(record) for record in records])
 
 
 def _row(record: CellRecord) -> tuple[str, ...]:

@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
+from anyrnn.cli.terminal import say_table
 from anyrnn.errors import InputError
 
 
@@ -64,6 +62,8 @@ def convert(
         ours, separator, theirs = pair.partition("=")
         if not (ours and separator):
             raise InputError(f"--name {pair}: expected KERAS=TORCH, as in --name lstm=encoder")
+        if names.get(ours, theirs) != theirs:
+            raise InputError(f"--name {pair}: the layer {ours!r} is called {names[ours]!r} already")
         names[ours] = theirs
     # Weights are only read and written here: no framework has to be loaded for it.
     os.environ.setdefault("KERAS_BACKEND", "numpy")
@@ -71,9 +71,4 @@ def convert(
     from anyrnn.keras import files
 
     rows = files.convert(source, target, like=like, names=names, cell=cell, overwrite=overwrite)
-    table = Table(header_style="bold", box=None, pad_edge=False)
-    for column in ("Keras", "PyTorch"):
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*map(escape, row))
-    Console().print(table)
+    say_table(("Keras", "PyTorch"), rows)

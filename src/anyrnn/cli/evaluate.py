@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.box import SIMPLE
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+
+from anyrnn.cli.terminal import say, say_json, say_table
 
 if TYPE_CHECKING:
     from anyrnn.tasks.classify import Scores
@@ -80,33 +78,26 @@ def evaluate(
     if as_json:
         values = {"cell": evaluation.cell, "skipped": evaluation.skipped}
         values |= asdict(evaluation.scores)
-        typer.echo(json.dumps(values, ensure_ascii=False, indent=2))
+        say_json(values, indent=2)
         return
-    console = Console()
     if evaluation.skipped:
         listing = ", ".join(f"{count:,} {why}" for why, count in evaluation.skipped.items())
-        console.print(f"skipped rows: {listing}", style="dim", markup=False, highlight=False)
-    _print_scores(console, evaluation.cell, evaluation.scores)
+        say(f"skipped rows: {listing}", "dim", wrap=True)
+    _print_scores(evaluation.cell, evaluation.scores)
 
 
-def _print_scores(console: Console, cell: str, scores: Scores) -> None:
-    summary = Table(box=SIMPLE, header_style="bold")
-    summary.add_column("cell")
-    for column in ("texts", "accuracy %", "macro F1 %", "loss"):
-        summary.add_column(column, justify="right")
-    summary.add_row(
-        cell,
+def _print_scores(cell: str, scores: Scores) -> None:
+    figures = (
         f"{scores.texts:,}",
         f"{100 * scores.accuracy:.2f}",
         f"{100 * scores.macro_f1:.2f}",
         f"{scores.loss:.4f}",
     )
-    console.print(summary)
-    classes = Table(box=SIMPLE, header_style="bold")
-    classes.add_column("label", overflow="fold")
-    for column in ("precision %", "recall %", "F1 %", "texts"):
-        classes.add_column(column, justify="right")
+    columns = ("texts", "accuracy %", "macro F1 %", "loss")
+    say_table(("cell", *columns), [(cell, *figures)], right=columns, box=SIMPLE)
+    rows = []
     for one in scores.classes:
         shares = (f"{100 * share:.1f}" for share in (one.precision, one.recall, one.f1))
-        classes.add_row(escape(one.label), *shares, f"{one.texts:,}")
-    console.print(classes)
+        rows.append((one.label, *shares, f"{one.texts:,}"))
+    columns = ("precision %", "recall %", "F1 %", "texts")
+    say_table(("label", *columns), rows, right=columns, box=SIMPLE)

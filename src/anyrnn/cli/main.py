@@ -1,11 +1,16 @@
 """The program `anyrnn`: its subcommands, and how mistakes are told."""
 
+import io
+import os
 import sys
-from typing import Annotated, Any
+import warnings
+from contextlib import suppress
+from typing import Annotated, Any, TextIO
 
 import typer
 
 from anyrnn.cli import cache, cells, convert, evaluate, predict, show, train
+from anyrnn.cli.terminal import shown
 from anyrnn.errors import AnyrnnError
 
 app = typer.Typer(
@@ -47,24 +52,68 @@ def _options(
 
 def main() -> None:
     """Run the program; a user's mistake is told in one line and makes the exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what it cannot encode, it shows as an escape
+            stream.reconfigure(errors="backslashreplace")
+    with warnings.catch_warnings():
+        warnings.showwarning = _warn
+        sys.exit(_run())
+
+
+def _run() -> int:
+    """The exit code of the program."""
     try:
         code = app(standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # while it can still be told that this fails
+        return _tell("stopped", 130, mistake=False) if code == 130 else code or 0
     except AnyrnnError as error:
         # What a signal stopped is no mistake.
-        code = _tell(str(error), error.exit_code, mistake=error.exit_code < 128)
+        return _tell(str(error), error.exit_code, mistake=error.exit_code < 128)
     except (typer.Abort, KeyboardInterrupt):
-        code = _tell("stopped", 130, mistake=False)
+        return _tell("stopped", 130, mistake=False)
+    except BrokenPipeError:  # whoever read the output has enough of it
+        _discard_output()
+        return 1  # as Typer and Rich end where it is they who notice
+    except OSError as error:
+        _discard_output()
+        name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+        place = f"{name}: " if name else "cannot write the output: "
+        return _tell(f"{place}{error.strerror or error}", 2)
+    except MemoryError:
+        return _tell("there is not enough memory", 2)
     except Exception as error:
         if not hasattr(error, "format_message"):  # not of those for a mistake on the command line
             raise
         usage: Any = error
         message = usage.format_message().replace("Value error, ", "")
-        code = _tell(message, usage.exit_code) if message else usage.exit_code
-    sys.exit(code or 0)
+        return _tell(message, usage.exit_code) if message else usage.exit_code
 
 
 def _tell(message: str, code: int, mistake: bool = True) -> int:
     """Print a message in one line; the exit code is given back."""
-    line = " ".join(message.split())
-    print(f"anyrnn: error: {line}" if mistake else f"anyrnn: {line}", file=sys.stderr)
+    _tell_line(f"anyrnn: error: {message}" if mistake else f"anyrnn: {message}")
     return code
+
+
+def _warn(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    _tell_line(f"anyrnn: warning: {message}")
+
+
+def _tell_line(text: str) -> None:
+    with suppress(OSError, AttributeError):  # there is nowhere else to tell it
+        sys.stderr.write(shown(" ".join(text.split())) + "\n")
+        sys.stderr.flush()
+
+
+def _discard_output() -> None:
+    """What is still to be written would fail again when the process ends."""
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -13,6 +11,7 @@ from typing import Annotated, BinaryIO
 
 import typer
 
+from anyrnn.cli.terminal import say_json
 from anyrnn.errors import DataError
 
 _AT_ONCE = 1024
@@ -47,7 +46,7 @@ def predict(
 
     [bold]Example:[/bold] anyrnn predict runs/reviews "a film that never lets go of you"
     """
-    if not texts and file is None and sys.stdin.isatty():
+    if not texts and file is None and (sys.stdin is None or sys.stdin.isatty()):
         raise typer.BadParameter("no text: give one, or --file FILE, or pipe lines in")
     from anyrnn.tasks.classify import load
 
@@ -66,30 +65,21 @@ def predict(
                 answer |= {"label": prediction.label, "probability": prediction.probability}
                 if probabilities:
                     answer["probabilities"] = prediction.probabilities
-            typer.echo(json.dumps(answer, ensure_ascii=False))
+            say_json(answer)
 
 
 def _lines(file: Path | None, encoding: str) -> Iterator[str]:
-    """The lines of a file or of standard input, without their ends."""
-    try:
-        codecs.lookup(encoding)
-    except LookupError:
-        raise DataError(f"--encoding {encoding}: Python knows no such encoding") from None
+    from anyrnn.tasks.encoding import decoded_lines
+
     name = "standard input" if file is None or str(file) == "-" else str(file)
     with _open(file) as stream:
-        for number, line in enumerate(stream, start=1):
-            try:
-                text = line.decode(encoding)
-            except UnicodeDecodeError as error:
-                raise DataError(
-                    f"{name} is not {encoding}: byte 0x{line[error.start]:02x} in line {number}; "
-                    "name its encoding with --encoding"
-                ) from None
-            yield text.removeprefix("\ufeff").rstrip("\r\n")
+        yield from decoded_lines(stream, name, encoding)
 
 
 def _open(file: Path | None) -> BinaryIO | nullcontext[BinaryIO]:
     if file is None or str(file) == "-":
+        if sys.stdin is None:
+            raise DataError("standard input is closed")
         return nullcontext(sys.stdin.buffer)
     try:
         return file.open("rb")

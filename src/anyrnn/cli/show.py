@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from anyrnn.cells.catalogue import get
+from anyrnn.cli.terminal import say, say_table
 from anyrnn.derivative.reverse import derivative
 from anyrnn.errors import AnyrnnError, CellError, DataError
 from anyrnn.graph.cell import Cell
@@ -53,24 +52,12 @@ def find(name: str) -> Cell:
         names = runpy.run_path(path)
     except AnyrnnError:
         raise
-    except Exception as error:  # whatever the user's own file raises
+    except (Exception, SystemExit) as error:  # whatever the user's own file raises
         raise DataError(f"'{path}' does not run: {type(error).__name__}: {error}") from error
     cells = {key: value for key, value in names.items() if isinstance(value, Cell)}
     if own not in cells:
         raise CellError(f"'{path}' has no cell '{own}'; its cells: {', '.join(cells) or 'none'}")
     return cells[own]
-
-
-def _parameters(cell: Cell) -> Table:
-    table = Table(header_style="bold", box=None, pad_edge=False)
-    for column in ("parameter", "shape", "stacked from"):
-        table.add_column(column)
-    for stored in cell.parameters:
-        shape = " x ".join(
-            f"({size})" if " + " in str(size) else str(size) for size in stored.shape
-        )
-        table.add_row(stored.name, shape, ", ".join(stored.members))
-    return table
 
 
 def show(
@@ -99,28 +86,33 @@ def show(
         raise CellError(f"--memory {memory} changes a schedule only; add --stage schedule")
     graph = derivative(found.graph) if stage is Stage.DERIVATIVE else found.graph
     if stage is Stage.GRAPH:
-        typer.echo(listing(graph))
+        say(listing(graph))
     elif stage is Stage.SCHEDULE:
-        typer.echo(describe(found, memory or Memory.HIGH))
+        say(describe(found, memory or Memory.HIGH))
     elif format is Format.LATEX:
-        typer.echo(latex(graph))
+        say(latex(graph))
     elif stage is Stage.DERIVATIVE:
-        typer.echo(equations(graph))
+        say(equations(graph))
     else:
         _overview(found)
 
 
 def _overview(cell: Cell) -> None:
-    console = Console(highlight=False)
-    console.print(f"[bold]{cell.name}[/bold]")
+    say(cell.name, "bold")
     for paragraph in cell.documentation.split("\n\n"):
-        console.print(" ".join(paragraph.split()), markup=False)
-    console.print()
-    console.print(equations(cell.graph), markup=False, soft_wrap=True)
-    console.print()
-    console.print(_parameters(cell))
+        say(" ".join(paragraph.split()), wrap=True)
+    say()
+    say(equations(cell.graph))
+    say()
+    rows = []
+    for stored in cell.parameters:
+        shape = " x ".join(
+            f"({size})" if " + " in str(size) else str(size) for size in stored.shape
+        )
+        rows.append((stored.name, shape, ", ".join(stored.members)))
+    say_table(("parameter", "shape", "stacked from"), rows)
     if cell.hyperparameters:
         values = ", ".join(f"{name} = {value}" for name, value in cell.hyperparameters.items())
-        console.print(f"\nhyperparameters: {values}", markup=False)
+        say(f"\nhyperparameters: {values}", wrap=True)
     if cell.unused:
-        console.print(f"\nwithout influence, left out: {', '.join(cell.unused)}", markup=False)
+        say(f"\nwithout influence, left out: {', '.join(cell.unused)}", wrap=True)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,7 +15,8 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
-from rich.table import Table
+
+from anyrnn.cli.terminal import say, say_table, terminal
 
 if TYPE_CHECKING:
     from anyrnn.tasks.classify import ClassificationListener, Result
@@ -253,7 +253,7 @@ def classify(
         ),
     )
     output = output or Path("runs") / data.name.split(".")[0]
-    console = Console()
+    console = terminal()
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -270,7 +270,7 @@ def classify(
             resume=resume,
             listener=_listener(progress),
         )
-    _print_result(console, result)
+    _print_result(result)
 
 
 def _listener(progress: Progress) -> ClassificationListener:
@@ -282,7 +282,7 @@ def _listener(progress: Progress) -> ClassificationListener:
         bar: TaskID | None = None
 
         def noted(self, text: str) -> None:
-            progress.console.print(text, style="dim", markup=False, highlight=False, soft_wrap=True)
+            say(text, "dim", console=progress.console)
 
         def cell_started(self, cell: str, number: int, total: int) -> None:
             self.cell = cell
@@ -296,14 +296,12 @@ def _listener(progress: Progress) -> ClassificationListener:
 
         def epoch_done(self, epoch: Epoch) -> None:
             figures = epoch.figures
-            progress.console.print(
+            say(
                 f"{self.cell} epoch {epoch.number}: training loss {figures['training_loss']:.3f}, "
                 f"validation loss {figures['validation_loss']:.3f}, "
                 f"accuracy {figures['validation_accuracy']:.1%}, "
                 f"macro F1 {figures['validation_macro_f1']:.1%}, {epoch.seconds:.1f} s",
-                markup=False,
-                highlight=False,
-                soft_wrap=True,
+                console=progress.console,
             )
 
         def cell_done(self, cell: str) -> None:
@@ -313,32 +311,31 @@ def _listener(progress: Progress) -> ClassificationListener:
     return Printer()
 
 
-def _print_result(console: Console, result: Result) -> None:
+def _print_result(result: Result) -> None:
     from anyrnn.tasks.report import duration, short_duration
 
-    table = Table(
-        title="On the test texts",
-        title_justify="left",
-        caption_justify="left",
-        header_style="bold",
-        box=SIMPLE,
-    )
-    table.add_column("cell")
-    for column in ("parameters", "accuracy %", "macro F1 %", "training", "per text"):
-        table.add_column(column, justify="right")
+    several = len(result.cells) > 1
+    rows = []
     for cell in result.cells:
-        best = cell.cell == result.best.cell and len(result.cells) > 1
-        table.add_row(
-            f"{cell.cell} *" if best else cell.cell,
-            f"{cell.parameters:,}",
-            f"{100 * cell.scores.accuracy:.1f}",
-            f"{100 * cell.scores.macro_f1:.1f}",
-            duration(cell.training_seconds),
-            short_duration(cell.seconds_per_text),
+        best = cell.cell == result.best.cell and several
+        rows.append(
+            (
+                f"{cell.cell} *" if best else cell.cell,
+                f"{cell.parameters:,}",
+                f"{100 * cell.scores.accuracy:.1f}",
+                f"{100 * cell.scores.macro_f1:.1f}",
+                duration(cell.training_seconds),
+                short_duration(cell.seconds_per_text),
+            )
         )
-    if len(result.cells) > 1:
-        table.caption = "* best on the validation texts"
-    console.print(table)
-    console.print(f"run folder: {result.run}", markup=False, highlight=False, soft_wrap=True)
-    report = result.run / "report.html"
-    console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
+    columns = ("parameters", "accuracy %", "macro F1 %", "training", "per text")
+    say_table(
+        ("cell", *columns),
+        rows,
+        right=columns,
+        box=SIMPLE,
+        title="On the test texts",
+        caption="* best on the validation texts" if several else "",
+    )
+    say(f"run folder: {result.run}")
+    say(f"report: {result.run / 'report.html'}")

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 
 from anyrnn.errors import DataError, InputError, MissingExtraError
+from anyrnn.files import whole
 from anyrnn.keras.counterparts import constructor
 from anyrnn.keras.exchange import Names, from_torch, pairs, to_arrays, torch_layers
 from anyrnn.keras.parts import Unit, units_of
@@ -90,12 +91,17 @@ def convert(
         raise InputError(f"no layer of Keras has the cell '{cell}'; known: {', '.join(CELLS)}")
     _check(source, target, overwrite)
     if endings[0] == SAFETENSORS:
-        return _to_keras(source, target, like, names, cell)
-    return _to_torch(source, target, like, names, cell)
+        return _to_keras(source, target, like, names, cell, overwrite)
+    return _to_torch(source, target, like, names, cell, overwrite)
 
 
 def _to_torch(
-    source: Path, target: Path, like: Path | None, names: Names | None, cell: str | None
+    source: Path,
+    target: Path,
+    like: Path | None,
+    names: Names | None,
+    cell: str | None,
+    overwrite: bool,
 ) -> list[tuple[str, str]]:
     safetensors = _safetensors()
     if _ending(source) == MODEL:
@@ -110,16 +116,22 @@ def _to_torch(
     for prefix, parts in layers.items():
         own = ", ".join(dict.fromkeys(part.name for part in parts))
         rows.append((own, f"{prefix} = {constructor(parts)}" if prefix else constructor(parts)))
-    with _whole(target) as unfinished:
-        safetensors.save_file(arrays, unfinished)
+    content = safetensors.save(arrays)
+    with _written(target, overwrite) as unfinished:
+        unfinished.write_bytes(content)
     return rows
 
 
 def _to_keras(
-    source: Path, target: Path, like: Path | None, names: Names | None, cell: str | None
+    source: Path,
+    target: Path,
+    like: Path | None,
+    names: Names | None,
+    cell: str | None,
+    overwrite: bool,
 ) -> list[tuple[str, str]]:
     try:
-        state_dict = _safetensors().load_file(source)
+        state_dict = _safetensors().load(source.read_bytes())
     except MissingExtraError:
         raise
     except Exception as error:  # of safetensors, of the system, or of a type that NumPy lacks
@@ -127,7 +139,7 @@ def _to_keras(
     model = _model(like, lambda: _layers_of_state(source, state_dict, cell))
     found = pairs(model, state_dict, names)
     from_torch(model, state_dict, names)
-    with _whole(target) as unfinished:
+    with _written(target, overwrite) as unfinished:
         if _ending(target) == MODEL:
             model.save(unfinished)
         else:
@@ -262,7 +274,7 @@ def _stored(path: Path) -> dict[str, Any]:
     try:
         with h5py.File(path) as file:
             file.visititems(visit)
-    except OSError as error:
+    except Exception as error:  # whatever a damaged file makes h5py do
         raise DataError(f"{path} is no sound {WEIGHTS} file: {_line(error)}") from None
     if not found:
         raise DataError(f"{path} holds no weights")
@@ -298,11 +310,9 @@ def _ending(path: Path) -> str:
 def _check(source: Path, target: Path, overwrite: bool) -> None:
     _check_readable(source)
     if target.exists() and not (overwrite and target.is_file()):
-        raise DataError(
-            f"{target} is a folder; choose another name"
-            if target.is_dir()
-            else f"{target} exists; choose another name, or replace it with --overwrite"
-        )
+        if target.is_dir():
+            raise DataError(f"{target} is a folder; choose another name")
+        raise _exists(target)
     if not target.absolute().parent.is_dir():
         raise DataError(f"cannot write {target}: there is no folder {target.parent}")
 
@@ -313,17 +323,20 @@ def _check_readable(path: Path) -> None:
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[Path]:
+def _written(path: Path, overwrite: bool) -> Iterator[Path]:
     """A name to write to; the file gets its own when it is whole."""
-    ending = _ending(path)
-    unfinished = path.with_name(f"{path.name.removesuffix(ending)}.partial{ending}")
     try:
-        yield unfinished
-        unfinished.replace(path)
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        unfinished.unlink(missing_ok=True)
+        with whole(path, _ending(path), replace=overwrite) as unfinished:
+            yield unfinished
+    except FileExistsError:
+        raise _exists(path) from None
+    except Exception as error:  # h5py and zipfile raise more than OSError where a disk is full
+        reason = (isinstance(error, OSError) and error.strerror) or _line(error)
+        raise DataError(f"cannot write {path}: {reason}") from None
+
+
+def _exists(path: Path) -> DataError:
+    return DataError(f"{path} exists; choose another name, or replace it with --overwrite")
 
 
 def _line(error: Exception) -> str:

@@ -229,7 +229,12 @@ def _read(path: Path) -> tuple[dict[str, str], bytes] | None:
     if checksum != _checksum(content):
         return None
     header, _, code = content.partition(b"\n")
-    return json.loads(header), code
+    try:
+        found = json.loads(header)
+        texts = {name: found[name] for name in ("key", "label", "target")}
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return (texts, code) if all(isinstance(text, str) for text in texts.values()) else None
 
 
 def _write(path: Path, content: bytes) -> None:

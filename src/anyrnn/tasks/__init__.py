@@ -1,7 +1,7 @@
 """Ready problems: data, model, training, metrics. Each task is a module or package of its own.
 
-What tasks share: `tables` (files), `split`, `vocabulary`, `batches`, `training` (Lightning),
-`interruption`, `run_folder`, `report`.
+What tasks share: `tables` and `encoding` (files), `split`, `vocabulary`, `batches`, `bounds`,
+`training` (Lightning), `interruption`, `run_folder`, `run_files`, `report`.
 """
 
 import importlib.util

@@ -1,4 +1,4 @@
-"""Stopping at the next safe point: Ctrl-C and SIGTERM while a model trains."""
+"""Stopping at the next safe point: Ctrl-C and other signals while a model trains."""
 
 import signal
 import threading
@@ -8,9 +8,11 @@ from anyrnn.errors import StoppedError
 
 
 class Interruption:
-    """While it is entered, the first Ctrl-C or SIGTERM is a request, which the training asks for.
+    """While it is entered, the first Ctrl-C, SIGTERM or SIGHUP is a request, which the training
+    asks for.
 
-    A second Ctrl-C interrupts at once. Outside the main thread signals are left alone.
+    A second one interrupts at once. Signals that the process ignores, as behind `nohup`, stay
+    ignored; outside the main thread they are left alone.
 
     Example:
         >>> with Interruption() as interruption:
@@ -23,16 +25,18 @@ class Interruption:
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> "Interruption":
-        """Take over the two signals."""
+        """Take over the signals."""
         self.listen()
         return self
 
     def listen(self) -> None:
         """Take the signals over, again if a library has taken them meanwhile."""
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                handler = signal.signal(number, self._request)
-                self._previous.setdefault(number, handler)
+            for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+                number = getattr(signal, name, None)  # Windows has no SIGHUP
+                if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                    handler = signal.signal(number, self._request)
+                    self._previous.setdefault(number, handler)
 
     def __exit__(
         self,
@@ -56,5 +60,6 @@ class Interruption:
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
-            raise KeyboardInterrupt
+            # Not a KeyboardInterrupt: on that Lightning ends the process.
+            raise StoppedError("stopped")
         self.requested = True

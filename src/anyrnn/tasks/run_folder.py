@@ -1,35 +1,37 @@
-"""The folder of a run: written beside its place, renamed when whole; read without pickle."""
+"""The folder of a run: made beside its place, renamed when whole; nothing foreign is removed."""
 
-import csv
 import json
 import os
-import platform
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, Self
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from anyrnn.errors import AnyrnnError, RunError, StoppedError, WriteError
+from anyrnn.files import UNFINISHED, beside, sync_folder
+from anyrnn.tasks.run_files import CONFIG, read_json, write_json
 
-from anyrnn.errors import RunError
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
-CONFIG = "config.json"
 FORMAT = "anyrnn run"
 FORMAT_VERSION = 1
 
+CHECKPOINT, WEIGHTS, EPOCHS = "checkpoint.ckpt", "weights.safetensors", "epochs.json"
+"""What lies in the subfolder of a training."""
+
 _SETTINGS = "settings.json"
-
-_LIBRARIES = ("anyrnn", "torch", "lightning", "torchmetrics", "tokenizers", "pandas")
-
-T = TypeVar("T")
+_CHECKPOINTS = "checkpoints"
 
 
 class UnfinishedRun:
     """A run folder in the making: `RUN.partial`, which becomes `RUN` when it is whole.
+
+    A context manager. Within it the folder is locked: no other process can write to it. When it is
+    left by an error after which nothing is worth going on with, what was begun is removed.
 
     Args:
         target: The folder that the run will be.
@@ -37,131 +39,170 @@ class UnfinishedRun:
         resume: Whether to go on with an unfinished run there.
 
     Raises:
-        RunError: The folder exists and may not be replaced, or there is nothing to go on with, or
-            its place cannot be written. Nothing has been written yet.
+        RunError: The folder exists and may not be replaced, another process writes it, or there is
+            nothing to go on with, or its place cannot be written. Nothing has been written yet.
     """
 
     def __init__(self, target: Path, *, overwrite: bool, resume: bool) -> None:
-        self.target = target
-        self.path = target.with_name(target.name + ".partial")
-        self._resume = resume
-        if not target.name:
+        if target.name in ("", ".."):
             raise RunError(f"--output {target} is no name of a new folder")
-        if os.path.lexists(target):
-            _check_replaceable(target, overwrite)
-        if resume and not self.path.is_dir():
+        self.target = Path(os.path.realpath(target)) if target.is_symlink() else target
+        self.path = self.target.with_name(self.target.name + ".partial")
+        self._overwrite = overwrite
+        self._resume = resume
+        self._lock: int | None = None
+        self._begun = False
+        if resume and os.path.lexists(self.target) and not os.path.lexists(self.path):
+            raise RunError(
+                f"there is no unfinished run {self.path} to go on with; {target} is there already"
+            )
+        _check_target(self.target, overwrite)
+        self._there = _holds_something(self.path)
+        if self._there:
+            self._take_over()
+        elif resume:
             raise RunError(
                 f"there is no unfinished run {self.path} to go on with; leave --resume out"
             )
-        if self.path.exists() and not resume and not overwrite:
+        _check_writable(self.target)
+
+    def _take_over(self) -> None:
+        """Lock the unfinished run that is there, if it is one and may be gone on with."""
+        _check_own(self.path, _SETTINGS)
+        self._lock = _locked(self.path)
+        if not (self._resume or self._overwrite):
+            self.close()
             raise RunError(
                 f"{self.path} holds an unfinished run: go on with it by --resume, "
                 "or start again with --overwrite"
             )
-        _check_writable(target)
 
-    def open(self, settings: Mapping[str, object]) -> None:
+    def open(self, settings: Mapping[str, object], files: Iterable[str]) -> None:
         """Make the unfinished folder, or check that the one there was made with the same settings.
 
         Args:
             settings: Whatever the result depends on.
+            files: The names of all files that the run will hold, besides its configuration.
 
         Raises:
-            RunError: The settings differ, or the folder cannot be written.
+            RunError: The settings differ, another process was faster, or the folder cannot be
+                written.
         """
+        self._files = sorted(files)
+        record = {"format": FORMAT, "version": FORMAT_VERSION, "files": self._files}
+        settings = {**record, **settings}
         if self._resume:
-            known = read_json(self.path / _SETTINGS)
-            for name, value in json.loads(json.dumps(settings)).items():
-                if known.get(name) != value:
-                    raise RunError(
-                        f"cannot go on with {self.path}: {name} was {known.get(name)!r} "
-                        f"and is {value!r} now; repeat the command as it was, "
-                        "or start again with --overwrite"
-                    )
+            self._compare(json.loads(json.dumps(settings)))
             return
+        if not self._there:
+            self._make(settings)
+        else:  # start again
+            own = _own_names(self.path, _SETTINGS)
+            _remove_checkpoints(self.path)
+            _remove(self.path, own - {_SETTINGS})
+            write_json(self.path / _SETTINGS, settings)
+        self._begun = True
+
+    def _compare(self, settings: Mapping[str, object]) -> None:
+        known = read_json(self.path / _SETTINGS)
+        for name, value in settings.items():
+            if known.get(name) != value:
+                raise RunError(
+                    f"cannot go on with {self.path}: {name} was {known.get(name)!r} "
+                    f"and is {value!r} now; repeat the command as it was, "
+                    "or start again with --overwrite"
+                )
+
+    def _make(self, settings: Mapping[str, object]) -> None:
+        """The folder appears with its settings, locked; a rename fails where another one has."""
+        new = beside(self.path)
         try:
-            if self.path.exists():
-                shutil.rmtree(self.path)
-            self.path.mkdir(parents=True)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            new.mkdir()
+            write_json(new / _SETTINGS, settings)
+            self._lock = _locked(new)
+            new.rename(self.path)
         except OSError as error:
-            raise RunError(f"cannot write {self.path}: {error.strerror or error}") from None
-        write_json(self.path / _SETTINGS, settings)
+            self.close()
+            if _holds_something(self.path):
+                raise _taken(self.path) from None
+            raise WriteError(f"cannot write {self.path}: {error.strerror or error}") from None
+        finally:
+            if new.exists():
+                _remove(new, [_SETTINGS])
 
     def subfolder(self, name: str) -> Path:
         """A folder for checkpoints; it is removed when the run is whole."""
-        folder = self.path / "checkpoints" / name
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = self.path / _CHECKPOINTS / name
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WriteError(f"cannot write {folder}: {error.strerror or error}") from None
         return folder
 
-    def discard(self) -> None:
-        """Remove what was begun."""
-        shutil.rmtree(self.path, ignore_errors=True)
+    def finish(self, config: Mapping[str, object]) -> None:
+        """Write the configuration, give the folder its name, and remove a run that it replaces.
 
-    def finish(self) -> None:
-        """Give the folder its name; a run that it replaces is removed last."""
-        shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
-        (self.path / _SETTINGS).unlink()
-        old = self.target.with_name(self.target.name + ".old")
-        shutil.rmtree(old, ignore_errors=True)
+        Whenever the process is killed in here, one of `RUN` and `RUN.partial` is whole.
+
+        Raises:
+            RunError: Something else has the name meanwhile. The run lies whole in `RUN.partial`.
+        """
+        write_json(self.path / CONFIG, {**config, "files": self._files})
         try:
-            if self.target.exists():
-                self.target.rename(old)
-            self.path.rename(self.target)
+            _check_target(self.target, self._overwrite)
+        except RunError as error:  # it was checked at the beginning, too
+            raise WriteError(f"{error}; the new run lies whole in {self.path}") from None
+        replaced = None
+        try:
+            if _holds_something(self.target):
+                replaced = beside(self.target)
+                self.target.rename(replaced)
+            try:
+                self.path.rename(self.target)
+            except OSError:
+                if replaced:
+                    replaced.rename(self.target)
+                raise
         except OSError as error:
-            raise RunError(
+            raise WriteError(
                 f"cannot rename {self.path} to {self.target}: {error.strerror or error}"
             ) from None
-        shutil.rmtree(old, ignore_errors=True)
+        sync_folder(self.target.parent)
+        if replaced:
+            _remove_run(replaced, CONFIG)
+        _remove_checkpoints(self.target)
+        with suppress(OSError):
+            (self.target / _SETTINGS).unlink()
 
+    def close(self) -> None:
+        """Give the folder free for other processes."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file, whole or not at all."""
-    with _whole(path) as unfinished:
-        unfinished.write_text(text, encoding="utf-8")
+    def __enter__(self) -> Self:
+        return self
 
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Remove what was begun if it is not worth going on with."""
+        mistake = isinstance(error, AnyrnnError) and not isinstance(
+            error, StoppedError | WriteError
+        )
+        if self._begun and error is not None and (mistake or not self.has_checkpoint()):
+            _remove_run(self.path, _SETTINGS)
+        self.close()
 
-def write_json(path: Path, value: object) -> None:
-    """Write a value as readable JSON."""
-    write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
-
-
-def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Write dictionaries of equal keys as CSV."""
-    with _whole(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def write_weights(path: Path, network: torch.nn.Module) -> None:
-    """Write the weights of a network as safetensors."""
-    weights = {
-        name: weight.detach().cpu().contiguous() for name, weight in network.state_dict().items()
-    }
-    with _whole(path) as unfinished:
-        save_file(weights, unfinished)
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """A file beside the wanted one, which takes its name when it is complete."""
-    unfinished = path.with_name(path.name + ".tmp")
-    try:
-        yield unfinished
-        unfinished.replace(path)
-    except OSError as error:
-        raise RunError(f"cannot write {path}: {error.strerror or error}") from None
-
-
-def versions() -> dict[str, str]:
-    """The versions of Python and of the libraries that a result depends on."""
-    found = {"python": platform.python_version()}
-    for name in _LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "unknown"
-    return found
+    def has_checkpoint(self) -> bool:
+        """Whether there is something to go on with."""
+        with suppress(OSError):
+            return any((self.path / _CHECKPOINTS).glob(f"*/{CHECKPOINT}"))
+        return False
 
 
 def read_config(run: Path, task: str) -> dict[str, Any]:
@@ -194,72 +235,108 @@ def read_config(run: Path, task: str) -> dict[str, Any]:
     return config
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object of a run.
-
-    Raises:
-        RunError: The file is missing, unreadable, or holds something else.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RunError(f"the run is damaged: {path} is missing") from None
-    except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror or error}") from None
-    except ValueError as error:
-        raise RunError(f"the run is damaged: {path} is not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise RunError(f"the run is damaged: {path} does not hold a JSON object")
-    return value
+def _holds_something(folder: Path) -> bool:
+    """Whether there is anything but an empty folder."""
+    return os.path.lexists(folder) and not (folder.is_dir() and not os.listdir(folder))
 
 
-def entry(config: Mapping[str, Any], name: str, kind: type[T], path: Path) -> T:
-    """One entry of a configuration, of the type it has to have.
-
-    Raises:
-        RunError: It is missing or of another type.
-    """
-    value = config.get(name)
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        what = "lacks it" if name not in config else f"has {value!r}"
-        raise RunError(f"the run is damaged: {path} needs {name!r} ({kind.__name__}) but {what}")
-    return value
-
-
-def load_weights(path: Path, network: torch.nn.Module) -> None:
-    """Fill a network with the weights of a safetensors file.
-
-    Raises:
-        RunError: The file is missing or damaged, or its weights are not those of the network.
-    """
-    if not path.exists():
-        raise RunError(f"the run is damaged: {path} is missing")
-    try:
-        weights = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise RunError(f"the run is damaged: {path} holds no weights: {error}") from None
-    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in weights.items()}
-    for name in sorted(expected.keys() | found.keys()):
-        if expected.get(name) != found.get(name):
-            raise RunError(
-                f"the run is damaged: in {path}, {name!r} has the shape {found.get(name, 'none')}, "
-                f"but {CONFIG} asks for {expected.get(name, 'none')}"
-            )
-    network.load_state_dict(weights)
-
-
-def _check_replaceable(target: Path, overwrite: bool) -> None:
+def _check_target(target: Path, overwrite: bool) -> None:
+    """Refuse a place whose present content must stay."""
+    if not os.path.lexists(target):
+        return
     if not target.is_dir():
         raise RunError(f"{target} is a file; choose another --output")
-    if not any(target.iterdir()):
+    if target.is_mount():
+        raise RunError(f"{target} is a whole file system; choose a folder in it as --output")
+    if not _holds_something(target):
         return
     if not overwrite:
         raise RunError(f"{target} exists; choose another --output, or replace it with --overwrite")
-    if not (target / CONFIG).exists():
+    _check_own(target, CONFIG)
+
+
+def _check_own(folder: Path, record: str) -> None:
+    """Refuse a folder that is none of ours, or that holds something which is not ours.
+
+    Args:
+        folder: The folder.
+        record: The file in it that says `"format"`, and which files are ours.
+    """
+    leave = "so it stays as it is; choose another --output"
+    own = _own_names(folder, record)
+    if not own:
         raise RunError(
-            f"{target} is no run of anyrnn, so --overwrite leaves it; choose another --output"
+            f'{folder} is no run of anyrnn (no {record} in it says "format": "{FORMAT}"), {leave}'
         )
+    foreign = sorted(set(os.listdir(folder)) - own)
+    foreign = [name for name in foreign if not UNFINISHED.fullmatch(name)]
+    if foreign:
+        raise RunError(f"{folder} holds {foreign[0]!r}, which anyrnn did not write, {leave}")
+
+
+def _own_names(folder: Path, record: str) -> set[str]:
+    """The names of what anyrnn wrote into a folder; empty if its record does not say so."""
+    try:
+        known = read_json(folder / record) if folder.is_dir() else {}
+    except RunError:
+        return set()
+    if known.get("format") != FORMAT:
+        return set()
+    files = known.get("files")
+    listed = {name for name in files if isinstance(name, str)} if isinstance(files, list) else set()
+    return listed | {CONFIG, _SETTINGS, _CHECKPOINTS}
+
+
+def _remove_run(folder: Path, record: str) -> None:
+    """Remove what anyrnn wrote into a folder, and the folder if that is all."""
+    own = _own_names(folder, record)
+    _remove_checkpoints(folder)
+    _remove(folder, own)
+
+
+def _remove_checkpoints(run: Path) -> None:
+    folder = run / _CHECKPOINTS
+    if folder.is_dir() and not folder.is_symlink():
+        for subfolder in folder.iterdir():
+            if subfolder.is_dir() and not subfolder.is_symlink():
+                _remove(subfolder, [CHECKPOINT, WEIGHTS, EPOCHS])
+        _remove(folder, [])
+
+
+def _remove(folder: Path, names: Collection[str]) -> None:
+    """Remove files with these names from a folder, and the folder if nothing else is in it."""
+    with suppress(OSError):
+        for name in os.listdir(folder):
+            if name in names or UNFINISHED.fullmatch(name):
+                (folder / name).unlink()
+        folder.rmdir()
+
+
+def _locked(folder: Path) -> int | None:
+    """A descriptor that keeps other processes out of a folder until it, or the process, ends.
+
+    Raises:
+        RunError: Another process has the folder.
+    """
+    if fcntl is None:
+        return None
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # It may have been renamed, by one who has finished, before it was locked.
+        mine = os.path.lexists(folder) and os.path.samestat(os.fstat(handle), folder.stat())
+    except BlockingIOError:
+        mine = False
+    except OSError:  # a file system that knows no locks
+        mine = True
+    if not mine:
+        os.close(handle)
+        raise _taken(folder)
+    return handle
+
+
+def _taken(folder: Path) -> RunError:
+    return RunError(f"another training writes {folder} just now; choose another --output")
 
 
 def _check_writable(target: Path) -> None:

@@ -11,11 +11,16 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pandas
+import pyarrow
+from pyarrow import parquet
 
 from anyrnn.errors import DataError
+from anyrnn.tasks.encoding import check_encoding, whole_characters
 
 _DECOMPRESS: dict[str, Callable[[bytes], bytes]] = {
     ".gz": gzip.decompress,
@@ -26,7 +31,8 @@ _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _JSON_LINES = (".jsonl", ".ndjson", ".json")
 _PARQUET = (".parquet", ".pq")
 SUPPORTED = (
-    ".csv, .tsv, .jsonl, .ndjson, .json (one object a line), each also .gz, .xz or .bz2; .parquet"
+    ".csv, .tsv, .jsonl, .ndjson, .json (one object a line), each also .gz, .xz or .bz2; .parquet; "
+    "with --separator any file of text"
 )
 
 
@@ -36,15 +42,19 @@ class Table:
 
     Attributes:
         path: The file.
-        columns: The values of each column, all of the same length.
+        names: The names of all columns of the file; two may be the same.
+        columns: The values of the columns that were wanted, all of the same length.
         unit: How messages count a row: "record" (from 1, without the header), "line" or "row".
         numbers: The number of each row, in that unit.
+        digest: A hash of the file's content.
     """
 
     path: Path
+    names: list[str]
     columns: dict[str, list[str | None]]
     unit: str
     numbers: Sequence[int]
+    digest: str
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -58,11 +68,13 @@ class Table:
             option: The option that named it, for the message.
 
         Raises:
-            DataError: There is no such column; the message names the nearest one.
+            DataError: There is no such column (the message names the nearest one), or two.
         """
+        names = self.names
+        if names.count(name) > 1:
+            raise DataError(f"{self.path} has two columns {name!r} ({option}); rename one of them")
         if name in self.columns:
             return self.columns[name]
-        names = list(self.columns)
         near = get_close_matches(name, names, n=1, cutoff=0.5)
         guess = f"; did you mean {near[0]!r}?" if near else ""
         if len(names) == 1:
@@ -76,16 +88,23 @@ class Table:
 
 
 def read_table(
-    path: Path, *, encoding: str = "utf-8", separator: str | None = None, header: bool = True
+    path: Path,
+    *,
+    encoding: str = "utf-8",
+    separator: str | None = None,
+    header: bool = True,
+    wanted: Sequence[str] | None = None,
 ) -> Table:
     r"""Read a file of rows; its kind is told by its suffix.
 
     Args:
         path: The file: CSV, TSV, JSON lines (these also compressed) or parquet.
         encoding: How its text is encoded.
-        separator: What separates the columns of a CSV or TSV file, if not a comma or a tab.
+        separator: What separates the columns of a CSV or TSV file, if not a comma or a tab; a file
+            with another suffix is read as such a one if this is given.
         header: Whether the first line of a CSV or TSV file names the columns; if not, their
             names are "1", "2", ...
+        wanted: The columns to read, by default all of them.
 
     Returns:
         The table, without interpreting any value: "NA", "007" and "1e3" stay as they are.
@@ -101,18 +120,27 @@ def read_table(
         >>> read_table(path).columns
         {'review': ['good', 'NA'], 'stars': ['5', None]}
     """
-    suffix, compression = _kind(path)
+    separator = _one_character(separator)
+    suffix, compression = _kind(path, separator)
     data = _read_bytes(path)
+    digest = sha256(data).hexdigest()
     if suffix in _PARQUET:
-        return _parquet(path, data)
-    if compression:
-        data = _decompress(path, data, compression)
-    text = _decode(path, data, encoding)
-    if not text.strip():
-        raise DataError(f"{path} is empty")
-    if suffix in _JSON_LINES:
-        return _json_lines(path, text)
-    return _separated(path, text, separator or _SEPARATORS[suffix], header)
+        names, rows, numbers = _parquet(path, data, wanted)
+        unit = "row"
+    else:
+        if compression:
+            data = _decompress(path, data, compression)
+        text = _decode(path, data, encoding)
+        if not text.strip():
+            raise DataError(f"{path} is empty")
+        if suffix in _JSON_LINES:
+            names, rows, numbers = _json_lines(path, text, wanted)
+            unit = "line"
+        else:
+            separator = separator or _SEPARATORS[suffix]
+            names, rows, numbers = _separated(path, text, separator, header, wanted)
+            unit = "record"
+    return Table(path, names, rows, unit, numbers, digest)
 
 
 def complete_rows(
@@ -153,17 +181,25 @@ def complete_rows(
     return sorted(complete), {name: len(rows) for name, rows in bad.items()}
 
 
-def _kind(path: Path) -> tuple[str, str]:
+def _one_character(separator: str | None) -> str | None:
+    if separator == "\\t":  # as it is typed where the shell makes no tab of it
+        return "\t"
+    if separator is not None and (len(separator) != 1 or separator in '"\r\n'):
+        raise DataError(
+            f"--separator is {separator!r}, but has to be one character, and no quote or line end"
+        )
+    return separator
+
+
+def _kind(path: Path, separator: str | None) -> tuple[str, str]:
     """The suffix that tells the kind of file, and that of its compression (or "")."""
     if path.is_dir():
         raise DataError(f"{path} is a folder, not a file")
     suffixes = [suffix.lower() for suffix in path.suffixes]
     compression = suffixes.pop() if suffixes and suffixes[-1] in _DECOMPRESS else ""
     suffix = suffixes[-1] if suffixes else ""
-    known = (
-        suffix in _SEPARATORS or suffix in _JSON_LINES or (suffix in _PARQUET and not compression)
-    )
-    if not known:
+    known = suffix in _SEPARATORS or suffix in _JSON_LINES or suffix in _PARQUET
+    if (suffix in _PARQUET and compression) or not (known or separator):
         raise DataError(f"cannot tell what {path} is by its name; supported: {SUPPORTED}")
     return suffix, compression
 
@@ -188,17 +224,20 @@ def _decompress(path: Path, data: bytes, compression: str) -> bytes:
 
 
 def _decode(path: Path, data: bytes, encoding: str) -> str:
+    check_encoding(encoding)
     try:
         text = data.decode(encoding)
-    except LookupError:
-        raise DataError(f"--encoding {encoding}: Python knows no such encoding") from None
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
+    except UnicodeError as error:
+        reason = str(error)
+        if isinstance(error, UnicodeDecodeError):
+            line = data.count(b"\n", 0, error.start) + 1
+            byte = data[error.start]
+            reason = f"byte 0x{byte:02x} at position {error.start}, line {line}"
         raise DataError(
-            f"{path} is not {encoding}: byte 0x{data[error.start]:02x} at position {error.start}, "
-            f"line {line}; name its encoding, for example --encoding {_likely_encoding(data)}"
+            f"{path} is not {encoding}: {reason}; name its encoding, for example --encoding "
+            f"{_likely_encoding(data)}"
         ) from None
-    return text.removeprefix("\ufeff")
+    return whole_characters(text.removeprefix("\ufeff"))
 
 
 def _likely_encoding(data: bytes) -> str:
@@ -216,35 +255,68 @@ def _likely_encoding(data: bytes) -> str:
     return "cp1252"
 
 
-def _json_lines(path: Path, text: str) -> Table:
+_Columns = dict[str, list[str | None]]
+
+
+def _json_lines(
+    path: Path, text: str, wanted: Sequence[str] | None
+) -> tuple[list[str], _Columns, list[int]]:
     """Numbers stay as they are written, so that a label 1 is "1" and 1.0 is "1.0"."""
     rows: list[dict[str, object]] = []
     numbers: list[int] = []
+    names: dict[str, None] = {}
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
-            row = json.loads(line, parse_int=str, parse_float=str)
+            row = _LINES.decode(line.strip())
         except json.JSONDecodeError as error:
             raise DataError(f"{path}: line {number} is not JSON: {error.msg}") from None
-        if not isinstance(row, dict):
+        except RecursionError:
+            raise DataError(f"{path}: line {number} is nested too deeply") from None
+        if not isinstance(row, _Object):
             raise DataError(f"{path}: line {number} is not a JSON object, such as {{...}}")
+        twice = row.twice & set(row if wanted is None else wanted)
+        if twice:
+            raise DataError(f"{path}: line {number} has two values {min(twice)!r}")
         rows.append(row)
         numbers.append(number)
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    columns = {name: [_as_text(row.get(name)) for row in rows] for name in names}
-    return Table(path, columns, "line", numbers)
+        names |= dict.fromkeys(row)
+    chosen = [name for name in names if wanted is None or name in wanted]
+    columns = {name: [_as_text(row.get(name)) for row in rows] for name in chosen}
+    return list(names), columns, numbers
+
+
+class _Object(dict[str, object]):
+    """A JSON object, which may have several values of one name: then `twice` has the name."""
+
+    def __init__(self, pairs: Sequence[tuple[str, object]]) -> None:
+        super().__init__(pairs)
+        self.twice: set[str] = set()
+        if len(self) < len(pairs):
+            names = [name for name, _ in pairs]
+            self.twice = {name for name in names if names.count(name) > 1}
+
+
+_LINES = json.JSONDecoder(
+    object_pairs_hook=_Object,
+    parse_int=str,
+    parse_float=str,
+    # Python writes NaN where a value is missing.
+    parse_constant=lambda name: None if name == "NaN" else name,
+)
 
 
 def _as_text(value: object) -> str | None:
     if value is None or value == "":
         return None
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    # JSON can spell half of a character ("\\ud83d"), as texts that were cut carelessly do.
-    return text.encode("utf-8", "replace").decode()
+    return whole_characters(text)
 
 
-def _separated(path: Path, text: str, separator: str, header: bool) -> Table:
+def _separated(
+    path: Path, text: str, separator: str, header: bool, wanted: Sequence[str] | None
+) -> tuple[list[str], _Columns, Sequence[int]]:
     plain_tabs = separator == "\t" and _same_tabs_in_every_line(text)
     try:
         with warnings.catch_warnings():
@@ -253,7 +325,7 @@ def _separated(path: Path, text: str, separator: str, header: bool) -> Table:
                 io.StringIO(text),
                 sep=separator,
                 engine="c",
-                header=0 if header else None,
+                header=None,
                 index_col=False,
                 dtype=str,
                 keep_default_na=False,
@@ -267,15 +339,19 @@ def _separated(path: Path, text: str, separator: str, header: bool) -> Table:
         raise DataError(
             f"{path} cannot be read with the separator {separator!r}: {error}"
         ) from None
+    names = [str(number) for number in range(1, frame.shape[1] + 1)]
+    if header:
+        names = [value if isinstance(value, str) else "" for value in frame.iloc[0]]
+        frame = frame.iloc[1:]
     if frame.empty:
         raise DataError(f"{path} is empty: it has column names but no row")
-    names = list(map(str, frame.columns)) if header else [str(i + 1) for i in range(frame.shape[1])]
-    frame.columns = names
-    table = _from_frame(path, frame, "record")
-    if plain_tabs:
-        for name, values in table.columns.items():
-            table.columns[name] = [value and _unquote(value) for value in values]
-    return table
+    read = _unquote if plain_tabs else str
+    columns = {
+        name: [read(value) if isinstance(value, str) else None for value in frame.iloc[:, number]]
+        for number, name in enumerate(names)
+        if wanted is None or name in wanted
+    }
+    return names, columns, range(1, len(frame) + 1)
 
 
 def _same_tabs_in_every_line(text: str) -> bool:
@@ -290,27 +366,39 @@ def _unquote(value: str) -> str:
     return inner.replace('""', '"') if quoted else value
 
 
-def _parquet(path: Path, data: bytes) -> Table:
+def _parquet(
+    path: Path, data: bytes, wanted: Sequence[str] | None
+) -> tuple[list[str], _Columns, Sequence[int]]:
     try:
-        frame = pandas.read_parquet(io.BytesIO(data))
-    except (ValueError, OSError) as error:
-        reason = str(error).splitlines()[0]
+        file = parquet.ParquetFile(io.BytesIO(data))
+        names = list(file.schema_arrow.names)
+        chosen = [name for name in dict.fromkeys(names) if names.count(name) == 1]
+        chosen = [name for name in chosen if wanted is None or name in wanted]
+        table = file.read(columns=chosen)
+        count = file.metadata.num_rows
+    except (pyarrow.ArrowException, ValueError, OSError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise DataError(f"{path} is not a sound parquet file: {reason}") from None
-    if frame.empty:
+    if not count:
         raise DataError(f"{path} is empty: it has columns but no row")
-    frame.columns = list(map(str, frame.columns))
-    return _from_frame(path, frame, "row")
+    return names, {name: _parquet_texts(path, name, table) for name in chosen}, range(1, count + 1)
 
 
-def _from_frame(path: Path, frame: pandas.DataFrame, unit: str) -> Table:
-    columns: dict[str, list[str | None]] = {}
-    for name in frame.columns:
-        missing = frame[name].isna()
-        columns[str(name)] = [
-            None if absent or value == "" else str(value)
-            for value, absent in zip(frame[name].tolist(), missing, strict=True)
-        ]
-    return Table(path, columns, unit, range(1, len(frame) + 1))
+def _parquet_texts(path: Path, name: str, table: pyarrow.Table) -> list[str | None]:
+    column: Any = table.column(name)
+    kind = column.type
+    try:
+        if pyarrow.types.is_nested(kind):
+            raise ValueError(f"{kind} is no text")
+        if pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind):
+            column = column.cast(pyarrow.large_string())
+        values = column.to_pylist()
+    except (pyarrow.ArrowException, ValueError, OverflowError) as error:
+        raise DataError(f"{path}: the column {name!r} cannot be read: {error}") from None
+    # What is missing is None, or NaN, which alone is not equal to itself.
+    return [
+        None if value is None or value == "" or value != value else str(value) for value in values
+    ]
 
 
 def _other_separator(header: str) -> str:

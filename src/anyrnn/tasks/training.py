@@ -1,28 +1,35 @@
 """The training loop of all tasks: Lightning, early stopping, best weights, resuming."""
 
+import io
 import logging
 import math
+import re
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning.pytorch as lightning
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torchmetrics import MeanMetric
 
-from anyrnn.errors import RunError
+from anyrnn.errors import RunError, SizeError
 from anyrnn.tasks.batches import Batch, Batches
 from anyrnn.tasks.interruption import Interruption
-from anyrnn.tasks.run_folder import load_weights, read_json, write_json, write_weights
-
-_CHECKPOINT = "checkpoint.ckpt"
-_WEIGHTS = "weights.safetensors"
-_EPOCHS = "epochs.json"
+from anyrnn.tasks.run_files import (
+    load_weights,
+    read_json,
+    write_bytes,
+    write_json,
+    write_weights,
+)
+from anyrnn.tasks.run_folder import CHECKPOINT, EPOCHS, WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -160,58 +167,101 @@ def fit(
         RunError: The checkpoint in the folder cannot be used, or the training diverged.
     """
     options = learner.options
-    if (folder / _EPOCHS).exists():
-        load_weights(folder / _WEIGHTS, learner.network)
-        return [Epoch(**epoch) for epoch in read_json(folder / _EPOCHS)["epochs"]]
-    checkpoint = folder / _CHECKPOINT
+    if (folder / EPOCHS).exists():
+        load_weights(folder / WEIGHTS, learner.network)
+        return _read_epochs(folder / EPOCHS)
+    progress = _Progress(learner, training, folder, interruption, listener)
+    checkpoint = folder / CHECKPOINT
     resumed = checkpoint.exists()
     if resumed:
-        _check_checkpoint(checkpoint)
-    progress = _Progress(training, folder, interruption, listener)
-    mode = "max" if learner.larger_is_better else "min"
-    stopping = EarlyStopping(learner.monitor, patience=options.patience, mode=mode, strict=True)
-    with _quiet():
-        trainer = lightning.Trainer(
-            accelerator=options.torch_device().type,
-            devices=1,
-            max_epochs=options.epochs,
-            gradient_clip_val=options.clip or None,
-            callbacks=[stopping, progress],
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            default_root_dir=folder,
-        )
-        trainer.fit(
-            learner,
-            train_dataloaders=training,
-            val_dataloaders=validation,
-            ckpt_path=checkpoint if resumed else None,
-            weights_only=True,
-        )
+        progress.restore(checkpoint)
+    if not progress.done:
+        with _quiet(), enough_memory():
+            trainer = lightning.Trainer(
+                accelerator=options.torch_device().type,
+                devices=1,
+                max_epochs=options.epochs,
+                gradient_clip_val=options.clip or None,
+                callbacks=[progress],
+                plugins=[_Checkpoints()],
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                num_sanity_val_steps=0,
+                default_root_dir=folder,
+            )
+            trainer.fit(
+                learner,
+                train_dataloaders=training,
+                val_dataloaders=validation,
+                ckpt_path=checkpoint if resumed else None,
+                weights_only=True,
+            )
     learner.network.load_state_dict(progress.best_weights)
-    write_weights(folder / _WEIGHTS, learner.network)
-    write_json(folder / _EPOCHS, {"epochs": [asdict(epoch) for epoch in progress.epochs]})
+    write_weights(folder / WEIGHTS, learner.network)
+    write_json(folder / EPOCHS, {"epochs": [asdict(epoch) for epoch in progress.epochs]})
     return progress.epochs
 
 
 class _Progress(Callback):
-    """Notes the epochs and the best weights, saves checkpoints, stops when that is requested."""
+    """Notes the epochs and the best weights, saves checkpoints, stops early or when requested.
+
+    Whatever follows from the epochs, such as whether to stop early, is worked out from them, so
+    that a checkpoint holds it wherever it is saved.
+    """
 
     def __init__(
-        self, training: Batches, folder: Path, interruption: Interruption, listener: Listener
+        self,
+        learner: Learner,
+        training: Batches,
+        folder: Path,
+        interruption: Interruption,
+        listener: Listener,
     ) -> None:
+        self._learner = learner
         self._training = training
         self.epochs: list[Epoch] = []
         self.best_weights: dict[str, torch.Tensor] = {}
-        self._best: float | None = None
         self._folder = folder
         self._interruption = interruption
         self._listener = listener
         self._seconds = 0.0
         self._since = 0.0
+
+    def restore(self, checkpoint: Path) -> None:
+        """Take what a checkpoint says; Lightning does so again, for the rest of it, when it fits.
+
+        Raises:
+            RunError: It is damaged or foreign.
+        """
+        try:
+            state = _Checkpoints().load_checkpoint(checkpoint)
+            self._learner.load_state_dict(state["state_dict"])
+            self.load_state_dict(state["callbacks"][self.state_key])
+        except OSError as error:
+            raise RunError(f"cannot read {checkpoint}: {error.strerror or error}") from None
+        # torch raises whatever the bytes lead to: UnpicklingError, RuntimeError, EOFError, ...
+        except Exception:
+            raise RunError(
+                f"cannot go on from {checkpoint}: it is damaged or foreign; "
+                "start again with --overwrite"
+            ) from None
+
+    @property
+    def done(self) -> bool:
+        """Whether there were enough epochs, or enough without improvement."""
+        options = self._learner.options
+        best = self._best()
+        waited = len(self.epochs) - (best.number if best else 0)
+        return len(self.epochs) >= options.epochs or waited >= options.patience
+
+    def _best(self) -> Epoch | None:
+        """The first of the best epochs."""
+        sign = 1 if self._learner.larger_is_better else -1
+        return max(
+            self.epochs, key=lambda epoch: sign * epoch.figures[self._learner.monitor], default=None
+        )
 
     def on_train_start(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
@@ -244,66 +294,97 @@ class _Progress(Callback):
     def on_train_epoch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
-        assert isinstance(pl_module, Learner)
         figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        figures = {"training_loss": float(pl_module.training_loss.compute()), **figures}
-        pl_module.training_loss.reset()
-        if not math.isfinite(figures[pl_module.monitor]):
-            raise RunError(
-                f"the training diverged: {pl_module.monitor} is {figures[pl_module.monitor]} after "
-                f"epoch {len(self.epochs) + 1}; try a smaller --learning-rate"
-            )
-        self._keep_best(pl_module, figures[pl_module.monitor])
+        figures = {"training_loss": float(self._learner.training_loss.compute()), **figures}
+        self._learner.training_loss.reset()
+        for name, figure in figures.items():
+            if not math.isfinite(figure):
+                raise RunError(
+                    f"the training diverged: {name} is {figure} after "
+                    f"epoch {len(self.epochs) + 1}; try a smaller --learning-rate"
+                )
         epoch = Epoch(len(self.epochs) + 1, self._elapsed(), figures)
         self._seconds, self._since = 0.0, time.perf_counter()
         self.epochs.append(epoch)
+        if epoch is self._best():
+            weights = self._learner.network.state_dict()
+            self.best_weights = {name: weight.detach().clone() for name, weight in weights.items()}
         self._listener.epoch_done(epoch)
         self._save(trainer)
         self._interruption.check()
+        trainer.should_stop = self.done
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "epochs": [(epoch.number, epoch.seconds, epoch.figures) for epoch in self.epochs],
-            "best": self._best,
             "best_weights": self.best_weights,
             "seconds": self._elapsed(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.epochs = [Epoch(*values) for values in state_dict["epochs"]]
-        self._best = state_dict["best"]
         self.best_weights = state_dict["best_weights"]
         self._seconds = state_dict["seconds"]
 
     def _elapsed(self) -> float:
         return self._seconds + time.perf_counter() - self._since
 
-    def _keep_best(self, learner: Learner, value: float) -> None:
-        sign = 1 if learner.larger_is_better else -1
-        if self._best is None or sign * value > sign * self._best:
-            self._best = value
-            weights = learner.network.state_dict()
-            self.best_weights = {name: weight.detach().clone() for name, weight in weights.items()}
-
     def _save(self, trainer: lightning.Trainer) -> None:
-        path = self._folder / _CHECKPOINT
-        unfinished = path.with_suffix(".tmp")
-        trainer.save_checkpoint(unfinished)
-        unfinished.replace(path)
+        trainer.save_checkpoint(self._folder / CHECKPOINT)
 
 
-def _check_checkpoint(path: Path) -> None:
-    """Tell a damaged checkpoint in one line, before Lightning loads it; no pickled code runs."""
+class _Checkpoints(TorchCheckpointIO):
+    """Files of checkpoints: whole or not at all, with a checksum; no pickled code is run."""
+
+    _START = b"anyrnn checkpoint 1\n"
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        content = buffer.getvalue()
+        write_bytes(Path(path), self._START + sha256(content).digest() + content)
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        content = Path(path).read_bytes()
+        start = len(self._START) + sha256().digest_size
+        if content[:start] != self._START + sha256(content[start:]).digest():
+            raise ValueError(f"{path} is not as it was written")
+        return torch.load(io.BytesIO(content[start:]), map_location or "cpu", weights_only=True)
+
+
+def _read_epochs(path: Path) -> list[Epoch]:
+    """The epochs of a training that was finished.
+
+    Raises:
+        RunError: The file is damaged.
+    """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        found = {"state_dict", "loops", "callbacks", "random_state"} <= set(state)
-    # torch raises whatever the damaged bytes lead to: UnpicklingError, RuntimeError, EOFError, ...
-    except Exception:
-        found = False
-    if not found:
-        raise RunError(
-            f"cannot go on from {path}: it is damaged or foreign; start again with --overwrite"
-        )
+        return [Epoch(**epoch) for epoch in read_json(path)["epochs"]]
+    except (KeyError, TypeError):
+        raise RunError(f"the run is damaged: {path} does not list epochs") from None
+
+
+@contextmanager
+def enough_memory() -> Iterator[None]:
+    """Tell in one line when there is not enough memory.
+
+    Raises:
+        SizeError: There was not.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        lacking = re.search("(not enough|allocate|out of) memory|size calculation", str(error))
+        if not (lacking or isinstance(error, MemoryError)):
+            raise
+        raise SizeError(
+            "there is not enough memory for such batches: use a smaller --batch-size, "
+            "--max-length, --hidden-size or --embedding-size"
+        ) from None
 
 
 @contextmanager

@@ -124,8 +124,16 @@ def train_tokenizer(texts: Iterable[str], options: VocabularyOptions) -> Tokeniz
 
 
 def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[numpy.ndarray]:
-    """The token numbers of each text; a text without any token counts as one unknown token."""
-    encodings = tokenizer.encode_batch(list(texts), add_special_tokens=False)
+    """The token numbers of each text; a text without any token counts as one unknown token.
+
+    Raises:
+        RunError: The tokenizer of a run cannot do what its file asks for.
+    """
+    try:
+        encodings = tokenizer.encode_batch(list(texts), add_special_tokens=False)
+    # The tokenizers library raises a bare Exception for whatever is wrong.
+    except Exception as error:
+        raise RunError(f"the tokenizer of the run is damaged: {error}") from None
     return [numpy.array(encoding.ids or [UNKNOWN_ID], dtype=numpy.int64) for encoding in encodings]
 
 
@@ -147,6 +155,12 @@ def load_tokenizer(path: Path) -> Tokenizer:
     if tokenizer.token_to_id(PADDING) != PADDING_ID or tokenizer.token_to_id(UNKNOWN) != UNKNOWN_ID:
         raise RunError(
             f"the run is damaged: {path} lacks {PADDING} and {UNKNOWN} as tokens 0 and 1"
+        )
+    tokenizer.no_padding()  # batches are padded elsewhere
+    numbers = sorted(tokenizer.get_vocab().values())
+    if numbers != list(range(len(numbers))):
+        raise RunError(
+            f"the run is damaged: {path} does not number its {len(numbers)} tokens from 0 on"
         )
     return tokenizer
 

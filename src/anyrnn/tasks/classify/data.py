@@ -1,5 +1,6 @@
 """Texts and labels from the user's files, checked and split into training, validation and test."""
 
+import math
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ class Part:
         texts: The texts.
         labels: The label of each text.
         rows: How messages name each row, such as "record 17".
+        digest: A hash of the file's content.
         skipped: How many rows of the file were left out, by reason.
     """
 
@@ -31,6 +33,7 @@ class Part:
     texts: list[str]
     labels: list[str]
     rows: list[str]
+    digest: str
     skipped: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -44,6 +47,7 @@ class Part:
             [self.texts[row] for row in rows],
             [self.labels[row] for row in rows],
             [self.rows[row] for row in rows],
+            self.digest,
             self.skipped,
         )
 
@@ -55,6 +59,7 @@ class Data:
     Attributes:
         training, validation, test: The parts.
         labels: The labels, sorted; numbers by their value.
+        digests: A hash of the content of each file.
         skipped: How many rows were left out, by file and reason.
         overlap: How many test texts also occur in the training part.
     """
@@ -63,6 +68,7 @@ class Data:
     validation: Part
     test: Part
     labels: list[str]
+    digests: list[str]
     skipped: dict[str, dict[str, int]]
     overlap: int
 
@@ -96,7 +102,8 @@ def prepare(options: DataOptions, seed: int) -> Data:
     known = set(map(_key, training.texts))
     skipped = {str(part.path): part.skipped for part in (main, *given.values()) if part.skipped}
     overlap = sum(_key(text) in known for text in parts["test"].texts)
-    return Data(training, parts["validation"], parts["test"], labels, skipped, overlap)
+    digests = [part.digest for part in (main, *given.values())]
+    return Data(training, parts["validation"], parts["test"], labels, digests, skipped, overlap)
 
 
 def read_part(path: Path, options: DataOptions) -> Part:
@@ -105,10 +112,14 @@ def read_part(path: Path, options: DataOptions) -> Part:
     Raises:
         DataError: The file, a column or (without `skip_bad`) a row cannot be used.
     """
-    table = read_table(
-        path, encoding=options.encoding, separator=options.separator, header=options.header
-    )
     columns = [(options.text, "--text"), (options.label, "--label")]
+    table = read_table(
+        path,
+        encoding=options.encoding,
+        separator=options.separator,
+        header=options.header,
+        wanted=[name for name, _ in columns],
+    )
     rows, skipped = complete_rows(table, columns, skip_bad=options.skip_bad)
     texts = table.column(options.text, "--text")
     labels = table.column(options.label, "--label")
@@ -117,6 +128,7 @@ def read_part(path: Path, options: DataOptions) -> Part:
         [str(texts[row]) for row in rows],
         [str(labels[row]).strip() for row in rows],
         [table.row(row) for row in rows],
+        table.digest,
         {f"without {name}": count for name, count in skipped.items()},
     )
 
@@ -171,7 +183,9 @@ def _key(text: str) -> str:
 
 
 def _label_order(label: str) -> tuple[int, float, str]:
+    """Numbers first; "nan" and "inf" are words, because no order has a place for the former."""
     try:
-        return 0, float(label), label
+        number = float(label)
     except ValueError:
-        return 1, 0.0, label
+        number = math.nan
+    return (0, number, label) if math.isfinite(number) else (1, 0.0, label)

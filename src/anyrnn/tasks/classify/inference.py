@@ -8,14 +8,17 @@ import numpy
 import torch
 from tokenizers import Tokenizer
 
-from anyrnn.errors import AnyrnnError, RunError
+from anyrnn.cells.catalogue import get
+from anyrnn.errors import AnyrnnError, RunError, UnknownCellError
 from anyrnn.tasks.batches import Batches
 from anyrnn.tasks.classify.data import class_numbers, read_part
 from anyrnn.tasks.classify.model import POOLINGS, TextClassifier
 from anyrnn.tasks.classify.options import DataOptions
 from anyrnn.tasks.classify.scores import Scores, score
 from anyrnn.tasks.interruption import Interruption
-from anyrnn.tasks.run_folder import CONFIG, entry, load_weights, read_config
+from anyrnn.tasks.run_files import CONFIG, entry, load_network
+from anyrnn.tasks.run_folder import read_config
+from anyrnn.tasks.training import enough_memory
 from anyrnn.tasks.vocabulary import encode, load_tokenizer
 
 TASK = "classify"
@@ -96,8 +99,8 @@ def load(run: Path | str, cell: str | None = None) -> Classifier:
         raise RunError(f"the run {run} has no cell {chosen!r}; it has {', '.join(cells)}")
     labels = _strings(config, "labels", path)
     tokenizer = load_tokenizer(run / "tokenizer.json")
-    network = _network(chosen, config, tokenizer.get_vocab_size(), len(labels), path)
-    load_weights(run / f"{chosen}.safetensors", network)
+    weights = run / f"{chosen}.safetensors"
+    network = _network(chosen, config, tokenizer.get_vocab_size(), len(labels), path, weights)
     network.eval()
     return Classifier(chosen, labels, tokenizer, network)
 
@@ -149,7 +152,7 @@ def evaluate_file(
         text=text or entry(trained, "text", str, path),
         label=label or entry(trained, "label", str, path),
         encoding=encoding or entry(trained, "encoding", str, path),
-        separator=separator or trained.get("separator"),
+        separator=_separator(trained, path) if separator is None else separator,
         header=entry(trained, "header", bool, path) if header is None else header,
         skip_bad=skip_bad,
     )
@@ -174,13 +177,15 @@ def infer(
 
     Raises:
         StoppedError: It was requested.
+        RunError: A result is no number.
+        SizeError: There is not enough memory.
     """
     device = device or torch.device("cpu")
     network.eval().to(device)
     batches = Batches(sequences, [0] * len(sequences), _BATCH_SIZE)
     results: list[torch.Tensor] = []
     rows: list[torch.Tensor] = []
-    with torch.inference_mode():
+    with torch.inference_mode(), enough_memory():
         for batch in batches:
             logits = network(batch.sequences.to(device), batch.lengths.to(device))
             results.append(logits.softmax(1).cpu())
@@ -189,33 +194,52 @@ def infer(
                 interruption.check()
     network.cpu()
     probabilities = torch.cat(results)
+    if not probabilities.isfinite().all():
+        raise RunError("the network gives results that are no number: its weights are too large")
     return probabilities[torch.cat(rows).argsort()]
+
+
+def _separator(trained: dict, path: Path) -> str | None:
+    return None if trained.get("separator") is None else entry(trained, "separator", str, path)
 
 
 def _strings(config: dict, name: str, path: Path) -> list[str]:
     values = entry(config, name, list, path)
     if not values or not all(isinstance(value, str) for value in values):
         raise RunError(f"the run is damaged: {path} needs a list of text under {name!r}")
+    if len(set(values)) < len(values):
+        raise RunError(f"the run is damaged: {path} names something twice under {name!r}")
     return values
 
 
-def _network(cell: str, config: dict, vocabulary: int, classes: int, path: Path) -> TextClassifier:
+def _network(
+    cell: str, config: dict, vocabulary: int, classes: int, path: Path, weights: Path
+) -> TextClassifier:
+    try:
+        get(cell)
+    except UnknownCellError as error:
+        raise RunError(f"the run is damaged: {path} describes no network: {error}") from None
     model = entry(config, "model", dict, path)
     pool = entry(model, "pool", str, path)
     if pool not in POOLINGS:
         raise RunError(f"the run is damaged: {path} has the pooling {pool!r}")
-    try:
-        return TextClassifier(
-            cell,
-            vocabulary,
-            classes,
-            embedding_size=entry(model, "embedding_size", int, path),
-            hidden_size=entry(model, "hidden_size", int, path),
-            layers=entry(model, "layers", int, path),
-            bidirectional=entry(model, "bidirectional", bool, path),
-            pool=pool,  # pyright: ignore[reportArgumentType]
-        )
-    except RunError:
-        raise
-    except (AnyrnnError, RuntimeError, ValueError) as error:
-        raise RunError(f"the run is damaged: {path} describes no network: {error}") from None
+    sizes = {
+        name: entry(model, name, int, path) for name in ("embedding_size", "hidden_size", "layers")
+    }
+    both = entry(model, "bidirectional", bool, path)
+
+    def make() -> TextClassifier:
+        try:
+            return TextClassifier(
+                cell,
+                vocabulary,
+                classes,
+                bidirectional=both,
+                pool=pool,  # pyright: ignore[reportArgumentType]
+                **sizes,
+            )
+        except (AnyrnnError, RuntimeError, ValueError, TypeError) as error:
+            reason = str(error).splitlines()[0]
+            raise RunError(f"the run is damaged: {path} describes no network: {reason}") from None
+
+    return load_network(weights, make, sizes["layers"])

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from anyrnn.errors import DataError, SizeError
+from anyrnn.tasks.bounds import LARGEST_COUNT, LARGEST_SEED, check_count, check_number
 from anyrnn.tasks.classify.model import POOLINGS, Pooling
 from anyrnn.tasks.training import TrainingOptions
 from anyrnn.tasks.vocabulary import TOKEN_KINDS, TokenKind, VocabularyOptions
@@ -78,35 +79,28 @@ class Options:
         """Check all sizes and choices.
 
         Raises:
-            SizeError: A size is zero or negative, or a share is not one.
+            SizeError: A number is outside its bounds, or a share is not one.
             DataError: A choice is none of those that exist.
         """
-        for option, value in (
-            ("--vocabulary-size", self.vocabulary_size),
-            ("--min-frequency", self.minimum_frequency),
-            ("--max-length", self.maximum_length),
-            ("--embedding-size", self.model.embedding_size),
-            ("--hidden-size", self.model.hidden_size),
-            ("--layers", self.model.layers),
-            ("--epochs", self.training.epochs),
-            ("--patience", self.training.patience),
-            ("--batch-size", self.training.batch_size),
+        training, model = self.training, self.model
+        for option, value, smallest, largest in (
+            ("--vocabulary-size", self.vocabulary_size, 1, LARGEST_COUNT),
+            ("--min-frequency", self.minimum_frequency, 1, LARGEST_COUNT),
+            ("--max-length", self.maximum_length, 1, LARGEST_COUNT),
+            ("--embedding-size", model.embedding_size, 1, LARGEST_COUNT),
+            ("--hidden-size", model.hidden_size, 1, LARGEST_COUNT),
+            ("--layers", model.layers, 1, 1000),
+            ("--epochs", training.epochs, 1, LARGEST_COUNT),
+            ("--patience", training.patience, 1, LARGEST_COUNT),
+            ("--batch-size", training.batch_size, 1, LARGEST_COUNT),
+            ("--seed", training.seed, 0, LARGEST_SEED),
         ):
-            if value < 1:
-                raise SizeError(f"{option} is {value}, but has to be 1 or more")
-        if not self.training.learning_rate > 0:
-            raise SizeError(
-                f"--learning-rate is {self.training.learning_rate}, but has to be above 0"
-            )
-        for option, value in (
-            ("--weight-decay", self.training.weight_decay),
-            ("--clip", self.training.clip),
-            ("--seed", self.training.seed),
-        ):
-            if not value >= 0:
-                raise SizeError(f"{option} is {value}, but has to be 0 or more")
-        if not 0 <= self.model.dropout < 1:
-            raise SizeError(f"--dropout is {self.model.dropout}, but has to be from 0 to below 1")
+            check_count(option, value, smallest, largest)
+        check_number("--learning-rate", training.learning_rate, above=True)
+        check_number("--weight-decay", training.weight_decay)
+        check_number("--clip", training.clip)
+        if not 0 <= model.dropout < 1:
+            raise SizeError(f"--dropout is {model.dropout}, but has to be from 0 to below 1")
         _check_choice("--tokens", self.tokens, ("auto", *TOKEN_KINDS))
         _check_choice("--keep", self.keep, ("start", "end"))
         _check_choice("--pool", self.model.pool, POOLINGS)

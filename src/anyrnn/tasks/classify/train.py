@@ -1,6 +1,5 @@
 """Training text classifiers: from files to a run folder."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import torch
 from tokenizers import Tokenizer
 
 from anyrnn.cells.catalogue import get
-from anyrnn.errors import AnyrnnError, SizeError, StoppedError
+from anyrnn.errors import AnyrnnError, SizeError, StoppedError, WriteError
 from anyrnn.tasks.batches import Batches
 from anyrnn.tasks.classify.data import Data, prepare
 from anyrnn.tasks.classify.inference import TASK, infer
@@ -22,19 +21,12 @@ from anyrnn.tasks.classify.report import render
 from anyrnn.tasks.classify.result import CellResult, Result, worst_mistakes
 from anyrnn.tasks.classify.scores import score
 from anyrnn.tasks.interruption import Interruption
-from anyrnn.tasks.run_folder import (
-    CONFIG,
-    FORMAT,
-    FORMAT_VERSION,
-    UnfinishedRun,
-    versions,
-    write_json,
-    write_rows,
-    write_text,
-    write_weights,
-)
+from anyrnn.tasks.run_files import versions, write_json, write_rows, write_text, write_weights
+from anyrnn.tasks.run_folder import FORMAT, FORMAT_VERSION, UnfinishedRun
 from anyrnn.tasks.training import Listener, fit
 from anyrnn.tasks.vocabulary import TokenKind, choose_tokens, encode, train_tokenizer
+
+_FILES = ("tokenizer.json", "history.csv", "results.json", "report.html")
 
 
 class ClassificationListener(Listener):
@@ -80,7 +72,21 @@ def train(
     listener = listener or ClassificationListener()
     for cell in options.cells:
         get(cell)
-    unfinished = UnfinishedRun(Path(output), overwrite=overwrite, resume=resume)
+    with UnfinishedRun(Path(output), overwrite=overwrite, resume=resume) as unfinished:
+        try:
+            return _train_cells(options, unfinished, listener)
+        except (StoppedError, WriteError) as error:
+            if not unfinished.has_checkpoint():
+                raise
+            raise type(error)(
+                f"{error}; what is done lies in {unfinished.path}: "
+                "go on with the same command and --resume"
+            ) from None
+
+
+def _train_cells(
+    options: Options, unfinished: UnfinishedRun, listener: ClassificationListener
+) -> Result:
     data = prepare(options.data, options.training.seed)
     _tell_data(data, listener)
     tokens, reason = options.tokens, "as asked for"
@@ -90,24 +96,15 @@ def train(
     listener.noted(f"tokens: {tokens} ({reason}), {tokenizer.get_vocab_size():,} in the vocabulary")
     training = _Training(options, data, tokenizer)
     training.check_cells()
-    unfinished.open(_settings(options))
-    try:
-        with Interruption() as interruption, torch.random.fork_rng():
-            results = training.run(unfinished, interruption, listener)
-    except StoppedError:
-        raise StoppedError(
-            f"stopped; what is done lies in {unfinished.path}: "
-            "go on with the same command and --resume"
-        ) from None
-    except AnyrnnError:
-        if not resume:
-            unfinished.discard()
-        raise
+    weights = [f"{cell}.safetensors" for cell in options.cells]
+    unfinished.open(_settings(options, data), [*_FILES, *weights])
+    with Interruption() as interruption, torch.random.fork_rng():
+        results = training.run(unfinished, interruption, listener)
     best = min(results, key=lambda result: result.best_epoch.figures["validation_loss"])
     config = training.config(tokens, best)
     _write(unfinished.path, config, tokenizer, results)
     write_text(unfinished.path / "report.html", render(config, results))
-    unfinished.finish()
+    unfinished.finish(config)
     return Result(unfinished.target, results, best)
 
 
@@ -240,12 +237,12 @@ def _tell_data(data: Data, listener: ClassificationListener) -> None:
         listener.noted(f"{data.overlap:,} of the test texts also occur in the training texts")
 
 
-def _settings(options: Options) -> dict[str, object]:
-    """What an unfinished run has to agree with: every option, and the content of the files."""
+def _settings(options: Options, data: Data) -> dict[str, object]:
+    """What an unfinished run has to agree with: every option, the content of the files, and the
+    order of the labels.
+    """
     settings = {name: _plain(value) for name, value in asdict(options).items()}
-    files = (options.data.data, options.data.validation_data, options.data.test_data)
-    settings["content"] = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path]
-    return settings
+    return {**settings, "content": data.digests, "labels": data.labels}
 
 
 def _plain(value: object) -> object:
@@ -260,7 +257,6 @@ def _plain(value: object) -> object:
 def _write(
     folder: Path, config: Mapping[str, object], tokenizer: Tokenizer, results: Sequence[CellResult]
 ) -> None:
-    write_json(folder / CONFIG, config)
     write_text(folder / "tokenizer.json", tokenizer.to_str(pretty=True))
     history = [
         {"cell": result.cell, "epoch": epoch.number, **epoch.figures, "seconds": epoch.seconds}

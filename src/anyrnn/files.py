@@ -1,0 +1,67 @@
+"""Files that others see whole or not at all."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from secrets import token_hex
+
+UNFINISHED = re.compile(r".+\.[0-9a-f]{8}\.partial(\.[.\w]+)?")
+"""The names of files that `whole` did not come to finish, because the process was killed."""
+
+
+@contextmanager
+def whole(path: Path, ending: str = "", *, replace: bool = True) -> Iterator[Path]:
+    """A name beside a file, to be written to; it becomes the file when that is complete.
+
+    Args:
+        path: The file.
+        ending: What the name has to end in, if whoever writes looks at that.
+        replace: Whether a file that is there by then is replaced.
+
+    Raises:
+        OSError: The file cannot be written; `FileExistsError` if there is one that is not to be
+            replaced. Nothing new is left, and what was there is still there.
+    """
+    unfinished = beside(path, ending)
+    try:
+        yield unfinished
+        with unfinished.open("rb+") as file:
+            os.fsync(file.fileno())
+        if replace:
+            unfinished.replace(path)
+        else:
+            _publish(unfinished, path)
+        sync_folder(path.parent)
+    finally:
+        with suppress(OSError):
+            unfinished.unlink()
+
+
+def beside(path: Path, ending: str = "") -> Path:
+    """A name that nothing has, in the same folder; it is not too long where `path` is not."""
+    stem = path.name.removesuffix(ending)[:50]
+    return path.with_name(f"{stem}.{token_hex(4)}.partial{ending}")
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on disk, where the system can."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _publish(unfinished: Path, path: Path) -> None:
+    """Name a file that must not replace another: only a link fails where something is already."""
+    try:
+        os.link(unfinished, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        if os.path.lexists(path):
+            raise FileExistsError(f"{path} exists") from None
+        unfinished.rename(path)
