@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -259,3 +260,62 @@ def test_no_framework_is_needed_besides_keras() -> None:
         "gru.weight_hh_l0",
         "gru.weight_ih_l0",
     ]
+
+
+@pytest.mark.parametrize("ending", ["keras", "weights.h5"])
+def test_names_that_are_no_text(run, ending: str) -> None:
+    odd = os.fsdecode(b"caf\xe9")
+    model = stacked()
+    (model.save if ending == "keras" else model.save_weights)(f"a.{ending}")
+    os.rename(f"a.{ending}", f"{odd}.{ending}")
+    assert run("convert", f"{odd}.{ending}", f"{odd}.safetensors")[0] == 0
+    assert run("convert", f"{odd}.safetensors", f"again{odd}.{ending}")[0] == 0
+    assert Path(f"again{odd}.{ending}").exists()
+
+
+@pytest.mark.parametrize("target", ["b.safetensors", "b.keras", "b.weights.h5"])
+def test_a_full_disk_leaves_what_was_there(
+    run, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    classifier().save("a.keras")
+    run("convert", "a.keras", "a.safetensors")
+    Path(target).write_bytes(b"before")
+    names = sorted(Path().iterdir())
+
+    def refuse(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    source = "a.keras" if target.endswith("safetensors") else "a.safetensors"
+    like = [] if target.endswith("safetensors") else ["--like", "a.keras"]
+    code, _, err = run("convert", source, target, "--overwrite", *like)
+    assert (code, err) == (
+        2,
+        f"anyrnn: error: cannot write {target}: No space left on device\n",
+    )
+    assert Path(target).read_bytes() == b"before"
+    assert sorted(Path().iterdir()) == names
+
+
+def test_what_appears_meanwhile_is_not_replaced(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    classifier().save("a.keras")
+    fsync = os.fsync
+
+    def appear(handle: int) -> None:
+        fsync(handle)
+        Path("b.safetensors").write_text("mine")
+
+    monkeypatch.setattr(os, "fsync", appear)
+    code, _, err = run("convert", "a.keras", "b.safetensors")
+    assert (code, "b.safetensors exists" in err) == (2, True)
+    assert Path("b.safetensors").read_text() == "mine"
+
+
+def test_a_layer_has_one_name(run) -> None:
+    classifier().save("a.keras")
+    names = ["--name", "gru=a", "--name", "gru=b"]
+    code, _, err = run("convert", "a.keras", "b.safetensors", *names)
+    assert (code, err) == (
+        2,
+        "anyrnn: error: --name gru=b: the layer 'gru' is called 'a' already\n",
+    )

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import fields
@@ -22,6 +23,7 @@ from safetensors.torch import load_file, save_file
 
 from anyrnn.cli import train as train_command
 from anyrnn.cli.main import main
+from anyrnn.errors import SizeError
 from anyrnn.tasks.classify import DataOptions, ModelOptions, Options, TrainingOptions
 
 SMALL = [
@@ -362,6 +364,61 @@ def test_sizes(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("value", [10**20, 10**30])
+@pytest.mark.parametrize(
+    ("option", "largest"),
+    [
+        *((option, 2**31 - 1) for option in ("hidden-size", "embedding-size", "epochs")),
+        *((option, 2**31 - 1) for option in ("batch-size", "patience", "max-length")),
+        *((option, 2**31 - 1) for option in ("vocabulary-size", "min-frequency")),
+        ("layers", 1000),
+        ("seed", 2**63 - 1),
+    ],
+)
+def test_largest_numbers(
+    anyrnn: Callable[..., Outcome],
+    data: Path,
+    tmp_path: Path,
+    option: str,
+    largest: int,
+    value: int,
+) -> None:
+    arguments = ["--data", data, "-o", tmp_path / "run", f"--{option}={value}"]
+    error = anyrnn("train", "classify", *COLUMNS, *arguments).error
+    assert f"--{option} is {value}, but has to be {largest} or less" in error
+    assert list(tmp_path.iterdir()) == [data]
+
+
+@pytest.mark.parametrize("option", ["learning-rate", "weight-decay", "clip"])
+@pytest.mark.parametrize("value", ["inf", "1e39", "nan"])
+def test_largest_steps(
+    anyrnn: Callable[..., Outcome], data: Path, tmp_path: Path, option: str, value: str
+) -> None:
+    arguments = ["--data", data, "-o", tmp_path / "run", f"--{option}={value}"]
+    assert f"--{option} is " in anyrnn("train", "classify", *COLUMNS, *arguments).error
+    assert list(tmp_path.iterdir()) == [data]
+
+
+def test_the_largest_numbers_work(
+    anyrnn: Callable[..., Outcome], data: Path, tmp_path: Path
+) -> None:
+    counts = ("batch-size", "patience", "max-length", "vocabulary-size")
+    arguments = [f"--{option}={2**31 - 1}" for option in counts]
+    arguments += [f"--seed={2**63 - 1}", "--epochs=1", "--clip=1e38", "--data", data]
+    assert (
+        anyrnn("train", "classify", *COLUMNS, *SMALL, *arguments, "-o", tmp_path / "run").code == 0
+    )
+
+
+@pytest.mark.parametrize("value", [2.0, "2", True, None])
+def test_a_number_of_another_type(value: object) -> None:
+    with pytest.raises(SizeError, match=r"--epochs is .* but has to be a whole number"):
+        Options(
+            DataOptions(Path("a.csv"), "t", "l"),
+            training=TrainingOptions(epochs=value),  # pyright: ignore[reportArgumentType]
+        )
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -374,7 +431,8 @@ def test_sizes(
         (["--tokens", "bpe", "--vocabulary-size", "100"], "at least 258"),
         (["--cell", "lstn"], "lstm"),
         (["--hidden-size", "100000000"], "cannot be made"),
-        (["--hidden-size", "99999999999999999999"], "more than can be addressed"),
+        (["--hidden-size", "2147483647"], "more than can be addressed"),
+        (["--hidden-size", "99999999999999999999"], "has to be 2147483647 or less"),
         (["--resume"], "--resume"),
         (["-o", "/dev/null/run"], "/dev/null"),
         (["-o", "/dev/null"], "is a file"),
@@ -456,6 +514,43 @@ def damage_json(**changes: object) -> Callable[[Path], None]:
     return damage
 
 
+def damage_model(**changes: object) -> Callable[[Path], None]:
+    def damage(run: Path) -> None:
+        config = json.loads((run / "config.json").read_text())
+        config["model"] |= changes
+        (run / "config.json").write_text(json.dumps(config))
+
+    return damage
+
+
+def damage_tokenizer(change: Callable[[dict], object]) -> Callable[[Path], None]:
+    def damage(run: Path) -> None:
+        tokenizer = json.loads((run / "tokenizer.json").read_text())
+        change(tokenizer)
+        (run / "tokenizer.json").write_text(json.dumps(tokenizer))
+
+    return damage
+
+
+def fill_weights(name: str, value: float) -> Callable[[Path], None]:
+    def damage(run: Path) -> None:
+        weights = load_file(run / "gru.safetensors")
+        for other, tensor in weights.items():
+            if other == name:
+                tensor.fill_(value)
+        save_file(weights, run / "gru.safetensors")
+
+    return damage
+
+
+def in_its_place(name: str, change: Callable[[Path], object]) -> Callable[[Path], None]:
+    def damage(run: Path) -> None:
+        (run / name).unlink()
+        change(run / name)
+
+    return damage
+
+
 def damage_weights(run: Path) -> None:
     weights = load_file(run / "gru.safetensors")
     weights["dense.weight"] = torch.zeros(3, 8)
@@ -486,6 +581,36 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no weights": (lambda run: (run / "gru.safetensors").unlink(), r"gru\.safetensors is missing"),
     "weights": (lambda run: (run / "gru.safetensors").write_bytes(b"12345678"), "holds no weights"),
     "shapes": (damage_weights, r"'dense.weight' has the shape \(3, 8\)"),
+    "more layers": (damage_model(layers=100_000), "too few for the 100000 layers"),
+    "more layers than numbers": (damage_model(layers=10**30), "too few for the 1000"),
+    "one layer more": (damage_model(layers=2), "'recurrent.U_l1' has the shape none"),
+    "larger layers": (damage_model(hidden_size=10**8), "asks for"),
+    "largest layers": (damage_model(hidden_size=10**30), "more than can be addressed"),
+    "larger vectors": (damage_model(embedding_size=10**12), "asks for"),
+    "more classes": (damage_json(labels=[str(n) for n in range(10**5)]), "asks for"),
+    "one label twice": (damage_json(labels=["a", "a"]), "twice under 'labels'"),
+    "path as cell": (damage_json(best_cell="../a", cells=["../a"]), "describes no network"),
+    "deep config": (lambda run: (run / "config.json").write_text("[" * 10**6), "not JSON"),
+    "deep tokenizer": (lambda run: (run / "tokenizer.json").write_text("[" * 10**6), "tokenizer"),
+    "token outside": (
+        damage_tokenizer(lambda found: found["model"]["vocab"].update(good=10**6)),
+        "does not number its",
+    ),
+    "token twice": (
+        damage_tokenizer(lambda found: found["model"]["vocab"].update(good=5, bad=5)),
+        "does not number its",
+    ),
+    "NaN": (fill_weights("dense.bias", float("nan")), "'dense.bias' holds what is no number"),
+    "infinity": (fill_weights("dense.bias", float("inf")), "'dense.bias' holds what is no number"),
+    "NaN in the end": (fill_weights("embedding.weight", 3e38), "results that are no number"),
+    "escapes": (damage_json(task="\x1b[2J", version=1), r"\\x1b\[2J"),
+    "folder as config": (in_its_place("config.json", Path.mkdir), "Is a directory"),
+    "folder as tokenizer": (in_its_place("tokenizer.json", Path.mkdir), "Is a directory"),
+    "folder as weights": (in_its_place("gru.safetensors", Path.mkdir), "Is a directory"),
+    "link to itself": (
+        in_its_place("gru.safetensors", lambda path: path.symlink_to(path)),
+        "symbolic links",
+    ),
 }
 
 
@@ -497,7 +622,7 @@ def test_damaged_run(anyrnn: Callable[..., Outcome], run: Path, data: Path, name
     damage(run)
     for outcome in (anyrnn("predict", run, "good"), anyrnn("evaluate", run, "--data", data)):
         assert re.search(message, outcome.error), outcome.error
-        assert str(run) in outcome.error
+        assert str(run) in outcome.error or "no number" in message
 
 
 def test_no_run(anyrnn: Callable[..., Outcome], data: Path, tmp_path: Path) -> None:
@@ -569,3 +694,101 @@ def test_interrupt_and_resume(tmp_path: Path) -> None:
     assert not resumed.stderr
     assert "lstm epoch 1:" not in resumed.stdout
     assert (run / "report.html").exists()
+
+
+def test_names_that_are_no_text(
+    anyrnn: Callable[..., Outcome], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    odd = os.fsdecode(b"caf\xe9")
+    data.rename(tmp_path / f"{odd}.csv")
+    options = ["--data", f"{odd}.csv", *COLUMNS, *SMALL, "--epochs", 1]
+    outcome = anyrnn("train", "classify", *options)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert r"run folder: runs/caf\xe9" in outcome.out
+    assert anyrnn("evaluate", f"runs/{odd}", "--data", f"{odd}.csv").code == 0
+    assert anyrnn("predict", f"runs/{odd}", f"good {odd}").code == 0
+    config = json.loads((tmp_path / "runs" / odd / "config.json").read_text(encoding="utf-8"))
+    assert config["data"]["data"] == f"{odd}.csv"
+    assert r"caf\xe9" in anyrnn("predict", odd, "x").error
+    assert anyrnn("train", "classify", *options, "-o", tmp_path / "run").code == 0
+
+
+def test_labels_cannot_steer_the_terminal(
+    anyrnn: Callable[..., Outcome], run: Path, tmp_path: Path
+) -> None:
+    escape = "\x1b[2J\x9b\u202e"
+    damage_json(labels=[escape, "pos"], best_cell="gru")(run)
+    path = tmp_path / "odd.jsonl"
+    rows = [{"review": "good", "sentiment": escape}, {"review": "bad", "sentiment": "pos"}]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    for more in ([], ["--json"]):
+        outcome = anyrnn("evaluate", run, "--data", path, *more)
+        assert outcome.code == 0, outcome.err
+        assert not {"\x1b", "\x9b", "\u202e"} & set(outcome.out)
+        assert "u202e" in outcome.out
+    outcome = anyrnn("predict", run, f"good {escape}", "--probabilities")
+    assert not {"\x1b", "\x9b", "\u202e"} & set(outcome.out)
+    answer = json.loads(outcome.out)
+    assert answer["text"] == f"good {escape}"
+    assert list(answer["probabilities"]) == [escape, "pos"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "gb18030"])
+def test_predict_on_streams_in_any_encoding(
+    anyrnn: Callable[..., Outcome],
+    trained: Path,
+    encoding: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lines = ["good 好", "", "bad \u0a0a"]
+    content = "\r\n".join(lines).encode(encoding)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    outcome = anyrnn("predict", trained, "--encoding", encoding)
+    assert [json.loads(line)["text"] for line in outcome.out.splitlines()] == lines
+
+
+def test_predict_without_a_standard_input(
+    anyrnn: Callable[..., Outcome], trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    assert "no text" in anyrnn("predict", trained).error
+    assert "closed" in anyrnn("predict", trained, "--file", "-").error
+
+
+def test_a_table_of_tabs_that_is_called_txt(
+    anyrnn: Callable[..., Outcome], trained: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "reviews.txt"
+    path.write_text(csv_text(reviews(), "\t"))
+    assert "--separator" in anyrnn("evaluate", trained, "--data", path).error
+    outcome = anyrnn("evaluate", trained, "--data", path, "--separator", "\t", "--json")
+    assert json.loads(outcome.out)["texts"] == 60
+
+
+def test_a_file_that_can_be_read_once(
+    anyrnn: Callable[..., Outcome], data: Path, tmp_path: Path
+) -> None:
+    pipe = tmp_path / "pipe.csv"
+    os.mkfifo(pipe)
+    thread = threading.Thread(target=lambda: pipe.write_bytes(data.read_bytes()))
+    thread.start()
+    options = ["--data", pipe, *COLUMNS, *SMALL, "--epochs", 1, "-o", tmp_path / "run"]
+    assert anyrnn("train", "classify", *options).code == 0
+    thread.join()
+
+
+@pytest.mark.parametrize("name", ["a" * 250, "a" * 300])
+def test_names_that_are_too_long(
+    anyrnn: Callable[..., Outcome], data: Path, tmp_path: Path, name: str
+) -> None:
+    options = ["--data", data, *COLUMNS, *SMALL, "--epochs", 1]
+    for command in (
+        ["train", "classify", *options, "-o", tmp_path / name],
+        ["train", "classify", *COLUMNS, "--data", tmp_path / f"{name}.csv"],
+        ["predict", tmp_path / name / "a", "x"],
+        ["predict", tmp_path, "x", "--file", tmp_path / name],
+    ):
+        assert anyrnn(*command).code == 2
+    assert "too long" in anyrnn("train", "classify", *options, "-o", tmp_path / name).error
+    assert list(tmp_path.iterdir()) == [data]

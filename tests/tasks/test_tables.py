@@ -1,9 +1,13 @@
+import gzip
 from pathlib import Path
 
 import pandas
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from anyrnn.errors import DataError
+from anyrnn.tasks.encoding import decoded_lines
 from anyrnn.tasks.tables import complete_rows, read_table
 
 
@@ -80,3 +84,110 @@ def test_complete_rows_are_numbered_from_one(tmp_path: Path) -> None:
     assert complete_rows(table, wanted, skip_bad=True) == ([0, 3], {"t": 1, "l": 1})
     with pytest.raises(DataError, match=r"record 2.*'t'.*2 rows"):
         complete_rows(table, wanted, skip_bad=False)
+
+
+def test_only_wanted_columns_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    columns = {"t": ["a", "b"], "l": [b"x", b"y"], "tags": [["p", "q"], []], "s": [{"k": 1}] * 2}
+    parquet.write_table(pyarrow.table(columns), path)
+    table = read_table(path, wanted=["t", "l"])
+    assert table.columns == {"t": ["a", "b"], "l": ["x", "y"]}
+    assert table.names == ["t", "l", "tags", "s"]
+    with pytest.raises(DataError, match=r"the column 'tags' cannot be read: list<.*> is no text"):
+        read_table(path, wanted=["tags"])
+
+
+def test_values_of_parquet_stay_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    numbers = pyarrow.array([1, None, 3])
+    words = pyarrow.array(["x", None, "y"]).dictionary_encode()
+    table = pyarrow.table({"n": numbers, "w": words, "f": [1.5, float("nan"), None]})
+    parquet.write_table(table, path)
+    assert read_table(path).columns == {
+        "n": ["1", None, "3"],
+        "w": ["x", None, "y"],
+        "f": ["1.5", None, None],
+    }
+
+
+TWICE = {
+    "a.csv": "t,l,t\na,1,b\n",
+    "a.tsv": "t\tl\tt\na\t1\tb\n",
+    "a.jsonl": '{"t": "a", "l": 1, "t": "b"}\n',
+}
+
+
+@pytest.mark.parametrize("name", [*TWICE, "a.parquet"])
+def test_two_columns_of_one_name(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name in TWICE:
+        path.write_text(TWICE[name])
+    else:
+        parquet.write_table(pyarrow.table([["a"], ["1"], ["b"]], names=["t", "l", "t"]), path)
+    with pytest.raises(DataError, match=r"two .* 't'"):
+        read_table(path, wanted=["t", "l"]).column("t", "--text")
+    assert read_table(path, wanted=["l"]).column("l", "--label") == ["1"]
+
+
+@pytest.mark.parametrize("value", ["[" * 10**5 + "]" * 10**5, '{"a":' * 10**5 + "1" + "}" * 10**5])
+def test_deeply_nested_json(tmp_path: Path, value: str) -> None:
+    with pytest.raises(DataError, match="line 2 is nested too deeply"):
+        columns(tmp_path, "a.jsonl", '{"t": "a"}\n{"t": ' + value + "}\n")
+
+
+def test_nan_in_json_is_a_missing_value(tmp_path: Path) -> None:
+    assert columns(tmp_path, "a.jsonl", '{"t": NaN}\n{"t": "NaN"}\n')["t"] == [None, "NaN"]
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a", "a.dat", "a.txt.gz"])
+def test_any_text_with_a_separator(tmp_path: Path, name: str) -> None:
+    content = b"text\tlabel\na\t1\n"
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    for separator in ("\t", "\\t"):  # as the message says that it is typed
+        assert read_table(path, separator=separator).columns == {"text": ["a"], "label": ["1"]}
+    with pytest.raises(DataError, match="--separator"):
+        read_table(path)
+
+
+@pytest.mark.parametrize("separator", ["", "ab", '"', "\n", "\r"])
+def test_no_separators(tmp_path: Path, separator: str) -> None:
+    with pytest.raises(DataError, match="has to be one character"):
+        columns(tmp_path, "a.csv", "a,b\n1,2\n", separator=separator)
+
+
+@pytest.mark.parametrize("encoding", ["klingon", "", "rot13", "hex", "\udcff"])
+def test_no_encodings(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a.csv").write_text("a\n1\n")
+    with pytest.raises(DataError, match="Python knows no such encoding"):
+        read_table(tmp_path / "a.csv", encoding=encoding)
+    with pytest.raises(DataError, match="Python knows no such encoding"):
+        list(decoded_lines([b"a\n"], "a.txt", encoding))
+
+
+@pytest.mark.parametrize("encoding", ["undefined", "idna"])
+def test_encodings_that_refuse(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a.csv").write_bytes(b"a\n\xff..\n")
+    with pytest.raises(DataError, match=f"is not {encoding}"):
+        read_table(tmp_path / "a.csv", encoding=encoding)
+    with pytest.raises(DataError, match=f"is not {encoding}"):
+        list(decoded_lines([b"\xff..\n"], "a.txt", encoding))
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "gb18030"]
+)
+def test_lines_of_a_stream(encoding: str) -> None:
+    # The bytes of some of these characters hold that of a line end.
+    lines = ["好 film \u0a0a", "", "\u0d0a\u0a00 end"]
+    content = "\r\n".join(lines).encode(encoding)
+    pieces = content.splitlines(keepends=True)
+    assert list(decoded_lines(pieces, "a.txt", encoding)) == lines
+    assert list(decoded_lines([content], "a.txt", encoding)) == lines
+
+
+def test_the_line_that_is_damaged() -> None:
+    found = decoded_lines([b"a\n", b"\xff\n"], "a.txt", "utf-8")
+    assert next(found) == "a"
+    with pytest.raises(DataError, match=r"a\.txt is not utf-8: byte 0xff in line 2; "):
+        next(found)

@@ -154,12 +154,11 @@ def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length)) if length < path.stat().st_size else None
-        return {
-            name: tuple(tensor["shape"])
-            for name, tensor in header.items()
-            if name != "__metadata__"
-        }
+            if length > path.stat().st_size:
+                raise ValueError("it is cut off")
+            header = json.loads(file.read(length))
+        header.pop("__metadata__", None)
+        return {name: tuple(tensor["shape"]) for name, tensor in header.items()}
     except FileNotFoundError:
         raise RunError(f"the run is damaged: {path} is missing") from None
     except OSError as error:
