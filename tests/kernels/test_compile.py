@@ -38,6 +38,17 @@ def test_it_is_the_interpreter(name: str) -> None:
     close_results(alone, case.interpret(), 1e-12)
 
 
+def test_a_state_may_have_any_name() -> None:
+    @anyrnn.cell
+    def foreign(x, 状态, *, W, U):
+        return anyrnn.tanh(W @ x + U @ 状态)
+
+    case = make_case(foreign, 0)
+    result, gradients = both(case)
+    close_results(result, case.interpret(), 1e-12)
+    close_gradients(gradients, case.gradients(), 1e-11)
+
+
 def test_what_is_not_given_is_zero() -> None:
     case = make_case(anyrnn.get("lstm"), 1)
     made = compiled(case)

@@ -8,10 +8,15 @@ import pytest
 import anyrnn
 from anyrnn.errors import KernelError
 from anyrnn.graph.interpret import evaluate, split_parameters
+from anyrnn.graph.nodes import Graph, constant, make
+from anyrnn.graph.operations import Type
+from anyrnn.graph.sizes import Size
+from anyrnn.kernels.cpu.emit.lower import unsupported
 from anyrnn.kernels.cpu.machine.processor import host
 from anyrnn.kernels.cpu.program.commands import NUMPY_ARRAYS, CommandBuffer
 from anyrnn.kernels.cpu.program.loop_kernel import Loop
 from anyrnn.schedule.build import schedule
+from anyrnn.schedule.forms import Schedule, Stage
 from checks import TARGETS
 
 SIZES = [(3, 2, 3, 5), (2, 13, 2, 37), (4, 1, 5, 18), (1, 3, 1, 1)]  # time, batch, input, hidden
@@ -69,6 +74,20 @@ def run_loop(cell, target, dtype, sizes, parameters, x, states, threads=2):
     return [running.array(place) for place in emitted.values()], [
         running.array(pairs[name][time % 2]) for name in cell.states
     ]
+
+
+def test_what_a_loop_cannot_compute_is_refused() -> None:
+    """A row of the table of operations without a line in the CPU's table."""
+    size = Size.of("hidden")
+    x = make("input", name="x", type=Type((size,), per_row=True))
+    node = make("clip_gradient", x, constant(1))
+    stages, nodes = (Stage(0, size, (), (node,)),), (node,)
+    planned = Schedule(
+        Graph({"y": node}), (), ("y",), (), (), (x,), nodes, nodes, (), stages, joins={}
+    )
+    assert "clip_gradient" in (unsupported(planned) or "")
+    with pytest.raises(KernelError, match="clip_gradient"):
+        Loop(planned, np.float32)
 
 
 @pytest.mark.parametrize("target", TARGETS)

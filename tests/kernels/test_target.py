@@ -23,7 +23,7 @@ import anyrnn
 from anyrnn.errors import KernelError
 from anyrnn.kernels import compiled_cell
 from anyrnn.kernels.cpu.emit import packing
-from anyrnn.kernels.cpu.emit.lower import Lowering
+from anyrnn.kernels.cpu.emit.lower import lower
 from anyrnn.kernels.cpu.machine import engine, team
 from anyrnn.kernels.cpu.machine import processor as targets
 from anyrnn.kernels.cpu.machine.processor import Processor
@@ -85,7 +85,7 @@ def schedules(name: str) -> dict[str, Schedule]:
 @pytest.mark.parametrize("name", LOOKED_AT)
 def test_sums_of_products_stay_in_registers(name, direction, dtype, packed) -> None:
     planned = schedules(name)[direction]
-    lowered = Lowering(planned, NEON, dtype == np.float64, packed).lower()
+    lowered = lower(planned, NEON, dtype == np.float64, packed)
     lanes = "4s" if dtype == np.float32 else "2d"
     fused = re.compile(rf"fmla\s+v\d+\.{lanes}, v\d+\.{lanes}, v\d+\.({lanes}|[sd]\[)")
     moved = re.compile(r"(ldr|ldp|ldur|str|stp|stur)\s+[qdsv]\d+,.*\[sp")

@@ -10,14 +10,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from anyrnn.kernels.cpu.emit.assembly import Function, Vectors
+from anyrnn.kernels.cpu.emit.context import Context
 from anyrnn.kernels.cpu.emit.entry import attributes
 from anyrnn.kernels.cpu.emit.operand import Operand, load_rounded
+from anyrnn.kernels.cpu.emit.operand_copies import rows_of
+from anyrnn.kernels.cpu.emit.tiles import DOT_ROWS, Group
 from anyrnn.kernels.cpu.machine.processor import Processor
 
-ROWS = 4  # the most vectors that are multiplied at a time; a power of two
 
-
-def name(rows: int, terms: int) -> str:
+def _name(rows: int, terms: int) -> str:
     """The name of the function for a number of vectors and of products that are added."""
     return f"dots.{rows}.{terms}"
 
@@ -50,7 +51,7 @@ def functions(target: Processor, kind: Kind, terms: Iterable[int]) -> list[str]:
     the first vector, the step to those of the next one. The sums of one vector are as many as a
     register has elements; where the matrices have fewer rows, the rest is undefined.
     """
-    counts = [1 << power for power in range(ROWS.bit_length())]
+    counts = [1 << power for power in range(DOT_ROWS.bit_length())]
     return [_function(target, kind, rows, number) for number in terms for rows in counts]
 
 
@@ -60,7 +61,7 @@ def _function(target: Processor, kind: Kind, rows: int, terms: int) -> str:
         arguments += [("ptr", f"matrix{term}"), ("i64", f"stride{term}"), ("ptr", f"x{term}")]
         arguments += [("i64", f"x_stride{term}"), ("i64", f"length{term}")]
     arguments += [("i64", "units"), ("ptr", "sums"), ("i64", "sums_stride")]
-    function = Function(name(rows, terms), arguments, attributes(target))
+    function = Function(_name(rows, terms), arguments, attributes(target))
     v = Vectors(function, target.lanes(kind.double), kind.double)
     at_once = min(rows, v.lanes)
     each = v.lanes // at_once  # rows of a matrix at a time
@@ -115,3 +116,56 @@ def _accumulate(
     some = function.value(f"icmp sgt i64 {rest}, 0", "some")
     with function.when(some, "rest"):
         add(whole, v.mask(rest))
+
+
+def call(
+    context: Context,
+    stage: int,
+    index: int,
+    group: Group,
+    kind: Kind,
+    unit: str,
+    row: str,
+    count: str,
+    offset: int,
+) -> None:
+    """Call the functions for 4, 2 and 1 rows, as many times as there are rows in a tile.
+
+    Args:
+        context: The kernel, in a step.
+        stage: The index of the stage.
+        index: The index of the group.
+        group: The group.
+        kind: What the functions multiply.
+        unit: The first unit.
+        row: The first row.
+        count: The number of rows.
+        offset: Where the sums go in the thread's own memory.
+    """
+    function, v = context.function, context.v
+    fields = context.record.stages[stage]
+    left = function.integer("sub", context.word(fields.size), unit)
+    lengths = [context.word(length) for length in fields.groups[index].lengths]
+    step = len(group.accumulators) * v.lanes  # from the sums of a row to those of the next one
+    rows = DOT_ROWS
+    while rows:
+        bit = function.integer("and", count, rows)
+        there = function.value(f"icmp ne i64 {bit}, 0", "there")
+        done = function.integer("and", count, -2 * rows)  # rows of the calls before
+        with function.when(there, f"dots{rows}"):
+            here = function.integer("add", row, done)
+            start = function.integer("add", function.integer("mul", done, step), offset)
+            for place, matrices in enumerate(fields.groups[index].matrices):
+                sums = context.scratch(function.integer("add", start, place * v.lanes))
+                arguments = []
+                for matrix, vector, length in zip(matrices, group.vectors, lengths, strict=True):
+                    stride = context.word(matrix.stride)
+                    first = function.integer("mul", unit, stride)
+                    weights = function.element(context.word(matrix.address), first, kind.element)
+                    address, vector_stride = rows_of(context, vector, here)
+                    arguments += [f"ptr {weights}", f"i64 {stride}", f"ptr {address}"]
+                    arguments += [f"i64 {vector_stride}", f"i64 {length}"]
+                arguments += [f"i64 {left}", f"ptr {sums}", f"i64 {step}"]
+                called = _name(rows, len(group.vectors))
+                function.emit(f"call void @{called}({', '.join(arguments)})")
+        rows //= 2

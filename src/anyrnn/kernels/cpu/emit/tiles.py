@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from anyrnn.graph.nodes import Node
-from anyrnn.kernels.cpu.emit import dot_products
 from anyrnn.kernels.cpu.machine.processor import Processor
 from anyrnn.schedule.forms import Accumulator, Stage
+
+DOT_ROWS = 4  # the most rows that dot products are computed for at a time; a power of two
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def tile(stage: Stage, target: Processor, packed: bool) -> Tile:
         return Tile((), 1, 1)
     widest = max(len(group.accumulators) for group in groups)
     if not packed:
-        return Tile(tuple(groups), 1, dot_products.ROWS)
+        return Tile(tuple(groups), 1, DOT_ROWS)
     # a weight that is loaded serves as many rows as there are registers for: the weights come from
     # the second cache, which is slower than the arithmetic; rows by four vectors are the best there
     blocks = max(1, 4 // widest)

@@ -69,7 +69,8 @@ class Step:
         planned = self.loop.schedule
         output = planned.graph.outputs[cell.output]
         self.output_size = output.type.shape[0].evaluate(self.sizes) if output.type.shape else 1
-        parameters = [*self.loop.lowered.vectors, *self.loop.matrices]
+        record = self.loop.lowered.record
+        parameters = [*record.parameters, *(matrix for matrix, _ in record.matrices)]
         self.parameters: list[BufferView] = []
         self.possible = (
             all(self._is_given(node) for node in parameters)

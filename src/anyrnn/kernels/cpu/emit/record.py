@@ -1,0 +1,182 @@
+"""The record of a kernel: the words in memory that its caller writes and its machine code reads.
+
+It is the whole interface between the two: `context` loads the words, `loop_layout` and
+`loop_kernel` write them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from anyrnn.graph.nodes import Node
+from anyrnn.graph.sizes import Size
+from anyrnn.kernels.cpu.emit.evaluation import between_stages
+from anyrnn.kernels.cpu.emit.tiles import Group, Tile
+from anyrnn.schedule.forms import Schedule
+
+
+@dataclass(frozen=True)
+class Field:
+    """A word of a record.
+
+    Attributes:
+        place: Its index.
+        is_address: Whether it is an address; if not, it is an integer.
+    """
+
+    place: int
+    is_address: bool
+
+
+@dataclass(frozen=True)
+class ArrayFields:
+    """A row-major array; the stride of its rows counts elements."""
+
+    address: Field
+    stride: Field
+
+
+@dataclass(frozen=True)
+class StateFields:
+    """The two buffers of a state, which swap roles after each step."""
+
+    current: Field
+    next: Field
+    stride: Field
+
+
+@dataclass(frozen=True)
+class CopyFields:
+    """The rounded copy of a vector that products read, and the number of elements of a row."""
+
+    rows: ArrayFields
+    size: Field
+
+
+@dataclass(frozen=True)
+class GroupFields:
+    """The products of a group.
+
+    Attributes:
+        lengths: The length of each vector, in places of its `Operand`.
+        weights: The packed matrices; None if they are read as they are.
+        matrices: The matrices that are read as they are: of each accumulator, of each term.
+    """
+
+    lengths: tuple[Field, ...]
+    weights: Field | None
+    matrices: tuple[tuple[ArrayFields, ...], ...]
+
+
+@dataclass(frozen=True)
+class StageFields:
+    """The sizes of a stage.
+
+    Attributes:
+        size: The number of units.
+        blocks: The half-open range of blocks of units that a thread computes; None for a stage
+            over rows.
+        groups: Its products.
+    """
+
+    size: Field
+    blocks: tuple[Field, Field] | None
+    groups: tuple[GroupFields, ...]
+
+
+class Record:
+    """The fields of the record of a schedule's kernel.
+
+    Args:
+        schedule: The schedule.
+        tiles: The tile of each stage; None for a stage over rows.
+        packed: Whether matrices are packed.
+        rounded: The vectors of which products read a rounded copy.
+        constants: What is the same in every step: parameters, or what depends on them only, and
+            the sizes that slices and joined vectors need.
+
+    Attributes:
+        fields: All fields, in order.
+        threads: The threads that meet at a barrier.
+        barrier: The address of the counter that they meet at; null if they never wait.
+        give_way: The function of the system that lets another thread have the core.
+        steps: The number of steps.
+        first_step: The index of the first one that is computed.
+        direction: 1, or -1 to go back in time.
+        clock: How many steps of the sequence come before index 0, for random numbers.
+        seed: The address of what random numbers follow from.
+        offsets: The address of the first row of each step, and of the number of all rows.
+        rows: The half-open range of rows that a thread computes.
+        scratch: The address of a thread's own memory.
+        loop_inputs: The arrays that it reads, (rows of all steps, size).
+        emitted: The arrays that it writes, (rows of all steps, size).
+        between: The values that one stage leaves in memory for another, (batch, size).
+        states: The states, (batch, size).
+        copies: The rounded copies, (batch, size).
+        stages: The stages.
+        matrices: The matrices that are read as they are.
+        parameters: What depends on parameters only.
+        sizes: The sizes.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        tiles: Iterable[Tile | None],
+        packed: bool,
+        rounded: Iterable[Node],
+        constants: Iterable[Node | Size],
+    ) -> None:
+        self.fields: list[Field] = []
+        integer, address, array = self._integer, self._address, self._array
+        self.threads, self.barrier, self.give_way = integer(), address(), address()
+        self.steps, self.first_step, self.direction = integer(), integer(), integer()
+        self.clock, self.seed, self.offsets = integer(), address(), address()
+        self.rows, self.scratch = (integer(), integer()), address()
+        self.loop_inputs = {node: array() for node in schedule.loop_inputs}
+        self.emitted = {node: array() for node in schedule.emitted}
+        self.between = {node: array() for node in between_stages(schedule)}
+        self.states = {
+            name: StateFields(address(), address(), integer()) for name in schedule.states
+        }
+        self.copies = {node: CopyFields(array(), integer()) for node in dict.fromkeys(rounded)}
+        self.matrices: list[tuple[Node, ArrayFields]] = []
+        self.stages = tuple(self._stage(tile, packed) for tile in tiles)
+        constants = dict.fromkeys(constants)
+        self.parameters = {node: address() for node in constants if isinstance(node, Node)}
+        self.sizes = {size: integer() for size in constants if isinstance(size, Size)}
+
+    def __len__(self) -> int:
+        """The number of words."""
+        return len(self.fields)
+
+    def _field(self, is_address: bool) -> Field:
+        self.fields.append(Field(len(self.fields), is_address))
+        return self.fields[-1]
+
+    def _integer(self) -> Field:
+        return self._field(is_address=False)
+
+    def _address(self) -> Field:
+        return self._field(is_address=True)
+
+    def _array(self) -> ArrayFields:
+        return ArrayFields(self._address(), self._integer())
+
+    def _stage(self, tile: Tile | None, packed: bool) -> StageFields:
+        size = self._integer()
+        if tile is None:
+            return StageFields(size, None, ())
+        blocks = self._integer(), self._integer()
+        return StageFields(size, blocks, tuple(self._group(g, packed) for g in tile.groups))
+
+    def _group(self, group: Group, packed: bool) -> GroupFields:
+        lengths = tuple(self._integer() for _ in group.vectors)
+        weights = self._address() if packed else None
+        matrices = []
+        for accumulator in () if packed else group.accumulators:
+            arrays = [(matrix, self._array()) for matrix, _ in accumulator.terms]
+            self.matrices += arrays
+            matrices.append(tuple(array for _, array in arrays))
+        return GroupFields(lengths, weights, tuple(matrices))

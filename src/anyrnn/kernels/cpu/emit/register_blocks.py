@@ -1,0 +1,172 @@
+"""Products with packed matrices, by register blocking: each weight vector that is loaded serves all
+rows of a tile, whose sums stay in registers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from anyrnn.kernels.cpu.emit.assembly import Function, Vectors
+from anyrnn.kernels.cpu.emit.context import Context
+from anyrnn.kernels.cpu.emit.entry import attributes
+from anyrnn.kernels.cpu.emit.operand import Operand
+from anyrnn.kernels.cpu.emit.operand_copies import rows_of
+from anyrnn.kernels.cpu.emit.tiles import Group, Tile
+from anyrnn.kernels.cpu.machine.processor import Processor
+
+
+def _name(stage: int, group: int, rows: int) -> str:
+    return f"tile{stage}.{group}.{rows}"
+
+
+def functions(
+    target: Processor, double: bool, operand: Operand, tiles: Sequence[Tile | None]
+) -> Iterator[str]:
+    """The text of the functions: for each group of each stage, and each number of rows.
+
+    Arguments: the packed matrices of a block of units; where the sums go; of each vector the first
+    row, the stride of the rows, its length.
+    """
+    for stage, tile in enumerate(tiles):
+        for index, group in enumerate(tile.groups if tile else ()):
+            for rows in range(1, tile.rows + 1 if tile else 0):
+                width = len(group.accumulators) * (tile.blocks if tile else 1)
+                name = _name(stage, index, rows)
+                yield _Block(target, double, operand, name, group, width, rows).write()
+
+
+class _Block:
+    """Writes the function of a group and a number of rows.
+
+    Args:
+        target: The CPU.
+        double: float64 instead of float32.
+        operand: What is multiplied.
+        name: The name of the function.
+        group: The products.
+        width: The vectors of sums of a row.
+        rows: The number of rows.
+    """
+
+    def __init__(
+        self,
+        target: Processor,
+        double: bool,
+        operand: Operand,
+        name: str,
+        group: Group,
+        width: int,
+        rows: int,
+    ) -> None:
+        self.terms, self.width, self.rows, self.operand = len(group.vectors), width, rows, operand
+        arguments = [("ptr noalias", "weights"), ("ptr noalias", "sums")]
+        for term in range(self.terms):
+            arguments += [("ptr", f"x{term}"), ("i64", f"stride{term}"), ("i64", f"length{term}")]
+        self.function = Function(name, arguments, attributes(target))
+        self.v = Vectors(self.function, target.lanes(double), double)
+
+    def write(self) -> str:
+        """The text of the function."""
+        function, v = self.function, self.v
+        sums = [["zeroinitializer"] * self.width for _ in range(self.rows)]
+        weights = "%weights"
+        for term in range(self.terms):
+            sums, weights = self._accumulate(term, sums, weights)
+        for row in range(self.rows):
+            for place in range(self.width):
+                offset = (row * self.width + place) * v.lanes
+                v.store(sums[row][place], function.element("%sums", str(offset), v.scalar))
+        return function.text()
+
+    def _accumulate(
+        self, term: int, sums: list[list[str]], weights: str
+    ) -> tuple[list[list[str]], str]:
+        """The loop over the elements of one vector: the sums and the weights after it."""
+        function, v, rows, width = self.function, self.v, self.rows, self.width
+        pointers = [f"%x{term}"]
+        for row in range(1, rows):
+            offset = function.integer("mul", f"%stride{term}", row)
+            pointers.append(function.element(f"%x{term}", offset, v.scalar))
+        before = function.block
+        head, end = function.name("products"), function.name("products.end")
+        index, following = "%" + function.name("k"), "%" + function.name("k.next")
+        here, next_weights = "%" + function.name("w"), "%" + function.name("w.next")
+        phis = [[("%" + function.name("sum")) for _ in range(width)] for _ in range(rows)]
+        function.jump(head)
+        function.start(head)
+        slot = len(function.lines)
+        function.lines.append("")
+        numbers = [v.load_number(function.element(p, index, v.scalar)) for p in pointers]
+        new = [[""] * width for _ in range(rows)]
+        for place in range(width):
+            weight = v.load(function.element(here, str(place * v.lanes), v.scalar))
+            for row in range(rows):
+                total = phis[row][place]
+                new[row][place] = self.operand.multiply_add(v, numbers[row], weight, total)
+        function.emit(
+            f"{next_weights} = getelementptr inbounds {v.scalar}, ptr {here}, i64 {width * v.lanes}"
+        )
+        function.emit(f"{following} = add nsw i64 {index}, 1")
+        more = function.value(f"icmp slt i64 {following}, %length{term}", "more")
+        function.branch(more, head, end)
+        lines = [f"  {index} = phi i64 [0, %{before}], [{following}, %{head}]"]
+        lines.append(f"  {here} = phi ptr [{weights}, %{before}], [{next_weights}, %{head}]")
+        for row in range(rows):
+            lines += [
+                f"  {phis[row][place]} = phi {v.type} [{sums[row][place]}, %{before}], "
+                f"[{new[row][place]}, %{head}]"
+                for place in range(width)
+            ]
+        function.lines[slot] = "\n".join(lines)
+        function.start(end)
+        return new, next_weights
+
+
+def call(
+    context: Context,
+    stage: int,
+    index: int,
+    group: Group,
+    tile: Tile,
+    block: str,
+    row: str,
+    count: str,
+    offset: int,
+) -> None:
+    """Call the function for the number of rows.
+
+    Args:
+        context: The kernel, in a step.
+        stage: The index of the stage.
+        index: The index of the group.
+        group: The group.
+        tile: The tile of the stage.
+        block: The block of units.
+        row: The first row.
+        count: The number of rows.
+        offset: Where the sums go in the thread's own memory.
+    """
+    function, v = context.function, context.v
+    fields = context.record.stages[stage].groups[index]
+    assert fields.weights is not None
+    arguments, total = [], "0"
+    for vector, field in zip(group.vectors, fields.lengths, strict=True):
+        length = context.word(field)
+        total = function.integer("add", total, length)
+        address, stride = rows_of(context, vector, row)
+        arguments += [f"ptr {address}", f"i64 {stride}", f"i64 {length}"]
+    width = len(group.accumulators) * tile.blocks * v.lanes
+    start = function.integer("mul", function.integer("mul", total, width), block)
+    weights = function.element(context.word(fields.weights), start, v.scalar)
+    listed = ", ".join([f"ptr {weights}", f"ptr {context.scratch(offset)}", *arguments])
+    done = function.name("tile.done")
+    cases = [function.name("tile.rows") for _ in range(tile.rows)]
+    choices = " ".join(
+        f"i64 {rows}, label %{case}" for rows, case in enumerate(cases[:-1], start=1)
+    )
+    function.emit(f"switch i64 {count}, label %{cases[-1]} [{choices}]")
+    for rows, case in enumerate(cases, start=1):
+        function.start(case)
+        function.emit(f"call void @{_name(stage, index, rows)}({listed})")
+        function.jump(done)
+    function.start(done)

@@ -1,0 +1,172 @@
+"""What of a loop's record follows from sizes: integers, and offsets in a workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from anyrnn.graph.nodes import Node
+from anyrnn.kernels.cpu.emit.lower import Lowered
+from anyrnn.kernels.cpu.emit.operand import Operand
+from anyrnn.kernels.cpu.emit.packing import PackingJob
+from anyrnn.kernels.cpu.emit.record import CopyFields, Field, GroupFields
+from anyrnn.kernels.cpu.emit.tiles import Group, Tile
+from anyrnn.kernels.cpu.machine import team
+from anyrnn.kernels.cpu.program.commands import LINE
+from anyrnn.schedule.forms import RowStage, Schedule
+
+
+class LoopLayout:
+    """The records of a loop for given sizes, and its workspace.
+
+    Args:
+        schedule: The schedule of the loop.
+        lowered: Its kernel.
+        dtype: float32 or float64.
+        lanes: The number of elements of a vector register.
+        operand: What products multiply.
+        sizes: The named sizes.
+        batch: The number of sequences.
+        threads: The number of threads.
+        by_rows: Whether threads divide the rows; if not, they divide the units of all rows, and
+            meet at barriers.
+
+    Attributes:
+        records: A record for one thread alone, then one for each thread; addresses are missing.
+        places: The indices in a record of addresses in the workspace.
+        offsets: Where these are in the workspace, in bytes, (records, places).
+        bytes: The size of the workspace.
+        jobs: How to pack each of `packed`; destinations count from the beginning of the workspace.
+        packed: The matrices to pack.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        lowered: Lowered,
+        dtype: np.dtype[Any],
+        lanes: int,
+        operand: Operand,
+        sizes: Mapping[str, int],
+        batch: int,
+        threads: int,
+        by_rows: bool,
+    ) -> None:
+        self.record, self.lanes, self.itemsize = lowered.record, lanes, dtype.itemsize
+        self.operand, self.sizes = operand, sizes
+        self.batch, self.threads, self.by_rows = batch, threads, by_rows
+        self.records = np.zeros((1 + threads, len(self.record)), np.int64)
+        self.bytes = 0
+        self.jobs: list[PackingJob] = []
+        self.packed: list[Node] = []
+        self._addresses: dict[Field, list[int]] = {}
+        for node, array in self.record.between.items():
+            size = self._size(node)
+            self._reserve(array.address, batch * size)
+            self._set(array.stride, size)
+        for size, field in self.record.sizes.items():
+            self._set(field, size.evaluate(sizes))
+        for name, state in self.record.states.items():
+            self._set(state.stride, self._size(schedule.graph.outputs[name]))
+        for node, copy in self.record.copies.items():
+            self._lay_out_copy(copy, self._size(node))
+        self._reserve_scratch(self._lay_out_stages(schedule, lowered.tiles) + LINE)
+        self._set(self.record.threads, threads)
+        self._set(self.record.rows[1], batch)
+        self._set(self.record.give_way, team.give_way())
+        self.places = np.array([field.place for field in self._addresses], np.int64)
+        self.offsets = np.array(list(self._addresses.values()), np.int64).T
+
+    def _size(self, node: Node) -> int:
+        """The size of a vector, or 1."""
+        return node.type.shape[0].evaluate(self.sizes) if node.type.shape else 1
+
+    def _set(self, field: Field, number: int) -> None:
+        self.records[:, field.place] = number
+
+    def _take(self, elements: int) -> int:
+        """Take a part of the workspace: its offset."""
+        offset = self.bytes
+        self.bytes += -(-elements * self.itemsize // LINE) * LINE
+        return offset
+
+    def _reserve(self, field: Field, elements: int) -> None:
+        """Memory that all threads share."""
+        self._addresses[field] = [self._take(elements)] * len(self.records)
+
+    def _reserve_scratch(self, elements: int) -> None:
+        """Memory of each thread's own; one thread alone has that of the first."""
+        offsets = [self._take(elements) for _ in range(self.threads)]
+        self._addresses[self.record.scratch] = [offsets[0], *offsets]
+
+    def _lay_out_copy(self, copy: CopyFields, size: int) -> None:
+        """The rounded copy of a vector: its rows are whole registers; threads that share rows have
+        one each.
+        """
+        stride = self.operand.places(-(-size // self.lanes) * self.lanes)
+        self._set(copy.size, size)
+        self._set(copy.rows.stride, stride)
+        self._reserve(copy.rows.address, self.batch * stride)
+        if not self.by_rows:
+            others = [self._take(self.batch * stride) for _ in range(self.threads - 1)]
+            self._addresses[copy.rows.address][2:] = others
+
+    def _lay_out_stages(self, schedule: Schedule, tiles: tuple[Tile | None, ...]) -> int:
+        """Sizes, weights and ranges of all stages; the elements of a thread's own memory."""
+        scratch = 0
+        for stage, tile, fields in zip(schedule.stages, tiles, self.record.stages, strict=True):
+            if isinstance(stage, RowStage):
+                self._set(fields.size, self._size(stage.reductions[0].arguments[0]))
+                scratch = max(scratch, len(stage.reductions) * self.lanes)
+                continue
+            assert tile is not None
+            assert fields.blocks is not None
+            size = stage.size.evaluate(self.sizes)
+            self._set(fields.size, size)
+            self._divide(fields.blocks, -(-size // (tile.blocks * self.lanes)))
+            for group, group_fields in zip(tile.groups, fields.groups, strict=True):
+                self._lay_out_group(group, group_fields, tile.blocks, size)
+            sums = sum(len(group.accumulators) for group in tile.groups) * tile.blocks * tile.rows
+            scratch = max(scratch, sums * self.lanes)
+        return scratch
+
+    def _lay_out_group(self, group: Group, fields: GroupFields, width: int, units: int) -> None:
+        """The lengths of the vectors of a group, and where its matrices are packed."""
+        terms = group.accumulators[0].terms
+        lengths = [matrix.type.shape[1].evaluate(self.sizes) for matrix, _ in terms]
+        places = [self.operand.places(length) for length in lengths]
+        for field, number in zip(fields.lengths, places, strict=True):
+            self._set(field, number)
+        if fields.weights is None:
+            return
+        vector = width * self.lanes
+        blocks = -(-units // vector)
+        element_step = len(group.accumulators) * vector
+        block_step = sum(places) * element_step
+        self._reserve(fields.weights, blocks * block_step)
+        start = self._addresses[fields.weights][0]
+        for index, accumulator in enumerate(group.accumulators):
+            before = 0
+            for (matrix, _), length, number in zip(accumulator.terms, lengths, places, strict=True):
+                job = PackingJob(
+                    units=units,
+                    length=length,
+                    place=start + (before * element_step + index * vector) * self.itemsize,
+                    block_step=block_step,
+                    element_step=element_step,
+                    vectors=width,
+                    all_vectors=blocks * width,
+                )
+                self.jobs.append(job)
+                self.packed.append(matrix)
+                before += number
+
+    def _divide(self, fields: tuple[Field, Field], blocks: int) -> None:
+        """Divide the units of a stage between threads that do not divide the rows."""
+        first, last = (field.place for field in fields)
+        self.records[:, last] = blocks
+        if not self.by_rows:
+            bounds = blocks * np.arange(self.threads + 1) // self.threads
+            self.records[1:, first], self.records[1:, last] = bounds[:-1], bounds[1:]
