@@ -14,7 +14,7 @@ PAGES = [
     path
     for pattern in ("README.md", "CONTRIBUTING.md", "docs/*.md", "examples/*/*.md")
     for path in sorted(ROOT.glob(pattern))
-    if not path.name.endswith(SUFFIX) and path.name != "design.md"
+    if not path.name.endswith(SUFFIX)
 ]
 BLOCK = re.compile(r"^```(\S+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
