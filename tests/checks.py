@@ -13,6 +13,7 @@ import anyrnn
 from anyrnn import Cell, Gradients, SequenceResult
 from anyrnn.errors import KernelError
 from anyrnn.kernels.cpu.machine.processor import host
+from anyrnn.kernels.run import Run
 from anyrnn.torch.execute import PATHS, execute, forced
 
 SIZES = (1, 2, 3, 5, 7)
@@ -84,14 +85,9 @@ class Case:
         for leaf in (x, *states, *parameters.values()):
             leaf.requires_grad_()
         time, batch, features = x.shape
-        rows, last = execute(
-            self.cell,
-            x.reshape(time * batch, features),
-            [batch] * time,
-            states,
-            parameters,
-            self.sizes,
-        )
+        run = Run(self.cell, tuple(self.sizes.items()))
+        flat = x.reshape(time * batch, features)
+        rows, last = execute(run, flat, [batch] * time, states, parameters)
         output = rows.reshape(time, batch, -1)
         given = [torch.as_tensor(g) for g in (self.output_gradient, *self.state_gradients)]
         leaves = [x, *states, *parameters.values()]

@@ -30,7 +30,7 @@ from rich.console import Console
 import anyrnn
 from anyrnn import Cell, Gradients, SequenceResult
 from anyrnn.errors import CellError
-from anyrnn.kernels.cpu import passes
+from anyrnn.kernels.cpu import policy
 from anyrnn.kernels.cpu.machine import engine
 from anyrnn.kernels.packing import Parts
 from anyrnn.kernels.row_layout import lay_out
@@ -207,12 +207,12 @@ def run_interpreter(case: Case, seed: int | None) -> tuple[SequenceResult, Gradi
 @contextmanager
 def conditions(options: Options) -> Iterator[None]:
     """Compiled quickly, as how well LLVM does is not the question."""
-    few, cached = (99, 0) if "products first" in options else (0, passes.CACHED)
+    few, cached = (99, 0) if "products first" in options else (0, policy.CACHED)
     with ExitStack() as stack:
         stack.enter_context(mock.patch.dict(os.environ, {"ANYRNN_CACHE": "off"}))
         stack.enter_context(mock.patch.dict(engine.GENERATION, {"opt": 0}))
         stack.enter_context(mock.patch.dict(engine.PASSES, {"speed_level": 0}))
-        stack.enter_context(mock.patch.multiple(passes, FEW_ROWS=few, CACHED=cached))
+        stack.enter_context(mock.patch.multiple(policy, FEW_ROWS=few, CACHED=cached))
         yield
 
 

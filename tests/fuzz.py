@@ -31,13 +31,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import anyrnn
-from anyrnn.kernels.cpu import passes
+from anyrnn.kernels.cpu import policy
 from anyrnn.kernels.cpu.machine import engine, memory
 from anyrnn.kernels.cpu.machine.processor import host
-from anyrnn.kernels.cpu.passes import Call
 from anyrnn.kernels.cpu.program import matrix_products, packing, program
-from anyrnn.kernels.cpu.program import single_step as one_step
-from anyrnn.kernels.cpu.program.program import Steps
+from anyrnn.kernels.cpu.target import CPU
+from anyrnn.kernels.numpy_arrays import NUMPY_ARRAYS
+from anyrnn.kernels.run import Run, Steps
 from checks import TARGETS, Case, make_case
 from random_cells import SMALLEST, make, random_cells
 
@@ -114,10 +114,10 @@ class Trial:
         changes = [
             mock.patch.object(memory, "empty", empty),
             mock.patch.object(program, "KEPT", -1),
-            mock.patch.object(passes, "PARALLEL", 0),
+            mock.patch.object(policy, "PARALLEL", 0),
             mock.patch.object(packing, "PARALLEL", 0),
-            mock.patch.object(passes, "FEW_ROWS", len(self.lengths) if self.hoist else 0),
-            mock.patch.object(passes, "CACHED", -1),
+            mock.patch.object(policy, "FEW_ROWS", len(self.lengths) if self.hoist else 0),
+            mock.patch.object(policy, "CACHED", -1),
         ]
         if self.pieces:
             changes += [mock.patch.object(program, "SEGMENT_BYTES", 1)]
@@ -188,22 +188,13 @@ def interpreted(case: Case, lengths: tuple[int, ...], reverse: bool) -> Arrays:
 
 def compiled(trial: Trial, case: Case) -> Iterator[Arrays]:
     """What kernels make of the same: with a derivative, and without."""
-    dtype, target = np.dtype(trial.dtype), host(trial.target)
+    dtype, target = np.dtype(trial.dtype), CPU(host(trial.target))
     steps = Steps(tuple(sum(n > t for n in trial.lengths) for t in range(trial.lengths[0])))
     places = [(t, row) for t, size in enumerate(steps.batch_sizes) for row in range(size)]
     times, rows = np.array(places).T
     case = case.as_type(dtype)
     sizes = tuple(case.sizes.items())
-    call = Call(
-        case.cell,
-        sizes,
-        steps,
-        trial.reverse,
-        np.dtype(dtype),
-        trial.threads,
-        target=target,
-        memory=trial.memory,
-    )
+    run = Run(case.cell, sizes, trial.reverse, trial.memory, None, steps, dtype, trial.threads)
     x, parameters = case.x[times, rows], list(case.parameters.values())
 
     def spread(packed: np.ndarray) -> np.ndarray:
@@ -211,16 +202,16 @@ def compiled(trial: Trial, case: Case) -> Iterator[Arrays]:
         whole[times, rows] = packed
         return whole
 
-    output, last, kept = passes.record(call, x, case.states, parameters)
-    x_gradient, states, totals = passes.backward(
-        call,
+    given = run, NUMPY_ARRAYS, x, case.states, parameters
+    output, last, residuals = target.record(*given)
+    x_gradient, states, totals = target.backward(
+        run,
+        NUMPY_ARRAYS,
         x,
-        kept,
+        residuals,
         parameters,
-        case.output_gradient[times, rows],
-        case.state_gradients,
-        True,
-        list(case.parameters),
+        [case.output_gradient[times, rows], *case.state_gradients],
+        [True] * (1 + len(parameters)),
     )
     if x_gradient is None:
         x_gradient = np.zeros_like(x)
@@ -231,10 +222,10 @@ def compiled(trial: Trial, case: Case) -> Iterator[Arrays]:
     if not trial.alone:
         return
     if trial.lengths[0] > 1:
-        output, last = passes.forward(call, x, case.states, parameters)
+        output, last = target.forward(*given)
     else:
-        single = one_step.step(case.cell, sizes, len(trial.lengths), dtype, trial.threads, target)
-        if not single.possible:
+        single = target.step(run)
+        if single is None:
             return
         output = memory.empty((len(x), single.output_size), dtype)
         last = [memory.empty(state.shape, dtype) for state in case.states]

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from anyrnn.kernels.run import Run
 from anyrnn.torch import Recurrent
 from anyrnn.torch.operations_path import execute
 
@@ -42,7 +43,8 @@ def loop(
                 if behind < time:
                     states = _where(resets[behind], reset[len(every)], states)
                 weights = layer._weights(part)
-                output, new = execute(part.cell, x[step], [x.shape[1]], states, weights, part.sizes)
+                run = Run(part.cell, part.size_items).over((x.shape[1],), None, 1)
+                output, new = execute(run, x[step], states, weights)
                 states = _where(counts[step], new, states)
                 output = torch.where(counts[step][:, None], output, torch.zeros_like(output))
                 found[step] = output, states

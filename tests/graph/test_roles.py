@@ -12,6 +12,7 @@ import anyrnn
 from anyrnn import CATALOGUE, Cell, concatenate, relu, sigmoid, tanh
 from anyrnn.graph.roles import Role, matrices, roles
 from anyrnn.graph.show import equations
+from anyrnn.kernels.run import Run
 from anyrnn.torch import Recurrent
 from anyrnn.torch.operations_path import execute
 from anyrnn.transforms import transform
@@ -172,11 +173,8 @@ def test_interpreter_kernels_and_torch_agree(name: str) -> None:
     close_results(found, wanted, 1e-10)
     close_gradients(found.backward(case.output_gradient, case.state_gradients), gradients, 1e-9)
     x, states, parameters = to_torch(case.x, case.states, case.parameters)
-    rows, sizes = x.flatten(0, 1), case.sizes
-    seed = torch.tensor(SEED)
-    output, last = execute(
-        case.cell, rows, [x.shape[1]] * len(x), states, parameters, sizes, seed=seed
-    )
+    run = Run(case.cell, tuple(case.sizes.items())).over((x.shape[1],) * len(x), None, 1)
+    output, last = execute(run, x.flatten(0, 1), states, parameters, torch.tensor(SEED))
     np.testing.assert_allclose(output.unflatten(0, x.shape[:2]), wanted.output, atol=1e-10)
     for ours, theirs in zip(last, wanted.states, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-10)

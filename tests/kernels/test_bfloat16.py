@@ -22,12 +22,15 @@ from anyrnn import Gradients, SequenceResult
 from anyrnn.errors import InputError
 from anyrnn.graph import interpret
 from anyrnn.kernels.compiled_cell import Compiled, Result
-from anyrnn.kernels.cpu.emit.operand import BFLOAT16, Operand
+from anyrnn.kernels.cpu.emit.operand import Operand
 from anyrnn.kernels.cpu.emit.packing import PackingJob
 from anyrnn.kernels.cpu.machine.processor import Processor, host
 from anyrnn.kernels.cpu.program import packing
-from anyrnn.kernels.cpu.program.commands import NUMPY_ARRAYS, CommandBuffer, address
-from anyrnn.kernels.cpu.program.single_step import Step
+from anyrnn.kernels.cpu.program.commands import CommandBuffer
+from anyrnn.kernels.cpu.program.single_step import SingleStep
+from anyrnn.kernels.cpu.target import CPU
+from anyrnn.kernels.numpy_arrays import NUMPY_ARRAYS, address
+from anyrnn.kernels.run import BFLOAT16, Run
 from checks import TARGETS, Case, close, close_results
 
 # time, batch, and the free sizes of the cell in their order: odd and even lengths of products
@@ -101,7 +104,7 @@ def exact(name: str, place: int) -> tuple[SequenceResult, list[Gradients]]:
 
 def run(case: Case, way: str, threads: int = 2) -> tuple[Result, Gradients]:
     dtype = np.dtype(np.float32)
-    made = Compiled(case.cell, case.sizes, dtype, threads, WAYS[way], "high", "bfloat16")
+    made = Compiled(case.cell, case.sizes, dtype, threads, CPU(WAYS[way]), "high", "bfloat16")
     result = made.forward(case.x, case.states, parameters=case.parameters, save=True)
     return result, result.backward(case.output_gradient, case.state_gradients)
 
@@ -178,7 +181,7 @@ def test_special_numbers_in_products() -> None:
     with np.errstate(invalid="ignore"):
         wanted = np.maximum(rounded(x[0]) @ parameters["W"].T, 0)
     for target in WAYS.values():
-        made = Compiled(cell, sizes, np.dtype(np.float32), 1, target, "high", "bfloat16")
+        made = Compiled(cell, sizes, np.dtype(np.float32), 1, CPU(target), "high", "bfloat16")
         output = made.forward(x, parameters=parameters).output[0]
         np.testing.assert_array_equal(output, wanted)
 
@@ -213,7 +216,8 @@ def test_a_single_step(way: str, short: bool) -> None:
     with rounding(True):
         wanted = given.as_type(np.float64).interpret()
     sizes, batch = tuple(given.sizes.items()), len(given.states[0])
-    one = Step(given.cell, sizes, batch, np.float32, 2, WAYS[way], BFLOAT16, short)
+    run = Run(given.cell, sizes, operand=BFLOAT16).over((batch,), np.dtype(np.float32), 2)
+    one = SingleStep(run, WAYS[way] or host(), short)
     parameters = {
         name: (rounded(array).view(np.uint32) >> 16).astype(np.uint16)
         if short and array.ndim == 2

@@ -24,7 +24,7 @@ import pytest
 import anyrnn
 from anyrnn import Gradients, SequenceResult
 from anyrnn.kernels.compiled_cell import Result
-from anyrnn.kernels.cpu import passes
+from anyrnn.kernels.cpu import policy
 from anyrnn.kernels.cpu.machine import memory
 from anyrnn.kernels.cpu.program import program as programs
 from checks import TARGETS, Case, close_gradients, close_results, make_case
@@ -67,7 +67,7 @@ def _poison(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return made
 
-    monkeypatch.setattr(passes, "PARALLEL", 0)  # small runs are divided between threads too
+    monkeypatch.setattr(policy, "PARALLEL", 0)  # small runs are divided between threads too
     monkeypatch.setattr(programs, "KEPT", -1)  # no memory of a run before
     monkeypatch.setattr(memory, "empty", poisoned(memory.empty))
     monkeypatch.setattr(np, "empty", poisoned(np.empty))

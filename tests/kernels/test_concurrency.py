@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import anyrnn
-from anyrnn.kernels.cpu import passes
-from anyrnn.kernels.cpu.program import single_step as one_step
+from anyrnn.kernels.cpu import policy
+from anyrnn.kernels.cpu.program import single_step
 from anyrnn.kernels.cpu.program.program import compiled_loop
 from anyrnn.torch import LSTM, LSTMCell, Recurrent
 from checks import make_case
@@ -79,7 +79,7 @@ def torch_training() -> Run:
 
 @pytest.fixture(autouse=True)
 def _two_threads(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(passes, "PARALLEL", 0)
+    monkeypatch.setattr(policy, "PARALLEL", 0)
     torch.set_num_threads(2)
     yield
     torch.set_num_threads(1)
@@ -90,7 +90,11 @@ def _two_threads(monkeypatch: pytest.MonkeyPatch):
 )
 def test_eight_threads(make: Callable[[], Run]) -> None:
     torch.manual_seed(0)
-    for cached in (compiled_loop, one_step.step, one_step._loop):  # all compile at once too
+    for cached in (
+        compiled_loop,
+        single_step.single_step,
+        single_step._loop,
+    ):  # all compile at once too
         cached.cache_clear()
     call = make()
     start = threading.Barrier(8)

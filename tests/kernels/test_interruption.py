@@ -17,9 +17,9 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is another matte
 NUMPY = """
 import numpy as np
 import anyrnn
-from anyrnn.kernels.cpu import passes
+from anyrnn.kernels.cpu import policy
 
-passes.PARALLEL = 0
+policy.PARALLEL = 0
 random = np.random.default_rng(0)
 made = anyrnn.compile("lstm", {"input": 5, "hidden": 37}, threads=2)
 weights = {
@@ -35,10 +35,10 @@ def work():
 
 TORCH = """
 import torch
-from anyrnn.kernels.cpu import passes
+from anyrnn.kernels.cpu import policy
 from anyrnn.torch import LSTM
 
-passes.PARALLEL = 0
+policy.PARALLEL = 0
 torch.set_num_threads(2)
 torch.manual_seed(0)
 layer, x = LSTM(5, 37), torch.randn(9, 3, 5, requires_grad=True)

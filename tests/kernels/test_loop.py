@@ -13,8 +13,9 @@ from anyrnn.graph.operations import Type
 from anyrnn.graph.sizes import Size
 from anyrnn.kernels.cpu.emit.lower import unsupported
 from anyrnn.kernels.cpu.machine.processor import host
-from anyrnn.kernels.cpu.program.commands import NUMPY_ARRAYS, CommandBuffer
+from anyrnn.kernels.cpu.program.commands import CommandBuffer
 from anyrnn.kernels.cpu.program.loop_kernel import Loop
+from anyrnn.kernels.numpy_arrays import NUMPY_ARRAYS
 from anyrnn.schedule.build import schedule
 from anyrnn.schedule.forms import Schedule, Stage
 from checks import TARGETS

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from anyrnn.kernels.cpu.machine import memory
-from anyrnn.kernels.cpu.program.commands import address
+from anyrnn.kernels.numpy_arrays import address
 
 LARGE = (300, 1000)
 

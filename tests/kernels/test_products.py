@@ -7,8 +7,9 @@ import pytest
 
 from anyrnn.kernels.cpu.machine.processor import host
 from anyrnn.kernels.cpu.program import matrix_products
-from anyrnn.kernels.cpu.program.commands import NUMPY_ARRAYS, CommandBuffer
+from anyrnn.kernels.cpu.program.commands import CommandBuffer
 from anyrnn.kernels.cpu.program.matrix_products import OuterSums, projection
+from anyrnn.kernels.numpy_arrays import NUMPY_ARRAYS
 from checks import TARGETS
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import anyrnn
 from anyrnn.errors import InputError
-from anyrnn.kernels.cpu import passes
+from anyrnn.kernels.cpu import policy
 from anyrnn.kernels.cpu.program import program
 from anyrnn.transforms.dropout import with_recurrent_dropout, with_zoneout
 from checks import TARGETS, make_case
@@ -75,7 +75,7 @@ def test_kernels_draw_what_the_interpreter_draws(name, dtype, target, change, me
 def test_threads_and_segments_change_no_bit(change, monkeypatch) -> None:
     case, compiled = made("lstm", change, np.float32, threads=1)
     alone = trained(case, compiled)
-    monkeypatch.setattr(passes, "PARALLEL", 0)
+    monkeypatch.setattr(policy, "PARALLEL", 0)
     team = trained(case, anyrnn.compile(case.cell, case.sizes, threads=2))
     for one, two in zip(alone, team, strict=True):
         np.testing.assert_array_equal(one, two)

@@ -9,18 +9,28 @@ import numpy as np
 import pytest
 
 import anyrnn
-from anyrnn.kernels import callbacks, run_keys
+from anyrnn.kernels import callbacks
 from anyrnn.kernels.callbacks import Batch, whole_number
+from anyrnn.kernels.run import Run
 from checks import Case, make_case
 
 Array = np.ndarray
 
 
 def batch_of(case: Case, mask: Array | None, turned: bool, sequences: bool) -> Batch:
-    key = run_keys.key(case.cell, tuple(case.sizes.items()), False, "high")
     x = np.ascontiguousarray(case.x.transpose(1, 0, 2))
     states, parameters = list(case.states), list(case.parameters.values())
-    return Batch(run_keys.run_of(key), turned, sequences, 1, x, states, parameters, mask, None)
+    return Batch(
+        Run(case.cell, tuple(case.sizes.items())),
+        turned,
+        sequences,
+        1,
+        x,
+        states,
+        parameters,
+        mask,
+        None,
+    )
 
 
 def unknown(shapes: list[tuple[int, ...]]) -> list[Array]:

@@ -9,9 +9,10 @@ import pytest
 
 import anyrnn
 from anyrnn import tanh
-from anyrnn.kernels.cpu.passes import Call, backward, forward, record
 from anyrnn.kernels.cpu.program import program
-from anyrnn.kernels.cpu.program.program import Steps
+from anyrnn.kernels.cpu.target import CPU
+from anyrnn.kernels.numpy_arrays import NUMPY_ARRAYS
+from anyrnn.kernels.run import Run, Steps
 from checks import close, make_case
 from invented_cells import INVENTED
 
@@ -32,18 +33,20 @@ CELLS = {
 def passes(case, steps, reverse):
     """Everything that both passes compute, on the rows of the steps of a case."""
     cell = case.cell
-    call = Call(cell, tuple(case.sizes.items()), steps, reverse, case.x.dtype, threads=1)
+    run = Run(cell, tuple(case.sizes.items()), reverse, steps=steps, dtype=case.x.dtype)
     sizes = steps.batch_sizes
     rows, gradient = (
         np.concatenate([part[:size] for part, size in zip(array, sizes, strict=True)])
         for array in (case.x, case.output_gradient)
     )
     parameters = [case.parameters[stored.name] for stored in cell.parameters]
-    names = [stored.name for stored in cell.parameters]
-    output, last = forward(call, rows, case.states, parameters)
-    again, same, saved = record(call, rows, case.states, parameters)
-    x, states, gradients = backward(
-        call, rows, saved, parameters, gradient, case.state_gradients, True, names
+    target, given = CPU(), (run, NUMPY_ARRAYS, rows, case.states, parameters)
+    output, last = target.forward(*given)
+    again, same, residuals = target.record(*given)
+    gradients = [gradient, *case.state_gradients]
+    wanted = [True] * (1 + len(parameters))
+    x, states, gradients = target.backward(
+        run, NUMPY_ARRAYS, rows, residuals, parameters, gradients, wanted
     )
     for ours, wanted in zip((again, *same), (output, *last), strict=True):
         close(ours, wanted, 1e-12)
@@ -79,9 +82,9 @@ def test_a_run_in_the_memory_of_the_one_before() -> None:
 
 def test_nothing_is_held_of_what_a_run_was_given() -> None:
     case = make_case(anyrnn.get("lstm"), 0, time=1, batch=2)
-    call = Call(case.cell, tuple(case.sizes.items()), Steps((2,)), False, case.x.dtype, threads=1)
+    run = Run(case.cell, tuple(case.sizes.items()), steps=Steps((2,)), dtype=case.x.dtype)
     rows = case.x[0].copy()
-    forward(call, rows, case.states, list(case.parameters.values()))
+    CPU().forward(run, NUMPY_ARRAYS, rows, case.states, list(case.parameters.values()))
     given = weakref.ref(rows)
     del rows
     assert given() is None

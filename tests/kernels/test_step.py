@@ -7,10 +7,12 @@ import pytest
 from tests.kernels.test_loop import case
 
 import anyrnn
-from anyrnn.kernels.cpu import passes
+from anyrnn.kernels.cpu import policy
 from anyrnn.kernels.cpu.machine.processor import host
-from anyrnn.kernels.cpu.program.commands import address
-from anyrnn.kernels.cpu.program.single_step import Step
+from anyrnn.kernels.cpu.program.single_step import SingleStep
+from anyrnn.kernels.cpu.target import CPU
+from anyrnn.kernels.numpy_arrays import address
+from anyrnn.kernels.run import Run
 from checks import TARGETS
 
 SIZES = [(1, 3, 5), (2, 13, 37), (3, 1, 1), (7, 5, 18), (4, 33, 16)]  # batch, input, hidden
@@ -19,7 +21,8 @@ SIZES = [(1, 3, 5), (2, 13, 37), (3, 1, 1), (7, 5, 18), (4, 33, 16)]  # batch, i
 def run(cell, dtype, batch, input_size, hidden, threads=1, target=None):
     """The output and the new states, and the interpreter's; what is written to starts as NaN."""
     sizes, parameters, x, states = case(cell, dtype, 1, batch, input_size, hidden)
-    single = Step(cell, tuple(sizes.items()), batch, dtype, threads, host(target))
+    made = Run(cell, tuple(sizes.items())).over((batch,), np.dtype(dtype), threads)
+    single = SingleStep(made, host(target), False)
     assert single.possible
     output = np.full((batch, single.output_size), np.nan, dtype)
     new = [np.full_like(state, np.nan) for state in states]
@@ -44,7 +47,7 @@ def test_step_is_the_interpreters(name, dtype, target) -> None:
 def test_threads_and_neighbours_change_no_bit(name, monkeypatch) -> None:
     cell = anyrnn.get(name)
     alone, _ = run(cell, np.float32, 7, 13, 37)
-    monkeypatch.setattr(passes, "PARALLEL", 0)
+    monkeypatch.setattr(policy, "PARALLEL", 0)
     team, _ = run(cell, np.float32, 7, 13, 37, threads=2)
     for one, two in zip(alone, team, strict=True):
         np.testing.assert_array_equal(one, two)
@@ -56,4 +59,6 @@ def test_a_parameter_that_has_to_be_computed_first() -> None:
         return anyrnn.tanh(W @ x + U @ h + anyrnn.softmax(b))
 
     sizes = turned.bind_sizes(input=3, hidden=5)
-    assert not Step(turned, tuple(sizes.items()), 1, np.float32, 1).possible
+    run = Run(turned, tuple(sizes.items())).over((1,), np.dtype(np.float32), 1)
+    assert not SingleStep(run, host(), False).possible
+    assert CPU().step(run) is None

@@ -21,7 +21,7 @@ import test_step
 
 import anyrnn
 from anyrnn.errors import KernelError
-from anyrnn.kernels import compiled_cell
+from anyrnn.kernels.cpu import target as cpu
 from anyrnn.kernels.cpu.emit import packing
 from anyrnn.kernels.cpu.emit.lower import lower
 from anyrnn.kernels.cpu.machine import engine, team
@@ -143,7 +143,7 @@ def arm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "_link", link)
     monkeypatch.setattr(team, "_forked", True)  # so that everything runs on one thread
     monkeypatch.setattr(team, "_alone", lambda function: partial(machine.call, function))
-    for module in (compiled_cell, test_loop):
+    for module in (cpu, test_loop):
         monkeypatch.setattr(module, "host", lambda name=None: NEON)
 
 

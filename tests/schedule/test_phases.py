@@ -9,8 +9,8 @@ import pytest
 
 import anyrnn
 from anyrnn import SequenceResult
-from anyrnn.kernels.cpu.passes import Call
-from anyrnn.kernels.cpu.program.program import steps_of
+from anyrnn.kernels.cpu import policy
+from anyrnn.kernels.run import Run
 from anyrnn.schedule.forms import FUSED, Policy, Schedule, Stage
 from anyrnn.schedule.residuals import Training, training
 from anyrnn.transforms import transform
@@ -81,8 +81,8 @@ def test_products_leave_the_loop_where_none_waits_for_a_state() -> None:
     def hoists(cell: str | anyrnn.Cell, batch: int, hidden: int) -> bool:
         cell = anyrnn.get(cell)
         sizes = cell.bind_sizes(**dict.fromkeys(cell.free_sizes, hidden))
-        steps = steps_of((batch,) * 9)
-        return Call(cell, tuple(sizes.items()), steps, False, np.dtype(float), 1).policy.hoist
+        run = Run(cell, tuple(sizes.items())).over((batch,) * 9, np.dtype(float), 1)
+        return policy.of_run(run).hoist
 
     assert [hoists("mingru", batch, 8) for batch in (1, 3, 4)] == [True, True, False]
     assert [hoists("lstm", batch, 8) for batch in (1, 4)] == [False, False]

@@ -206,10 +206,10 @@ def test_sizes_beyond_all_memory() -> None:
 @pytest.fixture
 def _unknown_machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(llvm, "get_process_triple", lambda: "riscv64-unknown-linux-gnu")
-    for cached in (processor.host, paths._of_type):
+    for cached in (processor.host, paths._on):
         cached.cache_clear()
     yield
-    for cached in (processor.host, paths._of_type):
+    for cached in (processor.host, paths._on):
         cached.cache_clear()
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import anyrnn
 from anyrnn.kernels import run_keys
+from anyrnn.kernels.run import Run
 from anyrnn.torch import GRU, LSTM, Recurrent
 
 bfloat16, float32 = torch.bfloat16, torch.float32
@@ -84,7 +85,7 @@ def test_a_run_is_called_by_its_rounding_too() -> None:
 
 
 def test_a_graph_from_before_there_was_rounding() -> None:
-    told = json.loads(run_keys.key(anyrnn.get("gru"), tuple(SIZES.items()), False, "low"))
+    told = json.loads(run_keys.key(Run(anyrnn.get("gru"), tuple(SIZES.items()), memory="low")))
     assert told.pop("operand") is None
     assert run_keys.run_of(json.dumps(told)).operand is None
 

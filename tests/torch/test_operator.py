@@ -20,6 +20,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 import anyrnn
 from anyrnn.errors import CellError, InputError
 from anyrnn.kernels import run_keys
+from anyrnn.kernels.run import Run
 from anyrnn.torch import LSTM, GRUCell, Recurrent, operator
 from anyrnn.torch.execute import forced
 from anyrnn.transforms.bias import without_bias
@@ -176,9 +177,9 @@ def test_inductor() -> None:
 
 def operands(case: Case, memory: str = "high", reverse: bool = False) -> tuple[Any, ...]:
     """What an operator takes for a case."""
-    key = run_keys.key(case.cell, tuple(case.sizes.items()), reverse, memory)
+    key = run_keys.key(Run(case.cell, tuple(case.sizes.items()), reverse, memory))
     x, states, parameters = to_torch(case.x, case.states, case.parameters)
-    return x, states, [parameters[name] for name in run_keys.names(case.cell)], key
+    return x, states, list(parameters.values()), key
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -224,7 +225,7 @@ def test_operators_of_cells(name: str, memory: str) -> None:
             loss = sum((a * b).sum() for a, b in zip(results, weights, strict=False))
             found = torch.autograd.grad(loss, given)  # type: ignore[arg-type]
             expected = [gradients.x[:: -1 if reverse else 1], *gradients.states]
-            expected += [gradients.parameters[name] for name in run_keys.names(case.cell)]
+            expected += gradients.parameters.values()
             for ours, theirs in zip(found, expected, strict=True):
                 close(ours, theirs, 1e-10)
             output, *last = (part.detach() for part in results[: len(plain)])
@@ -288,7 +289,7 @@ def test_strict_export() -> None:
 def key_of(**changes: Any) -> str:
     """The key of an LSTM, with changes."""
     cell = without_bias(anyrnn.get("lstm"))
-    key = run_keys.key(cell, (("input", 3), ("hidden", 5)), False, "high")
+    key = run_keys.key(Run(cell, (("input", 3), ("hidden", 5))))
     return json.dumps(json.loads(key) | changes)
 
 
@@ -303,11 +304,11 @@ def test_keys_find_their_cells_again(monkeypatch: pytest.MonkeyPatch) -> None:
     for cell in (chosen, INVENTED["normalised"].with_hyperparameters(epsilon=0.25)):
         sizes = tuple((name, 3) for name in cell.sizes)
         monkeypatch.setattr(run_keys, "_runs", {})
-        key = run_keys.key(cell, sizes, True, "low")
+        key = run_keys.key(Run(cell, sizes, True, "low"))
         monkeypatch.setattr(run_keys, "_runs", {})
         again = run_keys.run_of(key)
         assert again.cell.hyperparameters == cell.hyperparameters
-        assert run_keys.key(again.cell, again.sizes, again.reverse, again.memory) == key
+        assert run_keys.key(again) == key
 
 
 @anyrnn.cell
@@ -326,7 +327,7 @@ def test_keys_that_find_no_cell(monkeypatch: pytest.MonkeyPatch) -> None:
         return h + W @ x
 
     sizes = (("input", 2), ("hidden", 2))
-    local, own = (run_keys.key(cell, sizes, False, "high") for cell in (inside, grown))
+    local, own = (run_keys.key(Run(cell, sizes)) for cell in (inside, grown))
     assert run_keys.run_of(local).cell is inside
     monkeypatch.setattr(run_keys, "_runs", {})
     mistakes = {

@@ -20,6 +20,7 @@ from anyrnn.graph.show import equations
 from anyrnn.graph.verify import verify
 from anyrnn.kernels import run_keys
 from anyrnn.kernels.cpu.machine import engine
+from anyrnn.kernels.run import Run
 from anyrnn.transforms import transform
 from anyrnn.transforms.bias import with_two_biases, without_bias
 from checks import Case, close_gradients, close_results, make_case, one_line
@@ -130,7 +131,7 @@ def test_traced_graphs_find_a_transformed_cell_again(monkeypatch: pytest.MonkeyP
     for options in ALL:
         cell = changed("lstm", options)
         sizes = tuple(case_of(cell).sizes.items())
-        key = run_keys.key(cell, sizes, False, "high")
+        key = run_keys.key(Run(cell, sizes))
         monkeypatch.setattr(run_keys, "_runs", {})  # as in another process
         assert run_keys.run_of(key).cell is cell
 

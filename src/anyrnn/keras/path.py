@@ -8,9 +8,8 @@ from typing import Any
 
 import keras
 
-from anyrnn.errors import KernelError
 from anyrnn.keras import backends
-from anyrnn.kernels.cpu.machine.processor import host
+from anyrnn.kernels.target import default_target
 
 DTYPES = ("float32", "float64")
 
@@ -53,8 +52,8 @@ def choose(unknown: str | None, tensors: Sequence[Any]) -> Path:
     refused = backends.refusal(tensors)
     if refused is not None:
         return Path("keras", refused)
-    try:
-        target = host()
-    except KernelError as error:
-        return Path("keras", str(error))
-    return Path("compiled", f"{types.pop()} on this CPU ({target.name})")
+    dtype, target = types.pop(), default_target()
+    refused = target.refusal(None, dtype)
+    if refused is not None:
+        return Path("keras", refused)
+    return Path("compiled", f"{dtype} on this CPU ({target.name})")

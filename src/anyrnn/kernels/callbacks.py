@@ -1,5 +1,5 @@
-"""Runs over padded sequences on arrays whose shapes follow from those of the input, for frameworks
-that call us back: whatever a mask says, what is kept for the derivative is as large as without one.
+"""Batch runner for callback frameworks: the shapes of the residuals depend on the shapes of the
+inputs, never on the mask.
 """
 
 from __future__ import annotations
@@ -11,15 +11,12 @@ from typing import Any
 import numpy as np
 
 from anyrnn.graph.randomness import WORD
-from anyrnn.kernels.cpu import passes
-from anyrnn.kernels.cpu.machine import memory
-from anyrnn.kernels.cpu.passes import Call
-from anyrnn.kernels.cpu.program.instructions import Array
-from anyrnn.kernels.cpu.program.program import History, steps_of
+from anyrnn.kernels.host import empty
+from anyrnn.kernels.numpy_arrays import NUMPY_ARRAYS
 from anyrnn.kernels.packing import Parts, Whole
 from anyrnn.kernels.row_layout import lay_out
-from anyrnn.kernels.run_keys import Run
-from anyrnn.schedule.residuals import BEFORE
+from anyrnn.kernels.run import Array, Run
+from anyrnn.kernels.target import Target, default_target
 
 Shape = tuple[Any, ...]
 
@@ -28,13 +25,13 @@ def result_shapes(run: Run, batch: Any, time: Any, sequences: bool) -> list[Shap
     """The shapes of the output, if `sequences`, and of the last states."""
     sizes = dict(run.sizes)
     states = [(batch, size.evaluate(sizes)) for size in run.cell.state_sizes]
-    return [(batch, time, run.cell.output_size.evaluate(sizes))] * sequences + states
+    return [run.output_shape(batch, time)] * sequences + states
 
 
 def kept_shapes(run: Run, batch: Any, time: Any) -> list[Shape]:
-    """The shapes of what is kept for the derivative."""
-    more = {name: 1 if name.startswith(BEFORE) else 0 for name in run.kept}
-    return [((time + more[name]) * batch, width) for name, width in run.kept.items()]
+    """The shapes of the residuals: one row for each step of each sequence, whatever a mask says."""
+    residuals = default_target().residuals(run).values()
+    return [(part.rows(time * batch, batch), part.width) for part in residuals]
 
 
 @dataclass(frozen=True)
@@ -89,12 +86,14 @@ class Batch:
         steps = self._steps()
         rows, begun = steps.enter(self._ordered(self.x), self.states)
         found, last, saved, room = None, begun, {}, {}
-        if len(rows) and kept:
-            call = self._call(steps)
-            room = self._parts(kept, call)
-            found, last, saved = passes.record(call, rows, begun, self.parameters, room)
-        elif len(rows):
-            found, last = passes.forward(self._call(steps), rows, begun, self.parameters)
+        if len(rows):
+            run = self._over(steps)
+            given = run, NUMPY_ARRAYS, rows, begun, self.parameters, self._words()
+            if kept:
+                room = self._parts(kept, run)
+                found, last, saved = self.target.record(*given, room)
+            else:
+                found, last = self.target.forward(*given)
         places = iter(into)
         if self.sequences:
             output = next(places)
@@ -104,7 +103,7 @@ class Batch:
                 np.copyto(output, steps.outputs(found).transpose(1, 0, 2))
         for array, state in zip(places, steps.last(last, self.states), strict=True):
             np.copyto(array, state)
-        for array, name in zip(kept, self.run.kept, strict=False):
+        for array, name in zip(kept, self.target.residuals(self.run), strict=False):
             part = saved.get(name, array[:0])
             array[len(part) :] = 0
             if part is not room.get(name):
@@ -135,21 +134,21 @@ class Batch:
         wanted: Sequence[bool],
         into: Sequence[Array],
     ) -> None:
-        steps, names = self._steps(), [stored.name for stored in self.run.cell.parameters]
+        steps, names = self._steps(), self.run.parameter_names
         rows, _ = steps.enter(self._ordered(self.x), self.states)
         begun, given = steps.last_back([*gradients[self.sequences :]])
         x, totals = None, {}
         if len(rows):
-            call = self._call(steps)
-            x, begun, totals = passes.backward(
-                call,
+            run = self._over(steps)
+            x, begun, totals = self.target.backward(
+                run,
+                NUMPY_ARRAYS,
                 rows,
-                self._saved(kept, call),
+                self._parts(kept, run),
                 self.parameters,
-                self._of_output(steps, len(rows), gradients),
-                begun,
-                wanted[0],
-                [name for name, asked in zip(names, wanted[1:], strict=True) if asked],
+                [self._of_output(steps, len(rows), gradients), *begun],
+                wanted,
+                self._words(),
             )
         places = iter(into)
         if wanted[0]:
@@ -165,8 +164,7 @@ class Batch:
         """The gradient of the output of each row: zero where there is no output."""
         if self.sequences:
             return steps.outputs_back(np.ascontiguousarray(gradients[0].transpose(1, 0, 2)))
-        size = self.run.cell.output_size.evaluate(dict(self.run.sizes))
-        zeros = memory.empty((rows, size), self.x.dtype)
+        zeros = empty(self.run.output_shape(rows), self.x.dtype)
         zeros.fill(0)
         return zeros
 
@@ -183,32 +181,25 @@ class Batch:
             layout = lay_out(("batch", "time"), (batch, time), mask=mask)
         return Whole(time, batch) if layout is None else Parts(layout, True, (time, batch))
 
-    def _call(self, steps: Whole) -> Call:
-        return Call(
-            self.run.cell,
-            self.run.sizes,
-            steps_of(tuple(steps.batch_sizes)),
-            False,
-            self.x.dtype,
-            self.threads,
-            seed=None if self.seed is None else whole_number(self.seed),
-            memory=self.run.memory,
-        )
+    @property
+    def target(self) -> Target:
+        """What computes."""
+        return default_target()
 
-    def _parts(self, kept: Sequence[Array], call: Call) -> dict[str, Array]:
-        """The arrays of what is kept, by name, without the rows that no step has."""
-        rows, batch = call.steps.rows, call.steps.batch
+    def _over(self, steps: Whole) -> Run:
+        return self.run.over(tuple(steps.batch_sizes), self.x.dtype, self.threads)
+
+    def _words(self) -> Array | None:
+        return None if self.seed is None else whole_number(self.seed)
+
+    def _parts(self, kept: Sequence[Array], run: Run) -> dict[str, Array]:
+        """The residuals by name, without the rows that no step has."""
+        rows, batch = run.steps.rows, run.steps.batch
+        residuals = self.target.residuals(run).items()
         return {
-            name: array[: rows + batch if name.startswith(BEFORE) else rows]
-            for name, array in zip(self.run.kept, kept, strict=True)
+            name: array[: part.rows(rows, batch)]
+            for (name, part), array in zip(residuals, kept, strict=True)
         }
-
-    def _saved(self, kept: Sequence[Array], call: Call) -> dict[str, Array]:
-        """What was kept, by name."""
-        saved = self._parts(kept, call)
-        for name, state in self.run.histories.items():
-            saved[name] = History(saved[BEFORE + state], call.steps, False).new
-        return saved
 
 
 def read(

@@ -16,14 +16,11 @@ from anyrnn.cells.catalogue import get
 from anyrnn.derivative.through_time import Gradients
 from anyrnn.errors import InputError, SizeError
 from anyrnn.graph.cell import Cell
-from anyrnn.kernels.cpu import passes
-from anyrnn.kernels.cpu.emit.operand import BFLOAT16
-from anyrnn.kernels.cpu.machine.processor import Processor, host
-from anyrnn.kernels.cpu.passes import Call
-from anyrnn.kernels.cpu.program.instructions import Array
-from anyrnn.kernels.cpu.program.program import steps_of
+from anyrnn.kernels.numpy_arrays import NUMPY_ARRAYS
 from anyrnn.kernels.packing import Parts, Whole
 from anyrnn.kernels.row_layout import check_padding, lay_out
+from anyrnn.kernels.run import BFLOAT16, Array, Run
+from anyrnn.kernels.target import Target, default_target
 from anyrnn.schedule.residuals import check_memory
 
 
@@ -95,14 +92,15 @@ class Result:
 
 @dataclass(frozen=True)
 class _Saved:
-    """What a run has computed with, and what it has saved; `call` is None for an empty one."""
+    """What a run has computed with, and what it has saved; `run` is None for an empty one."""
 
     compiled: Compiled
-    call: Call | None
+    run: Run | None
     steps: Whole
     rows: Array
     parameters: dict[str, Array]
-    kept: dict[str, Array]
+    seed: Array | None
+    residuals: dict[str, Array]
 
     def backward(
         self,
@@ -122,16 +120,16 @@ class _Saved:
         x, totals = np.zeros_like(self.rows), {}
         with np.errstate(all="ignore"):
             rows, begun, given = self.steps.leave_back(output_gradient, states)
-            if self.call is not None:
-                found, begun, totals = passes.backward(
-                    self.call,
+            if self.run is not None:
+                found, begun, totals = self.compiled.target.backward(
+                    self.run,
+                    NUMPY_ARRAYS,
                     self.rows,
-                    self.kept,
+                    self.residuals,
                     list(self.parameters.values()),
-                    rows,
-                    begun,
-                    True,
-                    [stored.name for stored in cell.parameters],
+                    [rows, *begun],
+                    [True] * (1 + len(cell.parameters)),
+                    self.seed,
                 )
                 x = x if found is None else found
             x, states = self.steps.enter_back(x, begun, given)
@@ -153,7 +151,7 @@ class Compiled:
         sizes: The named sizes.
         dtype: The type of all arrays.
         threads: The most threads that a run uses.
-        target: What kind of CPU the code is for.
+        target: What kind of machine the code is for.
         memory: `high` or `low`: whether a run saves what its derivative needs, or the states only.
         products: `bfloat16` if what matrix products multiply is rounded; None if not.
     """
@@ -164,13 +162,14 @@ class Compiled:
         sizes: dict[str, int],
         dtype: np.dtype[Any],
         threads: int,
-        target: Processor,
+        target: Target,
         memory: str,
         products: str | None,
     ) -> None:
         self.cell, self.sizes, self.dtype = cell, sizes, dtype
         self.threads, self.target, self.memory = threads, target, memory
         self.products = products
+        self._run = Run(cell, tuple(sizes.items()), False, memory, products)
         self._shapes = cell.stored_shapes(sizes)
         for name, shape in self._shapes.items():
             self._check_memory(f"the parameter {name}", shape)
@@ -284,30 +283,20 @@ class Compiled:
         arrays = self._parameters(parameters)
         steps = _steps(time, batch, lengths, mask, resets, check_padding(padding))
         rows, begun = steps.enter(x, states)
-        call, kept = None, {}
+        run, words, residuals = None, self._seed(seed) if len(rows) else None, {}
         if len(rows):
-            call = Call(
-                self.cell,
-                tuple(self.sizes.items()),
-                steps_of(tuple(steps.batch_sizes)),
-                False,
-                self.dtype,
-                self.threads,
-                target=self.target,
-                memory=self.memory,
-                operand=self.products,
-                seed=self._seed(seed),
-            )
+            run = self._run.over(tuple(steps.batch_sizes), self.dtype, self.threads)
+            given = run, NUMPY_ARRAYS, rows, begun, list(arrays.values()), words
             with np.errstate(all="ignore"):  # infinities and NaN are values like others
                 if save:
-                    found, last, kept = passes.record(call, rows, begun, list(arrays.values()))
+                    found, last, residuals = self.target.record(*given)
                 else:
-                    found, last = passes.forward(call, rows, begun, list(arrays.values()))
+                    found, last = self.target.forward(*given)
         else:
             found = np.zeros((0, self._output_size), self.dtype)
             last = [state.copy() for state in begun]
         output, last = steps.leave(found, last, states)
-        saved = _Saved(self, call, steps, rows, arrays, kept) if save else None
+        saved = _Saved(self, run, steps, rows, arrays, words, residuals) if save else None
         return Result(output, tuple(last), saved)
 
     def _seed(self, given: int | None) -> Array | None:
@@ -424,7 +413,8 @@ def compile(
     if products and kind != np.float32:
         raise InputError(f"products in {products} need dtype=float32; {kind} was given")
     memory = check_memory(memory)
-    return Compiled(found, numbers, kind, threads, host(target), memory, products)
+    variant = default_target().variant(target)
+    return Compiled(found, numbers, kind, threads, variant, memory, products)
 
 
 def _kind(given: Any) -> np.dtype[Any]:

@@ -9,8 +9,8 @@ from functools import cached_property
 
 import numpy as np
 
-from anyrnn.kernels.cpu.program.instructions import Array
 from anyrnn.kernels.row_layout import Layout
+from anyrnn.kernels.run import Array
 
 Arrays = list[Array]
 

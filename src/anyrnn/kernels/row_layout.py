@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from anyrnn.errors import InputError
-from anyrnn.kernels.cpu.program.instructions import Array
+from anyrnn.kernels.run import Array
 
 PADDINGS = ("zero", "carry")
 GIVEN = "given"

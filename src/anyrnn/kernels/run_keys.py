@@ -1,5 +1,5 @@
-"""Runs that are called by a text: where a graph of a framework calls a run, a cell is no value of
-that graph; the text says where its cell is found.
+"""String keys for runs. A traced graph cannot hold a cell, so a key names the module, the
+transforms and a hash of the equations from which it is rebuilt.
 """
 
 from __future__ import annotations
@@ -8,74 +8,19 @@ import hashlib
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from anyrnn.errors import CellError
 from anyrnn.graph.cell import Cell, _load
 from anyrnn.graph.show import listing
-from anyrnn.schedule.residuals import BEFORE, training
-
-Sizes = tuple[tuple[str, int], ...]
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a run is besides its tensors.
-
-    Attributes:
-        cell: The cell.
-        sizes: The named sizes as numbers.
-        reverse: Whether it goes from the last step to the first.
-        memory: `high`, or `low` to keep the states only for the derivative.
-        operand: `bfloat16` if what products multiply is rounded.
-    """
-
-    cell: Cell
-    sizes: Sizes
-    reverse: bool
-    memory: str
-    operand: str | None = None
-
-    @cached_property
-    def histories(self) -> dict[str, str]:
-        """The saved values that are new states whose history is kept anyway, with the states."""
-        planned = training(self.cell, self.memory)
-        outputs = planned.forward.graph.outputs
-        states = {outputs[name]: name for name in planned.histories}
-        return {name: states[outputs[name]] for name in planned.saved if outputs[name] in states}
-
-    @cached_property
-    def kept(self) -> dict[str, int]:
-        """What is kept for the derivative, by name, with the numbers for each row."""
-        planned = training(self.cell, self.memory)
-        sizes, found = dict(self.sizes), {}
-        for name, node in planned.saved.items():
-            if name not in self.histories:
-                found[name] = node.type.shape[0].evaluate(sizes) if node.type.shape else 1
-        for name in planned.histories:
-            place = self.cell.states.index(name)
-            found[BEFORE + name] = self.cell.state_sizes[place].evaluate(sizes)
-        return found
-
+from anyrnn.kernels.run import Run
 
 _runs: dict[str, Run] = {}
 
 
-def key(cell: Cell, sizes: Sizes, reverse: bool, memory: str, operand: str | None = None) -> str:
-    """The text that a run is called by.
-
-    Args:
-        cell: The cell.
-        sizes: The named sizes as numbers.
-        reverse: Whether the run goes from the last step to the first.
-        memory: How much is kept for the derivative.
-        operand: What products round what they multiply to.
-
-    Returns:
-        The same text for the same run, in every process.
-    """
+def key(run: Run) -> str:
+    """The key of a run, without what is known only when it runs: the same in every process."""
+    cell = run.cell
     found, transforms = cell, []
     while (reference := found._reference)[0] is not _load:
         transform, (found, *options) = reference
@@ -88,19 +33,14 @@ def key(cell: Cell, sizes: Sizes, reverse: bool, memory: str, operand: str | Non
             "hyperparameters": hyperparameters,
             "transforms": transforms,
             "equations": _digest(cell),
-            "sizes": dict(sizes),
-            "reverse": reverse,
-            "memory": memory,
-            "operand": operand,
+            "sizes": dict(run.sizes),
+            "reverse": run.reverse,
+            "memory": run.memory,
+            "operand": run.operand,
         }
     )
-    _runs.setdefault(text, Run(cell, sizes, reverse, memory, operand))
+    _runs.setdefault(text, Run(cell, run.sizes, run.reverse, run.memory, run.operand))
     return text
-
-
-def names(cell: Cell) -> tuple[str, ...]:
-    """The names of a cell's parameters, in the order in which operators take them."""
-    return tuple(stored.name for stored in cell.parameters)
 
 
 def _digest(cell: Cell) -> str:
@@ -111,10 +51,10 @@ def _digest(cell: Cell) -> str:
 
 
 def run_of(key: str) -> Run:
-    """The run that is called by a text.
+    """The run of a key.
 
     Raises:
-        CellError: No run is called so; its cell is not in this process, or has other equations by
+        CellError: It is no key; its cell is not in this process, or has other equations by
             now.
     """
     found = _runs.get(key)

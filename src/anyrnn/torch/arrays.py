@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from anyrnn.errors import ArrayError
-from anyrnn.kernels.cpu.machine import memory
-from anyrnn.kernels.cpu.program.commands import Array, Arrays, BufferView
+from anyrnn.kernels import host
+from anyrnn.kernels.run import Array, ArrayInterface, Slot
 from anyrnn.torch.operations import TORCH
 
 CPU = torch.device("cpu")
@@ -36,9 +36,9 @@ def _on_arrays(function: Callable[..., Tensor]) -> Callable[..., Array]:
 
 def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
     """A tensor with undefined contents; a large one in memory that has been used before."""
-    if prod(shape) * dtype.itemsize < memory.LEAST:
+    if prod(shape) * dtype.itemsize < host.LEAST:
         return torch.empty(shape, dtype=_TYPES[dtype])
-    return torch.from_numpy(memory.empty(shape, dtype))
+    return torch.from_numpy(host.empty(shape, dtype))
 
 
 def problem(
@@ -59,21 +59,21 @@ def problem(
     return None
 
 
-def _ready(tensor: Tensor, place: BufferView) -> tuple[Tensor, int]:
-    dtype = _TYPES[place.dtype]
+def _ready(tensor: Tensor, slot: Slot) -> tuple[Tensor, int]:
+    dtype = _TYPES[slot.dtype]
     try:
-        if tensor.shape == place.shape and tensor.dtype is dtype and tensor.is_cpu:
+        if tensor.shape == slot.shape and tensor.dtype is dtype and tensor.is_cpu:
             found = tensor.contiguous()
             start = found.data_ptr()
             if start:
                 return found, start
     except RuntimeError:  # it is nested or sparse, and has no shape or no memory
         pass
-    wrong = problem(tensor, place.shape, dtype, CPU)
-    raise ArrayError(*place.name, wrong or "has no memory: its storage was freed")
+    wrong = problem(tensor, slot.shape, dtype, CPU)
+    raise ArrayError(*slot.name, wrong or "has no memory: its storage was freed")
 
 
-TENSORS = Arrays(
+TENSORS = ArrayInterface(
     operations={name: _on_arrays(function) for name, function in TORCH.items()},
     empty=empty,
     ready=_ready,

@@ -1,148 +1,143 @@
-"""Run a cell over a sequence with compiled kernels, with our own derivative."""
+"""Run a cell over sequences with the kernels of a target, with our own derivative."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from anyrnn.errors import ArrayError
 from anyrnn.graph.cell import Cell
-from anyrnn.kernels.cpu import passes
-from anyrnn.kernels.cpu.passes import Call
-from anyrnn.kernels.cpu.program.program import steps_of
-from anyrnn.kernels.cpu.program.single_step import step
+from anyrnn.kernels.run import Run, Sizes
+from anyrnn.kernels.target import Step, Target, target_for
 from anyrnn.torch import operations_path
 from anyrnn.torch.arrays import DTYPES, TENSORS
 
 
-def _named(cell: Cell, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
-    return {stored.name: tensor for stored, tensor in zip(cell.parameters, tensors, strict=True)}
+def target_of(tensor: Tensor) -> Target:
+    """The target of the device of a tensor."""
+    target = target_for(tensor.device.type)
+    assert target is not None, "a path is chosen before it is taken"
+    return target
 
 
-class _Run(torch.autograd.Function):
+class _Recorded(torch.autograd.Function):
     """A run as one operation of autograd."""
 
     @staticmethod
-    def forward(ctx: Any, call: Call, rows: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
-        count = len(call.cell.states)
-        output, last, saved = passes.record(call, rows, tensors[:count], tensors[count:])
-        ctx.call, ctx.names = call, tuple(saved)
-        ctx.save_for_backward(rows, output, *tensors, *saved.values())
+    def forward(
+        ctx: Any, run: Run, seed: Tensor | None, rows: Tensor, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        count = len(run.cell.states)
+        output, last, residuals = target_of(rows).record(
+            run, TENSORS, rows, tensors[:count], tensors[count:], seed
+        )
+        ctx.run, ctx.seed, ctx.names = run, seed, tuple(residuals)
+        ctx.save_for_backward(rows, output, *tensors, *residuals.values())
         return output, *last
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
-        call, cell = ctx.call, ctx.call.cell
+        run: Run = ctx.run
         rows, _, *rest = ctx.saved_tensors
-        count = len(cell.states)
-        tensors, kept = rest[: count + len(cell.parameters)], rest[count + len(cell.parameters) :]
+        count, number = len(run.cell.states), len(run.cell.states) + len(run.cell.parameters)
         several = not all(map(torch._C._has_storage, gradients))  # gradients, under vmap
         if several or torch.is_grad_enabled():
-            return _again(ctx, call, rows, tensors, gradients)
-        needs = ctx.needs_input_grad[1:]
-        asked = [
-            stored.name
-            for stored, needed in zip(cell.parameters, needs[1 + count :], strict=True)
-            if needed
-        ]
-        output_gradient, *state_gradients = gradients
+            return None, None, *_again(run, ctx.seed, rows, rest[:number], gradients)
+        needs = ctx.needs_input_grad[2:]
         try:
-            x, states, parameters = passes.backward(
-                call,
+            x, states, parameters = target_of(rows).backward(
+                run,
+                TENSORS,
                 rows,
-                dict(zip(ctx.names, kept, strict=True)),
-                tensors[count:],
-                output_gradient,
-                state_gradients,
-                needs[0],
-                asked,
+                dict(zip(ctx.names, rest[number:], strict=True)),
+                rest[count:number],
+                gradients,
+                (needs[0], *needs[1 + count :]),
+                ctx.seed,
             )
         except ArrayError as error:
-            name = f"{error.name} of the cell '{cell.name}'"
+            name = f"{error.name} of the cell '{run.cell.name}'"
             changed = f"{error.problem}, as in the forward pass; it was changed since then"
             raise ArrayError(error.kind, name, changed) from None
-        return None, x, *states, *(parameters.get(stored.name) for stored in cell.parameters)
+        return None, None, x, *states, *map(parameters.get, run.parameter_names)
 
 
 def _again(
-    ctx: Any, call: Call, rows: Tensor, tensors: Sequence[Tensor], gradients: Sequence[Tensor]
-) -> tuple[Any, ...]:
+    run: Run,
+    seed: Tensor | None,
+    rows: Tensor,
+    tensors: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+) -> tuple[Tensor | None, ...]:
     """The derivative as an expression, to be differentiated or for several gradients at a time: run
     again in PyTorch operations.
     """
-    cell = call.cell
-    inputs = [rows, *tensors]
+    inputs, count = [rows, *tensors], len(run.cell.states)
     wanted = [tensor for tensor in inputs if tensor.requires_grad]
     twice = torch.is_grad_enabled()
+    parameters = dict(zip(run.parameter_names, tensors[count:], strict=True))
     with torch.enable_grad(), torch.autocast("cpu", enabled=False):
-        output, last = operations_path.execute(
-            cell,
-            rows,
-            call.steps.batch_sizes,
-            tensors[: len(cell.states)],
-            _named(cell, tensors[len(cell.states) :]),
-            dict(call.sizes),
-            call.reverse,
-            call.seed,
-        )
+        output, last = operations_path.execute(run, rows, tensors[:count], parameters, seed)
         found = torch.autograd.grad(
             [output, *last], wanted, list(gradients), create_graph=twice, allow_unused=True
         )
     given = iter(found)
-    return (None, *(next(given) if tensor.requires_grad else None for tensor in inputs))
+    return tuple(next(given) if tensor.requires_grad else None for tensor in inputs)
 
 
-def call(
-    cell: Cell,
-    sizes: tuple[tuple[str, int], ...],
-    batch_sizes: tuple[int, ...],
-    reverse: bool,
-    dtype: torch.dtype,
-    memory: str,
-    seed: Tensor | None = None,
-    operand: str | None = None,
-) -> Call:
-    """A run with the threads and the tensors of PyTorch."""
-    return Call(
-        cell,
-        sizes,
-        steps_of(batch_sizes),
-        reverse,
-        DTYPES[dtype],
-        torch.get_num_threads(),
-        TENSORS,
-        seed,
-        memory=memory,
-        operand=operand,
-    )
+def over(run: Run, batch_sizes: Sequence[int], rows: Tensor) -> Run:
+    """The run over so many rows at each step, with the threads of PyTorch."""
+    dtype = DTYPES.get(rows.dtype)
+    return run.over(tuple(batch_sizes), dtype, torch.get_num_threads())
 
 
 def execute(
-    cell: Cell,
+    run: Run,
     rows: Tensor,
-    batch_sizes: Sequence[int],
     states: Sequence[Tensor],
     parameters: Mapping[str, Tensor],
-    sizes: Mapping[str, int],
-    reverse: bool = False,
     seed: Tensor | None = None,
-    memory: str = "high",
-    operand: str | None = None,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Run a cell over sequences of falling lengths; as `anyrnn.torch.execute.execute`. What is
-    multiplied is rounded to `operand`.
+    """Run a cell over sequences of falling lengths.
+
+    Args:
+        run: What to run, with its steps.
+        rows: The inputs of all steps, step after step, (rows of all steps, input).
+        states: The initial states, each (batch, size).
+        parameters: The stored parameters by name.
+        seed: The seed of random numbers, (1,), for a cell that draws some.
+
+    Returns:
+        The outputs, laid out as the inputs, and the last states, each (batch, size).
     """
-    names, steps = tuple(sizes.items()), tuple(batch_sizes)
-    run = call(cell, names, steps, reverse, rows.dtype, memory, seed, operand)
-    tensors = [*states, *(parameters[stored.name] for stored in cell.parameters)]
+    tensors = [*states, *(parameters[name] for name in run.parameter_names)]
     if torch.is_grad_enabled() and any(t.requires_grad for t in (rows, *tensors)):
-        output, *last = _Run.apply(run, rows, *tensors)  # type: ignore[misc]
+        output, *last = _Recorded.apply(run, seed, rows, *tensors)  # type: ignore[misc]
         return output, tuple(last)
-    output, last = passes.forward(run, rows, tensors[: len(states)], tensors[len(states) :])
+    count = len(states)
+    target = target_of(rows)
+    output, last = target.forward(run, TENSORS, rows, tensors[:count], tensors[count:], seed)
     return output, tuple(last)
+
+
+@lru_cache(maxsize=256)
+def _step(
+    target: Target,
+    cell: Cell,
+    sizes: Sizes,
+    batch: int,
+    dtype: np.dtype[Any],
+    threads: int,
+    operand: str | None,
+    short: bool,
+) -> Step | None:
+    run = Run(cell, sizes, operand=operand).over((batch,), dtype, threads)
+    return target.step(run, short)
 
 
 def single_step(
@@ -150,7 +145,7 @@ def single_step(
     rows: Tensor,
     states: Sequence[Tensor],
     parameters: Mapping[str, Tensor],
-    sizes: tuple[tuple[str, int], ...],
+    sizes: Sizes,
     operand: str | None = None,
 ) -> tuple[Tensor, tuple[Tensor, ...]] | None:
     """Run a cell for one step, without a derivative; as `anyrnn.torch.execute.single_step`. What is
@@ -162,13 +157,13 @@ def single_step(
     """
     batch, tensors = states[0].shape[-2], [parameters[stored.name] for stored in cell.parameters]
     short = any(tensor.dtype == torch.bfloat16 for tensor in tensors)
-    threads = torch.get_num_threads()
-    found = step(cell, sizes, batch, DTYPES[rows.dtype], threads, operand=operand, short=short)
-    if not found.possible:
+    threads, kind = torch.get_num_threads(), DTYPES[rows.dtype]
+    step = _step(target_of(rows), cell, sizes, batch, kind, threads, operand, short)
+    if step is None:
         return None
     given = [rows, *states, *tensors]
     try:
-        for tensor, place in zip(tensors, found.parameters, strict=True):
+        for tensor, place in zip(tensors, step.parameters, strict=True):
             if tensor.shape != place.shape:
                 return None
         given = [tensor.contiguous() for tensor in given]
@@ -177,7 +172,7 @@ def single_step(
         return None
     if 0 in addresses:
         return None
-    output = rows.new_empty(*rows.shape[:-1], found.output_size)
+    output = rows.new_empty(*rows.shape[:-1], step.output_size)
     new = [torch.empty_like(state) for state in given[1 : 1 + len(states)]]
-    found.run([*addresses, output.data_ptr(), *(tensor.data_ptr() for tensor in new)])
+    step.run([*addresses, output.data_ptr(), *(tensor.data_ptr() for tensor in new)])
     return output, tuple(new)

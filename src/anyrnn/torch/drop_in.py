@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from anyrnn.cells.catalogue import get
 from anyrnn.errors import ArrayError, InputError, SizeError
 from anyrnn.graph.cell import Cell
+from anyrnn.kernels.run import Run
 from anyrnn.schedule.residuals import check_memory
 from anyrnn.torch import precision
 from anyrnn.torch.execute import execute, single_step
@@ -281,7 +282,7 @@ class _Step(nn.RNNCellBase):
         rows = tensor.reshape(-1, self.input_size)
         initial = [state.reshape(-1, self.hidden_size) for state in states]
         try:
-            _, last = execute(cell, rows, [len(rows)], initial, parameters, dict(sizes))
+            _, last = execute(Run(cell, sizes), rows, [len(rows)], initial, parameters)
         except ArrayError as error:
             raise called(error, NAMES) from None
         shaped = tuple(state.reshape(wanted) for state in last)

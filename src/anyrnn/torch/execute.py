@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from anyrnn.errors import InputError, KernelError
+from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
-from anyrnn.kernels.cpu.machine.processor import host
+from anyrnn.kernels.run import Run, Sizes
+from anyrnn.kernels.target import Target, target_for
 from anyrnn.torch import compiled_path, operations_path, operator, precision
-from anyrnn.torch.arrays import DTYPES
-from anyrnn.torch.tracing import constant, key, names, untraced
+from anyrnn.torch.tracing import constant, run_key, untraced
 
 PATHS = {"compiled": compiled_path.execute, "operations": operations_path.execute}
 _forced: ContextVar[str | None] = ContextVar("forced", default=None)
@@ -84,10 +84,11 @@ def _transformed() -> str | None:
     return "torch.jit.trace" if torch._C._get_tracing_state() else None
 
 
-def choose(tensors: Iterable[Tensor]) -> Path:
+def choose(cell: Cell | None, tensors: Iterable[Tensor]) -> Path:
     """The path for a call.
 
     Args:
+        cell: The cell; None to ask about the tensors only.
         tensors: What the call computes from: input, states, parameters.
 
     Returns:
@@ -101,36 +102,39 @@ def choose(tensors: Iterable[Tensor]) -> Path:
         return Path("operations", transformed)
     if torch.autograd.forward_ad._current_level >= 0:
         return Path("operations", "forward-mode differentiation")
-    dtype, mixed = None, torch.is_autocast_enabled("cpu")
+    dtype, device, mixed = None, None, False
     exporting = torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()
     for tensor in tensors:
         if type(tensor) not in (Tensor, nn.Parameter) and not exporting:
             return Path("operations", f"a tensor of the type {type(tensor).__name__}")
-        if not tensor.is_cpu:
-            return Path("operations", f"tensors on {tensor.device.type}")
+        if tensor.device.type != device:
+            if device is not None:
+                return Path("operations", "tensors on several devices")
+            device = tensor.device.type
+            mixed = precision.is_mixed(device)
         kind = precision.wide(tensor.dtype) if mixed else tensor.dtype
         if kind is not dtype:
             if dtype is not None:
                 return Path("operations", "tensors of several types")
             dtype = kind
-    return _compiled(dtype)
+    return _compiled(cell, device or "cpu", dtype)
 
 
 @constant
-def _compiled(dtype: torch.dtype | None) -> Path:
-    """The compiled path if this CPU and a type can take it."""
-    return _of_type(dtype)
+def _compiled(cell: Cell | None, device: str, dtype: torch.dtype | None) -> Path:
+    """The compiled path if the target of a device can take a cell and a type."""
+    target = target_for(device)
+    if target is None:
+        return Path("operations", f"tensors on {device}")
+    return _on(target, cell, dtype)
 
 
-@lru_cache(maxsize=16)
-def _of_type(dtype: torch.dtype | None) -> Path:
-    if dtype not in DTYPES and dtype is not torch.bfloat16:
-        return Path("operations", f"tensors of {dtype}")
-    try:
-        target = host()
-    except KernelError as error:
-        return Path("operations", str(error))
-    return Path("compiled", f"{dtype} on this CPU ({target.name})")
+@lru_cache(maxsize=1024)
+def _on(target: Target, cell: Cell | None, dtype: torch.dtype | None) -> Path:
+    refused = target.refusal(cell, None if dtype is None else str(dtype).removeprefix("torch."))
+    if refused is not None:
+        return Path("operations", refused)
+    return Path("compiled", f"{dtype} on this {target.device.upper()} ({target.name})")
 
 
 def wants_gradient(tensors: Iterable[Tensor]) -> bool:
@@ -138,7 +142,7 @@ def wants_gradient(tensors: Iterable[Tensor]) -> bool:
     return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
-def breaks_graph(given: object, lengths: object, tensors: Iterable[Tensor]) -> bool:
+def breaks_graph(cell: Cell, given: object, lengths: object, tensors: Iterable[Tensor]) -> bool:
     """Whether torch.compile is tracing, and a layer cannot be a part of its graph: for packed
     sequences, for lengths, and on the path of operations, which goes through time in Python.
 
@@ -153,7 +157,7 @@ def breaks_graph(given: object, lengths: object, tensors: Iterable[Tensor]) -> b
         return False
     if not isinstance(given, Tensor) or lengths is not None:
         return True
-    return choose([given, *tensors]).name != "compiled"
+    return choose(cell, [given, *tensors]).name != "compiled"
 
 
 def draw_seed() -> Tensor:
@@ -166,7 +170,7 @@ def single_step(
     rows: Tensor,
     states: Sequence[Tensor],
     parameters: Mapping[str, Tensor],
-    sizes: tuple[tuple[str, int], ...],
+    sizes: Sizes,
 ) -> tuple[Tensor, tuple[Tensor, ...]] | None:
     """Run a cell for one step by the short way there is for it, if this call can take it.
 
@@ -184,7 +188,7 @@ def single_step(
     tensors = [rows, *states, *parameters.values()]
     if torch.compiler.is_compiling() or _asked() or wants_gradient(tensors):
         return None
-    if rows.numel() == 0 or choose(tensors).name != "compiled":
+    if rows.numel() == 0 or choose(cell, tensors).name != "compiled":
         return None
     low = precision.low(rows)
     if low is None:
@@ -197,113 +201,92 @@ def single_step(
 
 
 def execute(
-    cell: Cell,
+    run: Run,
     rows: Tensor,
     batch_sizes: Sequence[int] | None,
     states: Sequence[Tensor],
     parameters: Mapping[str, Tensor],
-    sizes: Mapping[str, int],
-    reverse: bool = False,
-    memory: str = "high",
     seed: Tensor | None = None,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run a cell over sequences of falling lengths, on the path that fits.
 
     Args:
-        cell: The cell.
+        run: What to run.
         rows: The inputs of all steps, step after step, (sum of batch_sizes, input); without
             batch_sizes (time, batch, input).
         batch_sizes: The number of rows of each step, never rising: a sequence that has ended is
             left out. None for sequences of one length while torch.compile or torch.export trace.
         states: The initial states, each (batch, size).
         parameters: The stored parameters by name.
-        sizes: The named sizes as numbers.
-        reverse: From the last step to the first, each sequence from its own end.
-        memory: `high`, or `low` to keep the states only for the derivative, and compute the rest
-            again. Without effect where PyTorch differentiates.
         seed: What random numbers follow from, (1,), for a cell that draws some; drawn with
             PyTorch's generator if not given.
 
     Returns:
         The outputs, laid out as the inputs, and the last states, each (batch, size).
     """
-    tensors = [rows, *states, *parameters.values()]
+    cell, tensors = run.cell, [rows, *states, *parameters.values()]
     if batch_sizes is not None and len(batch_sizes) == 1:
-        single = single_step(cell, rows, states, parameters, tuple(sizes.items()))
+        single = single_step(cell, rows, states, parameters, run.sizes)
         if single is not None:
             return single
     seed = draw_seed() if seed is None and cell.draws else seed
-    path, low = choose(tensors), precision.low(rows)
-    how = sizes, reverse, memory, seed, precision.operand(low)
+    path, low = choose(cell, tensors), precision.low(rows)
     if low is None:
-        return _execute(path, cell, rows, batch_sizes, states, parameters, *how)
+        return _execute(path, run, rows, batch_sizes, states, parameters, seed)
     given, count = [rows, *states], 1 + len(states)
+    run = Run(cell, run.sizes, run.reverse, run.memory, precision.operand(low))
     with torch.autocast("cpu", enabled=False):
         wide = [tensor.to(precision.wide(tensor.dtype)) for tensor in tensors]
         weights = dict(zip(parameters, wide[count:], strict=True))
-        found = _execute(path, cell, wide[0], batch_sizes, wide[1:count], weights, *how)
+        found = _execute(path, run, wide[0], batch_sizes, wide[1:count], weights, seed)
     return precision.narrow(cell, low, given, found)
 
 
 def _execute(
     path: Path,
-    cell: Cell,
+    run: Run,
     rows: Tensor,
     batch_sizes: Sequence[int] | None,
     states: Sequence[Tensor],
     parameters: Mapping[str, Tensor],
-    sizes: Mapping[str, int],
-    reverse: bool,
-    memory: str,
     seed: Tensor | None,
-    operand: str | None,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Run a cell on a path; `operand` is what the compiled one rounds what it multiplies to."""
+    """Run a cell on a path."""
     if torch.compiler.is_compiling():
-        return _traced(
-            path, cell, rows, batch_sizes, states, parameters, sizes, reverse, memory, seed, operand
-        )
+        return _traced(path, run, rows, batch_sizes, states, parameters, seed)
     assert batch_sizes is not None
     if batch_sizes[0] == 0:  # nothing to compute, and no address to give to a kernel
         path = Path("operations", "an empty batch")
-    arguments = cell, rows, batch_sizes, states, parameters, sizes, reverse, seed
-    if path.name != "compiled":
-        return PATHS[path.name](*arguments)
-    if "torch._dynamo" in sys.modules:  # torch.compile may be looking at each function by itself
-        return untraced(compiled_path.execute, *arguments, memory, operand)
-    return compiled_path.execute(*arguments, memory, operand)
+    function = PATHS[path.name]
+    arguments = compiled_path.over(run, batch_sizes, rows), rows, states, parameters, seed
+    if path.name == "compiled" and "torch._dynamo" in sys.modules:
+        return untraced(function, *arguments)  # torch.compile may be looking at each function
+    return function(*arguments)
 
 
 def _traced(
     path: Path,
-    cell: Cell,
+    run: Run,
     rows: Tensor,
     batch_sizes: Sequence[int] | None,
     states: Sequence[Tensor],
     parameters: Mapping[str, Tensor],
-    sizes: Mapping[str, int],
-    reverse: bool,
-    memory: str,
     seed: Tensor | None,
-    operand: str | None,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run a cell in a graph that is being traced: as an operator, if that is possible."""
     one = batch_sizes is not None and len(batch_sizes) == 1
     if path.name == "compiled" and (batch_sizes is None or one):
         x = rows.unsqueeze(0) if one else rows
-        operations_path.check(cell, parameters, sizes, rows)
-        called = key(cell, tuple(sizes.items()), reverse, memory, operand)
-        ordered = [parameters[name] for name in names(cell)]
+        operations_path.check(run, parameters, rows)
+        key = run_key(run.cell, run.sizes, run.reverse, run.memory, run.operand)
+        ordered = [parameters[stored.name] for stored in run.cell.parameters]
         recorded = torch.compiler.is_dynamo_compiling() and wants_gradient([x, *states, *ordered])
-        output, last = operator.execute(called, x, states, ordered, seed, recorded)
+        output, last = operator.execute(key, x, states, ordered, seed, recorded)
         return output.squeeze(0) if one else output, last
     if batch_sizes is not None:
-        return operations_path.execute(
-            cell, rows, batch_sizes, states, parameters, sizes, reverse, seed
-        )
+        run = compiled_path.over(run, batch_sizes, rows)
+        return operations_path.execute(run, rows, states, parameters, seed)
     time, batch = rows.shape[:2]
-    data = rows.flatten(0, 1)
-    output, last = operations_path.execute(
-        cell, data, [batch] * time, states, parameters, sizes, reverse, seed
-    )
+    run, data = compiled_path.over(run, [batch] * time, rows), rows.flatten(0, 1)
+    output, last = operations_path.execute(run, data, states, parameters, seed)
     return output.unflatten(0, (time, batch)), last

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from anyrnn.errors import ArrayError, InputError, SizeError
+from anyrnn.kernels.run import Run
 from anyrnn.torch import drop
 from anyrnn.torch.execute import Path, breaks_graph, choose, execute, single_step
 from anyrnn.torch.inputs import GIVEN, Marks, read_input
@@ -81,7 +82,9 @@ class Layer(nn.Module):
     @property
     def path(self) -> Path:
         """Which way a call is computed with the layer's parameters as they are, and why."""
-        return choose(self.parameters())
+        parameters = [*self.parameters()]
+        paths = [choose(part.cell, parameters) for part in self._made().parts]
+        return next((path for path in paths if path.name != "compiled"), paths[0])
 
     def _made(self) -> LayerStack:
         """The parts of the layer; made again for one that was pickled as one of torch.nn."""
@@ -156,9 +159,10 @@ class Layer(nn.Module):
 
     def _call(self, given: object, state: object, marks: Marks, returned: object) -> Any:
         """Run the layer; arguments are those of `forward`."""
-        if breaks_graph(given, marks if marks.some else None, self.parameters()):
-            return untraced(self._call, given, state, marks, returned)
         structure = self._structure or self._made()
+        lengths = marks if marks.some else None
+        if breaks_graph(structure.first.cell, given, lengths, self.parameters()):
+            return untraced(self._call, given, state, marks, returned)
         if returned == "last":
             if structure.single and not marks.some:
                 single = self._single_step(structure, given, state)
@@ -279,17 +283,9 @@ class Layer(nn.Module):
                     _open(part, returned, self.training)
                     opened = part.opened[returned, self.training]
                     cell = opened.cell
+                run = Run(cell, part.size_items, part.direction == 1, self.memory)
                 try:
-                    output, last = execute(
-                        cell,
-                        data,
-                        batch_sizes,
-                        initial[len(found)],
-                        weights,
-                        part.sizes,
-                        reverse=part.direction == 1,
-                        memory=self.memory,
-                    )
+                    output, last = execute(run, data, batch_sizes, initial[len(found)], weights)
                 except ArrayError as error:
                     raise called(error, part.names) from None
                 if opened is not None:

@@ -51,7 +51,7 @@ class Moves:
 
 def _is_simple(tensor: Tensor) -> bool:
     """Whether nothing but plain autograd follows what is done with a tensor on a CPU."""
-    return tensor.dtype in DTYPES and choose([tensor]).name == "compiled"
+    return tensor.dtype in DTYPES and choose(None, [tensor]).name == "compiled"
 
 
 def _take(rows: Tensor, index: Tensor) -> Tensor:

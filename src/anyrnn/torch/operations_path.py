@@ -1,9 +1,4 @@
-"""Run a cell over a sequence in PyTorch operations.
-
-`execute` is the interface that every way to run a cell implements: rows of all steps in one tensor,
-the number of rows of each step, initial states in, last states out. Here the derivative is
-PyTorch's own, to any order.
-"""
+"""Run a cell over sequences in PyTorch operations."""
 
 from __future__ import annotations
 
@@ -19,11 +14,13 @@ from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Node
 from anyrnn.graph.randomness import EVERY_STEP
 from anyrnn.graph.sizes import Size
+from anyrnn.kernels.run import Run
 from anyrnn.schedule.build import place_operations
 from anyrnn.schedule.neighbours import products_together
 from anyrnn.schedule.phases import operands
 from anyrnn.torch.arrays import problem
 from anyrnn.torch.operations import TORCH
+from anyrnn.torch.precision import is_mixed
 from anyrnn.torch.randomness import uniform
 
 Values = dict[Node, Tensor]
@@ -106,35 +103,20 @@ class Evaluator:
 
 
 def execute(
-    cell: Cell,
+    run: Run,
     rows: Tensor,
-    batch_sizes: Sequence[int],
     states: Sequence[Tensor],
     parameters: Mapping[str, Tensor],
-    sizes: Mapping[str, int],
-    reverse: bool = False,
     seed: Tensor | None = None,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Run a cell over sequences of falling lengths.
-
-    Args:
-        cell: The cell.
-        rows: The inputs of all steps, step after step, (sum of batch_sizes, input).
-        batch_sizes: The number of rows of each step, never rising: a sequence that has ended is
-            left out.
-        states: The initial states, each (batch, size).
-        parameters: The stored parameters by name.
-        sizes: The named sizes as numbers.
-        reverse: From the last step to the first, each sequence from its own end.
-        seed: What random numbers follow from, for a cell that draws some.
-
-    Returns:
-        The outputs, laid out as the inputs, and the last states, each (batch, size).
+    """Run a cell over sequences of falling lengths; as `anyrnn.torch.compiled_path.execute`, with
+    PyTorch's own derivative, to any order.
 
     Raises:
         ArrayError: A parameter is not as the cell has it.
     """
-    check(cell, parameters, sizes, rows)
+    check(run, parameters, rows)
+    cell, sizes, batch_sizes = run.cell, dict(run.sizes), run.steps.batch_sizes
     placement = place_operations(cell)
     once, before, loop = _groups(cell)
     evaluator = Evaluator(cell, parameters, sizes, rows)
@@ -155,13 +137,13 @@ def execute(
     ended: list[list[Tensor]] = [
         [] for _ in states
     ]  # rows of sequences that are over, or not begun
-    if reverse:
+    if run.reverse:
         ended = [[state] for state in states]
         current = [state[:0] for state in states]
     outputs: list[Tensor] = [rows] * len(batch_sizes)
     order = range(len(batch_sizes))
-    for time in reversed(order) if reverse else order:
-        current = _resize(current, ended, batch_sizes[time], reverse)
+    for time in reversed(order) if run.reverse else order:
+        current = _resize(current, ended, batch_sizes[time], run.reverse)
         values.update({node: parts[time] for node, parts in loop_inputs.items()})
         for name, state in zip(cell.states, current, strict=True):
             if name in state_leaves:
@@ -172,7 +154,7 @@ def execute(
         outputs[time] = values[output]
         current = [values[graph.outputs[name]] for name in cell.states]
     last = tuple(
-        torch.cat([state, *reversed(parts)]) if parts and not reverse else state
+        torch.cat([state, *reversed(parts)]) if parts and not run.reverse else state
         for state, parts in zip(current, ended, strict=True)
     )
     return torch.cat(outputs), last
@@ -211,16 +193,14 @@ def _resize(
     return [state[:size] for state in states]
 
 
-def check(
-    cell: Cell, parameters: Mapping[str, Tensor], sizes: Mapping[str, int], rows: Tensor
-) -> None:
+def check(run: Run, parameters: Mapping[str, Tensor], rows: Tensor) -> None:
     """Check that parameters have the shapes of a cell, and the type and the device of its input.
 
     Raises:
         ArrayError: One has not.
     """
-    mixed = torch.is_autocast_enabled(rows.device.type)
-    for name, shape in cell.stored_shapes(sizes).items():
+    mixed = is_mixed(rows.device.type)
+    for name, shape in run.cell.stored_shapes(dict(run.sizes)).items():
         tensor = parameters[name]
         wrong = problem(tensor, shape, tensor.dtype if mixed else rows.dtype, rows.device)
         if wrong:

@@ -14,18 +14,16 @@ import torch
 from torch import Tensor
 
 from anyrnn.errors import InputError
-from anyrnn.kernels.cpu import passes
-from anyrnn.kernels.cpu.passes import Call
-from anyrnn.kernels.cpu.program.program import History
-from anyrnn.kernels.run_keys import Run, names, run_of
-from anyrnn.schedule.residuals import BEFORE
+from anyrnn.kernels.run import Run
+from anyrnn.kernels.run_keys import run_of
 from anyrnn.torch import compiled_path
-from anyrnn.torch.arrays import DTYPES
+from anyrnn.torch.arrays import DTYPES, TENSORS
+from anyrnn.torch.compiled_path import target_of
 
 
 def _results(found: Run, x: Tensor, states: Sequence[Tensor]) -> list[Tensor]:
     """Outputs and last states without values."""
-    output = x.new_empty(*x.shape[:2], found.cell.output_size.evaluate(dict(found.sizes)))
+    output = x.new_empty(found.output_shape(*x.shape[:2]))
     return [output, *(state.new_empty(state.shape) for state in states)]
 
 
@@ -43,10 +41,9 @@ def _gradients(
 
 def _recorded(found: Run, x: Tensor, states: Sequence[Tensor]) -> list[Tensor]:
     """Outputs, last states and what is kept, without values."""
-    (time, batch), kept = x.shape[:2], []
-    for name, width in found.kept.items():
-        rows = time * batch + (batch if name.startswith(BEFORE) else 0)
-        kept.append(x.new_empty(rows, width))
+    time, batch = x.shape[:2]
+    residuals = target_of(x).residuals(found).values()
+    kept = [x.new_empty(part.rows(time * batch, batch), part.width) for part in residuals]
     return [*_results(found, x, states), *kept]
 
 
@@ -63,14 +60,12 @@ def _rows(x: Tensor) -> Tensor:
     return x.reshape(x.shape[0] * x.shape[1], x.shape[2])
 
 
-def _call(found: Run, x: Tensor, seed: Tensor | None) -> Call:
-    """The run over an input, (time, batch, input), with a seed if the cell draws numbers."""
+def _over(found: Run, x: Tensor) -> Run:
+    """The run over an input, (time, batch, input)."""
     time, batch = x.shape[:2]
     if x.dtype not in DTYPES:
         raise InputError(f"the input is {x.dtype}; expected float32 or float64")
-    steps = (batch,) * time
-    how = found.reverse, x.dtype, found.memory, seed, found.operand
-    return compiled_path.call(found.cell, found.sizes, steps, *how)
+    return compiled_path.over(found, (batch,) * time, x)
 
 
 def _fits(found: Run, x: Tensor, states: Sequence[Tensor], parameters: Sequence[Tensor]) -> bool:
@@ -84,7 +79,7 @@ def _fits(found: Run, x: Tensor, states: Sequence[Tensor], parameters: Sequence[
     )
 
 
-@torch.library.custom_op("anyrnn::run", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("anyrnn::run", mutates_args=())
 def run(
     x: Tensor, states: list[Tensor], parameters: list[Tensor], seed: Tensor | None, key: str
 ) -> list[Tensor]:
@@ -105,13 +100,14 @@ def run(
     if not batch:
         return _results(found, x, states)
     if time == 1 and _fits(found, x, states, parameters):
-        named = dict(zip(names(found.cell), parameters, strict=True))
+        named = dict(zip(found.parameter_names, parameters, strict=True))
         before = [state[None] for state in states]
         how = found.sizes, found.operand
         single = compiled_path.single_step(found.cell, x, before, named, *how)
         if single is not None:
             return [single[0], *(state[0] for state in single[1])]
-    output, last = passes.forward(_call(found, x, seed), rows, states, parameters)
+    given = _over(found, x), TENSORS, rows, states, parameters, seed
+    output, last = target_of(x).forward(*given)
     return [output.reshape(time, batch, -1), *last]
 
 
@@ -122,7 +118,7 @@ def _(
     return _results(run_of(key), x, states)
 
 
-@torch.library.custom_op("anyrnn::record", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("anyrnn::record", mutates_args=())
 def record(
     x: Tensor, states: list[Tensor], parameters: list[Tensor], seed: Tensor | None, key: str
 ) -> list[Tensor]:
@@ -131,11 +127,12 @@ def record(
     rows = _rows(x)
     if not batch:
         return _recorded(found, x, states)
-    output, last, saved = passes.record(_call(found, x, seed), rows, states, parameters)
+    given = _over(found, x), TENSORS, rows, states, parameters, seed
+    output, last, residuals = target_of(x).record(*given)
     if output.storage_offset():  # a part of what is kept
         output = output.clone()
     results = [output.reshape(time, batch, -1), *last]
-    for part in (saved[name] for name in found.kept):
+    for part in residuals.values():
         shared = any(_share_memory(part, other) for other in results)
         results.append(part.clone() if shared else part)  # an operator's results share no memory
     return results
@@ -148,7 +145,7 @@ def _(
     return _recorded(run_of(key), x, states)
 
 
-@torch.library.custom_op("anyrnn::backward", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("anyrnn::backward", mutates_args=())
 def backward(
     x: Tensor,
     states: list[Tensor],
@@ -179,25 +176,19 @@ def backward(
     given = [x, *states, *parameters]
     if not batch:
         return _gradients(given, wanted, [None] * len(given))
-    call = _call(found, x, seed)
-    saved = dict(zip(found.kept, kept, strict=True))
-    for name, state in found.histories.items():
-        saved[name] = History(saved[BEFORE + state], call.steps, found.reverse).new
-    ordered = names(found.cell)
-    needed = wanted[1 + len(states) :]
-    output_gradient, *state_gradients = gradients
-    inputs, initial, totals = passes.backward(
-        call,
+    target, (output_gradient, *state_gradients) = target_of(x), gradients
+    inputs, initial, totals = target.backward(
+        _over(found, x),
+        TENSORS,
         _rows(x),
-        saved,
+        dict(zip(target.residuals(found), kept, strict=True)),
         parameters,
-        output_gradient.reshape(time * batch, -1),
-        state_gradients,
-        wanted[0],
-        [name for name, asked in zip(ordered, needed, strict=True) if asked],
+        [output_gradient.reshape(time * batch, -1), *state_gradients],
+        [wanted[0], *wanted[1 + len(states) :]],
+        seed,
     )
     inputs = inputs if inputs is None else inputs.reshape(x.shape)
-    return _gradients(given, wanted, [inputs, *initial, *map(totals.get, ordered)])
+    return _gradients(given, wanted, [inputs, *initial, *map(totals.get, found.parameter_names)])
 
 
 @backward.register_fake
@@ -229,7 +220,7 @@ def _derivative(ctx: Any, gradients: Sequence[Tensor | None]) -> tuple[Any, ...]
     count, end = ctx.counts[0], sum(ctx.counts[:2])
     states, parameters, kept = rest[:count], rest[count:end], rest[end + ctx.counts[2] :]
     seed = rest[end] if ctx.counts[2] else None
-    if len(kept) < len(run_of(ctx.key).kept):
+    if len(kept) < len(target_of(x).residuals(run_of(ctx.key))):
         kept = record(x, states, parameters, seed, ctx.key)[1 + count :]
     given = [
         x.new_zeros(shape) if part is None else part

@@ -13,8 +13,13 @@ from torch import Tensor
 
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Node, topological
-from anyrnn.kernels.cpu.emit.operand import BFLOAT16
+from anyrnn.kernels.run import BFLOAT16
 from anyrnn.torch.tracing import constant
+
+
+def is_mixed(device: str) -> bool:
+    """Whether torch.autocast is on for a type of device."""
+    return device in ("cpu", "cuda", "xpu") and torch.is_autocast_enabled(device)
 
 
 def low(tensor: Tensor) -> torch.dtype | None:

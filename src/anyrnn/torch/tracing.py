@@ -7,7 +7,9 @@ from typing import Any, TypeVar
 
 import torch
 
+from anyrnn.graph.cell import Cell
 from anyrnn.kernels import run_keys
+from anyrnn.kernels.run import Run, Sizes
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 _untraced: Callable[..., Any] | None = None
@@ -41,4 +43,7 @@ def untraced(function: Callable[..., Any], *arguments: Any) -> Any:
     return _untraced(function, *arguments)
 
 
-key, names = constant(run_keys.key), constant(run_keys.names)
+@constant
+def run_key(cell: Cell, sizes: Sizes, reverse: bool, memory: str, operand: str | None) -> str:
+    """The key of a run."""
+    return run_keys.key(Run(cell, sizes, reverse, memory, operand))

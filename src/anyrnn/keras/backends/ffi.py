@@ -24,9 +24,8 @@ import jax
 import numpy as np
 
 from anyrnn.errors import AnyrnnError
-from anyrnn.kernels.cpu.machine.engine import compile_text
-from anyrnn.kernels.cpu.machine.processor import host
-from anyrnn.kernels.cpu.program.instructions import Array
+from anyrnn.kernels.host import compile_module
+from anyrnn.kernels.run import Array
 
 MAJOR, MINOR = 0, 1
 METADATA = 1  # the type of an extension that asks for versions
@@ -288,7 +287,7 @@ def register(name: str, handler: Handler) -> None:
         _Words(1).from_address(answer)[0] = _answer(handler, _Frame.from_address(place)) or 0
 
     function = _Called(called)
-    code = compile_text(TEXT, host(), "calls from XLA")
+    code = compile_module(TEXT, "calls from XLA")
     state = _Words(3).from_address(ctypes.CFUNCTYPE(ctypes.c_void_p)(code.enter_alone)())
     state[FUNCTION] = ctypes.cast(function, ctypes.c_void_p).value
     _registered.append((function, code))

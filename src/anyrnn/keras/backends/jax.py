@@ -22,6 +22,8 @@ from anyrnn.graph.cell import Cell
 from anyrnn.keras.backends import NO_SECOND, ffi, tracers
 from anyrnn.kernels import callbacks, run_keys
 from anyrnn.kernels.compiled_cell import usual_threads
+from anyrnn.kernels.run import Run
+from anyrnn.kernels.target import default_target
 
 TARGET = "anyrnn"
 
@@ -73,7 +75,8 @@ def _handle(text: str, arguments: list[Any], results: list[Any]) -> None:
     options = job.turned, job.sequences, _threads(), job.masked, job.seeded
     batch, more = callbacks.read(run, *options, arguments)
     if job.does == "backward":
-        kept, gradients = more[: len(run.kept)], more[len(run.kept) :]
+        count = len(default_target().residuals(run))
+        kept, gradients = more[:count], more[count:]
         batch.backward(kept, gradients, job.wanted, results)
     else:
         getattr(batch, job.does)(results)
@@ -192,7 +195,7 @@ def run(
 ) -> tuple[Array | None, list[Array]]:
     """Run a cell; as `anyrnn.keras.backends.run`. JAX knows itself what to record."""
     _register()
-    key = run_keys.key(cell, tuple(sizes.items()), False, "high")
+    key = run_keys.key(Run(cell, tuple(sizes.items())))
     job = Job(key, reverse, sequences, mask is not None, cell.draws)
     mask = None if mask is None else mask.astype(bool)
     further = mask, seed if cell.draws else None

@@ -13,11 +13,12 @@ from tensorflow.python.eager import record
 from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
 from anyrnn.keras.backends import NO_SECOND, tracers
-from anyrnn.kernels import callbacks, run_keys
+from anyrnn.kernels import callbacks
 from anyrnn.kernels.callbacks import Batch
 from anyrnn.kernels.compiled_cell import usual_threads
-from anyrnn.kernels.cpu.machine import memory
-from anyrnn.kernels.run_keys import Run
+from anyrnn.kernels.host import empty
+from anyrnn.kernels.run import Run
+from anyrnn.kernels.target import default_target
 
 Array = np.ndarray
 Tensor = Any
@@ -57,6 +58,7 @@ class _Job:
         self.run, self.turned, self.sequences = run, turned, sequences
         self.masked, self.seeded, self.dtype = masked, seeded, dtype
         self.results = sequences + len(run.cell.states)
+        self.residuals = len(default_target().residuals(run))
 
     def _read(self, arrays: Sequence[Array]) -> tuple[Batch, list[Array]]:
         options = self.turned, self.sequences, _threads(), self.masked, self.seeded
@@ -82,7 +84,7 @@ class _Job:
     def backward(self, wanted: tuple[bool, ...], *arrays: Array) -> list[Array]:
         """The gradients of the input and the parameters that are wanted, and of the states."""
         batch, more = self._read(arrays)
-        count = len(self.run.kept)
+        count = self.residuals
         given = [batch.x, *batch.states, *batch.parameters]
         into = _made(
             [array.shape for array, asked in zip(given, self.asked(wanted), strict=True) if asked],
@@ -97,7 +99,7 @@ class _Job:
 
 
 def _made(shapes: Sequence[tuple[int, ...]], dtype: Any) -> list[Array]:
-    return [memory.empty(shape, dtype) for shape in shapes]
+    return [empty(shape, dtype) for shape in shapes]
 
 
 def _no_second(*_: Tensor) -> Any:
@@ -142,8 +144,9 @@ def run(
     recorded: bool,
 ) -> tuple[Tensor | None, list[Tensor]]:
     """Run a cell; as `anyrnn.keras.backends.run`."""
-    key = run_keys.key(cell, tuple(sizes.items()), False, "high")
-    job = _Job(run_keys.run_of(key), reverse, sequences, mask is not None, cell.draws, x.dtype)
+    job = _Job(
+        Run(cell, tuple(sizes.items())), reverse, sequences, mask is not None, cell.draws, x.dtype
+    )
     further = [] if mask is None else [tf.cast(mask, tf.bool)]
     further += [seed] if cell.draws else []
     count, whole = job.results, tf.executing_eagerly() or record.should_record_backprop([x])
@@ -152,7 +155,7 @@ def run(
     def computed(*given: Tensor) -> Any:
         kept: list[Tensor] = []
         if recorded:
-            found = _call(job.record, [*given, *further], [x.dtype] * (count + len(job.run.kept)))
+            found = _call(job.record, [*given, *further], [x.dtype] * (count + job.residuals))
             found, kept = found[:count], found[count:]
         else:
             found = _call(job.forward, [*given, *further], [x.dtype] * count)
@@ -160,7 +163,7 @@ def run(
         def derivative(*gradients: Tensor) -> Any:
             remembered = kept
             if not recorded:
-                number = count + len(job.run.kept)
+                number = count + job.residuals
                 remembered = _call(job.record, [*given, *further], [x.dtype] * number)[count:]
             return _differentiate(job, [*given, *further], remembered, gradients, whole)
 

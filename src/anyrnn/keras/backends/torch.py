@@ -9,6 +9,7 @@ from torch import Tensor
 
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.randomness import WORD
+from anyrnn.kernels.run import Run
 from anyrnn.torch.execute import breaks_graph, choose, execute
 from anyrnn.torch.inputs import NO_MARKS, Marks, read_input
 from anyrnn.torch.tracing import untraced
@@ -16,7 +17,7 @@ from anyrnn.torch.tracing import untraced
 
 def refusal(tensors: Sequence[Tensor]) -> str | None:
     """Why kernels cannot take some tensors; as `anyrnn.keras.backends.refusal`."""
-    path = choose(tensors)
+    path = choose(None, tensors)
     return None if path.name == "compiled" else path.reason
 
 
@@ -33,22 +34,21 @@ def run(
     recorded: bool,
 ) -> tuple[Tensor | None, list[Tensor]]:
     """Run a cell; as `anyrnn.keras.backends.run`. PyTorch knows itself what to record."""
-    if breaks_graph(x, mask, parameters):
+    if breaks_graph(cell, x, mask, parameters):
         options = mask, reverse, sequences, seed, recorded
         return untraced(run, cell, sizes, x, states, parameters, *options)
     if reverse:
         x, mask = x.flip(1), None if mask is None else mask.flip(1)
     marks = NO_MARKS if mask is None else Marks(mask=mask.bool(), padding="carry")
     rows = read_input(x, x, sizes["input"], True, marks)
-    names = (stored.name for stored in cell.parameters)
+    made = Run(cell, tuple(sizes.items()))
     output, last = execute(
-        cell,
+        made,
         rows.data,
         None if rows.data.dim() == 3 else rows.batch_sizes,
         [rows.begin(state, state, False) for state in states],
-        dict(zip(names, parameters, strict=True)),
-        sizes,
-        seed=None if seed is None else _whole(seed),
+        dict(zip(made.parameter_names, parameters, strict=True)),
+        None if seed is None else _whole(seed),
     )
     restored = rows.restore(output) if sequences else None
     assert isinstance(restored, Tensor | None)

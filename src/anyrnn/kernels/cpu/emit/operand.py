@@ -13,8 +13,6 @@ from enum import Enum
 from anyrnn.kernels.cpu.emit.assembly import Vectors
 from anyrnn.kernels.cpu.machine.processor import Processor
 
-BFLOAT16 = "bfloat16"
-
 
 class Operand(Enum):
     """How the matrices and vectors of products are kept."""

@@ -9,25 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from ctypes import memmove
-from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from anyrnn.errors import ArrayError
-from anyrnn.graph.interpret import NUMPY
 from anyrnn.kernels.cpu.machine import memory, team
 from anyrnn.kernels.cpu.machine.engine import Code
 from anyrnn.kernels.cpu.machine.processor import Processor, host
-
-Array = NDArray[Any]
+from anyrnn.kernels.numpy_arrays import address
+from anyrnn.kernels.run import NOTHING, Array, ArrayInterface
 
 LINE = 64  # bytes of a cache line
 WORD = 8  # bytes of a number of a record
 TABLE, WORKSPACE = 0, 1  # the blocks that every call has
-NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
 
 class BufferView:
@@ -108,26 +103,6 @@ class BufferView:
         return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
 
 
-@dataclass(frozen=True, eq=False)
-class Arrays:
-    """What a face gives and gets: its arrays, and what it computes with them.
-
-    Attributes:
-        operations: A function for each elementwise operation, on NumPy arrays.
-        empty: Makes an array, given its shape and type.
-        ready: An array, contiguous and of the type of a view, and where its memory begins, given
-            any; an ArrayError if it has not the shape of the view.
-        address: Where an array's memory begins.
-        view: An array's memory as a NumPy array.
-    """
-
-    operations: Mapping[str, Callable[..., Array]]
-    empty: Callable[[tuple[int, ...], np.dtype[Any]], Any]
-    ready: Callable[[Any, BufferView], tuple[Any, int]]
-    address: Callable[[Any], int]
-    view: Callable[[Any], Array]
-
-
 class Bindings:
     """The memory of one call.
 
@@ -140,7 +115,7 @@ class Bindings:
 
     __slots__ = ("addresses", "arrays", "blocks", "table")
 
-    def __init__(self, arrays: Arrays, blocks: list[Any], addresses: list[int]) -> None:
+    def __init__(self, arrays: ArrayInterface, blocks: list[Any], addresses: list[int]) -> None:
         self.arrays, self.blocks, self.addresses = arrays, blocks, addresses
         self.table = blocks[TABLE]
 
@@ -360,7 +335,7 @@ class CommandBuffer:
         indices, which, behind = map(np.concatenate, zip(*parts, strict=True))
         return indices, which, behind
 
-    def memory(self, arrays: Arrays) -> Bindings:
+    def memory(self, arrays: ArrayInterface) -> Bindings:
         """Memory for a run, or for one after another."""
         blocks: list[Any] = [None] * self._blocks
         blocks[TABLE] = table = memory.empty((len(self._template),), np.int64)
@@ -376,7 +351,7 @@ class CommandBuffer:
 
     def run(
         self,
-        arrays: Arrays,
+        arrays: ArrayInterface,
         given: Sequence[Any],
         bindings: Bindings | None = None,
         made: Mapping[int, Any] = NOTHING,
@@ -438,25 +413,3 @@ def _fill(
 ) -> None:
     indices, which, behind = fields
     table[indices] = np.array(addresses, np.int64)[which] + behind
-
-
-def address(array: Array) -> int:
-    """Where an array's memory begins."""
-    return array.__array_interface__["data"][0]
-
-
-def _ready(array: Array, place: BufferView) -> tuple[Array, int]:
-    if array.shape != place.shape:
-        raise ArrayError(*place.name, f"has shape {array.shape}; expected {place.shape}")
-    right = array.dtype == place.dtype and array.flags.c_contiguous
-    found = array if right else np.ascontiguousarray(array, place.dtype)
-    return found, address(found)
-
-
-NUMPY_ARRAYS = Arrays(
-    operations=NUMPY,
-    empty=lambda shape, dtype: memory.empty(shape, dtype),
-    ready=_ready,
-    address=address,
-    view=lambda array: array,
-)

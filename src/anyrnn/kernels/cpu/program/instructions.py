@@ -10,8 +10,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from anyrnn.graph.nodes import Node
-from anyrnn.kernels.cpu.program.commands import Array, BufferView, CommandBuffer
+from anyrnn.kernels.cpu.program.commands import BufferView, CommandBuffer
 from anyrnn.kernels.cpu.program.matrix_products import OuterSums, Project, projection
+from anyrnn.kernels.run import Array
 
 Operations = Mapping[str, Callable[..., Array]]  # as `anyrnn.graph.interpret` has them
 

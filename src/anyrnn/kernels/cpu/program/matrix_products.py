@@ -19,8 +19,9 @@ from anyrnn.graph.sizes import Size
 from anyrnn.kernels.cpu.emit.packing import PackingJob
 from anyrnn.kernels.cpu.machine.processor import Processor
 from anyrnn.kernels.cpu.program import packing
-from anyrnn.kernels.cpu.program.commands import Array, BufferView, CommandBuffer
+from anyrnn.kernels.cpu.program.commands import BufferView, CommandBuffer
 from anyrnn.kernels.cpu.program.loop_kernel import Loop
+from anyrnn.kernels.run import Array
 from anyrnn.schedule.forms import Accumulator, Schedule, Stage
 
 Project = Callable[[BufferView, BufferView], None]

@@ -15,12 +15,12 @@ from anyrnn.kernels.cpu.program.commands import (
     TABLE,
     WORD,
     WORKSPACE,
-    Array,
     BufferView,
     CommandBuffer,
 )
 from anyrnn.kernels.cpu.program.loop_layout import LoopLayout
 from anyrnn.kernels.cpu.program.row_division import divide_rows
+from anyrnn.kernels.run import Array
 
 
 class PreparedLoop:

@@ -8,8 +8,7 @@ steps as let its arrays stay in a cache; their memory serves every segment.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, lru_cache, partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,15 +16,7 @@ import numpy as np
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Node
 from anyrnn.kernels.cpu.machine.processor import Processor
-from anyrnn.kernels.cpu.program.commands import (
-    NOTHING,
-    NUMPY_ARRAYS,
-    Array,
-    Arrays,
-    Bindings,
-    BufferView,
-    CommandBuffer,
-)
+from anyrnn.kernels.cpu.program.commands import Bindings, BufferView, CommandBuffer
 from anyrnn.kernels.cpu.program.instructions import (
     JOINED,
     Frame,
@@ -36,110 +27,15 @@ from anyrnn.kernels.cpu.program.instructions import (
 )
 from anyrnn.kernels.cpu.program.loop_kernel import Loop
 from anyrnn.kernels.cpu.program.outside_loop import Writer
+from anyrnn.kernels.run import NOTHING, Array, ArrayInterface, History, Run, Steps
 from anyrnn.schedule.forms import Schedule
+from anyrnn.schedule.residuals import BEFORE
 
 SEGMENT_BYTES = 8 << 20  # of the arrays between the parts of a run
 WRITTEN = 64  # tapes of a program that are kept
 KEPT = 1 << 20  # bytes of a workspace that is kept from one call to the next
 
 compiled_loop = lru_cache(maxsize=1024)(Loop)
-
-
-@dataclass(frozen=True, eq=False)
-class Steps:
-    """The steps of a batch of sequences, whose rows lie one after another.
-
-    Attributes:
-        batch_sizes: The number of rows of each step, never rising.
-        offsets: The first row of each step, and the number of all rows.
-        rows: The number of rows of all steps.
-    """
-
-    batch_sizes: tuple[int, ...]
-    offsets: Array = field(init=False, repr=False)
-    rows: int = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        offsets = np.concatenate([[0], np.cumsum(self.batch_sizes)]).astype(np.int64)
-        object.__setattr__(self, "offsets", offsets)
-        object.__setattr__(self, "rows", int(offsets[-1]))
-
-    @property
-    def batch(self) -> int:
-        """The number of sequences."""
-        return self.batch_sizes[0]
-
-    @property
-    def constant(self) -> bool:
-        """Whether every step has a row of each sequence."""
-        return self.batch_sizes[-1] == self.batch_sizes[0]
-
-    @cached_property
-    def _row(self) -> Array:
-        """The sequence of each row."""
-        return np.arange(self.rows) - np.repeat(self.offsets[:-1], self.batch_sizes)
-
-    @cached_property
-    def before(self) -> Array:
-        """Where a history from the first step on has the row that comes before each row."""
-        start = np.concatenate([[0], self.batch + self.offsets[:-2]])
-        return np.repeat(start, self.batch_sizes) + self._row
-
-    @cached_property
-    def after(self) -> Array:
-        """Where a history from the last step on has the row that comes after each row."""
-        following = np.append(self.batch_sizes[1:], 0)
-        goes_on = self._row < np.repeat(following, self.batch_sizes)
-        start = np.repeat(self.offsets[1:], self.batch_sizes)
-        return np.where(goes_on, start, self.rows) + self._row
-
-    @cached_property
-    def odd(self) -> Array:
-        """Whether each sequence has an odd number of steps, (batch, 1)."""
-        lengths = np.searchsorted(-np.array(self.batch_sizes), -np.arange(self.batch), side="left")
-        return (lengths % 2)[:, None].astype(bool)
-
-
-@lru_cache(maxsize=256)
-def steps_of(batch_sizes: tuple[int, ...]) -> Steps:
-    """The steps; the same ones for the same sizes, so that what is written for them is found."""
-    return Steps(batch_sizes)
-
-
-@dataclass(frozen=True)
-class History:
-    """A state after each step, and the initial one: in front, or at the end of a run that goes
-    from the last step to the first.
-
-    Attributes:
-        array: The rows of all steps and the initial ones, (rows + batch, size).
-        steps: The steps.
-        reverse: Whether the run went from the last step to the first.
-    """
-
-    array: Any
-    steps: Steps
-    reverse: bool
-
-    @property
-    def initial(self) -> Any:
-        """The initial state."""
-        batch, rows = self.steps.batch, self.steps.rows
-        return self.array[rows:] if self.reverse else self.array[:batch]
-
-    @property
-    def new(self) -> Any:
-        """The state after each step, for the rows of all steps."""
-        batch, rows = self.steps.batch, self.steps.rows
-        return self.array[:rows] if self.reverse else self.array[batch:]
-
-    def old(self, first: int, last: int) -> slice | Array:
-        """Where the array has the state before the step of each of some rows."""
-        if self.steps.constant:
-            shift = self.steps.batch if self.reverse else 0
-            return slice(first + shift, last + shift)
-        index = self.steps.after if self.reverse else self.steps.before
-        return index[first:last]
 
 
 class Outcome(NamedTuple):
@@ -158,28 +54,18 @@ class Outcome(NamedTuple):
     gradients: dict[str, Any]
 
 
-class How(NamedTuple):
-    """How a run is to be done.
+class Machine(NamedTuple):
+    """What a run is written for besides itself.
 
     Attributes:
-        steps: The steps.
-        reverse: From the last step to the first.
-        histories: The inputs that are histories, of which a step reads the state before it.
-        dtype: The type of all arrays.
-        threads: The most threads to use.
-        target: The CPU to compile for; this one if not given.
-        runtime: Whose threads there are.
-        operand: `bfloat16` to round what products multiply.
+        processor: The CPU to compile for.
+        threads: The number of threads.
+        runtime: Whose threads they are.
     """
 
-    steps: Steps
-    reverse: bool
-    histories: tuple[str, ...]
-    dtype: np.dtype[Any]
+    processor: Processor
     threads: int
-    target: Processor | None
     runtime: Any
-    operand: str | None = None
 
 
 class Program:
@@ -193,6 +79,7 @@ class Program:
         results: The names of the results that are wanted for each row.
         histories: The names of the states whose histories are wanted.
         gradients: The names of the stored parameters whose gradients are wanted.
+        backward: Whether the schedule is that of the derivative, which goes against the run.
     """
 
     def __init__(
@@ -203,8 +90,9 @@ class Program:
         results: Sequence[str],
         histories: Sequence[str],
         gradients: Sequence[str],
+        backward: bool = False,
     ) -> None:
-        self.cell, self.planned, self.sizes = cell, planned, sizes
+        self.cell, self.planned, self.sizes, self.backward = cell, planned, sizes, backward
         self.results, writer = tuple(results), Writer(cell, planned, sizes)
         nodes, known = [*planned.before, *planned.after], [*histories]
         while True:  # a state that is read after the loop needs its history, and that may need more
@@ -297,36 +185,38 @@ class Program:
 
     def run(
         self,
-        how: How,
+        run: Run,
+        machine: Machine,
+        interface: ArrayInterface,
         inputs: Mapping[str, Any],
         states: Mapping[str, Any],
         parameters: Mapping[str, Any],
-        arrays: Arrays = NUMPY_ARRAYS,
         seed: Any = None,
         into: Mapping[tuple[str, str], Any] = NOTHING,
     ) -> Outcome:
-        """Run over a sequence.
+        """Run over sequences.
 
         Args:
-            how: How to do it.
+            run: What is run, or was run and is gone back through.
+            machine: What it runs on.
+            interface: What kind of arrays these are.
             inputs: The inputs by name: for the rows of all steps, or the array of a history.
             states: The initial states by name, (batch, size).
             parameters: The stored parameters by name.
-            arrays: What kind of arrays these are.
-            seed: What random numbers follow from, one whole number of 64 bits in an array; for a
-                schedule that draws some.
+            seed: The seed of random numbers, for a schedule that draws some.
             into: Arrays for what comes out, by `results` or `histories` and the name: it is there
                 if it is not a part of something else, or the same.
 
         Returns:
             What was asked for.
         """
-        found = self._written.get((how, arrays))
+        key = run, machine, interface
+        found = self._written.get(key)
         if found is None:
-            found = _Writing(self, how, arrays.operations).write()
+            found = _Writing(self, run, machine, interface.operations).write()
             while len(self._written) >= WRITTEN:
                 self._written.pop(next(iter(self._written)), None)
-            self._written[how, arrays] = found
+            self._written[key] = found
         commands, places = found
         given = [inputs[name] for name in self.input_names]
         given += [states[name] for name in self.planned.states]
@@ -341,7 +231,7 @@ class Program:
                 if whole.get(place.block) == place.shape:
                     made.setdefault(place.block, array)
         bindings = commands.run(
-            arrays, given, self._idle.pop(commands, None) if small else None, made
+            interface, given, self._idle.pop(commands, None) if small else None, made
         )
         outcome = Outcome(
             *({name: bindings.rows(place) for name, place in part.items()} for part in places)
@@ -353,22 +243,26 @@ class Program:
 
 
 class _Writing:
-    """Writes a program on a commands."""
+    """Writes the commands of a program."""
 
     def __init__(
         self,
         program: Program,
-        how: How,
+        run: Run,
+        machine: Machine,
         operations: Operations,
     ) -> None:
-        self.program, self.how, self.steps = program, how, how.steps
-        self.commands = commands = CommandBuffer(how.dtype, how.threads, how.target, how.operand)
+        self.program, self.steps, self.dtype = program, run.steps, run.dtype
+        self.reverse = run.reverse != program.backward
+        self.commands = commands = CommandBuffer(
+            run.dtype, machine.threads, machine.processor, run.operand
+        )
         cell, states = program.cell, program.planned.states
         graph, batch = program.planned.graph, self.steps.batch
         widths = {name: program.width(leaf) for leaf, name in program.inputs}
         self.inputs = {}
         for name in program.input_names:
-            rows = self.steps.rows + (batch if name in how.histories else 0)
+            rows = self.steps.rows + (batch if name.startswith(BEFORE) else 0)
             self.inputs[name] = commands.give((rows, widths[name]), name=("input", name))
         widths = {name: program.width(graph.outputs[name]) for name in states}
         self.states = {
@@ -379,17 +273,17 @@ class _Writing:
             for name, shape in cell.stored_shapes(program.sizes).items()
         }
         self.seed = commands.give((1,), np.int64, ("seed", "")) if program.draws else None
-        self.segments = list(program.segments(self.steps, how.dtype.itemsize, how.reverse))
+        self.segments = list(program.segments(self.steps, run.dtype.itemsize, self.reverse))
         offsets = self.steps.offsets
         capacity = max(int(offsets[stop] - offsets[start]) for start, stop in self.segments)
         self.frame = Frame(commands, {}, parameters, operations, capacity)
 
     def write(self) -> tuple[CommandBuffer, Outcome]:
         """Write all of it; and where what was asked for will be."""
-        program, frame, how = self.program, self.frame, self.how
+        program, frame, commands = self.program, self.frame, self.commands
         self._compute_once()
         histories = self._make_results()
-        loop = compiled_loop(program.planned, how.dtype, how.target, operand=how.operand)
+        loop = compiled_loop(program.planned, self.dtype, commands.target, operand=commands.operand)
         steps = self.steps
         rows = steps.rows / len(steps.batch_sizes)
         prepared = loop.prepare(self.commands, frame.values, program.sizes, steps.batch, rows=rows)
@@ -404,7 +298,7 @@ class _Writing:
                 instruction.write(frame)
             self._place_emitted()
             own = offsets[start : stop + 1] - offsets[start]
-            prepared.run(own, frame.values, states, how.reverse, frame.emitted, start, self.seed)
+            prepared.run(own, frame.values, states, self.reverse, frame.emitted, start, self.seed)
             if (stop - start) % 2:
                 states = {name: (second, first) for name, (first, second) in states.items()}
             self._copy(program.early, histories)
@@ -430,7 +324,7 @@ class _Writing:
             part = frame.parameters[name][rows]
             frame.values[leaf] = part if leaf.type.shape else part[0]
         for leaf, number in program.numbers:
-            frame.values[leaf] = self.commands.constant(np.array(number, self.how.dtype))
+            frame.values[leaf] = self.commands.constant(np.array(number, self.dtype))
         for instruction in program.once:
             instruction.write(frame)
 
@@ -441,7 +335,7 @@ class _Writing:
         histories = {}
         for name in program.histories:
             place = commands.result((steps.rows + steps.batch, self.states[name].shape[1]))
-            history = histories[name] = History(place, steps, self.how.reverse)
+            history = histories[name] = History(place, steps, self.reverse)
             commands.copy(self.states[name], history.initial)
             frame.whole.setdefault(outputs[name], history.new)
         for node, width in program.places:
@@ -476,7 +370,7 @@ class _Writing:
     @property
     def _scattered(self) -> bool:
         """Whether sequences end at different steps, and so in different places."""
-        return not self.steps.constant and not self.how.reverse
+        return not self.steps.constant and not self.reverse
 
     def _last(self, name: str, pair: tuple[BufferView, BufferView]) -> BufferView:
         """The last state, given the places of the last step's."""
@@ -490,8 +384,8 @@ class _Writing:
 
     def _part(self, name: str) -> BufferView:
         frame = self.frame
-        if name in self.how.histories:
-            return self._old(History(self.inputs[name], self.steps, not self.how.reverse))
+        if name.startswith(BEFORE):
+            return self._old(History(self.inputs[name], self.steps, not self.reverse))
         return self.inputs[name][frame.first : frame.last]
 
     def _old(self, history: History) -> BufferView:
@@ -543,6 +437,7 @@ def program(
     results: tuple[str, ...],
     histories: tuple[str, ...] = (),
     gradients: tuple[str, ...] = (),
+    backward: bool = False,
 ) -> Program:
     """The program for a schedule and sizes; the arguments are those of `Program`."""
-    return Program(cell, planned, dict(sizes), results, histories, gradients)
+    return Program(cell, planned, dict(sizes), results, histories, gradients, backward)

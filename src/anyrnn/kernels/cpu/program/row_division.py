@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from anyrnn.kernels.cpu.program.commands import Array
+from anyrnn.kernels.run import Array
 
 STEP_COST = 2  # what a step costs a thread whatever its rows, in rows
 

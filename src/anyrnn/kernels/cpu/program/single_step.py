@@ -15,10 +15,12 @@ import numpy as np
 
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Node
+from anyrnn.kernels.cpu import policy
 from anyrnn.kernels.cpu.machine.processor import Processor
-from anyrnn.kernels.cpu.passes import team_size
-from anyrnn.kernels.cpu.program.commands import NUMPY_ARRAYS, BufferView, CommandBuffer
+from anyrnn.kernels.cpu.program.commands import BufferView, CommandBuffer
 from anyrnn.kernels.cpu.program.loop_kernel import Loop
+from anyrnn.kernels.numpy_arrays import NUMPY_ARRAYS
+from anyrnn.kernels.run import Run
 from anyrnn.schedule.build import schedule
 from anyrnn.schedule.forms import FUSED
 
@@ -31,17 +33,12 @@ def _loop(
     return Loop(planned, dtype, target, packed=False, operand=operand, short=short)
 
 
-class Step:
+class SingleStep:
     """One step of a cell with given sizes; it may be called by several threads at a time.
 
     Args:
-        cell: The cell.
-        sizes: The named sizes.
-        batch: The number of rows.
-        dtype: float32 or float64.
-        threads: The most threads to use.
-        target: The CPU to compile for; this one if not given.
-        operand: `bfloat16` to round what products multiply.
+        run: What to run: one step.
+        processor: The CPU to compile for.
         short: Whether matrices are bfloat16 in memory.
 
     Attributes:
@@ -51,21 +48,17 @@ class Step:
         parameters: The stored parameters that a run is given.
     """
 
-    def __init__(
-        self,
-        cell: Cell,
-        sizes: tuple[tuple[str, int], ...],
-        batch: int,
-        dtype: Any,
-        threads: int,
-        target: Processor | None = None,
-        operand: str | None = None,
-        short: bool = False,
-    ) -> None:
-        self.loop = _loop(cell, np.dtype(dtype), target, operand, short)
-        self.cell, self.sizes, self.batch, self.short = cell, dict(sizes), batch, short
+    def __init__(self, run: Run, processor: Processor, short: bool) -> None:
+        cell = run.cell
+        self.loop = _loop(cell, run.dtype, processor, run.operand, short)
+        self.cell, self.sizes, self.batch, self.short = (
+            cell,
+            dict(run.sizes),
+            run.steps.batch,
+            short,
+        )
         self.own = threading.local()
-        self.commands = CommandBuffer(dtype, team_size(cell, sizes, batch, threads), target)
+        self.commands = CommandBuffer(run.dtype, policy.team_size(run), processor)
         planned = self.loop.schedule
         output = planned.graph.outputs[cell.output]
         self.output_size = output.type.shape[0].evaluate(self.sizes) if output.type.shape else 1
@@ -118,28 +111,11 @@ class Step:
         commands.finish()
 
     def run(self, addresses: Sequence[int]) -> None:
-        """Run.
-
-        Args:
-            addresses: Of the input, (batch, input); the states, each (batch, size); the stored
-                parameters; the output, (batch, output size); the new states. Each is contiguous.
-        """
+        """As `anyrnn.kernels.target.Step.run`."""
         bindings = getattr(self.own, "bindings", None)
         if bindings is None:
             bindings = self.own.bindings = self.commands.memory(NUMPY_ARRAYS)
         self.commands.run_in(bindings, addresses)
 
 
-@lru_cache(maxsize=256)
-def step(
-    cell: Cell,
-    sizes: tuple[tuple[str, int], ...],
-    batch: int,
-    dtype: Any,
-    threads: int,
-    target: Processor | None = None,
-    operand: str | None = None,
-    short: bool = False,
-) -> Step:
-    """The step for a cell and sizes; the arguments are those of `Step`."""
-    return Step(cell, sizes, batch, dtype, threads, target, operand, short)
+single_step = lru_cache(maxsize=256)(SingleStep)

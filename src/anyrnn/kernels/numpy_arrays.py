@@ -1,0 +1,32 @@
+"""NumPy's arrays as runs take them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from anyrnn.errors import ArrayError
+from anyrnn.graph.interpret import NUMPY
+from anyrnn.kernels.cpu.machine import memory
+from anyrnn.kernels.run import Array, ArrayInterface, Slot
+
+
+def address(array: Array) -> int:
+    """Where an array's memory begins."""
+    return array.__array_interface__["data"][0]
+
+
+def _ready(array: Array, slot: Slot) -> tuple[Array, int]:
+    if array.shape != slot.shape:
+        raise ArrayError(*slot.name, f"has shape {array.shape}; expected {slot.shape}")
+    right = array.dtype == slot.dtype and array.flags.c_contiguous
+    found = array if right else np.ascontiguousarray(array, slot.dtype)
+    return found, address(found)
+
+
+NUMPY_ARRAYS = ArrayInterface(
+    operations=NUMPY,
+    empty=lambda shape, dtype: memory.empty(shape, dtype),
+    ready=_ready,
+    address=address,
+    view=lambda array: array,
+)

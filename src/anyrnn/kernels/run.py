@@ -1,0 +1,216 @@
+"""What a run is: a cell over sequences. The records that faces, targets and callbacks share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from types import MappingProxyType
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anyrnn.graph.cell import Cell
+
+Array = NDArray[Any]
+Sizes = tuple[tuple[str, int], ...]
+BFLOAT16 = "bfloat16"
+NOTHING: Mapping[Any, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """The steps of a batch of sequences, whose rows lie one after another.
+
+    Attributes:
+        batch_sizes: The number of rows of each step, never rising.
+        offsets: The first row of each step, and the number of all rows.
+        rows: The number of rows of all steps.
+    """
+
+    batch_sizes: tuple[int, ...]
+    offsets: Array = field(init=False, repr=False)
+    rows: int = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        offsets = np.concatenate([[0], np.cumsum(self.batch_sizes)]).astype(np.int64)
+        object.__setattr__(self, "offsets", offsets)
+        object.__setattr__(self, "rows", int(offsets[-1]))
+
+    @property
+    def batch(self) -> int:
+        """The number of sequences."""
+        return self.batch_sizes[0]
+
+    @property
+    def constant(self) -> bool:
+        """Whether every step has a row of each sequence."""
+        return self.batch_sizes[-1] == self.batch_sizes[0]
+
+    @cached_property
+    def _row(self) -> Array:
+        """The sequence of each row."""
+        return np.arange(self.rows) - np.repeat(self.offsets[:-1], self.batch_sizes)
+
+    @cached_property
+    def before(self) -> Array:
+        """Where a history from the first step on has the row that comes before each row."""
+        start = np.concatenate([[0], self.batch + self.offsets[:-2]])
+        return np.repeat(start, self.batch_sizes) + self._row
+
+    @cached_property
+    def after(self) -> Array:
+        """Where a history from the last step on has the row that comes after each row."""
+        following = np.append(self.batch_sizes[1:], 0)
+        goes_on = self._row < np.repeat(following, self.batch_sizes)
+        start = np.repeat(self.offsets[1:], self.batch_sizes)
+        return np.where(goes_on, start, self.rows) + self._row
+
+    @cached_property
+    def odd(self) -> Array:
+        """Whether each sequence has an odd number of steps, (batch, 1)."""
+        lengths = np.searchsorted(-np.array(self.batch_sizes), -np.arange(self.batch), side="left")
+        return (lengths % 2)[:, None].astype(bool)
+
+
+@lru_cache(maxsize=256)
+def steps_of(batch_sizes: tuple[int, ...]) -> Steps:
+    """The steps; the same ones for the same sizes, so that what is written for them is found."""
+    return Steps(batch_sizes)
+
+
+@dataclass(frozen=True)
+class History:
+    """A state after each step, and the initial one: in front, or at the end of a run that goes
+    from the last step to the first.
+
+    Attributes:
+        array: The rows of all steps and the initial ones, (rows + batch, size).
+        steps: The steps.
+        reverse: Whether the run went from the last step to the first.
+    """
+
+    array: Any
+    steps: Steps
+    reverse: bool
+
+    @property
+    def initial(self) -> Any:
+        """The initial state."""
+        batch, rows = self.steps.batch, self.steps.rows
+        return self.array[rows:] if self.reverse else self.array[:batch]
+
+    @property
+    def new(self) -> Any:
+        """The state after each step, for the rows of all steps."""
+        batch, rows = self.steps.batch, self.steps.rows
+        return self.array[:rows] if self.reverse else self.array[batch:]
+
+    def old(self, first: int, last: int) -> slice | Array:
+        """Where the array has the state before the step of each of some rows."""
+        if self.steps.constant:
+            shift = self.steps.batch if self.reverse else 0
+            return slice(first + shift, last + shift)
+        index = self.steps.after if self.reverse else self.steps.before
+        return index[first:last]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run is besides its arrays.
+
+    Attributes:
+        cell: The cell.
+        sizes: The named sizes as numbers.
+        reverse: Whether it goes from the last step to the first.
+        memory: `high` saves the residuals that the backward pass reads; `low` saves the states
+            only, and the backward pass rematerialises the rest.
+        operand: `bfloat16` if what matrix products multiply is rounded, with float32 arrays.
+        steps: The steps of the sequences; None in a traced graph, until it runs.
+        dtype: The type of all arrays; None until it runs.
+        threads: The most threads to use.
+    """
+
+    cell: Cell
+    sizes: Sizes
+    reverse: bool = False
+    memory: str = "high"
+    operand: str | None = None
+    steps: Any = None
+    dtype: Any = None
+    threads: int = 1
+
+    def over(self, batch_sizes: tuple[int, ...], dtype: np.dtype[Any] | None, threads: int) -> Run:
+        """The run over sequences with so many rows at each step."""
+        return Run(
+            self.cell,
+            self.sizes,
+            self.reverse,
+            self.memory,
+            self.operand,
+            steps_of(batch_sizes),
+            dtype,
+            threads,
+        )
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        """The names of the stored parameters, in order."""
+        return tuple(stored.name for stored in self.cell.parameters)
+
+    def output_shape(self, *leading: Any) -> tuple[Any, ...]:
+        """The shape of the output behind some leading axes."""
+        return (*leading, self.cell.output_size.evaluate(dict(self.sizes)))
+
+
+@dataclass(frozen=True)
+class Residual:
+    """An array that the forward pass saves for the backward pass.
+
+    Attributes:
+        width: The size of each row.
+        history: Whether it also holds the initial state, so that it has batch rows more than there
+            are rows of all steps.
+    """
+
+    width: int
+    history: bool
+
+    def rows(self, rows: Any, batch: Any) -> Any:
+        """The number of its rows, for those of all steps and those of one."""
+        return rows + batch if self.history else rows
+
+
+class Slot(Protocol):
+    """What an array is to be that a run is given.
+
+    Attributes:
+        shape: Its shape.
+        dtype: Its type.
+        name: What it is called, in an ArrayError: its kind, as `parameter`, and its name.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    name: tuple[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayInterface:
+    """A framework's arrays: how their memory is reached, and its elementwise operations.
+
+    Attributes:
+        operations: A function for each elementwise operation, on NumPy arrays.
+        empty: Makes an array, given its shape and type.
+        ready: An array, contiguous and of the type of a slot, and where its memory begins, given
+            any; an ArrayError if it has not the shape of the slot.
+        address: Where an array's memory begins.
+        view: An array's memory as a NumPy array.
+    """
+
+    operations: Mapping[str, Callable[..., Array]]
+    empty: Callable[[tuple[int, ...], np.dtype[Any]], Any]
+    ready: Callable[[Any, Slot], tuple[Any, int]]
+    address: Callable[[Any], int]
+    view: Callable[[Any], Array]

@@ -1,0 +1,202 @@
+"""What a target is: a kind of machine that kernels are made for. Faces know this interface only."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from anyrnn.graph.cell import Cell
+from anyrnn.kernels.run import NOTHING, ArrayInterface, Residual, Run, Slot
+
+
+class Step(Protocol):
+    """A single step of a cell, entered with addresses only; see `Target.step`.
+
+    Attributes:
+        output_size: The size of the output.
+        parameters: What each stored parameter is to be.
+    """
+
+    output_size: int
+    parameters: Sequence[Slot]
+
+    def run(self, addresses: Sequence[int]) -> None:
+        """Run.
+
+        Args:
+            addresses: Of the input, (batch, input); the states, each (batch, size); the stored
+                parameters; the output, (batch, output size); the new states. Each is contiguous.
+        """
+        ...
+
+
+class Target(Protocol):
+    """A kind of machine that kernels are made for.
+
+    Attributes:
+        device: The type of the devices whose memory its kernels read, as PyTorch calls it: `cpu`.
+    """
+
+    device: str
+
+    @property
+    def name(self) -> str:
+        """What this kind of machine is called, as in `avx512`."""
+        ...
+
+    def refusal(self, cell: Cell | None, dtype: str | None) -> str | None:
+        """Why its kernels cannot run, in a few words; None if they can.
+
+        Args:
+            cell: The cell; None to ask about the type and the machine only.
+            dtype: The name of the type that all arrays have; None for no array.
+        """
+        ...
+
+    def variant(self, name: str | None) -> Target:
+        """The target restricted to a kind of machine, as `avx2`; the best one for None.
+
+        Raises:
+            KernelError: This machine is of no such kind.
+        """
+        ...
+
+    def residuals(self, run: Run) -> Mapping[str, Residual]:
+        """What `record` saves for `backward`, by name and in order."""
+        ...
+
+    def forward(
+        self,
+        run: Run,
+        interface: ArrayInterface,
+        rows: Any,
+        states: Sequence[Any],
+        parameters: Sequence[Any],
+        seed: Any = None,
+    ) -> tuple[Any, list[Any]]:
+        """Run a cell over sequences.
+
+        Args:
+            run: What to run.
+            interface: What kind of arrays these are.
+            rows: The inputs of all steps, step after step, (rows of all steps, input).
+            states: The initial states, each (batch, size).
+            parameters: The stored parameters, in order.
+            seed: The seed of random numbers, one whole number of 64 bits in an array, for a cell
+                that draws some.
+
+        Returns:
+            The outputs, laid out as the inputs, and the last states.
+        """
+        ...
+
+    def record(
+        self,
+        run: Run,
+        interface: ArrayInterface,
+        rows: Any,
+        states: Sequence[Any],
+        parameters: Sequence[Any],
+        seed: Any = None,
+        into: Mapping[str, Any] = NOTHING,
+    ) -> tuple[Any, list[Any], dict[str, Any]]:
+        """Run a cell and save the residuals that `backward` reads; arguments as of `forward`.
+
+        Args:
+            run: What to run.
+            interface: What kind of arrays these are.
+            rows: The inputs of all steps.
+            states: The initial states.
+            parameters: The stored parameters.
+            seed: The seed of random numbers.
+            into: Arrays that residuals may be written into, by name.
+
+        Returns:
+            The outputs, the last states, and the residuals by name.
+        """
+        ...
+
+    def backward(
+        self,
+        run: Run,
+        interface: ArrayInterface,
+        rows: Any,
+        residuals: Mapping[str, Any],
+        parameters: Sequence[Any],
+        gradients: Sequence[Any],
+        wanted: Sequence[bool],
+        seed: Any = None,
+    ) -> tuple[Any | None, list[Any], dict[str, Any]]:
+        """Compute the gradients of a run.
+
+        Args:
+            run: What was run.
+            interface: What kind of arrays these are.
+            rows: Its inputs.
+            residuals: What `record` saved.
+            parameters: The stored parameters.
+            gradients: The gradients of the outputs, laid out as they are, and of the last states.
+            wanted: Whether the gradient of the inputs is wanted, and of each stored parameter.
+            seed: The seed of the run.
+
+        Returns:
+            The gradients of the inputs, of the initial states, and of the stored parameters by
+            name; what has no influence is None or not there.
+        """
+        ...
+
+    def step(self, run: Run, short: bool = False) -> Step | None:
+        """A single step, without a derivative, by the shortest way into a kernel.
+
+        Args:
+            run: What to run; it has one step.
+            short: Whether matrices are bfloat16 in memory.
+
+        Returns:
+            The step; None if the target has none for this cell.
+        """
+        ...
+
+
+_LAZY = {"cpu": "anyrnn.kernels.cpu.target"}  # modules that register a target when imported
+_targets: dict[str, Target] = {}
+
+
+def register(target: Target) -> None:
+    """Have a target compute what is on its device."""
+    _targets[target.device] = target
+
+
+def devices() -> tuple[str, ...]:
+    """The types of devices that have a target."""
+    return tuple({**_LAZY, **_targets})
+
+
+def target_for(device: str) -> Target | None:
+    """The target of a type of device; None if there are no kernels for it."""
+    if device not in _targets and device in _LAZY:
+        importlib.import_module(_LAZY[device])
+    return _targets.get(device)
+
+
+def default_target() -> Target:
+    """The target of arrays in the memory of this machine."""
+    found = target_for("cpu")
+    assert found is not None
+    return found
+
+
+@contextmanager
+def registered(target: Target) -> Iterator[None]:
+    """Have a target compute in the place of the one that its device has."""
+    before = target_for(target.device)
+    register(target)
+    try:
+        yield
+    finally:
+        if before is None:
+            del _targets[target.device]
+        else:
+            register(before)
