@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test fuzz contract check bench docs wheel try-wheel clean
+.PHONY: demo test fuzz contract mutations check bench docs wheel try-wheel clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -14,14 +14,17 @@ demo: .venv/installed ## train an RNN, an LSTM and a GRU on surnames of 18 langu
 	    --cell rnn --cell lstm --cell gru --output runs/demo --overwrite
 
 test: .venv/installed ## all tests
-	$(BIN)/pytest --numprocesses 2
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 fuzz: .venv/installed ## compile N random cells from part FIRST on, compare them with the interpreter
 	$(BIN)/python tests/fuzz.py $(or $(N),1000) --first $(or $(FIRST),0)
 
 contract: .venv/installed ## every cell on every kind of CPU in both types; with every pair of transforms (CELLS="lstm gru": some)
-	ANYRNN_EVERY_PAIR=1 $(BIN)/pytest --numprocesses 2 tests/kernels/test_compiled_contract.py
+	ANYRNN_EVERY_PAIR=1 ANYRNN_OPTIMISE=on $(BIN)/pytest --numprocesses 2 tests/kernels/test_compiled_contract.py
 	$(BIN)/python tests/contract.py $(CELLS)
+
+mutations: .venv/installed ## break lines of the product one at a time: a test must fail for each
+	$(BIN)/python tests/mutations.py $(WORDS)
 
 check: .venv/installed ## format, lint, types, import contract
 	$(BIN)/ruff format --check .

@@ -36,6 +36,7 @@ FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 TERMINAL = {"COLUMNS": "88", "NO_COLOR": "1", "TERM": "dumb"}
 
 run_python = PythonEvaluator()
+os.environ.setdefault("KERAS_BACKEND", "torch")
 
 
 def _differences(wanted: str, printed: str, measured: bool = False) -> str:
@@ -140,9 +141,8 @@ class ExampleFile(pytest.File):
 
 def pytest_configure(config: pytest.Config) -> None:
     """The processes of a test run, and the next run, share a store of compiled code, which is not
-    the user's: its keys are hashes of the code. Keras runs on PyTorch where nothing else is said.
+    the user's: its keys are hashes of the code.
     """
-    os.environ.setdefault("KERAS_BACKEND", "torch")
     if "PYTEST_XDIST_WORKER" not in os.environ:
         os.environ["ANYRNN_CACHE"] = str(config.cache.mkdir("compiled-code"))
 

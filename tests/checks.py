@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 import anyrnn
@@ -29,6 +30,12 @@ def _usable(name: str) -> bool:
 
 # the kinds of CPU that this one can play
 TARGETS = [name for name in ("avx512", "avx2", "sse2", "neon") if _usable(name)]
+
+
+def optimised(names: Iterable[str], chosen: Collection[str]) -> list[Any]:
+    """Values of a parameter, some of them with kernels as they are compiled for users."""
+    mark = pytest.mark.optimised
+    return [pytest.param(name, marks=mark) if name in chosen else name for name in names]
 
 
 @dataclass(frozen=True)

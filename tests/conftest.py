@@ -1,7 +1,12 @@
-"""Reproducible examples everywhere, and no time limit on a shared machine."""
+"""Reproducible examples everywhere, no time limit on a shared machine; how kernels are compiled,
+and which process of several runs a test.
+"""
 
 import os
+import sys
+from functools import _lru_cache_wrapper
 
+import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
@@ -15,3 +20,31 @@ settings.register_profile("explore", settings.get_profile("anyrnn"), derandomize
 settings.load_profile("anyrnn")
 torch.set_num_threads(1)
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # compiling is most of what JAX does
+
+OPTIMISE = "ANYRNN_OPTIMISE"
+USUAL = os.environ.setdefault(OPTIMISE, "off")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest first, each test by itself, because the last test is waited for; of the
+    rest each file in one process, so that no two compile the same.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+    for item in items:
+        if not item.get_closest_marker("long") and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Compile as for users where a test is marked `optimised`, else quickly, if nothing else is
+    said; what this process has compiled in the other way is forgotten.
+    """
+    wanted = "on" if item.get_closest_marker("optimised") else USUAL
+    if os.environ[OPTIMISE] != wanted:
+        os.environ[OPTIMISE] = wanted
+        for name, module in [*sys.modules.items()]:
+            if name.startswith("anyrnn.kernels"):
+                for value in vars(module).values():
+                    if isinstance(value, _lru_cache_wrapper):
+                        value.cache_clear()

@@ -27,6 +27,8 @@ SYMBOLS, RELOCATIONS = 2, 4
 IN_MEMORY, EXECUTABLE = 2, 4
 JUMP26, CALL26 = 282, 283
 PARTS_OF_ADDRESSES = {263: 0, 264: 0, 265: 16, 266: 16, 267: 32, 268: 32, 269: 48}
+PAGE_OF_ADDRESS = 275
+WITHIN_PAGE = {277: 0, 278: 0, 284: 1, 285: 2, 286: 3, 299: 4}  # in units of 2 ** n bytes
 
 
 class Section(NamedTuple):
@@ -134,4 +136,9 @@ def _part(kind: int, place: int, goal: int) -> int:
     """What of an address belongs into an instruction."""
     if kind in (JUMP26, CALL26):
         return (goal - place) // 4 & (1 << 26) - 1
+    if kind == PAGE_OF_ADDRESS:
+        pages = (goal >> 12) - (place >> 12)
+        return (pages & 3) << 29 | (pages >> 2 & (1 << 19) - 1) << 5
+    if kind in WITHIN_PAGE:
+        return (goal & 0xFFF) >> WITHIN_PAGE[kind] << 10
     return (goal >> PARTS_OF_ADDRESSES[kind] & 0xFFFF) << 5

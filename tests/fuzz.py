@@ -32,7 +32,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import anyrnn
 from anyrnn.kernels.cpu import policy
-from anyrnn.kernels.cpu.machine import engine, memory
+from anyrnn.kernels.cpu.machine import memory
 from anyrnn.kernels.cpu.machine.processor import host
 from anyrnn.kernels.cpu.program import matrix_products, packing, program
 from anyrnn.kernels.cpu.target import CPU
@@ -112,6 +112,7 @@ class Trial:
             return array
 
         changes = [
+            mock.patch.dict(os.environ, ANYRNN_OPTIMISE="on" if self.optimised else "off"),
             mock.patch.object(memory, "empty", empty),
             mock.patch.object(program, "KEPT", -1),
             mock.patch.object(policy, "PARALLEL", 0),
@@ -122,9 +123,6 @@ class Trial:
         if self.pieces:
             changes += [mock.patch.object(program, "SEGMENT_BYTES", 1)]
             changes += [mock.patch.object(matrix_products, "ROWS", 2)]
-        if not self.optimised:
-            changes += [mock.patch.dict(engine.GENERATION, {"opt": 0})]
-            changes += [mock.patch.dict(engine.PASSES, {"speed_level": 0})]
         with ExitStack() as entered, np.errstate(all="ignore"):
             for change in changes:
                 entered.enter_context(change)

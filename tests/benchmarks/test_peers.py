@@ -35,6 +35,15 @@ CASE = Case("gru", (2, 3, 5, 7), "training")
 COMPILING = ("torch.compile step", "torch.compile loop")  # for a minute; equations of torch loop
 
 
+def each_worker(*names: str) -> pytest.MarkDecorator:
+    """The tests of a library share its process."""
+    params = [
+        pytest.param(name, marks=[pytest.mark.long, pytest.mark.xdist_group(name)])
+        for name in names
+    ]
+    return pytest.mark.parametrize("worker", params, indirect=True)
+
+
 @pytest.fixture(scope="module")
 def worker(request: pytest.FixtureRequest) -> Iterator[Worker]:
     made = Worker(request.param)
@@ -44,16 +53,18 @@ def worker(request: pytest.FixtureRequest) -> Iterator[Worker]:
     made.stop()
 
 
+SOME = (*STANDARD, "fast_slow", "sru")  # "torch loop" has the same equations
 LAYERS = sorted({*PEERS} - {*MODEL_PEERS, *COMPILING, *BASELINES})
 
 
-@pytest.mark.parametrize("worker", LAYERS, indirect=True)
+@each_worker(*LAYERS)
 def test_numbers_of_every_cell(worker: Worker) -> None:
     peer = PEERS[worker.name]
     if peer.missing:
         pytest.skip(f"not installed: {', '.join(peer.missing)}")
     sizes = {"sru": (7, 7)}  # it mixes its input into its output
-    some = [(cell, 3, peer.modes[-1]) for cell in CELLS]
+    cells = SOME if worker.name == "jax scan" else CELLS
+    some = [(cell, 3, peer.modes[-1]) for cell in cells]
     some += [(cell, 1, "inference") for cell in (*STANDARD, "sru")]  # steps of a stream
     cases = [Case(cell, (2, time, *sizes.get(cell, (5, 7))), mode) for cell, time, mode in some]
     for case in filter(peer.takes, cases):
@@ -68,7 +79,7 @@ def test_numbers_of_every_cell(worker: Worker) -> None:
 CHANGED = [name for name in LAYERS if PEERS[name].options]
 
 
-@pytest.mark.parametrize("worker", CHANGED, indirect=True)
+@each_worker(*CHANGED)
 def test_numbers_with_every_option(worker: Worker) -> None:
     peer = PEERS[worker.name]
     if peer.missing:
@@ -89,7 +100,7 @@ MODEL_CASES = [
 MODELED = [THEIR_MODEL.format("torch"), *(OUR_MODEL.format(name) for name in BACKENDS)]
 
 
-@pytest.mark.parametrize("worker", MODELED, indirect=True)
+@each_worker(*MODELED)
 def test_numbers_of_models(worker: Worker) -> None:
     peer = PEERS[worker.name]
     if peer.missing:
@@ -133,7 +144,7 @@ def test_the_rows_of_options() -> None:
         assert sum(peer.takes(case) for peer in PEERS.values()) >= 3
 
 
-@pytest.mark.parametrize("worker", [OURS], indirect=True)
+@each_worker(OURS)
 def test_wrong_numbers_are_told_and_not_timed(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,7 +167,7 @@ def test_not_a_number_and_another_shape_are_wrong() -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the child in /proc")
-@pytest.mark.parametrize("worker", [OURS], indirect=True)
+@each_worker(OURS)
 def test_a_crash_ends_one_row_only(worker: Worker) -> None:
     worker.prepare(CASE, CASE.data(), 60)
     process = worker._process
@@ -169,7 +180,7 @@ def test_a_crash_ends_one_row_only(worker: Worker) -> None:
     worker.finish()
 
 
-@pytest.mark.parametrize("worker", [OURS], indirect=True)
+@each_worker(OURS)
 def test_what_takes_too_long_is_ended(worker: Worker) -> None:
     worker.prepare(CASE, CASE.data(), 60)
     worker.finish()

@@ -4,6 +4,7 @@ operations and the derivative agree, whatever the sizes.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -207,11 +208,15 @@ def test_any_sizes(name: str, data: st.DataObject) -> None:
     close_gradients(gradients, random.gradients(), 1e-11)
 
 
-@each_cell
+@pytest.mark.parametrize("name", CATALOGUE)
 def test_documentation(name: str) -> None:
-    first = CELLS[name].documentation.splitlines()[0]
-    assert first
-    assert CELLS[name].name == name
+    """A sentence or two in a paragraph, and what else there is after an empty line."""
+    cell = anyrnn.get(name)
+    first, _, further = cell.documentation.partition("\n\n")
+    assert re.fullmatch(r"[A-Z].{10,}\.", first, re.DOTALL)
+    assert first.count("\n") < 3
+    assert further == further.strip()
+    assert (anyrnn.get(name), cell.name) == (CATALOGUE[name], name)
 
 
 def test_the_same_hyperparameters_give_the_same_cell() -> None:

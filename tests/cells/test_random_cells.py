@@ -31,9 +31,8 @@ CHOICES = ("reverse", "alone", "hoist", "pieces", "optimised")
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_compiled(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled(part: int) -> None:
     """At least 200 different cells; one part as it is compiled for users, the others quickly."""
-    monkeypatch.setenv("ANYRNN_CACHE", "off")
     sources: set[str] = set()
     failure = search(part, EACH, [part == 0], tell=lambda trial, _: sources.add(trial.source))
     assert not failure, failure

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parents[2] / "examples" / "articles"
+KERAS = Path(__file__).parents[1] / "keras"
 PROGRAMS = ("article2_lstm", "article4_lstm", "article5_rnn", "article5_lstm")
 BRIEFLY = f"""
 import runpy, sys
-sys.path.insert(0, {str(FOLDER)!r})
-import data, keras
+sys.path[:0] = {str(FOLDER)!r}, {str(KERAS)!r}
+import alone, data, keras
 
 def brief(load):
     def parts(**options):
@@ -34,6 +35,7 @@ for program in {PROGRAMS!r}:
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("backend", ["torch", "jax", "tensorflow"])
 def test_articles(backend: str, tmp_path: Path) -> None:
     missing = [name for name in ("keras", "matplotlib", backend) if find_spec(name) is None]

@@ -35,7 +35,17 @@ def run_pytest(
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
-    plugins = ("-p", "no:xdist", "-p", "no:cacheprovider", "--noconftest", "-c", "pytest.ini")
+    plugins = (
+        "-p",
+        "alone",
+        "-p",
+        "no:xdist",
+        "-p",
+        "no:cacheprovider",
+        "--noconftest",
+        "-c",
+        "pytest.ini",
+    )
     return subprocess.run(
         [sys.executable, "-m", "pytest", *plugins, "--rootdir", ".", *arguments],
         cwd=folder,

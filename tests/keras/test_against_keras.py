@@ -10,6 +10,7 @@ from child import run_pytest
 EXAMPLES = {"torch": 10, "jax": 4, "tensorflow": 5}  # what compiles loops takes longer
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("backend", EXAMPLES)
 def test_the_same_as_keras(backend: str, tmp_path: Path) -> None:
     examples = str(EXAMPLES[backend])

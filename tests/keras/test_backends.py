@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from textwrap import dedent
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from child import run_pytest
 
 pytest.importorskip("keras")
 
@@ -454,14 +454,8 @@ if BACKEND == "torch":
         )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [name for name in backends.BACKENDS if name != BACKEND])
-def test_in_another_process(name: str) -> None:
-    if find_spec(name) is None:
-        pytest.skip(f"not installed: {name}")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider"]
-    options = ["--noconftest", "-o", "filterwarnings=", "-k", "not in_another_process", __file__]
-    environment = {**os.environ, "KERAS_BACKEND": name, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    result = subprocess.run(
-        [*command, *options], env=environment, capture_output=True, text=True, timeout=600
-    )
+def test_in_another_process(name: str, tmp_path: Path) -> None:
+    result = run_pytest(name, tmp_path, "-q", "-k", "not in_another_process", __file__)
     assert result.returncode == 0, result.stdout[-5000:] + result.stderr[-2000:]

@@ -22,6 +22,7 @@ NOT_COMPILED = {  # the cells of rnn_test are its own
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_in_the_place_of_keras_own(backend: str, tmp_path: Path) -> None:
     written = tmp_path / "report.json"

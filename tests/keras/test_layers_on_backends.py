@@ -13,6 +13,7 @@ HERE = Path(__file__).parent
 FILES = [HERE / name for name in ("test_recurrent_on_keras.py", "test_bad_keras_input.py")]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("backend", ["jax", "tensorflow"])
 def test_on_another_backend(backend: str, tmp_path: Path) -> None:
     run = run_pytest(backend, tmp_path, "-q", *FILES, "-k", "not installed")

@@ -50,7 +50,7 @@ WAYS = ways()
 NAMES = ["rnn", "rnn_output", "lstm_peephole", "lstm_projection", "gru", "gru_reset_before"]
 NAMES += ["mingru", "qrnn", "normalised", "three_states"]
 COMBINATIONS = [(name, list(WAYS)[place % len(WAYS)]) for place, name in enumerate(NAMES)]
-COMBINATIONS += [("lstm", way) for way in WAYS]
+COMBINATIONS += [pytest.param("lstm", way, marks=pytest.mark.optimised) for way in WAYS]
 each_combination = pytest.mark.parametrize(("name", "way"), COMBINATIONS)
 
 

@@ -10,6 +10,7 @@ import anyrnn
 from anyrnn import exp, log, sigmoid, softplus, tanh
 from checks import TARGETS
 
+pytestmark = pytest.mark.optimised
 FUNCTIONS = {"exp": exp, "log": log, "sigmoid": sigmoid, "softplus": softplus, "tanh": tanh}
 LIMITS = {"exp": 2, "log": 2, "sigmoid": 3, "softplus": 4, "tanh": 6}  # units in the last place
 

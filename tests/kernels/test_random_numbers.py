@@ -43,7 +43,7 @@ def trained(case, compiled, rows=slice(None), seed=SEED):
 @pytest.mark.parametrize(
     ("name", "dtype", "target"),
     [
-        ("lstm", np.float64, TARGETS[0]),
+        pytest.param("lstm", np.float64, TARGETS[0], marks=pytest.mark.optimised),
         ("gru_reset_before", np.float32, TARGETS[0]),
         ("rnn_output", np.float32, TARGETS[-1]),
         ("lstm_projection", np.float64, TARGETS[-1]),

@@ -28,6 +28,12 @@ def module(number: int) -> str:
     return "".join(ENTER.format(name=name, number=number) for name in ("enter", "enter_alone"))
 
 
+# a kernel that LLVM's passes make small
+ADD = " %{old} = load i64, ptr %out\n %{new} = add i64 %{old}, 1\n store i64 %{new}, ptr %out\n"
+ADDED = "".join(ADD.format(old=f"old{number}", new=f"new{number}") for number in range(5))
+WASTEFUL = module(0).replace(" ret", ADDED + " ret")
+
+
 def call(code: engine.Code) -> int:
     """The number that it writes."""
     out = ctypes.c_int64()
@@ -190,6 +196,22 @@ def test_each_target_has_its_own(folder: Path, compiled: list[str]) -> None:
     assert len(compiled) == 2
     found = {(entry.target, entry.label) for entry in store.entries()}
     assert found == {(best.name, "five"), ("plain", "five")}
+
+
+def test_quick_code_has_its_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, compiled: list[str]
+) -> None:
+    sizes = []
+    for value in ("off", "on", " OFF ", ""):
+        monkeypatch.setenv("ANYRNN_OPTIMISE", value)
+        assert call(engine.compile_text(WASTEFUL, host())) == 5
+        sizes.append(max(entry.size for entry in store.entries()))
+    monkeypatch.delenv("ANYRNN_OPTIMISE")
+    assert call(engine.compile_text(WASTEFUL, host())) == 5
+    assert len(compiled) == len(store.entries()) == 2
+    small, large = sorted(entry.size for entry in store.entries())
+    assert sizes == [large] * 4
+    assert small < large
 
 
 def others_write(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ from anyrnn.kernels.cpu.machine.processor import Processor
 from anyrnn.schedule.build import schedule
 from anyrnn.schedule.forms import Schedule
 from anyrnn.schedule.residuals import training
-from checks import close_gradients, close_results, make_case
+from checks import close_gradients, close_results, make_case, optimised
 from invented_cells import INVENTED
 
 NEON = Processor("neon", "aarch64-unknown-linux-gnu", "generic", "+neon", 128, 32)
@@ -79,6 +79,7 @@ def schedules(name: str) -> dict[str, Schedule]:
     }
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("direction", ["forward", "reverse"])
@@ -101,6 +102,7 @@ def test_sums_of_products_stay_in_registers(name, direction, dtype, packed) -> N
             assert cut.rows * len(group.accumulators) * cut.blocks in found
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize("dtype", TYPES)
 def test_packing_turns_squares_in_registers(dtype) -> None:
     double = dtype == np.float64
@@ -167,7 +169,7 @@ def run(name: str, dtype: Any, time: int, batch: int, sizes: tuple[int, ...], me
 
 
 @pytest.mark.usefixtures("arm")
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", optimised(CELLS, LOOKED_AT))
 def test_emulated_cells_are_the_interpreters(name) -> None:
     place = list(CELLS).index(name)
     for time, batch, sizes in SIZES:
@@ -190,7 +192,7 @@ def test_emulated_tanh_reaches_one(dtype) -> None:
 
 @pytest.mark.usefixtures("arm")
 @pytest.mark.parametrize("dtype", TYPES)
-@pytest.mark.parametrize("name", LOOKED_AT)
+@pytest.mark.parametrize("name", optimised(LOOKED_AT, ["lstm"]))
 def test_emulated_single_steps(name, dtype, monkeypatch) -> None:
     monkeypatch.setattr(test_step, "host", lambda name=None: NEON)
     tolerance = 2e-5 if dtype == np.float32 else 1e-12

@@ -25,6 +25,7 @@ from contract import (
     changed,
     check,
     everything,
+    excludes,
     spread,
 )
 
@@ -56,11 +57,6 @@ def test_what_is_checked() -> None:
         assert refusing == REFUSED.get(option, []), option
     pairs = Counter(pair for _, options in COMBINATIONS for pair in combinations(options, 2))
     assert all(pairs[pair] >= 2 for pair in PAIRS if not excludes(*pair)), pairs
-
-
-def excludes(one: str, other: str) -> bool:
-    """Independent units leave no matrix whose vectors could be dropped."""
-    return one == "independent" and other.startswith("recurrent_dropout")
 
 
 @pytest.mark.parametrize("option", REFUSED)

@@ -1,13 +1,11 @@
-"""All transforms together: pairs of them, compiled, saved; what excludes what."""
+"""All transforms together: pairs, saved, what excludes what; `test_pairs.py` compiles them."""
 
 from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
 from itertools import combinations
-from unittest import mock
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +17,6 @@ from anyrnn.errors import CellError, SizeError
 from anyrnn.graph.show import equations
 from anyrnn.graph.verify import verify
 from anyrnn.kernels import run_keys
-from anyrnn.kernels.cpu.machine import engine
 from anyrnn.kernels.run import Run
 from anyrnn.transforms import transform
 from anyrnn.transforms.bias import with_two_biases, without_bias
@@ -82,32 +79,6 @@ def test_torch_operations_are_the_interpreter(name: str, options: tuple[str, ...
     close_gradients(gradients, case.gradients(), 1e-11)
     assert changed(name, options) is cell
     assert pickle.loads(pickle.dumps(cell)) is cell
-
-
-def compiled(case: Case, memory: str) -> None:
-    """Compiled quickly, as how well LLVM does is not the question."""
-    with (
-        mock.patch.dict(engine.GENERATION, {"opt": 0}),
-        mock.patch.dict(engine.PASSES, {"speed_level": 0}),
-    ):
-        made = anyrnn.compile(case.cell, case.sizes, dtype=np.float64, memory=memory)
-        result = made.forward(case.x, case.states, parameters=case.parameters, save=True)
-        gradients = result.backward(case.output_gradient, case.state_gradients)
-    close_results(result, case.interpret(), 1e-12)
-    close_gradients(gradients, case.gradients(), 1e-11)
-
-
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        *((name, options) for name, options in COMBINATIONS if options in ALL),
-        *((NAMES[place % 3], options) for place, options in enumerate([*ALONE, *PAIRS])),
-    ],
-)
-def test_compiled(name: str, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ANYRNN_CACHE", "off")
-    place = [*ALONE, *PAIRS, *ALL].index(options)
-    compiled(case_of(changed(name, options), place), ("high", "low")[place // 3 % 2])
 
 
 @pytest.mark.parametrize("change", [without_bias, with_two_biases])

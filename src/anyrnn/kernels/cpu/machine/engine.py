@@ -18,9 +18,8 @@ from anyrnn.kernels.cpu.machine.processor import LOCK, Processor, compiler
 if TYPE_CHECKING:
     import llvmlite.binding as llvm
 
-# What is not said in a kernel's text, but changes its code, so that it belongs to the key on disk.
-GENERATION = {"opt": 3, "codemodel": "jitdefault"}
-PASSES = {"speed_level": 2, "loop_vectorization": False, "slp_vectorization": False}
+VARIABLE = "ANYRNN_OPTIMISE"  # `off`: compile ten times as fast, for tests of one's own cells
+PASSES = {"loop_vectorization": False, "slp_vectorization": False}
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,8 @@ def compile_text(text: str, target: Processor, label: str = "") -> Code:
             be had, or llvmlite cannot be loaded.
     """
     with LOCK:
-        key = store.key(text, repr((astuple(target), GENERATION, PASSES)), _versions())
+        # what the IR does not show, but changes the code, belongs to the key
+        key = store.key(text, repr((astuple(target), _levels(), PASSES)), _versions())
         stored = store.load(key)
         if stored is not None:
             with suppress(KernelError):
@@ -60,6 +60,11 @@ def compile_text(text: str, target: Processor, label: str = "") -> Code:
         compiled = _compile(text, target)
         store.save(key, compiled, label, target.name)
         return _link(compiled)
+
+
+def _levels() -> tuple[int, int]:
+    """How far to optimise: the passes, and the generation of machine code."""
+    return (0, 0) if os.environ.get(VARIABLE, "").strip().lower() == "off" else (2, 3)
 
 
 @lru_cache(maxsize=1)
@@ -85,10 +90,11 @@ def _optimize(text: str, target: Processor) -> tuple[llvm.ModuleRef, llvm.Target
         module.verify()
     except RuntimeError as error:
         raise KernelError(f"LLVM refuses a kernel: {error}") from error
+    passes, generation = _levels()
     machine = llvm.Target.from_triple(target.triple).create_target_machine(
-        cpu=target.cpu, features=target.features, **GENERATION
+        cpu=target.cpu, features=target.features, opt=generation, codemodel="jitdefault"
     )
-    options = llvm.create_pipeline_tuning_options()
+    options = llvm.create_pipeline_tuning_options(speed_level=passes)
     for name, value in PASSES.items():
         setattr(options, name, value)
     builder = llvm.create_pass_builder(machine, options)
