@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -36,25 +36,32 @@ class _Recorded(torch.autograd.Function):
         output, last, residuals = target_of(rows).record(
             run, TENSORS, rows, tensors[:count], tensors[count:], seed
         )
+        results = [tensor.detach() for tensor in (output, *last)]  # no views
         ctx.run, ctx.seed, ctx.names = run, seed, tuple(residuals)
-        ctx.save_for_backward(rows, output, *tensors, *residuals.values())
-        return output, *last
+        ctx.versions = _versions(results, residuals.values())
+        ctx.save_for_backward(rows, *tensors, *(tensor.data for tensor in residuals.values()))
+        return tuple(results)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
         run: Run = ctx.run
-        rows, _, *rest = ctx.saved_tensors
+        rows, *rest = ctx.saved_tensors
         count, number = len(run.cell.states), len(run.cell.states) + len(run.cell.parameters)
         several = not all(map(torch._C._has_storage, gradients))  # gradients, under vmap
         if several or torch.is_grad_enabled():
             return None, None, *_again(run, ctx.seed, rows, rest[:number], gradients)
         needs = ctx.needs_input_grad[2:]
+        residuals = dict(zip(ctx.names, rest[number:], strict=True))
         try:
+            if any(counter._version != version for counter, version in ctx.versions):
+                _, _, residuals = target_of(rows).record(
+                    run, TENSORS, rows, rest[:count], rest[count:number], ctx.seed
+                )
             x, states, parameters = target_of(rows).backward(
                 run,
                 TENSORS,
                 rows,
-                dict(zip(ctx.names, rest[number:], strict=True)),
+                residuals,
                 rest[count:number],
                 gradients,
                 (needs[0], *needs[1 + count :]),
@@ -65,6 +72,19 @@ class _Recorded(torch.autograd.Function):
             changed = f"{error.problem}, as in the forward pass; it was changed since then"
             raise ArrayError(error.kind, name, changed) from None
         return None, None, x, *states, *map(parameters.get, run.parameter_names)
+
+
+def _versions(results: Iterable[Tensor], saved: Iterable[Tensor]) -> list[tuple[Tensor, int]]:
+    """How often the results were changed in place whose memory the derivative reads, and tensors
+    without that memory that count it.
+    """
+    read, found = {tensor.untyped_storage().data_ptr() for tensor in saved}, []
+    for result in results:
+        if result.untyped_storage().data_ptr() in read:
+            counter = result.detach()
+            counter.data = counter.new_empty(0)
+            found.append((counter, counter._version))
+    return found
 
 
 def _again(

@@ -22,6 +22,7 @@ from anyrnn.torch.inputs import GIVEN, Marks, check_tensor
 from anyrnn.torch.layer import Layer, called, parameter
 from anyrnn.torch.layer_options import Options
 from anyrnn.torch.layer_stack import LayerStack, State, build, count_layers
+from anyrnn.torch.results import own
 from anyrnn.torch.tracing import constant
 from anyrnn.transforms.bias import with_two_biases, without_bias
 
@@ -286,7 +287,7 @@ class _Step(nn.RNNCellBase):
         except ArrayError as error:
             raise called(error, NAMES) from None
         shaped = tuple(state.reshape(wanted) for state in last)
-        return shaped[0] if len(shaped) == 1 else shaped
+        return own(shaped[0] if len(shaped) == 1 else shaped)
 
 
 class RNNCell(_Step, nn.RNNCell):

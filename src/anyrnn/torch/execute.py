@@ -76,8 +76,10 @@ def _asked() -> str | None:
 
 
 @constant
-def _transformed() -> str | None:
+def transformed() -> str | None:
     """What goes on that sees PyTorch operations only."""
+    if torch.autograd.forward_ad._current_level >= 0:
+        return "forward-mode differentiation"
     functorch: Any = getattr(torch._C, "_functorch")  # noqa: B009 - it has no type stub
     if functorch.peek_interpreter_stack() is not None:
         return "inside a transform of torch.func"
@@ -97,11 +99,9 @@ def choose(cell: Cell | None, tensors: Iterable[Tensor]) -> Path:
     asked = _asked()
     if asked is not None:
         return Path(asked, "asked for")
-    transformed = _transformed()
-    if transformed:
-        return Path("operations", transformed)
-    if torch.autograd.forward_ad._current_level >= 0:
-        return Path("operations", "forward-mode differentiation")
+    seen = transformed()
+    if seen:
+        return Path("operations", seen)
     dtype, device, mixed = None, None, False
     exporting = torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()
     for tensor in tensors:

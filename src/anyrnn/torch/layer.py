@@ -27,6 +27,7 @@ from anyrnn.torch.layer_stack import (
     write_states,
 )
 from anyrnn.torch.packed_rows import Input, Rows
+from anyrnn.torch.results import own
 from anyrnn.torch.tracing import constant, untraced
 from anyrnn.transforms import states as results
 
@@ -179,7 +180,8 @@ class Layer(nn.Module):
             [finish(values, *start) for values, start in zip(each, part, strict=True)]
             for each, part in zip(found, starts, strict=True)
         ]
-        return rows.restore(data), write_states(structure.form, iter(given_back), stack)
+        after = write_states(structure.form, iter(given_back), stack)
+        return own((rows.restore(data), after))
 
     def _single_step(
         self, structure: LayerStack, given: object, state: object
@@ -349,7 +351,7 @@ class Layer(nn.Module):
             )
         axis = int(self.batch_first and input.dim() == 2)
         output, new = self(input.unsqueeze(axis), state)
-        return output.squeeze(axis), new
+        return own(output.squeeze(axis)), new
 
     @torch.no_grad()
     def inspect(
@@ -396,7 +398,7 @@ class Layer(nn.Module):
         _, found = self._run(structure, rows, _begin(rows, starts), "values")
         several = len(structure.parts) > 1
         return {
-            name + part.suffix * several: rows.restore(value)
+            name + part.suffix * several: own(rows.restore(value))
             for part, values in zip(structure.parts, found, strict=True)
             for name, value in zip(part.opened["values", self.training].names, values, strict=True)
         }
