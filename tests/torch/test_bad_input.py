@@ -11,6 +11,7 @@ import pytest
 import torch
 from llvmlite import binding as llvm
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 import anyrnn
 from anyrnn.errors import InputError, KernelError, SizeError
@@ -170,6 +171,38 @@ def test_mistakes_in_the_input(given: object, message: str) -> None:
         with context, pytest.raises(InputError) as caught:
             layer(given)
         assert message in one_line(caught.value)
+
+
+ROWS = torch.ones(6, 4)
+FALLING = torch.tensor([3, 2, 1])
+PACKED = {  # data, batch_sizes, sorted_indices, unsorted_indices
+    "more rows than there are": (ROWS, torch.tensor([100000, 100000])),
+    "fewer rows than there are": (ROWS, torch.tensor([2, 2])),
+    "rising": (ROWS, torch.tensor([1, 2, 3])),
+    "negative": (ROWS, torch.tensor([8, -2])),
+    "zero": (ROWS, torch.tensor([6, 0])),
+    "none": (ROWS, torch.zeros(0, dtype=torch.int64)),
+    "int32": (ROWS, FALLING.int()),
+    "floats": (ROWS, FALLING.float()),
+    "a matrix": (ROWS, FALLING[None]),
+    "on another device": (ROWS, FALLING.to("meta")),
+    "a list": (ROWS, [3, 2, 1]),
+    "an index too large": (ROWS, FALLING, torch.tensor([0, 1, 3]), torch.tensor([0, 1, 2])),
+    "a negative index": (ROWS, FALLING, torch.tensor([0, 1, 2]), torch.tensor([0, 1, -1])),
+    "too few indices": (ROWS, FALLING, torch.tensor([0, 1]), torch.tensor([0, 1])),
+    "indices of floats": (ROWS, FALLING, torch.tensor([0, 1, 2]), torch.tensor([0.0, 1.0, 2.0])),
+    "data of three axes": (torch.ones(6, 2, 4), FALLING),
+}
+
+
+@pytest.mark.parametrize("name", PACKED)
+@pytest.mark.parametrize("grad", [True, False])
+def test_packed_sequences_that_contradict_themselves(name: str, grad: bool) -> None:
+    data, sizes, first, second = (*PACKED[name], None, None)[:4]
+    packed = tuple.__new__(PackedSequence, (data, sizes, first, second))
+    with torch.set_grad_enabled(grad), pytest.raises(InputError) as caught:
+        GRU(4, 5)(packed)
+    assert "of a PackedSequence" in one_line(caught.value)
 
 
 @pytest.mark.parametrize("steps", [1, 3])

@@ -4,6 +4,8 @@ checks.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -101,8 +103,14 @@ def read_input(
                 "leave them out, or give the padded input"
             )
         data = check_tensor("the input", given.data, like)
+        if data.dim() != 2:
+            raise InputError(
+                f"the data of a PackedSequence has shape {tuple(data.shape)}; expected (rows, "
+                f"{input_size})"
+            )
         _check_features(data, input_size)
-        time, batch = len(given.batch_sizes), int(given.batch_sizes[0])
+        sizes = _packed_sizes(given)
+        time, batch = len(sizes), sizes[0]
         return PackedRows(given.data, time, batch, True, batch_first, given)
     tensor = check_tensor("the input", given, like)
     shape = tuple(tensor.shape)
@@ -152,6 +160,49 @@ def _check_features(data: Tensor, input_size: int) -> None:
             f"the input has {data.shape[-1]} features (shape {tuple(data.shape)}); the layer was "
             f"made with input_size={input_size}"
         )
+
+
+def _packed_sizes(packed: PackedSequence) -> list[int]:
+    """The number of rows of each step of a PackedSequence.
+
+    Raises:
+        InputError: They are not those of its data, or its indices are not those of its sequences.
+    """
+    rows, made = len(packed.data), "make it with torch.nn.utils.rnn.pack_padded_sequence"
+    sizes = _whole_numbers("batch_sizes", packed.batch_sizes)
+    falling = all(first >= second for first, second in pairwise(sizes))
+    if not sizes or min(sizes) < min(rows, 1) or not falling or sum(sizes) != rows:
+        raise InputError(
+            f"the batch_sizes of a PackedSequence are {_shown(sizes)}; expected numbers of at "
+            f"least 1 that never rise and whose sum is {rows}, the rows of its data; {made}"
+        )
+    for name in ("sorted_indices", "unsorted_indices"):
+        index, batch = getattr(packed, name), sizes[0]
+        if index is None:
+            continue
+        found = _whole_numbers(name, index)
+        if len(found) != batch or not all(0 <= number < batch for number in found):
+            raise InputError(
+                f"the {name} of a PackedSequence are {_shown(found)}; expected a number from 0 to "
+                f"{batch - 1} for each of its {batch} sequences; {made}"
+            )
+    return sizes
+
+
+def _whole_numbers(name: str, given: object) -> list[int]:
+    """The numbers of a vector that belongs to a PackedSequence."""
+    wrong = type(given).__name__
+    if isinstance(given, Tensor):
+        if given.dtype == torch.int64 and given.dim() == 1 and not given.is_meta:
+            return given.tolist()
+        wrong = f"a tensor of {given.dtype} on {given.device} with shape {tuple(given.shape)}"
+    raise InputError(
+        f"the {name} of a PackedSequence are {wrong}; expected a vector of torch.int64"
+    )
+
+
+def _shown(numbers: Sequence[int]) -> str:
+    return f"[{', '.join(map(str, numbers[:9]))}{', ...' if len(numbers) > 9 else ''}]"
 
 
 def _functorch() -> Any:
