@@ -6,13 +6,18 @@ import importlib
 import math
 import pickle
 import sys
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 import anyrnn
+from anyrnn import concatenate, minimum, sigmoid, tanh
 from anyrnn.errors import AnyrnnError, CellError, SizeError, UnusedParameterWarning
+from anyrnn.torch import Recurrent
 from checks import one_line
 from random_cells import make
 
@@ -361,3 +366,90 @@ def test_numbers_of_numpy() -> None:
 
     result = anyrnn.interpret(mine, np.ones((1, 1, 2)), [np.ones((1, 2))], parameters={})
     np.testing.assert_array_equal(result.output, np.full((1, 1, 2), -2.25))
+
+
+# names and numbers that Python allows
+
+
+def test_any_name_that_python_allows() -> None:
+    @anyrnn.cell
+    def équations(输入, 状态, d_h, *, Ω, U, _β, saved=0.5):
+        门 = sigmoid(Ω._门 @ 输入 + U.门 @ 状态 + _β.__i)
+        return saved * 门, 门 * tanh(Ω.ñ @ 输入 + U.ñ @ d_h)
+
+    x = np.ones((4, 2, 3), np.float32)
+    compiled = anyrnn.compile(équations, {"input": 3, "hidden": 5})
+    rng = np.random.default_rng(0)
+    parameters = {
+        name: rng.standard_normal(shape).astype(np.float32)
+        for name, shape in équations.stored_shapes(compiled.sizes).items()
+    }
+    found = compiled.forward(x, parameters=parameters, save=True)
+    wanted = anyrnn.interpret(équations, x, parameters=parameters)
+    assert np.allclose(found.output, wanted.output, atol=1e-5)
+    gradients = found.backward(np.ones_like(found.output))
+    theirs = anyrnn.gradients(équations, x, parameters=parameters)
+    assert sorted(gradients.parameters) == sorted(theirs.parameters) == sorted(parameters)
+
+
+NUMBERS = [10**400, 10**5000, Fraction(10**400, 3), 2j, Decimal("0.5"), True, np.True_, "a", None]
+
+
+@pytest.mark.parametrize("number", NUMBERS, ids=lambda number: type(number).__name__)
+def test_constants_that_are_no_numbers(number: Any) -> None:
+    def equations(x, h, *, W, U, k=0.5):
+        return tanh(W @ x + U @ h) + k * h
+
+    def constant(x, h, *, W, U):
+        return tanh(W @ x + U @ h) + number * h
+
+    def default(x, h, *, W, U, k=number):
+        return tanh(W @ x + U @ h) + k * h
+
+    for attempt in (
+        lambda: anyrnn.cell(equations).with_hyperparameters(k=number),
+        lambda: anyrnn.cell(constant),
+        lambda: anyrnn.cell(default),
+    ):
+        with pytest.raises(CellError) as caught:
+            attempt()
+        assert len(one_line(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "number", [1e300, -1e300, 1e-300, float("nan"), Fraction(1, 3), np.float32(0.1), np.int64(3)]
+)
+def test_numbers_are_the_same_in_every_form(number: Any) -> None:
+    @anyrnn.cell
+    def equations(x, h, *, W, k=number):
+        return minimum(k, tanh(W @ x) + h) * number
+
+    x, parameters = np.ones((3, 2, 3), np.float32), {"W": np.ones((5, 3), np.float32)}
+    compiled = anyrnn.compile(equations, {"input": 3, "hidden": 5})
+    with np.errstate(all="ignore"):
+        wanted = anyrnn.interpret(equations, x, parameters=parameters).output
+    assert np.allclose(compiled.forward(x, parameters=parameters).output, wanted, equal_nan=True)
+
+
+def test_whole_hyperparameters_bound_slices() -> None:
+    @anyrnn.cell
+    def halves(x, h, *, W, U, k=2):
+        return tanh(W @ x[k : 2 * k] + U @ h) * concatenate(h[: k // 2], h[-k + k // 2 :])
+
+    assert "x[2:4]" in anyrnn.graph.show.equations(halves.graph)
+    found = halves.with_hyperparameters(k=4)
+    assert "x[4:8]" in anyrnn.graph.show.equations(found.graph)
+    with pytest.raises(CellError, match=r"whole number is needed here, not 1\.5"):
+        halves.with_hyperparameters(k=1.5)
+
+
+@pytest.mark.parametrize("name", ["dropout", "zoneout", "merge", "input_size", "hidden_size"])
+def test_a_hyperparameter_that_is_called_as_an_option(name: str) -> None:
+    lines = f"def named(x, h, *, W, {name}=0.5):\n    return tanh(W @ x + {name} * h)\n"
+    scope: dict[str, Any] = {"tanh": tanh}
+    exec(lines, scope)
+    cell = anyrnn.cell(scope["named"])
+    with pytest.raises(CellError) as caught:
+        Recurrent(cell, 3, 4)
+    message = f"the cell 'named' has a hyperparameter '{name}', and the layer an option '{name}'"
+    assert message in one_line(caught.value)

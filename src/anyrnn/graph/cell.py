@@ -17,6 +17,7 @@ from anyrnn.errors import CellError, SizeError, UnusedParameterWarning
 from anyrnn.graph.nodes import Graph, Node
 from anyrnn.graph.simplify import simplify
 from anyrnn.graph.sizes import Atom, Size
+from anyrnn.graph.symbols import as_number, shown
 from anyrnn.graph.trace import DeclaredSizes, Tracing, trace
 
 
@@ -173,11 +174,34 @@ class Cell:
         """The names of the sizes that a user has to choose."""
         return [name for name, size in self.sizes.items() if size == Size.of(name)]
 
+    def check_options(
+        self, constructors: Iterable[Callable[..., Any]], more: Iterable[str]
+    ) -> None:
+        """Check that no hyperparameter is called as an option of a layer, which would hide it.
+
+        Args:
+            constructors: Functions whose arguments are options.
+            more: Further options.
+
+        Raises:
+            CellError: One is.
+        """
+        options = {*more, *(f"{size}_size" for size in self.sizes)}
+        for constructor in constructors:
+            given = inspect.signature(constructor).parameters.values()
+            options |= {each.name for each in given if each.kind is not each.VAR_KEYWORD}
+        for name in self.hyperparameters:
+            if name in options:
+                raise CellError(
+                    f"the cell '{self.name}' has a hyperparameter '{name}', and the layer an "
+                    f"option '{name}': one would hide the other; rename the hyperparameter"
+                )
+
     def stored_shapes(self, sizes: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
         """The shape of each stored parameter in numbers, by name."""
         return {stored.name: stored.shape_for(sizes) for stored in self.parameters}
 
-    def with_hyperparameters(self, **values: float) -> Cell:
+    def with_hyperparameters(self, /, **values: float) -> Cell:
         """The cell with other values of its hyperparameters; the same one for the same values.
 
         Raises:
@@ -190,8 +214,10 @@ class Cell:
                 f"cell '{self.name}' has no hyperparameter '{unknown[0]}'; it has: {known}"
             )
         for name, value in values.items():
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise CellError(f"{name}={value!r}: a hyperparameter is a number")
+            number = as_number(value)
+            if number is None:
+                raise CellError(f"{name}={shown(value)}: a hyperparameter is a number")
+            values[name] = number
         if not values:
             return self
         key = tuple(sorted(values.items()))
@@ -227,7 +253,7 @@ class Cell:
             reference=(transform, (self, *options)),
         )
 
-    def bind_sizes(self, **numbers: int | None) -> dict[str, int]:
+    def bind_sizes(self, /, **numbers: int | None) -> dict[str, int]:
         """Check the numbers given for the named sizes, and complete them.
 
         Args:
@@ -328,12 +354,13 @@ def _signature(
             positional.append(parameter.name)
         elif default is parameter.empty:
             families.append(parameter.name)
-        elif isinstance(default, int | float) and not isinstance(default, bool):
-            hyperparameters[parameter.name] = default
         else:
-            raise CellError(
-                f"cell '{name}': {parameter.name}={default!r}: a default must be a number"
-            )
+            number = as_number(default)
+            if number is None:
+                raise CellError(
+                    f"cell '{name}': {parameter.name}={shown(default)}: a default must be a number"
+                )
+            hyperparameters[parameter.name] = number
     if len(positional) < 2:
         raise CellError(
             f"cell '{name}' needs an input and at least one state, as in "

@@ -134,7 +134,8 @@ def evaluate(
     found: dict[Node, Any] = {}
     for node in topological(roots):
         if node.operation == "constant":
-            found[node] = as_array(node.attributes["value"], dtype)
+            with np.errstate(over="ignore"):  # beyond the type it is an infinity
+                found[node] = as_array(node.attributes["value"], dtype)
         elif node.operation == "size":
             found[node] = as_array(node.attributes["size"].evaluate(sizes), dtype)
         elif node.operation == "random":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from anyrnn.errors import CellError
@@ -147,18 +148,43 @@ class Symbol:
         self._fail(f"a value has no '.{name}'; use the functions of anyrnn: {', '.join(KNOWN)}")
 
 
+def as_number(value: object) -> int | float | None:
+    """A number as Python's own; None for what is none, or is beyond float64."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return None
+    try:
+        number = int(value) if isinstance(value, Integral) else float(value)
+        float(number)
+    except OverflowError:
+        return None
+    return number
+
+
+def shown(value: object) -> str:
+    """What is no number of Python's, for a message."""
+    if isinstance(value, Real) and not isinstance(value, bool):
+        return "a number beyond float64"
+    return repr(value)[:60]
+
+
 class Hyperparameter(Symbol):
-    """A number that the user of a cell may choose; where Python needs its value, it is that
-    number.
+    """A number that the user of a cell may choose, or one computed from such numbers; where Python
+    needs its value, as for the bounds of a slice, it is that number.
     """
 
     def __init__(self, tracer: Tracer, traced: Traced, value: float) -> None:
         super().__init__(tracer, traced)
         self._value = value
 
+    def __floordiv__(self, other: Any) -> Any:
+        return self._value // (other._value if isinstance(other, Hyperparameter) else other)
+
+    def __mod__(self, other: Any) -> Any:
+        return self._value % (other._value if isinstance(other, Hyperparameter) else other)
+
     def __index__(self) -> int:  # type: ignore[override]
-        if isinstance(self._value, int):
-            return self._value
+        if isinstance(self._value, int) or self._value.is_integer():
+            return int(self._value)
         self._fail(f"a whole number is needed here, not {self._value}")
 
     def __int__(self) -> int:
@@ -206,7 +232,7 @@ class Family(Parameter):
     """A keyword-only argument of a cell: its attributes are parameters."""
 
     def __getattr__(self, name: str) -> Parameter:  # type: ignore[override]
-        if name.startswith("_"):
+        if name.startswith("__") and name.endswith("__"):
             raise AttributeError(name)
         return Parameter(self._tracer, f"{self._name}.{name}")
 

@@ -6,9 +6,8 @@ import difflib
 import linecache
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from numbers import Real
-from operator import index
+from contextlib import contextmanager, suppress
+from operator import add, index, mul, neg, sub, truediv
 from types import CodeType, FrameType
 from typing import Any, NoReturn
 
@@ -16,9 +15,25 @@ from anyrnn.errors import CellError, SizeError
 from anyrnn.graph.nodes import Node, make
 from anyrnn.graph.operations import OPERATIONS, Type
 from anyrnn.graph.sizes import Size, SizeVariable, Unifier
-from anyrnn.graph.symbols import KNOWN, Parameter, Symbol, Traced, active
+from anyrnn.graph.symbols import (
+    KNOWN,
+    Hyperparameter,
+    Parameter,
+    Symbol,
+    Traced,
+    active,
+    as_number,
+    shown,
+)
 
 DeclaredSizes = Mapping[str, str | int]
+ARITHMETIC: dict[str, Callable[..., Any]] = {
+    "add": add,
+    "subtract": sub,
+    "multiply": mul,
+    "divide": truediv,
+    "negative": neg,
+}
 
 
 class Tracer:
@@ -109,12 +124,13 @@ class Tracer:
             return self._parameter(value._name, rank, shape)
         if isinstance(value, Symbol) and value._traced is not None:
             return value._traced
-        if isinstance(value, bool) or not isinstance(value, Real):
+        number = as_number(value)
+        if number is None:
             self.fail(
-                f"{type(value).__name__} {value!r} is no value of the cell; values are the input, "
-                "the states, parameters such as W.i, numbers, and results of anyrnn's functions"
+                f"{type(value).__name__} {shown(value)} is no value of the cell; values are the "
+                "input, the states, parameters such as W.i, numbers, and results of anyrnn's functions"
             )
-        return Traced("constant", (), (), self.line(), {"value": float(value)})
+        return Traced("constant", (), (), self.line(), {"value": float(number)})
 
     def _equal(self, left: Size, right: Size, line: str | None = None) -> bool:
         before = set(self.unifier.bindings)
@@ -179,7 +195,20 @@ class Tracer:
             for operand in operands:
                 total = total + operand.shape[0]
             shape = () if row.number else (total,)
-        return Symbol(self, Traced(operation, tuple(operands), shape, self.line()))
+        traced = Traced(operation, tuple(operands), shape, self.line())
+        number = self._computed(operation, values)
+        return Symbol(self, traced) if number is None else Hyperparameter(self, traced, number)
+
+    def _computed(self, operation: str, values: tuple[Any, ...]) -> int | float | None:
+        """The number that follows from hyperparameters and numbers; None if it does not."""
+        if operation not in ARITHMETIC:
+            return None
+        known = [v._value if isinstance(v, Hyperparameter) else as_number(v) for v in values]
+        if None in known:
+            return None
+        with suppress(ArithmeticError):
+            return ARITHMETIC[operation](*known)
+        return None
 
     def _number(self, value: Any) -> Any:
         """A comparison as a number, 1 where it holds and 0 elsewhere; any other value as it is."""

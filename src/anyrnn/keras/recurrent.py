@@ -98,6 +98,8 @@ class RecurrentCell(OfCell, keras.Layer, DropoutRNNCell, Readable):
         **options: Any,
     ) -> None:
         base = get(cell)
+        roles_of = [f"{name}_{role}" for name in DEFAULTS for role in ROLES]
+        base.check_options([RecurrentCell.__init__, Recurrent.__init__], [*roles_of, *OWN])
         named = {
             "initializer": initializers,
             "regularizer": regularizers,

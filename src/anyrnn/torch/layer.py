@@ -98,6 +98,13 @@ class Layer(nn.Module):
         for place, layer in enumerate(structure.layers):
             shapes: dict[str, tuple[int, ...]] = {}
             for part in layer:
+                stored_names = {*part.names.values()}
+                for name in part.initial_names if options.learn_initial_state else ():
+                    if name in stored_names:
+                        raise InputError(
+                            f"learn_initial_state=True makes the parameter {name}, and the cell "
+                            f"'{part.cell.name}' has a parameter that is called so; rename it"
+                        )
                 for stored in part.cell.parameters:
                     shapes[part.names[stored.name]] = shape = stored.shape_for(part.sizes)
                     if math.prod(shape) > sys.maxsize // 8:

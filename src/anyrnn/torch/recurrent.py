@@ -27,6 +27,8 @@ Directions = str | Cell | tuple[str | Cell, str | Cell]
 def _sort(cells: Iterable[Cell], given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Sort a constructor's further keywords into sizes and hyperparameters."""
     cells = list(dict.fromkeys(cells))
+    for cell in cells:
+        cell.check_options([Recurrent.__init__], [option.name for option in fields(Options)])
     sizes: dict[str, Any] = {}
     hyperparameters: dict[str, Any] = {}
     for name, value in given.items():

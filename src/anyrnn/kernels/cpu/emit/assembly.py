@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
 
+import numpy as np
+
 
 class Function:
     """The body of a function while it is written.
@@ -167,7 +169,8 @@ class Vectors:
     def literal(self, number: float) -> str:
         """A number as LLVM writes it: the bits of the nearest double or float."""
         if not self.double:
-            number = struct.unpack("<f", struct.pack("<f", number))[0]
+            with np.errstate(over="ignore"):  # an infinity, if float32 does not reach so far
+                number = float(np.float32(number))
         return f"0x{struct.unpack('<Q', struct.pack('<d', number))[0]:016X}"
 
     def constant(self, number: float) -> str:

@@ -324,7 +324,9 @@ class _Writing:
             part = frame.parameters[name][rows]
             frame.values[leaf] = part if leaf.type.shape else part[0]
         for leaf, number in program.numbers:
-            frame.values[leaf] = self.commands.constant(np.array(number, self.dtype))
+            with np.errstate(over="ignore"):  # beyond the type it is an infinity
+                value = np.array(number, self.dtype)
+            frame.values[leaf] = self.commands.constant(value)
         for instruction in program.once:
             instruction.write(frame)
 
