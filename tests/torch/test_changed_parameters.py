@@ -14,6 +14,7 @@ from torch.func import functional_call
 from torch.nn.utils import parametrize
 
 from anyrnn.errors import InputError
+from anyrnn.kernels.run import Run
 from anyrnn.kernels.run_keys import key
 from anyrnn.torch import GRU, LSTM, GRUCell, Recurrent
 from anyrnn.torch.execute import forced
@@ -206,7 +207,7 @@ def operator(parameters: list[Tensor], time: int = 4) -> dict[str, Any]:
         "states": [torch.zeros(3, HIDDEN)],
         "parameters": given,
         "seed": None,
-        "key": key(part.cell, part.size_items, False, "high"),
+        "key": key(Run(part.cell, part.size_items)),
     }
 
 

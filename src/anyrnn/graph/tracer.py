@@ -128,7 +128,8 @@ class Tracer:
         if number is None:
             self.fail(
                 f"{type(value).__name__} {shown(value)} is no value of the cell; values are the "
-                "input, the states, parameters such as W.i, numbers, and results of anyrnn's functions"
+                "input, the states, parameters such as W.i, numbers, and results of anyrnn's "
+                "functions"
             )
         return Traced("constant", (), (), self.line(), {"value": float(number)})
 
