@@ -436,3 +436,31 @@ print("done")
 def test_a_process_may_be_forked_while_a_thread_compiles() -> None:
     process = python(FORKED, ANYRNN_CACHE="off", PYTHONWARNINGS="ignore")
     assert printed(process) == "done\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs chown")
+def test_code_of_another_user_is_never_loaded(folder: Path) -> None:
+    store.save("0" * 40, b"code", "label", "target")
+    (path,) = folder.glob("*.code")
+    assert store.load("0" * 40) == b"code"
+    os.chown(path, 12345, -1)
+    assert store.load("0" * 40) is None
+    store.save("0" * 40, b"again", "label", "target")
+    assert store.load("0" * 40) == b"again"
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="files have modes elsewhere")
+def test_code_that_others_may_write_is_never_loaded(folder: Path) -> None:
+    store.save("0" * 40, b"code", "label", "target")
+    (path,) = folder.glob("*.code")
+    path.chmod(0o666)
+    assert store.load("0" * 40) is None
+    assert [entry.damaged for entry in store.entries()] == [True]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="files have modes elsewhere")
+def test_a_folder_that_others_may_write_is_to_be_cleared(folder: Path) -> None:
+    store.save("0" * 40, b"code", "label", "target")
+    folder.chmod(0o777)
+    with pytest.raises(CacheError, match=r"chmod go-w forbids it; then anyrnn cache clear"):
+        store.entries()

@@ -448,3 +448,25 @@ def test_packed_results_keep_their_order(lengths: list[int], name: str) -> None:
     alone = [ours(sequence)[0] for sequence in nn.utils.rnn.unpack_sequence(packed)]
     for place, single in enumerate(alone):
         same(padded[: len(single), place], single)
+
+
+@pytest.mark.parametrize("name", ["bias_ih", "bias_hh"])
+@pytest.mark.parametrize("kind", ["RNNCell", "LSTMCell", "GRUCell"])
+def test_a_cell_whose_bias_was_taken_away(kind: str, name: str) -> None:
+    ours, theirs = getattr(anyrnn.torch, kind)(4, 5), getattr(nn, kind)(4, 5)
+    ours.load_state_dict(theirs.state_dict())
+    for cell in (ours, theirs):
+        cell.register_parameter(name, None)
+    x = torch.randn(3, 4)
+    for grad in (True, False):
+        with torch.set_grad_enabled(grad):
+            found, wanted = ours(x), theirs(x)
+        for one, other in zip(found, wanted, strict=True):
+            assert torch.allclose(one, other, atol=1e-6)
+
+
+def test_a_nonlinearity_that_torch_does_not_know_is_refused_when_torch_does() -> None:
+    for module in (nn, anyrnn.torch):
+        cell = module.RNNCell(4, 5, nonlinearity="sigmoid")
+        with pytest.raises(RuntimeError, match="Unknown nonlinearity: sigmoid"):
+            cell(torch.randn(3, 4))

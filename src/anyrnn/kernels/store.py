@@ -203,7 +203,16 @@ def _check(place: Path) -> None:
     if status.st_uid != os.geteuid():
         raise _refusal(f"{place} belongs to another user")
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise _refusal(f"others than you may write to {place} (chmod go-w forbids it)")
+        raise _refusal(
+            f"others than you may write to {place} (chmod go-w forbids it; then anyrnn cache clear)"
+        )
+
+
+def _is_own(status: os.stat_result) -> bool:
+    """Whether a file belongs to the user, and nobody else may write to it."""
+    if not hasattr(os, "geteuid"):
+        return True
+    return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 _told: set[str] = set()
@@ -222,7 +231,7 @@ def _checksum(content: bytes) -> bytes:
 def _read(path: Path) -> tuple[dict[str, str], bytes] | None:
     """The header and the code of a file; None if it is not as it was written."""
     with path.open("rb") as file:
-        if file.read(len(FORMAT)) != FORMAT:
+        if not _is_own(os.fstat(file.fileno())) or file.read(len(FORMAT)) != FORMAT:
             return None
         checksum = file.read(CHECKSUM)
         content = file.read()

@@ -249,10 +249,17 @@ class _Step(nn.RNNCellBase):
         Raises:
             InputError: A shape, a type or a device is not what the module takes.
         """
+        if not self._mode and self.nonlinearity not in ("tanh", "relu"):
+            raise InputError(f"Unknown nonlinearity: {self.nonlinearity}; expected tanh or relu")
         mode = self._mode or f"RNN_{self.nonlinearity.upper()}"  # type: ignore[operator]
         cell = _cell(mode, False, self.bias)
-        names = CELL_PARAMETERS if self.bias else CELL_PARAMETERS[:2]
-        parameters = {FAMILIES[name]: parameter(self, name) for name in names}
+        parameters = {FAMILIES[name]: parameter(self, name) for name in CELL_PARAMETERS[:2]}
+        for name in CELL_PARAMETERS[2:] if self.bias else ():
+            if getattr(self, name) is None:  # as torch has it, a bias that was taken away is zero
+                weight = parameters["W"]
+                parameters[FAMILIES[name]] = weight.new_zeros(len(weight))
+            else:
+                parameters[FAMILIES[name]] = parameter(self, name)
         sizes = (("input", self.input_size), ("hidden", self.hidden_size))
         like = parameters["W"]
         tensor = check_tensor("the input", input, like)
