@@ -1,4 +1,4 @@
-"""LLVM IR as text, one function at a time: names for values, blocks and loops."""
+"""Builders of LLVM IR as text: functions with their control flow, and vector arithmetic."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 
 
 class Function:
-    """The body of a function while it is written.
+    """Builder of a function.
 
     Args:
         name: The function's name.
         arguments: The types and names of its arguments.
         attributes: Its LLVM attributes.
-        internal: Whether only this module calls it.
+        internal: Whether it has internal linkage.
     """
 
     def __init__(
@@ -36,38 +36,38 @@ class Function:
         self.numbers: dict[str, int] = {}
 
     def name(self, hint: str) -> str:
-        """A name that is used once only."""
+        """A name that nothing else in the function has."""
         number = self.numbers.get(hint, 0)
         self.numbers[hint] = number + 1
         return f"{hint}.{number}"
 
     def emit(self, line: str) -> None:
-        """Add an instruction without a result."""
+        """Append an instruction without a result."""
         self.lines.append(f"  {line}")
 
     def early(self, expression: str, hint: str) -> str:
-        """Add an instruction at the function's beginning."""
+        """Append an instruction to the entry block, where every use sees its result."""
         name = "%" + self.name(hint)
         self.first.append(f"  {name} = {expression}")
         return name
 
     def value(self, expression: str, hint: str = "v") -> str:
-        """Add an instruction; its result's name is returned."""
+        """Append an instruction: the register of its result."""
         name = "%" + self.name(hint)
         self.emit(f"{name} = {expression}")
         return name
 
     def start(self, block: str) -> None:
-        """Begin a block."""
+        """Begin a basic block."""
         self.lines.append(f"{block}:")
         self.block = block
 
     def jump(self, block: str) -> None:
-        """End the block with a jump."""
+        """End the block with an unconditional branch."""
         self.emit(f"br label %{block}")
 
     def branch(self, condition: str, then: str, otherwise: str) -> None:
-        """End the block with a choice."""
+        """End the block with a conditional branch."""
         self.emit(f"br i1 {condition}, label %{then}, label %{otherwise}")
 
     @contextmanager
@@ -82,8 +82,8 @@ class Function:
 
     @contextmanager
     def either(self, condition: str, hint: str) -> Iterator[Callable[[], None]]:
-        """Code that runs if a condition holds and, after the given function is called, code that
-        runs if not.
+        """Code that runs if a condition holds and, once the function that this yields is called,
+        code that runs if not.
         """
         then, otherwise, after = (self.name(f"{hint}.{n}") for n in ("then", "else", "after"))
         self.branch(condition, then, otherwise)
@@ -98,7 +98,7 @@ class Function:
         self.start(after)
 
     def alternate(self, writers: Sequence[Callable[[], None]]) -> None:
-        """Straight code of several writers, an instruction of each in turn."""
+        """Interleave the instructions of several writers, none of which branches."""
         before = self.lines
         parts = []
         for write in writers:
@@ -110,7 +110,7 @@ class Function:
 
     @contextmanager
     def loop(self, hint: str, first: str, last: str, step: str = "1") -> Iterator[str]:
-        """A loop over whole numbers from `first` up to, not including, `last`."""
+        """A loop over the integers of a half-open range: the index."""
         head, body, end = (self.name(f"{hint}.{part}") for part in ("head", "body", "end"))
         index, following = "%" + self.name(hint), "%" + self.name(f"{hint}.next")
         before = self.block
@@ -132,27 +132,27 @@ class Function:
         return self.value(f"getelementptr inbounds {type_}, ptr {pointer}, i64 {index}", "at")
 
     def integer(self, operation: str, left: str | int, right: str | int) -> str:
-        """An operation on whole numbers."""
+        """An operation on integers of 64 bits."""
         return self.value(f"{operation} i64 {left}, {right}", "n")
 
     def smaller(self, left: str, right: str) -> str:
-        """The smaller of two whole numbers."""
+        """The smaller of two integers."""
         less = self.value(f"icmp slt i64 {left}, {right}", "less")
         return self.value(f"select i1 {less}, i64 {left}, i64 {right}", "least")
 
     def text(self) -> str:
-        """The whole function."""
+        """The text of the function."""
         return "\n".join([self.head, "entry:", *self.first, *self.lines, "  ret void", "}"])
 
 
 class Vectors:
-    """Vector arithmetic in a function.
+    """Builder of vector arithmetic.
 
     Args:
         function: Where the instructions go.
-        lanes: The number of elements of a vector.
+        lanes: The number of elements of a vector register.
         double: float64 instead of float32.
-        fused: Whether the CPU rounds a product and a sum once.
+        fused: Whether the CPU has a fused multiply-add.
     """
 
     def __init__(self, function: Function, lanes: int, double: bool, fused: bool = True) -> None:
@@ -167,22 +167,22 @@ class Vectors:
         self.booleans = f"<{lanes} x i1>"
 
     def literal(self, number: float) -> str:
-        """A number as LLVM writes it: the bits of the nearest double or float."""
+        """A scalar as LLVM writes it: the bits of the nearest double or float, as a double."""
         if not self.double:
             with np.errstate(over="ignore"):  # an infinity, if float32 does not reach so far
                 number = float(np.float32(number))
         return f"0x{struct.unpack('<Q', struct.pack('<d', number))[0]:016X}"
 
     def constant(self, number: float) -> str:
-        """A vector of one number."""
+        """A vector with one number in all lanes."""
         return f"splat ({self.scalar} {self.literal(number)})"
 
     def integer(self, number: int) -> str:
-        """A vector of one whole number."""
+        """A vector with one integer in all lanes."""
         return f"splat (i{64 if self.double else 32} {number})"
 
     def bits_of(self, number: float) -> str:
-        """A vector of the bits of one number."""
+        """A vector with the bits of one number in all lanes."""
         code = ("<d", "<q") if self.double else ("<f", "<i")
         return self.integer(struct.unpack(code[1], struct.pack(code[0], number))[0])
 
@@ -216,7 +216,7 @@ class Vectors:
         return self.function.value(f"call {self.type} @llvm.{intrinsic}.{self.short}({listed})")
 
     def fma(self, left: str, right: str, third: str) -> str:
-        """left * right + third, in one rounding where the CPU has that."""
+        """left * right + third, rounded once where the CPU has a fused multiply-add."""
         return self.call("fmuladd", left, right, third)
 
     def polynomial(self, variable: str, coefficients: Sequence[float]) -> str:
@@ -247,7 +247,7 @@ class Vectors:
         return self.select(below, self.constant(bound), value)
 
     def bits(self, value: str) -> str:
-        """The bits of floats as whole numbers."""
+        """The bits of floats as integers."""
         return self.function.value(f"bitcast {self.type} {value} to {self.integers}", "bits")
 
     def floats(self, bits: str) -> str:
@@ -255,11 +255,11 @@ class Vectors:
         return self.function.value(f"bitcast {self.integers} {bits} to {self.type}")
 
     def on_bits(self, operation: str, left: str, right: str) -> str:
-        """An operation on whole numbers."""
+        """An operation on vectors of integers."""
         return self.function.value(f"{operation} {self.integers} {left}, {right}", "bits")
 
     def splat(self, number: str) -> str:
-        """A vector of one scalar value."""
+        """A vector with a scalar in all lanes."""
         first = self.function.value(
             f"insertelement {self.type} poison, {self.scalar} {number}, i64 0"
         )
@@ -269,13 +269,13 @@ class Vectors:
         )
 
     def load_number(self, pointer: str) -> str:
-        """A vector of one number in memory."""
+        """A vector with a scalar in memory in all lanes."""
         return self.splat(self.function.value(f"load {self.scalar}, ptr {pointer}", "number"))
 
     def load(
         self, pointer: str, mask: str | None = None, otherwise: str = "zeroinitializer"
     ) -> str:
-        """A vector in memory; where a mask is false, something else."""
+        """A vector in memory; where the mask is false, `otherwise`."""
         size = 8 if self.double else 4
         if mask is None:
             return self.function.value(f"load {self.type}, ptr {pointer}, align {size}")
@@ -296,7 +296,7 @@ class Vectors:
             )
 
     def mask(self, count: str) -> str:
-        """True for the first elements only."""
+        """A mask of the first elements."""
         lanes = ", ".join(f"i64 {lane}" for lane in range(self.lanes))
         type_ = f"<{self.lanes} x i64>"
         first = self.function.value(f"insertelement {type_} poison, i64 {count}, i64 0")
@@ -306,7 +306,7 @@ class Vectors:
         return self.function.value(f"icmp slt {type_} <{lanes}>, {counts}", "mask")
 
     def shuffle(self, left: str, right: str, places: Sequence[int]) -> str:
-        """Elements of two vectors by their places; those of the second come after the first's."""
+        """Elements of two vectors by their indices; those of the second follow the first's."""
         listed = ", ".join(f"i32 {place}" for place in places)
         return self.function.value(
             f"shufflevector {self.type} {left}, {self.type} {right}, "
@@ -314,7 +314,7 @@ class Vectors:
         )
 
     def store_part(self, value: str, start: int, count: int, pointer: str) -> None:
-        """Write some neighbouring elements to memory."""
+        """Write consecutive elements to memory."""
         listed = ", ".join(f"i32 {start + place}" for place in range(count))
         part = self.function.value(
             f"shufflevector {self.type} {value}, {self.type} poison, <{count} x i32> <{listed}>"
@@ -324,7 +324,7 @@ class Vectors:
         self.function.emit(f"store {type_} {part}, ptr {pointer}, align {size}")
 
     def _halves(self, distance: int) -> tuple[list[int], list[int]]:
-        """The places that leave, and that change, rows which lie a distance apart."""
+        """The shuffles that exchange blocks between two rows a distance apart."""
         lanes = range(self.lanes)
         other = self.lanes - distance
         first = [lane + (other if lane & distance else 0) for lane in lanes]
@@ -332,7 +332,7 @@ class Vectors:
         return first, second
 
     def transpose(self, rows: Sequence[str]) -> list[str]:
-        """The columns of as many rows as a vector has elements."""
+        """Transpose a square block of as many rows as a vector has lanes."""
         values = list(rows)
         distance = self.lanes // 2
         while distance:
@@ -346,7 +346,7 @@ class Vectors:
         return values
 
     def totals(self, rows: Sequence[str]) -> str:
-        """A vector of the sums of as many rows as a vector has elements."""
+        """A vector with the sum of each row, of as many rows as a vector has lanes."""
         values = list(rows)
         distance = self.lanes // 2
         while distance:
@@ -359,7 +359,7 @@ class Vectors:
         return values[0]
 
     def total(self, value: str) -> str:
-        """The sum of a vector's elements, as a scalar."""
+        """The sum of the lanes, as a scalar."""
         return self.function.value(
             f"call reassoc {self.scalar} @llvm.vector.reduce.fadd.{self.short}("
             f"{self.scalar} {self.literal(-0.0)}, {self.type} {value})",
@@ -367,7 +367,7 @@ class Vectors:
         )
 
     def largest(self, value: str) -> str:
-        """The largest of a vector's elements, as a scalar."""
+        """The largest lane, as a scalar."""
         return self.function.value(
             f"call {self.scalar} @llvm.vector.reduce.fmax.{self.short}({self.type} {value})",
             "largest",

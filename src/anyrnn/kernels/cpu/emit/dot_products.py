@@ -1,7 +1,7 @@
-"""Products of vectors with the rows of a matrix as it is in memory.
+"""Products with matrices that are not packed: dot products along the rows.
 
-Each lane of a register sums every so many elements; at the end the lanes are added. For a single
-step this is better than packing the matrix first.
+Each lane of a register accumulates every `lanes`-th element of a row; the lanes are added at the
+end. A single step reads each matrix once, so packing it would cost more than it saves.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Kind:
 
     Attributes:
         double: float64 instead of float32.
-        operand: What numbers are rounded to; the vectors are already.
+        operand: What the matrices are rounded to; the vectors are rounded already.
         short: Whether the matrices are bfloat16 in memory.
     """
 
@@ -39,17 +39,17 @@ class Kind:
 
     @property
     def element(self) -> str:
-        """An element of a matrix, as LLVM calls it."""
+        """LLVM's type of an element of a matrix."""
         return "i16" if self.short else "double" if self.double else "float"
 
 
 def functions(target: Processor, kind: Kind, terms: Iterable[int]) -> list[str]:
-    """The text of the functions for 1, 2 and 4 vectors, and for sums of some numbers of products.
+    """The text of the functions for 1, 2 and 4 vectors, and for some numbers of terms of a sum.
 
-    Arguments: of each product the first row of the matrix, the step to the next one, the first
-    vector, the step to the next one, their length; the number of the matrices' rows; the sums of
-    the first vector, the step to those of the next one. The sums of one vector are as many as a
-    register has elements; where the matrices have fewer rows, the rest is undefined.
+    Arguments: of each term the first row of the matrix, the stride of its rows, the first vector,
+    the stride of the vectors, their length; the number of rows of the matrices; where the sums of
+    the first vector go, and the stride to those of the next one. A vector has one register of sums;
+    where the matrices have fewer rows, the other lanes are undefined.
     """
     counts = [1 << power for power in range(DOT_ROWS.bit_length())]
     return [_function(target, kind, rows, number) for number in terms for rows in counts]
@@ -64,7 +64,7 @@ def _function(target: Processor, kind: Kind, rows: int, terms: int) -> str:
     function = Function(_name(rows, terms), arguments, attributes(target))
     v = Vectors(function, target.lanes(kind.double), kind.double)
     at_once = min(rows, v.lanes)
-    each = v.lanes // at_once  # rows of a matrix at a time
+    each = v.lanes // at_once  # rows of the matrices
     last = function.integer("sub", "%units", 1)
     sums = [function.early(f"alloca {v.type}, align 64", "sum") for _ in range(v.lanes)]
     for first_row in range(0, rows, at_once):
@@ -86,7 +86,7 @@ def _function(target: Processor, kind: Kind, rows: int, terms: int) -> str:
 def _accumulate(
     v: Vectors, kind: Kind, term: int, units: list[str], rows: range, sums: list[str]
 ) -> None:
-    """Add the products of some rows of a matrix with some vectors, lane by lane."""
+    """Accumulate the products of some rows of a matrix with some vectors, lane by lane."""
     function = v.function
 
     def starts(pointer: str, stride: str, places: Iterable[str | int], type_: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""How a team of threads enters a kernel."""
+"""The entry points of a kernel, for a team of threads and for one thread."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ from anyrnn.kernels.cpu.machine.processor import Processor
 
 
 def attributes(target: Processor) -> str:
-    """The attributes of every function: keep to the width that the code is written for."""
+    """The attributes of every function: LLVM keeps to the vector width of the text."""
     width = target.bits
     return f'nounwind "prefer-vector-width"="{width}" "min-legal-vector-width"="{width}"'
 
 
 def entry(size: int) -> str:
-    """What a team of threads enters: each finds its record by its number.
+    """The entry points: each thread of a team finds its record by its number.
 
-    The first record is for one thread alone: the first one takes it where the OpenMP runtime gives
-    fewer threads than were asked for.
+    Record 0 is the fallback if OpenMP grants fewer threads: thread 0 then computes everything.
 
     Args:
-        size: The size of a record.
+        size: The number of words of a record.
 
     Returns:
         LLVM IR of the functions `enter` and `enter_alone`, which call `kernel` with a record.

@@ -1,6 +1,6 @@
-"""Our own vector functions: exp, log, tanh, sigmoid, softplus, to a few units of the last place.
+"""Vector functions of our own: exp, log, tanh, sigmoid, softplus, to a few units in the last place.
 
-Infinities and NaN come out as from the interpreter.
+Infinities and NaN give what the interpreter gives.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What products multiply: numbers as they are, or rounded to bfloat16.
+"""The operands of products: numbers as they are, or rounded to bfloat16.
 
-The sums are float32 in any case. Where the CPU multiplies pairs of bfloat16, two neighbours share
-the place of one float32: half the memory, half the multiplications. Elsewhere rounded numbers are
-float32, and multiplied as such.
+The sums are float32 in any case. Where the CPU multiplies pairs of bfloat16, two consecutive
+elements take the place of one float32: half the memory, half the multiplications. Elsewhere
+rounded numbers are stored and multiplied as float32.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from anyrnn.kernels.cpu.machine.processor import Processor
 
 
 class Operand(Enum):
-    """How the matrices and vectors of products are kept."""
+    """How the matrices and vectors of products are stored."""
 
     PLAIN = "as they are"
     ROUNDED = "rounded to bfloat16"
@@ -23,7 +23,7 @@ class Operand(Enum):
 
     @property
     def each(self) -> int:
-        """The neighbouring elements of a vector that share a place."""
+        """How many consecutive elements share a place."""
         return 2 if self is Operand.PAIRS else 1
 
     def places(self, length: int) -> int:
@@ -31,7 +31,7 @@ class Operand(Enum):
         return -(-length // self.each)
 
     def join(self, v: Vectors, parts: Sequence[str]) -> str:
-        """What is kept of neighbouring elements, `each` of them, in every lane."""
+        """Combine `each` consecutive elements, in every lane."""
         if self is Operand.PLAIN:
             return parts[0]
         rounded = [rounded_bits(v, part) for part in parts]
@@ -41,7 +41,7 @@ class Operand(Enum):
         return v.floats(rounded[0])
 
     def store_row(self, v: Vectors, value: str, start: str, index: str) -> None:
-        """Write a vector of neighbouring elements of a row, `index` elements behind its start."""
+        """Write consecutive elements of a row, from element `index` on."""
         bits = rounded_bits(v, value)
         if self is Operand.ROUNDED:
             v.store(v.floats(bits), v.function.element(start, index, v.scalar))
@@ -53,7 +53,7 @@ class Operand(Enum):
         v.function.emit(f"store {short} {high}, ptr {at}, align 2")
 
     def multiply_add(self, v: Vectors, left: str, right: str, total: str) -> str:
-        """The product of two places in every lane, added to a sum."""
+        """Multiply two places, and add the products to a sum, in every lane."""
         if self is not Operand.PAIRS:
             return v.fma(left, right, total)
         pairs = f"<{2 * v.lanes} x bfloat>"
@@ -65,14 +65,14 @@ class Operand(Enum):
 
 
 def load_rounded(v: Vectors, row: str, index: str, short: bool, mask: str | None) -> str:
-    """Neighbouring elements of a row of a matrix that is not packed, rounded.
+    """Load consecutive elements of a row of a matrix that is not packed, rounded.
 
     Args:
         v: Vector arithmetic in float32.
         row: The address of the row.
         index: The first of the elements.
         short: Whether the matrix is bfloat16 in memory.
-        mask: Where to load; zero elsewhere.
+        mask: Where to load; other lanes are zero.
     """
     function = v.function
     if not short:
@@ -91,7 +91,7 @@ def load_rounded(v: Vectors, row: str, index: str, short: bool, mask: str | None
 
 
 def rounded_bits(v: Vectors, value: str) -> str:
-    """The bits of float32 numbers rounded to bfloat16: to the nearest, of two the even one."""
+    """The bits of float32 numbers rounded to bfloat16: to nearest, ties to even."""
     bits = v.bits(value)
     odd = v.on_bits("and", v.on_bits("lshr", bits, v.integer(16)), v.integer(1))
     rounded = v.on_bits("add", v.on_bits("add", bits, v.integer(0x7FFF)), odd)
@@ -104,7 +104,7 @@ def rounded_bits(v: Vectors, value: str) -> str:
 
 
 def operand(kind: str | None, target: Processor, packed: bool) -> Operand:
-    """What products multiply.
+    """The operand for a precision.
 
     Args:
         kind: `bfloat16`, or None for the numbers as they are.

@@ -1,4 +1,4 @@
-"""The kernel that packs matrices: it reorders them as tiles read them."""
+"""The kernel that packs matrices: it reorders them into the order in which tiles read them."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from anyrnn.kernels.cpu.machine.processor import Processor
 
 
 class PackingJob(NamedTuple):
-    """A matrix to pack; steps and strides are numbers of elements.
+    """A matrix to pack; steps and strides count elements.
 
     Attributes:
         units: The number of rows.
-        length: The number of elements of a row.
-        element_step: From one element of the rows, or one pair, to the next, packed.
-        vectors: The vectors of units that a block has.
-        all_vectors: The vectors of units of all blocks: units that are missing become zeros.
-        block_step: From one block of units to the next.
-        place: The address of the first packed element.
-        source: The address of the matrix's first element.
-        unit_stride: From one unit (a row of the matrix) to the next.
-        element_stride: From one element of a row to the next.
+        length: The number of columns.
+        element_step: The distance of two columns, or pairs of columns, in the packed matrix.
+        vectors: The width of a block of units, in vector registers.
+        all_vectors: The width of all blocks: rows beyond `units` become zeros.
+        block_step: The distance of two blocks in the packed matrix.
+        place: The destination: the address of the first packed element.
+        source: The address of the first element of the matrix.
+        unit_stride: The distance of two rows of the matrix.
+        element_stride: The distance of two columns of the matrix.
     """
 
     units: int
@@ -52,7 +52,9 @@ class _Packing:
         self.lanes = self.v.lanes
 
     def write(self) -> str:
-        """The kernel's text: its record is the jobs, their number, the thread and the threads."""
+        """The text of the kernel: its record is the address of the jobs, their number, the index of
+        the thread, the number of threads.
+        """
         function = self.function
         jobs, count, thread, threads = (
             function.value(f"load i64, ptr {function.element('%record', str(place), 'i64')}")
@@ -78,7 +80,7 @@ class _Packing:
         return function.text()
 
     def _vector(self, vector: str) -> None:
-        """One vector of units: whole and along a row, whole and along a column, or any other."""
+        """One vector of units: whole, of a row-major or a column-major matrix, or any other."""
         function, given = self.function, self.given
         block = function.integer("sdiv", vector, given["vectors"])
         inner = function.integer("srem", vector, given["vectors"])
@@ -106,7 +108,7 @@ class _Packing:
 
     @contextmanager
     def _if(self, whole: str, stride: str) -> Iterator[tuple[str, str]]:
-        """Code for whole vectors that are one after another; names of what else, and what after."""
+        """Code for whole vectors of unit stride; the labels of the other case and of the end."""
         function = self.function
         one = function.value(f"icmp eq i64 {stride}, 1", "one")
         both = function.value(f"and i1 {whole}, {one}", "both")
@@ -116,7 +118,7 @@ class _Packing:
         yield otherwise, after
 
     def _store(self, values: Sequence[str], place: str, element: str) -> None:
-        """Write neighbouring elements of the rows, which share a place, from the first one on."""
+        """Write consecutive columns, which share a place, from `element` on."""
         self.v.store(self.operand.join(self.v, values), self._packed(place, element))
 
     def _packed(self, place: str, element: str) -> str:
@@ -126,7 +128,7 @@ class _Packing:
         return function.element(place, step, self.v.scalar)
 
     def _along_columns(self, source: str, place: str) -> None:
-        """Columns of a matrix that lie in memory as they are to lie packed."""
+        """Copy the columns of a column-major matrix, which are as tiles read them."""
         function, v, length, each = self.function, self.v, self.given["length"], self.operand.each
 
         def column(element: str) -> str:
@@ -144,7 +146,7 @@ class _Packing:
                 self._store([column(whole), "zeroinitializer"], place, whole)
 
     def _transposed(self, source: str, place: str) -> None:
-        """Squares of rows are turned in registers; what is left at the end, one by one."""
+        """Transpose square blocks of a row-major matrix; the last columns one by one."""
         function, v, length = self.function, self.v, self.given["length"]
         rest = function.integer("srem", length, self.lanes)
         whole = function.integer("sub", length, rest)
@@ -161,9 +163,9 @@ class _Packing:
         self._one_by_one(source, place, whole, str(self.lanes))
 
     def _one_by_one(self, source: str, place: str, first: str, left: str) -> None:
-        """Element by element; zero where a unit is missing."""
+        """Element by element; zero beyond the last unit."""
         function, v, each = self.function, self.v, self.operand.each
-        parts = []  # where a vector is put together that cannot be in its place
+        parts = []  # rounding needs whole vectors: they are gathered here first
         if self.operand is not Operand.PLAIN:
             parts = [function.early(f"alloca {v.type}, align 64", "part") for _ in range(each)]
         with function.loop("element", first, self.given["length"], str(each)) as element:
@@ -174,7 +176,7 @@ class _Packing:
                 v.store(self.operand.join(v, [v.load(part) for part in parts]), at)
 
     def _gather(self, source: str, element: str, left: str, at: str) -> None:
-        """An element of each row; zero where a unit is missing, or the element."""
+        """An element of each row; zero beyond the last unit or the last element."""
         function, given, scalar = self.function, self.given, self.v.scalar
         self.v.store("zeroinitializer", at)
         there = function.value(f"icmp slt i64 {element}, {given['length']}", "there")

@@ -1,4 +1,4 @@
-"""The numbers of `anyrnn.graph.randomness` as instructions: bit by bit the same."""
+"""The generator of `anyrnn.graph.randomness` as instructions, with the same bits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from anyrnn.kernels.cpu.emit.assembly import Function, Vectors
 def _philox(
     function: Function, first: str, second: str, key: str, lanes: int | None
 ) -> tuple[str, str]:
-    """Two words of 32 bits, made of two others and a key; of scalars, or of vectors."""
+    """Philox 2x32: two words from a counter of two words and a key; scalars, or vectors."""
 
     def kind(bits: int) -> str:
         return f"<{lanes} x i{bits}>" if lanes else f"i{bits}"
@@ -36,7 +36,7 @@ def words(v: Vectors, seed: str, stream: int, step: str, row: str, unit: str) ->
     Args:
         v: Where the instructions go.
         seed: The address of the seed.
-        stream: Which of the numbers that a cell draws at a step; an even number.
+        stream: Which of the draws of a cell at a step; even.
         step: The step.
         row: The row of the batch.
         unit: The first unit.
@@ -59,7 +59,7 @@ def words(v: Vectors, seed: str, stream: int, step: str, row: str, unit: str) ->
 
 
 def uniform(v: Vectors, bits: str) -> str:
-    """A vector of numbers from 0 to 1, without 1, of 32 random bits each."""
+    """A vector of numbers in [0, 1), from 32 random bits each."""
     lanes = v.lanes
     bits = v.function.value(f"lshr <{lanes} x i32> {bits}, splat (i32 {32 - BITS})")
     whole = v.function.value(f"uitofp <{lanes} x i32> {bits} to {v.type}")

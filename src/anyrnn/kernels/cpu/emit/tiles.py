@@ -1,4 +1,4 @@
-"""How a stage is cut into blocks whose sums stay in registers."""
+"""Register blocking: how a stage is cut into tiles whose sums stay in registers."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ DOT_ROWS = 4  # the most rows that dot products are computed for at a time; a po
 
 @dataclass(frozen=True)
 class Group:
-    """Sums of products of the same vectors, which one tile accumulates together.
+    """Sums of products with the same vectors, which a tile accumulates together.
 
     Attributes:
         accumulators: The sums.
-        vectors: The vectors, one for each term.
+        vectors: The vector of each term.
     """
 
     accumulators: tuple[Accumulator, ...]
@@ -26,12 +26,12 @@ class Group:
 
 @dataclass(frozen=True)
 class Tile:
-    """How a stage is cut into blocks.
+    """How a stage is cut.
 
     Attributes:
         groups: The groups of products.
-        blocks: The number of vectors of units that a tile has for each sum.
-        rows: The most rows that a tile has.
+        blocks: The width of a tile: vectors of units of each sum.
+        rows: The most rows of a tile.
     """
 
     groups: tuple[Group, ...]
@@ -40,7 +40,7 @@ class Tile:
 
 
 def tile(stage: Stage, target: Processor, packed: bool) -> Tile:
-    """Cut a stage so that a tile's accumulators stay in registers."""
+    """Cut a stage so that the accumulators of a tile stay in registers."""
     budget = target.registers - 4  # a weight, a few broadcast numbers
     alike: dict[tuple[Node, ...], list[Accumulator]] = {}
     for accumulator in stage.accumulators:
@@ -56,8 +56,8 @@ def tile(stage: Stage, target: Processor, packed: bool) -> Tile:
     widest = max(len(group.accumulators) for group in groups)
     if not packed:
         return Tile(tuple(groups), 1, DOT_ROWS)
-    # a weight that is loaded serves as many rows as there are registers for: the weights come from
-    # the second cache, which is slower than the arithmetic; rows by four vectors are the best there
+    # weights come from the L2 cache, which is slower than the arithmetic: each one that is loaded
+    # serves as many rows as there are registers for, and four vectors wide measures best
     blocks = max(1, 4 // widest)
     rows = max(1, min(6, budget // (widest * blocks)))
     return Tile(tuple(groups), blocks, rows)
