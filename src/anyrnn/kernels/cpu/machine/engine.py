@@ -1,6 +1,4 @@
-"""LLVM compiles the text of a kernel into this process, or links code that it has compiled before
-from disk.
-"""
+"""Kernels in executable memory: compiled by LLVM, or loaded from the cache on disk."""
 
 from __future__ import annotations
 
@@ -24,11 +22,11 @@ PASSES = {"loop_vectorization": False, "slp_vectorization": False}
 
 @dataclass(frozen=True)
 class Code:
-    """Compiled code: to be kept as long as its addresses are called.
+    """Compiled code, which is unloaded when this is collected.
 
     Attributes:
-        enter: The address that a team of threads enters.
-        enter_alone: The address for one thread.
+        enter: The address of the entry point of a team of threads.
+        enter_alone: The address of that of one thread.
     """
 
     enter: int
@@ -36,22 +34,22 @@ class Code:
 
 
 def compile_text(text: str, target: Processor, label: str = "") -> Code:
-    """Compile LLVM IR, or take the code from disk if it was compiled before.
+    """Compile LLVM IR, or load the code from the cache.
 
     Args:
         text: The module, with the functions `enter` and `enter_alone`.
         target: What to compile for.
-        label: What it computes, for who looks at what is on disk.
+        label: What it computes, for a list of the cache.
 
     Returns:
         The code.
 
     Raises:
-        KernelError: LLVM does not accept the text: a mistake in anyrnn. Or memory for code cannot
-            be had, or llvmlite cannot be loaded.
+        KernelError: LLVM refuses the IR, which is a mistake in anyrnn; no memory for code can be
+            had; or llvmlite cannot be loaded.
     """
     with LOCK:
-        # what the IR does not show, but changes the code, belongs to the key
+        # code generation settings that the IR does not show are part of the key
         key = store.key(text, repr((astuple(target), _levels(), PASSES)), _versions())
         stored = store.load(key)
         if stored is not None:
@@ -82,7 +80,7 @@ def _compile(text: str, target: Processor) -> bytes:
 
 
 def _optimize(text: str, target: Processor) -> tuple[llvm.ModuleRef, llvm.TargetMachine]:
-    """A module after LLVM's passes, and what turns it into machine code."""
+    """A module after LLVM's passes, and the target machine that generates its code."""
     llvm = compiler()
     try:
         module = llvm.parse_assembly(text)

@@ -1,7 +1,7 @@
-"""Large arrays whose memory is used again after them.
+"""A free list for the memory of large arrays.
 
-A fresh large array costs a page fault for every 4 KiB, worth a third of a run. Memory of an array
-that nobody refers to any more goes to the next one of about its size, in whatever thread.
+A fresh large array costs a page fault for every 4 KiB, a third of the time of a run. The memory of
+a collected array goes to the next one of about its size, in any thread.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-LEAST = 1 << 16  # bytes; smaller arrays come from NumPy
-KEPT = 1 << 28  # bytes that are kept at most for later
-MOST = 1.5  # times what is asked for that a block may have
-HUGE = 1 << 22  # bytes from which on large pages are asked for
+LEAST = 1 << 16  # bytes; smaller arrays are NumPy's
+KEPT = 1 << 28  # bytes of the free list, at most
+MOST = 1.5  # the largest ratio of a block's size to what is asked for
+HUGE = 1 << 22  # bytes from which on huge pages are asked for
 
 
 class _Memory:
-    """The free blocks, the ones that were used last at the end."""
+    """The free list, in the order of last use."""
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()  # an array may end in the middle of a call here
+        self.lock = threading.RLock()  # a call here may collect an array
         self.free: OrderedDict[int, tuple[int, Any]] = OrderedDict()  # by address: size, block
         self.bytes = 0
 
     def take(self, size: int) -> tuple[int, int, Any]:
-        """The address of a block, its size, and the block: of the free ones the smallest that is
-        not much larger than what is asked for, and of such the last one used; or a new one.
+        """The address of a block, its size, and the block: the smallest free one that fits, and is
+        not much larger; of equals the last one used, which may be in the cache; or a new one.
         """
         with self.lock:
             fits = [
@@ -61,7 +61,7 @@ class _Memory:
         return block
 
     def give(self, address: int, size: int, block: Any) -> None:
-        """Take a block back; the ones that have waited longest are let go."""
+        """Take a block back, and release those that were used the longest ago."""
         with self.lock:
             self.free[address] = (size, block)
             self.bytes += size
@@ -82,7 +82,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class _Lease:
-    """Owns a block as long as an array refers to it."""
+    """Owns a block while an array refers to it."""
 
     def __init__(self, size: int) -> None:
         self.address, self.size, self.block = _memory.take(size)
@@ -99,20 +99,20 @@ class _Lease:
 
 
 def _rounded(size: int) -> int:
-    """A size that others are likely to ask for too: at most an eighth more, and whole pages."""
+    """The size class: at most an eighth more than is asked for, and whole pages."""
     step = max(mmap.PAGESIZE, 1 << (size.bit_length() - 4))
     return -(-size // step) * step
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-    """An array that begins at a cache line; its contents are undefined.
+    """An uninitialised array, aligned to a cache line.
 
     Args:
         shape: Its shape.
         dtype: Its type.
 
     Returns:
-        The array; its memory is used again when nothing refers to it any more.
+        The array; its memory is reused when it is collected.
     """
     dtype = np.dtype(dtype)
     size = prod(shape) * dtype.itemsize

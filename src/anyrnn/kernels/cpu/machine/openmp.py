@@ -1,4 +1,4 @@
-"""The OpenMP runtime that the process has loaded, if it has one."""
+"""The OpenMP runtime that the process has loaded, if any."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from anyrnn.kernels.cpu.machine.engine import compile_text
 from anyrnn.kernels.cpu.machine.processor import host
 
-# What LLVM's runtime calls in each thread; two numbers of its own come first.
+# LLVM's runtime calls a microtask in each thread, with two arguments of its own first.
 TEXT = """define void @enter(ptr %thread, ptr %bound, ptr %enter, ptr %team) {
 entry:
   call void %enter(ptr %team)
@@ -26,7 +26,7 @@ entry:
 
 
 class _Location(ctypes.Structure):
-    """What LLVM's runtime wants to know about the place of a call."""
+    """`ident_t` of LLVM's runtime: the source location of a parallel region."""
 
     _fields_ = (
         ("reserved_1", ctypes.c_int32),
@@ -47,8 +47,9 @@ class OpenMP:
         library: The runtime.
 
     Attributes:
-        functions: The addresses of what says a thread its number, and the number of threads.
-        start: Call a function (an address) with a place in memory (an address) in as many threads.
+        functions: The addresses of omp_get_thread_num and omp_get_num_threads.
+        start: Runs a parallel region: the address of a function, its argument, the number of
+            threads.
     """
 
     def __init__(self, library: ctypes.CDLL) -> None:
@@ -86,7 +87,7 @@ def _llvm(library: ctypes.CDLL) -> Start:
 
 
 def _loaded() -> ctypes.CDLL | None:
-    """The runtime in this process; if there are several, that of torch."""
+    """The runtime in this process; that of PyTorch if there are several."""
     maps = Path("/proc/self/maps")
     if maps.exists():
         found = re.findall(r"(/\S*/lib(?:gomp|omp|iomp5)[-.][^\s/]*)$", maps.read_text(), re.M)
@@ -103,7 +104,7 @@ def runtime(torch: bool) -> OpenMP | None:
     """The runtime in this process.
 
     Args:
-        torch: Whether PyTorch has been imported, which brings one along.
+        torch: Whether PyTorch has been imported, which loads one.
     """
     library = _loaded()
     return None if library is None else OpenMP(library)

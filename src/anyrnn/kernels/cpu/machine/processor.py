@@ -1,4 +1,4 @@
-"""What the CPU can do, and the tiles that follow from it."""
+"""The CPU: its vector instructions, and LLVM initialised for it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class Processor:
     """A kind of CPU to compile for.
 
     Attributes:
-        name: What this kind is called here: avx512, avx2, sse2, neon.
+        name: The kind: avx512, avx2, sse2, neon.
         triple: LLVM's name of the platform.
         cpu: LLVM's name of the CPU.
         features: LLVM's list of features.
         bits: The width of a vector register.
         registers: The number of vector registers.
-        bfloat16: Whether it multiplies pairs of bfloat16, and adds them to float32.
+        bfloat16: Whether it has dot products of pairs of bfloat16 that accumulate in float32.
     """
 
     name: str
@@ -35,12 +35,12 @@ class Processor:
 
     @property
     def masks(self) -> bool:
-        """Whether reading and writing a part of a vector is as fast as the whole."""
+        """Whether masked loads and stores are as fast as others."""
         return self.bits == 512
 
     @property
     def fused(self) -> bool:
-        """Whether a product and a sum can be one operation, with one rounding."""
+        """Whether it has a fused multiply-add."""
         return self.name != "sse2"
 
     def lanes(self, double: bool) -> int:
@@ -48,8 +48,8 @@ class Processor:
         return self.bits // (64 if double else 32)
 
 
-# One thread at a time is inside LLVM, and a process is forked when none is: in the child nobody
-# would release what that thread had locked.
+# One thread at a time is inside LLVM, and the process forks while none is: the child would inherit
+# LLVM's locks without the thread that releases them.
 LOCK = threading.RLock()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
@@ -59,16 +59,16 @@ if hasattr(os, "register_at_fork"):
 
 @lru_cache(maxsize=1)
 def compiler() -> ModuleType:
-    """LLVM, ready to compile for this machine.
+    """LLVM, initialised for this machine.
 
     Returns:
         The module `llvmlite.binding`.
 
     Raises:
-        KernelError: llvmlite is not there, or is broken.
+        KernelError: llvmlite is missing or broken.
     """
     try:
-        with LOCK:  # nor is a process forked while a thread imports
+        with LOCK:  # nor does the process fork while a thread imports
             import llvmlite.binding as llvm
 
             llvm.initialize_native_target()
@@ -83,17 +83,17 @@ def compiler() -> ModuleType:
 
 @lru_cache(maxsize=8)
 def host(name: str | None = None) -> Processor:
-    """The target for this machine.
+    """The CPU of this machine.
 
     Args:
         name: A kind to restrict it to (`avx2`, `sse2`), for tests; the best one if not given.
 
     Returns:
-        The target.
+        The CPU.
 
     Raises:
-        KernelError: The CPU is of no kind that is known, or is not of the kind asked for; or
-            llvmlite cannot be loaded.
+        KernelError: The CPU is of no known kind, or cannot run the one asked for; or llvmlite
+            cannot be loaded.
     """
     llvm = compiler()
     with LOCK:

@@ -1,8 +1,8 @@
-"""The threads that run a kernel: the OpenMP team that the process has already, or a pool of ours.
+"""The threads that run a kernel: the OpenMP team of the process, or a pool of ours without one.
 
-A second pool beside the OpenMP workers of a framework, which keep spinning for a while after each
-of its parallel regions, would halve the speed on few cores: ours is for where there are none. In a
-forked child neither has its threads any more, and a kernel runs alone.
+A second pool beside the OpenMP workers of a framework, which spin for a while after each parallel
+region, would halve the speed on few cores. A forked child has the threads of neither: there a
+kernel runs on one thread.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if hasattr(os, "register_at_fork"):
 
 @lru_cache(maxsize=1)
 def give_way() -> int:
-    """The address of the function of the system that lets other threads have the core."""
+    """The address of sched_yield, or what Windows has for it."""
     if sys.platform == "win32":
         function = ctypes.WinDLL("kernel32").SwitchToThread
     else:
@@ -42,8 +42,8 @@ def give_way() -> int:
 def trust_threads() -> None:
     """Let kernels run on several threads in a forked child too.
 
-    Right only where nothing has run on several threads before the fork: otherwise the child would
-    wait for threads that it does not have.
+    Only right if nothing ran on several threads before the fork: otherwise the child waits forever
+    for threads that it does not have.
     """
     global _forked
     _forked = False
@@ -62,17 +62,17 @@ def threads_of() -> OpenMP | None:
     return runtime("torch" in sys.modules)
 
 
-class Entry:
-    """How to enter a kernel.
+class TeamEntry:
+    """Enters a kernel with a team of threads.
 
     Args:
         code: The compiled kernel.
-        threads: The number of threads of a team.
-        size: The size of a record.
+        threads: The number of threads.
+        size: The number of words of a record.
 
     Attributes:
-        header: What stands in memory before the records: one for one thread alone, then one for
-            each thread of the team.
+        header: The words in memory before the records. Record 0 is the fallback for one thread, if
+            OpenMP grants fewer than `threads`; the others are those of the threads.
     """
 
     def __init__(self, code: Code, threads: int, size: int) -> None:
@@ -86,7 +86,7 @@ class Entry:
         """Run the kernel.
 
         Args:
-            place: The address of the header, which the records follow.
+            place: The address of the header.
         """
         if self.threads == 1 or _forked:
             self.alone(place)

@@ -1,9 +1,9 @@
-"""Threads of our own, for processes without an OpenMP runtime.
+"""A thread pool, for processes without an OpenMP runtime.
 
-They are Python's: idle they wait in a queue, which costs nothing, and they end with the process.
-All threads of a kernel must run at the same time, because they wait for each other. So they meet
-in machine code first: only when the caller is there too, which no signal can prevent any more, do
-they begin; if something came in between, they are told to leave.
+The threads are Python's: idle they block on a queue, and they end with the process. The threads of
+a kernel meet at its barriers, so either all of them run it or none does. They wait in machine code
+until the caller has entered machine code too, where no signal can raise an exception any more; if
+one was raised before, they are told to leave.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from anyrnn.kernels.cpu.machine.processor import host
 
 BEGIN, LEAVE = 1, 2
 
-# A meeting is four numbers: what to do, how many have done it, the function, how many there are
-# besides the caller. `enter` is what they run, `enter_alone` what the caller runs.
+# A meeting is four words: what to do, how many threads are done, the function, how many threads
+# there are besides the caller. They run `enter`, the caller runs `enter_alone`.
 TEXT = f"""define void @enter(ptr %meeting, ptr %place) {{
 entry:
   br label %wait
@@ -68,7 +68,7 @@ _Run = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
 
 
 class _Functions:
-    """What the threads run (`join`) and what the caller runs (`lead`)."""
+    """The entry points of the threads (`join`) and of the caller (`lead`)."""
 
     def __init__(self) -> None:
         self.code = compile_text(TEXT, host(), "threads")
@@ -79,7 +79,7 @@ _functions = lru_cache(maxsize=1)(_Functions)
 
 
 class Pool:
-    """Threads that wait for work; they start when they are first needed."""
+    """A pool whose threads start when they are first needed."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -90,10 +90,10 @@ class Pool:
 
         Args:
             function: Its address.
-            places: What each thread calls it with.
+            places: Its argument in each thread.
 
         Returns:
-            Whether it was run; not if the threads are busy, or cannot be had.
+            Whether it was run; not if the threads are busy, or the system grants no more.
         """
         if sys.is_finalizing() or not self.lock.acquire(blocking=False):
             return False
@@ -115,13 +115,13 @@ class Pool:
         return True
 
     def _start(self, count: int, functions: _Functions) -> bool:
-        """Have at least so many threads; whether that was possible."""
+        """Whether there are that many threads, some of them new."""
         while len(self.queues) < count:
             queue: SimpleQueue[tuple[NDArray[np.int64], int]] = SimpleQueue()
             work = threading.Thread(target=_work, args=(queue, functions), daemon=True)
             try:
                 work.start()
-            except RuntimeError:  # the system gives no more
+            except RuntimeError:  # the system grants no more
                 return False
             self.queues.append(queue)
         return True

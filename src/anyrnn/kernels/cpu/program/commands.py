@@ -297,7 +297,7 @@ class CommandBuffer:
             Where in the table the first record begins.
         """
         count, size = records.shape
-        entry = team.Entry(code, count - 1, size)
+        entry = team.TeamEntry(code, count - 1, size)
         start = self.table([*entry.header, *records.ravel()])
         first = start + len(entry.header)
         rows = first + size * np.arange(count)

@@ -1,4 +1,4 @@
-"""Packs matrices before a loop reads them."""
+"""The packing of matrices, as a command."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def write(
     places: Sequence[BufferView],
     operand: Operand = Operand.PLAIN,
 ) -> None:
-    """Write on a commands that matrices are packed.
+    """Append a command that packs matrices.
 
     Args:
-        commands: The commands.
-        jobs: A job for each matrix; `source` and the strides follow from the matrix, `place` counts
-            in bytes from where it goes.
+        commands: The command buffer.
+        jobs: A job for each matrix; `source` and the strides are those of the matrix, `place` is an
+            offset in bytes from its destination.
         matrices: The matrix of each job.
-        places: Where each goes.
-        operand: How elements are kept.
+        places: The destination of each.
+        operand: How elements are stored.
     """
     if not jobs:
         return
@@ -61,7 +61,7 @@ def write(
     records[:, 1] = len(jobs)
     records[:, 2] = np.arange(-1, threads)
     records[:, 3] = threads
-    records[0, 2:] = 0, 1  # for one thread alone
+    records[0, 2:] = 0, 1  # the fallback for one thread
     first = commands.enter(
         _code(commands.target, commands.dtype == np.float64, operand), records, ()
     )

@@ -6,18 +6,18 @@ import numpy as np
 
 from anyrnn.kernels.run import Array
 
-STEP_COST = 2  # what a step costs a thread whatever its rows, in rows
+STEP_COST = 2  # the overhead of a step for a thread, in rows
 
 
 def divide_rows(sizes: Array, threads: int) -> Array:
-    """Divide the rows of falling numbers between threads, so that all have as much to do.
+    """Balance the rows between threads, by the number of steps that each row has.
 
     Args:
         sizes: The number of rows of each step, never rising.
         threads: The number of threads.
 
     Returns:
-        The first row of each thread, and the number of all rows.
+        The bounds of the threads: the first row of each, and the number of rows.
 
     Example:
         >>> import numpy as np
@@ -33,7 +33,7 @@ def divide_rows(sizes: Array, threads: int) -> Array:
     before = np.concatenate([[0], np.cumsum(lengths)])
     low, high = before[-1] // threads, before[-1] + STEP_COST * len(sizes)
     bounds = np.zeros(threads + 1, np.int64)
-    while low <= high:  # the least work of the thread with the most
+    while low <= high:  # bisect the work of the busiest thread
         most, place = (low + high) // 2, [0]
         for _ in range(threads):
             first = place[-1]
