@@ -34,7 +34,7 @@ import anyrnn
 from anyrnn.kernels.cpu import policy
 from anyrnn.kernels.cpu.machine import memory
 from anyrnn.kernels.cpu.machine.processor import host
-from anyrnn.kernels.cpu.program import matrix_products, packing, program
+from anyrnn.kernels.cpu.program import matrix_products, packing, program, program_plan
 from anyrnn.kernels.cpu.target import CPU
 from anyrnn.kernels.numpy_arrays import NUMPY_ARRAYS
 from anyrnn.kernels.run import Run, Steps
@@ -121,7 +121,7 @@ class Trial:
             mock.patch.object(policy, "CACHED", -1),
         ]
         if self.pieces:
-            changes += [mock.patch.object(program, "SEGMENT_BYTES", 1)]
+            changes += [mock.patch.object(program_plan, "SEGMENT_BYTES", 1)]
             changes += [mock.patch.object(matrix_products, "ROWS", 2)]
         with ExitStack() as entered, np.errstate(all="ignore"):
             for change in changes:

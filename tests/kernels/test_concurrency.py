@@ -12,7 +12,7 @@ import torch
 import anyrnn
 from anyrnn.kernels.cpu import policy
 from anyrnn.kernels.cpu.program import single_step
-from anyrnn.kernels.cpu.program.program import compiled_loop
+from anyrnn.kernels.cpu.program.loop_kernel import compiled_loop
 from anyrnn.torch import LSTM, LSTMCell, Recurrent
 from checks import make_case
 

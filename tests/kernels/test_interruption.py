@@ -62,7 +62,7 @@ from anyrnn.schedule.build import schedule
 weights = {"W": np.eye(2), "U": np.eye(2), "b": np.zeros(2)}
 
 def work():
-    program.compiled_loop.cache_clear()
+    loop_kernel.compiled_loop.cache_clear()
     made = anyrnn.compile("rnn", {"input": 2, "hidden": 2}, dtype=float)
     return [made.forward(np.ones((3, 2, 2)), parameters=weights).output]
 """

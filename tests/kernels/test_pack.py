@@ -8,7 +8,8 @@ import pytest
 from anyrnn.kernels.cpu.emit.packing import PackingJob
 from anyrnn.kernels.cpu.machine.processor import host
 from anyrnn.kernels.cpu.program import packing
-from anyrnn.kernels.cpu.program.commands import BufferView, CommandBuffer
+from anyrnn.kernels.cpu.program.buffer_view import BufferView
+from anyrnn.kernels.cpu.program.commands import CommandBuffer
 from anyrnn.kernels.numpy_arrays import NUMPY_ARRAYS
 from checks import TARGETS
 

@@ -8,7 +8,7 @@ import pytest
 import anyrnn
 from anyrnn.errors import InputError
 from anyrnn.kernels.cpu import policy
-from anyrnn.kernels.cpu.program import program
+from anyrnn.kernels.cpu.program import program_plan
 from anyrnn.transforms.dropout import with_recurrent_dropout, with_zoneout
 from checks import TARGETS, make_case
 
@@ -79,7 +79,7 @@ def test_threads_and_segments_change_no_bit(change, monkeypatch) -> None:
     team = trained(case, anyrnn.compile(case.cell, case.sizes, threads=2))
     for one, two in zip(alone, team, strict=True):
         np.testing.assert_array_equal(one, two)
-    monkeypatch.setattr(program, "SEGMENT_BYTES", 1)
+    monkeypatch.setattr(program_plan, "SEGMENT_BYTES", 1)
     pieces = trained(case, anyrnn.compile(case.cell, case.sizes, threads=1, memory="low"))
     for one, two in zip(alone[:3], pieces[:3], strict=True):
         np.testing.assert_array_equal(one, two)

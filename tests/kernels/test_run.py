@@ -9,7 +9,7 @@ import pytest
 
 import anyrnn
 from anyrnn import tanh
-from anyrnn.kernels.cpu.program import program
+from anyrnn.kernels.cpu.program import program_plan
 from anyrnn.kernels.cpu.target import CPU
 from anyrnn.kernels.numpy_arrays import NUMPY_ARRAYS
 from anyrnn.kernels.run import Run, Steps
@@ -61,7 +61,7 @@ def test_segments_change_nothing(name, batch_sizes, reverse, monkeypatch) -> Non
     case = make_case(CELLS[name], 0, time=5, batch=batch_sizes[0])
     whole = passes(case, Steps(batch_sizes), reverse)
     for bytes_ in (1, 400):
-        monkeypatch.setattr(program, "SEGMENT_BYTES", bytes_)
+        monkeypatch.setattr(program_plan, "SEGMENT_BYTES", bytes_)
         parts = passes(case, Steps(batch_sizes), reverse)
         for ours, wanted in zip(parts, whole, strict=True):
             close(ours, wanted, 1e-12, name)
@@ -106,7 +106,9 @@ def test_states_that_change_places() -> None:
 
 def test_a_segment_has_the_steps_that_fit() -> None:
     planned = anyrnn.schedule.build.schedule(anyrnn.get("rnn").graph, ["h"], ["h"])
-    made = program.Program(anyrnn.get("rnn"), planned, {"input": 4, "hidden": 1024}, ["h"], [], [])
+    made = program_plan.ProgramPlan(
+        anyrnn.get("rnn"), planned, {"input": 4, "hidden": 1024}, ["h"], [], []
+    )
     steps = Steps((256,) * 40)  # 1 MiB for each step
     assert list(made.segments(steps, 4, False)) == [(at, at + 8) for at in range(0, 40, 8)]
     assert next(made.segments(steps, 4, True)) == (32, 40)

@@ -1,4 +1,4 @@
-"""What can be done outside the loop, for the rows of many steps at a time, in large products."""
+"""Instructions outside the loop, each for the rows of many steps at a time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from anyrnn.graph.nodes import Node
-from anyrnn.kernels.cpu.program.commands import BufferView, CommandBuffer
+from anyrnn.kernels.cpu.program.buffer_view import BufferView
+from anyrnn.kernels.cpu.program.commands import CommandBuffer
 from anyrnn.kernels.cpu.program.matrix_products import OuterSums, Project, projection
 from anyrnn.kernels.run import Array
 
@@ -19,22 +20,22 @@ Operations = Mapping[str, Callable[..., Array]]  # as `anyrnn.graph.interpret` h
 
 @dataclass
 class Frame:
-    """The arrays of a run that is being written, and the rows that are worked on.
+    """What instructions read and write while a run is recorded: arrays, and the rows of a segment.
 
     Attributes:
-        commands: What the run is written on.
-        values: What is known of the rows, by node.
+        commands: The command buffer.
+        values: The values of the rows, by node.
         parameters: The stored parameters.
         operations: A function for each elementwise operation.
         whole: The results for the rows of all steps, by node.
         totals: The gradients of stored parameters.
-        capacity: The most rows that are worked on at a time.
-        first: The first of the rows.
-        last: The end of the rows.
-        fresh: Whether they are the first ones that are worked on.
-        buffers: Memory for values of the rows, by node, used again for the next rows.
+        capacity: The most rows of a segment.
+        first: The first row of the segment.
+        last: The end of its rows.
+        fresh: Whether it is the first segment, so gradients are written, not accumulated.
+        buffers: Memory for values of the rows, by node, which all segments share.
         projections: Products with matrices, by the nodes that they compute.
-        outer: Sums of outer products, by what computes them.
+        outer: Sums of outer products, by the instruction that accumulates them.
         emitted: Where the loop writes, by node.
         sums: Sums over the rows, by what is summed.
     """
@@ -56,7 +57,7 @@ class Frame:
     sums: dict[Any, BufferView] = field(default_factory=dict)
 
     def buffer(self, key: Any, width: int) -> BufferView:
-        """Memory for a value of the rows."""
+        """The buffer of a value."""
         found = self.buffers.get(key)
         if found is None:
             found = self.buffers[key] = self.commands.scratch((self.capacity, width))
@@ -65,7 +66,7 @@ class Frame:
     def project(
         self, key: Any, matrix: BufferView, vectors: BufferView, out: BufferView, add: bool
     ) -> None:
-        """Multiply a matrix with each row of an array; it is made ready once for all rows."""
+        """Multiply a matrix with each row of an array; it is packed once for all segments."""
         found = self.projections.get(key)
         if found is None:
             found = projection(self.commands, matrix, self.capacity, add)
@@ -73,13 +74,13 @@ class Frame:
         found(vectors, out)
 
     def place(self, node: Node, width: int) -> BufferView:
-        """Where to write a value of the rows: into its result if it is one."""
+        """The destination of a value: its result if it is one, a buffer if not."""
         found = self.whole.get(node)
         return self.buffer(node, width) if found is None else found[self.first : self.last]
 
 
 class Instruction(Protocol):
-    """Something to compute.
+    """A computation.
 
     Attributes:
         results: What it computes; nothing where it adds to a gradient.
@@ -127,7 +128,7 @@ class Operate:
         return (self.node,)
 
     def write(self, frame: Frame) -> None:
-        """Compute it; a part or a transposed matrix is where the whole is."""
+        """Compute it; slices and transposed matrices are views."""
         arguments = [frame.values[argument] for argument in self.arguments]
         operation = self.node.operation
         if operation == "transpose":
@@ -144,7 +145,7 @@ class Operate:
 
 @dataclass(frozen=True)
 class Expand:
-    """A value repeated along the hidden axis or the rows."""
+    """A value broadcast along the hidden axis or the rows."""
 
     node: Node
     arguments: tuple[Node, ...]
@@ -152,11 +153,11 @@ class Expand:
 
     @property
     def results(self) -> tuple[Node, ...]:
-        """The repeated value."""
+        """The value."""
         return (self.node,)
 
     def write(self, frame: Frame) -> None:
-        """Repeat it."""
+        """Broadcast it."""
         if self.node.type.per_row:
             place = frame.place(self.node, self.shape[-1])
         else:
@@ -186,7 +187,7 @@ class Multiply:
         return (self.vector,)
 
     def write(self, frame: Frame) -> None:
-        """Compute all at once; each is some columns of the result."""
+        """Compute all as one product; each is some columns of the result."""
         matrix = frame.parameters[self.stored][self.start : self.stop]
         first = next(iter(self.parts))
         width = self.stop - self.start
@@ -199,7 +200,7 @@ class Multiply:
 
 @dataclass(frozen=True)
 class MultiplyOne:
-    """A product with a matrix that is not a stored one."""
+    """A product with a matrix that is computed, not stored."""
 
     node: Node
     width: int
@@ -241,7 +242,7 @@ class SumOfProducts:
         return tuple(node for *_, columns in self.terms for node in columns.nodes)
 
     def write(self, frame: Frame) -> None:
-        """Compute it, one product for all neighbouring members."""
+        """Compute it, with one product for neighbouring members."""
         out = frame.values[self.node] = frame.place(self.node, self.width)
         for place, (start, stop, columns) in enumerate(self.terms):
             matrix = frame.parameters[self.stored][start:stop]
@@ -256,8 +257,8 @@ class AddToGradient:
         stored: The parameter.
         start: The first of its rows.
         stop: The end of its rows.
-        left: What to add: its sum over all rows of the batch, or it is the sum already.
-        summed: Whether `left` is the sum already.
+        left: What to sum over the rows.
+        summed: Whether it is that sum already.
     """
 
     stored: str
@@ -278,7 +279,7 @@ class AddToGradient:
         return self.left.nodes
 
     def write(self, frame: Frame) -> None:
-        """Add, or write where these are the first rows."""
+        """Add, or write in the first segment."""
         total = frame.totals[self.stored][self.start : self.stop]
         if self.summed:
             part = self.left.of(frame)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,14 @@ from anyrnn.kernels.cpu.emit.lower import lower
 from anyrnn.kernels.cpu.emit.operand import operand as operand_for
 from anyrnn.kernels.cpu.machine.engine import compile_text
 from anyrnn.kernels.cpu.machine.processor import Processor, host
-from anyrnn.kernels.cpu.program.commands import BufferView, CommandBuffer
+from anyrnn.kernels.cpu.program.buffer_view import BufferView
+from anyrnn.kernels.cpu.program.commands import CommandBuffer
 from anyrnn.kernels.cpu.program.loop_layout import LoopLayout
 from anyrnn.kernels.cpu.program.prepared_loop import PreparedLoop
 from anyrnn.schedule.forms import Schedule
 
-LAYOUTS = 64  # of a loop that are kept
-ROWS_EACH = 3  # the fewest rows of a thread in a step; below that threads share the units of all
+LAYOUTS = 64  # layouts of a loop that are kept
+ROWS_EACH = 3  # with fewer rows in a step for each thread, threads divide the units instead
 
 
 class Loop:
@@ -109,3 +111,6 @@ class Loop:
         return PreparedLoop(
             self.code, self.lowered.record, self.operand, layout, commands, values, workspace
         )
+
+
+compiled_loop = lru_cache(maxsize=1024)(Loop)

@@ -1,7 +1,7 @@
 """Large products outside the loop, on the same team of threads.
 
-The product of a matrix with each row of an array is a kernel too: a loop of one step, with a stage
-that has no equations. So a row's result depends on no other row.
+The product of a matrix with each row of an array is a loop of one step whose stage has no
+equations. So the result of a row has the same bits whatever the other rows are.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from anyrnn.graph.sizes import Size
 from anyrnn.kernels.cpu.emit.packing import PackingJob
 from anyrnn.kernels.cpu.machine.processor import Processor
 from anyrnn.kernels.cpu.program import packing
-from anyrnn.kernels.cpu.program.commands import BufferView, CommandBuffer
+from anyrnn.kernels.cpu.program.buffer_view import BufferView
+from anyrnn.kernels.cpu.program.commands import CommandBuffer
 from anyrnn.kernels.cpu.program.loop_kernel import Loop
 from anyrnn.kernels.run import Array
 from anyrnn.schedule.forms import Accumulator, Schedule, Stage
@@ -33,7 +34,7 @@ BEFORE = make("input", name="before", type=Type((UNITS,), per_row=True))
 PRODUCT = make("product", MATRIX, VECTOR)
 SUM = make("add", PRODUCT, BEFORE)
 
-ROWS = 2048  # the most rows of a batch that a sum goes over at a time: they fit the second cache
+ROWS = 2048  # the most rows that are summed at a time: they fit the L2 cache
 
 
 @lru_cache(maxsize=16)
@@ -66,18 +67,18 @@ def projection(
     add: bool = False,
     room: dict[int, BufferView] | None = None,
 ) -> Project:
-    """Write on a commands what makes ready to multiply a matrix with rows of arrays.
+    """Append the packing of a matrix that rows of arrays are multiplied with.
 
     Args:
-        commands: The commands.
+        commands: The command buffer.
         matrix: The matrix, (units, length).
         rows: The most rows.
         add: Whether to add to what is there.
         room: Workspaces by their size, for products that are computed one after another to share.
 
     Returns:
-        A function that writes the products of the matrix with each row of an array, (rows, length),
-        into another, (rows, units).
+        A function that appends the products of the matrix with each row of an array, (rows,
+        length), which are written into another, (rows, units).
     """
     result = SUM if add else PRODUCT
     sizes = {"units": matrix.shape[0], "length": matrix.shape[1]}
@@ -96,7 +97,7 @@ class OuterSums:
     vectors themselves: the gradients of matrices and biases.
 
     Args:
-        commands: The commands that this is written on.
+        commands: The command buffer.
         width: The size of the vectors.
         others: The sizes of the other vectors; None for the sum of the vectors themselves.
         rows: The most rows that are added at a time.
@@ -142,11 +143,11 @@ class OuterSums:
             self.fresh = False
 
     def _wide(self, rows: int, columns: int) -> BufferView:
-        """An array whose rows are whole vectors."""
+        """An array whose rows are whole vector registers."""
         return self.commands.scratch((rows, -(-columns // self.lanes) * self.lanes))
 
     def _transpose(self, pairs: Sequence[tuple[BufferView, BufferView]]) -> None:
-        """Write transposed matrices into arrays whose rows are whole vectors."""
+        """Transpose matrices into arrays whose rows are whole vector registers."""
         jobs = [_transposition(matrix, place, self.lanes) for matrix, place in pairs]
         packing.write(
             self.commands, jobs, [matrix for matrix, _ in pairs], [place for _, place in pairs]

@@ -11,13 +11,8 @@ from anyrnn.kernels.cpu.emit.operand import Operand
 from anyrnn.kernels.cpu.emit.record import ArrayFields, Record
 from anyrnn.kernels.cpu.machine.engine import Code
 from anyrnn.kernels.cpu.program import packing
-from anyrnn.kernels.cpu.program.commands import (
-    TABLE,
-    WORD,
-    WORKSPACE,
-    BufferView,
-    CommandBuffer,
-)
+from anyrnn.kernels.cpu.program.buffer_view import BufferView
+from anyrnn.kernels.cpu.program.commands import TABLE, WORD, WORKSPACE, CommandBuffer
 from anyrnn.kernels.cpu.program.loop_layout import LoopLayout
 from anyrnn.kernels.cpu.program.row_division import divide_rows
 from anyrnn.kernels.run import Array

@@ -17,7 +17,8 @@ from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Node
 from anyrnn.kernels.cpu import policy
 from anyrnn.kernels.cpu.machine.processor import Processor
-from anyrnn.kernels.cpu.program.commands import BufferView, CommandBuffer
+from anyrnn.kernels.cpu.program.buffer_view import BufferView
+from anyrnn.kernels.cpu.program.commands import CommandBuffer
 from anyrnn.kernels.cpu.program.loop_kernel import Loop
 from anyrnn.kernels.numpy_arrays import NUMPY_ARRAYS
 from anyrnn.kernels.run import Run

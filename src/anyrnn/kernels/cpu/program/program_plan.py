@@ -1,0 +1,133 @@
+"""What runs before, in and after the loop of a schedule: instructions, buffers and segments.
+
+Large arrays between these parts would cost a pass over memory for each. So a run goes through them
+segment by segment: a segment has as many steps as let its arrays stay in a cache, and the arrays of
+one segment reuse the memory of the one before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from anyrnn.graph.cell import Cell
+from anyrnn.graph.nodes import Node
+from anyrnn.kernels.cpu.program.instructions import (
+    Instruction,
+    Operate,
+)
+from anyrnn.kernels.cpu.program.outside_loop import Writer
+from anyrnn.kernels.run import Steps
+from anyrnn.schedule.forms import Schedule
+
+SEGMENT_BYTES = 8 << 20  # of the arrays of a segment that are between the parts of a run
+
+
+class ProgramPlan:
+    """What runs before, in and after the loop of a schedule, for a cell of given sizes.
+
+    Args:
+        cell: The cell.
+        planned: The schedule of its step, or of its derivative's step.
+        sizes: The named sizes.
+        results: The names of the results that are wanted for each row.
+        histories: The names of the states whose histories are wanted.
+        gradients: The names of the stored parameters whose gradients are wanted.
+        backward: Whether the schedule is that of the derivative, which goes against the run.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        planned: Schedule,
+        sizes: Mapping[str, int],
+        results: Sequence[str],
+        histories: Sequence[str],
+        gradients: Sequence[str],
+        backward: bool = False,
+    ) -> None:
+        self.cell, self.planned, self.sizes, self.backward = cell, planned, sizes, backward
+        self.results, writer = tuple(results), Writer(cell, planned, sizes)
+        nodes, known = [*planned.before, *planned.after], [*histories]
+        while True:  # a state that is read after the loop needs its history, and that may need more
+            wanted = [planned.graph.outputs[name] for name in (*results, *known)]
+            instructions, self.last = writer.instructions(
+                nodes, [*planned.loop_inputs, *wanted], gradients
+            )
+            needed = {argument for part in instructions for argument in part.arguments}
+            needed |= {argument for part in self.last for argument in part.arguments}
+            leaves = planned.graph.leaves("state")
+            self.old = [(leaf, leaf.name) for leaf in leaves if leaf in needed or leaf in wanted]
+            self.histories = tuple(dict.fromkeys([*histories, *(name for _, name in self.old)]))
+            if len(self.histories) == len(known):
+                break
+            known = [*self.histories]
+        before = set(planned.before)
+        self.before = [part for part in instructions if part.results[0] in before]
+        self.after = [part for part in instructions if part.results[0] not in before]
+        self.once = [writer.operation(node) for node in planned.once if not node.is_leaf]
+        self._read_leaves()
+        self._lay_out(writer, instructions)
+        self.width = writer.width
+        self.draws = planned.graph.draws
+        self.input_names = tuple(dict.fromkeys(name for _, name in self.inputs))
+
+    def _read_leaves(self) -> None:
+        """The rows of stored parameters that leaves are, and the values of constants and sizes."""
+        self.parameters: list[tuple[Node, str, slice]] = []
+        self.numbers: list[tuple[Node, float]] = []
+        rows = {
+            name: (stored.name, part)
+            for stored in self.cell.parameters
+            for name, part in stored.rows(self.sizes).items()
+        }
+        graph = self.planned.graph
+        for leaf in graph.nodes():
+            if leaf.operation == "parameter":
+                self.parameters.append((leaf, *rows[leaf.name]))
+            elif leaf.operation == "constant":
+                self.numbers.append((leaf, leaf.attributes["value"]))
+            elif leaf.operation == "size":
+                self.numbers.append((leaf, leaf.attributes["size"].evaluate(self.sizes)))
+        self.inputs = [(leaf, leaf.name) for leaf in graph.leaves("input")]
+
+    def _lay_out(self, writer: Writer, instructions: Sequence[Instruction]) -> None:
+        """Which values are written into results, which are copied there, which need a buffer."""
+        outputs = self.planned.graph.outputs
+        homes: dict[Node, str] = {}  # the history that a value is written into
+        copies: list[tuple[Node, str | None]] = []
+        for name in self.histories:
+            if homes.setdefault(outputs[name], name) != name:
+                copies.append((outputs[name], name))
+        results = dict.fromkeys(outputs[name] for name in self.results)
+        self.places = [(node, writer.width(node)) for node in results if node not in homes]
+        whole = {**homes, **results}
+        written = {node for node in self.planned.emitted if node not in writer.columns}
+        for instruction in instructions:
+            if not isinstance(instruction, Operate) and len(instruction.results) == 1:
+                written.update(node for node in instruction.results if node.type.per_row)
+        copies += [(node, None) for node in whole if node not in written]
+        late = {*self.planned.after, *(leaf for leaf, _ in self.old)}
+        self.early = [copy for copy in copies if copy[0] not in late]
+        self.late = [copy for copy in copies if copy[0] in late]
+        self.emitted = [
+            (node, writer.width(node), writer.columns.get(node)) for node in self.planned.emitted
+        ]
+        self.joined = sum(stop - start for start, stop in writer.columns.values())
+        kept = [node for part in instructions for node in part.results if node.type.per_row]
+        kept += self.planned.emitted
+        self.row_size = sum(writer.width(node) for node in kept if node not in whole)
+        self.totals = []
+        for stored in self.cell.parameters:
+            own = [rows for part in self.last for name, *rows in part.places if name == stored.name]
+            if own:
+                shape = stored.shape_for(self.sizes)
+                complete = sum(stop - start for start, stop in own) == shape[0]
+                self.totals.append((stored.name, shape, complete))
+
+    def segments(self, steps: Steps, itemsize: int, reverse: bool) -> Iterator[tuple[int, int]]:
+        """The half-open ranges of steps, in the order in which they run."""
+        count = len(steps.batch_sizes)
+        most = SEGMENT_BYTES // max(1, self.row_size * steps.batch * itemsize)
+        number = -(-count // max(1, most))
+        for place in reversed(range(number)) if reverse else range(number):
+            yield count * place // number, count * (place + 1) // number

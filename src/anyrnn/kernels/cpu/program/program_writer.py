@@ -1,0 +1,251 @@
+"""Writes the commands of a run, segment by segment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from anyrnn.graph.nodes import Node
+from anyrnn.kernels.cpu.machine.processor import Processor
+from anyrnn.kernels.cpu.program.buffer_view import BufferView
+from anyrnn.kernels.cpu.program.commands import CommandBuffer
+from anyrnn.kernels.cpu.program.instructions import (
+    JOINED,
+    Frame,
+    Operations,
+    OuterGradients,
+)
+from anyrnn.kernels.cpu.program.loop_kernel import compiled_loop
+from anyrnn.kernels.cpu.program.program_plan import ProgramPlan
+from anyrnn.kernels.run import Array, History, Run
+from anyrnn.schedule.residuals import BEFORE
+
+
+class Outcome(NamedTuple):
+    """What a run has computed, or where it will be.
+
+    Attributes:
+        results: The results for each row, by name.
+        histories: The histories of the states that were asked for, by name.
+        states: The last states, by name.
+        gradients: The gradients of stored parameters, by name.
+    """
+
+    results: dict[str, Any]
+    histories: dict[str, Any]
+    states: dict[str, Any]
+    gradients: dict[str, Any]
+
+
+class Machine(NamedTuple):
+    """What a run is written for besides itself.
+
+    Attributes:
+        processor: The CPU to compile for.
+        threads: The number of threads.
+        runtime: Whose threads they are.
+    """
+
+    processor: Processor
+    threads: int
+    runtime: Any
+
+
+class ProgramWriter:
+    """Writes the commands of a run.
+
+    Args:
+        plan: What is computed.
+        run: The run.
+        machine: What it runs on.
+        operations: The elementwise operations outside the loop.
+    """
+
+    def __init__(
+        self,
+        plan: ProgramPlan,
+        run: Run,
+        machine: Machine,
+        operations: Operations,
+    ) -> None:
+        self.plan, self.steps, self.dtype = plan, run.steps, run.dtype
+        self.reverse = run.reverse != plan.backward
+        self.commands = commands = CommandBuffer(
+            run.dtype, machine.threads, machine.processor, run.operand
+        )
+        cell, states = plan.cell, plan.planned.states
+        graph, batch = plan.planned.graph, self.steps.batch
+        widths = {name: plan.width(leaf) for leaf, name in plan.inputs}
+        self.inputs = {}
+        for name in plan.input_names:
+            rows = self.steps.rows + (batch if name.startswith(BEFORE) else 0)
+            self.inputs[name] = commands.give((rows, widths[name]), name=("input", name))
+        widths = {name: plan.width(graph.outputs[name]) for name in states}
+        self.states = {
+            name: commands.give((batch, widths[name]), name=("state", name)) for name in states
+        }
+        parameters = {
+            name: commands.give(shape, name=("parameter", name))
+            for name, shape in cell.stored_shapes(plan.sizes).items()
+        }
+        self.seed = commands.give((1,), np.int64, ("seed", "")) if plan.draws else None
+        self.segments = list(plan.segments(self.steps, run.dtype.itemsize, self.reverse))
+        offsets = self.steps.offsets
+        capacity = max(int(offsets[stop] - offsets[start]) for start, stop in self.segments)
+        self.frame = Frame(commands, {}, parameters, operations, capacity)
+
+    def write(self) -> tuple[CommandBuffer, Outcome]:
+        """Write all commands; with them the places of the results."""
+        plan, frame, commands = self.plan, self.frame, self.commands
+        self._compute_once()
+        histories = self._make_results()
+        loop = compiled_loop(plan.planned, self.dtype, commands.target, operand=commands.operand)
+        steps = self.steps
+        rows = steps.rows / len(steps.batch_sizes)
+        prepared = loop.prepare(self.commands, frame.values, plan.sizes, steps.batch, rows=rows)
+        states = self._pairs()
+        offsets = steps.offsets
+        for start, stop in self.segments:
+            frame.first, frame.last = int(offsets[start]), int(offsets[stop])
+            frame.sums.clear()
+            for leaf, name in plan.inputs:
+                frame.values[leaf] = self._input(name)
+            for instruction in plan.before:
+                instruction.write(frame)
+            self._place_emitted()
+            own = offsets[start : stop + 1] - offsets[start]
+            prepared.run(own, frame.values, states, self.reverse, frame.emitted, start, self.seed)
+            if (stop - start) % 2:
+                states = {name: (second, first) for name, (first, second) in states.items()}
+            self._copy(plan.early, histories)
+            for leaf, name in plan.old:
+                frame.values[leaf] = self._old(histories[name])
+            for instruction in (*plan.after, *plan.last):
+                instruction.write(frame)
+            self._copy(plan.late, histories)
+            frame.fresh = False
+        for instruction in plan.last:
+            if isinstance(instruction, OuterGradients):
+                instruction.finish(frame)
+        outputs = plan.planned.graph.outputs
+        results = {name: frame.whole[outputs[name]] for name in plan.results}
+        arrays = {name: history.array for name, history in histories.items()}
+        last = {name: self._last(name, states[name]) for name in states}
+        return self.commands.finish(), Outcome(results, arrays, last, frame.totals)
+
+    def _compute_once(self) -> None:
+        """Locate the parameters, and compute what depends on them only."""
+        frame, plan = self.frame, self.plan
+        for leaf, name, rows in plan.parameters:
+            part = frame.parameters[name][rows]
+            frame.values[leaf] = part if leaf.type.shape else part[0]
+        for leaf, number in plan.numbers:
+            with np.errstate(over="ignore"):  # beyond the type it is an infinity
+                value = np.array(number, self.dtype)
+            frame.values[leaf] = self.commands.constant(value)
+        for instruction in plan.once:
+            instruction.write(frame)
+
+    def _make_results(self) -> dict[str, History]:
+        """The arrays of the results; the histories."""
+        plan, frame, commands, steps = self.plan, self.frame, self.commands, self.steps
+        outputs = plan.planned.graph.outputs
+        histories = {}
+        for name in plan.histories:
+            place = commands.result((steps.rows + steps.batch, self.states[name].shape[1]))
+            history = histories[name] = History(place, steps, self.reverse)
+            commands.copy(self.states[name], history.initial)
+            frame.whole.setdefault(outputs[name], history.new)
+        for node, width in plan.places:
+            frame.whole[node] = commands.result((steps.rows, width))
+        for name, shape, complete in plan.totals:
+            total = frame.totals[name] = commands.result(shape)
+            if not complete:
+                commands.call(_clear, total)
+        return histories
+
+    def _pairs(self) -> dict[str, tuple[BufferView, BufferView]]:
+        """The two buffers of each state, so that the last state ends up in a result."""
+        commands, count = self.commands, len(self.steps.batch_sizes)
+        pairs = {}
+        for name, initial in self.states.items():
+            if count == 1:
+                pairs[name] = initial, commands.result(initial.shape)
+                continue
+            other = commands.scratch(initial.shape)
+            last = (
+                commands.scratch(initial.shape)
+                if self._scattered
+                else commands.result(initial.shape)
+            )
+            pair = (other, last) if count % 2 else (last, other)
+            commands.copy(initial, pair[0])
+            if not self.steps.constant:
+                commands.copy(initial, pair[1])
+            pairs[name] = pair
+        return pairs
+
+    @property
+    def _scattered(self) -> bool:
+        """Whether sequences end at different steps, and so in either buffer."""
+        return not self.steps.constant and not self.reverse
+
+    def _last(self, name: str, pair: tuple[BufferView, BufferView]) -> BufferView:
+        """The last state, given the two buffers after the last step."""
+        if not self._scattered:
+            return pair[0]
+        if len(self.steps.batch_sizes) % 2:
+            pair = pair[1], pair[0]
+        result = self.commands.result(pair[0].shape)
+        self.commands.call(partial(_choose, self.steps.odd), *pair, result)
+        return result
+
+    def _input(self, name: str) -> BufferView:
+        """An input of the rows of the segment."""
+        frame = self.frame
+        if name.startswith(BEFORE):
+            return self._old(History(self.inputs[name], self.steps, not self.reverse))
+        return self.inputs[name][frame.first : frame.last]
+
+    def _old(self, history: History) -> BufferView:
+        """The state before the step of each row of the segment."""
+        rows = history.old(self.frame.first, self.frame.last)
+        if isinstance(rows, slice):
+            return history.array[rows]
+        shape = (len(rows), history.array.shape[1])
+        return self.commands.compute(partial(_rows, rows), [history.array], shape)
+
+    def _place_emitted(self) -> None:
+        """The destinations of emitted values."""
+        plan, frame = self.plan, self.frame
+        joined = frame.buffer(JOINED, plan.joined) if plan.joined else None
+        for node, width, columns in plan.emitted:
+            if columns is None or joined is None:
+                place = frame.place(node, width)
+            else:
+                place = joined[:, columns[0] : columns[1]]
+            frame.emitted[node] = frame.values[node] = place
+
+    def _copy(
+        self, copies: Sequence[tuple[Node, str | None]], histories: Mapping[str, History]
+    ) -> None:
+        """Copy values into results that could not be written there directly."""
+        frame = self.frame
+        for node, name in copies:
+            whole = frame.whole[node] if name is None else histories[name].new
+            self.commands.copy(frame.values[node], whole[frame.first : frame.last])
+
+
+def _clear(array: Array) -> None:
+    array.fill(0)
+
+
+def _choose(odd: Array, even_place: Array, odd_place: Array, out: Array) -> None:
+    out[...] = np.where(odd, odd_place, even_place)
+
+
+def _rows(rows: Array, array: Array) -> Array:
+    return array[rows]
