@@ -11,10 +11,12 @@ from anyrnn.graph.interpret import evaluate, split_parameters
 from anyrnn.graph.nodes import Graph, constant, make
 from anyrnn.graph.operations import Type
 from anyrnn.graph.sizes import Size
+from anyrnn.kernels.cpu.emit.elementwise import COMPUTE
 from anyrnn.kernels.cpu.emit.lower import unsupported
 from anyrnn.kernels.cpu.machine.processor import host
 from anyrnn.kernels.cpu.program.commands import CommandBuffer
 from anyrnn.kernels.cpu.program.loop_kernel import Loop
+from anyrnn.kernels.cpu.target import CPU
 from anyrnn.kernels.numpy_arrays import NUMPY_ARRAYS
 from anyrnn.schedule.build import schedule
 from anyrnn.schedule.forms import Schedule, Stage
@@ -77,8 +79,16 @@ def run_loop(cell, target, dtype, sizes, parameters, x, states, threads=2):
     ]
 
 
-def test_what_a_loop_cannot_compute_is_refused() -> None:
+def test_what_a_loop_cannot_compute_is_refused(monkeypatch) -> None:
     """A row of the table of operations without a line in the CPU's table."""
+
+    @anyrnn.cell
+    def own(x, h, *, W, U):
+        return anyrnn.tanh(W @ x + U @ h)
+
+    with monkeypatch.context() as changed:
+        changed.delitem(COMPUTE, "tanh")
+        assert "tanh" in (CPU().refusal(own, "float32") or "")
     size = Size.of("hidden")
     x = make("input", name="x", type=Type((size,), per_row=True))
     node = make("clip_gradient", x, constant(1))
