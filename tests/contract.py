@@ -36,7 +36,7 @@ from anyrnn.kernels.row_layout import lay_out
 from anyrnn.transforms import transform
 from anyrnn.transforms.bias import with_two_biases, without_bias
 from anyrnn.transforms.dropout import with_input_dropout, with_recurrent_dropout, with_zoneout
-from anyrnn.transforms.states import with_states_as_output, with_values_as_output
+from anyrnn.transforms.outputs import with_states_as_output, with_values_as_output
 from checks import Case, close_gradients, close_results, make_case
 
 Options = tuple[str, ...]

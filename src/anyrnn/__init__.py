@@ -14,7 +14,6 @@ from anyrnn.cells.catalogue import CATALOGUE, get
 from anyrnn.derivative.through_time import Gradients, gradients
 from anyrnn.errors import AnyrnnError
 from anyrnn.graph.cell import Cell, cell
-from anyrnn.graph.interpret import SequenceResult, interpret
 from anyrnn.graph.symbols import (
     clip_gradient,
     concatenate,
@@ -34,6 +33,7 @@ from anyrnn.graph.symbols import (
     tanh,
     where,
 )
+from anyrnn.graph.unroll import SequenceResult, interpret
 
 if TYPE_CHECKING:
     from anyrnn import keras as keras

@@ -15,9 +15,10 @@ import anyrnn
 from anyrnn import CATALOGUE
 from anyrnn.derivative.reverse import derivative
 from anyrnn.errors import SizeError, VerificationError
-from anyrnn.graph.interpret import evaluate, split_parameters
+from anyrnn.graph.interpret import evaluate
 from anyrnn.graph.nodes import Graph, Node, constant, make, rebuilt, rewrite, topological
 from anyrnn.graph.operations import OPERATIONS, Type
+from anyrnn.graph.parameters import split_parameters
 from anyrnn.graph.simplify import simplify
 from anyrnn.graph.sizes import Size, SizeVariable
 from anyrnn.graph.verify import verify

@@ -21,7 +21,7 @@ from anyrnn.graph.nodes import Node
 from anyrnn.graph.randomness import EVERY_STEP, uniform
 from anyrnn.keras import backends
 from anyrnn.keras.activations import ACTIVATIONS
-from anyrnn.keras.weights import GATES
+from anyrnn.keras.gate_order import GATES
 
 BACKEND = keras.config.backend()
 EXPLORE = "EXPLORE" in os.environ

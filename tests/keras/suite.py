@@ -15,7 +15,7 @@ import pytest
 from keras.src import layers
 
 import anyrnn.keras
-from anyrnn.keras.loop import Compiled
+from anyrnn.keras.compiled_layer import CompiledLayer
 from anyrnn.kernels.cpu.program.program import Program
 
 NAMES = ("SimpleRNN", "LSTM", "GRU", "RNN")
@@ -55,7 +55,7 @@ class Suite:
 
     def pytest_sessionfinish(self) -> None:
         """Write the file."""
-        replaced = [name for name in NAMES if issubclass(getattr(layers, name), Compiled)]
+        replaced = [name for name in NAMES if issubclass(getattr(layers, name), CompiledLayer)]
         told = {"backend": keras.config.backend(), "replaced": replaced, "tests": self.tests}
         self.path.write_text(json.dumps(told))
 

@@ -14,8 +14,8 @@ from keras import layers, ops  # noqa: E402
 
 import anyrnn  # noqa: E402
 from anyrnn import keras as ours  # noqa: E402
-from anyrnn.graph.interpret import interpret  # noqa: E402
 from anyrnn.graph.operations import LEAVES, OPERATIONS  # noqa: E402
+from anyrnn.graph.unroll import interpret  # noqa: E402
 from anyrnn.keras.operations import KERAS  # noqa: E402
 from anyrnn.keras.recurrent import kind  # noqa: E402
 

@@ -7,9 +7,10 @@ import pytest
 
 import anyrnn
 from anyrnn.errors import KernelError
-from anyrnn.graph.interpret import evaluate, split_parameters
+from anyrnn.graph.interpret import evaluate
 from anyrnn.graph.nodes import Graph, constant, make
 from anyrnn.graph.operations import Type
+from anyrnn.graph.parameters import split_parameters
 from anyrnn.graph.sizes import Size
 from anyrnn.kernels.cpu.emit.elementwise import COMPUTE
 from anyrnn.kernels.cpu.emit.lower import unsupported

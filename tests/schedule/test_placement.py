@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 import anyrnn
 from anyrnn import CATALOGUE, Cell
-from anyrnn.graph.interpret import evaluate, split_parameters
+from anyrnn.graph.interpret import evaluate
 from anyrnn.graph.nodes import Graph, Node
+from anyrnn.graph.parameters import split_parameters
 from anyrnn.graph.verify import verify
 from anyrnn.schedule.build import place_operations
 from anyrnn.schedule.neighbours import products_together

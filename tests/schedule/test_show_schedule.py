@@ -13,6 +13,7 @@ from hypothesis import given, settings
 import anyrnn
 from anyrnn import CATALOGUE
 from anyrnn.errors import InputError
+from anyrnn.graph.parameters import split_parameters
 from anyrnn.graph.sizes import Size
 from anyrnn.schedule.cost import Cost
 from anyrnn.schedule.forms import FUSED, Policy
@@ -104,7 +105,7 @@ def check(case: Case, memory: str, hoist: bool = False) -> None:
     printed = describe(cell, memory, Policy() if hoist else FUSED)
     assert all(ord(letter) < 256 for letter in printed)
     forward, backward = printed.split("\nbackward,")
-    leaves = anyrnn.graph.interpret.split_parameters(cell, case.parameters, case.sizes)
+    leaves = split_parameters(cell, case.parameters, case.sizes)
     rows = {name: len(np.atleast_1d(leaf)) for name, leaf in leaves.items()}
     members = {stored.name: stored.members for stored in cell.parameters}
     given: dict[str, Any] = {**FUNCTIONS, **case.sizes}

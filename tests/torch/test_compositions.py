@@ -14,7 +14,7 @@ import anyrnn
 from anyrnn.torch import Recurrent
 from anyrnn.torch.execute import forced
 from anyrnn.torch.layer_stack import LayerPart
-from anyrnn.transforms.states import values
+from anyrnn.transforms.outputs import values
 from checks import close
 
 CELLS = ("lstm", "gru", "lstm_peephole", "gru_reset_before", "rnn", "lstm_coupled")

@@ -15,7 +15,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import anyrnn
 from anyrnn.errors import AnyrnnError, InputError
-from anyrnn.graph.interpret import evaluate, split_parameters
+from anyrnn.graph.interpret import evaluate
+from anyrnn.graph.parameters import split_parameters
 from anyrnn.torch import GRU, LSTM, RNN, Recurrent
 from anyrnn.torch.execute import PATHS, forced
 from checks import close, one_line

@@ -13,16 +13,9 @@ import numpy as np
 from anyrnn.derivative.reverse import PREFIX, derivative
 from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
-from anyrnn.graph.interpret import (
-    DRAW,
-    Array,
-    as_type,
-    drawing,
-    evaluate,
-    interpret,
-    sizes_of,
-    split_parameters,
-)
+from anyrnn.graph.interpret import DRAW, Array, drawing, evaluate
+from anyrnn.graph.parameters import split_parameters
+from anyrnn.graph.unroll import as_type, interpret, sizes_of
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from keras import ops
 
 from anyrnn.graph.cell import Cell
 from anyrnn.keras.activations import name_of, with_keras_activations
+from anyrnn.keras.gate_order import keras_cell
 from anyrnn.keras.saving import as_keras_own
-from anyrnn.keras.weights import keras_cell
 from anyrnn.transforms.dropout import with_input_dropout, with_recurrent_dropout
 
 
@@ -38,7 +38,7 @@ class GRUCell(keras.layers.GRUCell):
     """keras.layers.GRUCell, which `anyrnn.keras.RNN` runs compiled."""
 
 
-class Readable:
+class CellAdapter:
     """A cell of Keras that can be read as equations."""
 
     def keras_layer(self) -> Any:
@@ -70,7 +70,7 @@ class Readable:
         raise NotImplementedError
 
 
-class KerasCell(Readable):
+class KerasCell(CellAdapter):
     """One of Keras' three cells, read as equations.
 
     Args:
@@ -92,7 +92,7 @@ class KerasCell(Readable):
         return {"input": self.layer.kernel.shape[0], "hidden": self.layer.units}
 
     def equations(self, training: bool) -> Cell | str:
-        """As `Readable.equations`; with activations that are not known there is no cell."""
+        """As `CellAdapter.equations`; with activations that are not known there is no cell."""
         layer, names = self.layer, []
         for option in ("activation", "recurrent_activation"):
             function = getattr(layer, option, keras.activations.sigmoid)
@@ -120,7 +120,7 @@ class KerasCell(Readable):
         return [*matrices, ops.reshape(layer.bias, (-1,))]  # a tensor, not the variable
 
     def masks_input(self, training: bool) -> bool:
-        """As `Readable.masks_input`; where each gate has a mask of its own, the cell draws it."""
+        """As `CellAdapter.masks_input`; where each gate has a mask of its own, the cell draws it."""
         return training and 0 < self.layer.dropout < 1 and not self._per_gate
 
 
@@ -159,7 +159,7 @@ def name_of_own(cell: Any) -> str | None:
     return "gru_reset_before" if name == "gru" and not cell.reset_after else name
 
 
-def read(cell: Any) -> Readable | None:
+def read(cell: Any) -> CellAdapter | None:
     """A cell of Keras as equations.
 
     Args:
@@ -168,7 +168,7 @@ def read(cell: Any) -> Readable | None:
     Returns:
         What reads it; None for a class whose computation is not known.
     """
-    if isinstance(cell, Readable):
+    if isinstance(cell, CellAdapter):
         return cell
     name = name_of_own(cell)
     return KerasCell(cell, name) if name is not None and type(cell) in _COMPUTED else None

@@ -7,14 +7,14 @@ from typing import Any
 
 from anyrnn.errors import InputError
 from anyrnn.keras.activations import name_of
-from anyrnn.keras.parts import Part
+from anyrnn.keras.weighted_layers import WeightedLayer
 from anyrnn.transforms.activations import ACTIVATIONS
 
 _CLASSES = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU"}
 _MERGES = {"sum": "sum", "mul": "mul", "ave": "mean"}
 
 
-def constructor(parts: Sequence[Part]) -> str:
+def constructor(parts: Sequence[WeightedLayer]) -> str:
     """The layer of PyTorch for parts that are one there.
 
     Args:
@@ -47,7 +47,7 @@ def constructor(parts: Sequence[Part]) -> str:
     return f"torch.nn.Linear({sizes[1]}, {sizes[0]}{bias}){after}"
 
 
-def _recurrent(parts: Sequence[Part]) -> str:
+def _recurrent(parts: Sequence[WeightedLayer]) -> str:
     part, cell = parts[0], parts[0].owners[0]
     units = [each.owners[0].units for each in parts]
     alike = len(set(units)) == 1
@@ -77,7 +77,7 @@ def _recurrent(parts: Sequence[Part]) -> str:
     return f"{library}.{name or 'Recurrent'}({', '.join(given)}){after}"
 
 
-def _changed_activations(part: Part) -> dict[str, str]:
+def _changed_activations(part: WeightedLayer) -> dict[str, str]:
     """The functions of our cell that the layer has others for."""
     found: dict[str, str] = {}
     for usual, option in (("tanh", "activation"), ("sigmoid", "recurrent_activation")):

@@ -9,8 +9,13 @@ import keras
 import numpy as np
 
 from anyrnn.errors import InputError, MissingExtraError
-from anyrnn.keras.layouts import Arrays, to_families
-from anyrnn.keras.parts import Part, Unit, parts_of, units_of
+from anyrnn.keras.array_conversion import Arrays, to_families
+from anyrnn.keras.weighted_layers import (
+    StateDictLayer,
+    WeightedLayer,
+    state_dict_layers,
+    weighted_layers,
+)
 
 Names = Mapping[str, str]
 
@@ -115,7 +120,7 @@ def from_torch(model: Any, state_dict: Mapping[str, Any], names: Names | None = 
 
 def pairs(
     model: Any, state_dict: Mapping[str, Any], names: Names | None = None
-) -> list[tuple[Part, Unit]]:
+) -> list[tuple[WeightedLayer, StateDictLayer]]:
     """Which part of a Keras model takes which weights of PyTorch.
 
     Args:
@@ -126,10 +131,10 @@ def pairs(
     Raises:
         InputError: A layer has no counterpart or several.
     """
-    return list(_matched(torch_layers(model, names), units_of(state_dict), names or {}))
+    return list(_matched(torch_layers(model, names), state_dict_layers(state_dict), names or {}))
 
 
-def torch_layers(model: Any, names: Names | None = None) -> dict[str, list[Part]]:
+def torch_layers(model: Any, names: Names | None = None) -> dict[str, list[WeightedLayer]]:
     """The parts of a Keras model, by the names that their layers have in PyTorch.
 
     Args:
@@ -139,7 +144,7 @@ def torch_layers(model: Any, names: Names | None = None) -> dict[str, list[Part]
     Raises:
         InputError: A layer with weights has no counterpart, or a name is that of no layer.
     """
-    parts, names = parts_of(model), names or {}
+    parts, names = weighted_layers(model), names or {}
     unknown = [name for name in names if name not in {part.name for part in parts}]
     if unknown:
         listing = ", ".join(dict.fromkeys(part.name for part in parts))
@@ -150,7 +155,7 @@ def torch_layers(model: Any, names: Names | None = None) -> dict[str, list[Part]
         prefixes.append(prefixes[-1] if follows else names.get(part.name, part.name))
     if not names and len(set(prefixes)) == 1 and parts[0].recurrent:
         prefixes = [""] * len(parts)
-    layers: dict[str, list[Part]] = {}
+    layers: dict[str, list[WeightedLayer]] = {}
     for part, prefix in zip(parts, prefixes, strict=True):
         layers.setdefault(prefix, []).append(part)
     for prefix, found in layers.items():
@@ -163,7 +168,7 @@ def torch_layers(model: Any, names: Names | None = None) -> dict[str, list[Part]
     return layers
 
 
-def _form(part: Part) -> tuple[Any, ...]:
+def _form(part: WeightedLayer) -> tuple[Any, ...]:
     """What the layers of one layer of PyTorch have in common."""
     if not part.recurrent:
         return (id(part),)
@@ -175,11 +180,11 @@ def _form(part: Part) -> tuple[Any, ...]:
     return part.kind, cells, merge, getattr(part.layer, "go_backwards", None)
 
 
-def _of_one_form(first: Part, second: Part) -> bool:
+def _of_one_form(first: WeightedLayer, second: WeightedLayer) -> bool:
     return _form(first) == _form(second)
 
 
-def _continues(before: Part, part: Part) -> bool:
+def _continues(before: WeightedLayer, part: WeightedLayer) -> bool:
     """Whether a layer is a further one of the layer of PyTorch that a part belongs to."""
     if not _of_one_form(before, part) or getattr(part.layer, "go_backwards", False):
         return False
@@ -201,20 +206,20 @@ def _input_of(layer: Any) -> Any:
 
 
 def _matched(
-    layers: Mapping[str, list[Part]], units: list[Unit], names: Names
-) -> Iterable[tuple[Part, Unit]]:
+    layers: Mapping[str, list[WeightedLayer]], units: list[StateDictLayer], names: Names
+) -> Iterable[tuple[WeightedLayer, StateDictLayer]]:
     """Which part takes what: by name, then by sizes."""
-    parts: list[Part] = []
+    parts: list[WeightedLayer] = []
     for prefix, named in layers.items():
         own = [unit for unit in units if unit.prefix == prefix]
-        if len(own) == len(named) and all(map(Unit.fits, own, named)):
+        if len(own) == len(named) and all(map(StateDictLayer.fits, own, named)):
             yield from zip(named, own, strict=True)
             units = [unit for unit in units if unit not in own]
         elif any(part.name in names for part in named):
             raise InputError(_misfit(named[0], own or units))
         else:
             parts += named
-    groups: dict[tuple[int, ...], list[Part]] = {}
+    groups: dict[tuple[int, ...], list[WeightedLayer]] = {}
     for part in parts:
         fitting = tuple(k for k, unit in enumerate(units) if unit.fits(part))
         groups.setdefault(fitting, []).append(part)
@@ -235,7 +240,7 @@ def _matched(
         raise InputError(f"the model has no layer for {left[0]} of the state_dict")
 
 
-def _misfit(part: Part, units: Iterable[Unit]) -> str:
+def _misfit(part: WeightedLayer, units: Iterable[StateDictLayer]) -> str:
     listing = "; ".join(map(str, units)) or "nothing more"
     hint = ""
     if part.kind == "gru_reset_before":

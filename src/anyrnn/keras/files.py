@@ -15,7 +15,7 @@ from anyrnn.errors import DataError, InputError, MissingExtraError
 from anyrnn.files import whole
 from anyrnn.keras.counterparts import constructor
 from anyrnn.keras.exchange import Names, from_torch, pairs, to_arrays, torch_layers
-from anyrnn.keras.parts import Unit, units_of
+from anyrnn.keras.weighted_layers import StateDictLayer, state_dict_layers
 
 MODEL, WEIGHTS, SAFETENSORS = ".keras", ".weights.h5", ".safetensors"
 CELLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
@@ -147,7 +147,7 @@ def _to_keras(
     return [(part.name, _place(unit)) for part, unit in found]
 
 
-def _place(unit: Unit) -> str:
+def _place(unit: StateDictLayer) -> str:
     """Where the weights of a unit stand in a state_dict."""
     layer = [] if "weight" in unit.directions[0] else [f"layer {unit.number}"]
     return ", ".join([*([unit.prefix] if unit.prefix else []), *layer]) or "weight"
@@ -169,7 +169,7 @@ def _model(like: Path | None, layers: Callable[[], list[_Layer]]) -> Any:
 
 def _layers_of_state(source: Path, state_dict: dict[str, Any], cell: str | None) -> list[_Layer]:
     """The recurrent layers that a state_dict holds, if it holds nothing else."""
-    units = units_of(state_dict)
+    units = state_dict_layers(state_dict)
     other = [unit for unit in units if not {"weight_hh", "U"} & unit.directions[0].keys()]
     if other or len({unit.prefix for unit in units}) > 1:
         which = f"holds {other[0]}" if other else "holds several recurrent layers"

@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 import keras
 
 from anyrnn.errors import InputError
-from anyrnn.keras.loop import Compiled
+from anyrnn.keras.compiled_layer import CompiledLayer
 from anyrnn.keras.saving import as_keras_own
 
 Model = TypeVar("Model", bound=keras.Layer)
 
 
 @as_keras_own
-class SimpleRNN(Compiled, keras.layers.SimpleRNN):
+class SimpleRNN(CompiledLayer, keras.layers.SimpleRNN):
     """keras.layers.SimpleRNN with our computation; the same arguments, weights and results.
 
     Example:
@@ -29,7 +29,7 @@ class SimpleRNN(Compiled, keras.layers.SimpleRNN):
 
 
 @as_keras_own
-class LSTM(Compiled, keras.layers.LSTM):
+class LSTM(CompiledLayer, keras.layers.LSTM):
     """keras.layers.LSTM with our computation; the same arguments, weights and results.
 
     Example:
@@ -44,7 +44,7 @@ class LSTM(Compiled, keras.layers.LSTM):
 
 
 @as_keras_own
-class GRU(Compiled, keras.layers.GRU):
+class GRU(CompiledLayer, keras.layers.GRU):
     """keras.layers.GRU with our computation; the same arguments, weights and results.
 
     Example:
@@ -57,7 +57,7 @@ class GRU(Compiled, keras.layers.GRU):
 
 
 @as_keras_own
-class RNN(Compiled, keras.layers.RNN):
+class RNN(CompiledLayer, keras.layers.RNN):
     """keras.layers.RNN with our computation: for Keras' three cells, ours, and stacks of them.
 
     A cell of another class runs in Keras' own loop.

@@ -13,12 +13,13 @@ from keras.src.layers.rnn.dropout_rnn_cell import DropoutRNNCell
 from anyrnn.cells.catalogue import get
 from anyrnn.errors import InputError, SizeError
 from anyrnn.graph.cell import Cell, StoredParameter
-from anyrnn.graph.interpret import DRAW, evaluate, split_parameters
+from anyrnn.graph.interpret import DRAW, evaluate
+from anyrnn.graph.parameters import split_parameters
 from anyrnn.graph.roles import Role, matrices
-from anyrnn.keras.cells import Readable
-from anyrnn.keras.loop import Compiled
+from anyrnn.keras.cells import CellAdapter
+from anyrnn.keras.compiled_layer import CompiledLayer
 from anyrnn.keras.operations import KERAS
-from anyrnn.keras.saving import OfCell, name_of_cell
+from anyrnn.keras.saving import CellSerialisation, name_of_cell
 from anyrnn.transforms.bias import biases, without_bias
 from anyrnn.transforms.dropout import with_recurrent_dropout
 
@@ -48,7 +49,7 @@ def kind(cell: Cell, stored: StoredParameter) -> str:
 
 
 @keras.saving.register_keras_serializable("anyrnn")
-class RecurrentCell(OfCell, keras.Layer, DropoutRNNCell, Readable):
+class RecurrentCell(CellSerialisation, keras.Layer, DropoutRNNCell, CellAdapter):
     """One step of any cell, for `anyrnn.keras.RNN`, or Keras' own RNN.
 
     Args:
@@ -207,7 +208,7 @@ class RecurrentCell(OfCell, keras.Layer, DropoutRNNCell, Readable):
         return begin
 
     def equations(self, training: bool) -> Cell | str:
-        """As `Readable.equations`."""
+        """As `CellAdapter.equations`."""
         return self.trained if training else self.definition
 
     def stored(self) -> list[Any]:
@@ -218,7 +219,7 @@ class RecurrentCell(OfCell, keras.Layer, DropoutRNNCell, Readable):
         ]
 
     def masks_input(self, training: bool) -> bool:
-        """As `Readable.masks_input`."""
+        """As `CellAdapter.masks_input`."""
         return training and self.dropout > 0
 
     def get_recurrent_dropout_mask(self, step_input: Any) -> Any:
@@ -304,7 +305,7 @@ class RecurrentCell(OfCell, keras.Layer, DropoutRNNCell, Readable):
 
 
 @keras.saving.register_keras_serializable("anyrnn")
-class Recurrent(OfCell, Compiled, keras.layers.RNN):
+class Recurrent(CellSerialisation, CompiledLayer, keras.layers.RNN):
     """A recurrent layer of any cell, with the conventions of Keras.
 
     Args:

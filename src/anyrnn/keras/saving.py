@@ -110,7 +110,7 @@ def cell_of_name(name: str | Cell, custom_objects: Mapping[str, Any] | None = No
     return found
 
 
-class OfCell:
+class CellSerialisation:
     """What is made with a cell of ours; mixed in before a class of Keras."""
 
     @classmethod

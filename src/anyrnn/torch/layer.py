@@ -29,7 +29,7 @@ from anyrnn.torch.layer_stack import (
 from anyrnn.torch.packed_rows import Input, Rows
 from anyrnn.torch.results import own
 from anyrnn.torch.tracing import constant, untraced
-from anyrnn.transforms import states as results
+from anyrnn.transforms import outputs as results
 
 Start = tuple[Tensor, Tensor, bool]
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 from anyrnn.errors import CellError
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Graph, Node, constant, limited, make, rebuilt, rewrite
-from anyrnn.transforms.options import by_state
+from anyrnn.transforms.per_state import by_state
 
 
 def check_bound(option: str, bound: object) -> float:

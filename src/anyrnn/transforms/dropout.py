@@ -10,7 +10,7 @@ from anyrnn.errors import CellError
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Graph, Node, constant, make, rebuilt, rewrite
 from anyrnn.graph.roles import Role, roles
-from anyrnn.transforms.options import by_state
+from anyrnn.transforms.per_state import by_state
 
 
 def _check_rate(option: str, rate: object) -> float:

@@ -15,7 +15,7 @@ DTYPES = ("float32", "float64")
 
 
 @dataclass(frozen=True)
-class Path:
+class ComputePath:
     """A way to compute, and why it is taken.
 
     Attributes:
@@ -31,7 +31,7 @@ class Path:
         return f"{self.name}: {self.reason}"
 
 
-def choose(unknown: str | None, tensors: Sequence[Any]) -> Path:
+def choose(unknown: str | None, tensors: Sequence[Any]) -> ComputePath:
     """The path for a call.
 
     Args:
@@ -42,18 +42,18 @@ def choose(unknown: str | None, tensors: Sequence[Any]) -> Path:
         The path.
     """
     if unknown is not None:
-        return Path("keras", unknown)
+        return ComputePath("keras", unknown)
     types = {keras.backend.standardize_dtype(tensor.dtype) for tensor in tensors}
     for dtype in types:
         if dtype not in DTYPES:
-            return Path("keras", f"tensors of {dtype}")
+            return ComputePath("keras", f"tensors of {dtype}")
     if len(types) > 1:
-        return Path("keras", f"tensors of {' and '.join(sorted(types))}")
+        return ComputePath("keras", f"tensors of {' and '.join(sorted(types))}")
     refused = backends.refusal(tensors)
     if refused is not None:
-        return Path("keras", refused)
+        return ComputePath("keras", refused)
     dtype, target = types.pop(), default_target()
     refused = target.refusal(None, dtype)
     if refused is not None:
-        return Path("keras", refused)
-    return Path("compiled", f"{dtype} on this CPU ({target.name})")
+        return ComputePath("keras", refused)
+    return ComputePath("compiled", f"{dtype} on this CPU ({target.name})")

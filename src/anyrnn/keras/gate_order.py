@@ -31,7 +31,7 @@ def stacked(cell: Cell, gates: str) -> Cell:
 
     Example:
         >>> import anyrnn
-        >>> from anyrnn.keras.weights import stacked
+        >>> from anyrnn.keras.gate_order import stacked
         >>> stacked(anyrnn.get("gru_reset_before"), "zrn").parameters[0].members
         ('W.z', 'W.r', 'W.n')
     """
@@ -58,7 +58,7 @@ def keras_cell(name: str, use_bias: bool = True) -> Cell:
         The cell.
 
     Example:
-        >>> from anyrnn.keras.weights import keras_cell
+        >>> from anyrnn.keras.gate_order import keras_cell
         >>> keras_cell("gru").parameters[3].members
         ('d.z', 'd.r', 'd.n')
     """

@@ -12,11 +12,11 @@ from keras import ops, tree
 from anyrnn.errors import AnyrnnError, InputError
 from anyrnn.graph.cell import Cell
 from anyrnn.keras import backends
-from anyrnn.keras.cells import Readable, read
-from anyrnn.keras.path import Path, choose
+from anyrnn.keras.cells import CellAdapter, read
+from anyrnn.keras.compute_path import ComputePath, choose
 
 
-class Compiled:
+class CompiledLayer:
     """The computation of a recurrent layer; mixed in before Keras' class, which brings the rest."""
 
     cell: Any
@@ -25,16 +25,16 @@ class Compiled:
     stateful: bool
     unroll: bool
     zero_output_for_mask: bool
-    _compute_path: Path | None = None
+    _compute_path: ComputePath | None = None
     _supports_jit = True
 
     @property
-    def compute_path(self) -> Path:
+    def compute_path(self) -> ComputePath:
         """Which way the last call was computed, and why; before any call, how the next one is."""
         if self._compute_path is not None:
             return self._compute_path
         if self.cell.compute_dtype != self.cell.variable_dtype:
-            return Path("keras", f"tensors of {self.cell.compute_dtype}")
+            return ComputePath("keras", f"tensors of {self.cell.compute_dtype}")
         parts = _read(self.cell, training=False)
         weights = [variable.value for variable in self.cell.trainable_variables]
         return choose(parts if isinstance(parts, str) else None, weights)
@@ -157,7 +157,7 @@ class Compiled:
             InputError: It does not.
         """
         cell = _cells(self.cell)[-1]
-        if mask is None or keras.backend.backend() != "jax" or not isinstance(cell, Readable):
+        if mask is None or keras.backend.backend() != "jax" or not isinstance(cell, CellAdapter):
             return
         equations = cell.equations(training=False)
         if isinstance(equations, Cell) and equations.output != equations.states[0]:
@@ -173,7 +173,7 @@ def _cells(cell: Any) -> list[Any]:
     return cell.cells if type(cell) is keras.layers.StackedRNNCells else [cell]
 
 
-def _read(cell: Any, training: bool) -> list[tuple[Readable, Cell]] | str:
+def _read(cell: Any, training: bool) -> list[tuple[CellAdapter, Cell]] | str:
     """Each cell of a layer with what it computes; or why there are no equations for one."""
     found = []
     for own in _cells(cell):
@@ -187,7 +187,7 @@ def _read(cell: Any, training: bool) -> list[tuple[Readable, Cell]] | str:
     return found
 
 
-def _check_states(parts: Sequence[tuple[Readable, Cell]], states: Sequence[Any]) -> None:
+def _check_states(parts: Sequence[tuple[CellAdapter, Cell]], states: Sequence[Any]) -> None:
     """Whether there are as many states as the cells have.
 
     Raises:
@@ -220,7 +220,7 @@ def _mask(mask: Any, sequences: Any) -> Any:
 
 
 def _run(
-    part: Readable,
+    part: CellAdapter,
     cell: Cell,
     stored: Sequence[Any],
     sequences: Any,

@@ -11,10 +11,10 @@ import keras
 import numpy as np
 
 from anyrnn.errors import InputError
+from anyrnn.keras.array_conversion import Arrays, from_families, to_families, to_keras
+from anyrnn.keras.array_conversion import to_torch as recurrent_to_torch
 from anyrnn.keras.cells import name_of_own
-from anyrnn.keras.layouts import Arrays, from_families, to_families, to_keras
-from anyrnn.keras.layouts import to_torch as recurrent_to_torch
-from anyrnn.keras.weights import GATES
+from anyrnn.keras.gate_order import GATES
 
 Shapes = list[dict[str, tuple[int, ...]]]
 
@@ -26,7 +26,7 @@ _OTHER = re.compile(r"(?:(?P<prefix>.*)\.)?(?P<name>weight|bias)")
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class WeightedLayer:
     """A layer of a Keras model that has weights, or one cell of a stack.
 
     Attributes:
@@ -90,7 +90,7 @@ class Part:
 
 
 @dataclass(eq=False)
-class Unit:
+class StateDictLayer:
     """What a state_dict holds for one layer.
 
     Attributes:
@@ -103,7 +103,7 @@ class Unit:
     number: int
     directions: list[Arrays] = field(default_factory=list)
 
-    def fits(self, part: Part) -> bool:
+    def fits(self, part: WeightedLayer) -> bool:
         """Whether its sizes are those of a part."""
         return _shapes(self.directions) in part.shapes()
 
@@ -113,7 +113,7 @@ class Unit:
         return f"'{self.prefix}' ({named})" if self.prefix else named
 
 
-def parts_of(model: Any) -> list[Part]:
+def weighted_layers(model: Any) -> list[WeightedLayer]:
     """The layers of a Keras model that have weights, in its order.
 
     Raises:
@@ -127,13 +127,13 @@ def parts_of(model: Any) -> list[Part]:
     return found
 
 
-def units_of(state_dict: Mapping[str, Any]) -> list[Unit]:
+def state_dict_layers(state_dict: Mapping[str, Any]) -> list[StateDictLayer]:
     """What a state_dict holds, layer by layer.
 
     Raises:
         InputError: An entry belongs to no layer that converts.
     """
-    units: dict[tuple[str, int], Unit] = {}
+    units: dict[tuple[str, int], StateDictLayer] = {}
     for key, value in state_dict.items():
         array = _array(value)
         match = _RECURRENT.fullmatch(key) or _OTHER.fullmatch(key)
@@ -146,14 +146,14 @@ def units_of(state_dict: Mapping[str, Any]) -> list[Unit]:
             )
         parts = match.groupdict()
         place = parts["prefix"] or "", int(parts.get("number") or 0)
-        unit = units.setdefault(place, Unit(*place))
+        unit = units.setdefault(place, StateDictLayer(*place))
         direction = bool(parts.get("reverse"))
         unit.directions += [{} for _ in range(direction + 1 - len(unit.directions))]
         unit.directions[direction][parts["name"]] = array
     return sorted(units.values(), key=lambda unit: unit.number)
 
 
-def _walk(layer: Any, path: str, visited: set[int]) -> Iterable[Part]:
+def _walk(layer: Any, path: str, visited: set[int]) -> Iterable[WeightedLayer]:
     if id(layer) in visited:
         return
     visited.add(id(layer))
@@ -163,13 +163,13 @@ def _walk(layer: Any, path: str, visited: set[int]) -> Iterable[Part]:
             yield from _walk(each, f"{name}.", visited)
     elif isinstance(layer, keras.layers.TimeDistributed) and not _recurrent_cells(layer.layer):
         for part in _walk(layer.layer, "", visited):
-            yield Part(name, part.kind, part.layer, part.owners)
+            yield WeightedLayer(name, part.kind, part.layer, part.owners)
     elif cells := _recurrent_cells(layer):
         for owners in zip(*cells, strict=True):
-            yield Part(name, _kind(name, owners), layer, owners)
+            yield WeightedLayer(name, _kind(name, owners), layer, owners)
     elif type(layer) in (keras.layers.Dense, keras.layers.Embedding):
         _check_built(layer)
-        yield Part(name, type(layer).__name__.lower(), layer, (layer,))
+        yield WeightedLayer(name, type(layer).__name__.lower(), layer, (layer,))
     elif layer.weights or not layer.built:
         raise InputError(
             f"layer '{name}' is a {type(layer).__name__}; only SimpleRNN, LSTM, GRU, Bidirectional"

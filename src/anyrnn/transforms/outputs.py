@@ -60,7 +60,7 @@ def with_states_as_output(cell: Cell) -> Cell:
 
     Example:
         >>> import anyrnn
-        >>> from anyrnn.transforms.states import with_states_as_output
+        >>> from anyrnn.transforms.outputs import with_states_as_output
         >>> with_states_as_output(anyrnn.get("lstm")).output_size
         2 hidden
     """
@@ -82,7 +82,7 @@ def with_values_as_output(cell: Cell) -> Cell:
 
     Example:
         >>> import anyrnn
-        >>> from anyrnn.transforms.states import values, with_values_as_output
+        >>> from anyrnn.transforms.outputs import values, with_values_as_output
         >>> lstm = anyrnn.get("lstm")
         >>> list(values(lstm)), with_values_as_output(lstm).output_size
         (['h', 'c', 'i', 'f', 'g', 'o'], 6 hidden)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from anyrnn.cells.catalogue import get
-from anyrnn.keras.weights import GATES
+from anyrnn.keras.gate_order import GATES
 
 Array = np.ndarray[Any, Any]
 Arrays = dict[str, Array]
@@ -49,7 +49,7 @@ def to_torch(kind: str, stored: Mapping[str, Array]) -> Arrays:
 
     Example:
         >>> import numpy as np
-        >>> from anyrnn.keras.layouts import to_torch
+        >>> from anyrnn.keras.array_conversion import to_torch
         >>> arrays = {"kernel": np.ones((3, 5)), "recurrent_kernel": np.ones((5, 5))}
         >>> {name: array.shape for name, array in to_torch("rnn", arrays).items()}
         {'weight_ih': (5, 3), 'weight_hh': (5, 5)}
