@@ -1,1 +1,1 @@
-"""The derivative of a graph is a graph."""
+"""Automatic differentiation, from graph to graph."""

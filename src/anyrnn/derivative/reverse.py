@@ -1,4 +1,4 @@
-"""Reverse mode: the graph of the cotangents of all leaves, given those of the results."""
+"""Reverse-mode differentiation of a graph: cotangents of its leaves from those of its results."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ PREFIX = "d_"
 
 
 def _sum_to(cotangent: Node, value: Node) -> Node:
-    """Sum a cotangent over what its value was broadcast along: the hidden axis, the rows of the
-    batch.
-    """
+    """The adjoint of broadcasting: sum a cotangent over the hidden axis, or over the batch."""
     if cotangent.type.shape and not value.type.shape:
         cotangent = make("sum", cotangent)
     if cotangent.type.per_row and not value.type.per_row:

@@ -1,5 +1,5 @@
-"""The derivative of a whole sequence, step by step backwards, in NumPy: the definition that
-kernels are compared with.
+"""Backpropagation through time with the interpreter: the definition that kernels are compared
+with.
 """
 
 from __future__ import annotations

@@ -1,1 +1,3 @@
-"""Cells as graphs: the list of operations, tracing, the interpreter, simplification, printing."""
+"""Cells as dataflow graphs: the table of operations, tracing, sizes, roles, the interpreter,
+simplification, printing.
+"""

@@ -1,6 +1,4 @@
-"""Nodes of a graph: immutable, and made once only, so that equal expressions are the same
-object.
-"""
+"""Nodes of a graph: immutable and hash-consed, so that equal expressions are the same object."""
 
 from __future__ import annotations
 
@@ -27,7 +25,7 @@ class Node:
 
     @property
     def is_leaf(self) -> bool:
-        """Whether the node has no arguments by its nature."""
+        """Whether its operation takes no arguments: an input, a parameter, a constant, ..."""
         return self.operation in LEAVES
 
     @property
@@ -98,12 +96,12 @@ def make(operation: str, *arguments: Node, **attributes: Any) -> Node:
 
 
 def constant(value: float) -> Node:
-    """The node of a number."""
+    """The constant of a value."""
     return make("constant", value=float(value))
 
 
 def limited(value: Node, bound: Node) -> Node:
-    """A value between -bound and bound, whose derivative is zero outside, as of torch.clamp."""
+    """The value clamped to +-bound; its derivative is zero outside, as that of torch.clamp."""
     lower = make("negative", bound)
     above = make("where", make("greater", lower, value), lower, value)
     return make("where", make("greater", value, bound), bound, above)
@@ -134,7 +132,7 @@ def topological(roots: Iterable[Node]) -> list[Node]:
 
 @dataclass(frozen=True)
 class Graph:
-    """Named results as expressions of leaves.
+    """A dataflow graph: named results as expressions of leaves.
 
     Attributes:
         outputs: The results by name, in order.
@@ -162,7 +160,7 @@ Rule = Callable[[Node, tuple[Node, ...]], Node]
 
 
 def rewrite(graph: Graph, rule: Rule) -> Graph:
-    """Rebuild a graph from its leaves.
+    """Rewrite a graph bottom up.
 
     Args:
         graph: The graph.
@@ -182,7 +180,7 @@ def rewrite(graph: Graph, rule: Rule) -> Graph:
 
 
 def rebuilt(node: Node, arguments: tuple[Node, ...]) -> Node:
-    """The same operation on other arguments: the rule that changes nothing by itself."""
+    """The same operation on rewritten arguments: the rule that changes nothing by itself."""
     if arguments == node.arguments:
         return node
     return make(node.operation, *arguments, **node.attributes)

@@ -1,5 +1,5 @@
-"""The closed list of operations. Each has one row here, one derivative rule, and one line in
-every target.
+"""The table of operations, which is closed: one row for each, with its traits. Every other stage
+has a rule or a line for it in a table of its own.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Operation:
         cheap: Whether computing it again costs less than reading it from memory.
         signs: The signs of its arguments in a sum; empty for what is no sum of its arguments.
         activation: Whether it is a function of one value that another one may take the place of.
-        nonlinear: Whether it bends what goes through it, as an activation does.
+        nonlinear: Whether it is not linear in its arguments, as an activation.
         comparison: Whether its result is a boolean.
         reduction: Whether it goes over the hidden axis, so that it needs whole vectors.
         number: Whether its result is a single number, for each row or for all.

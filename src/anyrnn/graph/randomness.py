@@ -1,10 +1,10 @@
-"""Random numbers that follow from where they are used: nothing has to be kept for the derivative,
-and every target draws the same ones.
+"""Counter-based random numbers: they follow from where they are used, so that the backward pass
+draws them again instead of saving them, and every target draws the same.
 
 A number is a function of a seed, a stream, the step, the row of the batch and the unit: the
 counter-based generator Philox with two words and seven rounds, the fewest that its authors found
 without a weakness (Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers: as easy as 1, 2,
-3"), once for the row and the step and once for the unit. Two streams share the two words.
+3"). It is applied to (row, step), and what comes out to the unit.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ ROUNDS = 7
 MULTIPLIER = 0xD256D193
 WEYL = 0x9E3779B9
 WORD = 0xFFFFFFFF
-BITS = 24  # of a number, so that float32 holds it
+BITS = 24  # of a number, which float32 represents exactly
 EVERY_STEP = WORD  # the step of a number that is the same at every step
 
 Words = NDArray[np.uint64]
 
 
 def philox(first: Words, second: Words, key: Words, rounds: int) -> tuple[Words, Words]:
-    """Two words of 32 bits, made of two others and a key."""
+    """The Philox 2x32 block cipher: two words of 32 bits from a counter of two words and a key."""
     for _ in range(rounds):
         product = first * np.uint64(MULTIPLIER)
         first, second = (product >> np.uint64(32)) ^ key ^ second, product & np.uint64(WORD)
@@ -32,12 +32,12 @@ def philox(first: Words, second: Words, key: Words, rounds: int) -> tuple[Words,
 
 
 def stream_key(stream: int) -> int:
-    """What a stream adds to the key, as its neighbour does."""
+    """Key offset of a stream; streams 2n and 2n + 1 share one Philox block."""
     return (stream // 2 + 1) * WEYL & WORD
 
 
 def uniform(seed: int, stream: int, step: int, rows: int, units: int) -> NDArray[np.float64]:
-    """Numbers from 0 to 1, without 1.
+    """Uniform numbers from [0, 1).
 
     Args:
         seed: A whole number from 0 to 2**64 - 1.

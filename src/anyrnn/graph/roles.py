@@ -29,7 +29,7 @@ class Role(StrEnum):
 
 
 def roles(graph: Graph, states: Iterable[str]) -> dict[Node, Role]:
-    """The role of each product of a matrix and a vector that each row has its own of.
+    """The role of each product of a matrix with a vector that differs between the batch's rows.
 
     A product on the way to a new state is a projection if it reads what another product has made of
     a state, no activation follows it, and all other products reach the new state through it. So P
@@ -41,8 +41,8 @@ def roles(graph: Graph, states: Iterable[str]) -> dict[Node, Role]:
         states: The names of its states.
 
     Returns:
-        The roles, in the graph's order. A vector that is the same for all rows follows from
-        parameters only, and its products have no role.
+        The roles, in the graph's order. Products of parameters alone are the same for all
+        rows, and have no role.
     """
     new_states = [graph.outputs[name] for name in states]
     carried = topological(new_states)
@@ -65,7 +65,7 @@ def roles(graph: Graph, states: Iterable[str]) -> dict[Node, Role]:
 
 
 def activated(graph: Graph, states: Iterable[str]) -> set[Node]:
-    """What reaches a new state through an activation, or another function that is not linear."""
+    """The nodes on the way to a new state that a nonlinear operation follows."""
     carried = topological(graph.outputs[name] for name in states)
     return set(topological(node for node in carried if node.traits.nonlinear))
 
@@ -83,7 +83,7 @@ def matrix_leaf(matrix: Node) -> Node:
 
 
 def _reading(nodes: Iterable[Node], sources: set[Node]) -> set[Node]:
-    """The sources, and what depends on one of them."""
+    """The forward slice: the sources, and what depends on one of them."""
     found: set[Node] = set()
     for node in nodes:
         if node in sources or not found.isdisjoint(node.arguments):
@@ -92,7 +92,7 @@ def _reading(nodes: Iterable[Node], sources: set[Node]) -> set[Node]:
 
 
 def _down_to(root: Node, stops: Container[Node]) -> set[Node]:
-    """What a node depends on, without what it depends on through one of the stops only."""
+    """The backward slice of a node, cut at some others."""
     found, left = {root}, [root]
     while left:
         node = left.pop()

@@ -1,4 +1,4 @@
-"""Graphs as text a person reads: equations, LaTeX, a list of nodes."""
+"""Pretty-printing of graphs: equations, LaTeX, a list of nodes."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Fewer and simpler nodes with the same values; equal expressions are one node already, dead
-ones fall away.
+"""Algebraic simplification and constant folding, without any change of values. Nodes are
+hash-consed, so that common subexpressions need no pass, and a dead node is in no graph.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ class Size:
 
 
 class Unifier:
-    """Collects equations between sizes and solves them as they come."""
+    """Unification: equations between sizes, solved as they come."""
 
     def __init__(self) -> None:
         self.bindings: dict[Atom, Size] = {}

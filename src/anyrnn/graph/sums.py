@@ -1,4 +1,4 @@
-"""Sums of a graph, taken apart and put together again."""
+"""Nested sums as lists of signed terms, and back."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from anyrnn.graph.nodes import Graph, Node, make
 
 
 def uses_of(graph: Graph) -> dict[Node, int]:
-    """How often each node is an argument or a result."""
+    """The number of uses of each node, as an argument or a result."""
     nodes = graph.nodes()
     uses = dict.fromkeys(nodes, 0)
     for node in nodes:
@@ -20,7 +20,7 @@ def uses_of(graph: Graph) -> dict[Node, int]:
 
 
 def addends(node: Node, sign: int, uses: Mapping[Node, int], top: bool) -> list[tuple[int, Node]]:
-    """The terms of a sum, with signs; a sum that is used elsewhere too stays one term."""
+    """The signed terms of nested sums; a sum with further uses stays one term."""
     if not node.traits.signs or (uses[node] > 1 and not top):
         return [(sign, node)]
     terms = zip(node.traits.signs, node.arguments, strict=True)

@@ -20,7 +20,7 @@ Operand: TypeAlias = "Symbol | float"
 
 @dataclass(eq=False)
 class Traced:
-    """An expression while sizes are still being inferred; `trace` turns it into a node."""
+    """An expression whose sizes are still being inferred; `trace` makes a node of it."""
 
     operation: str
     arguments: tuple[Traced, ...]

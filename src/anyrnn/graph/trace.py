@@ -1,4 +1,6 @@
-"""Run a cell's function once, on symbols, and infer all sizes: equations become a graph."""
+"""Symbolic tracing: a cell's function runs once on symbols, sizes are inferred, and the equations
+become a graph.
+"""
 
 from __future__ import annotations
 

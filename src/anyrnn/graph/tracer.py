@@ -1,4 +1,4 @@
-"""Notes what a cell's function does to its symbols, and the equations between their sizes."""
+"""Records what a cell's function does to its symbols, and the equations between their sizes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ARITHMETIC: dict[str, Callable[..., Any]] = {
 
 
 class Tracer:
-    """Builds expressions from what a cell's function does, and equations between their sizes."""
+    """Builds expressions as a cell's function runs, and collects equations between their sizes."""
 
     def __init__(self, name: str, code: CodeType, declared: DeclaredSizes) -> None:
         self.name = name
@@ -61,8 +61,6 @@ class Tracer:
         self.declared_variables = variables
         self.kept: list[SizeVariable] = list(variables.values())
 
-    # errors
-
     def line(self) -> str:
         """The line of the cell's function that is running, for messages."""
         frame: FrameType | None = sys._getframe()
@@ -82,8 +80,6 @@ class Tracer:
         raise error(
             f"cell '{self.name}', {line}: {message}" if line else f"cell '{self.name}': {message}"
         )
-
-    # leaves
 
     def leaf(self, operation: str, name: str, shape: tuple[Size, ...], per_row: bool) -> Traced:
         """The expression of an input, a state or a parameter."""
@@ -116,8 +112,6 @@ class Tracer:
         traced = self.leaf("parameter", name, shape, per_row=False)
         self.parameters[name] = traced
         return traced
-
-    # expressions
 
     def _operand(self, value: Any, rank: int, shape: tuple[Size, ...] | None = None) -> Traced:
         if isinstance(value, Parameter):
@@ -259,11 +253,9 @@ class Tracer:
         attributes = {"start": start, "stop": stop}
         return Symbol(self, Traced("slice", (operand,), (stop - start,), self.line(), attributes))
 
-    # running the function
-
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Note what the function's local variables are called, and be the active tracer."""
+        """Be the active tracer, and record the names of the function's local variables."""
         seen: dict[str, object] = {}
 
         def local(frame: FrameType, event: str, argument: Any) -> Any:
@@ -288,7 +280,7 @@ class Tracer:
     def run(
         self, function: Callable[..., Any], symbols: list[Symbol], keywords: dict[str, Symbol]
     ) -> Any:
-        """Call the function; what goes wrong inside is said in the writer's words."""
+        """Call the function; an exception inside becomes an error that quotes its line."""
         with self.watching():
             try:
                 return function(*symbols, **keywords)

@@ -1,4 +1,4 @@
-"""Check that a graph keeps the rules; in the tests every pass ends with it."""
+"""Verification of graphs; in the tests every pass over one ends with it."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ def name_of(activation: Any) -> str | None:
 
 
 def check(option: str, activation: Any) -> None:
-    """Say in one line which activation Keras does not have.
+    """Check the name of an activation.
 
     Args:
         option: The option of a layer that it is given for.

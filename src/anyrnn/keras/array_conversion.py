@@ -1,8 +1,8 @@
-"""The arrays of one recurrent layer, as Keras stores them and as PyTorch does.
+"""Conversion of a recurrent layer's arrays between the layouts of Keras and of PyTorch.
 
-PyTorch has each matrix transposed and the gates in the order of our cells. Of its two biases Keras
-has, for an RNN and an LSTM, the sum; for a GRU with `reset_after=True` both, and for one with
-`reset_after=False` the first, which is what the equations know.
+PyTorch's matrices are transposed, its gates in the order of our cells. It has two biases. Keras
+stores their sum for an RNN and an LSTM, both for a GRU with `reset_after=True`, and only the first
+for a GRU with `reset_after=False`, whose equations have one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FAMILIES = {"weight_ih": "W", "weight_hh": "U", "bias_ih": "b", "bias_hh": "d"}
 
 
 def _reordered(array: Array, old: Sequence[str], new: Sequence[str]) -> Array:
-    """An array whose last axis stacks gates, in another order."""
+    """An array with the gates that its last axis stacks in another order."""
     if old == new:
         return array
     blocks = dict(zip(old, np.split(array, len(old), axis=-1), strict=True))
@@ -71,7 +71,7 @@ def to_torch(kind: str, stored: Mapping[str, Array]) -> Arrays:
 
 
 def to_keras(kind: str, arrays: Mapping[str, Array]) -> Arrays:
-    """The other way round: from the names of torch.nn to those of a Keras cell.
+    """The inverse of `to_torch`: from the names of torch.nn to those of a Keras cell.
 
     Args:
         kind: Our cell of the same equations.
@@ -121,7 +121,7 @@ def to_families(kind: str, arrays: Mapping[str, Array]) -> Arrays:
 
 
 def from_families(kind: str, arrays: Mapping[str, Array]) -> Arrays:
-    """The other way round; what is there already by the names of torch.nn stays.
+    """The inverse of `to_families`; arrays that have names of torch.nn stay as they are.
 
     Args:
         kind: Our cell of the same equations.

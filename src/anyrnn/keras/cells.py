@@ -1,4 +1,4 @@
-"""The cells of Keras, and what they compute as cells of ours."""
+"""Keras' cells, and adapters that give their equations as cells of ours."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class GRUCell(keras.layers.GRUCell):
 
 
 class CellAdapter:
-    """A cell of Keras that can be read as equations."""
+    """An adapter: a cell of Keras, seen as one of ours with its parameters."""
 
     def keras_layer(self) -> Any:
         """The cell of Keras."""
@@ -71,7 +71,7 @@ class CellAdapter:
 
 
 class KerasCell(CellAdapter):
-    """One of Keras' three cells, read as equations.
+    """The adapter of Keras' own three cells.
 
     Args:
         layer: Keras' cell.
@@ -106,7 +106,7 @@ class KerasCell(CellAdapter):
             rates = 0.0, 0.0
         elif self.name == "rnn" and 1 in (layer.dropout, layer.recurrent_dropout):
             return "a dropout of 1"
-        # the gated cells of Keras take 1 for none
+        # Keras' gated cells ignore a rate of 1
         return _equations(self.name, layer.use_bias, *names, *(rate % 1 for rate in rates))
 
     def stored(self) -> list[Any]:
@@ -120,7 +120,7 @@ class KerasCell(CellAdapter):
         return [*matrices, ops.reshape(layer.bias, (-1,))]  # a tensor, not the variable
 
     def masks_input(self, training: bool) -> bool:
-        """As `CellAdapter.masks_input`; where each gate has a mask of its own, the cell draws it."""
+        """As `CellAdapter.masks_input`; masks of single gates are drawn by the cell."""
         return training and 0 < self.layer.dropout < 1 and not self._per_gate
 
 
@@ -143,7 +143,7 @@ _NAMES: dict[type, str] = {
     keras.layers.LSTMCell: "lstm",
     keras.layers.GRUCell: "gru",
 }
-_COMPUTED = {*_NAMES, SimpleRNNCell, LSTMCell, GRUCell}  # any other class may compute what it likes
+_COMPUTED = {*_NAMES, SimpleRNNCell, LSTMCell, GRUCell}  # a subclass may compute something else
 
 
 def name_of_own(cell: Any) -> str | None:
@@ -160,13 +160,13 @@ def name_of_own(cell: Any) -> str | None:
 
 
 def read(cell: Any) -> CellAdapter | None:
-    """A cell of Keras as equations.
+    """The adapter for a cell of Keras.
 
     Args:
         cell: The cell of a layer.
 
     Returns:
-        What reads it; None for a class whose computation is not known.
+        The adapter; None for a class whose computation is not known.
     """
     if isinstance(cell, CellAdapter):
         return cell

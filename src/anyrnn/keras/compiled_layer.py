@@ -1,4 +1,4 @@
-"""Keras' loop over time, replaced with our kernels where they compute the same."""
+"""The loop over time of Keras' recurrent layers, on our kernels where these compute the same."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from anyrnn.keras.compute_path import ComputePath, choose
 
 
 class CompiledLayer:
-    """The computation of a recurrent layer; mixed in before Keras' class, which brings the rest."""
+    """A mixin, before Keras' class, that replaces the computation of a recurrent layer."""
 
     cell: Any
     go_backwards: bool
@@ -30,7 +30,7 @@ class CompiledLayer:
 
     @property
     def compute_path(self) -> ComputePath:
-        """Which way the last call was computed, and why; before any call, how the next one is."""
+        """The path of the last call, with the reason; before any call, that of the next one."""
         if self._compute_path is not None:
             return self._compute_path
         if self.cell.compute_dtype != self.cell.variable_dtype:
@@ -51,7 +51,7 @@ class CompiledLayer:
         self._supports_jit = value
 
     def _maybe_config_dropout_masks(self, cell: Any, input_sequence: Any, input_state: Any) -> None:
-        """Draw no masks before the path is known: kernels draw those of the state themselves."""
+        """Draw no masks before the path is known: kernels draw recurrent dropout themselves."""
 
     def inner_loop(
         self, sequences: Any, initial_state: Any, mask: Any, training: bool = False
@@ -151,7 +151,7 @@ class CompiledLayer:
         return ops.where(counts, outputs, other)
 
     def _check_own_loop(self, mask: Any) -> None:
-        """Whether Keras' own loop takes a mask for the cell.
+        """Check that Keras' own loop takes a mask for the cell.
 
         Raises:
             InputError: It does not.
@@ -174,7 +174,7 @@ def _cells(cell: Any) -> list[Any]:
 
 
 def _read(cell: Any, training: bool) -> list[tuple[CellAdapter, Cell]] | str:
-    """Each cell of a layer with what it computes; or why there are no equations for one."""
+    """The adapter and the equations of each cell of a layer; or the reason why one has none."""
     found = []
     for own in _cells(cell):
         part = read(own)
@@ -188,10 +188,10 @@ def _read(cell: Any, training: bool) -> list[tuple[CellAdapter, Cell]] | str:
 
 
 def _check_states(parts: Sequence[tuple[CellAdapter, Cell]], states: Sequence[Any]) -> None:
-    """Whether there are as many states as the cells have.
+    """Check the number of initial states.
 
     Raises:
-        InputError: There are more or fewer.
+        InputError: It is not that of the cells' states.
     """
     names = [name for _, cell in parts for name in cell.states]
     if len(states) != len(names):

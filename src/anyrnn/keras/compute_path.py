@@ -1,4 +1,4 @@
-"""Which way a call of a layer is computed, and why."""
+"""The path on which a call of a layer is computed, and the reason."""
 
 from __future__ import annotations
 

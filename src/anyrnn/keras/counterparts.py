@@ -1,4 +1,4 @@
-"""Which layer of PyTorch computes what a layer of Keras does, once it has its weights."""
+"""The PyTorch layer that computes the same as a layer of Keras."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _MERGES = {"sum": "sum", "mul": "mul", "ave": "mean"}
 
 
 def constructor(parts: Sequence[WeightedLayer]) -> str:
-    """The layer of PyTorch for parts that are one there.
+    """The constructor call of a PyTorch layer, for the Keras layers that become one.
 
     Args:
-        parts: One part; or the recurrent ones on top of each other.
+        parts: One layer; or the recurrent ones of a stack.
 
     Returns:
         How it is made, and what else is to be done, such as an activation after it.
@@ -78,7 +78,7 @@ def _recurrent(parts: Sequence[WeightedLayer]) -> str:
 
 
 def _changed_activations(part: WeightedLayer) -> dict[str, str]:
-    """The functions of our cell that the layer has others for."""
+    """The activations that differ from those of our cell."""
     found: dict[str, str] = {}
     for usual, option in (("tanh", "activation"), ("sigmoid", "recurrent_activation")):
         functions = {getattr(cell, option, None) for cell in part.owners} - {None}

@@ -1,4 +1,4 @@
-"""The weights of Keras models as those of PyTorch, and back."""
+"""Exchange of weights between models of Keras and of PyTorch."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def from_torch(model: Any, state_dict: Mapping[str, Any], names: Names | None = 
 def pairs(
     model: Any, state_dict: Mapping[str, Any], names: Names | None = None
 ) -> list[tuple[WeightedLayer, StateDictLayer]]:
-    """Which part of a Keras model takes which weights of PyTorch.
+    """Match the weighted layers of a Keras model with those of a state_dict.
 
     Args:
         model: The model or the layer, built.
@@ -135,7 +135,7 @@ def pairs(
 
 
 def torch_layers(model: Any, names: Names | None = None) -> dict[str, list[WeightedLayer]]:
-    """The parts of a Keras model, by the names that their layers have in PyTorch.
+    """The weighted layers of a Keras model, by the names of the PyTorch layers that they become.
 
     Args:
         model: The model or the layer, built.
@@ -169,7 +169,7 @@ def torch_layers(model: Any, names: Names | None = None) -> dict[str, list[Weigh
 
 
 def _form(part: WeightedLayer) -> tuple[Any, ...]:
-    """What the layers of one layer of PyTorch have in common."""
+    """What Keras layers have in common that become one layer of PyTorch."""
     if not part.recurrent:
         return (id(part),)
     cells = [
@@ -185,7 +185,7 @@ def _of_one_form(first: WeightedLayer, second: WeightedLayer) -> bool:
 
 
 def _continues(before: WeightedLayer, part: WeightedLayer) -> bool:
-    """Whether a layer is a further one of the layer of PyTorch that a part belongs to."""
+    """Whether two layers become consecutive ones of one PyTorch layer."""
     if not _of_one_form(before, part) or getattr(part.layer, "go_backwards", False):
         return False
     if part.layer is before.layer:
@@ -195,7 +195,7 @@ def _continues(before: WeightedLayer, part: WeightedLayer) -> bool:
 
 
 def _input_of(layer: Any) -> Any:
-    """The layer whose output one reads, past Dropout; None where no graph says so."""
+    """The layer whose output a layer reads, past Dropout; None where no model's graph shows it."""
     try:
         given = layer.input
     except (AttributeError, ValueError):
@@ -208,7 +208,7 @@ def _input_of(layer: Any) -> Any:
 def _matched(
     layers: Mapping[str, list[WeightedLayer]], units: list[StateDictLayer], names: Names
 ) -> Iterable[tuple[WeightedLayer, StateDictLayer]]:
-    """Which part takes what: by name, then by sizes."""
+    """Matches by name, then by sizes."""
     parts: list[WeightedLayer] = []
     for prefix, named in layers.items():
         own = [unit for unit in units if unit.prefix == prefix]

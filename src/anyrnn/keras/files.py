@@ -1,4 +1,4 @@
-"""Files of weights: from Keras to safetensors, which PyTorch reads, and back."""
+"""Conversion of weight files between Keras and safetensors, which PyTorch reads."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _STORED = re.compile(r"layers/(\w+?)(_\d+)?/(?:((?:for|back)ward)_layer/)?cell/v
 
 @dataclass(frozen=True)
 class _Layer:
-    """What the arrays of a recurrent layer say about it."""
+    """A recurrent layer, as far as its arrays describe it."""
 
     cell: str
     inputs: int
@@ -148,7 +148,7 @@ def _to_keras(
 
 
 def _place(unit: StateDictLayer) -> str:
-    """Where the weights of a unit stand in a state_dict."""
+    """The place of a layer in a state_dict, for the user."""
     layer = [] if "weight" in unit.directions[0] else [f"layer {unit.number}"]
     return ", ".join([*([unit.prefix] if unit.prefix else []), *layer]) or "weight"
 
@@ -324,7 +324,7 @@ def _check_readable(path: Path) -> None:
 
 @contextmanager
 def _written(path: Path, overwrite: bool) -> Iterator[Path]:
-    """A name to write to; the file gets its own when it is whole."""
+    """A temporary name to write to; the file is renamed when it is complete."""
     try:
         with whole(path, _ending(path), replace=overwrite) as unfinished:
             yield unfinished

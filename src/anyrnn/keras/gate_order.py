@@ -1,4 +1,4 @@
-"""How Keras stacks the gates of its cells, and our cells with their parameters in that order."""
+"""The order in which Keras stacks gates, and our cells with their parameters in that order."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The list of operations in those of Keras, on tensors laid out as the interpreter's arrays: what
-Keras' loop computes a cell with.
+"""The operations of the graph as functions of `keras.ops`, for cells in Keras' own loop; tensors
+have the shapes of the interpreter's arrays.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ ROLES = {
 
 
 def kind(cell: Cell, stored: StoredParameter) -> str:
-    """What a parameter is for Keras.
+    """The kind of a parameter, which says which of Keras' options apply.
 
     Args:
         cell: The cell.
@@ -139,7 +139,7 @@ class RecurrentCell(CellSerialisation, keras.Layer, DropoutRNNCell, CellAdapter)
         return self._bound
 
     def _read(self, role: str, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The objects of a role by family, and by kind of parameter."""
+        """The initialisers, regularisers or constraints, by family and by kind of parameter."""
         families = [stored.name for stored in self.definition.parameters]
         for name in given:
             if name not in families and name not in DEFAULTS:
@@ -150,7 +150,7 @@ class RecurrentCell(CellSerialisation, keras.Layer, DropoutRNNCell, CellAdapter)
         return {name: ROLES[role].get(value) for name, value in given.items()}
 
     def _known_sizes(self) -> dict[str, int]:
-        """The sizes that follow from what is given, before the input is known."""
+        """The sizes that are known before the input is."""
         units = self.units
         if isinstance(units, bool) or not isinstance(units, int | None) or units == 0:
             raise SizeError(f"units={units!r}; expected a whole number of at least 1")
@@ -193,7 +193,7 @@ class RecurrentCell(CellSerialisation, keras.Layer, DropoutRNNCell, CellAdapter)
         )
 
     def _with_forget_gates(self, stored: StoredParameter, initializer: Any) -> Any:
-        """An initialiser that has the biases of gates called f start with one."""
+        """The initialiser, but ones for the biases of gates called f."""
         added = {leaf.name for leaf in biases(self.definition.graph)}
         forget = np.zeros(stored.shape_for(self._bound)[0], bool)
         for member, rows in stored.rows(self._bound).items():
@@ -223,7 +223,7 @@ class RecurrentCell(CellSerialisation, keras.Layer, DropoutRNNCell, CellAdapter)
         return training and self.dropout > 0
 
     def get_recurrent_dropout_mask(self, step_input: Any) -> Any:
-        """The random numbers that dropout of the state follows from in Keras' own loop, by stream.
+        """The random numbers of recurrent dropout in Keras' own loop, by stream.
 
         Args:
             step_input: The first state, (batch, size).
@@ -281,7 +281,7 @@ class RecurrentCell(CellSerialisation, keras.Layer, DropoutRNNCell, CellAdapter)
         return [ops.zeros((batch_size, size), dtype=self.compute_dtype) for size in self.state_size]
 
     def get_config(self) -> dict[str, Any]:
-        """What makes the cell again, as Keras saves it.
+        """The configuration that Keras saves.
 
         Raises:
             CellError: The name of its equations stands for others too.
@@ -365,7 +365,7 @@ class Recurrent(CellSerialisation, CompiledLayer, keras.layers.RNN):
         self.input_spec = keras.layers.InputSpec(ndim=3)
 
     def get_config(self) -> dict[str, Any]:
-        """What makes the layer again, as Keras saves it.
+        """The configuration that Keras saves.
 
         Raises:
             CellError: The name of its equations stands for others too.
@@ -381,7 +381,7 @@ OWN = ("name", "dtype", "trainable", "activity_regularizer", "autocast")
 
 
 def _probability(option: str, value: float) -> float:
-    """A rate of dropout.
+    """Check a rate of dropout.
 
     Raises:
         InputError: It is none below 1.

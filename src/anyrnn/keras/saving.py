@@ -1,6 +1,4 @@
-"""What files of models say of our classes, which are Keras' own as far as Keras has them, and of
-cells.
-"""
+"""Serialisation: drop-in layers under Keras' names, cells under registered names."""
 
 from __future__ import annotations
 
@@ -50,7 +48,7 @@ def as_keras_own(cls: Class) -> Class:
 
 
 def _reduce(self: Any) -> tuple[Any, ...]:
-    """As Keras pickles a layer: as a file; without its class, which pickle would look for."""
+    """Pickle as Keras does, as a file; but without the class, which pickle would look up."""
     return keras.Layer._unpickle_model, keras.Layer.__reduce__(self)[1]
 
 
@@ -58,8 +56,8 @@ _seen: WeakValueDictionary[str, Cell] = WeakValueDictionary()
 
 
 def name_of_cell(cell: Cell) -> str:
-    """What a configuration calls a cell: its name in the catalogue, that under which it is
-    registered with Keras, or its own.
+    """The name of a cell in a configuration: the one in the catalogue, the one that it is
+    registered with Keras under, or its own.
 
     Args:
         cell: The cell.
@@ -111,11 +109,11 @@ def cell_of_name(name: str | Cell, custom_objects: Mapping[str, Any] | None = No
 
 
 class CellSerialisation:
-    """What is made with a cell of ours; mixed in before a class of Keras."""
+    """A mixin for classes that are configured with one of our cells; comes before Keras' class."""
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
-        """Make it again.
+        """Make the object that a configuration describes.
 
         Args:
             config: What `get_config` has given.

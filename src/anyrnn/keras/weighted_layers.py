@@ -1,4 +1,4 @@
-"""The layers with weights of a Keras model, and those of a state_dict of PyTorch."""
+"""The layers with weights: those of a Keras model, and those of a PyTorch state_dict."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class WeightedLayer:
         return [families] if self.kind == "gru_reset_before" else [_shapes(arrays), families]
 
     def variables(self, directions: list[Arrays]) -> list[tuple[Any, Any]]:
-        """The Keras variables, each with what PyTorch's weights make it."""
+        """The Keras variables, each with its new value from PyTorch's weights."""
         found = []
         for owner, arrays in zip(self.owners, directions, strict=True):
             if self.recurrent:
@@ -91,11 +91,11 @@ class WeightedLayer:
 
 @dataclass(eq=False)
 class StateDictLayer:
-    """What a state_dict holds for one layer.
+    """The arrays of a state_dict that belong to one layer.
 
     Attributes:
-        prefix: What stands before its names.
-        number: Which of the layers on top of each other; 0 where there is one.
+        prefix: What stands before the names of its arrays.
+        number: Its place in a stack of layers; 0 where there is one.
         directions: The arrays of each direction by name.
     """
 
@@ -104,7 +104,7 @@ class StateDictLayer:
     directions: list[Arrays] = field(default_factory=list)
 
     def fits(self, part: WeightedLayer) -> bool:
-        """Whether its sizes are those of a part."""
+        """Whether its shapes are those of a weighted layer."""
         return _shapes(self.directions) in part.shapes()
 
     def __str__(self) -> str:
@@ -128,7 +128,7 @@ def weighted_layers(model: Any) -> list[WeightedLayer]:
 
 
 def state_dict_layers(state_dict: Mapping[str, Any]) -> list[StateDictLayer]:
-    """What a state_dict holds, layer by layer.
+    """The layers of a state_dict.
 
     Raises:
         InputError: An entry belongs to no layer that converts.

@@ -1,5 +1,5 @@
-"""Cell to cell: each transform changes the equations, and what comes after compiles the result
-like any other.
+"""Transforms from cell to cell: each rewrites the equations, and later stages compile the result
+like any other cell.
 
 `transform` applies those that are asked for, in one order.
 """

@@ -1,4 +1,4 @@
-"""A cell whose states are limited, or the gradient that flows back through them."""
+"""Clipping of states, and of the gradient through time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from anyrnn.transforms.per_state import by_state
 
 
 def check_bound(option: str, bound: object) -> float:
-    """A bound as a number.
+    """Check a bound.
 
     Raises:
         CellError: It is no number above zero.

@@ -1,4 +1,4 @@
-"""A cell whose values are left out at random, in training."""
+"""Dropout and zoneout inside a cell, for training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cell whose units see only some of the others, or only themselves."""
+"""Structured recurrent matrices: block-diagonal (heads), or diagonal (independent units)."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def _with_heads(cell: Cell, heads: int) -> Cell:
 
 
 def _blocks(matrix: Node, heads: int) -> list[Node]:
-    """The parameters on the diagonal."""
+    """The diagonal blocks of a matrix, as parameters."""
     size = Size.of(f"{matrix.type.shape[0]}_head")
     separator = "_" if "." in matrix.name else "."
     type_ = Type((size, size), per_row=False)

@@ -1,4 +1,4 @@
-"""A cell with layer normalisation inside the step."""
+"""Layer and RMS normalisation inside the step."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def with_normalisation(cell: Cell, kind: str = "layer", epsilon: float = 1e-5) -
 
 
 def _norm(value: Node, kind: str, epsilon: float) -> Node:
-    """Without gain and bias."""
+    """The normalised value, before gain and bias."""
     if kind == "layer":
         value = make("subtract", value, make("mean", value))
     square = make("mean", make("multiply", value, value))
@@ -100,7 +100,7 @@ class _Gains:
         return self.by_matrices[key]
 
     def parameters(self) -> list[Node]:
-        """All of them, the gains in the order of their matrices."""
+        """All new parameters; gains are in the order of their matrices."""
         order = sorted(
             self.by_matrices.items(),
             key=lambda item: (item[0][0], self.places[matrix_leaf(item[0][1][0])]),
@@ -171,7 +171,7 @@ def _normalised(cell: Cell, kind: str, epsilon: float) -> Cell:
 
 
 def _sums(graph: Graph) -> set[Node]:
-    """The sums that are no terms of other sums; a sum that is used twice is none."""
+    """The outermost sums; a sum with several uses is one."""
     uses = uses_of(graph)
     sums = {node for node in uses if node.traits.signs}
     inner = {argument for node in sums for argument in node.arguments if uses[argument] == 1}
@@ -179,7 +179,7 @@ def _sums(graph: Graph) -> set[Node]:
 
 
 def _alone(graph: Graph) -> set[Node]:
-    """The nodes that others than sums use."""
+    """The nodes that something other than a sum uses."""
     nodes = graph.nodes()
     users = [node for node in nodes if not node.traits.signs]
     return {argument for node in users for argument in node.arguments} | set(graph.outputs.values())

@@ -1,4 +1,4 @@
-"""A cell whose output holds more: all its states, or every value that its equations name."""
+"""Further outputs: all states of a cell, or every value that its equations name."""
 
 from __future__ import annotations
 

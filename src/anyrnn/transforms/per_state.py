@@ -1,4 +1,4 @@
-"""What the options of transforms have in common."""
+"""Options that are one number for all states, or one for some by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cell whose output is a projection."""
+"""Projection of the first state to a smaller size."""
 
 from __future__ import annotations
 

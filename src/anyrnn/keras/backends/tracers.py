@@ -1,4 +1,4 @@
-"""Who is tracing: what a framework does not say, its functions on the stack do."""
+"""Detection of tracers and exporters that frameworks do not report, by frames on the stack."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EXPORTERS = (
 
 
 def callers() -> Iterator[FrameType]:
-    """The frames of the functions that have called, from the inside out."""
+    """The frames of the call stack, innermost first."""
     frame = sys._getframe(1)
     while frame is not None:
         yield frame
