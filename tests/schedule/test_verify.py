@@ -16,6 +16,7 @@ from anyrnn.schedule.forms import FUSED, Policy, RowStage, Schedule, Stage
 from anyrnn.schedule.residuals import training
 from anyrnn.schedule.verify import verify_placement, verify_schedule
 from anyrnn.transforms import transform
+from anyrnn.transforms.dropout import with_recurrent_dropout
 from invented_cells import INVENTED
 
 
@@ -207,3 +208,15 @@ def test_in_the_tests_a_pass_that_breaks_a_schedule_is_noticed(
     monkeypatch.setattr(build, "place", lambda *given: replace(place(*given), emitted=()))
     with pytest.raises(VerificationError, match="the result 'h'"):
         scheduled("gru")
+
+
+@pytest.mark.parametrize("name", ["article3_lstm", "article3_gru"])
+def test_joined_vectors_are_complete_before_elementwise_work_reads_them(name: str) -> None:
+    """With dropout m * [h, x]: the parts lie elsewhere in [h, x] than the units of a thread."""
+    planned = training(with_recurrent_dropout(anyrnn.get(name), 0.3))
+    verify_schedule(planned.forward)
+    levels = {node: stage.level for stage in planned.forward.stages for node in stage.stores}
+    for node, level in levels.items():
+        for argument in node.arguments if node.traits.pointwise else ():
+            if argument.operation == "concatenate":
+                assert level > max(levels[part] for part in argument.arguments)

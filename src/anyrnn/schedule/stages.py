@@ -27,8 +27,11 @@ def levels(placement: Placement) -> Levels:
     level: dict[Node, int] = {}
     for node in loop:
         whole = not node.traits.pointwise
-        after = (level[argument] + whole for argument in operands(node) if argument in inside)
-        level[node] = max([0, *after])
+        level[node] = 0
+        for argument in operands(node):
+            if argument in inside:
+                joined = argument.operation == "concatenate"  # complete after its parts' stage
+                level[node] = max(level[node], level[argument] + whole, joined)
     results = {*placement.new_states.values(), *placement.emitted}
     accumulators = _accumulators(loop, _uses(loop, results))
     stored = _stored(loop, results, level, accumulators)
