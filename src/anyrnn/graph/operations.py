@@ -5,7 +5,7 @@ has a rule or a line for it in a table of its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from anyrnn.errors import SizeError
@@ -71,20 +71,21 @@ class Operation:
     text: str
     latex: str
     precedence: int = 4
-    cost: int = field(kw_only=True)
-    leaf: bool = field(default=False, kw_only=True)
-    named: bool = field(default=False, kw_only=True)
-    elementwise: bool = field(default=False, kw_only=True)
-    broadcast: bool = field(default=False, kw_only=True)
-    cheap: bool = field(default=False, kw_only=True)
-    signs: tuple[int, ...] = field(default=(), kw_only=True)
-    activation: bool = field(default=False, kw_only=True)
-    nonlinear: bool = field(default=False, kw_only=True)
-    comparison: bool = field(default=False, kw_only=True)
-    reduction: bool = field(default=False, kw_only=True)
-    number: bool = field(default=False, kw_only=True)
-    batch_sum: bool = field(default=False, kw_only=True)
-    view: bool = field(default=False, kw_only=True)
+    _: KW_ONLY
+    cost: int
+    leaf: bool = False
+    named: bool = False
+    elementwise: bool = False
+    broadcast: bool = False
+    cheap: bool = False
+    signs: tuple[int, ...] = ()
+    activation: bool = False
+    nonlinear: bool = False
+    comparison: bool = False
+    reduction: bool = False
+    number: bool = False
+    batch_sum: bool = False
+    view: bool = False
 
     @property
     def pointwise(self) -> bool:
@@ -230,7 +231,11 @@ def _reduction(name: str, latex: str, cost: int, number: bool) -> Operation:
 
 
 CASES = r"\begin{{cases}} {1} & {0} \\ {2} & \text{{otherwise}} \end{{cases}}"
-CLIPPED = r"\operatorname{{clip\ gradient}}({0}, {1})"
+CLIPPED = "clip_gradient({0}, {1})", r"\operatorname{{clip\ gradient}}({0}, {1})"
+SLICE = "{0}[{start}:{stop}]", "{{{0}}}_{{[{start}:{stop}]}}"
+EXPANDED = "expand({0}, {1})", "{0}"
+OUTER = "outer({0}, {1})", r"\textstyle\sum_b {0} {1}^\top"
+BATCH_SUM = "batch_sum({0})", r"\textstyle\sum_b {0}"
 
 _ROWS = [
     # leaves
@@ -264,9 +269,7 @@ _ROWS = [
     _comparison("greater_equal", "{0} >= {1}", r"{0} \ge {1}"),
     _elementwise("where", 3, "where({0}, {1}, {2})", CASES, infer=_infer_where, cheap=True),
     # the value itself, with a derivative of its own
-    _elementwise(
-        "clip_gradient", 2, "clip_gradient({0}, {1})", CLIPPED, infer=_infer_clip_gradient
-    ),
+    _elementwise("clip_gradient", 2, *CLIPPED, infer=_infer_clip_gradient),
     # over the hidden axis
     _reduction("sum", r"\textstyle\sum {0}", cost=1, number=True),
     _reduction("mean", r"\operatorname{{mean}}({0})", cost=1, number=True),
@@ -275,45 +278,11 @@ _ROWS = [
     Operation("product", 2, _infer_product, "{0} @ {1}", "{0} {1}", 2, cost=2),
     Operation("transpose", 1, _infer_transpose, "{0}.T", r"{0}^\top", cost=0, view=True),
     Operation("concatenate", None, _infer_concatenate, "concatenate({all})", "[{all}]", cost=0),
-    Operation(
-        "slice",
-        1,
-        _infer_slice,
-        "{0}[{start}:{stop}]",
-        "{{{0}}}_{{[{start}:{stop}]}}",
-        cost=0,
-        view=True,
-    ),
+    Operation("slice", 1, _infer_slice, *SLICE, cost=0, view=True),
     # what derivatives need besides
-    Operation(
-        "expand",
-        2,
-        _infer_expand,
-        "expand({0}, {1})",
-        "{0}",
-        cost=0,
-        broadcast=True,
-        cheap=True,
-        view=True,
-    ),
-    Operation(
-        "outer",
-        2,
-        _infer_outer,
-        "outer({0}, {1})",
-        r"\textstyle\sum_b {0} {1}^\top",
-        cost=2,
-        batch_sum=True,
-    ),
-    Operation(
-        "batch_sum",
-        1,
-        _infer_batch_sum,
-        "batch_sum({0})",
-        r"\textstyle\sum_b {0}",
-        cost=1,
-        batch_sum=True,
-    ),
+    Operation("expand", 2, _infer_expand, *EXPANDED, cost=0, broadcast=True, cheap=True, view=True),
+    Operation("outer", 2, _infer_outer, *OUTER, cost=2, batch_sum=True),
+    Operation("batch_sum", 1, _infer_batch_sum, *BATCH_SUM, cost=1, batch_sum=True),
 ]
 
 OPERATIONS: dict[str, Operation] = {row.name: row for row in _ROWS}
