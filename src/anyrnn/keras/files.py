@@ -131,7 +131,8 @@ def _to_keras(
     overwrite: bool,
 ) -> list[tuple[str, str]]:
     try:
-        state_dict = _safetensors().load(source.read_bytes())
+        loaded = _safetensors().load(source.read_bytes())
+        state_dict = dict(sorted(loaded.items()))  # safetensors gives them in a random order
     except MissingExtraError:
         raise
     except Exception as error:  # of safetensors, of the system, or of a type that NumPy lacks
