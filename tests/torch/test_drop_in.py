@@ -470,3 +470,34 @@ def test_a_nonlinearity_that_torch_does_not_know_is_refused_when_torch_does() ->
         cell = module.RNNCell(4, 5, nonlinearity="sigmoid")
         with pytest.raises(RuntimeError, match="Unknown nonlinearity: sigmoid"):
             cell(torch.randn(3, 4))
+
+
+def test_the_mode_of_a_layer_is_changed() -> None:
+    ours, theirs, x = anyrnn.torch.RNN(4, 5), nn.RNN(4, 5), torch.randn(6, 3, 4)
+    ours.load_state_dict(theirs.state_dict())
+    ours(x)
+    ours.mode = theirs.mode = "RNN_RELU"
+    assert torch.allclose(ours(x)[0], theirs(x)[0], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("hidden_size", 6), ("input_size", 3), ("num_layers", 2), ("bidirectional", True)],
+)
+def test_a_size_of_a_layer_is_changed_that_its_parameters_do_not_have(
+    name: str, value: int
+) -> None:
+    layer = anyrnn.torch.LSTM(4, 5)
+    setattr(layer, name, value)
+    with pytest.raises(AnyrnnError, match=r"the parameter weight|the input has 4 features"):
+        layer(torch.randn(6, 3, 4))
+
+
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+def test_a_module_is_loaded_with_weights_only(kind: str) -> None:
+    layer, file = getattr(anyrnn.torch, kind)(4, 5, 2), io.BytesIO()
+    torch.save(layer, file)
+    file.seek(0)
+    with torch.serialization.safe_globals([type(layer)]):
+        found, x = torch.load(file, weights_only=True), torch.randn(6, 3, 4)
+    assert torch.equal(found(x)[0], layer(x)[0])

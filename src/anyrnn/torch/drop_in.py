@@ -35,6 +35,9 @@ FAMILIES = {  # of our cells, by torch's names
 }
 NAMES = {family: name for name, family in FAMILIES.items()}
 CELL_PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+SHAPING = frozenset(
+    ("mode", "input_size", "hidden_size", "num_layers", "bias", "bidirectional", "proj_size")
+)
 CELLS = {"RNN_TANH": "rnn", "RNN_RELU": "rnn_relu", "LSTM": "lstm", "GRU": "gru"}
 _cells: dict[tuple[str, bool, bool], Cell] = {}
 
@@ -107,6 +110,8 @@ class _Layer(Layer, nn.RNNBase):
     rest.
     """
 
+    _options = Options()
+
     def __init__(self, *positional: Any, memory: str = "high", **given: Any) -> None:
         check_memory(memory)
         options, further = Options.take(given)
@@ -114,6 +119,8 @@ class _Layer(Layer, nn.RNNBase):
         proj_size = 0 if isinstance(self, nn.LSTM) else further.pop("proj_size", 0)
         super().__init__(*positional, **further)
         self.proj_size, self.memory = proj_size or self.proj_size, memory
+        if options != Options():
+            self._options = options
         self._structure = self._make(sizes or [self.hidden_size] * self.num_layers, options)
         if sizes or proj_size or options != Options():
             self.hidden_size = sizes or self.hidden_size  # type: ignore[assignment]
@@ -128,8 +135,22 @@ class _Layer(Layer, nn.RNNBase):
 
     def _made(self) -> LayerStack:
         if self._structure is None:  # while torch makes the layer, or it was pickled as torch's own
-            self._structure = self._make([self.hidden_size] * self.num_layers, Options())
+            several = isinstance(self.hidden_size, list)
+            sizes = self.hidden_size if several else [self.hidden_size] * self.num_layers
+            self._structure = self._make(sizes, self._options)
         return self._structure
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; one that the computation follows from counts from the next call on."""
+        super().__setattr__(name, value)
+        if name in SHAPING and self._structure is not None:
+            self._structure = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing but what torch's own layer has, where there are no further options, so that a
+        module can be loaded with weights_only.
+        """
+        return {**super().__getstate__(), "_structure": None}
 
     def flatten_parameters(self) -> None:
         """Nothing: it is for cuDNN, which does not compute here."""
