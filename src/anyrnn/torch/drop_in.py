@@ -270,9 +270,9 @@ class _Step(nn.RNNCellBase):
         Raises:
             InputError: A shape, a type or a device is not what the module takes.
         """
-        if not self._mode and self.nonlinearity not in ("tanh", "relu"):
+        mode = self._mode or f"RNN_{str(self.nonlinearity).upper()}"
+        if mode not in CELLS:
             raise InputError(f"Unknown nonlinearity: {self.nonlinearity}; expected tanh or relu")
-        mode = self._mode or f"RNN_{self.nonlinearity.upper()}"  # type: ignore[operator]
         cell = _cell(mode, False, self.bias)
         parameters = {FAMILIES[name]: parameter(self, name) for name in CELL_PARAMETERS[:2]}
         for name in CELL_PARAMETERS[2:] if self.bias else ():
