@@ -1,8 +1,8 @@
 """Break the product in one line at a time, and see that the tests that should notice do.
 
-`make mutations` copies the tree, runs the chosen tests as it is, and then the tests of each line of
-`BREAKAGES` with that line broken. A breakage that no test notices has survived: a test is missing.
-A line that is no longer found ends the command: the list has to follow the product.
+`make mutations` copies the tree, and runs the tests of each line of `BREAKAGES` with that line
+broken; the test that fails then must pass without. A breakage that no test notices has survived: a
+test is missing. A line that is no longer found ends the command: the list follows the product.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PASSED, FAILED, NOT_COLLECTED = 0, 1, 2  # what pytest ends with
+PASSED, FAILED = 0, 1  # what pytest ends with
 LIMIT = 600  # seconds
 
 
@@ -201,8 +202,8 @@ def copy(folder: Path) -> None:
     (folder / ".pytest_cache" / "d" / "compiled-code").symlink_to(store.resolve())
 
 
-def run(folder: Path, tests: tuple[str, ...]) -> tuple[int, str]:
-    """What pytest ends with, and the first test that failed."""
+def run(folder: Path, tests: Sequence[str]) -> tuple[int, str]:
+    """What pytest ends with, and the first test that failed; or else what it said last."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-n0", "--no-header", "--tb=no"]
     environment = {"PYTHONPATH": str(folder / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
     try:
@@ -216,11 +217,28 @@ def run(folder: Path, tests: tuple[str, ...]) -> tuple[int, str]:
         )
     except subprocess.TimeoutExpired:
         return FAILED, f"pytest has not ended after {LIMIT} s"
-    if done.returncode < 0:
-        return FAILED, f"the process has ended with {done.returncode}"
     lines = done.stdout.splitlines()
     failed = [line for line in lines if line.startswith(("FAILED ", "ERROR "))]
-    return done.returncode, failed[0].split(" - ")[0] if failed else "\n".join(lines[-5:])
+    if failed:
+        return FAILED, failed[0].split(" ", 1)[1].split(" - ")[0]
+    if done.returncode < 0:
+        return FAILED, f"the process has ended with {done.returncode}"
+    return done.returncode, "\n".join(lines[-5:])
+
+
+def check(each: Breakage, folder: Path) -> tuple[bool, str]:
+    """Whether a breakage is noticed, and by which test; that test passes when nothing is broken."""
+    text = each.apply(folder / "src/anyrnn")
+    code, said = run(folder, each.tests)
+    (folder / "src/anyrnn" / each.file).write_text(text, encoding="utf-8")
+    if code == PASSED:
+        return False, "SURVIVED"
+    if code != FAILED:
+        sys.exit(f"{' '.join(each.tests)}: pytest ends with {code}: {said}")
+    code, without = run(folder, [said] if "::" in said else each.tests)
+    if code != PASSED:
+        sys.exit(f"{' '.join(each.tests)} must pass where nothing is broken: {without}")
+    return True, said
 
 
 def main() -> int:
@@ -236,18 +254,10 @@ def main() -> int:
         for each in chosen:
             text = each.apply(folder / "src/anyrnn")
             (folder / "src/anyrnn" / each.file).write_text(text, encoding="utf-8")
-        for tests in dict.fromkeys(each.tests for each in chosen):
-            code, said = run(folder, tests)
-            if code != PASSED:
-                sys.exit(f"{' '.join(tests)} must pass before anything is broken: {said}")
         for each in chosen:
-            text = each.apply(folder / "src/anyrnn")
-            code, said = run(folder, each.tests)
-            (folder / "src/anyrnn" / each.file).write_text(text, encoding="utf-8")
-            if code not in (PASSED, FAILED, NOT_COLLECTED):
-                sys.exit(f"{' '.join(each.tests)}: pytest ends with {code}: {said}")
-            survived += code == PASSED
-            print(f"{each.what}: {'SURVIVED' if code == PASSED else said}", flush=True)
+            noticed, said = check(each, folder)
+            survived += not noticed
+            print(f"{each.what}: {said}", flush=True)
     print(f"{len(chosen)} breakages, {survived} survived")
     return 1 if survived else 0
 
