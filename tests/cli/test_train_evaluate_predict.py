@@ -149,11 +149,14 @@ def test_defaults_of_the_command_are_those_of_the_options() -> None:
         for name, parameter in inspect.signature(train_command.classify).parameters.items()
     }
     names = {"minimum_frequency": "min_frequency", "maximum_length": "max_length"}
+    compared = []
     for kind in (Options, DataOptions, ModelOptions, TrainingOptions):
         for field in fields(kind):
             name = names.get(field.name, field.name)
             if name in defaults and defaults[name] is not inspect.Parameter.empty:
                 assert defaults[name] == field.default, name
+                compared.append(name)
+    assert len(compared) >= 15, compared
 
 
 @pytest.mark.parametrize(
