@@ -291,3 +291,11 @@ def test_fit_and_predict() -> None:
     replaced.compile("adam", "mse")
     replaced.fit(X, np.ones((BATCH, 2)), verbose=0)
     assert replaced.layers[0].compute_path.name == "compiled"
+
+
+def test_a_state_of_one_row_is_that_of_every_sequence() -> None:
+    x, layer = np.ones((3, 4, 2), np.float32), ours.LSTM(5)
+    states = [keras.random.normal((1, 5)) for _ in range(2)]
+    repeated = [keras.ops.repeat(state, 3, axis=0) for state in states]
+    found, wanted = (layer(x, initial_state=given) for given in (states, repeated))
+    assert np.allclose(*map(keras.ops.convert_to_numpy, (found, wanted)))
