@@ -22,7 +22,7 @@ import anyrnn
 from anyrnn.errors import InputError
 from anyrnn.graph import randomness
 from anyrnn.torch import GRU, LSTM, RNN, GRUCell, LSTMCell, Recurrent, RNNCell
-from anyrnn.torch.randomness import uniform
+from anyrnn.torch.operations import uniform
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*")
 

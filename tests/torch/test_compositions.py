@@ -13,7 +13,7 @@ from torch import nn
 import anyrnn
 from anyrnn.torch import Recurrent
 from anyrnn.torch.execute import forced
-from anyrnn.torch.layer_stack import LayerPart
+from anyrnn.torch.layer_part import LayerPart
 from anyrnn.transforms.outputs import values
 from checks import close
 

@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequen
 
 import anyrnn.torch
 from anyrnn.errors import AnyrnnError
-from anyrnn.torch.execute import PATHS, forced
+from anyrnn.torch.path import ORDER, forced
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported")
 NAMES = ("RNN", "LSTM", "GRU")
@@ -130,7 +130,7 @@ def draw_state(draw: st.DrawFn, name: str, chosen: dict[str, Any], batch: int | 
 
 
 @each_layer
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", ORDER)
 @settings(max_examples=80)
 @given(data=st.data())
 def test_everything_equals_torch(name: str, path: str, data: st.DataObject) -> None:

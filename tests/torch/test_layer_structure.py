@@ -20,7 +20,7 @@ import anyrnn
 from anyrnn.errors import AnyrnnError, CellError, InputError, SizeError
 from anyrnn.graph.roles import Role, matrices
 from anyrnn.torch import GRU, LSTM, RNN, Recurrent
-from anyrnn.torch.execute import PATHS, forced
+from anyrnn.torch.path import ORDER, forced
 from checks import one_line
 from invented_cells import INVENTED
 
@@ -128,7 +128,7 @@ def each_layers_own(last: Any) -> Any:
 # sizes and cells of their own
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", ORDER)
 @pytest.mark.parametrize("name", ["LSTM", "GRU", "RNN"])
 def test_layers_of_different_sizes(name: str, path: str) -> None:
     layer = getattr(anyrnn.torch, name)(3, [5, 2, 4])

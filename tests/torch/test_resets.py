@@ -9,7 +9,7 @@ from torch import Tensor
 import anyrnn
 from anyrnn.errors import InputError
 from anyrnn.torch import GRU, LSTM, Recurrent, truncated
-from anyrnn.torch.execute import PATHS, forced
+from anyrnn.torch.path import ORDER, forced
 from checks import one_line
 from masked_layers import make
 
@@ -44,7 +44,7 @@ def test_pieces_are_sequences_of_their_own(name: str) -> None:
             torch.testing.assert_close(state[1::2, row], ends[0][place][1::2])
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", ORDER)
 def test_gradients_are_cut(path: str) -> None:
     torch.manual_seed(0)
     layer = LSTM(3, 5, num_layers=2, dtype=float64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -12,10 +12,48 @@ from torch import Tensor
 
 from anyrnn.errors import ArrayError
 from anyrnn.graph.cell import Cell
-from anyrnn.kernels.run import Run, Sizes
+from anyrnn.kernels.run import Array, ArrayInterface, Run, Sizes, Slot
 from anyrnn.kernels.target import Step, Target, target_for
 from anyrnn.torch import operations_path
-from anyrnn.torch.arrays import DTYPES, TENSORS
+from anyrnn.torch.operations import TORCH
+from anyrnn.torch.tensors import DTYPES, TYPES, empty, problem
+
+
+def array(tensor: Tensor) -> Array:
+    """The memory of a tensor as an array."""
+    return tensor.detach().numpy()
+
+
+def _on_arrays(function: Callable[..., Tensor]) -> Callable[..., Array]:
+    """PyTorch's function on NumPy arrays: its threads are awake already."""
+
+    def computed(*arrays: Array, **bounds: Any) -> Array:
+        return function(*(torch.from_numpy(np.asarray(part)) for part in arrays), **bounds).numpy()
+
+    return computed
+
+
+def _ready(tensor: Tensor, slot: Slot) -> tuple[Tensor, int]:
+    dtype = TYPES[slot.dtype]
+    try:
+        if tensor.shape == slot.shape and tensor.dtype is dtype and tensor.is_cpu:
+            found = tensor.contiguous()
+            start = found.data_ptr()
+            if start:
+                return found, start
+    except RuntimeError:  # it is nested or sparse, and has no shape or no memory
+        pass
+    wrong = problem(tensor, slot.shape, dtype, torch.device("cpu"))
+    raise ArrayError(*slot.name, wrong or "has no memory: its storage was freed")
+
+
+TENSORS = ArrayInterface(
+    operations={name: _on_arrays(function) for name, function in TORCH.items()},
+    empty=empty,
+    ready=_ready,
+    address=Tensor.data_ptr,
+    view=array,
+)
 
 
 def target_of(tensor: Tensor) -> Target:

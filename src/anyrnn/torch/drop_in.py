@@ -11,20 +11,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from anyrnn.cells.catalogue import get
 from anyrnn.errors import ArrayError, InputError, SizeError
-from anyrnn.graph.cell import Cell
 from anyrnn.kernels.run import Run
 from anyrnn.schedule.residuals import check_memory
 from anyrnn.torch import precision
 from anyrnn.torch.execute import execute, single_step
-from anyrnn.torch.inputs import GIVEN, Marks, check_tensor
+from anyrnn.torch.inputs import GIVEN, Marks
 from anyrnn.torch.layer import Layer, called, parameter
 from anyrnn.torch.layer_options import Options
 from anyrnn.torch.layer_stack import LayerStack, State, build, count_layers
 from anyrnn.torch.results import own
+from anyrnn.torch.tensors import check_tensor
 from anyrnn.torch.tracing import constant
-from anyrnn.transforms.bias import with_two_biases, without_bias
+from anyrnn.torch.vendor_path import CELLS, torch_cell
 
 FAMILIES = {  # of our cells, by torch's names
     "weight_ih": "W",
@@ -38,23 +37,6 @@ CELL_PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 SHAPING = frozenset(
     ("mode", "input_size", "hidden_size", "num_layers", "bias", "bidirectional", "proj_size")
 )
-CELLS = {"RNN_TANH": "rnn", "RNN_RELU": "rnn_relu", "LSTM": "lstm", "GRU": "gru"}
-_cells: dict[tuple[str, bool, bool], Cell] = {}
-
-
-@constant
-def _make_cells() -> None:
-    """Our cells for the modes of torch.nn, with their parameters laid out as torch's."""
-    if not _cells:
-        found = {(mode, False): get(name) for mode, name in CELLS.items()}
-        found["LSTM", True] = get("lstm_projection")
-        both = {(*key, False): without_bias(cell) for key, cell in found.items()}
-        _cells.update(both | {(*key, True): with_two_biases(cell) for key, cell in found.items()})
-
-
-def _cell(mode: str, projected: bool, bias: bool) -> Cell:
-    _make_cells()
-    return _cells[mode, projected, bias]
 
 
 def _name(stored: str) -> str:
@@ -79,7 +61,7 @@ def _structure(
             raise SizeError(
                 f"proj_size={proj_size} has to be smaller than hidden_size={hidden_size}"
             )
-    changed = options.changed(_cell(mode, own, bias), proj_size != 0)
+    changed = options.changed(torch_cell(mode, own, bias), proj_size != 0)
     cells = (changed,) * (1 + bidirectional)
     projection = {"projection": proj_size} if proj_size != 0 else {}
     sizes = [{"hidden": hidden_size, **projection} for hidden_size in hidden_sizes]
@@ -153,7 +135,9 @@ class _Layer(Layer, nn.RNNBase):
         return {**super().__getstate__(), "_structure": None}
 
     def flatten_parameters(self) -> None:
-        """Nothing: it is for cuDNN, which does not compute here."""
+        """Put the parameters into one block of memory on CUDA, where cuDNN reads them."""
+        if self._made().torch_mode and isinstance(self.hidden_size, int):
+            super().flatten_parameters()
 
     def forward(  # type: ignore[override]
         self,
@@ -273,7 +257,7 @@ class _Step(nn.RNNCellBase):
         mode = self._mode or f"RNN_{str(self.nonlinearity).upper()}"
         if mode not in CELLS:
             raise InputError(f"Unknown nonlinearity: {self.nonlinearity}; expected tanh or relu")
-        cell = _cell(mode, False, self.bias)
+        cell = torch_cell(mode, False, self.bias)
         parameters = {FAMILIES[name]: parameter(self, name) for name in CELL_PARAMETERS[:2]}
         for name in CELL_PARAMETERS[2:] if self.bias else ():
             if getattr(self, name) is None:  # as torch has it, a bias that was taken away is zero

@@ -1,140 +1,25 @@
-"""Which way a call of a layer is computed, and why."""
+"""Run a cell over sequences, on the path that is chosen for the call."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
 from anyrnn.kernels.run import Run, Sizes
-from anyrnn.kernels.target import Target, target_for
-from anyrnn.torch import compiled_path, operations_path, operator, precision
-from anyrnn.torch.tracing import constant, run_key, untraced
+from anyrnn.torch import compiled_path, custom_operators, operations_path, precision, vendor_path
+from anyrnn.torch.path import Path, asked, choose, forced
+from anyrnn.torch.tensors import check_parameters
+from anyrnn.torch.tracing import run_key, untraced
 
-PATHS = {"compiled": compiled_path.execute, "operations": operations_path.execute}
-_forced: ContextVar[str | None] = ContextVar("forced", default=None)
+__all__ = ["PATHS", "Path", "breaks_graph", "choose", "execute", "forced", "single_step"]
 
-
-@dataclass(frozen=True)
-class Path:
-    """A way to compute, and why it is taken.
-
-    Attributes:
-        name: `compiled` (our kernels and our derivative) or `operations` (PyTorch operations, with
-            PyTorch's derivative).
-        reason: Why.
-    """
-
-    name: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.reason}"
-
-
-@contextmanager
-def forced(name: str) -> Iterator[None]:
-    """Take one path whatever the reasons, to compare both.
-
-    Args:
-        name: `compiled` or `operations`.
-
-    Raises:
-        InputError: No such path.
-
-    Example:
-        >>> import torch
-        >>> from anyrnn.torch import LSTM
-        >>> from anyrnn.torch.execute import forced
-        >>> layer = LSTM(3, 5)
-        >>> with forced("operations"):
-        ...     str(layer.path)
-        'operations: asked for'
-    """
-    if name not in PATHS:
-        raise InputError(f"no path is called '{name}'; there are: {', '.join(PATHS)}")
-    token = _forced.set(name)
-    try:
-        yield
-    finally:
-        _forced.reset(token)
-
-
-@constant
-def _asked() -> str | None:
-    """The path that `forced` asks for."""
-    return _forced.get()
-
-
-@constant
-def transformed() -> str | None:
-    """What goes on that sees PyTorch operations only."""
-    if torch.autograd.forward_ad._current_level >= 0:
-        return "forward-mode differentiation"
-    functorch: Any = getattr(torch._C, "_functorch")  # noqa: B009 - it has no type stub
-    if functorch.peek_interpreter_stack() is not None:
-        return "inside a transform of torch.func"
-    return "torch.jit.trace" if torch._C._get_tracing_state() else None
-
-
-def choose(cell: Cell | None, tensors: Iterable[Tensor]) -> Path:
-    """The path for a call.
-
-    Args:
-        cell: The cell; None to ask about the tensors only.
-        tensors: What the call computes from: input, states, parameters.
-
-    Returns:
-        The path.
-    """
-    asked = _asked()
-    if asked is not None:
-        return Path(asked, "asked for")
-    seen = transformed()
-    if seen:
-        return Path("operations", seen)
-    dtype, device, mixed = None, None, False
-    exporting = torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()
-    for tensor in tensors:
-        if type(tensor) not in (Tensor, nn.Parameter) and not exporting:
-            return Path("operations", f"a tensor of the type {type(tensor).__name__}")
-        if tensor.device.type != device:
-            if device is not None:
-                return Path("operations", "tensors on several devices")
-            device = tensor.device.type
-            mixed = precision.is_mixed(device)
-        kind = precision.wide(tensor.dtype) if mixed else tensor.dtype
-        if kind is not dtype:
-            if dtype is not None:
-                return Path("operations", "tensors of several types")
-            dtype = kind
-    return _compiled(cell, device or "cpu", dtype)
-
-
-@constant
-def _compiled(cell: Cell | None, device: str, dtype: torch.dtype | None) -> Path:
-    """The compiled path if the target of a device can take a cell and a type."""
-    target = target_for(device)
-    if target is None:
-        return Path("operations", f"tensors on {device}")
-    return _on(target, cell, dtype)
-
-
-@lru_cache(maxsize=1024)
-def _on(target: Target, cell: Cell | None, dtype: torch.dtype | None) -> Path:
-    refused = target.refusal(cell, None if dtype is None else str(dtype).removeprefix("torch."))
-    if refused is not None:
-        return Path("operations", refused)
-    return Path("compiled", f"{dtype} on this {target.device.upper()} ({target.name})")
+PATHS = {"compiled": compiled_path.execute, "operations": operations_path.execute}  # of any cell
+_FUNCTIONS = {**PATHS, "vendor": vendor_path.execute}
 
 
 def wants_gradient(tensors: Iterable[Tensor]) -> bool:
@@ -186,7 +71,7 @@ def single_step(
         something is in the way: autograd, another device, ...
     """
     tensors = [rows, *states, *parameters.values()]
-    if torch.compiler.is_compiling() or _asked() or wants_gradient(tensors):
+    if torch.compiler.is_compiling() or asked() or wants_gradient(tensors):
         return None
     if rows.numel() == 0 or choose(cell, tensors).name != "compiled":
         return None
@@ -257,7 +142,7 @@ def _execute(
     assert batch_sizes is not None
     if batch_sizes[0] == 0:  # nothing to compute, and no address to give to a kernel
         path = Path("operations", "an empty batch")
-    function = PATHS[path.name]
+    function = _FUNCTIONS[path.name]
     arguments = compiled_path.over(run, batch_sizes, rows), rows, states, parameters, seed
     if path.name == "compiled" and "torch._dynamo" in sys.modules:
         return untraced(function, *arguments)  # torch.compile may be looking at each function
@@ -277,16 +162,17 @@ def _traced(
     one = batch_sizes is not None and len(batch_sizes) == 1
     if path.name == "compiled" and (batch_sizes is None or one):
         x = rows.unsqueeze(0) if one else rows
-        operations_path.check(run, parameters, rows)
+        check_parameters(run, parameters, rows)
         key = run_key(run.cell, run.sizes, run.reverse, run.memory, run.operand)
         ordered = [parameters[stored.name] for stored in run.cell.parameters]
         recorded = torch.compiler.is_dynamo_compiling() and wants_gradient([x, *states, *ordered])
-        output, last = operator.execute(key, x, states, ordered, seed, recorded)
+        output, last = custom_operators.execute(key, x, states, ordered, seed, recorded)
         return output.squeeze(0) if one else output, last
+    function = _FUNCTIONS["vendor" if path.name == "vendor" else "operations"]
     if batch_sizes is not None:
         run = compiled_path.over(run, batch_sizes, rows)
-        return operations_path.execute(run, rows, states, parameters, seed)
+        return function(run, rows, states, parameters, seed)
     time, batch = rows.shape[:2]
     run, data = compiled_path.over(run, [batch] * time, rows), rows.flatten(0, 1)
-    output, last = operations_path.execute(run, data, states, parameters, seed)
+    output, last = function(run, data, states, parameters, seed)
     return output.unflatten(0, (time, batch)), last

@@ -15,36 +15,9 @@ from torch.nn.utils.rnn import PackedSequence
 from anyrnn.errors import InputError
 from anyrnn.kernels.row_layout import GIVEN, check_padding, lay_out
 from anyrnn.torch.packed_rows import GatheredRows, PackedRows, Rows, gather
+from anyrnn.torch.tensors import check_tensor
 
 MOST_ROWS = 1 << 31  # of all steps: a longer list of steps would fill any memory
-
-
-def check_tensor(what: str, tensor: object, like: Tensor) -> Tensor:
-    """Check that something is a tensor of floats of the type and on the device of the parameters.
-
-    Raises:
-        InputError: It is not.
-    """
-    if not isinstance(tensor, Tensor):
-        raise InputError(f"{what} is a {type(tensor).__name__}; expected a tensor")
-    if tensor.layout != torch.strided:
-        raise InputError(f"{what} is {tensor.layout}; convert it with .to_dense()")
-    if not (tensor.is_floating_point() or tensor.is_complex()):
-        raise InputError(
-            f"{what} is {tensor.dtype}; expected {like.dtype}: embed token numbers with "
-            "torch.nn.Embedding, or convert with .float()"
-        )
-    if tensor.dtype != like.dtype and not torch.is_autocast_enabled(tensor.device.type):
-        raise InputError(
-            f"{what} is {tensor.dtype}, but the layer's parameters are {like.dtype}; convert one: "
-            f"tensor.to({like.dtype}) or layer.to({tensor.dtype})"
-        )
-    if tensor.device != like.device:
-        raise InputError(
-            f"{what} is on {tensor.device}, but the layer's parameters are on {like.device}; move "
-            f"one: tensor.to('{like.device}') or layer.to('{tensor.device}')"
-        )
-    return tensor
 
 
 class Marks(NamedTuple):

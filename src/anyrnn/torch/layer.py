@@ -4,8 +4,6 @@ have in common.
 
 from __future__ import annotations
 
-import math
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,23 +11,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from anyrnn.errors import ArrayError, InputError, SizeError
+from anyrnn.errors import ArrayError, InputError
 from anyrnn.kernels.run import Run
-from anyrnn.torch import drop
-from anyrnn.torch.execute import Path, breaks_graph, choose, execute, single_step
+from anyrnn.torch import vendor_path
+from anyrnn.torch.execute import breaks_graph, execute, single_step
 from anyrnn.torch.inputs import GIVEN, Marks, read_input
+from anyrnn.torch.layer_part import LayerPart, extend
 from anyrnn.torch.layer_stack import (
-    ExtendedCell,
-    LayerPart,
     LayerStack,
     State,
     read_states,
     write_states,
 )
 from anyrnn.torch.packed_rows import Input, Rows
+from anyrnn.torch.path import ORDER, Path, choose, may_be_vendor
 from anyrnn.torch.results import own
-from anyrnn.torch.tracing import constant, untraced
-from anyrnn.transforms import outputs as results
+from anyrnn.torch.tensors import check_parameters
+from anyrnn.torch.tracing import untraced
 
 Start = tuple[Tensor, Tensor, bool]
 
@@ -47,20 +45,6 @@ def parameter(module: nn.Module, name: str) -> Tensor:
 def called(error: ArrayError, names: Mapping[str, str]) -> ArrayError:
     """The error about a parameter that a module calls otherwise than its cell does."""
     return ArrayError(error.kind, names.get(error.name, error.name), error.problem)
-
-
-@constant
-def _open(part: LayerPart, returned: str, training: bool) -> None:
-    """Give a part the cell that has `all` states, or all `values`, in its output."""
-    if (returned, training) in part.opened:
-        return
-    cell = part.training_cell if training else part.cell
-    if returned == "values":
-        opened, named = results.with_values_as_output(cell), results.values(cell)
-    else:
-        opened, named = results.with_states_as_output(cell), results.states(cell)
-    sizes = results.sizes(named, part.sizes)
-    part.opened[returned, training] = ExtendedCell(opened, [*named], sizes)
 
 
 class Layer(nn.Module):
@@ -83,9 +67,10 @@ class Layer(nn.Module):
     @property
     def path(self) -> Path:
         """Which way a call is computed with the layer's parameters as they are, and why."""
-        parameters = [*self.parameters()]
-        paths = [choose(part.cell, parameters) for part in self._made().parts]
-        return next((path for path in paths if path.name != "compiled"), paths[0])
+        stack = self._made()
+        cells = {part.training_cell if self.training else part.cell for part in stack.parts}
+        paths = [choose(cell, self.parameters()) for cell in cells]
+        return max(paths, key=lambda path: ORDER.index(path.name))
 
     def _made(self) -> LayerStack:
         """The parts of the layer; made again for one that was pickled as one of torch.nn."""
@@ -93,63 +78,22 @@ class Layer(nn.Module):
         return self._structure
 
     def _register(self, device: Any, dtype: Any) -> None:
-        """Make the parameters that are not there, or have another shape."""
-        structure, options = self._made(), self._made().options
-        for place, layer in enumerate(structure.layers):
-            shapes: dict[str, tuple[int, ...]] = {}
-            for part in layer:
-                stored_names = {*part.names.values()}
-                for name in part.initial_names if options.learn_initial_state else ():
-                    if name in stored_names:
-                        raise InputError(
-                            f"learn_initial_state=True makes the parameter {name}, and the cell "
-                            f"'{part.cell.name}' has a parameter that is called so; rename it"
-                        )
-                for stored in part.cell.parameters:
-                    shapes[part.names[stored.name]] = shape = stored.shape_for(part.sizes)
-                    if math.prod(shape) > sys.maxsize // 8:
-                        raise SizeError(
-                            f"the parameter {stored.name} has {' x '.join(map(str, shape))} "
-                            "numbers, more than can be addressed; use smaller sizes"
-                        )
-                if options.learn_initial_state:
-                    sizes = [(size,) for size in part.state_sizes]
-                    shapes.update(zip(part.initial_names, sizes, strict=True))
-            if options.highway and structure.skips[place]:
-                size = structure.output_size(layer)
-                shapes[f"highway_weight_l{place}"] = (size, size)
-                shapes[f"highway_bias_l{place}"] = (size,)
-            for name, shape in shapes.items():
-                present = self._parameters.get(name)
-                if present is None or present.shape != shape:
-                    setattr(
-                        self, name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
-                    )
+        """Make the parameters that are missing or have another shape."""
+        for name, shape in self._made().parameter_shapes().items():
+            present = self._parameters.get(name)
+            if present is None or present.shape != shape:
+                empty = torch.empty(shape, device=device, dtype=dtype)
+                setattr(self, name, nn.Parameter(empty))
 
     def reset_parameters(self) -> None:
         """Draw all parameters anew, uniform in +-1 / sqrt(hidden size); gains start at 1, learned
         initial states at 0, and highways nearly closed, with a bias of -1.
         """
-        structure = self._made()
-        bounds = {
-            name: 1 / math.sqrt(part.sizes.get("hidden", part.state_sizes[-1]))
-            for part in structure.parts
-            for name in part.names.values()
-        }
+        bounds, constants = self._made().initialisation()
         first = next(iter(bounds.values()), 1.0)
         for name, tensor in self.named_parameters():
             bound = bounds.get(name, first)
             nn.init.uniform_(tensor, -bound, bound)
-        constants = {
-            part.names[stored]: number
-            for part in structure.parts
-            for stored, number in part.cell.initial.items()
-        }
-        if structure.options.learn_initial_state:
-            constants |= {name: 0.0 for part in structure.parts for name in part.initial_names}
-        if structure.options.highway:
-            skips = enumerate(structure.skips)
-            constants |= {f"highway_bias_l{place}": -1.0 for place, skip in skips if skip}
         for name, number in constants.items():
             nn.init.constant_(parameter(self, name), number)
 
@@ -278,30 +222,34 @@ class Layer(nn.Module):
         """
         options, data = structure.options, rows.data
         batch_sizes = None if data.dim() == 3 else rows.batch_sizes
+        last = returned == "last" and may_be_vendor(data)
+        if last and self._is_one_call(structure, data, batch_sizes):
+            return self._run_at_once(structure, data, batch_sizes, initial)
         found: list[Sequence[Tensor]] = []
         for place, layer in enumerate(structure.layers):
             entering, outputs = data, []
             if options.input_dropout and self.training:
-                data = drop.drop_features(data, rows, options.input_dropout)
+                ones = data.new_ones(rows.sequences, data.shape[-1])
+                data = rows.times(data, functional.dropout(ones, options.input_dropout))
             for part in layer:
                 weights = self._weights(part)
                 if options.weight_dropout and self.training:
-                    weights = drop.drop_weights(part, weights, options.weight_dropout)
-                opened, cell = None, part.training_cell if self.training else part.cell
+                    weights = part.drop_weights(weights, options.weight_dropout)
+                extended, cell = None, part.training_cell if self.training else part.cell
                 if returned != "last":
-                    _open(part, returned, self.training)
-                    opened = part.opened[returned, self.training]
-                    cell = opened.cell
+                    extend(part, returned, self.training)
+                    extended = part.extended[returned, self.training]
+                    cell = extended.cell
                 run = Run(cell, part.size_items, part.direction == 1, self.memory)
                 try:
                     output, last = execute(run, data, batch_sizes, initial[len(found)], weights)
                 except ArrayError as error:
                     raise called(error, part.names) from None
-                if opened is not None:
-                    last = output.split(opened.sizes, dim=-1)
+                if extended is not None:
+                    last = output.split(extended.sizes, dim=-1)
                     output = last[0]
                     if returned == "all":
-                        named = dict(zip(opened.names, last, strict=True))
+                        named = dict(zip(extended.names, last, strict=True))
                         last = [named[name] for name in part.cell.states]
                 outputs.append(output)
                 found.append(last)
@@ -311,6 +259,35 @@ class Layer(nn.Module):
             if self.dropout and self.training and place < len(structure.layers) - 1:
                 data = functional.dropout(data, self.dropout)
         return data, found
+
+    def _is_one_call(
+        self, structure: LayerStack, data: Tensor, batch_sizes: Sequence[int] | None
+    ) -> bool:
+        """Whether one call of torch.nn's operator runs all layers."""
+        empty = batch_sizes is not None and not batch_sizes[0]
+        if empty or (structure.drops and self.training):
+            return False
+        tensors = [data, *self.parameters()]
+        return bool(structure.torch_mode) and choose(structure.first.cell, tensors).name == "vendor"
+
+    def _run_at_once(
+        self,
+        structure: LayerStack,
+        data: Tensor,
+        batch_sizes: Sequence[int] | None,
+        initial: Sequence[Sequence[Tensor]],
+    ) -> tuple[Tensor, list[Sequence[Tensor]]]:
+        """Run all layers in one call of torch.nn's operator; as `_run`."""
+        weights = [self._weights(part) for part in structure.parts]
+        for part, stored in zip(structure.parts, weights, strict=True):
+            try:
+                check_parameters(Run(part.cell, part.size_items), stored, data)
+            except ArrayError as error:
+                raise called(error, part.names) from None
+        mode, bidirectional = structure.torch_mode, structure.bidirectional
+        assert mode is not None
+        options = bidirectional, self.dropout, self.training
+        return vendor_path.run_layers(mode, data, batch_sizes, initial, weights, *options)
 
     def _past(self, entering: Tensor, output: Tensor, place: int, highway: bool) -> Tensor:
         """The output of a layer, mixed with its input."""
@@ -403,12 +380,12 @@ class Layer(nn.Module):
         marks = Marks(lengths, mask, resets, reset_state)
         rows, starts = self._read(structure, input, state, marks)
         _, found = self._run(structure, rows, _begin(rows, starts), "values")
-        several = len(structure.parts) > 1
-        return {
-            name + part.suffix * several: own(rows.restore(value))
-            for part, values in zip(structure.parts, found, strict=True)
-            for name, value in zip(part.opened["values", self.training].names, values, strict=True)
-        }
+        several, given_back = len(structure.parts) > 1, {}
+        for part, values in zip(structure.parts, found, strict=True):
+            names = part.extended["values", self.training].names
+            for name, value in zip(names, values, strict=True):
+                given_back[name + part.suffix * several] = own(rows.restore(value))
+        return given_back
 
 
 def _begin(rows: Rows, starts: Sequence[Sequence[Start]]) -> list[Sequence[Tensor]]:

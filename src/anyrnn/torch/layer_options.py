@@ -1,4 +1,4 @@
-"""What a layer can do besides what torch.nn's can."""
+"""The options that layers have besides those of torch.nn."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ MERGES = ("concat", "sum", "mul", "mean")
 
 @dataclass(frozen=True)
 class Options:
-    """What a layer can do besides what torch.nn's can; keywords of its constructor.
+    """Options of a layer besides those of torch.nn: keywords of its constructor.
 
     Attributes:
-        merge: How the outputs of two directions become one: `concat`, `sum`, `mul` or `mean`.
+        merge: How the outputs of two directions are joined: `concat`, `sum`, `mul` or `mean`.
         residual: Whether a layer's input is added to its output, where both have one size.
         highway: Whether a trained gate t mixes both, t * output + (1 - t) * input, where both have
             one size.
@@ -29,12 +29,12 @@ class Options:
             sequence, in training.
         weight_dropout: The probability of dropping an element of a matrix between the old state
             and the new one for a whole call, in training.
-        activations: Functions of the cell and those to take instead, as {"tanh": "relu"}.
+        activations: Replacements for functions of the cell, as {"tanh": "relu"}.
         norm: `layer` or `rms`: normalisation inside the step.
-        heads: The number of blocks of each recurrent matrix, which has nothing outside them.
-        independent: Whether a unit sees of the old state itself only.
+        heads: The number of blocks of each recurrent matrix, which is block diagonal.
+        independent: Whether recurrent matrices are diagonal: a unit sees its own old state only.
         clip_state: The bound of the states, or of some by name.
-        clip_gradient: The bound of the gradient that goes back from step to step.
+        clip_gradient: The bound of the gradient between steps, elementwise.
         recurrent_dropout: The probability of dropping a unit of what the recurrent matrices
             multiply, with one mask for the whole sequence, in training.
         zoneout: The probability that a unit of a state keeps its old value at a step, in training;
@@ -77,13 +77,13 @@ class Options:
 
     @classmethod
     def take(cls, given: Mapping[str, Any]) -> tuple[Options, dict[str, Any]]:
-        """The options among a constructor's keywords, and the other keywords."""
+        """Split a constructor's keywords into these options and the others."""
         names = {part.name for part in fields(cls)}
         rest = {name: value for name, value in given.items() if name not in names}
         return cls(**{name: value for name, value in given.items() if name in names}), rest
 
     def changed(self, cell: Cell, projected: bool = False) -> Cell:
-        """The cell with what the options change of its equations.
+        """The cell with the equations that the options ask for.
 
         Args:
             cell: A cell.
@@ -104,7 +104,7 @@ class Options:
         )
 
     def in_training(self, cell: Cell) -> Cell:
-        """The cell as it is in training, with what is left out at random.
+        """The cell in training, with zoneout and recurrent dropout.
 
         Raises:
             CellError: A rate is no probability, or not for this cell.

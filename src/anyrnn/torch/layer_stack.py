@@ -1,39 +1,42 @@
-"""The stack of layers and directions that a recurrent layer is made of, and the states of all of
-them in the form that a caller sees.
+"""The stack of layers and directions inside a recurrent module, and the form of its states.
 
-Where all parts are alike, a state is one tensor (layers x directions, batch, size); otherwise the
-layers have a form each, in a tuple, and so have the directions of one that differ.
+Where all parts are alike, a state is one tensor (layers x directions, batch, size) as in torch.nn;
+otherwise it is a tuple with an entry for each layer, and for each direction of a layer whose
+directions differ.
 """
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import InitVar, dataclass
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor
 
 from anyrnn.errors import InputError, SizeError
 from anyrnn.graph.cell import Cell
-from anyrnn.torch.drop import recurrent_rows
-from anyrnn.torch.inputs import check_tensor
+from anyrnn.torch import vendor_path
 from anyrnn.torch.layer_options import Options
+from anyrnn.torch.layer_part import LayerPart, Name
 from anyrnn.torch.packed_rows import Rows
+from anyrnn.torch.tensors import check_tensor
 from anyrnn.transforms.dropout import with_zoneout
 
-Name = Callable[[str], str]
 State = Tensor | tuple["State", ...]
 
 
 @dataclass(eq=False)
 class StackedStates:
-    """The form of the states of parts that are alike.
+    """The form of the states of parts that are alike: each state is one tensor for all parts.
 
     Attributes:
         names: The names of the states.
         sizes: Their sizes.
         count: The number of parts.
-        place: For messages: what the first axis is, and whose states these are.
+        place: For messages: the name of the first axis, and whose states these are.
     """
 
     names: tuple[str, ...]
@@ -132,12 +135,12 @@ def read_states(
 def write_states(
     form: Form, values: Iterator[Sequence[Tensor]], stack: Callable[[Sequence[Tensor]], Any]
 ) -> Any:
-    """Give the states of each part the form of the caller.
+    """The states of all parts in the caller's form.
 
     Args:
         form: The form.
         values: The states of each part.
-        stack: What to do with the same state of parts that are alike.
+        stack: Makes one tensor of the same state of parts that are alike.
     """
     if not isinstance(form, StackedStates):
         return tuple(write_states(part, values, stack) for part in form)
@@ -147,60 +150,8 @@ def write_states(
 
 
 def detached(state: State) -> State:
-    """The state, cut off from what it was computed from."""
+    """The state, detached from autograd's graph."""
     return state.detach() if isinstance(state, Tensor) else tuple(map(detached, state))
-
-
-@dataclass(eq=False)
-class ExtendedCell:
-    """A part's cell with more in its output.
-
-    Attributes:
-        cell: The cell.
-        names: What its output holds, the part's own output first.
-        sizes: Their sizes.
-    """
-
-    cell: Cell
-    names: list[str]
-    sizes: list[int]
-
-
-@dataclass(eq=False)
-class LayerPart:
-    """One layer in one direction.
-
-    Attributes:
-        cell: The cell.
-        training_cell: The cell as it is in training.
-        size_items: Its named sizes.
-        layer: The place of the layer, from 0.
-        direction: 0 forwards, 1 backwards.
-        name: Gives what the module calls a stored parameter, without the layer.
-    """
-
-    cell: Cell
-    training_cell: Cell
-    size_items: tuple[tuple[str, int], ...]
-    layer: int
-    direction: int
-    name: InitVar[Name]
-
-    def __post_init__(self, name: Name) -> None:
-        """Compute what calls read."""
-        self.sizes = dict(self.size_items)
-        self.state_sizes = [size.evaluate(self.sizes) for size in self.cell.state_sizes]
-        self.output_size = self.cell.output_size.evaluate(self.sizes)
-        self.suffix = f"_l{self.layer}" + "_reverse" * self.direction
-        stored = [parameter.name for parameter in self.cell.parameters]
-        self.names = {each: name(each) + self.suffix for each in stored}
-        self.recurrent_rows: dict[str, list[tuple[int, int, bool]]] = {}
-        self.opened: dict[tuple[str, bool], ExtendedCell] = {}
-        self.initial_names = [f"{state}_0{self.suffix}" for state in self.cell.states]
-
-    def like(self, other: LayerPart) -> bool:
-        """Whether the states of both can be stacked: one cell, one size."""
-        return self.cell is other.cell and self.state_sizes == other.state_sizes
 
 
 @dataclass(eq=False)
@@ -224,7 +175,7 @@ class LayerStack:
         options = self.options
         if options.weight_dropout:
             for part in self.parts:
-                part.recurrent_rows = recurrent_rows(part, options.weight_dropout)
+                part.find_recurrent_rows(options.weight_dropout)
         self.drops = options.input_dropout > 0 or options.weight_dropout > 0
         self.drops |= any(part.cell is not part.training_cell for part in self.parts)
         self.skips = [self._skip(layer) for layer in self.layers]
@@ -244,10 +195,67 @@ class LayerStack:
             )
         self.single = len(self.parts) == 1 and not any(self.skips)
 
+    @cached_property
+    def torch_mode(self) -> str | None:
+        """What torch.nn calls the cell, if one of its layers is as this one; else None. Whatever is
+        dropped in training does not count.
+        """
+        first, options = self.first, self.options
+        alike = all(part.like(first) for part in self.parts)
+        if not alike or any(self.skips) or options.merge != "concat":
+            return None
+        return vendor_path.mode(first.cell)
+
     def _skip(self, layer: Sequence[LayerPart]) -> bool:
         """Whether the input of a layer goes past it."""
         wanted = self.options.residual or self.options.highway
         return wanted and layer[0].sizes["input"] == self.output_size(layer)
+
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each parameter of the module.
+
+        Raises:
+            SizeError: One is too large to be addressed.
+        """
+        shapes: dict[str, tuple[int, ...]] = {}
+        for place, layer in enumerate(self.layers):
+            for part in layer:
+                for stored in part.cell.parameters:
+                    shapes[part.names[stored.name]] = shape = stored.shape_for(part.sizes)
+                    if math.prod(shape) > sys.maxsize // 8:
+                        raise SizeError(
+                            f"the parameter {stored.name} has {' x '.join(map(str, shape))} "
+                            "numbers, more than can be addressed; use smaller sizes"
+                        )
+                if self.options.learn_initial_state:
+                    for name in sorted({*part.names.values()} & {*part.initial_names}):
+                        raise InputError(
+                            f"learn_initial_state=True makes the parameter {name}, and the cell "
+                            f"'{part.cell.name}' has a parameter that is called so; rename it"
+                        )
+                    sizes = [(size,) for size in part.state_sizes]
+                    shapes.update(zip(part.initial_names, sizes, strict=True))
+            if self.options.highway and self.skips[place]:
+                size = self.output_size(layer)
+                shapes[f"highway_weight_l{place}"] = (size, size)
+                shapes[f"highway_bias_l{place}"] = (size,)
+        return shapes
+
+    def initialisation(self) -> tuple[dict[str, float], dict[str, float]]:
+        """By name, the bound of parameters that are drawn uniformly, and the value of those that
+        start with a constant.
+        """
+        bounds, constants = {}, {}
+        for part in self.parts:
+            bound = 1 / math.sqrt(part.sizes.get("hidden", part.state_sizes[-1]))
+            bounds |= dict.fromkeys(part.names.values(), bound)
+            constants |= {part.names[name]: value for name, value in part.cell.initial.items()}
+            if self.options.learn_initial_state:
+                constants |= dict.fromkeys(part.initial_names, 0.0)
+        if self.options.highway:
+            skips = enumerate(self.skips)
+            constants |= {f"highway_bias_l{place}": -1.0 for place, skip in skips if skip}
+        return bounds, constants
 
     def output_size(self, layer: Sequence[LayerPart]) -> int:
         """The size of the output of a layer."""

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anyrnn.errors import ArrayError
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Node
 from anyrnn.graph.randomness import EVERY_STEP
@@ -18,10 +17,8 @@ from anyrnn.kernels.run import Run
 from anyrnn.schedule.build import place_operations
 from anyrnn.schedule.neighbours import products_together
 from anyrnn.schedule.phases import operands
-from anyrnn.torch.arrays import problem
-from anyrnn.torch.operations import TORCH
-from anyrnn.torch.precision import is_mixed
-from anyrnn.torch.randomness import uniform
+from anyrnn.torch.operations import TORCH, uniform
+from anyrnn.torch.tensors import check_parameters
 
 Values = dict[Node, Tensor]
 
@@ -115,7 +112,7 @@ def execute(
     Raises:
         ArrayError: A parameter is not as the cell has it.
     """
-    check(run, parameters, rows)
+    check_parameters(run, parameters, rows)
     cell, sizes, batch_sizes = run.cell, dict(run.sizes), run.steps.batch_sizes
     placement = place_operations(cell)
     once, before, loop = _groups(cell)
@@ -191,17 +188,3 @@ def _resize(
     for state, parts in zip(states, ended, strict=True):
         parts.append(state[size:])
     return [state[:size] for state in states]
-
-
-def check(run: Run, parameters: Mapping[str, Tensor], rows: Tensor) -> None:
-    """Check that parameters have the shapes of a cell, and the type and the device of its input.
-
-    Raises:
-        ArrayError: One has not.
-    """
-    mixed = is_mixed(rows.device.type)
-    for name, shape in run.cell.stored_shapes(dict(run.sizes)).items():
-        tensor = parameters[name]
-        wrong = problem(tensor, shape, tensor.dtype if mixed else rows.dtype, rows.device)
-        if wrong:
-            raise ArrayError("parameter", name, wrong)

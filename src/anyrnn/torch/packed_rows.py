@@ -1,10 +1,13 @@
-"""An input as the rows of all steps, and how results get their caller's layout back."""
+"""An input packed as the rows of all steps, one step after another, as in a PackedSequence; and
+results unpacked into the caller's layout.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,18 +15,92 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from anyrnn.kernels.row_layout import Layout
-from anyrnn.torch.moves import Moves
+from anyrnn.torch.path import choose
+from anyrnn.torch.tensors import DTYPES, empty
 
 Input = Tensor | PackedSequence
 
 
+@dataclass(frozen=True, eq=False)
+class RowIndex:
+    """Where packed rows are in a padded array: gather takes them out, scatter is its adjoint.
+
+    Attributes:
+        places: The row of the array of each packed row, (rows,), on the device of the array.
+        count: The number of rows of the array.
+    """
+
+    places: Tensor
+    count: int
+
+    @cached_property
+    def back(self) -> Tensor:
+        """The packed row of each row of the array, (count,); 0 for those that are not packed."""
+        found = torch.zeros(self.count, dtype=torch.int64)
+        return found.index_copy_(0, self.places, torch.arange(len(self.places)))
+
+    @cached_property
+    def others(self) -> Tensor:
+        """The rows of the array that are not packed."""
+        is_other = torch.ones(self.count, dtype=torch.bool)
+        return is_other.index_fill_(0, self.places, False).nonzero().squeeze(1)
+
+    def gather(self, array: Tensor) -> Tensor:
+        """The packed rows of an array, (count, features)."""
+        return (
+            _Gather.apply(array, self) if _is_simple(array) else array.index_select(0, self.places)
+        )
+
+    def scatter(self, rows: Tensor) -> Tensor:
+        """An array of packed rows, (rows, features), with zeros in the other rows."""
+        if _is_simple(rows):
+            return _Scatter.apply(rows, self)
+        zeros = rows.new_zeros(self.count, rows.shape[1])
+        return zeros.index_add(0, self.places, rows)  # index_copy is slower
+
+
+def _is_simple(tensor: Tensor) -> bool:
+    """Whether a tensor is on a CPU, and nothing but plain autograd sees what is done with it."""
+    return tensor.dtype in DTYPES and choose(None, [tensor]).name == "compiled"
+
+
+def _take(rows: Tensor, index: Tensor) -> Tensor:
+    """Selected rows, in reused memory, which costs no page faults."""
+    found = empty((len(index), rows.shape[1]), DTYPES[rows.dtype])
+    return torch.index_select(rows, 0, index, out=found)
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, array: Tensor, index: RowIndex) -> Tensor:
+        ctx.index = index
+        return _take(array.detach(), index.places)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return ctx.index.scatter(gradients[0]), None
+
+
+class _Scatter(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, index: RowIndex) -> Tensor:
+        ctx.index = index
+        if not len(rows):
+            return rows.new_zeros(index.count, rows.shape[1])
+        return _take(rows.detach(), index.back).index_fill_(0, index.others, 0)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return ctx.index.gather(gradients[0]), None
+
+
 @dataclass(frozen=True)
 class Rows:
-    """An input whose steps all count.
+    """A batch of sequences of one length.
 
     Attributes:
         data: (sum of batch_sizes, input); (time, batch, input) while torch.compile or torch.export
-            trace, because merging sizes that they do not know costs them conditions.
+            trace, because merging two dynamic sizes would add guards.
         time: The number of steps.
         batch: The number of sequences.
         batched: Whether the caller gave a batch; if not, one sequence.
@@ -43,78 +120,78 @@ class Rows:
 
     @property
     def sequences(self) -> int:
-        """The number of sequences that the rows make, each with an initial state of its own."""
+        """The number of packed sequences, each with an initial state of its own."""
         return self.batch
 
     def begin(self, state: Tensor, reset: Tensor, reverse: bool) -> Tensor:
-        """The initial state of each sequence of rows.
+        """The initial state of each packed sequence, (sequences, size).
 
         Args:
             state: The initial state, (batch, size).
-            reset: What it is put back to.
+            reset: The state after a reset, (batch, size).
             reverse: Whether the run is from the last step to the first.
         """
         return state
 
     def end(self, last: Tensor, state: Tensor, reset: Tensor, reverse: bool) -> Tensor:
-        """The last state, (batch, size), given those of the sequences of rows.
+        """The last state of each sequence of the batch, (batch, size).
 
         Args:
-            last: These.
-            state: The initial state.
-            reset: What it is put back to.
+            last: The last state of each packed sequence, (sequences, size).
+            state: The initial state, (batch, size).
+            reset: The state after a reset, (batch, size).
             reverse: Whether the run was from the last step to the first.
         """
         return last.clone() if last is state else last
 
     def every(self, rows: Tensor, state: Tensor, reset: Tensor, reverse: bool) -> Tensor:
-        """What `stack_every` takes, of the state after the step of each row; as `end`."""
+        """The state after every step, as `stack_every` takes it, given that of each row."""
         return rows
 
     def restore(self, data: Tensor) -> Input:
-        """The rows of a result, laid out as `data`, in the layout of the input."""
+        """A result, packed as `data`, in the layout of the input."""
         features = data.shape[self.data.dim() - 1 :]
-        return self._turn(data.reshape(self.time, self.batch, *features))
+        return self._caller_layout(data.reshape(self.time, self.batch, *features))
 
-    def _turn(self, result: Tensor) -> Tensor:
+    def _caller_layout(self, result: Tensor) -> Tensor:
         """A tensor (time, batch, ...) in the layout of the input."""
         if not self.batched:
             return result.squeeze(1)
         return result.transpose(0, 1) if self.batch_first else result
 
     def stack_end(self, states: Sequence[Tensor]) -> Tensor:
-        """The last states of layers, the layers first."""
+        """The last states of several layers, with the layers as the first axis."""
         stacked = states[0].unsqueeze(0) if len(states) == 1 else torch.stack([*states])
         return stacked if self.batched else stacked.squeeze(1)
 
     def stack_every(self, states: Sequence[Tensor]) -> Input:
-        """The states of layers at every step, each laid out as the input, the layers first; in a
-        PackedSequence the layers come after the rows.
+        """The states of several layers at every step, in the layout of the input, with the layers
+        as the first axis; in a PackedSequence the layers come after the rows.
         """
         restored = self.restore(torch.stack([*states], dim=-2))
         return restored.movedim(-2, 0) if isinstance(restored, Tensor) else restored
 
     def times(self, data: Tensor, factors: Tensor) -> Tensor:
-        """Rows, laid out as `data`, times a vector for each sequence of rows."""
+        """Scale the rows of each packed sequence by a vector of its own, (sequences, features)."""
         if self.data.dim() == 3:
             return data * factors
         return (data.unflatten(0, (self.time, self.batch)) * factors).flatten(0, 1)
 
 
 class _Ragged(Rows):
-    """An input whose sequences have a number of steps of their own."""
+    """Sequences of different lengths."""
 
     def times(self, data: Tensor, factors: Tensor) -> Tensor:
-        """Rows times a vector for each sequence of rows."""
+        """Scale the rows of each packed sequence by a vector of its own."""
         return data * torch.cat([factors[:size] for size in self.batch_sizes])
 
 
 @dataclass(frozen=True)
 class PackedRows(_Ragged):
-    """A PackedSequence.
+    """The rows of a PackedSequence.
 
     Attributes:
-        packed: It.
+        packed: The input.
     """
 
     packed: PackedSequence
@@ -125,7 +202,7 @@ class PackedRows(_Ragged):
         return self.packed.batch_sizes.tolist()
 
     def begin(self, state: Tensor, reset: Tensor, reverse: bool) -> Tensor:
-        """The initial state in the order of the rows."""
+        """The initial state in the sorted order of the packed sequences."""
         return _select(state, self.packed.sorted_indices)
 
     def end(self, last: Tensor, state: Tensor, reset: Tensor, reverse: bool) -> Tensor:
@@ -139,12 +216,13 @@ class PackedRows(_Ragged):
 
 @dataclass(frozen=True)
 class GatheredRows(_Ragged):
-    """A tensor of which some steps do not count, or before some of whose steps states are put back.
+    """The rows of a padded tensor with lengths, a mask or resets. Masked steps have no row; each
+    reset begins another packed sequence.
 
     Attributes:
-        layout: Which, and where the others are in `data`.
-        carry: Whether outputs are carried over steps that do not count.
-        found: The indices that were needed so far.
+        layout: Which step each row is.
+        carry: Whether the output at a masked step is the last one before it, instead of zero.
+        found: A cache of index tensors, each with its largest element.
     """
 
     layout: Layout
@@ -158,57 +236,57 @@ class GatheredRows(_Ragged):
 
     @property
     def sequences(self) -> int:
-        """The number of sequences that the rows make."""
+        """The number of packed sequences."""
         return self.layout.sequences
 
     def begin(self, state: Tensor, reset: Tensor, reverse: bool) -> Tensor:
-        """The initial state of each sequence of rows."""
+        """The initial state of each packed sequence."""
         index, _ = self._find("begin", reverse)
         return self._starts(state, reset).index_select(0, index)
 
     def end(self, last: Tensor, state: Tensor, reset: Tensor, reverse: bool) -> Tensor:
-        """The last state: that of the last sequence of rows of each sequence."""
+        """The last state of each sequence: that of the last one of its packed sequences."""
         return self._among("end", last, state, reset, reverse)
 
     def every(self, rows: Tensor, state: Tensor, reset: Tensor, reverse: bool) -> Tensor:
-        """The state after each step, laid out as the input, carried where a step does not count."""
+        """The state after each step in the layout of the input, carried over masked steps."""
         return self._lay_out(self._among("every", rows, state, reset, reverse))
 
     def stack_every(self, states: Sequence[Tensor]) -> Tensor:
-        """The states of layers at every step, laid out already, the layers first."""
+        """The states of several layers at every step, with the layers as the first axis."""
         return torch.stack([*states])
 
     def restore(self, data: Tensor) -> Tensor:
-        """The rows of a result, laid out as the input; zero or carried where no step counts."""
+        """A result in the layout of the input, with zero or the carried output at masked steps."""
         if self.carry:
             zero = data.new_zeros(1, data.shape[1])
             return self._lay_out(_select(torch.cat([data, zero]), self._carried))
-        return self._lay_out(self._moves.spread(data))
+        return self._lay_out(self._index_of_rows.scatter(data))
 
     @cached_property
-    def _moves(self) -> Moves:
+    def _index_of_rows(self) -> RowIndex:
         places = self._index(self.layout.places(self.batch_first))
-        return Moves(places, self.time * self.batch)
+        return RowIndex(places, self.time * self.batch)
 
     @cached_property
     def _carried(self) -> Tensor:
         return self._index(self.layout.carried())
 
     def _find(self, name: str, reverse: bool) -> tuple[Tensor, int]:
-        """An index that a method of the layout makes, and the highest number in it."""
+        """The index tensor that a method of the layout makes, and its largest element."""
         if (name, reverse) not in self.found:
             index = getattr(self.layout, name)(reverse)
             self.found[name, reverse] = self._index(index), int(index.max(initial=0))
         return self.found[name, reverse]
 
     def _index(self, index: np.ndarray) -> Tensor:
-        """An index as a tensor; one (time, batch) in the order of a result in memory."""
+        """An index as a tensor; one of shape (time, batch) flattened in the caller's order."""
         if index.ndim == 2:
             index = (index.T if self.batch_first else index).ravel()
         return torch.from_numpy(index).to(self.data.device)
 
     def _lay_out(self, result: Tensor) -> Tensor:
-        """A result in that order, laid out as the input."""
+        """A result flattened in the caller's order, in the layout of the input."""
         shape = (self.batch, self.time) if self.batch_first else (self.time, self.batch)
         result = result.unflatten(0, shape)
         return result if self.batched else result.squeeze(1)
@@ -219,7 +297,7 @@ class GatheredRows(_Ragged):
     def _among(
         self, name: str, found: Tensor, state: Tensor, reset: Tensor, reverse: bool
     ) -> Tensor:
-        """Of what was found, the initial state and what it was put back to, what an index says."""
+        """Select from computed rows, followed by the initial states and those after a reset."""
         index, highest = self._find(name, reverse)
         if highest >= len(found):
             found = torch.cat([found, self._starts(state, reset).to(found.dtype)])
@@ -227,11 +305,11 @@ class GatheredRows(_Ragged):
 
 
 def gather(tensor: Tensor, layout: Layout) -> Tensor:
-    """The rows of a tensor (time, batch, features) that count, without a copy of the others."""
+    """The rows of the unmasked steps of a tensor (time, batch, features)."""
     batch_first = not tensor.is_contiguous() and tensor.transpose(0, 1).is_contiguous()
     flat = (tensor.transpose(0, 1) if batch_first else tensor).flatten(0, 1)
     places = torch.from_numpy(layout.places(batch_first)).to(tensor.device)
-    return Moves(places, len(flat)).take(flat)
+    return RowIndex(places, len(flat)).gather(flat)
 
 
 def _select(tensor: Tensor, index: Tensor | None) -> Tensor:

@@ -17,11 +17,6 @@ from anyrnn.kernels.run import BFLOAT16
 from anyrnn.torch.tracing import constant
 
 
-def is_mixed(device: str) -> bool:
-    """Whether torch.autocast is on for a type of device."""
-    return device in ("cpu", "cuda", "xpu") and torch.is_autocast_enabled(device)
-
-
 def low(tensor: Tensor) -> torch.dtype | None:
     """The type that results are rounded to, for a tensor on a CPU: that of torch.autocast if it is
     on; numbers of 64 bits keep theirs; or bfloat16.

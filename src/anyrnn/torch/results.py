@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from anyrnn.torch.execute import transformed
+from anyrnn.torch.path import transformed
 
 
 class _Own(torch.autograd.Function):

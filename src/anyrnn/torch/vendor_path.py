@@ -12,6 +12,8 @@ from torch.nn import functional
 
 from anyrnn.cells.catalogue import get
 from anyrnn.graph.cell import Cell
+from anyrnn.kernels.run import Run, Steps
+from anyrnn.torch.tensors import check_parameters
 from anyrnn.torch.tracing import constant
 from anyrnn.transforms.bias import with_two_biases, without_bias
 
@@ -60,12 +62,16 @@ def mode(cell: Cell) -> str | None:
 @constant
 def refusal(cell: Cell, device: str) -> str | None:
     """Why torch.nn's operator cannot run a cell on a kind of device; None if it can."""
-    found = mode(cell)
-    if found is None:
-        return f"torch.nn has no operator with the equations of '{cell.name}'"
+    if mode(cell) is None:
+        return f"torch.nn has no cell with the equations of '{cell.name}'"
     if device == "mps" and "projection" in cell.sizes:
         return "torch.nn has no LSTM with a projection on mps"
     return None
+
+
+def class_name(cell: Cell) -> str:
+    """The class of torch.nn that has the equations of a cell."""
+    return str(mode(cell)).partition("_")[0]
 
 
 def _weights(stored: Mapping[str, Tensor]) -> list[Tensor]:
@@ -78,10 +84,10 @@ def _weights(stored: Mapping[str, Tensor]) -> list[Tensor]:
         second = stored.get("d", bias.new_zeros(0))  # of the GRU's candidate, its last gate, only
         missing = len(bias) - len(second)
         found += [bias, functional.pad(second, (missing, 0)) if missing else second]
-    return found + [stored["P"]] * ("P" in stored)
+    return [*found, stored["P"]] if "P" in stored else found
 
 
-def run(
+def run_layers(
     mode: str,
     rows: Tensor,
     batch_sizes: Sequence[int] | None,
@@ -89,7 +95,8 @@ def run(
     parameters: Sequence[Mapping[str, Tensor]],
     bidirectional: bool = False,
     dropout: float = 0.0,
-) -> tuple[Tensor, list[list[Tensor]]]:
+    training: bool = False,
+) -> tuple[Tensor, list[Sequence[Tensor]]]:
     """Run layers on top of each other, in one direction or two, in one call of torch's operator.
 
     Args:
@@ -100,15 +107,17 @@ def run(
         states: The initial states of each layer and direction, each (batch, size).
         parameters: The stored parameters of each layer and direction by name.
         bidirectional: Whether each layer also runs backwards; outputs are joined.
-        dropout: The probability of dropping an output between two layers.
+        dropout: The probability of dropping an output between two layers, in training.
+        training: Whether this is training.
 
     Returns:
         The outputs, laid out as the inputs, and the last states of each layer and direction.
     """
     before = [torch.stack(each) for each in zip(*states, strict=True)]
     weights = [tensor for part in parameters for tensor in _weights(part)]
-    # cuDNN keeps what its derivative reads in training only, which changes nothing else here
-    training = dropout > 0 or torch.is_grad_enabled()
+    dropout = dropout if training else 0.0
+    # cuDNN saves residuals in training only; a trace is made with and without a gradient, and equal
+    training = training or (torch.is_grad_enabled() and torch._C._get_tracing_state() is None)
     layers = len(parameters) // (1 + bidirectional)
     state = before if mode == "LSTM" else before[0]
     options = weights, "b" in parameters[0], layers, dropout, training, bidirectional
@@ -119,40 +128,37 @@ def run(
         output = output if batch_sizes is None else output.flatten(0, 1)
     else:
         output, *last = operator(rows, torch.tensor(batch_sizes), state, *options)
-    return output, [list(part) for part in zip(*(each.unbind() for each in last), strict=True)]
+    return output, [*zip(*(each.unbind() for each in last), strict=True)]
 
 
-def _reversed(batch_sizes: Sequence[int]) -> np.ndarray:
-    """The row of each row's step counted from the end of its sequence."""
-    sizes = np.array(batch_sizes)
-    first = np.cumsum(sizes) - sizes
+def _mirrored(steps: Steps) -> np.ndarray:
+    """For each row the row of the same sequence that is as far from its end as this one is from
+    its beginning.
+    """
+    sizes = np.array(steps.batch_sizes)
     step = np.repeat(np.arange(len(sizes)), sizes)
-    sequence = np.arange(len(step)) - first[step]
+    sequence = np.arange(steps.rows) - steps.offsets[step]
     length = np.searchsorted(-sizes, -sequence)
-    return first[length - 1 - step] + sequence
+    return steps.offsets[length - 1 - step] + sequence
 
 
 def execute(
-    cell: Cell,
+    run: Run,
     rows: Tensor,
-    batch_sizes: Sequence[int],
     states: Sequence[Tensor],
     parameters: Mapping[str, Tensor],
-    sizes: Mapping[str, int],
-    reverse: bool = False,
     seed: Tensor | None = None,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Run a cell over sequences of falling lengths; as `anyrnn.torch.execute.execute`."""
-    kind = mode(cell)
-    assert kind is not None
+    """Run a cell over sequences of falling lengths; as `anyrnn.torch.operations_path.execute`."""
+    check_parameters(run, parameters, rows)
+    kind, batch_sizes = mode(run.cell), run.steps.batch_sizes
+    assert kind is not None, "a path is chosen before it is taken"
     if len(batch_sizes) == 1 and "P" not in parameters:
         state = tuple(states) if kind == "LSTM" else states[0]
         after = getattr(_VF, kind.lower() + "_cell")(rows, state, *_weights(parameters))
         after = after if kind == "LSTM" else (after,)
         return after[0], tuple(after)
-    if not reverse:
-        output, (last,) = run(kind, rows, batch_sizes, [states], [parameters])
-        return output, tuple(last)
-    index = torch.from_numpy(_reversed(batch_sizes)).to(rows.device)
-    output, (last,) = run(kind, rows.index_select(0, index), batch_sizes, [states], [parameters])
-    return output.index_select(0, index), tuple(last)
+    mirrored = torch.from_numpy(_mirrored(run.steps)).to(rows.device) if run.reverse else None
+    entering = rows if mirrored is None else rows.index_select(0, mirrored)
+    output, (last,) = run_layers(kind, entering, batch_sizes, [states], [parameters])
+    return output if mirrored is None else output.index_select(0, mirrored), tuple(last)

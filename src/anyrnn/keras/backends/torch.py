@@ -10,8 +10,9 @@ from torch import Tensor
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.randomness import WORD
 from anyrnn.kernels.run import Run
-from anyrnn.torch.execute import breaks_graph, choose, execute
+from anyrnn.torch.execute import breaks_graph, execute
 from anyrnn.torch.inputs import NO_MARKS, Marks, read_input
+from anyrnn.torch.path import choose
 from anyrnn.torch.tracing import untraced
 
 

@@ -17,8 +17,8 @@ from anyrnn.errors import InputError
 from anyrnn.kernels.run import Run
 from anyrnn.kernels.run_keys import run_of
 from anyrnn.torch import compiled_path
-from anyrnn.torch.arrays import DTYPES, TENSORS
-from anyrnn.torch.compiled_path import target_of
+from anyrnn.torch.compiled_path import TENSORS, target_of
+from anyrnn.torch.tensors import DTYPES
 
 
 def _results(found: Run, x: Tensor, states: Sequence[Tensor]) -> list[Tensor]:

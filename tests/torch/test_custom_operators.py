@@ -21,7 +21,7 @@ import anyrnn
 from anyrnn.errors import CellError, InputError
 from anyrnn.kernels import run_keys
 from anyrnn.kernels.run import Run
-from anyrnn.torch import LSTM, GRUCell, Recurrent, operator
+from anyrnn.torch import LSTM, GRUCell, Recurrent, custom_operators
 from anyrnn.torch.execute import forced
 from anyrnn.transforms.bias import without_bias
 from checks import Case, close, make_case, one_line, to_torch
@@ -186,7 +186,7 @@ def operands(case: Case, memory: str = "high", reverse: bool = False) -> tuple[A
 def test_operators_are_what_torch_expects(dtype: str) -> None:
     case = make_case(anyrnn.get("lstm"), 0, smallest=2).as_type(dtype)
     x, states, parameters, key = operands(case)
-    results = operator.record(x, states, parameters, None, key)
+    results = custom_operators.record(x, states, parameters, None, key)
     given = [torch.randn_like(part) for part in results[:3]]
     wanted = [True, False, True, True, True, False]
     arguments = (x, states, parameters, None, results[3:], given, wanted, key)
@@ -214,14 +214,14 @@ def test_operators_of_cells(name: str, memory: str) -> None:
         wanted, gradients = turned.interpret(), turned.gradients()
         x, states, parameters, key = operands(case, memory, reverse)
         given = [x, *states, *parameters]
-        plain = operator.run(x, states, parameters, None, key)
+        plain = custom_operators.run(x, states, parameters, None, key)
         for tensor in given:
             tensor.requires_grad_()
-        recorded = operator.record(x, states, parameters, None, key)
+        recorded = custom_operators.record(x, states, parameters, None, key)
         places = [part.untyped_storage().data_ptr() for part in (*given, *recorded)]
         assert len(places) == len(set(places))
         weights = [torch.tensor(g) for g in (case.output_gradient, *case.state_gradients)]
-        for results in (recorded, operator.run(x, states, parameters, None, key)):
+        for results in (recorded, custom_operators.run(x, states, parameters, None, key)):
             loss = sum((a * b).sum() for a, b in zip(results, weights, strict=False))
             found = torch.autograd.grad(loss, given)  # type: ignore[arg-type]
             expected = [gradients.x[:: -1 if reverse else 1], *gradients.states]
@@ -241,19 +241,19 @@ def test_an_empty_batch_and_no_time() -> None:
     given = [nothing, *empty, *parameters]
     for tensor in given:
         tensor.requires_grad_()
-    for found in (operator.run, operator.record):
+    for found in (custom_operators.run, custom_operators.record):
         results = found(nothing, empty, parameters, None, key)
         assert results[0].shape[:2] == (len(x), 0)
         for gradient in torch.autograd.grad(results[0].sum(), given):
             assert not gradient.any()
     with pytest.raises(InputError, match="sequence length of 0; expected at least one step"):
-        operator.run(x[:0], states, parameters, None, key)
+        custom_operators.run(x[:0], states, parameters, None, key)
 
 
 def test_a_second_derivative_is_refused() -> None:
     x, states, parameters, key = operands(make_case(anyrnn.get("lstm"), 0))
     x.requires_grad_()
-    output = operator.record(x, states, parameters, None, key)[0]
+    output = custom_operators.record(x, states, parameters, None, key)[0]
     (slope,) = torch.autograd.grad(output.sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match=r"backward\.default but no autograd"):
         slope.sum().backward()
@@ -347,5 +347,5 @@ def test_keys_that_find_no_cell(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run_keys.run_of(own).cell is grown
     monkeypatch.setattr(run_keys, "_runs", {})
     monkeypatch.setattr(sys.modules[__name__], "grown", shrunk)
-    with pytest.raises(CellError, match="'grown' of the module 'test_operator' has other"):
+    with pytest.raises(CellError, match="'grown' of the module 'test_custom_operators' has other"):
         run_keys.run_of(own)

@@ -1,0 +1,126 @@
+"""One layer in one direction: its cell, sizes and parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import InitVar, dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from anyrnn.errors import InputError
+from anyrnn.graph.cell import Cell
+from anyrnn.graph.roles import Role, matrices
+from anyrnn.torch.tracing import constant
+from anyrnn.transforms import outputs as state_outputs
+
+Name = Callable[[str], str]
+
+
+@dataclass(eq=False)
+class ExtendedCell:
+    """A part's cell whose output is a concatenation: its own output, and further values.
+
+    Attributes:
+        cell: The cell.
+        names: The names of the values, the part's own output first.
+        sizes: Their sizes.
+    """
+
+    cell: Cell
+    names: list[str]
+    sizes: list[int]
+
+
+@dataclass(eq=False)
+class LayerPart:
+    """One layer in one direction.
+
+    Attributes:
+        cell: The cell.
+        training_cell: The cell as it is in training.
+        size_items: Its named sizes.
+        layer: The place of the layer, from 0.
+        direction: 0 forwards, 1 backwards.
+        name: Gives what the module calls a stored parameter, without the layer.
+    """
+
+    cell: Cell
+    training_cell: Cell
+    size_items: tuple[tuple[str, int], ...]
+    layer: int
+    direction: int
+    name: InitVar[Name]
+
+    def __post_init__(self, name: Name) -> None:
+        """Compute what calls read."""
+        self.sizes = dict(self.size_items)
+        self.state_sizes = [size.evaluate(self.sizes) for size in self.cell.state_sizes]
+        self.output_size = self.cell.output_size.evaluate(self.sizes)
+        self.suffix = f"_l{self.layer}" + "_reverse" * self.direction
+        stored = [parameter.name for parameter in self.cell.parameters]
+        self.names = {each: name(each) + self.suffix for each in stored}
+        self.recurrent_rows: dict[str, list[tuple[int, int, bool]]] = {}
+        self.extended: dict[tuple[str, bool], ExtendedCell] = {}
+        self.initial_names = [f"{state}_0{self.suffix}" for state in self.cell.states]
+
+    def find_recurrent_rows(self, probability: float) -> None:
+        """Find which rows of each stored parameter weight dropout is applied to.
+
+        Args:
+            probability: For the message: of dropping an element.
+
+        Raises:
+            InputError: The cell has no matrix between its old states and the new ones.
+        """
+        recurrent = matrices(self.cell, Role.RECURRENT, Role.PROJECTION)
+        for stored in self.cell.parameters:
+            if recurrent.intersection(stored.members):
+                self.recurrent_rows[stored.name] = [
+                    (rows.start, rows.stop, name in recurrent)
+                    for name, rows in stored.rows(self.sizes).items()
+                ]
+        if not self.recurrent_rows:
+            raise InputError(
+                f"weight_dropout={probability}, but the cell '{self.cell.name}' has no recurrent "
+                "matrix"
+            )
+
+    def drop_weights(self, weights: dict[str, Tensor], probability: float) -> dict[str, Tensor]:
+        """Drop elements of the recurrent matrices.
+
+        Args:
+            weights: The stored parameters.
+            probability: Of dropping one.
+        """
+        found = dict(weights)
+        for name, members in self.recurrent_rows.items():
+            whole = weights[name]
+            if all(recurrent for _, _, recurrent in members):
+                found[name] = functional.dropout(whole, probability)
+            else:
+                pieces = [
+                    functional.dropout(whole[start:stop], probability, recurrent)
+                    for start, stop, recurrent in members
+                ]
+                found[name] = torch.cat(pieces)
+        return found
+
+    def like(self, other: LayerPart) -> bool:
+        """Whether the states of both can be stacked: one cell, one size."""
+        return self.cell is other.cell and self.state_sizes == other.state_sizes
+
+
+@constant
+def extend(part: LayerPart, returned: str, training: bool) -> None:
+    """Make the cell of a part that also outputs `all` states, or all `values` of the equations."""
+    if (returned, training) in part.extended:
+        return
+    cell = part.training_cell if training else part.cell
+    if returned == "values":
+        extended, named = state_outputs.with_values_as_output(cell), state_outputs.values(cell)
+    else:
+        extended, named = state_outputs.with_states_as_output(cell), state_outputs.states(cell)
+    sizes = state_outputs.sizes(named, part.sizes)
+    part.extended[returned, training] = ExtendedCell(extended, [*named], sizes)

@@ -1,0 +1,177 @@
+"""Which path computes a call of a layer, and why: the first one that does not refuse it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from anyrnn.errors import InputError
+from anyrnn.graph.cell import Cell
+from anyrnn.kernels.target import Target, target_for
+from anyrnn.torch import precision, vendor_path
+from anyrnn.torch.tensors import is_mixed
+from anyrnn.torch.tracing import constant
+
+ORDER = ("compiled", "vendor", "operations")
+_TRACE = "torch.jit.trace"
+_forced: ContextVar[str | None] = ContextVar("forced", default=None)
+
+
+@dataclass(frozen=True)
+class Path:
+    """What computes a call, and why.
+
+    Attributes:
+        name: `compiled` (our kernels and our derivative), `vendor` (torch.nn's own operator) or
+            `operations` (PyTorch operations, with PyTorch's derivative).
+        reason: Why.
+    """
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+
+@contextmanager
+def forced(name: str) -> Iterator[None]:
+    """Take one path whatever the reasons, to compare them.
+
+    Args:
+        name: `compiled`, `vendor` or `operations`.
+
+    Raises:
+        InputError: No such path. A call raises it for `vendor` where torch.nn has no such cell.
+
+    Example:
+        >>> import torch
+        >>> from anyrnn.torch import LSTM
+        >>> from anyrnn.torch.execute import forced
+        >>> layer = LSTM(3, 5)
+        >>> with forced("operations"):
+        ...     str(layer.path)
+        'operations: asked for'
+    """
+    if name not in ORDER:
+        raise InputError(f"no path is called '{name}'; there are: {', '.join(ORDER)}")
+    token = _forced.set(name)
+    try:
+        yield
+    finally:
+        _forced.reset(token)
+
+
+@constant
+def asked() -> str | None:
+    """The path that `forced` asks for."""
+    return _forced.get()
+
+
+@constant
+def transformed() -> str | None:
+    """The active transform or tracer that sees only PyTorch operations, if any."""
+    if torch.autograd.forward_ad._current_level >= 0:
+        return "forward-mode differentiation"
+    functorch: Any = getattr(torch._C, "_functorch")  # noqa: B009 - it has no type stub
+    if functorch.peek_interpreter_stack() is not None:
+        return "inside a transform of torch.func"
+    return _TRACE if torch._C._get_tracing_state() else None
+
+
+def choose(cell: Cell | None, tensors: Iterable[Tensor]) -> Path:
+    """The path of a call.
+
+    Args:
+        cell: The cell; None to ask about the tensors only.
+        tensors: What the call computes from: input, states, parameters.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: The vendor's path is forced, and torch.nn has no such cell.
+    """
+    name = asked()
+    if name is not None:
+        refused = vendor_path.refusal(cell, "cpu") if name == "vendor" and cell else None
+        if refused is not None:
+            raise InputError(f"the path 'vendor' is forced, but {refused}")
+        return Path(name, "asked for")
+    transform = transformed()
+    if transform is not None and transform != _TRACE:
+        return Path("operations", transform)
+    device, dtype, subclass, several = "cpu", None, None, False
+    exporting = torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()
+    mixed = torch.is_autocast_enabled("cpu")
+    for tensor in tensors:
+        if type(tensor) not in (Tensor, nn.Parameter) and not exporting:
+            subclass = type(tensor).__name__
+        if not tensor.is_cpu:
+            device = tensor.device.type
+        kind = precision.wide(tensor.dtype) if mixed else tensor.dtype
+        if kind is not dtype:
+            several |= dtype is not None
+            dtype = kind
+    if several and (device == "cpu" or not is_mixed(device)):
+        return Path("operations", "tensors of several types")
+    return _first(cell, device, dtype, subclass, transform)
+
+
+@constant
+def _first(
+    cell: Cell | None,
+    device: str,
+    dtype: torch.dtype | None,
+    subclass: str | None,
+    tracer: str | None,
+) -> Path:
+    """The first path that takes a cell, on a type of device, in a type; for a subclass of tensors
+    and a tracer of which kernels know nothing, if there are any.
+    """
+    return _decide(target_for(device), cell, device, dtype, subclass, tracer)
+
+
+@lru_cache(maxsize=1024)
+def _decide(
+    target: Target | None,
+    cell: Cell | None,
+    device: str,
+    dtype: torch.dtype | None,
+    subclass: str | None,
+    tracer: str | None,
+) -> Path:
+    """As `_first`, for the target of the device. The order of the paths is here only."""
+    kind = None if dtype is None else str(dtype).removeprefix("torch.")
+    if tracer is not None:
+        refused: str | None = tracer
+    elif target is None:
+        refused = f"tensors on {device}"
+    elif subclass is not None:
+        refused = f"a tensor of the type {subclass}"
+    else:
+        refused = target.refusal(cell, kind)
+    if refused is None:
+        assert target is not None
+        return Path("compiled", f"{dtype} on this {device.upper()} ({target.name})")
+    worthwhile = device not in ("cpu", "meta") or tracer is not None
+    if cell is None or dtype is None or not dtype.is_floating_point or not worthwhile:
+        return Path("operations", refused)
+    further = vendor_path.refusal(cell, device)
+    if further is not None:
+        return Path("operations", f"{refused}, and {further}")
+    where = f"on {device}" if tracer is None else f"in {tracer}"
+    return Path("vendor", f"torch.nn's {vendor_path.class_name(cell)} {where}")
+
+
+def may_be_vendor(tensor: Tensor) -> bool:
+    """Whether `choose` may find the vendor's path for a call with a tensor; cheap."""
+    elsewhere = not tensor.is_cpu or torch._C._get_tracing_state() is not None
+    return elsewhere or asked() == "vendor"

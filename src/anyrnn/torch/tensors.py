@@ -1,0 +1,90 @@
+"""Tensors: the types that kernels take, memory, and checks with messages for users."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from anyrnn.errors import ArrayError, InputError
+from anyrnn.kernels import host
+from anyrnn.kernels.run import Run
+
+DTYPES = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
+TYPES = {number: kind for kind, number in DTYPES.items()} | {np.dtype(np.int64): torch.int64}
+
+
+def is_mixed(device: str) -> bool:
+    """Whether torch.autocast is on for a type of device."""
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+
+
+def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
+    """A tensor with undefined contents; a large one in memory that has been used before."""
+    if prod(shape) * dtype.itemsize < host.LEAST:
+        return torch.empty(shape, dtype=TYPES[dtype])
+    return torch.from_numpy(host.empty(shape, dtype))
+
+
+def problem(
+    tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
+) -> str | None:
+    """What is wrong with a tensor that is to have a shape and a type, and to be on a device; None
+    if nothing is.
+    """
+    if tensor.is_nested or tuple(tensor.shape) != shape:
+        found = "nested sizes" if tensor.is_nested else f"shape {tuple(tensor.shape)}"
+        return f"has {found}; expected {shape}"
+    if tensor.dtype != dtype:
+        return f"has dtype {tensor.dtype}; expected {dtype}"
+    if tensor.device != device:
+        return f"is on {tensor.device}; expected {device}"
+    if tensor.layout != torch.strided:
+        return f"is {tensor.layout}; convert it with .to_dense()"
+    return None
+
+
+def check_parameters(run: Run, parameters: Mapping[str, Tensor], rows: Tensor) -> None:
+    """Check that parameters have the shapes of a run's cell, and the type and device of its input.
+
+    Raises:
+        ArrayError: One has not.
+    """
+    mixed = is_mixed(rows.device.type)
+    for name, shape in run.cell.stored_shapes(dict(run.sizes)).items():
+        tensor = parameters[name]
+        wrong = problem(tensor, shape, tensor.dtype if mixed else rows.dtype, rows.device)
+        if wrong:
+            raise ArrayError("parameter", name, wrong)
+
+
+def check_tensor(what: str, tensor: object, like: Tensor) -> Tensor:
+    """Check that something is a tensor of floats of the type and on the device of the parameters.
+
+    Raises:
+        InputError: It is not.
+    """
+    if not isinstance(tensor, Tensor):
+        raise InputError(f"{what} is a {type(tensor).__name__}; expected a tensor")
+    if tensor.layout != torch.strided:
+        raise InputError(f"{what} is {tensor.layout}; convert it with .to_dense()")
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        raise InputError(
+            f"{what} is {tensor.dtype}; expected {like.dtype}: embed token numbers with "
+            "torch.nn.Embedding, or convert with .float()"
+        )
+    if tensor.dtype != like.dtype and not is_mixed(tensor.device.type):
+        raise InputError(
+            f"{what} is {tensor.dtype}, but the layer's parameters are {like.dtype}; convert one: "
+            f"tensor.to({like.dtype}) or layer.to({tensor.dtype})"
+        )
+    if tensor.device != like.device:
+        raise InputError(
+            f"{what} is on {tensor.device}, but the layer's parameters are on {like.device}; move "
+            f"one: tensor.to('{like.device}') or layer.to('{tensor.device}')"
+        )
+    return tensor
