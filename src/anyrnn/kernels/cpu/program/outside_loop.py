@@ -1,4 +1,4 @@
-"""What is computed outside the loop, as instructions written once for a cell and its sizes.
+"""Selects the instructions outside the loop, once for a cell and its sizes.
 
 Products that a stacked parameter serves together are one product, before the loop and after it:
 the gates' cotangents lie side by side in one array, so that the gradient of a stacked matrix is one
@@ -32,7 +32,7 @@ from anyrnn.schedule.phases import operands
 
 
 def side_by_side(cell: Cell, planned: Schedule) -> tuple[Node, ...]:
-    """The emitted values in the order in which they should lie side by side in one array."""
+    """The emitted values that are columns of one array, in order."""
     outputs = planned.graph.outputs
     order: dict[Node, None] = {}
     for stored in cell.parameters:
@@ -43,8 +43,8 @@ def side_by_side(cell: Cell, planned: Schedule) -> tuple[Node, ...]:
     return tuple(order)
 
 
-class Writer:
-    """Writes instructions.
+class InstructionSelection:
+    """Selects instructions.
 
     Args:
         cell: The cell.
@@ -65,7 +65,7 @@ class Writer:
         self.columns = dict(zip(joined, pairwise(edges), strict=True))
 
     def width(self, node: Node) -> int:
-        """The number of columns of the array of a value."""
+        """The number of columns of a value."""
         return self._shape(node.type)[-1]
 
     def _shape(self, type_: Type) -> tuple[int, ...]:
@@ -75,7 +75,7 @@ class Writer:
     def instructions(
         self, nodes: Sequence[Node], wanted: Iterable[Node], gradients: Iterable[str]
     ) -> tuple[list[Instruction], list[AddToGradient | OuterGradients]]:
-        """What to do for some values.
+        """The instructions that compute some values.
 
         Args:
             nodes: What can be computed, each after its arguments.
@@ -95,7 +95,7 @@ class Writer:
         return list(chosen.values()), last
 
     def _recipes(self, nodes: Sequence[Node]) -> dict[Node, Instruction]:
-        """How to compute each node."""
+        """The instruction that computes each node."""
         found: dict[Node, Instruction] = {}
         sums = self._sums_of_products(nodes)
         for group in products_together(self.cell, nodes):
@@ -114,7 +114,7 @@ class Writer:
         return found
 
     def operation(self, node: Node) -> Instruction:
-        """One operation."""
+        """The instruction of one operation."""
         if node.operation == "expand":
             return Expand(node, operands(node), self._shape(node.type))
         bounds = {
@@ -175,9 +175,7 @@ class Writer:
             yield self.rows[run[0][0]].start, self.rows[run[-1][0]].stop, columns
 
     def _gradients(self, names: Iterable[str]) -> list[AddToGradient | OuterGradients]:
-        """How to compute the gradients of stored parameters: what comes from the same vectors is
-        computed together.
-        """
+        """The instructions of the gradients of stored parameters, one for the same vectors."""
         found: list[AddToGradient | OuterGradients] = []
         together: dict[Columns, dict[Node | None, list[tuple[str, int, int]]]] = {}
         for name in names:

@@ -15,7 +15,7 @@ from anyrnn.kernels.cpu.program.instructions import (
     Instruction,
     Operate,
 )
-from anyrnn.kernels.cpu.program.outside_loop import Writer
+from anyrnn.kernels.cpu.program.outside_loop import InstructionSelection
 from anyrnn.kernels.run import Steps
 from anyrnn.schedule.forms import Schedule
 
@@ -46,11 +46,11 @@ class ProgramPlan:
         backward: bool = False,
     ) -> None:
         self.cell, self.planned, self.sizes, self.backward = cell, planned, sizes, backward
-        self.results, writer = tuple(results), Writer(cell, planned, sizes)
+        self.results, selection = tuple(results), InstructionSelection(cell, planned, sizes)
         nodes, known = [*planned.before, *planned.after], [*histories]
         while True:  # a state that is read after the loop needs its history, and that may need more
             wanted = [planned.graph.outputs[name] for name in (*results, *known)]
-            instructions, self.last = writer.instructions(
+            instructions, self.last = selection.instructions(
                 nodes, [*planned.loop_inputs, *wanted], gradients
             )
             needed = {argument for part in instructions for argument in part.arguments}
@@ -64,10 +64,10 @@ class ProgramPlan:
         before = set(planned.before)
         self.before = [part for part in instructions if part.results[0] in before]
         self.after = [part for part in instructions if part.results[0] not in before]
-        self.once = [writer.operation(node) for node in planned.once if not node.is_leaf]
+        self.once = [selection.operation(node) for node in planned.once if not node.is_leaf]
         self._read_leaves()
-        self._lay_out(writer, instructions)
-        self.width = writer.width
+        self._lay_out(selection, instructions)
+        self.width = selection.width
         self.draws = planned.graph.draws
         self.input_names = tuple(dict.fromkeys(name for _, name in self.inputs))
 
@@ -90,7 +90,9 @@ class ProgramPlan:
                 self.numbers.append((leaf, leaf.attributes["size"].evaluate(self.sizes)))
         self.inputs = [(leaf, leaf.name) for leaf in graph.leaves("input")]
 
-    def _lay_out(self, writer: Writer, instructions: Sequence[Instruction]) -> None:
+    def _lay_out(
+        self, selection: InstructionSelection, instructions: Sequence[Instruction]
+    ) -> None:
         """Which values are written into results, which are copied there, which need a buffer."""
         outputs = self.planned.graph.outputs
         homes: dict[Node, str] = {}  # the history that a value is written into
@@ -99,9 +101,9 @@ class ProgramPlan:
             if homes.setdefault(outputs[name], name) != name:
                 copies.append((outputs[name], name))
         results = dict.fromkeys(outputs[name] for name in self.results)
-        self.places = [(node, writer.width(node)) for node in results if node not in homes]
+        self.places = [(node, selection.width(node)) for node in results if node not in homes]
         whole = {**homes, **results}
-        written = {node for node in self.planned.emitted if node not in writer.columns}
+        written = {node for node in self.planned.emitted if node not in selection.columns}
         for instruction in instructions:
             if not isinstance(instruction, Operate) and len(instruction.results) == 1:
                 written.update(node for node in instruction.results if node.type.per_row)
@@ -110,12 +112,13 @@ class ProgramPlan:
         self.early = [copy for copy in copies if copy[0] not in late]
         self.late = [copy for copy in copies if copy[0] in late]
         self.emitted = [
-            (node, writer.width(node), writer.columns.get(node)) for node in self.planned.emitted
+            (node, selection.width(node), selection.columns.get(node))
+            for node in self.planned.emitted
         ]
-        self.joined = sum(stop - start for start, stop in writer.columns.values())
+        self.joined = sum(stop - start for start, stop in selection.columns.values())
         kept = [node for part in instructions for node in part.results if node.type.per_row]
         kept += self.planned.emitted
-        self.row_size = sum(writer.width(node) for node in kept if node not in whole)
+        self.row_size = sum(selection.width(node) for node in kept if node not in whole)
         self.totals = []
         for stored in self.cell.parameters:
             own = [rows for part in self.last for name, *rows in part.places if name == stored.name]
