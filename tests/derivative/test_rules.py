@@ -8,6 +8,7 @@ import pytest
 from anyrnn.derivative.reverse import derivative
 from anyrnn.derivative.rules import RULES
 from anyrnn.graph.interpret import evaluate
+from anyrnn.graph.keys import Cotangent, Gradient
 from anyrnn.graph.nodes import Graph, Node, constant, make
 from anyrnn.graph.operations import LEAVES, Type
 from anyrnn.graph.sizes import Size
@@ -114,8 +115,8 @@ def test_rule(operation: str) -> None:
         leaves = [n for n in graph.nodes() if n.operation in ("input", "state", "parameter")]
         values = {n.name: random.normal(size=_shape(n)).astype(dtype) for n in leaves}
         weight = random.normal(size=_shape(node)).astype(dtype)
-        found = evaluate(reverse.outputs.values(), {**values, "d_r'": weight}, SIZES, dtype)
-        assert {f"d_{n.name}" for n in leaves} >= set(reverse.outputs)
+        found = evaluate(reverse.outputs.values(), {**values, Cotangent("r"): weight}, SIZES, dtype)
+        assert {Gradient(n.name) for n in leaves} >= set(reverse.outputs)
         for n in leaves:
             wanted = np.zeros(_shape(n), dtype)
             array = values[n.name]
@@ -128,7 +129,7 @@ def test_rule(operation: str) -> None:
                     losses.append((np.broadcast_to(result, weight.shape) * weight).sum())
                 array[place] = kept
                 wanted[place] = (losses[0] - losses[1]) / (2 * step)
-            result = reverse.outputs.get(f"d_{n.name}")
+            result = reverse.outputs.get(Gradient(n.name))
             if result is None:
                 assert not wanted.any()
                 continue
@@ -150,19 +151,20 @@ def test_kinks_are_those_of_torch() -> None:
     for operation in ("relu", "abs", "hard_sigmoid", "maximum", "minimum"):
         arguments = (u, v) if operation in ("maximum", "minimum") else (u,)
         reverse = derivative(Graph({"r": make(operation, *arguments)}))
-        values = {"u": ties, "v": ties.copy(), "d_r'": np.ones((2, 3))}
+        values = {"u": ties, "v": ties.copy(), Cotangent("r"): np.ones((2, 3))}
         found = evaluate(reverse.outputs.values(), values, SIZES, np.dtype(float))
         tensors = [torch.tensor(values[n.name], requires_grad=True) for n in arguments]
         TORCH[operation](*tensors).sum().backward()
         for n, tensor in zip(arguments, tensors, strict=True):
-            result = found[reverse.outputs[f"d_{n.name}"]]
+            result = found[reverse.outputs[Gradient(n.name)]]
             np.testing.assert_array_equal(result, tensor.grad, err_msg=operation)
 
 
 def test_results_that_share_a_node() -> None:
     node = make("tanh", u)
     reverse = derivative(Graph({"output": node, "u": node, "v": u}))
-    values = {name: np.full((2, 3), 0.5) for name in ("u", "d_output'", "d_u'", "d_v'")}
+    given = ("u", *map(Cotangent, ("output", "u", "v")))
+    values = {name: np.full((2, 3), 0.5) for name in given}
     found = evaluate(reverse.outputs.values(), values, SIZES, np.dtype(float))
     wanted = (1 - np.tanh(0.5) ** 2) + 0.5
-    np.testing.assert_allclose(found[reverse.outputs["d_u"]], np.full((2, 3), wanted))
+    np.testing.assert_allclose(found[reverse.outputs[Gradient("u")]], np.full((2, 3), wanted))

@@ -9,6 +9,7 @@ import pytest
 import anyrnn
 from anyrnn import CATALOGUE
 from anyrnn.derivative.reverse import derivative
+from anyrnn.graph.keys import Cotangent, Name, NewValue
 from anyrnn.graph.show import equations, latex, latex_name, listing
 from invented_cells import INVENTED
 from random_cells import make
@@ -196,15 +197,16 @@ def test_printed_equations_are_the_equations(body: str) -> None:
     ("name", "time", "text"),
     [
         ("W.i", "", "W_{i}"),
-        ("h'", "t", "h_{t}"),
-        ("d_h'", "t", r"\bar{h}_{t}"),
+        (NewValue("h"), "t", "h_{t}"),
+        (Cotangent("h"), "t", r"\bar{h}_{t}"),
+        ("d_h", "t", r"\mathrm{d\ h}_{t}"),
         ("alpha", "", r"\alpha"),
         ("t1", "t", "t^{(1)}_{t}"),
         ("new_gate", "t", r"\mathrm{new\ gate}_{t}"),
         ("W.in_gate", "", r"W_{in\ gate}"),
     ],
 )
-def test_names_in_latex(name: str, time: str, text: str) -> None:
+def test_names_in_latex(name: Name, time: str, text: str) -> None:
     assert latex_name(name, time) == text
 
 
@@ -216,3 +218,10 @@ def test_infinity() -> None:
 
 def test_representation_of_cells() -> None:
     assert repr(anyrnn.get("lstm")) == "<cell lstm: states h, c; parameters W, U, b>"
+
+
+def test_a_state_whose_name_looks_like_a_gradients() -> None:
+    source = "@cell\ndef mine(x, h, d_h, *, W):\n    return W.h @ x + d_h, W.d @ x + h\n"
+    cell = make(source, "mine")
+    assert equations(cell.graph).splitlines() == ["h'   = W.h @ x + d_h", "d_h' = W.d @ x + h"]
+    assert r"\bar" not in latex(cell.graph)

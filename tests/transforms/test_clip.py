@@ -13,6 +13,7 @@ import anyrnn
 from anyrnn.derivative.reverse import derivative
 from anyrnn.errors import CellError, SizeError
 from anyrnn.graph.interpret import evaluate
+from anyrnn.graph.keys import Cotangent, Gradient
 from anyrnn.graph.nodes import Graph, constant, limited, make
 from anyrnn.graph.operations import Type
 from anyrnn.graph.sizes import Size
@@ -93,14 +94,14 @@ def test_at_the_bound_and_beyond() -> None:
     """Values, derivatives and second derivatives are those of torch.clamp."""
     values = np.array([[-2.0, -0.5, np.nan], [0.1, 0.5, np.inf]])
     reverse = derivative(Graph({"r": limited(u, constant(0.5))}))
-    given = {"u": values, "d_r'": np.full((2, 3), 3.0)}
+    given = {"u": values, Cotangent("r"): np.full((2, 3), 3.0)}
     tensor = torch.tensor(values, requires_grad=True)
     clamped = tensor.clamp(-0.5, 0.5)
     node = limited(u, constant(0.5))
     found = evaluate([node], {"u": values}, {"a": 3}, np.dtype(float))[node]
     np.testing.assert_array_equal(found, clamped.detach())
     (clamped * 3).sum().backward()
-    slope = reverse.outputs["d_u"]
+    slope = reverse.outputs[Gradient("u")]
     found = evaluate([slope], given, {"a": 3}, np.dtype(float))[slope]
     # of NaN, torch.clamp has no derivative and ours is that of the value
     np.testing.assert_array_equal(found[:, :2], tensor.grad[:, :2])
@@ -114,7 +115,7 @@ def test_the_operation(number: bool) -> None:
     cotangent = np.array([[-2.0], [0.4]]) if number else np.array([[0.5, 2, -9], [0.1, -0.5, 0]])
     reverse = derivative(Graph({"r": make("clip_gradient", value, constant(0.5))}))
     (slope,) = reverse.outputs.values()
-    values = {"u": np.ones((2, 3)), "d_r'": cotangent}
+    values = {"u": np.ones((2, 3)), Cotangent("r"): cotangent}
     found = evaluate([slope], values, {"a": 3}, np.dtype(float))[slope]
     wanted = np.clip(cotangent, -0.5, 0.5)
     close(found, np.broadcast_to(wanted / 3, (2, 3)) if number else wanted, 0)

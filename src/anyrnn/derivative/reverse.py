@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from anyrnn.derivative.rules import RULES
+from anyrnn.graph.keys import Cotangent, Gradient, Name, NewValue
 from anyrnn.graph.nodes import Graph, Node, make
 from anyrnn.graph.simplify import simplify
-
-PREFIX = "d_"
 
 
 def _sum_to(cotangent: Node, value: Node) -> Node:
@@ -27,14 +26,14 @@ def derivative(graph: Graph) -> Graph:
         graph: A step: results as expressions of the input, the states and the parameters.
 
     Returns:
-        A graph with one result for each leaf that has influence, called as the leaf with `d_`
-        before it. Its leaves are those of the step, and a cotangent `d_<result>` for each result of
-        the step. Cotangents of parameters are summed over the rows of the batch.
+        A graph with one result for each leaf that has influence, its `Gradient`. Its leaves are
+        those of the step, and a `Cotangent` for each result of the step. Cotangents of parameters
+        are summed over the rows of the batch.
     """
     nodes = graph.nodes()
     cotangents: dict[Node, Node] = {}
     for name, node in graph.outputs.items():
-        leaf = make("cotangent", name=f"{PREFIX}{name}'", type=node.type)
+        leaf = make("cotangent", name=Cotangent(name), type=node.type)
         cotangents[node] = make("add", cotangents[node], leaf) if node in cotangents else leaf
     for node in reversed(nodes):
         cotangent = cotangents.get(node)
@@ -49,13 +48,15 @@ def derivative(graph: Graph) -> Graph:
             known = cotangents.get(argument)
             cotangents[argument] = part if known is None else make("add", known, part)
     outputs = {
-        PREFIX + node.name: cotangents[node]
+        Gradient(node.name): cotangents[node]
         for node in nodes
         if node.traits.named and node in cotangents
     }
-    results = {node: f"{name}'" for name, node in graph.outputs.items() if name != "output"}
+    results: dict[Node, Name] = {
+        node: NewValue(name) for name, node in graph.outputs.items() if name != "output"
+    }
     names = {node: results.get(node, name) for node, name in graph.names.items()}
     for node, name in graph.names.items():
         if node in cotangents and node not in results:
-            names.setdefault(cotangents[node], PREFIX + name)
+            names.setdefault(cotangents[node], Gradient(name))
     return simplify(Graph(outputs, names))

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from anyrnn.derivative.reverse import PREFIX, derivative
+from anyrnn.derivative.reverse import derivative
 from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.interpret import DRAW, Array, drawing, evaluate
+from anyrnn.graph.keys import Cotangent, Gradient
 from anyrnn.graph.parameters import split_parameters
 from anyrnn.graph.unroll import as_type, interpret, sizes_of
 
@@ -95,18 +96,18 @@ def gradients(
     for time in reversed(range(len(x))):
         values = {**leaves, cell.input: x[time], DRAW: drawing(seed, time, x.shape[1], sizes)}
         values |= {name: h[time] for name, h in zip(cell.states, forward.history, strict=True)}
-        values |= {f"{PREFIX}{n}'": d for n, d in zip(cell.states, carried, strict=True)}
-        output = f"{PREFIX}{cell.output}'"
+        values |= {Cotangent(n): d for n, d in zip(cell.states, carried, strict=True)}
+        output = Cotangent(cell.output)
         values[output] = values.get(output, 0) + output_gradient[time]
         found = evaluate(reverse.outputs.values(), values, sizes, x.dtype)
         parts = {name: found[node] for name, node in reverse.outputs.items()}
         carried = [
-            parts[PREFIX + name] + np.zeros_like(d) if PREFIX + name in parts else np.zeros_like(d)
+            parts.get(Gradient(name), 0) + np.zeros_like(d)
             for name, d in zip(cell.states, carried, strict=True)
         ]
-        x_gradient[time] = parts.get(PREFIX + cell.input, 0)
+        x_gradient[time] = parts.get(Gradient(cell.input), 0)
         for name in totals:
-            totals[name] = totals[name] + parts.get(PREFIX + name, 0)
+            totals[name] = totals[name] + parts.get(Gradient(name), 0)
     stored = {
         parameter.name: np.concatenate([np.atleast_1d(totals[name]) for name in parameter.members])
         for parameter in cell.parameters

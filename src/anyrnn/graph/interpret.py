@@ -111,7 +111,7 @@ def drawing(
 
 def evaluate(
     roots: Iterable[Node],
-    values: Mapping[str, Any],
+    values: Mapping[Any, Any],
     sizes: Mapping[str, int],
     dtype: Any,
     operations: Mapping[str, Callable[..., Any]] = NUMPY,

@@ -34,8 +34,10 @@ class Node:
         return OPERATIONS[self.operation]
 
     @property
-    def name(self) -> str:
-        """The name of a leaf that has one: the input, a state, a parameter, a cotangent."""
+    def name(self) -> Any:
+        """The name of a leaf that has one, a string or a key (`keys.py`): the input, a state, a
+        parameter, a cotangent.
+        """
         return self.attributes["name"]
 
     def __repr__(self) -> str:
@@ -135,12 +137,12 @@ class Graph:
     """A dataflow graph: named results as expressions of leaves.
 
     Attributes:
-        outputs: The results by name, in order.
+        outputs: The results by name, a string or a key (`keys.py`), in order.
         names: What the writer of the equations calls a node; for printing and for looking inside.
     """
 
-    outputs: Mapping[str, Node]
-    names: Mapping[Node, str] = field(default_factory=dict)
+    outputs: Mapping[Any, Node]
+    names: Mapping[Node, Any] = field(default_factory=dict)
 
     def nodes(self) -> list[Node]:
         """All nodes, each after its arguments."""
@@ -173,7 +175,7 @@ def rewrite(graph: Graph, rule: Rule) -> Graph:
     for node in topological([*graph.outputs.values(), *graph.names]):
         new[node] = rule(node, tuple(new[argument] for argument in node.arguments))
     outputs = {name: new[node] for name, node in graph.outputs.items()}
-    names: dict[Node, str] = {}
+    names: dict[Node, Any] = {}
     for node, name in graph.names.items():
         names.setdefault(new[node], name)
     return Graph(outputs, names)

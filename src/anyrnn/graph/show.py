@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from anyrnn.graph.keys import Cotangent, Gradient, Key, Name, NewValue, numbered
 from anyrnn.graph.nodes import Graph, Node, topological
 
 ATOM = 4  # the precedence of a name, a number, a call
@@ -32,16 +33,16 @@ class Equations:
         self.states = {leaf.name for leaf in graph.leaves("state")}
         self.lines = self._choose_lines()
 
-    def _choose_lines(self) -> dict[Node, str]:
+    def _choose_lines(self) -> Mapping[Node, Name]:
         """The nodes that get an equation of their own, with the names on its left."""
         results = {node: name for name, node in self.graph.outputs.items() if not node.is_leaf}
-        taken = {node.name for node in self.order if node.traits.named}
+        taken = {str(node.name) for node in self.order if node.traits.named}
         taken |= {f"{name}'" for name in self.graph.outputs}
         uses: dict[Node, int] = {}
         for node in self.order:
             for argument in node.arguments:
                 uses[argument] = uses.get(argument, 0) + 1
-        lines: dict[Node, str] = {}
+        lines: dict[Node, Name] = {}
         for node in self.order:
             if node.is_leaf:
                 continue
@@ -53,22 +54,22 @@ class Equations:
                 lines[node] = self._free("t", taken, start=1)
             else:
                 continue
-            taken.add(lines[node])
+            taken.add(str(lines[node]))
         return lines
 
-    def _result(self, name: str) -> str:
+    def _result(self, name: Name) -> Name:
         """What a result is called: a new state has a prime, an output the name that the cell
         gives it.
         """
         if name == "output":
             own = self.graph.names.get(self.graph.outputs[name], name)
             return name if own in {leaf.name for leaf in self.named} else own
-        return name if name.startswith("d_") else f"{name}'"
+        return name if isinstance(name, Gradient) else NewValue(name)
 
     @staticmethod
-    def _free(name: str, taken: set[str], start: int = 0) -> str:
+    def _free(name: Name, taken: set[str], start: int = 0) -> Name:
         number = start
-        while (candidate := f"{name}{number or ''}") in taken:
+        while str(candidate := numbered(name, number)) in taken:
             number += 1
         return candidate
 
@@ -84,11 +85,11 @@ class Equations:
         width = max(len(left) for left, _ in rows)
         return "\n".join(f"{left:<{width}} = {right}" for left, right in rows)
 
-    def _left(self, name: str, node: Node) -> str:
+    def _left(self, name: Name, node: Node) -> str:
         """A name in the chosen form; in LaTeX with the time that the value belongs to."""
         if not self.latex:
-            return name
-        old = name.removeprefix("d_") in self.states
+            return str(name)
+        old = isinstance(name, str | Gradient) and getattr(name, "of", name) in self.states
         return latex_name(name, ("t-1" if old else "t") if node.type.per_row else "")
 
     def _reference(self, node: Node) -> str:
@@ -142,11 +143,11 @@ class Equations:
 GREEK = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "lambda", "mu", "nu")
 
 
-def latex_name(name: str, time: str) -> str:
-    """A name as in a paper: `W.i` is W_{i}, `h'` at time t is h_{t}, the cotangent `d_h'` is
+def latex_name(name: Name, time: str) -> str:
+    """A name as in a paper: `W.i` is W_{i}, the new value of h at time t is h_{t}, its cotangent is
     h_{t} with a bar.
     """
-    base, _, member = name.removeprefix("d_").removesuffix("'").partition(".")
+    base, _, member = str(name.of if isinstance(name, Key) else name).partition(".")
     letters, digits = re.fullmatch(r"(.*?)(\d*)", base).groups()  # type: ignore[union-attr]
     if letters in GREEK:
         letters = f"\\{letters}"
@@ -154,7 +155,7 @@ def latex_name(name: str, time: str) -> str:
         letters = r"\mathrm{" + letters.replace("_", r"\ ") + "}"
     if digits:
         letters = f"{letters}^{{({digits})}}"
-    if name.startswith("d_"):
+    if isinstance(name, Gradient | Cotangent):
         letters = f"\\bar{{{letters}}}"
     below = member.replace("_", r"\ ") or time
     return f"{letters}_{{{below}}}" if below else letters
@@ -186,7 +187,7 @@ def listing(graph: Graph) -> str:
     for node in order:
         parts = [node.operation, *(numbers[argument] for argument in node.arguments)]
         parts.extend(_details(node))
-        marks = [graph.names.get(node, "")] if not node.is_leaf else []
+        marks = [str(graph.names.get(node, ""))] if not node.is_leaf else []
         if node in results:
             marks = [f"-> {results[node]}"]
         rows.append((numbers[node], " ".join(parts), str(node.type), *marks))

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from anyrnn.graph.cell import Cell
+from anyrnn.graph.keys import Name
 from anyrnn.graph.nodes import Graph
 from anyrnn.graph.verify import VERIFY
 from anyrnn.schedule.forms import Placement, Policy, Schedule
@@ -19,8 +20,8 @@ KERNELS, OPERATIONS = Policy(), Policy(defer=False, sink=False)
 
 def schedule(
     graph: Graph,
-    states: Iterable[str],
-    wanted: Iterable[str],
+    states: Iterable[Name],
+    wanted: Iterable[Name],
     policy: Policy = KERNELS,
 ) -> Schedule:
     """Schedule a step graph for a kernel that is a loop over time.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from anyrnn.graph.keys import Name
 from anyrnn.graph.nodes import Graph, Node
 from anyrnn.graph.sizes import Size
 
@@ -50,8 +51,8 @@ class Placement:
     """
 
     graph: Graph
-    states: tuple[str, ...]
-    wanted: tuple[str, ...]
+    states: tuple[Name, ...]
+    wanted: tuple[Name, ...]
     once: tuple[Node, ...]
     before: tuple[Node, ...]
     loop_inputs: tuple[Node, ...]
@@ -60,7 +61,7 @@ class Placement:
     after: tuple[Node, ...]
 
     @property
-    def new_states(self) -> dict[str, Node]:
+    def new_states(self) -> dict[Name, Node]:
         """The new value of each state."""
         return {name: self.graph.outputs[name] for name in self.states}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from anyrnn.graph.keys import Name
 from anyrnn.graph.nodes import Graph, Node, constant, make, rebuilt, rewrite, topological
 from anyrnn.graph.sizes import Size
 from anyrnn.graph.sums import addends, total_of, uses_of
@@ -173,7 +174,7 @@ def normal(graph: Graph, hoist: bool = True) -> Graph:
     return regroup_sums(split_products(by_reciprocals(graph)), hoist)
 
 
-def loop_normal(graph: Graph, states: Iterable[str], policy: Policy) -> Graph:
+def loop_normal(graph: Graph, states: Iterable[Name], policy: Policy) -> Graph:
     """The normal form of a step that a kernel runs.
 
     Each new state is a value that the loop computes: one that the loop would only pass on, a leaf

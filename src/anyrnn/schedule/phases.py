@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from anyrnn.graph.keys import Name
 from anyrnn.graph.nodes import Graph, Node, topological
 
 ONCE, SEQUENCE, STEP = 0, 1, 2
@@ -57,7 +58,7 @@ def sink_elementwise(when: dict[Node, int], new_states: list[Node]) -> dict[Node
     return found
 
 
-def is_recurrent(graph: Graph, states: Iterable[str]) -> bool:
+def is_recurrent(graph: Graph, states: Iterable[Name]) -> bool:
     """Whether a new state of a step graph depends on a product that depends on a state."""
     when = phases(graph.nodes())
     needed = topological(graph.outputs[name] for name in states)

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from anyrnn.graph.keys import Name
 from anyrnn.graph.nodes import Graph, Node, topological
 from anyrnn.schedule.forms import Placement, Policy
 from anyrnn.schedule.phases import ONCE, SEQUENCE, STEP, operands, phases, sink_elementwise
 from anyrnn.schedule.rematerialise import frontier, is_cheap, is_in_place
 
 
-def place(graph: Graph, states: Iterable[str], wanted: Iterable[str], policy: Policy) -> Placement:
+def place(
+    graph: Graph, states: Iterable[Name], wanted: Iterable[Name], policy: Policy
+) -> Placement:
     """Place the values of a step graph.
 
     Args:

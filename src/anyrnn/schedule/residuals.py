@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from anyrnn.derivative.reverse import PREFIX, derivative
+from anyrnn.derivative.reverse import derivative
 from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
+from anyrnn.graph.keys import Before, Gradient, OutputGradient, Saved
 from anyrnn.graph.nodes import Graph, Node, make, rebuilt, rewrite
 from anyrnn.graph.simplify import simplify
 from anyrnn.schedule.build import schedule
@@ -15,9 +16,6 @@ from anyrnn.schedule.normal import by_reciprocals, without_centred_sums, without
 from anyrnn.schedule.phases import operands
 from anyrnn.schedule.rematerialise import frontier, is_cheap
 
-SAVED = "saved:"
-BEFORE = "before:"
-GRADIENT = "gradient:"
 MEMORY = ("high", "low")
 
 
@@ -49,7 +47,7 @@ class Training:
 
     forward: Schedule
     reverse: Schedule
-    saved: dict[str, Node]
+    saved: dict[Saved, Node]
     histories: tuple[str, ...]
 
 
@@ -97,37 +95,36 @@ def training(cell: Cell, memory: str = "high", policy: Policy = FUSED) -> Traini
     else:
         chosen = _saved(reverse, set(graph.nodes()))
     names = {
-        node: f"{SAVED}{index}"
-        for index, node in enumerate(n for n in graph.nodes() if n in chosen)
+        node: Saved(index) for index, node in enumerate(n for n in graph.nodes() if n in chosen)
     }
 
     def rule(node: Node, arguments: tuple[Node, ...]) -> Node:
         if node in names:
             return make("input", name=names[node], type=node.type)
         if node.operation == "state":
-            return make("input", name=BEFORE + node.name, type=node.type)
+            return make("input", name=Before(node.name), type=node.type)
         if node.operation == "cotangent":
-            result = node.name.removeprefix(PREFIX).removesuffix("'")
-            gradient = make("input", name=GRADIENT + "output", type=node.type)
+            result = node.name.of
+            gradient = make("input", name=OutputGradient("output"), type=node.type)
             if result not in cell.states:
                 return gradient
-            carried = make("state", name=PREFIX + result, type=node.type)
-            return make("add", carried, gradient) if result == cell.output else carried
+            later = make("state", name=Gradient(result), type=node.type)
+            return make("add", later, gradient) if result == cell.output else later
         return rebuilt(node, arguments)
 
     step = simplify(rewrite(reverse, rule))
     outputs = dict(step.outputs)
     states = []
     for name in cell.states:
-        if PREFIX + name not in outputs:  # the state has no influence on the next one
+        if Gradient(name) not in outputs:  # the state has no influence on the next one
             zero = make("constant", value=0.0)
             type_ = graph.outputs[name].type
-            leaf = make("input", name=BEFORE + name, type=type_)
-            outputs[PREFIX + name] = make("expand", zero, leaf)
-        states.append(PREFIX + name)
+            leaf = make("input", name=Before(name), type=type_)
+            outputs[Gradient(name)] = make("expand", zero, leaf)
+        states.append(Gradient(name))
     read = [leaf.name for leaf in Graph(outputs).leaves("input")]
     saved = {name: node for node, name in names.items() if name in read}
-    histories = tuple(name.removeprefix(BEFORE) for name in read if name.startswith(BEFORE))
+    histories = tuple(name.of for name in read if isinstance(name, Before))
     forward = Graph({**graph.outputs, **saved}, graph.names)
     wanted = list(dict.fromkeys([cell.output, *histories, *saved]))
     gradients = [name for name in outputs if name not in states]

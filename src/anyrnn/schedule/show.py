@@ -6,16 +6,25 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from anyrnn.derivative.reverse import PREFIX
 from anyrnn.graph.cell import Cell
+from anyrnn.graph.keys import (
+    Before,
+    Cotangent,
+    Gradient,
+    Name,
+    NewValue,
+    OutputGradient,
+    Saved,
+)
 from anyrnn.graph.nodes import Node, make, rebuilt, rewrite
 from anyrnn.graph.show import ATOM, Equations
 from anyrnn.schedule.cost import Cost
 from anyrnn.schedule.forms import FUSED, Policy, Schedule
+from anyrnn.schedule.neighbours import neighbours
 from anyrnn.schedule.phases import operands
-from anyrnn.schedule.residuals import BEFORE, GRADIENT, SAVED, Training, training
+from anyrnn.schedule.residuals import Training, training
 from anyrnn.schedule.sections import LOOP, ONCE, Part, parts
 
 
@@ -72,17 +81,16 @@ class Direction:
         self,
         cell: Cell,
         planned: Schedule,
-        results: Mapping[str, str],
+        results: Mapping[Name, str],
         taken: set[str],
         names: Mapping[Node, str],
     ) -> None:
-        self.planned, self.results, self.taken = planned, results, taken
+        self.cell, self.planned, self.results, self.taken = cell, planned, results, taken
         self.parts, self.names = parts(planned), dict(names)
-        self.places = {
-            name: (stored.name, index, len(stored.members))
-            for stored in cell.parameters
-            for index, name in enumerate(stored.members)
-        }
+        self.gradients: dict[Node, str] = {}  # of which parameter a value is the gradient
+        for name, node in planned.graph.outputs.items():
+            if isinstance(name, Gradient):
+                self.gradients.setdefault(node, str(name.of))
         for name, called in results.items():
             if not planned.graph.outputs[name].is_leaf:
                 self.names.setdefault(planned.graph.outputs[name], called)
@@ -102,24 +110,25 @@ class Direction:
             for node in part.nodes:
                 repeated = uses[node] > 1 and any(not a.is_leaf for a in operands(node))
                 if node not in self.names and (node in named or repeated):
-                    self.names[node] = self._free(graph.names.get(node) or hints.get(node))
+                    name = graph.names.get(node) or hints.get(node)
+                    self.names[node] = self._free(name and str(name))
 
     def _hints(self) -> dict[Node, str]:
         """The product of W.r and x is called Wx.r, its cotangent d_Wx.r."""
         found: dict[Node, str] = {}
 
-        def note(node: Node, prefix: str, matrix: str, vector: Node) -> None:
-            called = self.names.get(vector, vector.name) if vector.is_leaf else ""
+        def note(node: Node, key: Callable[[str], Name], matrix: str, vector: Node) -> None:
+            called = str(self.names.get(vector, vector.name)) if vector.is_leaf else ""
             if called and not re.fullmatch(r"t\d+", called):
                 family, dot, member = matrix.partition(".")
-                found.setdefault(node, f"{prefix}{family}{called}{dot}{member}")
+                found.setdefault(node, str(key(f"{family}{called}{dot}{member}")))
 
-        for name, node in self.planned.graph.outputs.items():
+        for node, name in self.gradients.items():
             if node.operation == "outer":
-                note(node.arguments[0], PREFIX, name.removeprefix(PREFIX), node.arguments[1])
+                note(node.arguments[0], Gradient, name, node.arguments[1])
         for node in self.planned.graph.nodes():
             if node.operation == "product" and node.arguments[0].operation == "parameter":
-                note(node, "", node.arguments[0].name, node.arguments[1])
+                note(node, str, node.arguments[0].name, node.arguments[1])
         return found
 
     def _free(self, name: str | None) -> str:
@@ -183,26 +192,21 @@ class Direction:
         parameter; by the one in whose place they are computed.
         """
         groups: dict[tuple[str, str, Node | None], dict[int, Node]] = {}
-        gradients = {node: name for name, node in self.planned.graph.outputs.items()}
         for node in part.nodes:
-            name = gradients.get(node, "").removeprefix(PREFIX)
+            name = self.gradients.get(node, "")
             vector = next(iter(node.arguments[1:]), None)
             if node.operation == "product" and node.arguments[0].operation == "parameter":
                 name = node.arguments[0].name
             elif not node.traits.batch_sum:
                 continue
-            if name in self.places and node in self.names:
-                stored, place, _ = self.places[name]
-                groups.setdefault((node.operation, stored, vector), {})[place] = node
-        runs = []
-        for group in groups.values():
-            for place in sorted(group):
-                runs += [] if place - 1 in group else [[]]
-                runs[-1].append(group[place])
+            if name in self.cell.places and node in self.names:
+                stored, place = self.cell.places[name]
+                groups.setdefault((node.operation, stored.name, vector), {})[place] = node
         order = part.nodes.index
         return {
             (min if run[0].operation == "product" else max)(run, key=order): run
-            for run in runs
+            for group in groups.values()
+            for run in neighbours(group)
             if len(run) > 1
         }
 
@@ -210,21 +214,21 @@ class Direction:
         first, names = run[0], [self.names[node] for node in run]
         matrices = [node.arguments[0].attributes.get("name", "") for node in run]
         if first.operation != "product":
-            matrices = [name.removeprefix(PREFIX) for name in names]
-        stored, _, count = self.places[matrices[0]]
-        whole = count == len(run) and stored not in self.places
+            matrices = [self.gradients[node] for node in run]
+        stored, _ = self.cell.places[matrices[0]]
+        whole = len(stored.members) == len(run) and stored.name not in self.cell.places
         if first.operation == "product":
-            matrix = stored if whole else f"[{', '.join(matrices)}]"
+            matrix = stored.name if whole else f"[{', '.join(matrices)}]"
             return ", ".join(names), f"{matrix} @ {self.lines.name(first.arguments[1])}", (*run,)
         joined = f"[{', '.join(self.lines.name(node.arguments[0]) for node in run)}]"
         arguments = [joined, *(self.lines.name(a) for a in first.arguments[1:])]
-        left = PREFIX + stored if whole else ", ".join(names)
+        left = str(Gradient(stored.name)) if whole else ", ".join(names)
         return left, f"{first.operation}({', '.join(arguments)})", (*run,)
 
 
-def _forward_results(cell: Cell, taken: set[str]) -> dict[str, str]:
+def _forward_results(cell: Cell, taken: set[str]) -> dict[Name, str]:
     """What the results of a step are called."""
-    results = {name: f"{name}'" for name in cell.states}
+    results: dict[Name, str] = {name: str(NewValue(name)) for name in cell.states}
     if cell.output not in results:
         own = cell.graph.names.get(cell.graph.outputs[cell.output], "")
         results[cell.output] = own if own and own not in taken else "output"
@@ -236,20 +240,21 @@ def _reverse_leaves(cell: Cell, planned: Training, forward: Direction) -> dict[N
     gradient of a new state, d_h_later what the step after has handed back of it.
     """
     graph, names = planned.reverse.graph, {}
+    later, whole = str(Gradient(f"{cell.output}_later")), str(Cotangent(cell.output))
     for leaf in (*graph.leaves("input"), *graph.leaves("state")):
-        if leaf.name.startswith(SAVED):
-            names[leaf] = forward.names[planned.forward.graph.outputs[leaf.name]]
-        elif leaf.operation == "state":
-            later = leaf.name == PREFIX + cell.output
-            names[leaf] = f"{leaf.name}_later" if later else f"{leaf.name}'"
-        else:
-            names[leaf] = leaf.name.removeprefix(BEFORE).replace(GRADIENT, PREFIX)
+        match leaf.name:
+            case Saved():
+                names[leaf] = forward.names[planned.forward.graph.outputs[leaf.name]]
+            case Gradient(of):
+                names[leaf] = later if of == cell.output else str(Cotangent(of))
+            case OutputGradient(of):
+                names[leaf] = str(Gradient(of))
+            case Before(of) | of:
+                names[leaf] = str(of)
+    output = str(Gradient("output"))
     for node in graph.nodes():
-        if node.operation == "add" and {names.get(argument) for argument in node.arguments} == {
-            f"{PREFIX}output",
-            f"{PREFIX}{cell.output}_later",
-        }:
-            names[node] = f"{PREFIX}{cell.output}'"
+        if node.operation == "add" and {*map(names.get, node.arguments)} == {output, later}:
+            names[node] = whole
     return names
 
 
@@ -262,11 +267,11 @@ def _again(planned: Training) -> dict[Node, Node]:
         called.setdefault(forward.names[node], []).append(node)
 
     def rule(node: Node, arguments: tuple[Node, ...]) -> Node:
-        name = node.attributes.get("name", "")
-        if name.startswith(SAVED):
+        name = node.attributes.get("name")
+        if isinstance(name, Saved):
             return forward.outputs[name]
-        if name.startswith(BEFORE):
-            return make("state", name=name.removeprefix(BEFORE), type=node.type)
+        if isinstance(name, Before):
+            return make("state", name=name.of, type=node.type)
         original = rebuilt(node, arguments)
         if original in values:
             found[node] = original
@@ -318,7 +323,7 @@ def describe(cell: Cell, memory: str = "high", policy: Policy = FUSED) -> str:
     for node, original in again.items():
         if original in forward.names:
             known[node] = forward.names[original]
-    results = {name: name for name in planned.reverse.graph.outputs}
+    results = {name: str(name) for name in planned.reverse.graph.outputs}
     reverse = Direction(cell, planned.reverse, results, taken, known)
     handed = ", ".join(known[leaf] for leaf in planned.reverse.graph.leaves("state"))
     forward_marks = _marks(planned.forward, "next step")

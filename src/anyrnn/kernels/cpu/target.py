@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from anyrnn.derivative.reverse import PREFIX
 from anyrnn.errors import KernelError
 from anyrnn.graph.cell import Cell
+from anyrnn.graph.keys import Before, Gradient, OutputGradient
 from anyrnn.kernels.cpu import policy
 from anyrnn.kernels.cpu.emit.lower import unsupported
 from anyrnn.kernels.cpu.machine import team
@@ -18,7 +18,7 @@ from anyrnn.kernels.cpu.program.single_step import SingleStep, single_step
 from anyrnn.kernels.run import BFLOAT16, NOTHING, ArrayInterface, History, Residual, Run
 from anyrnn.kernels.target import register
 from anyrnn.schedule.forms import FUSED, Schedule
-from anyrnn.schedule.residuals import BEFORE, GRADIENT, Training, training
+from anyrnn.schedule.residuals import Training, training
 
 DTYPES = ("float32", "float64", BFLOAT16)  # bfloat16 is computed in float32, with products in it
 
@@ -26,7 +26,7 @@ _training = lru_cache(maxsize=256)(training)
 
 
 @lru_cache(maxsize=256)
-def _shared(cell: Cell, memory: str) -> dict[str, str]:
+def _shared(cell: Cell, memory: str) -> dict[Any, str]:
     """The saved values that are new states whose history is saved anyway, with these states."""
     planned = _training(cell, memory)
     outputs = planned.forward.graph.outputs
@@ -35,16 +35,16 @@ def _shared(cell: Cell, memory: str) -> dict[str, str]:
 
 
 @lru_cache(maxsize=1024)
-def _residuals(cell: Cell, sizes: tuple[tuple[str, int], ...], memory: str) -> dict[str, Residual]:
+def _residuals(cell: Cell, sizes: tuple[tuple[str, int], ...], memory: str) -> dict[Any, Residual]:
     planned, shared, numbers = _training(cell, memory), _shared(cell, memory), dict(sizes)
-    found = {}
+    found: dict[Any, Residual] = {}
     for name, node in planned.saved.items():
         if name not in shared:
             width = node.type.shape[0].evaluate(numbers) if node.type.shape else 1
             found[name] = Residual(width, history=False)
     for name in planned.histories:
         size = cell.state_sizes[cell.states.index(name)]
-        found[BEFORE + name] = Residual(size.evaluate(numbers), history=True)
+        found[Before(name)] = Residual(size.evaluate(numbers), history=True)
     return found
 
 
@@ -91,7 +91,7 @@ class CPU:
         """As `Target.variant`."""
         return CPU(host(name))
 
-    def residuals(self, run: Run) -> Mapping[str, Residual]:
+    def residuals(self, run: Run) -> Mapping[Any, Residual]:
         """As `Target.residuals`."""
         return _residuals(run.cell, run.sizes, run.memory)
 
@@ -118,12 +118,12 @@ class CPU:
         states: Sequence[Any],
         parameters: Sequence[Any],
         seed: Any = None,
-        into: Mapping[str, Any] = NOTHING,
-    ) -> tuple[Any, list[Any], dict[str, Any]]:
+        into: Mapping[Any, Any] = NOTHING,
+    ) -> tuple[Any, list[Any], dict[Any, Any]]:
         """As `Target.record`."""
         cell, planned = run.cell, self._training(run)
         names = {
-            name: ("histories", name.removeprefix(BEFORE)) if kind.history else ("results", name)
+            name: ("histories", name.of) if kind.history else ("results", name)
             for name, kind in self.residuals(run).items()
         }
         outcome = self._forward(
@@ -157,7 +157,7 @@ class CPU:
         parameters: Sequence[Any],
         seed: Any,
         recorded: Training | None = None,
-        into: Mapping[tuple[str, str], Any] = NOTHING,
+        into: Mapping[tuple[str, Any], Any] = NOTHING,
     ) -> Outcome:
         cell = run.cell
         saved = () if recorded is None else tuple(recorded.saved)
@@ -179,7 +179,7 @@ class CPU:
         run: Run,
         interface: ArrayInterface,
         rows: Any,
-        residuals: Mapping[str, Any],
+        residuals: Mapping[Any, Any],
         parameters: Sequence[Any],
         gradients: Sequence[Any],
         wanted: Sequence[bool],
@@ -187,11 +187,11 @@ class CPU:
     ) -> tuple[Any | None, list[Any], dict[str, Any]]:
         """As `Target.backward`."""
         cell, planned = run.cell, self._training(run).reverse
-        saved = dict(residuals)
+        saved: dict[Any, Any] = dict(residuals)
         for name, state in _shared(cell, run.memory).items():
-            saved[name] = History(saved[BEFORE + state], run.steps, run.reverse).new
+            saved[name] = History(saved[Before(state)], run.steps, run.reverse).new
         asked_input, *asked = wanted
-        x, names = PREFIX + cell.input, run.parameter_names
+        x, names = Gradient(cell.input), run.parameter_names
         results = (x,) if asked_input and x in planned.graph.outputs else ()
         totals = tuple(name for name, yes in zip(names, asked, strict=True) if yes)
         made: Program = program(cell, planned, run.sizes, results, (), totals, backward=True)
@@ -200,12 +200,12 @@ class CPU:
             run,
             self._machine(run),
             interface,
-            {cell.input: rows, GRADIENT + "output": output_gradient, **saved},
-            {PREFIX + n: part for n, part in zip(cell.states, state_gradients, strict=True)},
+            {cell.input: rows, OutputGradient("output"): output_gradient, **saved},
+            {Gradient(n): part for n, part in zip(cell.states, state_gradients, strict=True)},
             dict(zip(names, parameters, strict=True)),
             seed,
         )
-        last = [outcome.states[PREFIX + name] for name in cell.states]
+        last = [outcome.states[Gradient(name)] for name in cell.states]
         return outcome.results.get(x), last, outcome.gradients
 
     def step(self, run: Run, short: bool = False) -> SingleStep | None:

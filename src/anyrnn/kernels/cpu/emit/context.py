@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from anyrnn.graph.keys import Name
 from anyrnn.graph.nodes import Node
 from anyrnn.graph.sizes import Size
 from anyrnn.kernels.cpu.emit.assembly import Function, Vectors
@@ -31,8 +32,8 @@ class Step:
     clock: str
     offset: str
     last_row: str
-    current: dict[str, str]
-    next: dict[str, str]
+    current: dict[Name, str]
+    next: dict[Name, str]
 
 
 class Context:
@@ -58,7 +59,7 @@ class Context:
         self.schedule, self.record = schedule, record
         self._words: dict[Field, str] = {}
         self._states = {leaf: leaf.name for leaf in schedule.graph.leaves("state")}
-        self._new_states: dict[Node, list[str]] = {}
+        self._new_states: dict[Node, list[Name]] = {}
         for name, node in schedule.new_states.items():
             self._new_states.setdefault(node, []).append(name)
 
@@ -98,7 +99,7 @@ class Context:
         """The same for an array of the rows of all steps."""
         return self.array_element(array, self.function.integer("add", self.step.offset, row), unit)
 
-    def _state_element(self, states: dict[str, str], name: str, row: str, unit: str) -> str:
+    def _state_element(self, states: dict[Name, str], name: Name, row: str, unit: str) -> str:
         stride = self.word(self.record.states[name].stride)
         return self.element(states[name], stride, row, unit)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from anyrnn.graph.keys import Name
 from anyrnn.graph.nodes import Node
 from anyrnn.kernels.cpu.emit import barrier, dot_products, operand_copies
 from anyrnn.kernels.cpu.emit.assembly import Function, Vectors
@@ -59,7 +60,7 @@ class TimeLoop:
         return self.function.text()
 
     @contextmanager
-    def _steps(self) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
+    def _steps(self) -> Iterator[tuple[dict[Name, str], dict[Name, str]]]:
         """The loop: the buffers of the states before and after a step, which swap."""
         function, record, word = self.function, self.record, self.context.word
         before = function.block
@@ -92,7 +93,7 @@ class TimeLoop:
         function.jump(head)
         function.start(end)
 
-    def _begin_step(self, current: dict[str, str], following: dict[str, str]) -> Step:
+    def _begin_step(self, current: dict[Name, str], following: dict[Name, str]) -> Step:
         function, record, word = self.function, self.record, self.context.word
         offsets = word(record.offsets)
         clock = function.integer("add", "%now", word(record.clock))

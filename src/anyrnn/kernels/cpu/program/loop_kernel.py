@@ -53,7 +53,7 @@ class Loop:
         self.lanes = self.target.lanes(double)
         self.operand = kind = operand_for(operand, self.target, packed)
         self.lowered = lower(schedule, self.target, double, packed, kind, short)
-        states = ", ".join(schedule.states) or "product"
+        states = ", ".join(map(str, schedule.states)) or "product"
         label = f"{states} ({operand or self.dtype}{'' if packed else ', one step'})"
         self.code = compile_text(self.lowered.text, self.target, label)
         self._layouts: dict[Any, LoopLayout] = {}

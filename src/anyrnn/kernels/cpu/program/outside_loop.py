@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
 
-from anyrnn.derivative.reverse import PREFIX
 from anyrnn.graph.cell import Cell, StoredParameter
+from anyrnn.graph.keys import Gradient
 from anyrnn.graph.nodes import Node
 from anyrnn.graph.operations import Type
 from anyrnn.graph.sizes import Size
@@ -36,7 +36,7 @@ def side_by_side(cell: Cell, planned: Schedule) -> tuple[Node, ...]:
     outputs = planned.graph.outputs
     order: dict[Node, None] = {}
     for stored in cell.parameters:
-        nodes = [outputs.get(PREFIX + name) for name in stored.members]
+        nodes = [outputs.get(Gradient(name)) for name in stored.members]
         if all(node is not None and node.traits.batch_sum for node in nodes):
             vectors = [node.arguments[0] for node in nodes if node is not None]
             order.update(dict.fromkeys(vector for vector in vectors if vector in planned.emitted))
@@ -202,7 +202,7 @@ class InstructionSelection:
         stored = next(stored for stored in self.cell.parameters if stored.name == name)
         by_vector: dict[Node | None, list[tuple[str, Node]]] = {}
         for member in stored.members:
-            node = self.planned.graph.outputs.get(PREFIX + member)
+            node = self.planned.graph.outputs.get(Gradient(member))
             if node is None:
                 continue
             if node.traits.batch_sum and all(argument.type.per_row for argument in node.arguments):

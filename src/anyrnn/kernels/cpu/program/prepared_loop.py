@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -63,7 +64,7 @@ class PreparedLoop:
         self,
         offsets: Array,
         values: Mapping[Node, BufferView],
-        states: Mapping[str, tuple[BufferView, BufferView]],
+        states: Mapping[Any, tuple[BufferView, BufferView]],
         reverse: bool,
         emitted: Mapping[Node, BufferView],
         clock: int = 0,

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from anyrnn.graph.keys import Before
 from anyrnn.graph.nodes import Node
 from anyrnn.kernels.cpu.machine.processor import Processor
 from anyrnn.kernels.cpu.program.buffer_view import BufferView
@@ -21,7 +22,6 @@ from anyrnn.kernels.cpu.program.instructions import (
 from anyrnn.kernels.cpu.program.loop_kernel import compiled_loop
 from anyrnn.kernels.cpu.program.program_plan import ProgramPlan
 from anyrnn.kernels.run import Array, History, Run
-from anyrnn.schedule.residuals import BEFORE
 
 
 class Outcome(NamedTuple):
@@ -34,9 +34,9 @@ class Outcome(NamedTuple):
         gradients: The gradients of stored parameters, by name.
     """
 
-    results: dict[str, Any]
+    results: dict[Any, Any]
     histories: dict[str, Any]
-    states: dict[str, Any]
+    states: dict[Any, Any]
     gradients: dict[str, Any]
 
 
@@ -81,11 +81,11 @@ class ProgramWriter:
         widths = {name: plan.width(leaf) for leaf, name in plan.inputs}
         self.inputs = {}
         for name in plan.input_names:
-            rows = self.steps.rows + (batch if name.startswith(BEFORE) else 0)
-            self.inputs[name] = commands.give((rows, widths[name]), name=("input", name))
+            rows = self.steps.rows + (batch if isinstance(name, Before) else 0)
+            self.inputs[name] = commands.give((rows, widths[name]), name=("input", str(name)))
         widths = {name: plan.width(graph.outputs[name]) for name in states}
         self.states = {
-            name: commands.give((batch, widths[name]), name=("state", name)) for name in states
+            name: commands.give((batch, widths[name]), name=("state", str(name))) for name in states
         }
         parameters = {
             name: commands.give(shape, name=("parameter", name))
@@ -206,7 +206,7 @@ class ProgramWriter:
     def _input(self, name: str) -> BufferView:
         """An input of the rows of the segment."""
         frame = self.frame
-        if name.startswith(BEFORE):
+        if isinstance(name, Before):
             return self._old(History(self.inputs[name], self.steps, not self.reverse))
         return self.inputs[name][frame.first : frame.last]
 

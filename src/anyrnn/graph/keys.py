@@ -1,0 +1,68 @@
+"""Keys: names of leaves and results that are made of other names, such as that of a gradient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class Key:
+    """A name made of another one; its text is for people only.
+
+    Attributes:
+        of: The other name.
+    """
+
+    of: Any
+    pattern: ClassVar[str]
+
+    def __str__(self) -> str:
+        """The name as it is printed."""
+        return self.pattern.format(self.of)
+
+
+class NewValue(Key):
+    """A result of a step, where its old value has a name too."""
+
+    pattern = "{}'"
+
+
+class Gradient(Key):
+    """The gradient with respect to a leaf of a step: the input, a state, a parameter."""
+
+    pattern = "d_{}"
+
+
+class Cotangent(Key):
+    """The gradient with respect to a result of a step, which its derivative is given."""
+
+    pattern = "d_{}'"
+
+
+class OutputGradient(Key):
+    """The gradient with respect to a layer's output, without what comes through a state."""
+
+    pattern = "gradient:{}"
+
+
+class Before(Key):
+    """A state before a step, which the step's derivative reads."""
+
+    pattern = "before:{}"
+
+
+class Saved(Key):
+    """A value that the forward step saves for the backward pass, by its number."""
+
+    pattern = "saved:{}"
+
+
+Name = str | Key
+
+
+def numbered(name: Name, number: int) -> Name:
+    """A name with a number after it, to tell it from others; 0 leaves it as it is."""
+    if not number:
+        return name
+    return replace(name, of=f"{name.of}{number}") if isinstance(name, Key) else f"{name}{number}"
