@@ -5,15 +5,29 @@ from __future__ import annotations
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, Protocol, TypeAlias
 
 from anyrnn.errors import CellError
 from anyrnn.graph.sizes import Size
 
-if TYPE_CHECKING:
-    from anyrnn.graph.tracer import Tracer
 
-active: ContextVar[Tracer | None] = ContextVar("active", default=None)
+class Builder(Protocol):
+    """What symbols tell their operations: the tracer of the function that is running."""
+
+    def apply(self, operation: str, *values: Any) -> Symbol:
+        """The symbol of an operation on values."""
+        ...
+
+    def slice(self, value: Symbol, bounds: Any) -> Symbol:
+        """The symbol of `value[start:stop]`."""
+        ...
+
+    def fail(self, message: str) -> NoReturn:
+        """Raise an error that says where in the cell it is."""
+        ...
+
+
+active: ContextVar[Builder | None] = ContextVar("active", default=None)
 
 Operand: TypeAlias = "Symbol | float"
 
@@ -34,7 +48,7 @@ class Symbol:
 
     __array_ufunc__ = None  # NumPy leaves operators to us
 
-    def __init__(self, tracer: Tracer, traced: Traced | None) -> None:
+    def __init__(self, tracer: Builder, traced: Traced | None) -> None:
         self._tracer = tracer
         self._traced = traced
 
@@ -172,7 +186,7 @@ class Hyperparameter(Symbol):
     needs its value, as for the bounds of a slice, it is that number.
     """
 
-    def __init__(self, tracer: Tracer, traced: Traced, value: float) -> None:
+    def __init__(self, tracer: Builder, traced: Traced, value: float) -> None:
         super().__init__(tracer, traced)
         self._value = value
 
@@ -223,7 +237,7 @@ class Parameter(Symbol):
     vector.
     """
 
-    def __init__(self, tracer: Tracer, name: str) -> None:
+    def __init__(self, tracer: Builder, name: str) -> None:
         super().__init__(tracer, None)
         self._name = name
 

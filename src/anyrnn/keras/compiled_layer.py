@@ -92,9 +92,9 @@ class CompiledLayer:
             own._maybe_config_dropout_masks(self.cell, sequences[:, 0, :], initial_state)
             return own.inner_loop(sequences, initial_state, mask, training)
         _check_states(parts, states)
-        rows = ops.shape(sequences)[0]
+        shape: Any = ops.shape(sequences)
         states = [  # as in Keras' own loop, one row is that of every sequence
-            ops.broadcast_to(state, (rows, state.shape[1])) if state.shape[0] == 1 else state
+            ops.broadcast_to(state, (shape[0], state.shape[1])) if state.shape[0] == 1 else state
             for state in states
         ]
         if self.stateful:  # they are variables, which change in place

@@ -117,8 +117,8 @@ class _Layer(Layer, nn.RNNBase):
 
     def _made(self) -> LayerStack:
         if self._structure is None:  # while torch makes the layer, or it was pickled as torch's own
-            several = isinstance(self.hidden_size, list)
-            sizes = self.hidden_size if several else [self.hidden_size] * self.num_layers
+            size = self.hidden_size
+            sizes = size if isinstance(size, list) else [size] * self.num_layers
             self._structure = self._make(sizes, self._options)
         return self._structure
 
