@@ -94,6 +94,15 @@ def test_show_prints_equations_parameters_and_source(run) -> None:
     assert ["d", "hidden", "d.n"] in rows
 
 
+def test_show_prints_what_each_pass_makes(run) -> None:
+    code, out, _ = run("show", "gru_reset_before", "--stage", "passes")
+    assert code == 0
+    parts = [block.splitlines()[0] for block in out.split("\n\n")]
+    assert parts == ["normal form", "placement", "levels", "stages"]
+    stages = [line.split(",")[0].strip() for line in out.split("stages\n")[1].splitlines()]
+    assert stages == ["level 0", "level 1"]  # the candidate waits for the reset gate
+
+
 def test_show_tells_what_is_left_out(run) -> None:
     _, out, _ = run("show", "article1_gru")
     assert "without influence, left out: W.hz, W.xz, b.z" in out

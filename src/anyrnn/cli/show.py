@@ -16,6 +16,7 @@ from anyrnn.errors import AnyrnnError, CellError, DataError
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.show import equations, latex, listing
 from anyrnn.schedule.show import describe
+from anyrnn.schedule.show_passes import passes
 
 
 class Stage(StrEnum):
@@ -24,6 +25,7 @@ class Stage(StrEnum):
     EQUATIONS = "equations"
     GRAPH = "graph"
     DERIVATIVE = "derivative"
+    PASSES = "passes"
     SCHEDULE = "schedule"
 
 
@@ -67,7 +69,8 @@ def show(
     stage: Annotated[
         Stage,
         typer.Option(
-            help="The equations, the graph node by node, the derivative, or what is computed when."
+            help="The equations, the graph node by node, the derivative, what each pass of the "
+            "schedule makes, or what is computed when."
         ),
     ] = Stage.EQUATIONS,
     format: Annotated[Format, typer.Option(help="Plain text or LaTeX.")] = Format.TEXT,
@@ -80,13 +83,15 @@ def show(
     schedule.
     """
     found = find(cell)
-    if format is Format.LATEX and stage in (Stage.GRAPH, Stage.SCHEDULE):
+    if format is Format.LATEX and stage in (Stage.GRAPH, Stage.PASSES, Stage.SCHEDULE):
         raise CellError(f"a {stage} is listed as text only; leave out --format, or out --stage")
     if memory is not None and stage is not Stage.SCHEDULE:
         raise CellError(f"--memory {memory} changes a schedule only; add --stage schedule")
     graph = derivative(found.graph) if stage is Stage.DERIVATIVE else found.graph
     if stage is Stage.GRAPH:
         say(listing(graph))
+    elif stage is Stage.PASSES:
+        say(passes(found))
     elif stage is Stage.SCHEDULE:
         say(describe(found, memory or Memory.HIGH))
     elif format is Format.LATEX:
