@@ -351,6 +351,23 @@ if BACKEND == "jax":
         for x, value, gradient in zip(many, values, gradients, strict=True):
             agree([value, gradient], list(compute(x)))
 
+    def test_forward_mode_takes_keras_own_loop() -> None:
+        layer = anyrnn.keras.GRU(4, return_sequences=True)
+        x = jax.numpy.asarray(np.random.default_rng(0).normal(size=(2, 3, 5)), "float32")
+        layer(x)
+        weights = [variable.value for variable in layer.trainable_variables]
+        others = [variable.value for variable in layer.non_trainable_variables]
+
+        def compute(x: Any) -> Any:
+            return layer.stateless_call(weights, others, x)[0]
+
+        _, found = jax.jvp(compute, (x,), (x,))
+        assert str(layer.compute_path) == "keras: forward-mode differentiation"
+        near = (compute(x * 1.01) - compute(x * 0.99)) / 0.02
+        np.testing.assert_allclose(found, near, atol=1e-3)
+        jax.grad(lambda x: compute(x).sum())(x)
+        assert layer.compute_path.name == "compiled"
+
     def test_only_what_is_wanted_is_computed() -> None:
         case = make("lstm")
 

@@ -16,6 +16,7 @@ from jax import Array
 from jax import numpy as jnp
 from jax.core import Tracer
 from jax.custom_derivatives import SymbolicZero
+from jax.interpreters.ad import JVPTracer
 
 from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
@@ -164,12 +165,29 @@ _run.defvjp(_record, _derivative, symbolic_zeros=True)
 _once.defvjp(lambda *given: (_once(*given), None), _no_second)
 
 
+def _is_forward_mode(tensor: Any) -> bool:
+    """Whether JAX differentiates a tensor in forward mode, which a custom_vjp refuses.
+
+    Where grad does not linearize directly, as in older versions, it cannot be told from jvp, and
+    JAX raises its own error for jvp.
+    """
+    if not getattr(jax.config, "jax_use_direct_linearize", False):
+        return False
+    while isinstance(tensor, Tracer):  # vmap wraps what is below it
+        if isinstance(tensor, JVPTracer):
+            return True
+        tensor = getattr(tensor, "val", None)
+    return False
+
+
 def refusal(tensors: Sequence[Array]) -> str | None:
     """Why kernels cannot take some tensors; as `anyrnn.keras.backends.refusal`."""
     traced = False
     for tensor in tensors:
         if isinstance(tensor, Tracer):
             traced = True
+            if _is_forward_mode(tensor):
+                return "forward-mode differentiation"
             if not all(isinstance(size, int) for size in tensor.shape):
                 return "inside an export, with sizes that are not known"
         else:
