@@ -19,7 +19,9 @@ settings.register_profile(
 settings.register_profile("explore", settings.get_profile("anyrnn"), derandomize=False)
 settings.load_profile("anyrnn")
 torch.set_num_threads(1)
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # compiling is most of what JAX does
+# compiling is most of what JAX does
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
 OPTIMISE = "ANYRNN_OPTIMISE"
 USUAL = os.environ.setdefault(OPTIMISE, "off")
