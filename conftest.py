@@ -14,8 +14,10 @@ import io
 import os
 import re
 import shlex
+import signal
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Iterable
 from pathlib import Path

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 import anyrnn
-from anyrnn.kernels import callbacks
-from anyrnn.kernels.callbacks import Batch, whole_number
+from anyrnn.kernels.callbacks import Batch, Callback, whole_number
 from anyrnn.kernels.run import Run
 from checks import Case, make_case
 
@@ -20,17 +19,9 @@ Array = np.ndarray
 def batch_of(case: Case, mask: Array | None, turned: bool, sequences: bool) -> Batch:
     x = np.ascontiguousarray(case.x.transpose(1, 0, 2))
     states, parameters = list(case.states), list(case.parameters.values())
-    return Batch(
-        Run(case.cell, tuple(case.sizes.items())),
-        turned,
-        sequences,
-        1,
-        x,
-        states,
-        parameters,
-        mask,
-        None,
-    )
+    run = Run(case.cell, tuple(case.sizes.items()))
+    callback = Callback(run, turned, sequences, mask is not None, False)
+    return Batch(callback, 1, x, states, parameters, mask, None)
 
 
 def unknown(shapes: list[tuple[int, ...]]) -> list[Array]:
@@ -44,11 +35,9 @@ def compute(
     """Output, last states and the gradients that are wanted."""
     batch = batch_of(case, mask, turned, sequences)
     size, time, _ = batch.x.shape
-    results, again = (
-        unknown(callbacks.result_shapes(batch.run, size, time, sequences)) for _ in range(2)
-    )
+    results, again = (unknown(batch.callback.result_shapes(size, time)) for _ in range(2))
     batch.forward(results)
-    kept = unknown(callbacks.kept_shapes(batch.run, size, time))
+    kept = unknown(batch.callback.residual_shapes(size, time))
     batch.record([*again, *kept])
     for one, other in zip(results, again, strict=True):
         np.testing.assert_array_equal(one, other)

@@ -432,6 +432,8 @@ KINDS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("low", [bfloat16, torch.float16])
 def test_autocast_gives_the_types_that_torch_gives(kind: str, low: torch.dtype) -> None:
     name, options = kind.split()[0], KINDS[kind]
+    if name == "LSTM" and low == bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        pytest.skip("oneDNN has no bfloat16 on this CPU: torch computes its LSTM in float32")
     types = (float32, float64) if low == bfloat16 else (float32,)
     for own, state in itertools.product(types, (None, float32, low)):
         theirs = getattr(nn, name)(3, 4, dtype=own, **options)

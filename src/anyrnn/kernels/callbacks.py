@@ -21,28 +21,72 @@ from anyrnn.kernels.target import Target, default_target
 Shape = tuple[Any, ...]
 
 
-def result_shapes(run: Run, batch: Any, time: Any, sequences: bool) -> list[Shape]:
-    """The shapes of the output, if `sequences`, and of the last states."""
-    sizes = dict(run.sizes)
-    states = [(batch, size.evaluate(sizes)) for size in run.cell.state_sizes]
-    return [run.output_shape(batch, time)] * sequences + states
-
-
-def kept_shapes(run: Run, batch: Any, time: Any) -> list[Shape]:
-    """The shapes of the residuals: one row for each step of each sequence, whatever a mask says."""
-    residuals = default_target().residuals(run).values()
-    return [(part.rows(time * batch, batch), part.width) for part in residuals]
-
-
 @dataclass(frozen=True)
-class Batch:
-    """A run over a batch of sequences.
+class Callback:
+    """What a framework calls back for: a run over a batch of sequences, without its arrays.
 
     Attributes:
         run: What is run, forwards.
         turned: Whether it begins with the last step of the input; its outputs come in the order in
             which they are computed.
         sequences: Whether there is an output, of all steps; else there are the last states only.
+        masked: Whether a mask is among the arrays, after the parameters.
+        seeded: Whether a seed is, at the end.
+    """
+
+    run: Run
+    turned: bool
+    sequences: bool
+    masked: bool
+    seeded: bool
+
+    @property
+    def residuals(self) -> int:
+        """The number of residuals."""
+        return len(default_target().residuals(self.run))
+
+    def result_shapes(self, batch: Any, time: Any) -> list[Shape]:
+        """The shapes of the output, if there is one, and of the last states."""
+        sizes = dict(self.run.sizes)
+        states = [(batch, size.evaluate(sizes)) for size in self.run.cell.state_sizes]
+        return [self.run.output_shape(batch, time)] * self.sequences + states
+
+    def residual_shapes(self, batch: Any, time: Any) -> list[Shape]:
+        """The shapes of the residuals: one row for each step of each sequence, whatever a mask
+        says.
+        """
+        residuals = default_target().residuals(self.run).values()
+        return [(part.rows(time * batch, batch), part.width) for part in residuals]
+
+    def read(self, threads: int, arrays: Iterable[Array]) -> tuple[Batch, list[Array]]:
+        """The batch that arrays are of: the inputs, states and parameters, a mask and a seed.
+
+        Args:
+            threads: The most threads to use.
+            arrays: The arrays, and perhaps more.
+
+        Returns:
+            The batch, and the arrays that follow.
+        """
+        given = iter(arrays)
+        batch = Batch(
+            self,
+            threads,
+            next(given),
+            [next(given) for _ in self.run.cell.states],
+            [next(given) for _ in self.run.cell.parameters],
+            next(given) if self.masked else None,
+            next(given) if self.seeded else None,
+        )
+        return batch, list(given)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A run over a batch of sequences, with its arrays.
+
+    Attributes:
+        callback: What is run.
         threads: The most threads to use.
         x: The inputs, (batch, time, input).
         states: The initial states, each (batch, size).
@@ -53,9 +97,7 @@ class Batch:
             words.
     """
 
-    run: Run
-    turned: bool
-    sequences: bool
+    callback: Callback
     threads: int
     x: Array
     states: list[Array]
@@ -78,7 +120,7 @@ class Batch:
         Args:
             into: The arrays to write all of it into.
         """
-        count = self.sequences + len(self.states)
+        count = self.callback.sequences + len(self.states)
         with np.errstate(all="ignore"):
             self._forward(into[:count], into[count:])
 
@@ -95,7 +137,7 @@ class Batch:
             else:
                 found, last = self.target.forward(*given)
         places = iter(into)
-        if self.sequences:
+        if self.callback.sequences:
             output = next(places)
             if found is None:
                 output.fill(0)
@@ -103,7 +145,7 @@ class Batch:
                 np.copyto(output, steps.outputs(found).transpose(1, 0, 2))
         for array, state in zip(places, steps.last(last, self.states), strict=True):
             np.copyto(array, state)
-        for array, name in zip(kept, self.target.residuals(self.run), strict=False):
+        for array, name in zip(kept, self.target.residuals(self.callback.run), strict=False):
             part = saved.get(name, array[:0])
             array[len(part) :] = 0
             if part is not room.get(name):
@@ -134,9 +176,9 @@ class Batch:
         wanted: Sequence[bool],
         into: Sequence[Array],
     ) -> None:
-        steps, names = self._steps(), self.run.parameter_names
+        steps, names = self._steps(), self.callback.run.parameter_names
         rows, _ = steps.enter(self._ordered(self.x), self.states)
-        begun, given = steps.last_back([*gradients[self.sequences :]])
+        begun, given = steps.last_back([*gradients[self.callback.sequences :]])
         x, totals = None, {}
         if len(rows):
             run = self._over(steps)
@@ -162,22 +204,22 @@ class Batch:
 
     def _of_output(self, steps: Whole, rows: int, gradients: Sequence[Array]) -> Array:
         """The gradient of the output of each row: zero where there is no output."""
-        if self.sequences:
+        if self.callback.sequences:
             return steps.outputs_back(np.ascontiguousarray(gradients[0].transpose(1, 0, 2)))
-        zeros = empty(self.run.output_shape(rows), self.x.dtype)
+        zeros = empty(self.callback.run.output_shape(rows), self.x.dtype)
         zeros.fill(0)
         return zeros
 
     def _ordered(self, array: Array) -> Array:
         """An array laid out as the input, in the order in which steps are computed, time first."""
         array = array.transpose(1, 0, 2)
-        return array[::-1] if self.turned else array
+        return array[::-1] if self.callback.turned else array
 
     def _steps(self) -> Whole:
         batch, time, _ = self.x.shape
         layout = None
         if self.mask is not None:
-            mask = self.mask[:, ::-1] if self.turned else self.mask
+            mask = self.mask[:, ::-1] if self.callback.turned else self.mask
             layout = lay_out(("batch", "time"), (batch, time), mask=mask)
         return Whole(time, batch) if layout is None else Parts(layout, True, (time, batch))
 
@@ -187,7 +229,7 @@ class Batch:
         return default_target()
 
     def _over(self, steps: Whole) -> Run:
-        return self.run.over(tuple(steps.batch_sizes), self.x.dtype, self.threads)
+        return self.callback.run.over(tuple(steps.batch_sizes), self.x.dtype, self.threads)
 
     def _words(self) -> Array | None:
         return None if self.seed is None else whole_number(self.seed)
@@ -200,44 +242,6 @@ class Batch:
             name: array[: part.rows(rows, batch)]
             for (name, part), array in zip(residuals, kept, strict=True)
         }
-
-
-def read(
-    run: Run,
-    turned: bool,
-    sequences: bool,
-    threads: int,
-    masked: bool,
-    seeded: bool,
-    arrays: Iterable[Array],
-) -> tuple[Batch, list[Array]]:
-    """The batch that arrays are of: the inputs, states and parameters, a mask and a seed.
-
-    Args:
-        run: What is run.
-        turned: Whether it begins with the last step.
-        sequences: Whether there is an output of all steps.
-        threads: The most threads to use.
-        masked: Whether a mask is among the arrays.
-        seeded: Whether a seed is.
-        arrays: The arrays, and perhaps more.
-
-    Returns:
-        The batch, and the arrays that follow.
-    """
-    given = iter(arrays)
-    batch = Batch(
-        run,
-        turned,
-        sequences,
-        threads,
-        next(given),
-        [next(given) for _ in run.cell.states],
-        [next(given) for _ in run.cell.parameters],
-        next(given) if masked else None,
-        next(given) if seeded else None,
-    )
-    return batch, list(given)
 
 
 def whole_number(seed: Array) -> Array:

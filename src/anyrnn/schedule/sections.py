@@ -16,7 +16,7 @@ LOOP = "each step, stage"
 
 
 @dataclass(frozen=True)
-class Part:
+class Section:
     """What is computed together.
 
     Attributes:
@@ -46,18 +46,18 @@ class Part:
         return sum((operations(node) for node in self.nodes if node not in free), Cost.of(0))
 
 
-def parts(planned: Schedule) -> list[Part]:
+def sections(planned: Schedule) -> list[Section]:
     """What a schedule computes, in the order in which it does."""
     once = (n for n in planned.once if not (n.is_leaf or n.traits.view))
     return [
-        Part(ONCE, tuple(once)),
-        Part("before the loop, for all steps at a time", planned.before),
+        Section(ONCE, tuple(once)),
+        Section("before the loop, for all steps at a time", planned.before),
         *_loop(planned),
-        Part("after the loop, for all steps at a time", planned.after),
+        Section("after the loop, for all steps at a time", planned.after),
     ]
 
 
-def _loop(planned: Schedule) -> Iterator[Part]:
+def _loop(planned: Schedule) -> Iterator[Section]:
     """The stages of a step: each computes what it writes from what is in memory."""
     order, outside = planned.graph.nodes(), {*planned.once, *planned.loop_inputs}
     missing: dict[Node, set[Node]] = {}  # the parts of joined vectors that are not written yet
@@ -95,4 +95,4 @@ def _loop(planned: Schedule) -> Iterator[Part]:
         if results:
             number += 1
             nodes = tuple(node for node in order if node in computed or node in complete)
-            yield Part(f"{LOOP} {number}, {title}", nodes, sums, results)
+            yield Section(f"{LOOP} {number}, {title}", nodes, sums, results)

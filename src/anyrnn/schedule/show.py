@@ -25,7 +25,7 @@ from anyrnn.schedule.forms import FUSED, Policy, Schedule
 from anyrnn.schedule.neighbours import neighbours
 from anyrnn.schedule.phases import operands
 from anyrnn.schedule.residuals import Training, training
-from anyrnn.schedule.sections import LOOP, ONCE, Part, parts
+from anyrnn.schedule.sections import LOOP, ONCE, Section, sections
 
 
 class _Lines(Equations):
@@ -86,7 +86,7 @@ class Direction:
         names: Mapping[Node, str],
     ) -> None:
         self.cell, self.planned, self.results, self.taken = cell, planned, results, taken
-        self.parts, self.names = parts(planned), dict(names)
+        self.sections, self.names = sections(planned), dict(names)
         self.gradients: dict[Node, str] = {}  # of which parameter a value is the gradient
         for name, node in planned.graph.outputs.items():
             if isinstance(name, Gradient):
@@ -102,10 +102,10 @@ class Direction:
         """Names for what one part hands to another, and for what a part needs twice."""
         graph, hints = self.planned.graph, self._hints()
         named = {*graph.names, *self.planned.emitted, *graph.outputs.values()}
-        for part in self.parts:
+        for part in self.sections:
             named |= {a for node in part.nodes for a in operands(node)} - {*part.nodes}
             named.update(part.results)
-        for part in self.parts:
+        for part in self.sections:
             uses = Counter(argument for node in part.nodes for argument in operands(node))
             for node in part.nodes:
                 repeated = uses[node] > 1 and any(not a.is_leaf for a in operands(node))
@@ -146,7 +146,7 @@ class Direction:
         """
         total, done = Cost.of(0), set()
         aliases = self._aliases()
-        for part in self.parts:
+        for part in self.sections:
             total += Cost.of(0) if part.title == ONCE else part.cost
             rows = [*self._rows(part), *aliases.get(part.title, ())]
             if not rows:
@@ -172,12 +172,12 @@ class Direction:
         for name, called in self.results.items():
             node = self.planned.graph.outputs[name]
             if self.names.get(node) != called:
-                titles = [part.title for part in self.parts if node in part.nodes]
-                title = titles[-1] if titles else self.parts[-1].title
+                titles = [part.title for part in self.sections if node in part.nodes]
+                title = titles[-1] if titles else self.sections[-1].title
                 found.setdefault(title, []).append((called, self.lines.name(node), ()))
         return found
 
-    def _rows(self, part: Part) -> Iterator[Row]:
+    def _rows(self, part: Section) -> Iterator[Row]:
         """The equations of a part; outside the loop, what one product computes is one equation."""
         runs = {} if part.title.startswith(LOOP) else self._together(part)
         inside = {node for run in runs.values() for node in run}
@@ -187,7 +187,7 @@ class Direction:
             elif node in self.names and node not in inside:
                 yield self.names[node], self.lines.right(node), (node,)
 
-    def _together(self, part: Part) -> dict[Node, list[Node]]:
+    def _together(self, part: Section) -> dict[Node, list[Node]]:
         """The values that one product computes, because the matrices are neighbours in a stored
         parameter; by the one in whose place they are computed.
         """

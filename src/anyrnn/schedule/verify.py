@@ -45,8 +45,10 @@ def _verify_order(placement: Placement) -> None:
     """Each section has its operands from those before it, or from its own nodes before."""
     inputs = {*placement.graph.leaves("input")}
     states = {leaf for leaf in placement.graph.leaves("state") if leaf.name in placement.states}
-    kept = {leaf for leaf in states if placement.new_states[leaf.name] in placement.emitted}
-    kept |= {leaf for leaf in states if placement.new_states[leaf.name] not in placement.loop}
+    there = {*placement.emitted, *placement.before} | (
+        {*placement.graph.nodes()} - {*placement.loop}
+    )
+    kept = {leaf for leaf in states if placement.new_states[leaf.name] in there}
     computed = [*placement.before, *placement.emitted]
     for section, given in (
         (placement.once, ()),

@@ -139,7 +139,7 @@ def _first(
     return _decide(target_for(device), cell, device, dtype, subclass, tracer)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _decide(
     target: Target | None,
     cell: Cell | None,

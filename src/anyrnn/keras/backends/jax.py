@@ -21,28 +21,28 @@ from jax.interpreters.ad import JVPTracer
 from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
 from anyrnn.keras.backends import NO_SECOND, ffi, tracers
-from anyrnn.kernels import callbacks, run_keys
+from anyrnn.kernels import run_keys
+from anyrnn.kernels.callbacks import Callback
 from anyrnn.kernels.compiled_cell import usual_threads
 from anyrnn.kernels.run import Run
-from anyrnn.kernels.target import default_target
 
 TARGET = "anyrnn"
 
 
-class Job(NamedTuple):
+class CustomCall(NamedTuple):
     """What a custom call does.
 
     Attributes:
-        run: What is run, see `anyrnn.kernels.run_keys.key`.
-        turned: Whether it begins with the last step.
-        sequences: Whether the output of all steps is a result.
+        key: The key of the run, see `anyrnn.kernels.run_keys.key`.
+        turned: As `anyrnn.kernels.callbacks.Callback` has it, and so the next three.
+        sequences: Whether there is an output.
         masked: Whether a mask is among the arguments.
         seeded: Whether a seed is.
         does: `forward`, `record` or `backward`, as `anyrnn.kernels.callbacks.Batch` has them.
         wanted: Whether the gradient of the input is wanted, and of each parameter.
     """
 
-    run: str
+    key: str
     turned: bool
     sequences: bool
     masked: bool
@@ -50,16 +50,23 @@ class Job(NamedTuple):
     does: str = "forward"
     wanted: tuple[bool, ...] = ()
 
+    @property
+    def callback(self) -> Callback:
+        """What it calls back for."""
+        return Callback(
+            run_keys.run_of(self.key), self.turned, self.sequences, self.masked, self.seeded
+        )
+
     def call(self, shapes: Sequence[tuple[int, ...]], dtype: Any, *arguments: Array) -> Any:
         """Have it done, and get arrays of some shapes."""
         results = [jax.ShapeDtypeStruct(shape, dtype) for shape in shapes]
-        call = jax.ffi.ffi_call(TARGET, results, vmap_method="sequential")
-        return call(*arguments, job=json.dumps(self))
+        made = jax.ffi.ffi_call(TARGET, results, vmap_method="sequential")
+        return made(*arguments, job=json.dumps(self))
 
 
 @lru_cache(maxsize=1024)
-def _job(text: str) -> Job:
-    told = Job(*json.loads(text))
+def _read(text: str) -> CustomCall:
+    told = CustomCall(*json.loads(text))
     return told._replace(wanted=tuple(told.wanted))
 
 
@@ -71,16 +78,15 @@ def _threads() -> int:
 
 def _handle(text: str, arguments: list[Any], results: list[Any]) -> None:
     """Do what a custom call asks for."""
-    job = _job(text)
-    run = run_keys.run_of(job.run)
-    options = job.turned, job.sequences, _threads(), job.masked, job.seeded
-    batch, more = callbacks.read(run, *options, arguments)
-    if job.does == "backward":
-        count = len(default_target().residuals(run))
+    call = _read(text)
+    callback = call.callback
+    batch, more = callback.read(_threads(), arguments)
+    if call.does == "backward":
+        count = callback.residuals
         kept, gradients = more[:count], more[count:]
-        batch.backward(kept, gradients, job.wanted, results)
+        batch.backward(kept, gradients, call.wanted, results)
     else:
-        getattr(batch, job.does)(results)
+        getattr(batch, call.does)(results)
 
 
 @cache
@@ -94,13 +100,11 @@ Further = tuple[Array | None, Array | None]
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _run(
-    job: Job, x: Array, states: list[Array], parameters: list[Array], further: Further
+    call: CustomCall, x: Array, states: list[Array], parameters: list[Array], further: Further
 ) -> list[Array]:
     """Output, if it is a result, and last states; `further` are the mask and the seed."""
-    shapes = callbacks.result_shapes(
-        run_keys.run_of(job.run), *x.shape[:2], sequences=job.sequences
-    )
-    return job.call(shapes, x.dtype, x, *states, *parameters, *_there(further))
+    shapes = call.callback.result_shapes(*x.shape[:2])
+    return call.call(shapes, x.dtype, x, *states, *parameters, *_there(further))
 
 
 def _there(further: Further) -> list[Array]:
@@ -119,19 +123,19 @@ class _Wanted:
     gradients: tuple[bool, ...]
 
 
-def _record(job: Job, *given: Any) -> tuple[list[Array], Any]:
+def _record(call: CustomCall, *given: Any) -> tuple[list[Array], Any]:
     x, states, parameters, further = jax.tree.map(lambda part: part.value, given)
-    run = run_keys.run_of(job.run)
-    results = callbacks.result_shapes(run, *x.shape[:2], sequences=job.sequences)
-    shapes = [*results, *callbacks.kept_shapes(run, *x.shape[:2])]
+    callback = call.callback
+    results = callback.result_shapes(*x.shape[:2])
+    shapes = [*results, *callback.residual_shapes(*x.shape[:2])]
     arguments = x, *states, *parameters, *_there(further)
-    found: list[Array] = _once(job._replace(does="record"), tuple(shapes), arguments)
+    found: list[Array] = _once(call._replace(does="record"), tuple(shapes), arguments)
     wanted = _Wanted(tuple(part.perturbed for part in (given[0], *given[2])))
     kept = found[len(results) :]
     return found[: len(results)], (wanted, x, states, parameters, further, kept)
 
 
-def _derivative(job: Job, residuals: Any, gradients: list[Any]) -> tuple[Any, ...]:
+def _derivative(call: CustomCall, residuals: Any, gradients: list[Any]) -> tuple[Any, ...]:
     static, x, states, parameters, further, kept = residuals
     wanted = static.gradients
     given = [
@@ -140,9 +144,9 @@ def _derivative(job: Job, residuals: Any, gradients: list[Any]) -> tuple[Any, ..
     ]
     asked = [x] * wanted[0] + [*states]
     asked += [part for part, needed in zip(parameters, wanted[1:], strict=True) if needed]
-    job = job._replace(does="backward", wanted=wanted)
+    call = call._replace(does="backward", wanted=wanted)
     arguments = x, *states, *parameters, *_there(further), *kept, *given
-    found = iter(_once(job, tuple(part.shape for part in asked), arguments))
+    found = iter(_once(call, tuple(part.shape for part in asked), arguments))
     return (
         next(found) if wanted[0] else None,
         [next(found) for _ in states],
@@ -152,9 +156,9 @@ def _derivative(job: Job, residuals: Any, gradients: list[Any]) -> tuple[Any, ..
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _once(job: Job, shapes: tuple[Any, ...], arguments: tuple[Array, ...]) -> list[Array]:
+def _once(call: CustomCall, shapes: tuple[Any, ...], arguments: tuple[Array, ...]) -> list[Array]:
     """A part of a derivative, which cannot be differentiated again."""
-    return job.call(shapes, arguments[0].dtype, *arguments)
+    return call.call(shapes, arguments[0].dtype, *arguments)
 
 
 def _no_second(*_: Any) -> Any:
@@ -214,8 +218,8 @@ def run(
     """Run a cell; as `anyrnn.keras.backends.run`. JAX knows itself what to record."""
     _register()
     key = run_keys.key(Run(cell, tuple(sizes.items())))
-    job = Job(key, reverse, sequences, mask is not None, cell.draws)
+    call = CustomCall(key, reverse, sequences, mask is not None, cell.draws)
     mask = None if mask is None else mask.astype(bool)
     further = mask, seed if cell.draws else None
-    found: list[Array] = _run(job, x, list(states), list(parameters), further)
+    found: list[Array] = _run(call, x, list(states), list(parameters), further)
     return (found.pop(0) if sequences else None), found

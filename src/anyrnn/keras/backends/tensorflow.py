@@ -1,4 +1,4 @@
-"""Bindings a cell on TensorFlow: as functions on NumPy arrays, in graphs and without."""
+"""Running a cell on TensorFlow: as functions on NumPy arrays, in graphs and without."""
 
 from __future__ import annotations
 
@@ -13,12 +13,10 @@ from tensorflow.python.eager import record
 from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
 from anyrnn.keras.backends import NO_SECOND, tracers
-from anyrnn.kernels import callbacks
-from anyrnn.kernels.callbacks import Batch
+from anyrnn.kernels.callbacks import Batch, Callback
 from anyrnn.kernels.compiled_cell import usual_threads
 from anyrnn.kernels.host import empty
 from anyrnn.kernels.run import Run
-from anyrnn.kernels.target import default_target
 
 Array = np.ndarray
 Tensor = Any
@@ -40,34 +38,26 @@ def _call(
     return tf.numpy_function(function, tensors, dtypes, stateful=False)
 
 
-class _Job:
-    """What is run, besides tensors, and how: each way is a function of the tensors' arrays.
+class _Functions:
+    """A callback as functions of NumPy arrays.
 
     Args:
-        run: The run.
-        turned: Whether it begins with the last step.
-        sequences: Whether the output of all steps is a result.
-        masked: Whether a mask is among the tensors, after the parameters.
-        seeded: Whether a seed is, at the end.
-        dtype: The type of all others.
+        callback: What is run.
+        dtype: The type of all arrays but the mask and the seed.
     """
 
-    def __init__(
-        self, run: Run, turned: bool, sequences: bool, masked: bool, seeded: bool, dtype: Any
-    ) -> None:
-        self.run, self.turned, self.sequences = run, turned, sequences
-        self.masked, self.seeded, self.dtype = masked, seeded, dtype
-        self.results = sequences + len(run.cell.states)
-        self.residuals = len(default_target().residuals(run))
+    def __init__(self, callback: Callback, dtype: Any) -> None:
+        self.callback, self.dtype, self.run = callback, dtype, callback.run
+        self.results = callback.sequences + len(callback.run.cell.states)
+        self.residuals = callback.residuals
 
     def _read(self, arrays: Sequence[Array]) -> tuple[Batch, list[Array]]:
-        options = self.turned, self.sequences, _threads(), self.masked, self.seeded
-        return callbacks.read(self.run, *options, arrays)
+        return self.callback.read(_threads(), arrays)
 
     def forward(self, *arrays: Array) -> list[Array]:
         """The output, if it is a result, and the last states."""
         batch, _ = self._read(arrays)
-        shapes = callbacks.result_shapes(self.run, *batch.x.shape[:2], sequences=self.sequences)
+        shapes = self.callback.result_shapes(*batch.x.shape[:2])
         into = _made(shapes, batch.x.dtype)
         batch.forward(into)
         return into
@@ -75,8 +65,8 @@ class _Job:
     def record(self, *arrays: Array) -> list[Array]:
         """What `forward` gives, and what is kept."""
         batch, _ = self._read(arrays)
-        shapes = callbacks.result_shapes(self.run, *batch.x.shape[:2], sequences=self.sequences)
-        shapes += callbacks.kept_shapes(self.run, *batch.x.shape[:2])
+        shapes = self.callback.result_shapes(*batch.x.shape[:2])
+        shapes += self.callback.residual_shapes(*batch.x.shape[:2])
         into = _made(shapes, batch.x.dtype)
         batch.record(into)
         return into
@@ -144,28 +134,30 @@ def run(
     recorded: bool,
 ) -> tuple[Tensor | None, list[Tensor]]:
     """Run a cell; as `anyrnn.keras.backends.run`."""
-    job = _Job(
-        Run(cell, tuple(sizes.items())), reverse, sequences, mask is not None, cell.draws, x.dtype
-    )
+    run = Run(cell, tuple(sizes.items()))
+    callback = Callback(run, reverse, sequences, mask is not None, cell.draws)
+    functions = _Functions(callback, x.dtype)
     further = [] if mask is None else [tf.cast(mask, tf.bool)]
     further += [seed] if cell.draws else []
-    count, whole = job.results, tf.executing_eagerly() or record.should_record_backprop([x])
+    count, whole = functions.results, tf.executing_eagerly() or record.should_record_backprop([x])
 
     @tf.custom_gradient
     def computed(*given: Tensor) -> Any:
         kept: list[Tensor] = []
         if recorded:
-            found = _call(job.record, [*given, *further], [x.dtype] * (count + job.residuals))
+            found = _call(
+                functions.record, [*given, *further], [x.dtype] * (count + functions.residuals)
+            )
             found, kept = found[:count], found[count:]
         else:
-            found = _call(job.forward, [*given, *further], [x.dtype] * count)
+            found = _call(functions.forward, [*given, *further], [x.dtype] * count)
 
         def derivative(*gradients: Tensor) -> Any:
             remembered = kept
             if not recorded:
-                number = count + job.residuals
-                remembered = _call(job.record, [*given, *further], [x.dtype] * number)[count:]
-            return _differentiate(job, [*given, *further], remembered, gradients, whole)
+                number = count + functions.residuals
+                remembered = _call(functions.record, [*given, *further], [x.dtype] * number)[count:]
+            return _differentiate(functions, [*given, *further], remembered, gradients, whole)
 
         return found, derivative
 
@@ -179,19 +171,23 @@ def run(
 
 
 def _differentiate(
-    job: _Job, given: list[Tensor], kept: Sequence[Tensor], gradients: Sequence[Tensor], whole: bool
+    functions: _Functions,
+    given: list[Tensor],
+    kept: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    whole: bool,
 ) -> Any:
     """The gradients of a run; a further derivative of these is refused.
 
     Args:
-        job: What was run.
+        functions: What was run.
         given: What it was run with.
         kept: What was kept.
         gradients: The gradients of the output and the last states.
         whole: Whether all of them are wanted for sure. If not, that of the input is an operation
             of its own: a graph leaves out what nothing comes of.
     """
-    cell = job.run.cell
+    cell = functions.run.cell
     number = 1 + len(cell.states) + len(cell.parameters)
     floats = given[:number]
     rest = (True,) * len(cell.parameters)
@@ -200,9 +196,9 @@ def _differentiate(
     def computed(*tensors: Tensor) -> Any:
         def part(*wanted: bool) -> list[Tensor]:
             return _call(
-                partial(job.backward, wanted),
+                partial(functions.backward, wanted),
                 [*tensors[:number], *given[number:], *kept, *tensors[number:]],
-                [job.dtype] * sum(job.asked(wanted)),
+                [functions.dtype] * sum(functions.asked(wanted)),
             )
 
         if whole:

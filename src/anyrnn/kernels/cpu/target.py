@@ -34,7 +34,7 @@ def _shared(cell: Cell, memory: str) -> dict[Any, str]:
     return {name: states[outputs[name]] for name in planned.saved if outputs[name] in states}
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _residuals(cell: Cell, sizes: tuple[tuple[str, int], ...], memory: str) -> dict[Any, Residual]:
     planned, shared, numbers = _training(cell, memory), _shared(cell, memory), dict(sizes)
     found: dict[Any, Residual] = {}
