@@ -143,8 +143,13 @@ class ExampleFile(pytest.File):
 
 def pytest_configure(config: pytest.Config) -> None:
     """The processes of a test run, and the next run, share a store of compiled code, which is not
-    the user's: its keys are hashes of the code.
+    the user's: its keys are hashes of the code. Signals that a shell's `&` or nohup has ignored
+    are handled again: tests of interruptions send them.
     """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if hasattr(signal, "SIGHUP"):
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if "PYTEST_XDIST_WORKER" not in os.environ:
         os.environ["ANYRNN_CACHE"] = str(config.cache.mkdir("compiled-code"))
 
