@@ -18,6 +18,8 @@ def build(case: Case, data: Data) -> Run:
     batch, time, inputs, hidden = case.shape
     kind = LAYERS[case.cell]
     options: Any = {"return_sequences": True, "return_state": case.mode == "inference"}
+    # other weights are set below; to draw orthogonal ones takes seconds
+    options |= {"kernel_initializer": "zeros", "recurrent_initializer": "zeros"}
     if kind == "GRU":
         options["reset_after"] = case.cell == "gru"
     if case.option == DROPOUT:

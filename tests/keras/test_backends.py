@@ -1,7 +1,7 @@
 """Cells run with the tensors of each backend of Keras, against the compiled cell on NumPy arrays.
 
-The tests here run on the backend that Keras has in this process; the last one runs them on the
-others.
+They run on the backend that Keras has in this process; `test_layers_on_backends.py` runs them on
+the others.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from child import run_pytest
 
 pytest.importorskip("keras")
 
@@ -469,10 +468,3 @@ if BACKEND == "torch":
         assert torch.autograd.gradgradcheck(
             lambda x: run(case, [x, *leaves[1:]])[0].square(), leaves[:1]
         )
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("name", [name for name in backends.BACKENDS if name != BACKEND])
-def test_in_another_process(name: str, tmp_path: Path) -> None:
-    result = run_pytest(name, tmp_path, "-q", "-k", "not in_another_process", __file__)
-    assert result.returncode == 0, result.stdout[-5000:] + result.stderr[-2000:]

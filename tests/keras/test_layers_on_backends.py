@@ -1,5 +1,8 @@
-"""The tests of `Recurrent` and of mistakes on the other backends of Keras; `SimpleRNN`, `LSTM` and
-`GRU` meet those in Keras' own tests and beside Keras' own layers.
+"""On the other backends of Keras: cells with their tensors, `Recurrent`, mistakes; on each, outputs
+and gradients of our layers are those of Keras' own, whatever their options.
+
+`SimpleRNN`, `LSTM` and `GRU` meet the other backends in Keras' own tests too. The files share a
+process, because loading a backend takes longer than most of their tests.
 """
 
 from __future__ import annotations
@@ -9,12 +12,16 @@ from pathlib import Path
 import pytest
 from child import run_pytest
 
-HERE = Path(__file__).parent
-FILES = [HERE / name for name in ("test_recurrent_on_keras.py", "test_bad_keras_input.py")]
+FILES = ("test_recurrent_on_keras.py", "test_bad_keras_input.py", "test_backends.py")
+EXAMPLES = {"torch": 10, "jax": 4, "tensorflow": 5}  # what compiles loops takes longer
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("backend", ["jax", "tensorflow"])
+@pytest.mark.parametrize("backend", EXAMPLES)
 def test_on_another_backend(backend: str, tmp_path: Path) -> None:
-    run = run_pytest(backend, tmp_path, "-q", *FILES, "-k", "not installed")
+    names = ("comparison.py", *(FILES if backend != "torch" else ()))
+    files = [Path(__file__).with_name(name) for name in names]
+    variables = {"EXAMPLES": str(EXAMPLES[backend]), "JAX_ENABLE_X64": "1"}
+    run = run_pytest(backend, tmp_path, "-v", *files, "-k", "not installed", **variables)
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
+    assert "::test_the_same_as_keras PASSED" in run.stdout
