@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.interpret import DRAW, Array, drawing, evaluate
 from anyrnn.graph.keys import Cotangent, Gradient
+from anyrnn.graph.nodes import Graph
 from anyrnn.graph.parameters import split_parameters
 from anyrnn.graph.unroll import as_type, interpret, sizes_of
 
@@ -32,6 +34,12 @@ class Gradients:
     x: Array
     states: tuple[Array, ...]
     parameters: dict[str, Array]
+
+
+@lru_cache(maxsize=256)
+def _derivative(cell: Cell) -> Graph:
+    """The derivative of a cell's step; making it takes longer than a few steps."""
+    return derivative(cell.graph)
 
 
 def gradients(
@@ -75,7 +83,7 @@ def gradients(
     parameters = as_type(parameters, x.dtype)
     sizes = sizes_of(cell, x.shape[-1], states, parameters)
     leaves: dict[str, Any] = split_parameters(cell, parameters, sizes)
-    reverse = derivative(cell.graph)
+    reverse = _derivative(cell)
     if output_gradient is None:
         output_gradient = np.zeros_like(forward.output)
     if np.shape(output_gradient) != forward.output.shape:
