@@ -28,7 +28,7 @@ _training = lru_cache(maxsize=256)(training)
 @lru_cache(maxsize=256)
 def _shared(cell: Cell, memory: str) -> dict[Any, str]:
     """The saved values that are new states whose history is saved anyway, with these states."""
-    planned = _training(cell, memory)
+    planned = _training(cell, memory, FUSED)  # which residuals there are follows from no policy
     outputs = planned.forward.graph.outputs
     states = {outputs[name]: name for name in planned.histories}
     return {name: states[outputs[name]] for name in planned.saved if outputs[name] in states}
@@ -36,7 +36,8 @@ def _shared(cell: Cell, memory: str) -> dict[Any, str]:
 
 @lru_cache(maxsize=256)
 def _residuals(cell: Cell, sizes: tuple[tuple[str, int], ...], memory: str) -> dict[Any, Residual]:
-    planned, shared, numbers = _training(cell, memory), _shared(cell, memory), dict(sizes)
+    planned, shared = _training(cell, memory, FUSED), _shared(cell, memory)
+    numbers = dict(sizes)
     found: dict[Any, Residual] = {}
     for name, node in planned.saved.items():
         if name not in shared:

@@ -22,7 +22,6 @@ from anyrnn.kernels.cpu.program.commands import CommandBuffer
 from anyrnn.kernels.cpu.program.loop_kernel import Loop
 from anyrnn.kernels.numpy_arrays import NUMPY_ARRAYS
 from anyrnn.kernels.run import Run
-from anyrnn.schedule.build import schedule
 from anyrnn.schedule.forms import FUSED
 
 
@@ -30,7 +29,7 @@ from anyrnn.schedule.forms import FUSED
 def _loop(
     cell: Cell, dtype: Any, target: Processor | None, operand: str | None, short: bool
 ) -> Loop:
-    planned = schedule(cell.graph, cell.states, [cell.output], FUSED)
+    planned = policy.inference(cell, FUSED)
     return Loop(planned, dtype, target, packed=False, operand=operand, short=short)
 
 
