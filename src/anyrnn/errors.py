@@ -5,6 +5,31 @@ input can cause. Each also derives from the built-in exception that PyTorch or P
 same place, so that code written for them keeps working.
 """
 
+import re
+from collections.abc import Callable
+
+# The name of an option in a message, perhaps with a value: control characters that no name has.
+_NAMED = re.compile("\x02([^\x02\x03\x1f]+)(?:\x1f([^\x02\x03\x1f]*))?\x03")
+
+
+def option_name(name: str, value: object = None) -> str:
+    """The name of an option within a message of an `AnyrnnError`.
+
+    The message shows it as Python has it, and the command line as a flag.
+
+    Args:
+        name: The name, perhaps with its group: "skip_bad", "training.epochs".
+        value: The value that is advised.
+
+    Example:
+        >>> error = AnyrnnError(f"leave them out with {option_name('skip_bad', True)}")
+        >>> print(error)
+        leave them out with skip_bad=True
+        >>> error.told(lambda name: f"--{name}")
+        'leave them out with --skip_bad'
+    """
+    return f"\x02{name}\x03" if value is None else f"\x02{name}\x1f{value}\x03"
+
 
 class AnyrnnError(Exception):
     """The base of all exceptions of anyrnn: a mistake in what the user gave, said in one line.
@@ -14,6 +39,30 @@ class AnyrnnError(Exception):
     """
 
     exit_code = 2
+
+    @property
+    def message(self) -> str:
+        """The message for another message, in which the names of options are still marked."""
+        return str(self.args[0]) if len(self.args) == 1 else super().__str__()
+
+    def __str__(self) -> str:
+        """The message with the names of options as Python has them."""
+        return _NAMED.sub(
+            lambda found: found[1] if found[2] is None else f"{found[1]}={found[2]}", self.message
+        )
+
+    def told(self, flag: Callable[[str], str]) -> str:
+        """The message with the names of options as flags.
+
+        Args:
+            flag: The flag of an option of a name.
+        """
+
+        def shown(found: re.Match[str]) -> str:
+            value = "" if found[2] in (None, "True") else f" {found[2]}"
+            return flag(found[1]) + value
+
+        return _NAMED.sub(shown, self.message)
 
 
 class CellError(AnyrnnError, TypeError):
@@ -28,10 +77,6 @@ class SizeError(AnyrnnError, ValueError):
 
 class UnknownCellError(AnyrnnError, KeyError):
     """No cell of that name in the catalogue."""
-
-    def __str__(self) -> str:
-        """The message itself (`KeyError` would print its representation, in quotes)."""
-        return str(self.args[0]) if self.args else ""
 
 
 class InputError(AnyrnnError, ValueError, RuntimeError):
@@ -55,7 +100,8 @@ class ArrayError(InputError):
         super().__init__(kind, name, problem)
         self.kind, self.name, self.problem = kind, name, problem
 
-    def __str__(self) -> str:
+    @property
+    def message(self) -> str:
         """One sentence."""
         return f"the {self.kind} {self.name} {self.problem}"
 
@@ -68,6 +114,13 @@ class VerificationError(AnyrnnError, AssertionError):
 
 class MissingExtraError(AnyrnnError, ImportError):
     """A library that this part needs is not installed; the message says which extra brings it."""
+
+
+class OptionError(AnyrnnError, ValueError, TypeError):
+    """An option is unknown or missing, has the wrong type, or is none of its choices.
+
+    Both a `ValueError` and a `TypeError`, as Python raises for arguments.
+    """
 
 
 class DataError(AnyrnnError, ValueError):

@@ -1,5 +1,4 @@
 import gzip
-import inspect
 import io
 import json
 import lzma
@@ -13,7 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 
 import pandas
@@ -21,7 +19,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from anyrnn.cli import train as train_command
 from anyrnn.cli.main import main
 from anyrnn.errors import SizeError
 from anyrnn.tasks.classify import DataOptions, ModelOptions, Options, TrainingOptions
@@ -141,22 +138,6 @@ def test_train_evaluate_predict(anyrnn: Callable[..., Outcome], data: Path, tmp_
     prediction = json.loads(anyrnn("predict", run, "the film was good").out)
     assert prediction.keys() == {"text", "label", "probability"}
     assert prediction["label"] == "pos"
-
-
-def test_defaults_of_the_command_are_those_of_the_options() -> None:
-    defaults = {
-        name: parameter.default
-        for name, parameter in inspect.signature(train_command.classify).parameters.items()
-    }
-    names = {"minimum_frequency": "min_frequency", "maximum_length": "max_length"}
-    compared = []
-    for kind in (Options, DataOptions, ModelOptions, TrainingOptions):
-        for field in fields(kind):
-            name = names.get(field.name, field.name)
-            if name in defaults and defaults[name] is not inspect.Parameter.empty:
-                assert defaults[name] == field.default, name
-                compared.append(name)
-    assert len(compared) >= 15, compared
 
 
 @pytest.mark.parametrize(
@@ -415,7 +396,7 @@ def test_the_largest_numbers_work(
 
 @pytest.mark.parametrize("value", [2.0, "2", True, None])
 def test_a_number_of_another_type(value: object) -> None:
-    with pytest.raises(SizeError, match=r"--epochs is .* but has to be a whole number"):
+    with pytest.raises(SizeError, match=r"^epochs is .* but has to be a whole number"):
         Options(
             DataOptions(Path("a.csv"), "t", "l"),
             training=TrainingOptions(epochs=value),  # pyright: ignore[reportArgumentType]

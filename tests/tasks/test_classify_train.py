@@ -120,7 +120,7 @@ def test_resumed_equals_uninterrupted(
 ) -> None:
     chosen = options(cells=("rnn", "gru"), epochs=4)
     train(chosen, tmp_path / "whole")
-    with pytest.raises(StoppedError, match="--resume"):
+    with pytest.raises(StoppedError, match="resume=True"):
         train(chosen, tmp_path / "run", listener=Stop(epoch, batch, number))
     assert not (tmp_path / "run").exists()
     train(chosen, tmp_path / "run", resume=True)
@@ -149,7 +149,7 @@ def test_unfinished_run_is_not_overwritten_silently(options: MakeOptions, tmp_pa
     chosen = options(cells=("rnn", "gru"), epochs=1)
     with pytest.raises(StoppedError):
         train(chosen, tmp_path / "run", listener=Stop(1, 1, signal.SIGINT))
-    with pytest.raises(RunError, match=r"unfinished.*--resume.*--overwrite"):
+    with pytest.raises(RunError, match=r"unfinished.*resume=True.*overwrite=True"):
         train(chosen, tmp_path / "run")
     with pytest.raises(RunError, match="training was"):
         train(

@@ -161,7 +161,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(
     if epoch == 1:  # nothing that is worth keeping
         assert not left.parent.parent.exists()
         return
-    assert "--resume" in str(caught.value)
+    assert "resume=True" in str(caught.value)
     assert [path.name for path in left.iterdir()] == ["checkpoint.ckpt"]
     train(chosen, tmp_path / "run", resume=True)
     same_run(tmp_path / "whole", tmp_path / "run", ("gru",))

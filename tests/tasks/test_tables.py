@@ -80,7 +80,7 @@ def test_complete_rows_are_numbered_from_one(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text('t,l\n"a\nb",1\n,2\n c ,\nd,4\n')
     table = read_table(path)
-    wanted = [("t", "--text"), ("l", "--label")]
+    wanted = [("t", "text"), ("l", "label")]
     assert complete_rows(table, wanted, skip_bad=True) == ([0, 3], {"t": 1, "l": 1})
     with pytest.raises(DataError, match=r"record 2.*'t'.*2 rows"):
         complete_rows(table, wanted, skip_bad=False)
@@ -125,8 +125,8 @@ def test_two_columns_of_one_name(tmp_path: Path, name: str) -> None:
     else:
         parquet.write_table(pyarrow.table([["a"], ["1"], ["b"]], names=["t", "l", "t"]), path)
     with pytest.raises(DataError, match=r"two .* 't'"):
-        read_table(path, wanted=["t", "l"]).column("t", "--text")
-    assert read_table(path, wanted=["l"]).column("l", "--label") == ["1"]
+        read_table(path, wanted=["t", "l"]).column("t", "text")
+    assert read_table(path, wanted=["l"]).column("l", "label") == ["1"]
 
 
 @pytest.mark.parametrize("value", ["[" * 10**5 + "]" * 10**5, '{"a":' * 10**5 + "1" + "}" * 10**5])
@@ -146,7 +146,7 @@ def test_any_text_with_a_separator(tmp_path: Path, name: str) -> None:
     path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
     for separator in ("\t", "\\t"):  # as the message says that it is typed
         assert read_table(path, separator=separator).columns == {"text": ["a"], "label": ["1"]}
-    with pytest.raises(DataError, match="--separator"):
+    with pytest.raises(DataError, match="with separator any file of text"):
         read_table(path)
 
 

@@ -14,7 +14,12 @@ from anyrnn.tasks.vocabulary import (
 )
 
 OPTIONS = VocabularyOptions(
-    tokens="word", lowercase=True, size=1000, minimum_frequency=1, maximum_length=50, keep="start"
+    tokens="word",
+    lowercase=True,
+    vocabulary_size=1000,
+    minimum_frequency=1,
+    maximum_length=50,
+    keep="start",
 )
 
 
@@ -52,10 +57,10 @@ def test_byte_pairs_know_every_text() -> None:
 @pytest.mark.parametrize("kind", ["word", "character", "bpe"])
 def test_vocabulary_repeats_and_keeps_its_size(kind: str) -> None:
     texts = [f"w{n % 37} x{n % 11} y{n % 5}" for n in range(200)]
-    options = replace(OPTIONS, tokens=kind, size=300 if kind == "bpe" else 20)  # pyright: ignore
+    options = replace(OPTIONS, tokens=kind, vocabulary_size=300 if kind == "bpe" else 20)  # pyright: ignore
     one, other = train_tokenizer(texts, options), train_tokenizer(texts, options)
     assert one.to_str() == other.to_str()
-    assert one.get_vocab_size() <= options.size
+    assert one.get_vocab_size() <= options.vocabulary_size
 
 
 def test_rare_words_are_unknown() -> None:
@@ -70,7 +75,7 @@ def test_which_end_is_kept(keep: str, expected: list[str]) -> None:
 
 def test_too_small() -> None:
     with pytest.raises(SizeError, match="at least 3"):
-        train_tokenizer(["a"], replace(OPTIONS, size=2))
+        train_tokenizer(["a"], replace(OPTIONS, vocabulary_size=2))
 
 
 def test_file_gives_the_same_tokens(tmp_path: Path) -> None:

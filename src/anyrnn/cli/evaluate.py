@@ -1,89 +1,65 @@
-"""`anyrnn evaluate RUN`: how well the model of a run labels a file."""
+"""`anyrnn evaluate RUN`: how good the model of a run is on a file."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.box import SIMPLE
 
+from anyrnn.cli.options import (
+    CELL,
+    RUN,
+    command,
+    flag_parameter,
+    given,
+    options_of,
+    parameter,
+    pass_on,
+)
 from anyrnn.cli.terminal import say, say_json, say_table
 
 if TYPE_CHECKING:
     from anyrnn.tasks.classify import Scores
+    from anyrnn.tasks.registry import Entry
+
+_JSON = flag_parameter("json", bool, False, help="Print JSON instead of tables.")
 
 
-def evaluate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run folder.", show_default=False)],
-    data: Annotated[
-        Path,
-        typer.Option(metavar="FILE", help="Texts with labels: CSV, TSV, JSON lines or parquet."),
-    ],
-    cell: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="Which model of the run.", show_default="the best on validation"
-        ),
-    ] = None,
-    text: Annotated[
-        str | None,
-        typer.Option(metavar="COLUMN", help="The column of the texts.", show_default="as trained"),
-    ] = None,
-    label: Annotated[
-        str | None,
-        typer.Option(metavar="COLUMN", help="The column of the labels.", show_default="as trained"),
-    ] = None,
-    encoding: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="The file's encoding.", show_default="as trained"),
-    ] = None,
-    separator: Annotated[
-        str | None,
-        typer.Option(
-            metavar="CHARACTER", help="What separates the columns.", show_default="as trained"
-        ),
-    ] = None,
-    header: Annotated[
-        bool | None,
-        typer.Option(
-            "--header/--no-header",
-            help="The first line names the columns.",
-            show_default="as trained",
-        ),
-    ] = None,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out rows without text or label.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
-) -> None:
-    """Measure the model of a run on a file with labels.
+def evaluate(ctx: typer.Context) -> None:
+    """Measure the model of a run on a file with the right answers."""
+    pass_on(ctx, _command)
 
-    [bold]Example:[/bold] anyrnn evaluate runs/reviews --data test.csv
-    """
-    from anyrnn.tasks.classify import evaluate_file
 
-    evaluation = evaluate_file(
-        run,
-        data,
-        cell=cell,
-        text=text,
-        label=label,
-        encoding=encoding,
-        separator=separator,
-        header=header,
-        skip_bad=skip_bad,
+def _command(entries: Sequence[Entry]) -> Any:
+    found = [
+        option
+        for option in options_of(entries, lambda entry: entry.options)
+        if option.path.startswith("data.") and option.declaration.evaluation != "left out"
+    ]
+
+    def run(ctx: typer.Context, run: Path, cell: str | None, json: bool, **_: Any) -> None:
+        from anyrnn.tasks.registry import entry_of_run
+
+        evaluation = entry_of_run(run).commands.evaluate(run, cell, given(ctx, found))
+        if json:
+            values = {"cell": evaluation.cell, "skipped": evaluation.skipped}
+            say_json(values | asdict(evaluation.scores), indent=2)
+            return
+        if evaluation.skipped:
+            listing = ", ".join(f"{count:,} {why}" for why, count in evaluation.skipped.items())
+            say(f"skipped rows: {listing}", "dim", wrap=True)
+        _print_scores(evaluation.cell, evaluation.scores)
+
+    made = [parameter(option, as_trained=True) for option in found]
+    help = (
+        "Measure the model of a run on a file with the right answers.\n\n"
+        "[bold]Example:[/bold] anyrnn evaluate runs/reviews --data test.csv"
     )
-    if as_json:
-        values = {"cell": evaluation.cell, "skipped": evaluation.skipped}
-        values |= asdict(evaluation.scores)
-        say_json(values, indent=2)
-        return
-    if evaluation.skipped:
-        listing = ", ".join(f"{count:,} {why}" for why, count in evaluation.skipped.items())
-        say(f"skipped rows: {listing}", "dim", wrap=True)
-    _print_scores(evaluation.cell, evaluation.scores)
+    return command(run, [RUN, *made, CELL, _JSON], "evaluate", help)
 
 
 def _print_scores(cell: str, scores: Scores) -> None:

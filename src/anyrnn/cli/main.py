@@ -9,7 +9,8 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
-from anyrnn.cli import cache, cells, convert, evaluate, predict, show, train
+from anyrnn.cli import cache, cells, convert, evaluate, init_config, predict, show, train
+from anyrnn.cli.options import OfRun, flag
 from anyrnn.cli.terminal import shown
 from anyrnn.errors import AnyrnnError
 
@@ -24,8 +25,9 @@ app = typer.Typer(
 app.command("cells")(cells.cells)
 app.command("show")(show.show)
 app.add_typer(train.app, name="train")
-app.command("evaluate")(evaluate.evaluate)
-app.command("predict")(predict.predict)
+app.command("init-config")(init_config.init_config)
+app.command("evaluate", cls=OfRun)(evaluate.evaluate)
+app.command("predict", cls=OfRun)(predict.predict)
 app.command("convert")(convert.convert)
 app.command("cache")(cache.cache)
 
@@ -69,7 +71,7 @@ def _run() -> int:
         return _tell("stopped", 130, mistake=False) if code == 130 else code or 0
     except AnyrnnError as error:
         # What a signal stopped is no mistake.
-        return _tell(str(error), error.exit_code, mistake=error.exit_code < 128)
+        return _tell(error.told(flag), error.exit_code, mistake=error.exit_code < 128)
     except (typer.Abort, KeyboardInterrupt):
         return _tell("stopped", 130, mistake=False)
     except BrokenPipeError:  # whoever read the output has enough of it

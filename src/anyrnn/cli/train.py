@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.box import SIMPLE
@@ -15,22 +15,41 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+from typer.core import TyperGroup
 
+from anyrnn.cli.options import Sources, command, flag_parameter, given, parameter, telling
 from anyrnn.cli.terminal import say, say_table, terminal
 
 if TYPE_CHECKING:
     from anyrnn.tasks.classify import ClassificationListener, Result
+    from anyrnn.tasks.registry import Entry
     from anyrnn.tasks.training import Epoch
 
-app = typer.Typer(
-    help="Train models on your own files.", no_args_is_help=True, rich_markup_mode="rich"
-)
+_FILE = "Options from a file"
 
-_DATA = "Data"
-_TEXT = "Texts and tokens"
-_MODEL = "Model"
-_TRAINING = "Training"
-_RUN = "Run folder"
+
+class _Tasks(TyperGroup):
+    """A command for each task, made when it is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names of the tasks."""
+        from anyrnn.tasks.registry import TASKS
+
+        return list(TASKS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of a task."""
+        from anyrnn.tasks.registry import entry_named
+
+        return _command(entry_named(cmd_name))
+
+
+app = typer.Typer(
+    cls=_Tasks,
+    help="Train models on your own files.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
 
 
 @app.callback()
@@ -38,221 +57,50 @@ def _train() -> None:
     """Train models on your own files."""
 
 
-@app.command()
-def classify(
-    data: Annotated[
-        Path,
-        typer.Option(
-            metavar="FILE",
-            rich_help_panel=_DATA,
-            help="Texts with labels: CSV, TSV, JSON lines (also .gz, .xz, .bz2) or parquet.",
-        ),
-    ],
-    text: Annotated[
-        str, typer.Option(metavar="COLUMN", rich_help_panel=_DATA, help="The column of the texts.")
-    ],
-    label: Annotated[
-        str, typer.Option(metavar="COLUMN", rich_help_panel=_DATA, help="The column of the labels.")
-    ],
-    cell: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            rich_help_panel=_MODEL,
-            help="The recurrent cell; repeat it to compare several. See [bold]anyrnn cells[/bold].",
-            show_default="lstm",
-        ),
-    ] = None,
-    validation_data: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            rich_help_panel=_DATA,
-            help="Texts that decide when to stop.",
-            show_default="a tenth of --data",
-        ),
-    ] = None,
-    test_data: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            rich_help_panel=_DATA,
-            help="Held-out texts that measure the result.",
-            show_default="a tenth of --data",
-        ),
-    ] = None,
-    encoding: Annotated[
-        str, typer.Option(metavar="NAME", rich_help_panel=_DATA, help="The files' encoding.")
-    ] = "utf-8",
-    separator: Annotated[
-        str | None,
-        typer.Option(
-            metavar="CHARACTER",
-            rich_help_panel=_DATA,
-            help="What separates the columns.",
-            show_default="comma in .csv, tab in .tsv",
-        ),
-    ] = None,
-    header: Annotated[
-        bool,
-        typer.Option(
-            rich_help_panel=_DATA,
-            help="The first line names the columns; if not, they are called 1, 2, ...",
-        ),
-    ] = True,
-    skip_bad: Annotated[
-        bool,
-        typer.Option(
-            "--skip-bad",
-            rich_help_panel=_DATA,
-            help="Leave out rows without text or label, and labels too rare to split.",
-        ),
-    ] = False,
-    tokens: Annotated[
-        Literal["auto", "word", "character", "bpe"],
-        typer.Option(
-            rich_help_panel=_TEXT,
-            help="What the model reads; auto looks at the texts.",
-        ),
-    ] = "auto",
-    lowercase: Annotated[
-        bool, typer.Option(rich_help_panel=_TEXT, help="Make capitals small.")
-    ] = True,
-    vocabulary_size: Annotated[
-        int, typer.Option(rich_help_panel=_TEXT, help="The largest number of different tokens.")
-    ] = 30_000,
-    min_frequency: Annotated[
-        int,
-        typer.Option(rich_help_panel=_TEXT, help="How often a token has to occur to be known."),
-    ] = 2,
-    max_length: Annotated[
-        int, typer.Option(rich_help_panel=_TEXT, help="The number of tokens kept of a text.")
-    ] = 400,
-    keep: Annotated[
-        Literal["start", "end"],
-        typer.Option(rich_help_panel=_TEXT, help="Which end of a longer text is kept."),
-    ] = "end",
-    embedding_size: Annotated[
-        int, typer.Option(rich_help_panel=_MODEL, help="The size of a token's vector.")
-    ] = 128,
-    hidden_size: Annotated[
-        int, typer.Option(rich_help_panel=_MODEL, help="The size of a recurrent layer.")
-    ] = 128,
-    layers: Annotated[
-        int, typer.Option(rich_help_panel=_MODEL, help="The number of recurrent layers.")
-    ] = 1,
-    bidirectional: Annotated[
-        bool,
-        typer.Option("--bidirectional", rich_help_panel=_MODEL, help="Also read backwards."),
-    ] = False,
-    pool: Annotated[
-        Literal["last", "mean", "max"],
-        typer.Option(
-            rich_help_panel=_MODEL,
-            help="What of the outputs over time is classified.",
-        ),
-    ] = "last",
-    dropout: Annotated[
-        float, typer.Option(rich_help_panel=_MODEL, help="The share of values dropped in training.")
-    ] = 0.5,
-    epochs: Annotated[
-        int, typer.Option(rich_help_panel=_TRAINING, help="The largest number of passes.")
-    ] = 20,
-    patience: Annotated[
-        int,
-        typer.Option(
-            rich_help_panel=_TRAINING, help="Stop after so many epochs without improvement."
-        ),
-    ] = 5,
-    batch_size: Annotated[
-        int, typer.Option(rich_help_panel=_TRAINING, help="The number of texts in a batch.")
-    ] = 64,
-    learning_rate: Annotated[
-        float, typer.Option(rich_help_panel=_TRAINING, help="The step size of Adam.")
-    ] = 1e-3,
-    weight_decay: Annotated[
-        float, typer.Option(rich_help_panel=_TRAINING, help="The weight decay (AdamW).")
-    ] = 0.0,
-    clip: Annotated[
-        float,
-        typer.Option(rich_help_panel=_TRAINING, help="The largest gradient norm; 0 for no limit."),
-    ] = 1.0,
-    seed: Annotated[
-        int,
-        typer.Option(rich_help_panel=_TRAINING, help="Decides split, weights, order and dropout."),
-    ] = 0,
-    device: Annotated[
-        Literal["auto", "cpu", "cuda"],
-        typer.Option(rich_help_panel=_TRAINING, help="Where to compute."),
-    ] = "auto",
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="RUN",
-            rich_help_panel=_RUN,
-            help="The run folder to write.",
-            show_default="runs/ and the name of --data",
-        ),
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", rich_help_panel=_RUN, help="Replace a run there.")
-    ] = False,
-    resume: Annotated[
-        bool,
-        typer.Option("--resume", rich_help_panel=_RUN, help="Go on with an interrupted training."),
-    ] = False,
-) -> None:
-    """Train text classifiers and compare them.
+def _command(entry: Entry) -> Any:
+    from anyrnn.tasks.common_options import RunOptions
+    from anyrnn.tasks.options import declared
 
-    [bold]Example:[/bold] anyrnn train classify --data reviews.csv --text review --label sentiment
-    --cell lstm --cell gru
+    options, run = list(declared(entry.options)), list(declared(RunOptions))
 
-    Writes a run folder: models (safetensors), config.json, tokenizer.json, history.csv,
-    results.json and report.html.
-    """
-    from anyrnn.tasks.classify import DataOptions, ModelOptions, Options, TrainingOptions, train
+    def train(ctx: typer.Context, config: Path | None, set: list[str], **_: Any) -> None:
+        sources = Sources(entry.options, config, set, given(ctx, options))
+        with telling(sources.flag):
+            _train_task(entry, sources.options(), RunOptions(**given(ctx, run)))
 
-    options = Options(
-        data=DataOptions(
-            data=data,
-            text=text,
-            label=label,
-            validation_data=validation_data,
-            test_data=test_data,
-            encoding=encoding,
-            separator=separator,
-            header=header,
-            skip_bad=skip_bad,
-        ),
-        cells=tuple(dict.fromkeys(cell or ["lstm"])),
-        tokens=tokens,
-        lowercase=lowercase,
-        vocabulary_size=vocabulary_size,
-        minimum_frequency=min_frequency,
-        maximum_length=max_length,
-        keep=keep,
-        model=ModelOptions(
-            embedding_size=embedding_size,
-            hidden_size=hidden_size,
-            layers=layers,
-            bidirectional=bidirectional,
-            dropout=dropout,
-            pool=pool,
-        ),
-        training=TrainingOptions(
-            epochs=epochs,
-            patience=patience,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            clip=clip,
-            seed=seed,
-            device=device,
-        ),
+    about = (
+        f"{entry.summary}\n\n[bold]Example:[/bold] anyrnn train {entry.name} {entry.example}\n\n"
+        "Writes a run folder: models (safetensors), config.json, history.csv, results.json and "
+        "report.html."
     )
-    output = output or Path("runs") / data.name.split(".")[0]
+    return command(
+        train, [*map(parameter, options), *_FROM_FILE, *map(parameter, run)], entry.name, about
+    )
+
+
+_FROM_FILE = [
+    flag_parameter(
+        "config",
+        Path | None,
+        None,
+        metavar="FILE",
+        help="Options from a file (YAML, TOML, JSON); see [bold]anyrnn init-config[/bold].",
+        rich_help_panel=_FILE,
+    ),
+    flag_parameter(
+        "set",
+        list[str],
+        [],
+        metavar="NAME=VALUE",
+        help="An option as such a file names it, such as model.hidden_size=256; may be repeated. "
+        "Flags win over these, and these over the file.",
+        rich_help_panel=_FILE,
+    ),
+]
+
+
+def _train_task(entry: Entry, options: Any, run: Any) -> None:
+    output = run.output or Path("runs") / options.data.data.name.split(".")[0]
     console = terminal()
     with Progress(
         TextColumn("{task.description}"),
@@ -263,11 +111,11 @@ def classify(
         transient=True,
         disable=not console.is_terminal,
     ) as progress:
-        result = train(
+        result = entry.commands.train(
             options,
             output,
-            overwrite=overwrite,
-            resume=resume,
+            overwrite=run.overwrite,
+            resume=run.resume,
             listener=_listener(progress),
         )
     _print_result(result)

@@ -1,6 +1,7 @@
 """Ready problems: data, model, training, metrics. Each task is a module or package of its own.
 
-What tasks share: `tables` and `encoding` (files), `split`, `vocabulary`, `batches`, `bounds`,
+What tasks share: `registry`, `options`, `common_options` and `option_files`, `tables` and
+`encoding` (files), `split`, `vocabulary`, `batches`,
 `training` (Lightning), `interruption`, `run_folder`, `run_files`, `report`.
 """
 
@@ -9,6 +10,8 @@ import importlib.util
 from anyrnn.errors import MissingExtraError
 
 _NEEDED = (
+    "pydantic",
+    "yaml",
     "torch",
     "lightning",
     "torchmetrics",

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
-from anyrnn.errors import DataError
+from anyrnn.errors import DataError, option_name
 
 
 def check_encoding(encoding: str) -> None:
@@ -18,7 +18,8 @@ def check_encoding(encoding: str) -> None:
     try:
         io.TextIOWrapper(io.BytesIO(), encoding)
     except (LookupError, ValueError):
-        raise DataError(f"--encoding {encoding}: Python knows no such encoding") from None
+        name = option_name("encoding", encoding)
+        raise DataError(f"{name}: Python knows no such encoding") from None
 
 
 def decoded_lines(stream: Iterable[bytes], name: str, encoding: str) -> Iterator[str]:
@@ -47,7 +48,7 @@ def decoded_lines(stream: Iterable[bytes], name: str, encoding: str) -> Iterator
         if isinstance(error, UnicodeDecodeError):
             reason = f"byte 0x{error.object[error.start]:02x} in line {number}"
         raise DataError(
-            f"{name} is not {encoding}: {reason}; name its encoding with --encoding"
+            f"{name} is not {encoding}: {reason}; name its encoding with {option_name('encoding')}"
         ) from None
     except OSError as error:
         raise DataError(f"cannot read {name}: {error.strerror or error}") from None

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from anyrnn.errors import AnyrnnError, RunError, StoppedError, WriteError
+from anyrnn.errors import AnyrnnError, RunError, StoppedError, WriteError, option_name
 from anyrnn.files import UNFINISHED, beside, sync_folder
 from anyrnn.tasks.run_files import CONFIG, read_json, write_json
 
@@ -25,6 +25,9 @@ CHECKPOINT, WEIGHTS, EPOCHS = "checkpoint.ckpt", "weights.safetensors", "epochs.
 
 _SETTINGS = "settings.json"
 _CHECKPOINTS = "checkpoints"
+_OUTPUT = option_name("output")
+_OVERWRITE = option_name("overwrite", True)
+_RESUME = option_name("resume", True)
 
 
 class UnfinishedRun:
@@ -45,7 +48,7 @@ class UnfinishedRun:
 
     def __init__(self, target: Path, *, overwrite: bool, resume: bool) -> None:
         if target.name in ("", ".."):
-            raise RunError(f"--output {target} is no name of a new folder")
+            raise RunError(f"{_OUTPUT} {target} is no name of a new folder")
         self.target = Path(os.path.realpath(target)) if target.is_symlink() else target
         self.path = self.target.with_name(self.target.name + ".partial")
         self._overwrite = overwrite
@@ -62,7 +65,7 @@ class UnfinishedRun:
             self._take_over()
         elif resume:
             raise RunError(
-                f"there is no unfinished run {self.path} to go on with; leave --resume out"
+                f"there is no unfinished run {self.path} to go on with; leave {_RESUME} out"
             )
         _check_writable(self.target)
 
@@ -73,8 +76,8 @@ class UnfinishedRun:
         if not (self._resume or self._overwrite):
             self.close()
             raise RunError(
-                f"{self.path} holds an unfinished run: go on with it by --resume, "
-                "or start again with --overwrite"
+                f"{self.path} holds an unfinished run: go on with it by {_RESUME}, "
+                f"or start again with {_OVERWRITE}"
             )
 
     def open(self, settings: Mapping[str, object], files: Iterable[str]) -> None:
@@ -110,7 +113,7 @@ class UnfinishedRun:
                 raise RunError(
                     f"cannot go on with {self.path}: {name} was {known.get(name)!r} "
                     f"and is {value!r} now; repeat the command as it was, "
-                    "or start again with --overwrite"
+                    f"or start again with {_OVERWRITE}"
                 )
 
     def _make(self, settings: Mapping[str, object]) -> None:
@@ -152,7 +155,7 @@ class UnfinishedRun:
         try:
             _check_target(self.target, self._overwrite)
         except RunError as error:  # it was checked at the beginning, too
-            raise WriteError(f"{error}; the new run lies whole in {self.path}") from None
+            raise WriteError(f"{error.message}; the new run lies whole in {self.path}") from None
         replaced = None
         try:
             if _holds_something(self.target):
@@ -205,7 +208,7 @@ class UnfinishedRun:
         return False
 
 
-def read_config(run: Path, task: str) -> dict[str, Any]:
+def read_config(run: Path, task: str | None = None) -> dict[str, Any]:
     """The configuration of a run.
 
     Raises:
@@ -214,7 +217,7 @@ def read_config(run: Path, task: str) -> dict[str, Any]:
     if not run.exists():
         unfinished = run.with_name(run.name + ".partial")
         hint = (
-            f"; {unfinished} is unfinished: train on with --resume" if unfinished.exists() else ""
+            f"; {unfinished} is unfinished: train on with {_RESUME}" if unfinished.exists() else ""
         )
         raise RunError(f"there is no run folder {run}{hint}")
     if not run.is_dir():
@@ -230,7 +233,7 @@ def read_config(run: Path, task: str) -> dict[str, Any]:
             f"{path} has version {config.get('version')!r}, "
             f"but this anyrnn reads version {FORMAT_VERSION}"
         )
-    if config.get("task") != task:
+    if task is not None and config.get("task") != task:
         raise RunError(f"{run} is a run of the task {config.get('task')!r}, not of {task!r}")
     return config
 
@@ -245,13 +248,15 @@ def _check_target(target: Path, overwrite: bool) -> None:
     if not os.path.lexists(target):
         return
     if not target.is_dir():
-        raise RunError(f"{target} is a file; choose another --output")
+        raise RunError(f"{target} is a file; choose another {_OUTPUT}")
     if target.is_mount():
-        raise RunError(f"{target} is a whole file system; choose a folder in it as --output")
+        raise RunError(f"{target} is a whole file system; choose a folder in it as {_OUTPUT}")
     if not _holds_something(target):
         return
     if not overwrite:
-        raise RunError(f"{target} exists; choose another --output, or replace it with --overwrite")
+        raise RunError(
+            f"{target} exists; choose another {_OUTPUT}, or replace it with {_OVERWRITE}"
+        )
     _check_own(target, CONFIG)
 
 
@@ -262,7 +267,7 @@ def _check_own(folder: Path, record: str) -> None:
         folder: The folder.
         record: The file in it that says `"format"`, and which files are ours.
     """
-    leave = "so it stays as it is; choose another --output"
+    leave = f"so it stays as it is; choose another {_OUTPUT}"
     own = _own_names(folder, record)
     if not own:
         raise RunError(
@@ -336,7 +341,7 @@ def _locked(folder: Path) -> int | None:
 
 
 def _taken(folder: Path) -> RunError:
-    return RunError(f"another training writes {folder} just now; choose another --output")
+    return RunError(f"another training writes {folder} just now; choose another {_OUTPUT}")
 
 
 def _check_writable(target: Path) -> None:

@@ -19,7 +19,7 @@ import pandas
 import pyarrow
 from pyarrow import parquet
 
-from anyrnn.errors import DataError
+from anyrnn.errors import DataError, option_name
 from anyrnn.tasks.encoding import check_encoding, whole_characters
 
 _DECOMPRESS: dict[str, Callable[[bytes], bytes]] = {
@@ -32,7 +32,7 @@ _JSON_LINES = (".jsonl", ".ndjson", ".json")
 _PARQUET = (".parquet", ".pq")
 SUPPORTED = (
     ".csv, .tsv, .jsonl, .ndjson, .json (one object a line), each also .gz, .xz or .bz2; .parquet; "
-    "with --separator any file of text"
+    f"with {option_name('separator')} any file of text"
 )
 
 
@@ -65,14 +65,16 @@ class Table:
 
         Args:
             name: The column's name.
-            option: The option that named it, for the message.
+            option: The name of the option that named it, for the message.
 
         Raises:
             DataError: There is no such column (the message names the nearest one), or two.
         """
         names = self.names
         if names.count(name) > 1:
-            raise DataError(f"{self.path} has two columns {name!r} ({option}); rename one of them")
+            raise DataError(
+                f"{self.path} has two columns {name!r} ({option_name(option)}); rename one of them"
+            )
         if name in self.columns:
             return self.columns[name]
         near = get_close_matches(name, names, n=1, cutoff=0.5)
@@ -80,7 +82,9 @@ class Table:
         if len(names) == 1:
             guess = _other_separator(names[0]) or guess
         listing = ", ".join(map(repr, names[:20])) + (", ..." if len(names) > 20 else "")
-        raise DataError(f"{self.path} has no column {name!r} ({option}){guess} (it has {listing})")
+        raise DataError(
+            f"{self.path} has no column {name!r} ({option_name(option)}){guess} (it has {listing})"
+        )
 
     def row(self, index: int) -> str:
         """How messages name a row, such as "record 17"."""
@@ -150,7 +154,7 @@ def complete_rows(
 
     Args:
         table: The table.
-        columns: Pairs of a column's name and the option that named it.
+        columns: Pairs of a column's name and the name of the option that named it.
         skip_bad: Leave incomplete rows out instead of refusing the table.
 
     Returns:
@@ -174,7 +178,7 @@ def complete_rows(
         header = ", the header not counted" if table.unit == "record" else ""
         raise DataError(
             f"{table.path}: {table.row(rows[0])}{header}, has no {name!r}{more}; "
-            "fill it in, or leave such rows out with --skip-bad"
+            f"fill it in, or leave such rows out with {option_name('skip_bad', True)}"
         )
     if not complete:
         raise DataError(f"{table.path} has no row in which every needed column has a value")
@@ -186,7 +190,8 @@ def _one_character(separator: str | None) -> str | None:
         return "\t"
     if separator is not None and (len(separator) != 1 or separator in '"\r\n'):
         raise DataError(
-            f"--separator is {separator!r}, but has to be one character, and no quote or line end"
+            f"{option_name('separator')} is {separator!r}, but has to be one character, and no "
+            "quote or line end"
         )
     return separator
 
@@ -234,8 +239,8 @@ def _decode(path: Path, data: bytes, encoding: str) -> str:
             byte = data[error.start]
             reason = f"byte 0x{byte:02x} at position {error.start}, line {line}"
         raise DataError(
-            f"{path} is not {encoding}: {reason}; name its encoding, for example --encoding "
-            f"{_likely_encoding(data)}"
+            f"{path} is not {encoding}: {reason}; name its encoding, for example "
+            f"{option_name('encoding', _likely_encoding(data))}"
         ) from None
     return whole_characters(text.removeprefix("\ufeff"))
 
@@ -404,5 +409,6 @@ def _parquet_texts(path: Path, name: str, table: pyarrow.Table) -> list[str | No
 def _other_separator(header: str) -> str:
     for separator in (";", "\t", "|"):
         if separator in header:
-            return f"; its columns seem separated by {separator!r}: use --separator {separator!r}"
+            use = option_name("separator", repr(separator))
+            return f"; its columns seem separated by {separator!r}: use {use}"
     return ""

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning.pytorch as lightning
 import torch
@@ -19,8 +19,9 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torchmetrics import MeanMetric
 
-from anyrnn.errors import RunError, SizeError
+from anyrnn.errors import RunError, SizeError, option_name
 from anyrnn.tasks.batches import Batch, Batches
+from anyrnn.tasks.common_options import TrainingOptions
 from anyrnn.tasks.interruption import Interruption
 from anyrnn.tasks.run_files import (
     load_weights,
@@ -30,42 +31,6 @@ from anyrnn.tasks.run_files import (
     write_weights,
 )
 from anyrnn.tasks.run_folder import CHECKPOINT, EPOCHS, WEIGHTS
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """How a network is trained.
-
-    Attributes:
-        epochs: The largest number of passes over the training data.
-        patience: After how many epochs without improvement on the validation data to stop.
-        batch_size: The number of sequences in a batch.
-        learning_rate: The step size of Adam.
-        weight_decay: The decoupled weight decay of Adam (AdamW); 0 for none.
-        clip: The largest norm of the gradient; 0 for no limit.
-        seed: Decides initial weights, order and dropout.
-        device: "auto", "cpu" or "cuda".
-    """
-
-    epochs: int = 20
-    patience: int = 5
-    batch_size: int = 64
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.0
-    clip: float = 1.0
-    seed: int = 0
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-
-    def torch_device(self) -> torch.device:
-        """The device itself: with "auto", the first GPU if there is one.
-
-        Raises:
-            RunError: There is no such device.
-        """
-        available = torch.cuda.is_available()
-        if self.device == "cuda" and not available:
-            raise RunError("--device cuda, but torch finds no CUDA device here; use --device cpu")
-        return torch.device("cuda" if available and self.device != "cpu" else "cpu")
 
 
 @dataclass(frozen=True)
@@ -245,7 +210,7 @@ class _Progress(Callback):
         except Exception:
             raise RunError(
                 f"cannot go on from {checkpoint}: it is damaged or foreign; "
-                "start again with --overwrite"
+                f"start again with {option_name('overwrite', True)}"
             ) from None
 
     @property
@@ -301,7 +266,7 @@ class _Progress(Callback):
             if not math.isfinite(figure):
                 raise RunError(
                     f"the training diverged: {name} is {figure} after "
-                    f"epoch {len(self.epochs) + 1}; try a smaller --learning-rate"
+                    f"epoch {len(self.epochs) + 1}; try a smaller {option_name('learning_rate')}"
                 )
         epoch = Epoch(len(self.epochs) + 1, self._elapsed(), figures)
         self._seconds, self._since = 0.0, time.perf_counter()
@@ -382,8 +347,8 @@ def enough_memory() -> Iterator[None]:
         if not (lacking or isinstance(error, MemoryError)):
             raise
         raise SizeError(
-            "there is not enough memory for such batches: use a smaller --batch-size, "
-            "--max-length, --hidden-size or --embedding-size"
+            "there is not enough memory for such batches: use a smaller "
+            f"{option_name('batch_size')}, or a smaller network"
         ) from None
 
 

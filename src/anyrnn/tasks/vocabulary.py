@@ -3,17 +3,13 @@
 import re
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
 import numpy
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from anyrnn.errors import RunError, SizeError
-
-TokenKind = Literal["word", "character", "bpe"]
-TOKEN_KINDS: tuple[str, ...] = get_args(TokenKind)
+from anyrnn.errors import RunError, SizeError, option_name
+from anyrnn.tasks.common_options import TokenKind, VocabularyOptions
 
 PADDING = "[PAD]"
 UNKNOWN = "[UNK]"
@@ -29,27 +25,6 @@ _WORD_CHARACTER = rf"(?:(?!{_UNSPACED})\w)"
 _WORD = rf"{_UNSPACED}|{_WORD_CHARACTER}+(?:['’]{_WORD_CHARACTER}+)*|[^\w\s]"
 _LETTER = r"[^\W\d_]"
 _BYTES = 256
-
-
-@dataclass(frozen=True)
-class VocabularyOptions:
-    """How texts become tokens.
-
-    Attributes:
-        tokens: Words, characters or byte-pair pieces.
-        lowercase: Whether capitals are made small.
-        size: The largest number of tokens in the vocabulary, with the two for padding and unknown.
-        minimum_frequency: How often a token has to occur in the training texts to be known.
-        maximum_length: The number of tokens kept of each text.
-        keep: Which end of a longer text is kept.
-    """
-
-    tokens: TokenKind
-    lowercase: bool
-    size: int
-    minimum_frequency: int
-    maximum_length: int
-    keep: Literal["start", "end"]
 
 
 def choose_tokens(texts: Sequence[str]) -> tuple[TokenKind, str]:
@@ -87,7 +62,7 @@ def train_tokenizer(texts: Iterable[str], options: VocabularyOptions) -> Tokeniz
 
     Args:
         texts: The training texts, no others.
-        options: How texts become tokens.
+        options: How texts become tokens; their kind is chosen already.
 
     Returns:
         The tokenizer; it cuts texts to the maximum length.
@@ -96,13 +71,13 @@ def train_tokenizer(texts: Iterable[str], options: VocabularyOptions) -> Tokeniz
         SizeError: The vocabulary is too small for this kind of tokens.
     """
     smallest = 2 + (_BYTES if options.tokens == "bpe" else 1)
-    if options.size < smallest:
+    if options.vocabulary_size < smallest:
         raise SizeError(
             f"a vocabulary of {options.tokens} tokens needs at least {smallest} entries, "
-            f"but --vocabulary-size is {options.size}"
+            f"but {option_name('vocabulary_size')} is {options.vocabulary_size}"
         )
     shared = {"special_tokens": [PADDING, UNKNOWN], "show_progress": False}
-    shared |= {"vocab_size": options.size, "min_frequency": options.minimum_frequency}
+    shared |= {"vocab_size": options.vocabulary_size, "min_frequency": options.minimum_frequency}
     steps: list[normalizers.Normalizer] = [normalizers.NFC()]
     steps.append(normalizers.Replace(Regex(r"<br\s*/?>"), "\n"))
     if options.lowercase:
@@ -165,7 +140,7 @@ def load_tokenizer(path: Path) -> Tokenizer:
     return tokenizer
 
 
-def _splitter(tokens: TokenKind) -> pre_tokenizers.PreTokenizer:
+def _splitter(tokens: str) -> pre_tokenizers.PreTokenizer:
     if tokens == "word":
         return pre_tokenizers.Split(Regex(_WORD), "removed", invert=True)
     return pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")

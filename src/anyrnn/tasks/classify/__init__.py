@@ -1,11 +1,22 @@
 """Text classification: embedding, recurrent layers, pooling, dense; cross-entropy; Adam."""
 
-from anyrnn.tasks.classify.inference import Classifier, Evaluation, Prediction, evaluate_file, load
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from anyrnn.tasks.classify.options import DataOptions, ModelOptions, Options
-from anyrnn.tasks.classify.result import CellResult, Result
-from anyrnn.tasks.classify.scores import Scores
-from anyrnn.tasks.classify.train import ClassificationListener, train
-from anyrnn.tasks.training import TrainingOptions
+from anyrnn.tasks.common_options import TrainingOptions, VocabularyOptions
+
+if TYPE_CHECKING:
+    from anyrnn.tasks.classify.inference import (
+        Classifier,
+        Evaluation,
+        Prediction,
+        evaluate_file,
+        load,
+    )
+    from anyrnn.tasks.classify.result import CellResult, Result
+    from anyrnn.tasks.classify.scores import Scores
+    from anyrnn.tasks.classify.training import ClassificationListener, train
 
 __all__ = [
     "CellResult",
@@ -19,7 +30,23 @@ __all__ = [
     "Result",
     "Scores",
     "TrainingOptions",
+    "VocabularyOptions",
     "evaluate_file",
     "load",
     "train",
 ]
+
+_PLACES = {
+    "inference": ("Classifier", "Evaluation", "Prediction", "evaluate_file", "load"),
+    "result": ("CellResult", "Result"),
+    "scores": ("Scores",),
+    "training": ("ClassificationListener", "train"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load what needs torch only when it is asked for: the options alone are light."""
+    for module, names in _PLACES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from anyrnn.errors import DataError
+from anyrnn.errors import DataError, option_name
 from anyrnn.tasks.classify.options import DataOptions
 from anyrnn.tasks.split import split_rows
 from anyrnn.tasks.tables import complete_rows, read_table
@@ -112,7 +112,7 @@ def read_part(path: Path, options: DataOptions) -> Part:
     Raises:
         DataError: The file, a column or (without `skip_bad`) a row cannot be used.
     """
-    columns = [(options.text, "--text"), (options.label, "--label")]
+    columns = [(options.text, "text"), (options.label, "label")]
     table = read_table(
         path,
         encoding=options.encoding,
@@ -121,8 +121,8 @@ def read_part(path: Path, options: DataOptions) -> Part:
         wanted=[name for name, _ in columns],
     )
     rows, skipped = complete_rows(table, columns, skip_bad=options.skip_bad)
-    texts = table.column(options.text, "--text")
-    labels = table.column(options.label, "--label")
+    texts = table.column(options.text, "text")
+    labels = table.column(options.label, "label")
     return Part(
         path,
         [str(texts[row]) for row in rows],
@@ -164,7 +164,8 @@ def _with_enough_rows(part: Part, names: Sequence[str], skip_bad: bool) -> Part:
         raise DataError(
             f"{part.path}: the label {label!r} has {distinct[label]} different text(s), the first "
             f"in {part.rows[part.labels.index(label)]}, but {len(names)} are needed to split into "
-            f"{', '.join(names)}{others}; add rows, or leave such labels out with --skip-bad"
+            f"{', '.join(names)}{others}; add rows, or leave such labels out with "
+            f"{option_name('skip_bad', True)}"
         )
     if len(counts) - len(rare) < 2:
         left = sorted(set(counts) - set(rare))

@@ -130,7 +130,7 @@ def evaluate_file(
     encoding: str | None = None,
     separator: str | None = None,
     header: bool | None = None,
-    skip_bad: bool = False,
+    skip_bad: bool | None = None,
 ) -> Evaluation:
     """Measure a model of a run on a file with labels.
 
@@ -154,7 +154,7 @@ def evaluate_file(
         encoding=encoding or entry(trained, "encoding", str, path),
         separator=_separator(trained, path) if separator is None else separator,
         header=entry(trained, "header", bool, path) if header is None else header,
-        skip_bad=skip_bad,
+        skip_bad=entry(trained, "skip_bad", bool, path) if skip_bad is None else skip_bad,
     )
     part = read_part(options.data, options)
     scores = classifier.evaluate(part.texts, class_numbers(part, classifier.labels))

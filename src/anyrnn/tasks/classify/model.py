@@ -1,14 +1,14 @@
 """The network of text classification: embedding, recurrent layers, pooling, dense."""
 
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import nn
 
+from anyrnn.tasks.classify.options import Pooling
 from anyrnn.tasks.vocabulary import PADDING_ID
 from anyrnn.torch import Recurrent
 
-Pooling = Literal["last", "mean", "max"]
 POOLINGS: tuple[str, ...] = get_args(Pooling)
 
 # torch draws embeddings from N(0, 1): so large that they hardly move within the few epochs that a

@@ -1,124 +1,92 @@
-"""What a user can choose when a text classifier is trained, and the checks of it."""
+"""What a user can choose when a text classifier is trained and used."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from anyrnn.errors import DataError, SizeError
-from anyrnn.tasks.bounds import LARGEST_COUNT, LARGEST_SEED, check_count, check_number
-from anyrnn.tasks.classify.model import POOLINGS, Pooling
-from anyrnn.tasks.training import TrainingOptions
-from anyrnn.tasks.vocabulary import TOKEN_KINDS, TokenKind, VocabularyOptions
+from anyrnn.tasks.common_options import TrainingOptions, VocabularyOptions
+from anyrnn.tasks.options import OptionGroup, option
+
+Pooling = Literal["last", "mean", "max"]
 
 
-@dataclass(frozen=True)
-class DataOptions:
-    """Which files and columns hold the texts and labels.
+class DataOptions(OptionGroup, panel="Data"):
+    """Which files and columns hold the texts and labels."""
 
-    Attributes:
-        data: The file to train on; parts that have no file of their own are split off from it.
-        text: The column of the texts.
-        label: The column of the labels.
-        validation_data: A file of its own that decides when to stop.
-        test_data: A file of its own that measures the result.
-        encoding: The encoding of the files.
-        separator: The separator of columns, if not a comma or a tab.
-        header: Whether CSV and TSV files begin with the columns' names.
-        skip_bad: Leave out rows without text or label and labels with too few rows.
-    """
+    data: Path = option(
+        ...,
+        "Texts with labels: CSV, TSV, JSON lines (also .gz, .xz, .bz2) or parquet.",
+        metavar="FILE",
+        evaluation="required",
+    )
+    text: str = option(..., "The column of the texts.", metavar="COLUMN")
+    label: str = option(..., "The column of the labels.", metavar="COLUMN")
+    validation_data: Path | None = option(
+        None,
+        "Texts that decide when to stop.",
+        metavar="FILE",
+        shown="a tenth of the data",
+        evaluation="left out",
+    )
+    test_data: Path | None = option(
+        None,
+        "Held-out texts that measure the result.",
+        metavar="FILE",
+        shown="a tenth of the data",
+        evaluation="left out",
+    )
+    encoding: str = option("utf-8", "The encoding of the files.", metavar="NAME")
+    separator: str | None = option(
+        None, "What separates the columns.", metavar="CHARACTER", shown="comma in .csv, tab in .tsv"
+    )
+    header: bool = option(
+        True, "The first line names the columns; if not, they are called 1, 2, ..."
+    )
+    skip_bad: bool = option(
+        False, "Leave out rows without text or label, and labels too rare to split."
+    )
 
-    data: Path
-    text: str
-    label: str
-    validation_data: Path | None = None
-    test_data: Path | None = None
-    encoding: str = "utf-8"
-    separator: str | None = None
-    header: bool = True
-    skip_bad: bool = False
 
-
-@dataclass(frozen=True)
-class ModelOptions:
+class ModelOptions(OptionGroup, panel="Model"):
     """The sizes of the network; see `TextClassifier`."""
 
-    embedding_size: int = 128
-    hidden_size: int = 128
-    layers: int = 1
-    bidirectional: bool = False
-    dropout: float = 0.5
-    pool: Pooling = "last"
+    embedding_size: int = option(128, "The size of a token's vector.", ge=1)
+    hidden_size: int = option(128, "The size of a recurrent layer.", ge=1)
+    layers: int = option(1, "The number of recurrent layers.", ge=1, le=1000)
+    bidirectional: bool = option(False, "Also read backwards.")
+    dropout: float = option(0.5, "The share of values dropped in training.", ge=0, lt=1)
+    pool: Pooling = option("last", "What of the outputs over time is classified.")
 
 
-@dataclass(frozen=True)
-class Options:
-    """Everything that decides the result of a training.
-
-    Attributes:
-        data: Files and columns.
-        cells: The cells to compare, each trained with the same data and seed.
-        tokens: The kind of tokens, or "auto" to choose by the look of the texts.
-        lowercase, vocabulary_size, minimum_frequency, maximum_length, keep: See
-            `VocabularyOptions`.
-        model: The sizes of the network.
-        training: How it is trained.
-    """
+class Options(OptionGroup, panel="Model"):
+    """Everything that decides the result of a training."""
 
     data: DataOptions
-    cells: tuple[str, ...] = ("lstm",)
-    tokens: TokenKind | Literal["auto"] = "auto"
-    lowercase: bool = True
-    vocabulary_size: int = 30_000
-    minimum_frequency: int = 2
-    maximum_length: int = 400
-    keep: Literal["start", "end"] = "end"
-    model: ModelOptions = field(default_factory=ModelOptions)
-    training: TrainingOptions = field(default_factory=TrainingOptions)
-
-    def __post_init__(self) -> None:
-        """Check all sizes and choices.
-
-        Raises:
-            SizeError: A number is outside its bounds, or a share is not one.
-            DataError: A choice is none of those that exist.
-        """
-        training, model = self.training, self.model
-        for option, value, smallest, largest in (
-            ("--vocabulary-size", self.vocabulary_size, 1, LARGEST_COUNT),
-            ("--min-frequency", self.minimum_frequency, 1, LARGEST_COUNT),
-            ("--max-length", self.maximum_length, 1, LARGEST_COUNT),
-            ("--embedding-size", model.embedding_size, 1, LARGEST_COUNT),
-            ("--hidden-size", model.hidden_size, 1, LARGEST_COUNT),
-            ("--layers", model.layers, 1, 1000),
-            ("--epochs", training.epochs, 1, LARGEST_COUNT),
-            ("--patience", training.patience, 1, LARGEST_COUNT),
-            ("--batch-size", training.batch_size, 1, LARGEST_COUNT),
-            ("--seed", training.seed, 0, LARGEST_SEED),
-        ):
-            check_count(option, value, smallest, largest)
-        check_number("--learning-rate", training.learning_rate, above=True)
-        check_number("--weight-decay", training.weight_decay)
-        check_number("--clip", training.clip)
-        if not 0 <= model.dropout < 1:
-            raise SizeError(f"--dropout is {model.dropout}, but has to be from 0 to below 1")
-        _check_choice("--tokens", self.tokens, ("auto", *TOKEN_KINDS))
-        _check_choice("--keep", self.keep, ("start", "end"))
-        _check_choice("--pool", self.model.pool, POOLINGS)
-        if not self.cells:
-            raise DataError("no cell is named; name one with --cell")
-
-    def vocabulary(self, tokens: TokenKind) -> VocabularyOptions:
-        """The options of the vocabulary for the chosen kind of tokens."""
-        return VocabularyOptions(
-            tokens=tokens,
-            lowercase=self.lowercase,
-            size=self.vocabulary_size,
-            minimum_frequency=self.minimum_frequency,
-            maximum_length=self.maximum_length,
-            keep=self.keep,
-        )
+    cells: tuple[str, ...] = option(
+        ("lstm",),
+        "The recurrent cell; several are compared. See [bold]anyrnn cells[/bold].",
+        ge=1,
+        metavar="NAME",
+        flags=("--cell",),
+        distinct=True,
+    )
+    vocabulary: VocabularyOptions = VocabularyOptions()
+    model: ModelOptions = ModelOptions()
+    training: TrainingOptions = TrainingOptions()
 
 
-def _check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise DataError(f"{option} is {value!r}, but has to be one of {', '.join(choices)}")
+class PredictOptions(OptionGroup, panel="Texts"):
+    """Which texts are labelled, and what is told of them."""
+
+    texts: tuple[str, ...] = option(
+        (),
+        "Texts; without any, they are read from standard input.",
+        metavar="[TEXT]...",
+        argument=True,
+    )
+    file: Path | None = option(
+        None, "A file of texts, one a line; - for standard input.", metavar="FILE"
+    )
+    probabilities: bool = option(
+        False, "Also tell the probability of every label.", flags=("--probabilities",)
+    )
+    encoding: str = option("utf-8", "The encoding of the file or standard input.", metavar="NAME")

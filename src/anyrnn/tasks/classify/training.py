@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer
 
 from anyrnn.cells.catalogue import get
-from anyrnn.errors import AnyrnnError, SizeError, StoppedError, WriteError
+from anyrnn.errors import AnyrnnError, SizeError, StoppedError, WriteError, option_name
 from anyrnn.tasks.batches import Batches
 from anyrnn.tasks.classify.data import Data, prepare
 from anyrnn.tasks.classify.inference import TASK, infer
@@ -20,11 +20,13 @@ from anyrnn.tasks.classify.options import Options
 from anyrnn.tasks.classify.report import render
 from anyrnn.tasks.classify.result import CellResult, Result, worst_mistakes
 from anyrnn.tasks.classify.scores import score
+from anyrnn.tasks.common_options import VocabularyOptions
 from anyrnn.tasks.interruption import Interruption
+from anyrnn.tasks.options import replaced
 from anyrnn.tasks.run_files import versions, write_json, write_rows, write_text, write_weights
 from anyrnn.tasks.run_folder import FORMAT, FORMAT_VERSION, UnfinishedRun
 from anyrnn.tasks.training import Listener, fit
-from anyrnn.tasks.vocabulary import TokenKind, choose_tokens, encode, train_tokenizer
+from anyrnn.tasks.vocabulary import choose_tokens, encode, train_tokenizer
 
 _FILES = ("tokenizer.json", "history.csv", "results.json", "report.html")
 
@@ -79,8 +81,8 @@ def train(
             if not unfinished.has_checkpoint():
                 raise
             raise type(error)(
-                f"{error}; what is done lies in {unfinished.path}: "
-                "go on with the same command and --resume"
+                f"{error.message}; what is done lies in {unfinished.path}: "
+                f"go on with the same command and {option_name('resume', True)}"
             ) from None
 
 
@@ -89,10 +91,11 @@ def _train_cells(
 ) -> Result:
     data = prepare(options.data, options.training.seed)
     _tell_data(data, listener)
-    tokens, reason = options.tokens, "as asked for"
+    tokens, reason = options.vocabulary.tokens, "as asked for"
     if tokens == "auto":
         tokens, reason = choose_tokens(data.training.texts)
-    tokenizer = train_tokenizer(data.training.texts, options.vocabulary(tokens))
+    vocabulary = replaced(options.vocabulary, tokens=tokens)
+    tokenizer = train_tokenizer(data.training.texts, vocabulary)
     listener.noted(f"tokens: {tokens} ({reason}), {tokenizer.get_vocab_size():,} in the vocabulary")
     training = _Training(options, data, tokenizer)
     training.check_cells()
@@ -101,7 +104,7 @@ def _train_cells(
     with Interruption() as interruption, torch.random.fork_rng():
         results = training.run(unfinished, interruption, listener)
     best = min(results, key=lambda result: result.best_epoch.figures["validation_loss"])
-    config = training.config(tokens, best)
+    config = training.config(vocabulary, best)
     _write(unfinished.path, config, tokenizer, results)
     write_text(unfinished.path / "report.html", render(config, results))
     unfinished.finish(config)
@@ -148,9 +151,8 @@ class _Training:
             listener.cell_done(cell)
         return results
 
-    def config(self, tokens: TokenKind, best: CellResult) -> dict[str, object]:
+    def config(self, vocabulary: VocabularyOptions, best: CellResult) -> dict[str, object]:
         """What `load` needs, and what a reader wants to know about the run."""
-        vocabulary = asdict(self.options.vocabulary(tokens))
         data = self.data
         return {
             "format": FORMAT,
@@ -159,10 +161,10 @@ class _Training:
             "cells": list(self.options.cells),
             "best_cell": best.cell,
             "labels": data.labels,
-            "model": asdict(self.options.model),
-            "vocabulary": {**vocabulary, "size": self.tokenizer.get_vocab_size()},
-            "training": asdict(self.options.training),
-            "data": _plain(asdict(self.options.data)),
+            "model": self.options.model.plain(),
+            "vocabulary": {**vocabulary.plain(), "size": self.tokenizer.get_vocab_size()},
+            "training": self.options.training.plain(),
+            "data": self.options.data.plain(),
             "texts": {
                 "training": len(data.training),
                 "validation": len(data.validation),
@@ -241,17 +243,7 @@ def _settings(options: Options, data: Data) -> dict[str, object]:
     """What an unfinished run has to agree with: every option, the content of the files, and the
     order of the labels.
     """
-    settings = {name: _plain(value) for name, value in asdict(options).items()}
-    return {**settings, "content": data.digests, "labels": data.labels}
-
-
-def _plain(value: object) -> object:
-    """The same value as JSON knows it."""
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {name: _plain(inner) for name, inner in value.items()}
-    return list(value) if isinstance(value, tuple) else value
+    return {**options.plain(), "content": data.digests, "labels": data.labels}
 
 
 def _write(

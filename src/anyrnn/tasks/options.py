@@ -1,0 +1,435 @@
+"""Options, each declared once: type, default, bounds and help in one place.
+
+From the declaration follow the Python constructor and its checks, the command line, the file of
+`--config`, the JSON schema and the reference page.
+"""
+
+import dataclasses
+import functools
+import inspect
+import reprlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from types import UnionType
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    TypeVar,
+    Union,
+    dataclass_transform,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+import pydantic
+import pydantic.dataclasses
+from pydantic_core import ErrorDetails
+
+from anyrnn.errors import AnyrnnError, OptionError, SizeError, option_name
+
+LARGEST_COUNT = 2**31 - 1
+LARGEST_SEED = 2**63 - 1  # of all libraries that draw
+_LARGEST_NUMBER = 1e38  # a float32 has no larger power of ten
+
+Group = TypeVar("Group", bound="OptionGroup")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declaration:
+    """What is declared about an option, besides its name and type.
+
+    Attributes:
+        default: Its default; `...` if it has to be given.
+        help: What it is, in a sentence.
+        ge, gt, le, lt: The bounds of a number; `ge` also of the length of a list.
+        metavar: What stands for its value in help, such as "FILE".
+        shown: A default that is worked out, in words.
+        flags: Its flags on the command line; by default its name with dashes.
+        argument: Whether it is what follows without a flag on the command line.
+        evaluation: What an evaluation takes: the value of the training unless it is given, one that
+            has to be given, or none.
+        distinct: Whether a value that a list repeats counts once.
+    """
+
+    default: Any
+    help: str
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
+    metavar: str = ""
+    shown: str = ""
+    flags: tuple[str, ...] = ()
+    argument: bool = False
+    evaluation: Literal["as trained", "required", "left out"] = "as trained"
+    distinct: bool = False
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of a group, or of a group within it.
+
+    Attributes:
+        name: Its own name, which no other option of the task has.
+        path: Its name with those of its groups, such as "model.hidden_size".
+        type: Its type, but for `None`.
+        optional: Whether it may be `None`.
+        panel: The title of its group.
+        declaration: What is declared about it.
+    """
+
+    name: str
+    path: str
+    type: Any
+    optional: bool
+    panel: str
+    declaration: Declaration
+
+    @property
+    def required(self) -> bool:
+        """Whether it has to be given."""
+        return self.declaration.default is ...
+
+    @property
+    def choices(self) -> tuple[Any, ...]:
+        """The values that it may have, if they are named."""
+        return get_args(self.type) if get_origin(self.type) is Literal else ()
+
+    @property
+    def several(self) -> bool:
+        """Whether its value is a list."""
+        return get_origin(self.type) is tuple
+
+    @property
+    def bounds(self) -> str:
+        """The bounds that are declared, in words, if it is a number."""
+        found = self.declaration
+        if self.type not in (int, float):
+            return ""
+        lower = "" if found.ge is None else f"{found.ge} or more"
+        lower = lower if found.gt is None else f"above {found.gt}"
+        upper = "" if found.le is None else f"{found.le} or less"
+        upper = upper if found.lt is None else f"below {found.lt}"
+        if lower and upper:
+            return f"from {lower.removesuffix(' or more')} to {upper.removesuffix(' or less')}"
+        return lower or upper
+
+
+def option(default: Any, help: str, **declaration: Any) -> Any:
+    """Declare an option of an `OptionGroup`.
+
+    Args:
+        default: Its default; `...` if it has to be given.
+        help: What it is, in a sentence.
+        declaration: The other attributes of `Declaration`.
+    """
+    return Declaration(default=default, help=help, **declaration)
+
+
+@dataclass_transform(frozen_default=True)
+class OptionGroup:
+    """Options that belong together: a subclass is a frozen dataclass whose values are checked.
+
+    What has a type and an `option` is an option; what has another `OptionGroup` as its type is a
+    group within the group.
+
+    Args:
+        panel: The title of the group in help.
+
+    Raises:
+        SizeError: A number is out of its bounds, or is none.
+        OptionError: A value is missing, of another type, or none of its choices; or there is no
+            such option, then the message names the nearest one.
+
+    Example:
+        >>> class Training(OptionGroup, panel="Training"):
+        ...     epochs: int = option(20, "The largest number of passes.", ge=1)
+        >>> Training()
+        Training(epochs=20)
+        >>> Training(epochs=0)
+        Traceback (most recent call last):
+        ...
+        anyrnn.errors.SizeError: epochs is 0, but has to be 1 or more
+    """
+
+    __panel__: ClassVar[str] = ""
+    __declared__: ClassVar[dict[str, tuple[Any, Declaration | None]]] = {}
+    """The type of each option or group, and what is declared about it."""
+
+    def __init_subclass__(cls, panel: str = "", **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        cls.__panel__ = panel or cls.__panel__
+        hints = get_type_hints(cls)
+        cls.__declared__ = dict(cls.__declared__)
+        annotations = {name: hints[name] for name in inspect.get_annotations(cls)}
+        for name in annotations:
+            found = vars(cls).get(name)
+            declaration = found if isinstance(found, Declaration) else None
+            cls.__declared__[name] = (hints[name], declaration)
+            if declaration:
+                annotations[name] = _checked(hints[name], declaration)
+                if declaration.default is ...:
+                    delattr(cls, name)
+                else:
+                    setattr(cls, name, declaration.default)
+        cls.__annotations__ = annotations
+        pydantic.dataclasses.dataclass(cls, frozen=True, config=pydantic.ConfigDict(extra="forbid"))
+        cls.__init__ = _with_our_errors(cls, cls.__init__)
+
+    def plain(self) -> dict[str, Any]:
+        """The values as JSON and YAML know them, in the groups that they are in."""
+        values: dict[str, Any] = {}
+        for name in self.__declared__:
+            value = getattr(self, name)
+            if isinstance(value, OptionGroup):
+                value = value.plain()
+            elif isinstance(value, Path):
+                value = str(value)
+            values[name] = list(value) if isinstance(value, tuple) else value
+        return values
+
+
+def declared(kind: type[OptionGroup], prefix: str = "", panel: str = "") -> Iterator[Option]:
+    """The options of a group and of the groups within it, in order.
+
+    Args:
+        kind: The group.
+        prefix: What their paths begin with.
+        panel: The title of a group that has none of its own.
+    """
+    panel = kind.__panel__ or panel
+    for name, (type_, declaration) in kind.__declared__.items():
+        if _is_group(type_):
+            yield from declared(type_, f"{prefix}{name}.", panel)
+        elif declaration:
+            yield Option(name, prefix + name, *_without_none(type_), panel, declaration)
+
+
+def from_mapping(kind: type[Group], values: Mapping[Any, Any]) -> Group:
+    """The options of a type from a nested mapping, as a file holds it.
+
+    Args:
+        kind: The type.
+        values: A value for each option that has not its default; groups are mappings. A group of
+            which nothing is said may be `None`.
+
+    Raises:
+        SizeError, OptionError: See `OptionGroup`.
+    """
+    check_names(kind, values)
+    return kind(**_without_empty_groups(kind, values))
+
+
+def check_names(kind: type[OptionGroup], values: Mapping[Any, Any], prefix: str = "") -> None:
+    """Refuse a nested mapping that names what is no option.
+
+    Args:
+        kind: Whose options.
+        values: The mapping.
+        prefix: The path of the group that it is for.
+
+    Raises:
+        OptionError: There is no such option; the message names the nearest one.
+    """
+    for name, value in values.items():
+        if name not in kind.__declared__:
+            raise OptionError(_unknown(kind, f"{prefix}{name}", prefix))
+        type_, _ = kind.__declared__[name]
+        if _is_group(type_) and isinstance(value, Mapping):
+            check_names(type_, value, f"{prefix}{name}.")
+        elif _is_group(type_) and value is not None and not isinstance(value, type_):
+            first = next(declared(type_, f"{prefix}{name}.")).path
+            raise OptionError(
+                f"{prefix}{name} is {reprlib.repr(value)}, but has to be a group of options, "
+                f"such as {first}"
+            )
+
+
+def flat(options: OptionGroup) -> dict[str, Any]:
+    """The value of each option by its own name, whatever group it is in."""
+    return {
+        found.name: functools.reduce(getattr, found.path.split("."), options)
+        for found in declared(type(options))
+    }
+
+
+def from_flat(kind: type[Group], values: Mapping[str, Any]) -> Group:
+    """The options of a type from values by their own names: the inverse of `flat`.
+
+    Raises:
+        SizeError, OptionError: See `OptionGroup`.
+    """
+    paths = {found.name: found.path for found in declared(kind)}
+    nested: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in paths:
+            raise OptionError(_unknown(kind, name))
+        put(nested, paths[name], value)
+    return from_mapping(kind, nested)
+
+
+def put(values: dict[str, Any], path: str, value: Any) -> None:
+    """Set the value of an option in a nested mapping."""
+    group, _, rest = path.partition(".")
+    if rest:
+        inner = values.get(group)
+        inner = dict(inner) if isinstance(inner, Mapping) else {}
+        put(inner, rest, value)
+        value = inner
+    values[group] = value
+
+
+def replaced(options: Group, **changes: Any) -> Group:
+    """The same options but for some.
+
+    Raises:
+        SizeError, OptionError: See `OptionGroup`.
+    """
+    return dataclasses.replace(options, **changes)  # pyright: ignore[reportArgumentType]
+
+
+def schema(kind: type[OptionGroup]) -> dict[str, Any]:
+    """The JSON schema of a file with options of a type."""
+    return pydantic.TypeAdapter(kind).json_schema()
+
+
+def _is_group(type_: Any) -> bool:
+    return isinstance(type_, type) and issubclass(type_, OptionGroup)
+
+
+def _without_none(type_: Any) -> tuple[Any, bool]:
+    """A type but for `None`, and whether it could be that."""
+    if get_origin(type_) in (Union, UnionType):
+        (other,) = (inner for inner in get_args(type_) if inner is not type(None))
+        return other, True
+    return type_, False
+
+
+def _checked(type_: Any, declaration: Declaration) -> Any:
+    """The type with the checks of a declaration, as pydantic knows them."""
+    inner, optional = _without_none(type_)
+    found = declaration
+    bounds = {name: getattr(found, name) for name in ("ge", "gt", "le", "lt")}
+    bounds = {name: bound for name, bound in bounds.items() if bound is not None}
+    checks: list[Any] = []
+    if inner in (int, float):
+        if not {"le", "lt"} & bounds.keys():
+            bounds["le"] = LARGEST_COUNT if inner is int else _LARGEST_NUMBER
+        finite = {"allow_inf_nan": False} if inner is float else {}
+        checks.append(pydantic.Field(strict=True, **finite, **bounds))
+    elif inner is bool:
+        checks.append(pydantic.Field(strict=True))
+    elif get_origin(inner) is tuple:
+        checks.append(pydantic.BeforeValidator(lambda value: _as_tuple(value, found.distinct)))
+        checks.append(pydantic.Field(min_length=bounds.get("ge")))
+    checks.append(pydantic.Field(description=found.help))
+    annotated: Any = Annotated[(inner, *checks)]
+    return annotated | None if optional else annotated
+
+
+def _as_tuple(value: Any, distinct: bool) -> Any:
+    if isinstance(value, str):
+        value = (value,)
+    if isinstance(value, list | tuple) and distinct:
+        return tuple(value[i] for i in range(len(value)) if value[i] not in value[:i])
+    return value
+
+
+def _with_our_errors(cls: type[OptionGroup], init: Any) -> Any:
+    names = list(cls.__declared__)
+
+    @functools.wraps(init)
+    def __init__(self: OptionGroup, *arguments: Any, **values: Any) -> None:  # noqa: N807
+        if len(arguments) > len(names):
+            raise OptionError(f"{cls.__name__} has only {len(names)} options")
+        given = dict(zip(names, arguments, strict=False))
+        if twice := given.keys() & values.keys():
+            raise OptionError(f"{min(twice)} is given twice")
+        check_names(cls, values)
+        try:
+            init(self, **given, **values)
+        except pydantic.ValidationError as error:
+            raise _translated(cls, error.errors(include_url=False)[0]) from None
+
+    return __init__
+
+
+_WANTED: dict[str, tuple[type[AnyrnnError], str]] = {
+    "greater_than_equal": (SizeError, "{ge:.17g} or more"),
+    "greater_than": (SizeError, "above {gt:.17g}"),
+    "less_than_equal": (SizeError, "{le} or less"),
+    "less_than": (SizeError, "below {lt:.17g}"),
+    "finite_number": (SizeError, "a finite number"),
+    "int_type": (SizeError, "a whole number"),
+    "float_type": (SizeError, "a number"),
+    "bool_type": (OptionError, "true or false"),
+    "string_type": (OptionError, "text"),
+    "string_unicode": (OptionError, "text that Unicode knows"),
+    "path_type": (OptionError, "a path"),
+    "tuple_type": (OptionError, "a list"),
+    "literal_error": (OptionError, "one of {choices}"),
+    "too_short": (OptionError, "a list of {min_length} or more"),
+}
+"""What a value has to be, by the type of pydantic's error."""
+
+
+def _translated(cls: type[OptionGroup], error: ErrorDetails) -> AnyrnnError:
+    """Our error for one of pydantic's."""
+    path = [str(part) for part in error["loc"] if not isinstance(part, int)]
+    options = {found.path: found for found in declared(cls)}
+    found = options.get(".".join(path))
+    name = option_name(".".join(path))
+    if error["type"] == "missing":
+        inner = [other.path for other in options.values() if other.path.startswith(f"{path[0]}.")]
+        what = name if found or not inner else option_name(inner[0])
+        return OptionError(f"{what} is missing")
+    value = reprlib.repr(error["input"])
+    if error["type"] not in _WANTED:
+        return OptionError(f"{name} is {value}: {error['msg']}")
+    kind, wanted = _WANTED[error["type"]]
+    choices = ", ".join(map(str, found.choices)) if found else ""
+    wanted = wanted.format(choices=choices, **error.get("ctx", {}))
+    if wanted == "text" and isinstance(error["input"], bool | int | float):
+        wanted = "text; in a file, put it in quotes"
+    return kind(f"{name} is {value}, but has to be {wanted}")
+
+
+def _unknown(kind: type[OptionGroup], path: str, prefix: str = "") -> str:
+    """What is said of a name that no option of a type has."""
+    known = [found.path for found in declared(kind, prefix)]
+    known += [f"{prefix}{name}" for name in kind.__declared__]
+    last = path.rpartition(".")[2]
+    same = [other for other in known if other.rpartition(".")[2] == last]
+    near = same or get_close_matches(path, known, n=1, cutoff=0.5)
+    near = near or [
+        other
+        for other in known
+        if get_close_matches(last, [other.rpartition(".")[2]], n=1, cutoff=0.7)
+    ]
+    there = f"; there are {', '.join(kind.__declared__)}"
+    return f"{path} is no option{f'; did you mean {near[0]}?' if near else there}"
+
+
+def _without_empty_groups(kind: type[OptionGroup], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A group of which a file says nothing is `None` there."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        type_, _ = kind.__declared__[name]
+        if _is_group(type_):
+            value = value if isinstance(value, type_) else _without_empty_groups(type_, value or {})
+        found[name] = value
+    return found
+
+
+def as_paths(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The path and value of each option in a nested mapping."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from as_paths(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

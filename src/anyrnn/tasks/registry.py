@@ -1,0 +1,86 @@
+"""The tasks that there are; what they need is imported when they are asked for it."""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from anyrnn.errors import OptionError, RunError
+from anyrnn.tasks.options import OptionGroup
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A task as the command line knows it.
+
+    Attributes:
+        name: Its name.
+        summary: What it does, in a sentence.
+        example: The rest of a command that trains it.
+        package: Where it is; its module `options` has `Options` and `PredictOptions`, and its
+            module `commands` what the commands call.
+    """
+
+    name: str
+    summary: str
+    example: str
+    package: str
+
+    @property
+    def options(self) -> type[OptionGroup]:
+        """What can be chosen for a training."""
+        return self._module("options").Options
+
+    @property
+    def predict_options(self) -> type[OptionGroup]:
+        """What can be chosen for predictions."""
+        return self._module("options").PredictOptions
+
+    @property
+    def commands(self) -> Any:
+        """What the commands call: `train`, `evaluate`, `predict`."""
+        return self._module("commands")
+
+    def _module(self, name: str) -> Any:
+        return import_module(f"{self.package}.{name}")
+
+
+TASKS = {
+    entry.name: entry
+    for entry in (
+        Entry(
+            "classify",
+            "Train text classifiers and compare them.",
+            "--data reviews.csv --text review --label sentiment --cell lstm --cell gru",
+            "anyrnn.tasks.classify",
+        ),
+    )
+}
+
+
+def entry_named(name: str) -> Entry:
+    """A task by its name.
+
+    Raises:
+        OptionError: There is none; the message names the nearest one.
+    """
+    if name not in TASKS:
+        near = get_close_matches(name, TASKS, n=1, cutoff=0)
+        raise OptionError(f"no task is called {name!r}; nearest: {near[0]}")
+    return TASKS[name]
+
+
+def entry_of_run(run: Path) -> Entry:
+    """The task of a run.
+
+    Raises:
+        RunError: The folder is none of a task that there is.
+    """
+    from anyrnn.tasks.run_files import CONFIG, entry
+    from anyrnn.tasks.run_folder import read_config
+
+    name = entry(read_config(run), "task", str, run / CONFIG)
+    if name not in TASKS:
+        raise RunError(f"{run} is a run of the task {name!r}, which this anyrnn does not know")
+    return TASKS[name]
