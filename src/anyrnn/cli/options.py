@@ -124,7 +124,7 @@ class Sources:
         flags: Mapping[str, Any],
     ) -> None:
         from anyrnn.tasks.option_files import read_options, read_setting
-        from anyrnn.tasks.options import as_paths, check_names, declared, put
+        from anyrnn.tasks.options import check_names, declared, put
 
         self._options = {found.name: found for found in declared(kind)}
         self._places: dict[str, str] = {}
@@ -134,17 +134,14 @@ class Sources:
             values = read_options(file)
             with _beginning(f"{file}: "):
                 check_names(kind, values)
-            self._values = values
-            self._note(values, f" in {file}")
+            self._take(values, f" in {file}")
         for setting in settings:
             path, value = read_setting(setting)
             nested: dict[str, Any] = {}
             put(nested, path, value)
             with _beginning(f"--set {setting}: "):
                 check_names(kind, nested)
-            for inner, part in as_paths(nested):
-                put(self._values, inner, part)
-            self._note(nested, " in --set")
+            self._take(nested, " in --set")
         for name, value in flags.items():
             put(self._values, self._options[name].path, value)
             self._places.pop(name, None)
@@ -166,11 +163,13 @@ class Sources:
             return self._options[name].path + self._places[name]
         return flags(self._options[name])[0] if name in self._options else flag(name)
 
-    def _note(self, values: Mapping[str, Any], place: str) -> None:
-        from anyrnn.tasks.options import as_paths
+    def _take(self, values: Mapping[str, Any], place: str) -> None:
+        from anyrnn.tasks.options import found_in, put
 
-        for path, _ in as_paths(values):
-            self._places[path.rpartition(".")[2]] = place
+        for name, found in self._options.items():
+            for value in found_in(values, found.path):
+                put(self._values, found.path, value)
+                self._places[name] = place
 
 
 def _parameter(name: str, annotation: Any, default: Any = ...) -> inspect.Parameter:

@@ -273,6 +273,17 @@ def from_flat(kind: type[Group], values: Mapping[str, Any]) -> Group:
     return from_mapping(kind, nested)
 
 
+def found_in(values: Mapping[str, Any], path: str) -> tuple[Any, ...]:
+    """The value of an option in a nested mapping, or nothing."""
+    group, _, rest = path.partition(".")
+    if group not in values:
+        return ()
+    if not rest:
+        return (values[group],)
+    inner = values[group]
+    return found_in(inner, rest) if isinstance(inner, Mapping) else ()
+
+
 def put(values: dict[str, Any], path: str, value: Any) -> None:
     """Set the value of an option in a nested mapping."""
     group, _, rest = path.partition(".")
@@ -325,11 +336,20 @@ def _checked(type_: Any, declaration: Declaration) -> Any:
     elif inner is bool:
         checks.append(pydantic.Field(strict=True))
     elif get_origin(inner) is tuple:
+        parts = (part if part is ... else _strict(part) for part in get_args(inner))
+        inner = tuple[tuple(parts)]
         checks.append(pydantic.BeforeValidator(lambda value: _as_tuple(value, found.distinct)))
         checks.append(pydantic.Field(min_length=bounds.get("ge")))
     checks.append(pydantic.Field(description=found.help))
     annotated: Any = Annotated[(inner, *checks)]
     return annotated | None if optional else annotated
+
+
+def _strict(type_: Any) -> Any:
+    """The type of a part of a list: True is no number, and "2" is none."""
+    if type_ in (int, float, bool):
+        return Annotated[type_, pydantic.Field(strict=True)]
+    return type_
 
 
 def _as_tuple(value: Any, distinct: bool) -> Any:
@@ -360,10 +380,10 @@ def _with_our_errors(cls: type[OptionGroup], init: Any) -> Any:
 
 
 _WANTED: dict[str, tuple[type[AnyrnnError], str]] = {
-    "greater_than_equal": (SizeError, "{ge:.17g} or more"),
-    "greater_than": (SizeError, "above {gt:.17g}"),
+    "greater_than_equal": (SizeError, "{ge} or more"),
+    "greater_than": (SizeError, "above {gt}"),
     "less_than_equal": (SizeError, "{le} or less"),
-    "less_than": (SizeError, "below {lt:.17g}"),
+    "less_than": (SizeError, "below {lt}"),
     "finite_number": (SizeError, "a finite number"),
     "int_type": (SizeError, "a whole number"),
     "float_type": (SizeError, "a number"),
@@ -393,7 +413,11 @@ def _translated(cls: type[OptionGroup], error: ErrorDetails) -> AnyrnnError:
         return OptionError(f"{name} is {value}: {error['msg']}")
     kind, wanted = _WANTED[error["type"]]
     choices = ", ".join(map(str, found.choices)) if found else ""
-    wanted = wanted.format(choices=choices, **error.get("ctx", {}))
+    bounds = {
+        key: int(bound) if isinstance(bound, float) and bound in range(1000) else bound
+        for key, bound in error.get("ctx", {}).items()
+    }
+    wanted = wanted.format(choices=choices, **bounds)
     if wanted == "text" and isinstance(error["input"], bool | int | float):
         wanted = "text; in a file, put it in quotes"
     return kind(f"{name} is {value}, but has to be {wanted}")
@@ -424,12 +448,3 @@ def _without_empty_groups(kind: type[OptionGroup], values: Mapping[str, Any]) ->
             value = value if isinstance(value, type_) else _without_empty_groups(type_, value or {})
         found[name] = value
     return found
-
-
-def as_paths(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The path and value of each option in a nested mapping."""
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from as_paths(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value

@@ -1,0 +1,155 @@
+"""Writes `options.md` and its Chinese twin from the declarations of the tasks' options.
+
+`python docs/options_page.py` after an option has changed; a test compares the pages.
+"""
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from anyrnn.cli.options import flags
+from anyrnn.tasks.common_options import RunOptions
+from anyrnn.tasks.options import Option, declared
+from anyrnn.tasks.registry import TASKS
+
+HERE = Path(__file__).parent
+CHINESE = HERE / "options.zh-CN.yaml"
+
+ENGLISH = {
+    "title": "Options of the tasks",
+    "twin": "[中文](options.zh-CN.md)",
+    "intro": """Every option of `anyrnn train TASK`: as a flag, as a name in a file and in Python.
+
+`anyrnn init-config TASK --output run.yaml` writes a file with all of them, and
+`anyrnn train TASK --config run.yaml` reads it. `--set model.hidden_size=256` sets one as the file
+names it. Flags win over `--set`, and that over the file. In Python the same names are arguments of
+`anyrnn.tasks.TASK.Options` and its groups. Paths are relative to the folder in which the command
+runs.
+
+This page is made by `docs/options_page.py` from the declarations.""",
+    "head": "| Flag | In a file | Value | Default | What it is |",
+    "of": "anyrnn train {}",
+    "run": "Run folder, of every task",
+    "run intro": "These are flags only.",
+    "required": "required",
+    "predict": "anyrnn predict, on a run of {}",
+}
+
+
+def page(texts: dict[str, str], words: dict[str, str], suffix: str) -> str:
+    """The page in a language.
+
+    Args:
+        texts: What stands around the tables.
+        words: What becomes of the English help; empty in English.
+        suffix: Of pages in this language.
+    """
+    lines = [f"# {texts['title']}", "", texts["twin"], "", *texts["intro"].split("\n"), ""]
+    for entry in TASKS.values():
+        lines += [f"## {texts['of'].format(entry.name)}", ""]
+        lines += _panels(list(declared(entry.options)), texts, words, named=True)
+        lines += [f"## {texts['predict'].format(entry.name)}", ""]
+        lines += _table(list(declared(entry.predict_options)), texts, words, named=False)
+    lines += [f"## {texts['run']}", "", texts["run intro"], ""]
+    lines += _table(list(declared(RunOptions)), texts, words, named=False)
+    return "\n".join(lines)
+
+
+def pages() -> dict[str, str]:
+    """The text of each page, by its file name."""
+    chinese = yaml.safe_load(CHINESE.read_text(encoding="utf-8"))
+    return {
+        "options.md": page(ENGLISH, {}, ".md"),
+        "options.zh-CN.md": page(chinese["page"], chinese["words"], ".zh-CN.md"),
+    }
+
+
+def words() -> set[str]:
+    """Every text of a declaration that the Chinese page needs a word for."""
+    found: set[str] = set()
+    for option in every_option():
+        found |= {_plain(option.declaration.help), option.panel, option.declaration.shown}
+        found |= set(_value(option, {}).split(", ")) if not option.choices else set()
+    return found - {""}
+
+
+def every_option() -> Iterator[Option]:
+    """The options of all tasks and those of every run."""
+    for entry in TASKS.values():
+        yield from declared(entry.options)
+        yield from declared(entry.predict_options)
+    yield from declared(RunOptions)
+
+
+def _panels(
+    options: list[Option], texts: dict[str, str], words: dict[str, str], named: bool
+) -> list[str]:
+    lines = []
+    for panel in dict.fromkeys(option.panel for option in options):
+        lines += [f"### {words.get(panel, panel)}", ""]
+        inside = [option for option in options if option.panel == panel]
+        lines += _table(inside, texts, words, named)
+    return lines
+
+
+def _table(
+    options: list[Option], texts: dict[str, str], words: dict[str, str], named: bool
+) -> list[str]:
+    head = texts["head"]
+    if not named:
+        cells = head.split("|")
+        head = "|".join(cells[:2] + cells[3:])
+    lines = [head, "|" + "---|" * (head.count("|") - 1)]
+    for option in options:
+        cells = [_flags(option), f"`{option.path}`"] if named else [_flags(option)]
+        cells += [_value(option, words), _default(option, texts, words)]
+        help = _plain(option.declaration.help)
+        lines.append("| " + " | ".join([*cells, words.get(help, help)]) + " |")
+    return [*lines, ""]
+
+
+def _flags(option: Option) -> str:
+    if option.declaration.argument:
+        return f"`{option.declaration.metavar}`"
+    names = list(flags(option))
+    if option.type is bool and not option.declaration.flags:
+        names.append(names[0].replace("--", "--no-", 1))
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _value(option: Option, words: dict[str, str]) -> str:
+    if option.choices:
+        return ", ".join(f"`{choice}`" for choice in option.choices)
+    names = {int: "whole number", float: "number", bool: "true or false", str: "text"}
+    kind = "list" if option.several else names.get(option.type, "path")
+    return ", ".join(words.get(part, part) for part in (kind, option.bounds) if part)
+
+
+def _default(option: Option, texts: dict[str, str], words: dict[str, str]) -> str:
+    default, shown = option.declaration.default, option.declaration.shown
+    if shown:
+        return words.get(shown, shown)
+    if option.required:
+        return texts["required"]
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    default = ", ".join(default) if isinstance(default, tuple) else default
+    return f"`{default}`" if default not in (None, "") else "-"
+
+
+def _plain(help: str) -> str:
+    return re.sub(r"\[(/?)bold\]", "`", help)
+
+
+def main() -> int:
+    """Write both pages."""
+    for name, text in pages().items():
+        (HERE / name).write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,296 @@
+"""Options are declared once; every mistake is told in terms of the option."""
+
+import copy
+import pickle
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from anyrnn.errors import AnyrnnError, DataError, OptionError, SizeError, option_name
+from anyrnn.tasks.classify import (
+    DataOptions,
+    ModelOptions,
+    Options,
+    TrainingOptions,
+    VocabularyOptions,
+)
+from anyrnn.tasks.common_options import RunOptions
+from anyrnn.tasks.option_files import commented, read_options, read_setting
+from anyrnn.tasks.options import (
+    OptionGroup,
+    declared,
+    flat,
+    from_flat,
+    from_mapping,
+    option,
+    put,
+    replaced,
+    schema,
+)
+from anyrnn.tasks.registry import TASKS, entry_named
+
+DATA = {"data": "a.csv", "text": "t", "label": "l"}
+each_task = pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
+
+
+class Layers(OptionGroup, panel="Layers"):
+    sizes: tuple[int, ...] = option((8,), "The size of each layer.", ge=1)
+    kind: Literal["a", "b"] = option("a", "Which.")
+
+
+class Tasks(OptionGroup, panel="All"):
+    name: str = option(..., "A name.")
+    rate: float | None = option(None, "A rate.", gt=0, le=2)
+    layers: Layers = Layers()
+
+
+def test_options_are_plain_values() -> None:
+    made = Options(
+        DataOptions("a.csv", "t", "l"),  # pyright: ignore[reportArgumentType]
+        cells=["gru", "rnn", "gru"],  # pyright: ignore[reportArgumentType]
+        model=ModelOptions(hidden_size=3),
+    )
+    assert made.data.data == Path("a.csv")
+    assert made.cells == ("gru", "rnn")
+    assert asdict(made)["model"]["hidden_size"] == 3
+    assert replace(made.training, seed=4) == replaced(made.training, seed=4)
+    assert copy.deepcopy(made) == made == pickle.loads(pickle.dumps(made))
+    assert hash(made) == hash(copy.deepcopy(made))
+    assert from_mapping(Options, made.plain()) == made == from_flat(Options, flat(made))
+    with pytest.raises(AttributeError):
+        made.model.layers = 2  # pyright: ignore[reportAttributeAccessIssue]
+    assert TrainingOptions(learning_rate=1).learning_rate == 1.0
+
+
+WRONG_TRAINING: list[tuple[dict[str, object], type[AnyrnnError], str]] = [
+    ({"epochs": 0}, SizeError, "epochs is 0, but has to be 1 or more"),
+    ({"epochs": True}, SizeError, "epochs is True, but has to be a whole number"),
+    ({"epochs": 2.0}, SizeError, "epochs is 2.0, but has to be a whole number"),
+    ({"epochs": "2"}, SizeError, "epochs is '2', but has to be a whole number"),
+    ({"epochs": 2**31}, SizeError, "epochs is 2147483648, but has to be 2147483647 or less"),
+    ({"seed": -1}, SizeError, "seed is -1, but has to be 0 or more"),
+    (
+        {"seed": 2**63},
+        SizeError,
+        "seed is 9223372036854775808, but has to be 9223372036854775807 or less",
+    ),
+    ({"learning_rate": 0}, SizeError, "learning_rate is 0, but has to be above 0"),
+    ({"learning_rate": "x"}, SizeError, "learning_rate is 'x', but has to be a number"),
+    ({"learning_rate": True}, SizeError, "learning_rate is True, but has to be a number"),
+    ({"learning_rate": None}, SizeError, "learning_rate is None, but has to be a number"),
+    ({"clip": float("nan")}, SizeError, "clip is nan, but has to be a finite number"),
+    ({"clip": float("inf")}, SizeError, "clip is inf, but has to be a finite number"),
+    ({"clip": 1e39}, SizeError, "clip is 1e+39, but has to be 1e+38 or less"),
+    ({"device": "tpu"}, OptionError, "device is 'tpu', but has to be one of auto, cpu, cuda"),
+    ({"learning_rat": 1}, OptionError, "learning_rat is no option; did you mean learning_rate?"),
+    ({"xyz": 1}, OptionError, "xyz is no option; there are epochs, patience, "),
+]
+
+
+@pytest.mark.parametrize(("values", "kind", "message"), WRONG_TRAINING)
+def test_a_wrong_value(values: dict[str, Any], kind: type[AnyrnnError], message: str) -> None:
+    with pytest.raises(kind) as caught:
+        TrainingOptions(**values)
+    assert message in str(caught.value)
+    if next(iter(values)) in TrainingOptions.__declared__:
+        with pytest.raises(kind) as caught:
+            from_mapping(Options, {"data": DATA, "training": values})
+        assert f"training.{message}" in str(caught.value) or kind is OptionError
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "data.data is missing"),
+        ({"data": {"data": "a", "text": "b"}}, "data.label is missing"),
+        ({"data": DATA | {"label": 1}}, "data.label is 1, but has to be text; in a file, put it"),
+        ({"data": DATA | {"data": 1}}, "data.data is 1, but has to be a path"),
+        ({"data": DATA | {"header": 1}}, "data.header is 1, but has to be true or false"),
+        ({"data": DATA | {"header": "yes"}}, "data.header is 'yes', but has to be true or false"),
+        ({"data": DATA, "cells": []}, "cells is [], but has to be a list of 1 or more"),
+        ({"data": DATA, "cells": {"gru": 1}}, "cells is {'gru': 1}, but has to be a list"),
+        ({"data": DATA, "cells": [1]}, "cells is 1, but has to be text"),
+        ({"data": DATA, "model": {"pool": "sum"}}, "model.pool is 'sum', but has to be one of la"),
+        ({"data": DATA, "model": 3}, "model is 3, but has to be a group of options, such as model"),
+        ({"data": DATA, "model": {"hidden_siz": 3}}, "did you mean model.hidden_size?"),
+        ({"data": DATA, "hidden_size": 3}, "hidden_size is no option; did you mean model.hidden"),
+        ({"data": DATA, "epochs": 3}, "epochs is no option; did you mean training.epochs?"),
+        ({"data": DATA, "training": {"hidden_size": 3}}, "training.hidden_size is no option"),
+        ({"data": DATA, "trainig": {}}, "trainig is no option; did you mean training?"),
+        ({"data": DATA, 3: 4}, "3 is no option; there are data, cells, vocabulary, model, trai"),
+    ],
+)
+def test_a_wrong_mapping(values: dict[Any, Any], message: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        from_mapping(Options, values)
+    assert message in str(caught.value)
+
+
+def test_arguments_by_position() -> None:
+    with pytest.raises(OptionError, match="TrainingOptions has only 8 options"):
+        TrainingOptions(*range(1, 10))  # pyright: ignore[reportArgumentType]
+    with pytest.raises(OptionError, match="epochs is given twice"):
+        TrainingOptions(1, epochs=2)  # pyright: ignore[reportCallIssue]
+    with pytest.raises(SizeError, match="patience is 0"):
+        TrainingOptions(1, 0)
+
+
+def test_lists_and_what_may_be_missing() -> None:
+    made = from_mapping(Tasks, {"name": "x", "layers": {"sizes": [4, 4]}})
+    assert made.layers.sizes == (4, 4)
+    assert made.rate is None
+    assert Tasks("x", rate=2).rate == 2.0
+    assert from_mapping(Tasks, {"name": "x", "layers": None}).layers == Layers()
+    with pytest.raises(SizeError, match="rate is 3, but has to be 2 or less"):
+        Tasks("x", rate=3)
+    with pytest.raises(SizeError, match=r"layers\.sizes is '4', but has to be a whole number"):
+        from_mapping(Tasks, {"name": "x", "layers": {"sizes": [4, "4"]}})
+    with pytest.raises(OptionError, match="name is missing"):
+        Tasks()
+    assert [found.bounds for found in declared(Tasks)] == ["", "from above 0 to 2", "", ""]
+
+
+@each_task
+def test_every_option_has_a_name_a_help_and_flags_of_its_own(task: Any) -> None:
+    from anyrnn.cli.options import flags
+
+    for kinds in ((task.options, RunOptions), (task.predict_options,)):
+        found = [each for kind in kinds for each in declared(kind)]
+        names = Counter(each.name for each in found)
+        every = Counter(name for each in found for name in flags(each))
+        assert max(names.values()) == max(every.values()) == 1, (names, every)
+        assert not {"--config", "--set", "--help", "-h", "--json"} & every.keys()
+        assert not {"run", "ctx", "config", "set", "json"} & names.keys()
+        for each in found:
+            assert each.declaration.help.endswith(".")
+            assert each.panel
+
+
+@each_task
+def test_the_options_alone_are_light(task: Any) -> None:
+    program = (
+        "import sys; from anyrnn.tasks.registry import TASKS\n"
+        f"task = TASKS[{task.name!r}]; task.options; task.predict_options\n"
+        "assert not {'torch', 'lightning', 'pandas', 'tokenizers'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@each_task
+def test_the_schema_has_every_option(task: Any) -> None:
+    found = schema(task.options)
+    for each in declared(task.options):
+        inner = found
+        for name in each.path.split("."):
+            while "$ref" in inner:
+                inner = found["$defs"][inner["$ref"].rpartition("/")[2]]
+            assert inner["additionalProperties"] is False
+            inner = inner["properties"][name]
+
+
+def test_an_unknown_task_names_the_nearest() -> None:
+    with pytest.raises(OptionError, match="no task is called 'clasify'; nearest: classify"):
+        entry_named("clasify")
+
+
+def test_names_of_options_in_messages() -> None:
+    error = DataError(f"give {option_name('skip_bad', True)} or {option_name('data.text', 'x')}")
+    assert str(error) == "give skip_bad=True or data.text=x"
+    assert error.told(lambda name: f"--{name}") == "give --skip_bad or --data.text x"
+    assert str(DataError(f"{error.message}!")) == "give skip_bad=True or data.text=x!"
+    # A word of the user's that is called like an option stays as it is.
+    assert DataError("no column 'skip_bad'").told(lambda _: "--x") == "no column 'skip_bad'"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 0.001),
+        ("3", 3),
+        ("-2.5", -2.5),
+        ("true", True),
+        ("no", "no"),
+        ("007", "007"),
+        ("2020-01-01", "2020-01-01"),
+        ("1:30", "1:30"),
+        ("null", None),
+        ("", None),
+        ("[gru, lstm]", ["gru", "lstm"]),
+        ("'3'", "3"),
+        ("a=b", "a=b"),
+    ],
+)
+def test_values_of_settings(text: str, value: object) -> None:
+    assert read_setting(f"data.text={text}") == ("data.text", value)
+
+
+@each_task
+def test_a_written_file_reads_back(task: Any, tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(commented(task.options, "a title"), encoding="utf-8")
+    values = read_options(path)
+    required = [each for each in declared(task.options) if each.required]
+    for each in required:
+        put(values, each.path, "x")
+    defaults = {each.name: "x" for each in required}
+    assert from_mapping(task.options, values) == from_flat(task.options, defaults)
+    text = path.read_text(encoding="utf-8")
+    for each in declared(task.options):
+        assert f"{each.name}:" in text
+
+
+BAD_FILES: dict[str, tuple[str, bytes, str]] = {
+    "missing": ("none.yaml", b"", "there is no file"),
+    "suffix": ("a.ini", b"a", r"use \.yaml, \.toml or \.json"),
+    "empty": ("a.yaml", b"", "is empty"),
+    "comments only": ("a.yaml", b"# x\n", "is empty"),
+    "empty json": ("a.json", b" ", "is empty"),
+    "empty toml": ("a.toml", b"", "is empty"),
+    "a list": ("a.yaml", b"- model", "is a list"),
+    "a list in json": ("a.json", b"[1]", "is a list"),
+    "a value": ("a.yaml", b"model", "is a single value"),
+    "broken yaml": ("a.yaml", b"model: [1", "is not YAML: .* in line 1, column 10"),
+    "a tab": ("a.yaml", b"model:\n\tlayers: 1", "is not YAML: .* in line 2"),
+    "broken json": ("a.json", b'{"a": ', "is not JSON: .* line 1"),
+    "broken toml": ("a.toml", b"[model]\nlayers=", "is not TOML: "),
+    "twice": ("a.yaml", b"model:\n  layers: 1\n  layers: 2", "'layers' occurs twice.* line 3"),
+    "twice in json": ("a.json", b'{"a": 1, "a": 2}', "'a' occurs twice"),
+    "twice in toml": ("a.toml", b"a = 1\na = 2", "is not TOML"),
+    "two documents": ("a.yaml", b"a: 1\n---\nb: 1", "is not YAML"),
+    "code": ("a.yaml", b"a: !!python/name:os.system", "is not YAML: could not determine"),
+    "not utf-8": ("a.yaml", b"a: \xff", "is not utf-8"),
+    "nested": ("a.yaml", b"[" * 100_000, "nested too deeply"),
+    "nested json": ("a.json", b"[" * 1_000_000, "nested too deeply"),
+    "huge number": ("a.yaml", b"a: " + b"9" * 9999, "is not YAML"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_bad_files(name: str, tmp_path: Path) -> None:
+    file, content, message = BAD_FILES[name]
+    if content or "missing" not in name:
+        (tmp_path / file).write_bytes(content)
+    with pytest.raises(DataError, match=message) as caught:
+        read_options(tmp_path / file)
+    assert str(tmp_path / file) in str(caught.value)
+
+
+def test_all_formats_say_the_same(tmp_path: Path) -> None:
+    texts = {
+        "a.yaml": "\ufeffmodel:\n  layers: 2\ncells: [gru]\n",
+        "a.toml": 'cells = ["gru"]\n[model]\nlayers = 2\n',
+        "a.json": '{"model": {"layers": 2}, "cells": ["gru"]}',
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        assert read_options(tmp_path / name) == {"model": {"layers": 2}, "cells": ["gru"]}
+
+
+def test_a_vocabulary_is_a_group() -> None:
+    made = Options(DataOptions(**DATA), vocabulary=VocabularyOptions(tokens="bpe"))
+    assert flat(made)["tokens"] == "bpe"
