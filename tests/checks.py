@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,23 @@ def optimised(names: Iterable[str], chosen: Collection[str]) -> list[Any]:
     """Values of a parameter, some of them with kernels as they are compiled for users."""
     mark = pytest.mark.optimised
     return [pytest.param(name, marks=mark) if name in chosen else name for name in names]
+
+
+def spread(names: Collection[str], chosen: Collection[str] = ()) -> list[Any]:
+    """Names with a type and a kind of CPU: each name meets both types, each kind meets all pairs of
+    a type and a neighbour; the chosen names meet every pair, with kernels as for users.
+    """
+    every = [*product((np.float32, np.float64), TARGETS)]
+    found = []
+    for place, name in enumerate(names):
+        pairs = [
+            (dtype, TARGETS[(place + other) % len(TARGETS)])
+            for other, dtype in enumerate((np.float32, np.float64))
+        ]
+        mark = [pytest.mark.optimised] if name in chosen else []
+        pairs = every if name in chosen else pairs
+        found += [pytest.param(name, *pair, marks=mark) for pair in pairs]
+    return found
 
 
 @dataclass(frozen=True)

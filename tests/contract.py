@@ -41,7 +41,7 @@ from checks import Case, close_gradients, close_results, make_case
 
 Options = tuple[str, ...]
 SEED = 7
-TOGETHER = 5  # options of a combination of the tests
+TOGETHER = 7  # options of a combination of the tests
 
 
 def _activations(cell: Cell) -> Cell:
@@ -108,12 +108,11 @@ def changed(name: str, options: Options) -> Cell:
     Raises:
         CellError: The cell cannot have them.
     """
-    cell = anyrnn.get(name)
-    for line in CHANGES:
-        for option in options:
-            if option in line:
-                cell = line[option](cell)
-    return cell
+    if not options:
+        return anyrnn.get(name)
+    *before, last = sorted(options, key=OPTIONS.index)
+    cell = changed(name, tuple(before))
+    return CHANGES[LINE[last]][last](cell) if LINE[last] < len(CHANGES) else cell
 
 
 def can_have(name: str, options: Options) -> bool:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from mutations import BREAKAGES
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "anyrnn"
 STEP = re.compile(r"`([\w/]+\.py)`: `([\w.]+)`")
@@ -22,6 +24,11 @@ def names(path: Path) -> set[str]:
         if isinstance(node, ast.ClassDef):
             found |= {f"{node.name}.{part.name}" for part in node.body if hasattr(part, "name")}
     return found
+
+
+def test_what_make_mutations_breaks_is_there() -> None:
+    for each in BREAKAGES:
+        each.find(PACKAGE)
 
 
 @pytest.mark.parametrize("page", ["docs/design.md", "docs/design.zh-CN.md"])

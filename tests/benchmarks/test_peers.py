@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,6 @@ from benchmarks.cases import (
     GROUPS,
     LENGTHS,
     MASK,
-    NORM,
     OPTIONS,
     RESETS,
     STANDARD,
@@ -27,7 +27,7 @@ from benchmarks.cases import (
     Case,
 )
 from benchmarks.measure import CALLS, Options, difference, measure, run, unlike
-from benchmarks.models import BACKENDS, FIT, MODELS, PREDICT, Model
+from benchmarks.models import FIT, MODELS, PREDICT, Model
 from benchmarks.peers import BASELINES, MODEL_PEERS, OUR_MODEL, OURS, PEERS, THEIR_MODEL
 from benchmarks.worker import PeerError, Worker
 
@@ -56,6 +56,13 @@ def worker(request: pytest.FixtureRequest) -> Iterator[Worker]:
 
 SOME = (*STANDARD, "fast_slow", "sru")  # "torch loop" has the same equations
 LAYERS = sorted({*PEERS} - {*MODEL_PEERS, *COMPILING, *BASELINES})
+SAME = ("keras on jax", "keras on tensorflow")  # the program of "keras on torch"
+
+
+def some_of(name: str, cases: list[Any]) -> list[Any]:
+    """Those that a library takes; two if another one runs all with the same program."""
+    taken = [case for case in cases if PEERS[name].takes(case)]
+    return [taken[0], taken[-1]] if name in SAME else taken
 
 
 @each_worker(*LAYERS)
@@ -66,9 +73,10 @@ def test_numbers_of_every_cell(worker: Worker) -> None:
     sizes = {"sru": (7, 7)}  # it mixes its input into its output
     cells = SOME if worker.name == "jax scan" else CELLS
     some = [(cell, 3, peer.modes[-1]) for cell in cells]
-    some += [(cell, 1, "inference") for cell in (*STANDARD, "sru")]  # steps of a stream
+    streams = STANDARD if worker.name == "torch.nn cell" else ("gru", "sru")
+    some += [(cell, 1, "inference") for cell in streams]
     cases = [Case(cell, (2, time, *sizes.get(cell, (5, 7))), mode) for cell, time, mode in some]
-    taken = [case for case in cases if peer.takes(case)]
+    taken = some_of(worker.name, cases)
     assert taken
     for case in taken:
         data = case.data()
@@ -88,8 +96,8 @@ def test_numbers_with_every_option(worker: Worker) -> None:
     if peer.missing:
         pytest.skip(f"not installed: {', '.join(peer.missing)}")
     cases = [Case("lstm", (8, 9, 40, 40), peer.modes[-1], option) for option in OPTIONS]
-    cases += [Case("gru", (8, 9, 40, 40), peer.modes[-1], option) for option in (DROPOUT, NORM)]
-    taken = [case for case in cases if peer.takes(case)]
+    cases += [Case("gru", (8, 9, 40, 40), peer.modes[-1], DROPOUT)]
+    taken = some_of(worker.name, cases)
     import torch
 
     if worker.name == "torch.nn" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
@@ -106,7 +114,12 @@ MODEL_CASES = [
 ]
 
 
-MODELED = [THEIR_MODEL.format("torch"), *(OUR_MODEL.format(name) for name in BACKENDS)]
+MODELED = {
+    THEIR_MODEL.format("torch"): MODEL_CASES[:1],
+    OUR_MODEL.format("torch"): MODEL_CASES,
+    OUR_MODEL.format("jax"): MODEL_CASES[:1],
+    OUR_MODEL.format("tensorflow"): MODEL_CASES[1:],
+}
 
 
 @each_worker(*MODELED)
@@ -114,7 +127,7 @@ def test_numbers_of_models(worker: Worker) -> None:
     peer = PEERS[worker.name]
     if peer.missing:
         pytest.skip(f"not installed: {', '.join(peer.missing)}")
-    for case in MODEL_CASES:
+    for case in MODELED[worker.name]:
         found = measure(case, {worker.name: worker}, SHORT)["peers"][worker.name]
         assert "error" not in found, (case, found["error"])
 

@@ -13,7 +13,11 @@ import pytest
 
 FOLDER = Path(__file__).parents[2] / "examples" / "articles"
 KERAS = Path(__file__).parents[1] / "keras"
-PROGRAMS = ("article2_lstm", "article4_lstm", "article5_rnn", "article5_lstm")
+PROGRAMS = {  # each on torch, each of them on one of the others: they compile every model
+    "torch": ("article2_lstm", "article4_lstm", "article5_rnn", "article5_lstm"),
+    "jax": ("article2_lstm", "article5_lstm"),
+    "tensorflow": ("article4_lstm", "article5_rnn"),
+}
 BRIEFLY = f"""
 import runpy, sys
 sys.path[:0] = {str(FOLDER)!r}, {str(KERAS)!r}
@@ -27,7 +31,7 @@ def brief(load):
 data.surnames, data.commands = brief(data.surnames), brief(data.commands)
 fit = keras.Model.fit
 keras.Model.fit = lambda self, *given, **named: fit(self, *given, **{{**named, "epochs": 2}})
-for program in {PROGRAMS!r}:
+for program in sys.argv[1:]:
     print("==", program)
     names = runpy.run_path({str(FOLDER)!r} + "/" + program + ".py")
     layer = names.get("layer") or names["model"].layers[0]
@@ -36,7 +40,7 @@ for program in {PROGRAMS!r}:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("backend", ["torch", "jax", "tensorflow"])
+@pytest.mark.parametrize("backend", PROGRAMS)
 def test_articles(backend: str, tmp_path: Path) -> None:
     missing = [name for name in ("keras", "matplotlib", backend) if find_spec(name) is None]
     if missing:
@@ -48,24 +52,25 @@ def test_articles(backend: str, tmp_path: Path) -> None:
         "OMP_NUM_THREADS": "1",
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
-    command = [sys.executable, "-c", BRIEFLY]
+    command = [sys.executable, "-c", BRIEFLY, *PROGRAMS[backend]]
     done = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", check=False
     )
     assert done.returncode == 0, done.stderr
     printed = dict(part.split("\n", 1) for part in done.stdout.split("== ")[1:])
-    assert tuple(printed) == PROGRAMS
+    assert tuple(printed) == PROGRAMS[backend]
     for program, lines in printed.items():
         assert "path: compiled: float32 on this CPU" in lines
         assert f"learning curve: runs/{program}.png" in lines
         picture = (tmp_path / "runs" / f"{program}.png").read_bytes()
         assert picture.startswith(b"\x89PNG")
-    for program in ("article2_lstm", "article4_lstm"):
-        assert "Accuracy: 0." in printed[program]
-    for program in ("article5_rnn", "article5_lstm"):
-        assert re.search(r"as printed, fit: .*missing .* argument: '?state", printed[program])
-        differ = printed[program].split("the outputs differ by ")[1].split()[0]
+        if program in ("article2_lstm", "article4_lstm"):
+            assert "Accuracy: 0." in lines
+            continue
+        assert re.search(r"as printed, fit: .*missing .* argument: '?state", lines)
+        differ = lines.split("the outputs differ by ")[1].split()[0]
         assert float(differ) < 1e-6
-        assert "put right: mse" in printed[program]
-    assert "with a state: 'LSTMModel' object has no attribute 'sigmoid'" in printed["article5_lstm"]
-    assert "with a sigmoid too: cannot access local variable 'c_t'" in printed["article5_lstm"]
+        assert "put right: mse" in lines
+        if program == "article5_lstm":
+            assert "with a state: 'LSTMModel' object has no attribute 'sigmoid'" in lines
+            assert "with a sigmoid too: cannot access local variable 'c_t'" in lines

@@ -298,9 +298,9 @@ def test_no_memory_is_lost() -> None:
     for _ in range(100):
         compute()
     before = resident()
-    for _ in range(900):
+    for _ in range(400):
         compute()
-    assert resident() - before < 30 << 20  # one call keeps a sixteenth of a megabyte
+    assert resident() - before < 14 << 20  # one call keeps a sixteenth of a megabyte
 
 
 def repeated(case: Case) -> Callable[[], Any]:

@@ -21,7 +21,7 @@ from anyrnn.kernels.cpu.target import CPU
 from anyrnn.kernels.numpy_arrays import NUMPY_ARRAYS
 from anyrnn.schedule.build import schedule
 from anyrnn.schedule.forms import Schedule, Stage
-from checks import TARGETS
+from checks import spread
 
 SIZES = [(3, 2, 3, 5), (2, 13, 2, 37), (4, 1, 5, 18), (1, 3, 1, 1)]  # time, batch, input, hidden
 
@@ -102,9 +102,7 @@ def test_what_a_loop_cannot_compute_is_refused(monkeypatch) -> None:
         Loop(planned, np.float32)
 
 
-@pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("name", anyrnn.CATALOGUE)
+@pytest.mark.parametrize(("name", "dtype", "target"), spread(anyrnn.CATALOGUE))
 def test_loop_is_the_interpreter(name, dtype, target) -> None:
     cell = anyrnn.get(name)
     tolerance = 2e-5 if dtype == np.float32 else 1e-12

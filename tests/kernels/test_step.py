@@ -13,7 +13,7 @@ from anyrnn.kernels.cpu.program.single_step import SingleStep
 from anyrnn.kernels.cpu.target import CPU
 from anyrnn.kernels.numpy_arrays import address
 from anyrnn.kernels.run import Run
-from checks import TARGETS, optimised
+from checks import spread
 
 SIZES = [(1, 3, 5), (2, 13, 37), (3, 1, 1), (7, 5, 18), (4, 33, 16)]  # batch, input, hidden
 
@@ -32,9 +32,9 @@ def run(cell, dtype, batch, input_size, hidden, threads=1, target=None):
     return [output, *new], anyrnn.interpret(cell, x, states, parameters=parameters)
 
 
-@pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("name", optimised(anyrnn.CATALOGUE, ["lstm", "gru_reset_before"]))
+@pytest.mark.parametrize(
+    ("name", "dtype", "target"), spread(anyrnn.CATALOGUE, ["lstm", "gru_reset_before"])
+)
 def test_step_is_the_interpreters(name, dtype, target) -> None:
     tolerance = 2e-5 if dtype == np.float32 else 1e-12
     for sizes in SIZES:

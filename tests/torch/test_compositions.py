@@ -100,7 +100,7 @@ def flat(state: Any) -> list[torch.Tensor]:
     return [tensor for part in state for tensor in flat(part)]
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(data=st.data())
 def test_compositions_are_the_interpreters(data: st.DataObject) -> None:
     torch.manual_seed(data.draw(st.integers(0, 999), "seed"))

@@ -61,10 +61,10 @@ def possible(name: str, options: tuple[str, ...]) -> bool:
     return name != "lstm_projection" or not {"heads", "independent", "projection"} & set(options)
 
 
-COMBINATIONS = [
+COMBINATIONS = [  # of the pairs a third each: every one meets a cell or two
     (name, options)
-    for name in NAMES
-    for options in [*ALONE, *PAIRS, *ALL]
+    for place, name in enumerate(NAMES)
+    for options in [*ALONE, *PAIRS[place % 3 :: 3], *ALL]
     if possible(name, options)
 ]
 
@@ -147,7 +147,7 @@ def test_mistakes(options: dict[str, object], message: str) -> None:
     st.lists(st.sampled_from([*OPTIONS, "without_bias"]), min_size=1, max_size=4, unique=True),
     st.integers(0, 99),
 )
-@settings(max_examples=80)
+@settings(max_examples=40)
 def test_random_cells_in_any_order(drawn: RandomCell, order: list[str], seed: int) -> None:
     """Each change works on what those before it have made, or says in one line why it cannot."""
     cell = drawn.cell
