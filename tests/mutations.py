@@ -137,7 +137,7 @@ BREAKAGES = (
         "of two states with a bound each only one is limited",
         "return new if bound is None else limited(new, constant(bound))",
         "return new if bound is None or bound == 0.4 else limited(new, constant(bound))",
-        ("tests/transforms/test_pairs.py", "-k", "clip_state"),
+        ("tests/transforms/test_pairs.py", "-k", "test_compiled and lstm"),
     ),
     Breakage(
         "a tile has more rows than registers",
@@ -162,6 +162,12 @@ BREAKAGES = (
         "small = commands.room <= KEPT",
         'small = self.__dict__.setdefault("all", []).append(given) or commands.room <= KEPT',
         ("tests/kernels/test_leaks.py", "-k", "numpy"),
+    ),
+    Breakage(
+        "a cell has no documentation",
+        'documentation=inspect.getdoc(function) or "",',
+        'documentation="",',
+        ("tests/cells/test_contract.py", "-k", "documentation"),
     ),
     Breakage(
         "a highway lets through what it should close off",
