@@ -80,7 +80,7 @@ def test_a_resumed_run_with_another_file_is_refused(run: Run, file: Path, tmp_pa
 
     command = ["train", "classify", "--config", str(file), "-o", str(tmp_path / "run")]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("anyrnn.cli.train._listener", lambda _: Stop())
+        patch.setattr("anyrnn.cli.train._listener", lambda *_: Stop())
         code, _, error = run(*command)
     assert code == 130, error
     assert "with the same command and --resume" in error

@@ -6,27 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from anyrnn.errors import RunError, option_name
-from anyrnn.tasks.options import LARGEST_SEED, OptionGroup, option
+from anyrnn.tasks.option_checks import LARGEST_SEED
+from anyrnn.tasks.options import OptionGroup, option
 
 if TYPE_CHECKING:
     import torch
 
 TokenKind = Literal["word", "character", "bpe"]
-
-
-class TableOptions(OptionGroup, panel="Data"):
-    """How files of rows are read."""
-
-    encoding: str = option("utf-8", "The encoding of the files.", metavar="NAME")
-    separator: str | None = option(
-        None,
-        "What separates the columns.",
-        metavar="CHARACTER",
-        shown="comma in .csv, tab in .tsv",
-    )
-    header: bool = option(
-        True, "The first line names the columns; if not, they are called 1, 2, ..."
-    )
 
 
 class VocabularyOptions(OptionGroup, panel="Texts and tokens"):

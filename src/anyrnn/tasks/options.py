@@ -12,62 +12,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from types import UnionType
-from typing import (
-    Annotated,
-    Any,
-    ClassVar,
-    Literal,
-    TypeVar,
-    Union,
-    dataclass_transform,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import Any, ClassVar, TypeVar, dataclass_transform, get_origin, get_type_hints
 
 import pydantic
 import pydantic.dataclasses
-from pydantic_core import ErrorDetails
 
-from anyrnn.errors import AnyrnnError, OptionError, SizeError, option_name
-
-LARGEST_COUNT = 2**31 - 1
-LARGEST_SEED = 2**63 - 1  # of all libraries that draw
-_LARGEST_NUMBER = 1e38  # a float32 has no larger power of ten
+from anyrnn.errors import OptionError
+from anyrnn.tasks.option_checks import (
+    Declaration,
+    checked_type,
+    choices,
+    translated,
+    without_none,
+)
 
 Group = TypeVar("Group", bound="OptionGroup")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Declaration:
-    """What is declared about an option, besides its name and type.
-
-    Attributes:
-        default: Its default; `...` if it has to be given.
-        help: What it is, in a sentence.
-        ge, gt, le, lt: The bounds of a number; `ge` also of the length of a list.
-        metavar: What stands for its value in help, such as "FILE".
-        shown: A default that is worked out, in words.
-        flags: Its flags on the command line; by default its name with dashes.
-        argument: Whether it is what follows without a flag on the command line.
-        evaluation: What an evaluation takes: the value of the training unless it is given, one that
-            has to be given, or none.
-        distinct: Whether a value that a list repeats counts once.
-    """
-
-    default: Any
-    help: str
-    ge: float | None = None
-    gt: float | None = None
-    le: float | None = None
-    lt: float | None = None
-    metavar: str = ""
-    shown: str = ""
-    flags: tuple[str, ...] = ()
-    argument: bool = False
-    evaluation: Literal["as trained", "required", "left out"] = "as trained"
-    distinct: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,7 +57,7 @@ class Option:
     @property
     def choices(self) -> tuple[Any, ...]:
         """The values that it may have, if they are named."""
-        return get_args(self.type) if get_origin(self.type) is Literal else ()
+        return choices(self.type)
 
     @property
     def several(self) -> bool:
@@ -172,7 +131,7 @@ class OptionGroup:
             declaration = found if isinstance(found, Declaration) else None
             cls.__declared__[name] = (hints[name], declaration)
             if declaration:
-                annotations[name] = _checked(hints[name], declaration)
+                annotations[name] = checked_type(hints[name], declaration)
                 if declaration.default is ...:
                     delattr(cls, name)
                 else:
@@ -207,7 +166,7 @@ def declared(kind: type[OptionGroup], prefix: str = "", panel: str = "") -> Iter
         if _is_group(type_):
             yield from declared(type_, f"{prefix}{name}.", panel)
         elif declaration:
-            yield Option(name, prefix + name, *_without_none(type_), panel, declaration)
+            yield Option(name, prefix + name, *without_none(type_), panel, declaration)
 
 
 def from_mapping(kind: type[Group], values: Mapping[Any, Any]) -> Group:
@@ -313,53 +272,6 @@ def _is_group(type_: Any) -> bool:
     return isinstance(type_, type) and issubclass(type_, OptionGroup)
 
 
-def _without_none(type_: Any) -> tuple[Any, bool]:
-    """A type but for `None`, and whether it could be that."""
-    if get_origin(type_) in (Union, UnionType):
-        (other,) = (inner for inner in get_args(type_) if inner is not type(None))
-        return other, True
-    return type_, False
-
-
-def _checked(type_: Any, declaration: Declaration) -> Any:
-    """The type with the checks of a declaration, as pydantic knows them."""
-    inner, optional = _without_none(type_)
-    found = declaration
-    bounds = {name: getattr(found, name) for name in ("ge", "gt", "le", "lt")}
-    bounds = {name: bound for name, bound in bounds.items() if bound is not None}
-    checks: list[Any] = []
-    if inner in (int, float):
-        if not {"le", "lt"} & bounds.keys():
-            bounds["le"] = LARGEST_COUNT if inner is int else _LARGEST_NUMBER
-        finite = {"allow_inf_nan": False} if inner is float else {}
-        checks.append(pydantic.Field(strict=True, **finite, **bounds))
-    elif inner is bool:
-        checks.append(pydantic.Field(strict=True))
-    elif get_origin(inner) is tuple:
-        parts = (part if part is ... else _strict(part) for part in get_args(inner))
-        inner = tuple[tuple(parts)]
-        checks.append(pydantic.BeforeValidator(lambda value: _as_tuple(value, found.distinct)))
-        checks.append(pydantic.Field(min_length=bounds.get("ge")))
-    checks.append(pydantic.Field(description=found.help))
-    annotated: Any = Annotated[(inner, *checks)]
-    return annotated | None if optional else annotated
-
-
-def _strict(type_: Any) -> Any:
-    """The type of a part of a list: True is no number, and "2" is none."""
-    if type_ in (int, float, bool):
-        return Annotated[type_, pydantic.Field(strict=True)]
-    return type_
-
-
-def _as_tuple(value: Any, distinct: bool) -> Any:
-    if isinstance(value, str):
-        value = (value,)
-    if isinstance(value, list | tuple) and distinct:
-        return tuple(value[i] for i in range(len(value)) if value[i] not in value[:i])
-    return value
-
-
 def _with_our_errors(cls: type[OptionGroup], init: Any) -> Any:
     names = list(cls.__declared__)
 
@@ -374,53 +286,10 @@ def _with_our_errors(cls: type[OptionGroup], init: Any) -> Any:
         try:
             init(self, **given, **values)
         except pydantic.ValidationError as error:
-            raise _translated(cls, error.errors(include_url=False)[0]) from None
+            types = {found.path: found.type for found in declared(cls)}
+            raise translated(error.errors(include_url=False)[0], types) from None
 
     return __init__
-
-
-_WANTED: dict[str, tuple[type[AnyrnnError], str]] = {
-    "greater_than_equal": (SizeError, "{ge} or more"),
-    "greater_than": (SizeError, "above {gt}"),
-    "less_than_equal": (SizeError, "{le} or less"),
-    "less_than": (SizeError, "below {lt}"),
-    "finite_number": (SizeError, "a finite number"),
-    "int_type": (SizeError, "a whole number"),
-    "float_type": (SizeError, "a number"),
-    "bool_type": (OptionError, "true or false"),
-    "string_type": (OptionError, "text"),
-    "string_unicode": (OptionError, "text that Unicode knows"),
-    "path_type": (OptionError, "a path"),
-    "tuple_type": (OptionError, "a list"),
-    "literal_error": (OptionError, "one of {choices}"),
-    "too_short": (OptionError, "a list of {min_length} or more"),
-}
-"""What a value has to be, by the type of pydantic's error."""
-
-
-def _translated(cls: type[OptionGroup], error: ErrorDetails) -> AnyrnnError:
-    """Our error for one of pydantic's."""
-    path = [str(part) for part in error["loc"] if not isinstance(part, int)]
-    options = {found.path: found for found in declared(cls)}
-    found = options.get(".".join(path))
-    name = option_name(".".join(path))
-    if error["type"] == "missing":
-        inner = [other.path for other in options.values() if other.path.startswith(f"{path[0]}.")]
-        what = name if found or not inner else option_name(inner[0])
-        return OptionError(f"{what} is missing")
-    value = reprlib.repr(error["input"])
-    if error["type"] not in _WANTED:
-        return OptionError(f"{name} is {value}: {error['msg']}")
-    kind, wanted = _WANTED[error["type"]]
-    choices = ", ".join(map(str, found.choices)) if found else ""
-    bounds = {
-        key: int(bound) if isinstance(bound, float) and bound in range(1000) else bound
-        for key, bound in error.get("ctx", {}).items()
-    }
-    wanted = wanted.format(choices=choices, **bounds)
-    if wanted == "text" and isinstance(error["input"], bool | int | float):
-        wanted = "text; in a file, put it in quotes"
-    return kind(f"{name} is {value}, but has to be {wanted}")
 
 
 def _unknown(kind: type[OptionGroup], path: str, prefix: str = "") -> str:
