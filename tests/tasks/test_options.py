@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy
 import pytest
 
 from anyrnn.errors import AnyrnnError, DataError, OptionError, SizeError, option_name
@@ -65,6 +66,15 @@ def test_options_are_plain_values() -> None:
     with pytest.raises(AttributeError):
         made.model.layers = 2  # pyright: ignore[reportAttributeAccessIssue]
     assert TrainingOptions(learning_rate=1).learning_rate == 1.0
+
+
+def test_numbers_of_numpy() -> None:
+    made = TrainingOptions(epochs=numpy.int64(3), clip=numpy.float32(0.5), seed=numpy.uint8(7))
+    assert made == TrainingOptions(epochs=3, clip=0.5, seed=7)
+    assert {type(made.epochs), type(made.seed), type(made.clip)} == {int, float}
+    for wrong in (numpy.bool_(True), numpy.float64(3), numpy.array([3, 4])):
+        with pytest.raises(SizeError, match="has to be a whole number"):
+            TrainingOptions(epochs=wrong)  # pyright: ignore[reportArgumentType]
 
 
 WRONG_TRAINING: list[tuple[dict[str, object], type[AnyrnnError], str]] = [

@@ -2,7 +2,9 @@
 
 import reprlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from operator import index
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -58,6 +60,8 @@ def checked_type(type_: Any, declaration: Declaration) -> Any:
         if not {"le", "lt"} & bounds.keys():
             bounds["le"] = LARGEST_COUNT if inner is int else _LARGEST_NUMBER
         finite = {"allow_inf_nan": False} if inner is float else {}
+        if inner is int:
+            checks.append(pydantic.BeforeValidator(_as_int))
         checks.append(pydantic.Field(strict=True, **finite, **bounds))
     elif inner is bool:
         checks.append(pydantic.Field(strict=True))
@@ -76,6 +80,13 @@ def _strict(type_: Any) -> Any:
     if type_ in (int, float, bool):
         return Annotated[type_, pydantic.Field(strict=True)]
     return type_
+
+
+def _as_int(value: Any) -> Any:
+    """NumPy's whole numbers are whole numbers; True is none."""
+    with suppress(TypeError):
+        return value if isinstance(value, bool) else index(value)
+    return value
 
 
 def _as_tuple(value: Any, distinct: bool) -> Any:
