@@ -142,8 +142,8 @@ def test_a_wrong_mapping(values: dict[Any, Any], message: str) -> None:
 
 
 def test_arguments_by_position() -> None:
-    with pytest.raises(OptionError, match="TrainingOptions has only 8 options"):
-        TrainingOptions(*range(1, 10))  # pyright: ignore[reportArgumentType]
+    with pytest.raises(OptionError, match="Layers has only 2 options"):
+        Layers((1,), "a", 3)  # pyright: ignore[reportCallIssue]
     with pytest.raises(OptionError, match="epochs is given twice"):
         TrainingOptions(1, epochs=2)  # pyright: ignore[reportCallIssue]
     with pytest.raises(SizeError, match="patience is 0"):
