@@ -134,10 +134,16 @@ BREAKAGES = (
         ("tests/kernels/test_sequences.py",),
     ),
     Breakage(
-        "of two states with a bound each only one is limited",
+        "a state is not limited to its bound",
         "return new if bound is None else limited(new, constant(bound))",
-        "return new if bound is None or bound == 0.4 else limited(new, constant(bound))",
-        ("tests/transforms/test_pairs.py", "-k", "test_compiled and lstm"),
+        "return new",
+        ("tests/transforms/test_clip.py",),
+    ),
+    Breakage(
+        "a mean is a sum",
+        'if node.operation == "mean":\n                        total',
+        'if node.operation == "":\n                        total',
+        ("tests/transforms/test_pairs.py", "-k", "test_compiled and lstm_peephole"),
     ),
     Breakage(
         "a tile has more rows than registers",
