@@ -109,8 +109,9 @@ def test_show_tells_what_is_left_out(run) -> None:
 
 
 @pytest.mark.parametrize("name", anyrnn.CATALOGUE)
-def test_every_form_of_every_cell(name: str, run) -> None:
-    graph = anyrnn.get(name).graph
+def test_forms_of_every_cell(name: str, run) -> None:
+    """Two of the forms of each cell, and the plain one; neighbours have the others."""
+    graph, place = anyrnn.get(name).graph, [*anyrnn.CATALOGUE].index(name)
     wanted = {
         ("--stage", "graph"): listing(graph),
         ("--stage", "derivative"): equations(derivative(graph)),
@@ -119,7 +120,7 @@ def test_every_form_of_every_cell(name: str, run) -> None:
         ("--format", "latex"): latex(graph),
         ("--format", "latex", "--stage", "derivative"): latex(derivative(graph)),
     }
-    for options, text in wanted.items():
+    for options, text in [*wanted.items()][place % 3 :: 3]:
         assert run("show", name, *options) == (0, text + "\n", "")
     code, out, _ = run("show", name)
     assert code == 0

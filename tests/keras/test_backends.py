@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from itertools import product
 from pathlib import Path
 from textwrap import dedent
 from typing import Any, NamedTuple
@@ -185,7 +184,9 @@ def agree(found: list[Array], expected: list[Array], tolerance: float = 1e-11) -
 
 @pytest.mark.parametrize("name", CELLS)
 def test_as_the_compiled_cell(name: str) -> None:
-    for mask, turned in product((None, "random"), (False, True)):
+    """Of two neighbours one has its mask forward, the other backward."""
+    for turned in (False, True):
+        mask = None if (CELLS.index(name) % 2 == 0) == turned else "random"
         case = make(name, mask)
         agree(differentiate(case, turned=turned), case.expected(turned))
 

@@ -175,8 +175,7 @@ def test_neither_threads_nor_other_rows_change_a_bit(name: str, target: str, dty
         same_bits(by_row(again, everything), by_row(whole, everything))
         for key, gradient in again[1].parameters.items():
             np.testing.assert_array_equal(gradient, whole[1].parameters[key])
-    for chosen in ([4], [2, 3], [0, 5, 6, 7, 12], range(1, 12)):
-        chosen = list(chosen)
-        for threads in (1, 2):
-            part = run(rows_of(given, chosen), target, threads)
-            same_bits(by_row(part, everything), by_row(whole, chosen))
+    parts = ([4], 2), ([2, 3], 1), ([2, 3], 2), ([0, 5, 6, 7, 12], 1), ([*range(1, 12)], 2)
+    for chosen, threads in parts:
+        part = run(rows_of(given, chosen), target, threads)
+        same_bits(by_row(part, everything), by_row(whole, chosen))
