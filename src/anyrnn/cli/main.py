@@ -9,7 +9,17 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
-from anyrnn.cli import cache, cells, convert, evaluate, init_config, predict, show, train
+from anyrnn.cli import (
+    cache,
+    cells,
+    check_install,
+    convert,
+    evaluate,
+    init_config,
+    predict,
+    show,
+    train,
+)
 from anyrnn.cli.options import OfRun, flag
 from anyrnn.cli.terminal import shown
 from anyrnn.errors import AnyrnnError
@@ -30,6 +40,7 @@ app.command("evaluate", cls=OfRun)(evaluate.evaluate)
 app.command("predict", cls=OfRun)(predict.predict)
 app.command("convert")(convert.convert)
 app.command("cache")(cache.cache)
+app.command("check-install")(check_install.check_install)
 
 
 def _print_version(wanted: bool) -> None:
