@@ -16,7 +16,7 @@ import anyrnn  # noqa: E402
 from anyrnn import keras as ours  # noqa: E402
 from anyrnn.graph.operations import LEAVES, OPERATIONS  # noqa: E402
 from anyrnn.graph.unroll import interpret  # noqa: E402
-from anyrnn.keras.operations import KERAS  # noqa: E402
+from anyrnn.keras.keras_ops import KERAS  # noqa: E402
 from anyrnn.keras.recurrent import kind  # noqa: E402
 
 BATCH, TIME, UNITS = 3, 4, 5
@@ -50,6 +50,20 @@ def assert_same(left: Any, right: Any) -> None:
     for a, b in pairs:
         a, b = ops.convert_to_numpy(a), ops.convert_to_numpy(b)
         np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    "option", ["dropout", "return_sequences", "name", "kernel_initializer", "units"]
+)
+def test_a_hyperparameter_called_as_an_option_of_the_layer(option: str) -> None:
+    names: dict[str, Any] = {"anyrnn": anyrnn}
+    source = f"def hiding(x, h, *, W, {option}=0.3):\n    return W @ x + {option} * h"
+    exec(source, names)
+    cell = anyrnn.cell(names["hiding"])
+    with pytest.raises(
+        anyrnn.errors.CellError, match=f"a hyperparameter '{option}', and the layer"
+    ):
+        ours.Recurrent(cell, UNITS)
 
 
 FEW = ("rnn_relu", "lstm_projection", "minlstm", "article1_rnn", "article3_gru")  # all operations

@@ -67,12 +67,12 @@ def to_torch(model: Any, names: Names | None = None) -> dict[str, Any]:
 def to_arrays(model: Any, names: Names | None = None) -> Arrays:
     """As `to_torch`, but NumPy arrays, without PyTorch."""
     found = {}
-    for prefix, parts in torch_layers(model, names).items():
-        for number, part in enumerate(parts):
-            for arrays, reverse in zip(part.arrays(), ("", "_reverse"), strict=False):
-                if part.kind == "gru_reset_before":
-                    arrays = to_families(part.kind, arrays)
-                end = f"_l{number}{reverse}" if part.recurrent else ""
+    for prefix, weighted in torch_layers(model, names).items():
+        for number, layer in enumerate(weighted):
+            for arrays, reverse in zip(layer.arrays(), ("", "_reverse"), strict=False):
+                if layer.kind == "gru_reset_before":
+                    arrays = to_families(layer.kind, arrays)
+                end = f"_l{number}{reverse}" if layer.recurrent else ""
                 start = f"{prefix}." if prefix else ""
                 for name, array in arrays.items():
                     found[f"{start}{name}{end}"] = np.ascontiguousarray(array)
@@ -105,12 +105,12 @@ def from_torch(model: Any, state_dict: Mapping[str, Any], names: Names | None = 
         True
     """
     pending = []
-    for part, unit in pairs(model, state_dict, names):
-        for variable, array in part.variables(unit.directions):
+    for layer, source in pairs(model, state_dict, names):
+        for variable, array in layer.variables(source.directions):
             wanted = keras.backend.standardize_dtype(variable.dtype)
             if not np.can_cast(array.dtype, np.dtype(wanted), "safe"):
                 raise InputError(
-                    f"{unit} is {array.dtype}, but the layer '{part.name}' is {wanted}; convert "
+                    f"{source} is {array.dtype}, but the layer '{layer.name}' is {wanted}; convert "
                     f"the tensors, or make the model with dtype='{array.dtype}'"
                 )
             pending.append((variable, array))
@@ -144,23 +144,23 @@ def torch_layers(model: Any, names: Names | None = None) -> dict[str, list[Weigh
     Raises:
         InputError: A layer with weights has no counterpart, or a name is that of no layer.
     """
-    parts, names = weighted_layers(model), names or {}
-    unknown = [name for name in names if name not in {part.name for part in parts}]
+    weighted, names = weighted_layers(model), names or {}
+    unknown = [name for name in names if name not in {layer.name for layer in weighted}]
     if unknown:
-        listing = ", ".join(dict.fromkeys(part.name for part in parts))
+        listing = ", ".join(dict.fromkeys(layer.name for layer in weighted))
         raise InputError(f"no layer with weights is called '{unknown[0]}'; there are: {listing}")
     prefixes: list[str] = []
-    for k, part in enumerate(parts):
-        follows = k > 0 and part.name not in names and _continues(parts[k - 1], part)
-        prefixes.append(prefixes[-1] if follows else names.get(part.name, part.name))
-    if not names and len(set(prefixes)) == 1 and parts[0].recurrent:
-        prefixes = [""] * len(parts)
+    for k, layer in enumerate(weighted):
+        follows = k > 0 and layer.name not in names and _continues(weighted[k - 1], layer)
+        prefixes.append(prefixes[-1] if follows else names.get(layer.name, layer.name))
+    if not names and len(set(prefixes)) == 1 and weighted[0].recurrent:
+        prefixes = [""] * len(weighted)
     layers: dict[str, list[WeightedLayer]] = {}
-    for part, prefix in zip(parts, prefixes, strict=True):
-        layers.setdefault(prefix, []).append(part)
+    for layer, prefix in zip(weighted, prefixes, strict=True):
+        layers.setdefault(prefix, []).append(layer)
     for prefix, found in layers.items():
-        if any(not _of_one_form(found[0], part) for part in found[1:]):
-            listing = ", ".join(dict.fromkeys(f"'{part.name}'" for part in found))
+        if any(_form(layer) != _form(found[0]) for layer in found[1:]):
+            listing = ", ".join(dict.fromkeys(f"'{layer.name}'" for layer in found))
             called = f" '{prefix}'" if prefix else ""
             raise InputError(
                 f"{listing} cannot be one layer{called} of PyTorch: they are of different kinds"
@@ -168,30 +168,26 @@ def torch_layers(model: Any, names: Names | None = None) -> dict[str, list[Weigh
     return layers
 
 
-def _form(part: WeightedLayer) -> tuple[Any, ...]:
+def _form(layer: WeightedLayer) -> tuple[Any, ...]:
     """What Keras layers have in common that become one layer of PyTorch."""
-    if not part.recurrent:
-        return (id(part),)
+    if not layer.recurrent:
+        return (id(layer),)
     cells = [
         (cell.use_bias, cell.activation, getattr(cell, "recurrent_activation", None))
-        for cell in part.owners
+        for cell in layer.owners
     ]
-    merge = getattr(part.layer, "merge_mode", None)
-    return part.kind, cells, merge, getattr(part.layer, "go_backwards", None)
+    merge = getattr(layer.layer, "merge_mode", None)
+    return layer.kind, cells, merge, getattr(layer.layer, "go_backwards", None)
 
 
-def _of_one_form(first: WeightedLayer, second: WeightedLayer) -> bool:
-    return _form(first) == _form(second)
-
-
-def _continues(before: WeightedLayer, part: WeightedLayer) -> bool:
+def _continues(before: WeightedLayer, layer: WeightedLayer) -> bool:
     """Whether two layers become consecutive ones of one PyTorch layer."""
-    if not _of_one_form(before, part) or getattr(part.layer, "go_backwards", False):
+    if _form(before) != _form(layer) or getattr(layer.layer, "go_backwards", False):
         return False
-    if part.layer is before.layer:
+    if layer.layer is before.layer:
         return True
-    alike = before.owners[0].units == part.owners[0].units
-    return alike and _input_of(part.layer) is before.layer
+    alike = before.owners[0].units == layer.owners[0].units
+    return alike and _input_of(layer.layer) is before.layer
 
 
 def _input_of(layer: Any) -> Any:
@@ -206,43 +202,45 @@ def _input_of(layer: Any) -> Any:
 
 
 def _matched(
-    layers: Mapping[str, list[WeightedLayer]], units: list[StateDictLayer], names: Names
+    layers: Mapping[str, list[WeightedLayer]], sources: list[StateDictLayer], names: Names
 ) -> Iterable[tuple[WeightedLayer, StateDictLayer]]:
     """Matches by name, then by sizes."""
-    parts: list[WeightedLayer] = []
+    weighted: list[WeightedLayer] = []
     for prefix, named in layers.items():
-        own = [unit for unit in units if unit.prefix == prefix]
+        own = [source for source in sources if source.prefix == prefix]
         if len(own) == len(named) and all(map(StateDictLayer.fits, own, named)):
             yield from zip(named, own, strict=True)
-            units = [unit for unit in units if unit not in own]
-        elif any(part.name in names for part in named):
-            raise InputError(_misfit(named[0], own or units))
+            sources = [source for source in sources if source not in own]
+        elif any(layer.name in names for layer in named):
+            raise InputError(_misfit(named[0], own or sources))
         else:
-            parts += named
+            weighted += named
     groups: dict[tuple[int, ...], list[WeightedLayer]] = {}
-    for part in parts:
-        fitting = tuple(k for k, unit in enumerate(units) if unit.fits(part))
-        groups.setdefault(fitting, []).append(part)
+    for layer in weighted:
+        fitting = tuple(k for k, source in enumerate(sources) if source.fits(layer))
+        groups.setdefault(fitting, []).append(layer)
     for fitting, group in groups.items():
-        found = [units[k] for k in fitting]
+        found = [sources[k] for k in fitting]
         if not found:
-            raise InputError(_misfit(group[0], units))
-        if len(found) != len(group) or len({unit.prefix for unit in found}) > 1:
-            listing = ", ".join(f"'{unit.prefix}'" for unit in found)
+            raise InputError(_misfit(group[0], sources))
+        if len(found) != len(group) or len({source.prefix for source in found}) > 1:
+            listing = ", ".join(f"'{source.prefix}'" for source in found)
             first = group[0].name
             raise InputError(
                 f"layer '{first}' may be any of {listing}, which have its sizes; name one, as "
                 f"{first}={found[0].prefix}"
             )
         yield from zip(group, found, strict=True)
-    left = [unit for k, unit in enumerate(units) if not any(k in fitting for fitting in groups)]
+    left = [
+        source for k, source in enumerate(sources) if not any(k in fitting for fitting in groups)
+    ]
     if left:
         raise InputError(f"the model has no layer for {left[0]} of the state_dict")
 
 
-def _misfit(part: WeightedLayer, units: Iterable[StateDictLayer]) -> str:
-    listing = "; ".join(map(str, units)) or "nothing more"
+def _misfit(layer: WeightedLayer, sources: Iterable[StateDictLayer]) -> str:
+    listing = "; ".join(map(str, sources)) or "nothing more"
     hint = ""
-    if part.kind == "gru_reset_before":
+    if layer.kind == "gru_reset_before":
         hint = " (reset_after=False, which torch.nn.GRU does not have)"
-    return f"nothing has the sizes of {part}{hint}; the state_dict has {listing}"
+    return f"nothing has the sizes of {layer}{hint}; the state_dict has {listing}"

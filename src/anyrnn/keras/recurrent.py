@@ -18,7 +18,7 @@ from anyrnn.graph.parameters import split_parameters
 from anyrnn.graph.roles import Role, matrices
 from anyrnn.keras.cells import CellAdapter
 from anyrnn.keras.compiled_layer import CompiledLayer
-from anyrnn.keras.operations import KERAS
+from anyrnn.keras.keras_ops import KERAS
 from anyrnn.keras.saving import CellSerialisation, name_of_cell
 from anyrnn.transforms.bias import biases, without_bias
 from anyrnn.transforms.dropout import with_recurrent_dropout

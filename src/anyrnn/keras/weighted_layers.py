@@ -103,9 +103,9 @@ class StateDictLayer:
     number: int
     directions: list[Arrays] = field(default_factory=list)
 
-    def fits(self, part: WeightedLayer) -> bool:
+    def fits(self, layer: WeightedLayer) -> bool:
         """Whether its shapes are those of a weighted layer."""
-        return _shapes(self.directions) in part.shapes()
+        return _shapes(self.directions) in layer.shapes()
 
     def __str__(self) -> str:
         """For messages: the name of each array and its size."""
@@ -121,7 +121,7 @@ def weighted_layers(model: Any) -> list[WeightedLayer]:
     """
     layers = model.layers if isinstance(model, keras.Model) else [model]
     visited: set[int] = set()
-    found = [part for layer in layers for part in _walk(layer, "", visited)]
+    found = [each for layer in layers for each in _walk(layer, "", visited)]
     if not found:
         raise InputError(f"'{model.name}' has no layer with weights; build it, or call it once")
     return found
@@ -133,7 +133,7 @@ def state_dict_layers(state_dict: Mapping[str, Any]) -> list[StateDictLayer]:
     Raises:
         InputError: An entry belongs to no layer that converts.
     """
-    units: dict[tuple[str, int], StateDictLayer] = {}
+    found: dict[tuple[str, int], StateDictLayer] = {}
     for key, value in state_dict.items():
         array = _array(value)
         match = _RECURRENT.fullmatch(key) or _OTHER.fullmatch(key)
@@ -146,11 +146,11 @@ def state_dict_layers(state_dict: Mapping[str, Any]) -> list[StateDictLayer]:
             )
         parts = match.groupdict()
         place = parts["prefix"] or "", int(parts.get("number") or 0)
-        unit = units.setdefault(place, StateDictLayer(*place))
+        source = found.setdefault(place, StateDictLayer(*place))
         direction = bool(parts.get("reverse"))
-        unit.directions += [{} for _ in range(direction + 1 - len(unit.directions))]
-        unit.directions[direction][parts["name"]] = array
-    return sorted(units.values(), key=lambda unit: unit.number)
+        source.directions += [{} for _ in range(direction + 1 - len(source.directions))]
+        source.directions[direction][parts["name"]] = array
+    return sorted(found.values(), key=lambda source: source.number)
 
 
 def _walk(layer: Any, path: str, visited: set[int]) -> Iterable[WeightedLayer]:
@@ -162,8 +162,8 @@ def _walk(layer: Any, path: str, visited: set[int]) -> Iterable[WeightedLayer]:
         for each in layer.layers:
             yield from _walk(each, f"{name}.", visited)
     elif isinstance(layer, keras.layers.TimeDistributed) and not _recurrent_cells(layer.layer):
-        for part in _walk(layer.layer, "", visited):
-            yield WeightedLayer(name, part.kind, part.layer, part.owners)
+        for inner in _walk(layer.layer, "", visited):
+            yield WeightedLayer(name, inner.kind, inner.layer, inner.owners)
     elif cells := _recurrent_cells(layer):
         for owners in zip(*cells, strict=True):
             yield WeightedLayer(name, _kind(name, owners), layer, owners)

@@ -1,13 +1,13 @@
-"""Calls from XLA: a function of Python as a handler of XLA's foreign function interface.
+"""A Python function as a handler of XLA's foreign function interface (FFI).
 
-XLA calls it in whatever thread it computes in, with a frame of addresses. The structures are those
-of `xla/ffi/api/c_api.h`, whose major version says whether they still are. jax.pure_callback would
-call back too, but it makes JAX arrays of what it passes on, which waits for JAX' own threads and so
-can wait for itself where there are few.
+XLA calls a handler on any of its threads with a call frame, whose layout is that of
+`xla/ffi/api/c_api.h`; the major version of the interface tells whether it still is. Why not
+jax.pure_callback: it makes JAX arrays of the arguments, which needs a thread of JAX's own pool, so
+that callbacks on all threads of a small pool deadlock.
 
-A call that is still under way when the process ends would wait for the lock of Python's interpreter
-while that waits for JAX. So a call passes through machine code first, which counts those under way,
-and lets none pass any more once the process ends.
+A call in flight while the process exits would wait for the interpreter lock, whose holder waits for
+JAX. So calls enter through machine code, which counts those in flight and, once the process exits,
+returns without calling Python.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from anyrnn.kernels.host import compile_module
 from anyrnn.kernels.run import Array
 
 MAJOR, MINOR = 0, 1
-METADATA = 1  # the type of an extension that asks for versions
-EXECUTE = 3  # the stage in which a handler computes
-INVALID_ARGUMENT, CANCELLED, INTERNAL = 3, 1, 13  # codes of errors
+METADATA = 1  # XLA_FFI_Extension_Metadata: XLA asks for the version
+EXECUTE = 3  # XLA_FFI_ExecutionStage_EXECUTE
+INVALID_ARGUMENT, CANCELLED, INTERNAL = 3, 1, 13  # XLA_FFI_Error_Code
 TYPES = {
     1: np.bool_,
     4: np.int32,
@@ -46,7 +46,7 @@ _Words = cache(lambda count: ctypes.c_int64 * count)
 
 
 class _List(ctypes.Structure):
-    """Arguments, or results: XLA_FFI_Args, XLA_FFI_Rets."""
+    """XLA_FFI_Args and XLA_FFI_Rets, which have the same layout."""
 
     _fields_ = (
         ("struct_size", ctypes.c_size_t),
@@ -131,7 +131,7 @@ class _Metadata(ctypes.Structure):
 
 
 class _Api(ctypes.Structure):
-    """XLA_FFI_Api, as far as the function that makes errors."""
+    """XLA_FFI_Api, up to the function that makes errors."""
 
     _fields_ = (
         ("struct_size", ctypes.c_size_t),
@@ -157,10 +157,10 @@ _Create = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.POINTER(_Error))
 _Called = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
 
 
-ENDED, ACTIVE, FUNCTION = range(3)  # what the state is
+ENDED, ACTIVE, FUNCTION = range(3)  # words of @state: exiting; calls in flight; the function
 
-# The function of Python is told where to write its error. While it has written none, and not that
-# there is none either, it was interrupted: any line of it may be, by a signal.
+# Python writes the address of its error, or null, to %error.at, which holds its own address before:
+# if it still does, a signal interrupted the function before it could write.
 TEXT = f"""@state = internal global [3 x i64] zeroinitializer, align 8
 @message = internal constant [12 x i8] c"interrupted\\00"
 
@@ -205,7 +205,7 @@ entry:
 
 
 class _Memory:
-    """Memory that is not ours, for NumPy."""
+    """Borrowed memory, through NumPy's array interface."""
 
     __slots__ = ("__array_interface__",)
 
@@ -219,7 +219,7 @@ class _Memory:
 
 
 def _arrays(given: Any) -> list[Array]:
-    """The buffers of a list; they are there as long as the call."""
+    """The buffers of a list as arrays, valid during the call."""
     found = []
     for place in _Words(given.size).from_address(given.items) if given.size else ():
         buffer = _Buffer.from_address(place)
@@ -233,21 +233,21 @@ def _arrays(given: Any) -> list[Array]:
 
 
 def _text(attributes: Any) -> str:
-    """The only attribute, a text."""
+    """The only attribute, a string."""
     (place,) = _Words(1).from_address(attributes.items)
     address, length = _Words(2).from_address(place)
     return ctypes.string_at(address, length).decode()
 
 
 def _error(frame: Any, code: int, message: str) -> int:
-    """The address of an error that XLA makes."""
+    """The address of a new error, which XLA owns."""
     api = _Api.from_address(frame.api)
     said = _Error(ctypes.sizeof(_Error), None, message.encode(), code)
     return _Create(api.create_error)(ctypes.byref(said))
 
 
 def _tell_version(place: int) -> None:
-    """Say for which version of the interface this is written."""
+    """Answer XLA's question for which version of the interface the handler is written."""
     extension = _Extension.from_address(place)
     if extension.type == METADATA:
         metadata = _Metadata.from_address(extension.metadata)
@@ -256,7 +256,7 @@ def _tell_version(place: int) -> None:
 
 
 def _answer(handler: Handler, frame: Any) -> int | None:
-    """Do what a call asks for; the address of an error, if there is one."""
+    """Handle a call; the address of an error, None if there is none."""
     if frame.extension:
         _tell_version(frame.extension)
         return None
@@ -274,13 +274,12 @@ def _answer(handler: Handler, frame: Any) -> int | None:
 
 
 def register(name: str, handler: Handler) -> None:
-    """Let XLA call a function, on CPUs.
+    """Register a function as an FFI target for CPUs.
 
     Args:
-        name: What the function is called in `jax.ffi.ffi_call`, which gives it one attribute, a
-            text.
-        handler: The function: it gets the text, the arguments and the results to write, which are
-            there as long as the call. What it raises becomes an error of JAX.
+        name: The name of the target in `jax.ffi.ffi_call`, which passes one attribute, a string.
+        handler: The function, which is given the string, the arguments and the results to fill in;
+            arrays are valid during the call. What it raises becomes an error of JAX.
     """
 
     def called(place: int, answer: int) -> None:
@@ -297,10 +296,10 @@ def register(name: str, handler: Handler) -> None:
 
 
 def _end(state: Any) -> None:
-    """Let no more calls in, and wait for those that are under way."""
+    """Let no more calls in, and wait for those in flight."""
     state[ENDED] = 1
     while state[ACTIVE]:
         time.sleep(0.001)
 
 
-_registered: list[Any] = []  # what XLA calls must stay
+_registered: list[Any] = []  # keeps alive what XLA calls by address

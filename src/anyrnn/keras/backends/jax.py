@@ -1,5 +1,5 @@
-"""Running a cell on JAX: as a custom call, which is traced, compiled and differentiated as any
-other operation.
+"""Running a cell on JAX: as a custom call of XLA, which JAX traces and compiles as any operation,
+with a custom derivative (`jax.custom_vjp`), which is a custom call too.
 """
 
 from __future__ import annotations
@@ -30,16 +30,13 @@ TARGET = "anyrnn"
 
 
 class CustomCall(NamedTuple):
-    """What a custom call does.
+    """A custom call without its arrays: what its handler is told, as JSON.
 
     Attributes:
         key: The key of the run, see `anyrnn.kernels.run_keys.key`.
-        turned: As `anyrnn.kernels.callbacks.Callback` has it, and so the next three.
-        sequences: Whether there is an output.
-        masked: Whether a mask is among the arguments.
-        seeded: Whether a seed is.
-        does: `forward`, `record` or `backward`, as `anyrnn.kernels.callbacks.Batch` has them.
-        wanted: Whether the gradient of the input is wanted, and of each parameter.
+        turned, sequences, masked, seeded: As in `anyrnn.kernels.callbacks.Callback`.
+        method: Of `anyrnn.kernels.callbacks.Batch`: `forward`, `record` or `backward`.
+        wanted: For `backward`: whether the gradient of the input is wanted, and of each parameter.
     """
 
     key: str
@@ -47,51 +44,50 @@ class CustomCall(NamedTuple):
     sequences: bool
     masked: bool
     seeded: bool
-    does: str = "forward"
+    method: str = "forward"
     wanted: tuple[bool, ...] = ()
 
     @property
     def callback(self) -> Callback:
-        """What it calls back for."""
+        """The run that its handler computes."""
         return Callback(
             run_keys.run_of(self.key), self.turned, self.sequences, self.masked, self.seeded
         )
 
     def call(self, shapes: Sequence[tuple[int, ...]], dtype: Any, *arguments: Array) -> Any:
-        """Have it done, and get arrays of some shapes."""
+        """Call it with arrays; the results, whose shapes are given."""
         results = [jax.ShapeDtypeStruct(shape, dtype) for shape in shapes]
         made = jax.ffi.ffi_call(TARGET, results, vmap_method="sequential")
         return made(*arguments, job=json.dumps(self))
 
 
 @lru_cache(maxsize=1024)
-def _read(text: str) -> CustomCall:
-    told = CustomCall(*json.loads(text))
-    return told._replace(wanted=tuple(told.wanted))
+def _decode(text: str) -> CustomCall:
+    call = CustomCall(*json.loads(text))
+    return call._replace(wanted=tuple(call.wanted))
 
 
 def _threads() -> int:
-    """As many as there are cores, or one if XLA is told so."""
+    """The most threads of a run: those of the cores, or one if XLA is told to use one."""
     alone = "--xla_cpu_multi_thread_eigen=false" in os.environ.get("XLA_FLAGS", "")
     return 1 if alone else usual_threads()
 
 
 def _handle(text: str, arguments: list[Any], results: list[Any]) -> None:
-    """Do what a custom call asks for."""
-    call = _read(text)
+    """The handler of all custom calls."""
+    call = _decode(text)
     callback = call.callback
-    batch, more = callback.read(_threads(), arguments)
-    if call.does == "backward":
+    batch, further = callback.read(_threads(), arguments)
+    if call.method == "backward":
         count = callback.residuals
-        kept, gradients = more[:count], more[count:]
-        batch.backward(kept, gradients, call.wanted, results)
+        batch.backward(further[:count], further[count:], call.wanted, results)
     else:
-        getattr(batch, call.does)(results)
+        getattr(batch, call.method)(results)
 
 
 @cache
 def _register() -> None:
-    """Done when there is something to run: it compiles the way in."""
+    """Register the handler when the first cell runs, because this compiles machine code."""
     ffi.register(TARGET, _handle)
 
 
@@ -102,22 +98,22 @@ Further = tuple[Array | None, Array | None]
 def _run(
     call: CustomCall, x: Array, states: list[Array], parameters: list[Array], further: Further
 ) -> list[Array]:
-    """Output, if it is a result, and last states; `further` are the mask and the seed."""
+    """The output, if it is asked for, and the last states; `further` are the mask and the seed."""
     shapes = call.callback.result_shapes(*x.shape[:2])
-    return call.call(shapes, x.dtype, x, *states, *parameters, *_there(further))
+    return call.call(shapes, x.dtype, x, *states, *parameters, *_given(further))
 
 
-def _there(further: Further) -> list[Array]:
+def _given(further: Further) -> list[Array]:
     return [array for array in further if array is not None]
 
 
 @jax.tree_util.register_static
 @dataclass(frozen=True)
 class _Wanted:
-    """What is wanted, among what is kept.
+    """Static information among the residuals of a custom_vjp.
 
     Attributes:
-        gradients: Whether the gradient of the input is, and of each parameter.
+        gradients: Whether the gradient of the input is wanted, and of each parameter.
     """
 
     gradients: tuple[bool, ...]
@@ -128,15 +124,15 @@ def _record(call: CustomCall, *given: Any) -> tuple[list[Array], Any]:
     callback = call.callback
     results = callback.result_shapes(*x.shape[:2])
     shapes = [*results, *callback.residual_shapes(*x.shape[:2])]
-    arguments = x, *states, *parameters, *_there(further)
-    found: list[Array] = _once(call._replace(does="record"), tuple(shapes), arguments)
+    arguments = x, *states, *parameters, *_given(further)
+    found: list[Array] = _once(call._replace(method="record"), tuple(shapes), arguments)
     wanted = _Wanted(tuple(part.perturbed for part in (given[0], *given[2])))
-    kept = found[len(results) :]
-    return found[: len(results)], (wanted, x, states, parameters, further, kept)
+    saved = found[len(results) :]
+    return found[: len(results)], (wanted, x, states, parameters, further, saved)
 
 
 def _derivative(call: CustomCall, residuals: Any, gradients: list[Any]) -> tuple[Any, ...]:
-    static, x, states, parameters, further, kept = residuals
+    static, x, states, parameters, further, saved = residuals
     wanted = static.gradients
     given = [
         jnp.zeros(part.shape, x.dtype) if isinstance(part, SymbolicZero) else part
@@ -144,8 +140,8 @@ def _derivative(call: CustomCall, residuals: Any, gradients: list[Any]) -> tuple
     ]
     asked = [x] * wanted[0] + [*states]
     asked += [part for part, needed in zip(parameters, wanted[1:], strict=True) if needed]
-    call = call._replace(does="backward", wanted=wanted)
-    arguments = x, *states, *parameters, *_there(further), *kept, *given
+    call = call._replace(method="backward", wanted=wanted)
+    arguments = x, *states, *parameters, *_given(further), *saved, *given
     found = iter(_once(call, tuple(part.shape for part in asked), arguments))
     return (
         next(found) if wanted[0] else None,
@@ -157,7 +153,7 @@ def _derivative(call: CustomCall, residuals: Any, gradients: list[Any]) -> tuple
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _once(call: CustomCall, shapes: tuple[Any, ...], arguments: tuple[Array, ...]) -> list[Array]:
-    """A part of a derivative, which cannot be differentiated again."""
+    """A custom call inside a derivative, which cannot be differentiated again."""
     return call.call(shapes, arguments[0].dtype, *arguments)
 
 
@@ -170,10 +166,10 @@ _once.defvjp(lambda *given: (_once(*given), None), _no_second)
 
 
 def _is_forward_mode(tensor: Any) -> bool:
-    """Whether JAX differentiates a tensor in forward mode, which a custom_vjp refuses.
+    """Whether JAX differentiates a tensor in forward mode, which a custom_vjp does not support.
 
-    Where grad does not linearize directly, as in older versions, it cannot be told from jvp, and
-    JAX raises its own error for jvp.
+    In versions of JAX whose grad does not linearize directly, a jvp cannot be told from it: there
+    JAX raises its own error.
     """
     if not getattr(jax.config, "jax_use_direct_linearize", False):
         return False

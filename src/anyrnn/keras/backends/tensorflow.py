@@ -1,4 +1,4 @@
-"""Running a cell on TensorFlow: as functions on NumPy arrays, in graphs and without."""
+"""Running a cell on TensorFlow: as NumPy functions, called directly or by tf.numpy_function."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Tensor = Any
 
 
 def _threads() -> int:
-    """As many as there are cores, or as TensorFlow may use inside of an operation."""
+    """The most threads of a run: those of the cores, or of TensorFlow's own limit."""
     most = usual_threads()
     return min(most, tf.config.threading.get_intra_op_parallelism_threads() or most)
 
@@ -31,7 +31,7 @@ def _threads() -> int:
 def _call(
     function: Callable[..., list[Array]], tensors: Sequence[Tensor], dtypes: list[Any]
 ) -> Any:
-    """Call a function of arrays with tensors."""
+    """Call a NumPy function with tensors; in a graph, as one operation of it."""
     if tf.executing_eagerly():
         found = function(*(np.asarray(memoryview(tensor)) for tensor in tensors))
         return [tf.convert_to_tensor(array) for array in found]
@@ -39,7 +39,7 @@ def _call(
 
 
 class _Functions:
-    """A callback as functions of NumPy arrays.
+    """The methods of `anyrnn.kernels.callbacks.Batch` as NumPy functions that return new arrays.
 
     Args:
         callback: What is run.
@@ -55,40 +55,39 @@ class _Functions:
         return self.callback.read(_threads(), arrays)
 
     def forward(self, *arrays: Array) -> list[Array]:
-        """The output, if it is a result, and the last states."""
+        """The output, if it is asked for, and the last states."""
         batch, _ = self._read(arrays)
         shapes = self.callback.result_shapes(*batch.x.shape[:2])
-        into = _made(shapes, batch.x.dtype)
+        into = _empty(shapes, batch.x.dtype)
         batch.forward(into)
         return into
 
     def record(self, *arrays: Array) -> list[Array]:
-        """What `forward` gives, and what is kept."""
+        """The results of `forward`, and the residuals."""
         batch, _ = self._read(arrays)
         shapes = self.callback.result_shapes(*batch.x.shape[:2])
         shapes += self.callback.residual_shapes(*batch.x.shape[:2])
-        into = _made(shapes, batch.x.dtype)
+        into = _empty(shapes, batch.x.dtype)
         batch.record(into)
         return into
 
     def backward(self, wanted: tuple[bool, ...], *arrays: Array) -> list[Array]:
         """The gradients of the input and the parameters that are wanted, and of the states."""
-        batch, more = self._read(arrays)
+        batch, further = self._read(arrays)
         count = self.residuals
-        given = [batch.x, *batch.states, *batch.parameters]
-        into = _made(
-            [array.shape for array, asked in zip(given, self.asked(wanted), strict=True) if asked],
-            batch.x.dtype,
-        )
-        batch.backward(more[:count], more[count:], wanted, into)
+        given = zip([batch.x, *batch.states, *batch.parameters], self.returned(wanted), strict=True)
+        into = _empty([array.shape for array, returned in given if returned], batch.x.dtype)
+        batch.backward(further[:count], further[count:], wanted, into)
         return into
 
-    def asked(self, wanted: tuple[bool, ...]) -> list[bool]:
-        """Whether `backward` gives a gradient: of the input, the states and the parameters."""
+    def returned(self, wanted: tuple[bool, ...]) -> list[bool]:
+        """Whether `backward` returns the gradient of the input, of each state, of each parameter:
+        those of the states always.
+        """
         return [wanted[0], *(True for _ in self.run.cell.states), *wanted[1:]]
 
 
-def _made(shapes: Sequence[tuple[int, ...]], dtype: Any) -> list[Array]:
+def _empty(shapes: Sequence[tuple[int, ...]], dtype: Any) -> list[Array]:
     return [empty(shape, dtype) for shape in shapes]
 
 
@@ -110,7 +109,7 @@ def refusal(tensors: Sequence[Tensor]) -> str | None:
 
 
 def _xla() -> str | None:
-    """Whether the graph that is being traced is for XLA."""
+    """Why kernels cannot run in the graph that is being traced: it is for XLA; None if not."""
     for frame in tracers.callers():
         function = frame.f_locals.get("self")
         if isinstance(function, tf.types.experimental.PolymorphicFunction) and getattr(
@@ -143,21 +142,21 @@ def run(
 
     @tf.custom_gradient
     def computed(*given: Tensor) -> Any:
-        kept: list[Tensor] = []
+        residuals: list[Tensor] = []
         if recorded:
             found = _call(
                 functions.record, [*given, *further], [x.dtype] * (count + functions.residuals)
             )
-            found, kept = found[:count], found[count:]
+            found, residuals = found[:count], found[count:]
         else:
             found = _call(functions.forward, [*given, *further], [x.dtype] * count)
 
         def derivative(*gradients: Tensor) -> Any:
-            remembered = kept
+            saved = residuals
             if not recorded:
                 number = count + functions.residuals
-                remembered = _call(functions.record, [*given, *further], [x.dtype] * number)[count:]
-            return _differentiate(functions, [*given, *further], remembered, gradients, whole)
+                saved = _call(functions.record, [*given, *further], [x.dtype] * number)[count:]
+            return _differentiate(functions, [*given, *further], saved, gradients, whole)
 
         return found, derivative
 
@@ -173,19 +172,19 @@ def run(
 def _differentiate(
     functions: _Functions,
     given: list[Tensor],
-    kept: Sequence[Tensor],
+    residuals: Sequence[Tensor],
     gradients: Sequence[Tensor],
     whole: bool,
 ) -> Any:
-    """The gradients of a run; a further derivative of these is refused.
+    """The gradients of a run; a second derivative is refused.
 
     Args:
-        functions: What was run.
-        given: What it was run with.
-        kept: What was kept.
+        functions: The functions of the run.
+        given: The input, states, parameters, mask and seed of the run.
+        residuals: Those of the run.
         gradients: The gradients of the output and the last states.
-        whole: Whether all of them are wanted for sure. If not, that of the input is an operation
-            of its own: a graph leaves out what nothing comes of.
+        whole: Whether all gradients are wanted for sure. If not, that of the input is an operation
+            of its own, which TensorFlow prunes from a graph that does not use it.
     """
     cell = functions.run.cell
     number = 1 + len(cell.states) + len(cell.parameters)
@@ -197,8 +196,8 @@ def _differentiate(
         def part(*wanted: bool) -> list[Tensor]:
             return _call(
                 partial(functions.backward, wanted),
-                [*tensors[:number], *given[number:], *kept, *tensors[number:]],
-                [functions.dtype] * sum(functions.asked(wanted)),
+                [*tensors[:number], *given[number:], *residuals, *tensors[number:]],
+                [functions.dtype] * sum(functions.returned(wanted)),
             )
 
         if whole:

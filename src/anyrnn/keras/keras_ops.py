@@ -1,5 +1,5 @@
-"""The operations of the graph as functions of `keras.ops`, for cells in Keras' own loop; tensors
-have the shapes of the interpreter's arrays.
+"""Each operation of a cell's graph as a function of `keras.ops`, for cells that run in Keras' own
+loop over time. Tensors have the shapes of the interpreter's arrays.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def _concatenate(*values: Any) -> Any:
 
 
 def _clip_gradient(value: Any, bound: Any) -> Any:
-    """The identity, whose derivative is limited."""
+    """The identity, whose backward pass clips the gradient."""
 
     @ops.custom_gradient
     def limited(value: Any, bound: Any) -> tuple[Any, Callable[..., tuple[Any, Any]]]:
@@ -64,4 +64,4 @@ KERAS: dict[str, Callable[..., Any]] = {
     "slice": lambda a, start, stop: a[..., start:stop],
     "expand": lambda a, like: a + ops.zeros_like(like),
 }
-"""What the graph of a cell may hold besides leaves and random numbers."""
+"""All operations but leaves and random numbers."""
