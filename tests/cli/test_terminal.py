@@ -126,12 +126,13 @@ def test_output_that_cannot_be_written(arguments: list[str]) -> None:
     assert done.stderr == ("anyrnn: error: cannot write the output: No space left on device\n")
 
 
-def test_whoever_reads_has_enough() -> None:
+@pytest.mark.parametrize("arguments", [["cells"], ["cells", "--json"], ["--help"]])
+def test_whoever_reads_has_enough(arguments: list[str]) -> None:
     read, write = os.pipe()
     os.close(read)
     with open(write, "w") as closed:
-        done = program("cells", stdout=closed)
-    assert done.stderr == ""
+        done = program(*arguments, stdout=closed)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_characters_that_the_output_does_not_know() -> None:

@@ -453,3 +453,23 @@ def test_a_hyperparameter_that_is_called_as_an_option(name: str) -> None:
         Recurrent(cell, 3, 4)
     message = f"the cell 'named' has a hyperparameter '{name}', and the layer an option '{name}'"
     assert message in one_line(caught.value)
+
+
+def test_parameters_may_be_called_as_nearly_anything() -> None:
+    @anyrnn.cell
+    def named(x, h, *, W, U):
+        gate = sigmoid(W._name @ x + U._traced @ h + W._tracer @ x)
+        return gate * tanh(W._fail @ x + U._value @ h) + W.apply @ x
+
+    layer = Recurrent(named, 3, 4)
+    members = [name for stored in named.parameters for name in stored.members]
+    assert sorted(members) == [
+        *("U._traced", "U._value", "W._fail", "W._name", "W._tracer", "W.apply")
+    ]
+    x = torch.ones(5, 2, 3)
+    parameters = {
+        stored.name: getattr(layer, f"{stored.name}_l0").detach().numpy()
+        for stored in named.parameters
+    }
+    wanted = anyrnn.interpret(named, x.numpy(), parameters=parameters).output
+    assert np.allclose(layer(x)[0].detach().numpy(), wanted, atol=1e-6)

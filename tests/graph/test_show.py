@@ -204,10 +204,31 @@ def test_printed_equations_are_the_equations(body: str) -> None:
         ("t1", "t", "t^{(1)}_{t}"),
         ("new_gate", "t", r"\mathrm{new\ gate}_{t}"),
         ("W.in_gate", "", r"W_{in\ gate}"),
+        ("_", "t", r"\__{t}"),
+        ("_1", "", r"\_^{(1)}"),
     ],
 )
 def test_names_in_latex(name: Name, time: str, text: str) -> None:
     assert latex_name(name, time) == text
+
+
+@pytest.mark.parametrize(
+    ("expression", "text"),
+    [
+        ("1e-5 * h", r"10^{-5} \odot h_{t-1}"),
+        ("2.5e-07 * h", r"2.5 \cdot 10^{-7} \odot h_{t-1}"),
+        ("-1e-30 * h", r"-10^{-30} \odot h_{t-1}"),
+    ],
+)
+def test_numbers_in_latex(expression: str, text: str) -> None:
+    cell = make(f"@cell\ndef mine(x, h):\n    return {expression} + x\n", "mine")
+    assert text in latex(cell.graph)
+
+
+def test_sizes_in_latex() -> None:
+    source = "@cell(sizes={'h': 'n_out'})\ndef mine(x, h, *, W):\n    return W @ x + mean(h)\n"
+    text = latex(derivative(make(source, "mine").graph))
+    assert r"\lvert \mathrm{n\ out} \rvert" in text
 
 
 def test_infinity() -> None:

@@ -85,9 +85,11 @@ def _run() -> int:
         return _tell(error.told(flag), error.exit_code, mistake=error.exit_code < 128)
     except (typer.Abort, KeyboardInterrupt):
         return _tell("stopped", 130, mistake=False)
-    except BrokenPipeError:  # whoever read the output has enough of it
+    except (BrokenPipeError, SystemExit) as error:  # whoever read the output has enough of it
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise
         _discard_output()
-        return 1  # as Typer and Rich end where it is they who notice
+        return 141  # as if SIGPIPE had ended it, which Python ignores
     except OSError as error:
         _discard_output()
         name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""

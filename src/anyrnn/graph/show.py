@@ -133,10 +133,12 @@ class Equations:
             if name:
                 return self._left(name, node)
             number = _number(node.attributes["value"])
-            return number.replace("inf", r"\infty") if self.latex else number
+            return _latex_number(number) if self.latex else number
         if node.operation == "size":
-            template = node.traits.latex if self.latex else node.traits.text
-            return template.format(size=node.attributes["size"])
+            size = str(node.attributes["size"])
+            if self.latex:
+                return node.traits.latex.format(size=_latex_size(size))
+            return node.traits.text.format(size=size)
         return self._left(node.name, node)
 
 
@@ -153,12 +155,28 @@ def latex_name(name: Name, time: str) -> str:
         letters = f"\\{letters}"
     elif len(letters) > 1:
         letters = r"\mathrm{" + letters.replace("_", r"\ ") + "}"
+    elif letters == "_":
+        letters = r"\_"
     if digits:
         letters = f"{letters}^{{({digits})}}"
     if isinstance(name, Gradient | Cotangent):
         letters = f"\\bar{{{letters}}}"
     below = member.replace("_", r"\ ") or time
     return f"{letters}_{{{below}}}" if below else letters
+
+
+def _latex_number(number: str) -> str:
+    """A number as a paper has it: 1e-05 is 10^{-5}."""
+    digits, exponential, exponent = number.partition("e")
+    if not exponential:
+        return number.replace("inf", r"\infty")
+    power = f"10^{{{int(exponent)}}}"
+    return {"1": power, "-1": f"-{power}"}.get(digits, f"{digits} \\cdot {power}")
+
+
+def _latex_size(size: str) -> str:
+    """A size whose names are names in LaTeX."""
+    return re.sub(r"[^\W\d]\w*", lambda found: latex_name(found[0], ""), size)
 
 
 def equations(graph: Graph) -> str:

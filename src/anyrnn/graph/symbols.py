@@ -44,106 +44,115 @@ class Traced:
 
 
 class Symbol:
-    """A value of a cell: the input, a state, a parameter, or an expression of these."""
+    """A value of a cell: the input, a state, a parameter, or an expression of these.
+
+    Its own attributes are called as Python's special ones are, because any other name may be that
+    of a parameter: `W.name`.
+    """
 
     __array_ufunc__ = None  # NumPy leaves operators to us
 
     def __init__(self, tracer: Builder, traced: Traced | None) -> None:
-        self._tracer = tracer
-        self._traced = traced
+        self.__tracer__ = tracer
+        self.__traced__ = traced
 
     def __add__(self, other: Operand) -> Symbol:
-        return self._tracer.apply("add", self, other)
+        return self.__tracer__.apply("add", self, other)
 
     def __radd__(self, other: Operand) -> Symbol:
-        return self._tracer.apply("add", other, self)
+        return self.__tracer__.apply("add", other, self)
 
     def __sub__(self, other: Operand) -> Symbol:
-        return self._tracer.apply("subtract", self, other)
+        return self.__tracer__.apply("subtract", self, other)
 
     def __rsub__(self, other: Operand) -> Symbol:
-        return self._tracer.apply("subtract", other, self)
+        return self.__tracer__.apply("subtract", other, self)
 
     def __mul__(self, other: Operand) -> Symbol:
-        return self._tracer.apply("multiply", self, other)
+        return self.__tracer__.apply("multiply", self, other)
 
     def __rmul__(self, other: Operand) -> Symbol:
-        return self._tracer.apply("multiply", other, self)
+        return self.__tracer__.apply("multiply", other, self)
 
     def __truediv__(self, other: Operand) -> Symbol:
-        return self._tracer.apply("divide", self, other)
+        return self.__tracer__.apply("divide", self, other)
 
     def __rtruediv__(self, other: Operand) -> Symbol:
-        return self._tracer.apply("divide", other, self)
+        return self.__tracer__.apply("divide", other, self)
 
     def __neg__(self) -> Symbol:
-        return self._tracer.apply("negative", self)
+        return self.__tracer__.apply("negative", self)
 
     def __pos__(self) -> Symbol:
         return self
 
     def __abs__(self) -> Symbol:
-        return self._tracer.apply("abs", self)
+        return self.__tracer__.apply("abs", self)
 
     def __pow__(self, exponent: float) -> Symbol:
         exponent = exponent._value if isinstance(exponent, Hyperparameter) else exponent
         if isinstance(exponent, Symbol):
-            self._fail("a power with a value as its exponent; use exp(exponent * log(value))")
+            self.__tracer__.fail(
+                "a power with a value as its exponent; use exp(exponent * log(value))"
+            )
         if exponent == 0.5:
-            return self._tracer.apply("sqrt", self)
+            return self.__tracer__.apply("sqrt", self)
         if not isinstance(exponent, int) or not 1 <= exponent <= 8:
-            self._fail(f"a power of {exponent!r}: whole numbers from 1 to 8 and 0.5 are known")
+            self.__tracer__.fail(
+                f"a power of {exponent!r}: whole numbers from 1 to 8 and 0.5 are known"
+            )
         result = self
         for _ in range(exponent - 1):
             result = result * self
         return result
 
     def __matmul__(self, other: Operand) -> Symbol:
-        return self._tracer.apply("product", self, other)
+        return self.__tracer__.apply("product", self, other)
 
     def __gt__(self, other: Operand) -> Symbol:
-        return self._tracer.apply("greater", self, other)
+        return self.__tracer__.apply("greater", self, other)
 
     def __ge__(self, other: Operand) -> Symbol:
-        return self._tracer.apply("greater_equal", self, other)
+        return self.__tracer__.apply("greater_equal", self, other)
 
     def __lt__(self, other: Operand) -> Symbol:
-        return self._tracer.apply("greater", other, self)
+        return self.__tracer__.apply("greater", other, self)
 
     def __le__(self, other: Operand) -> Symbol:
-        return self._tracer.apply("greater_equal", other, self)
+        return self.__tracer__.apply("greater_equal", other, self)
 
     @property
     def T(self) -> Symbol:  # noqa: N802 - as in NumPy and PyTorch
         """The transpose of a matrix."""
-        return self._tracer.apply("transpose", self)
+        return self.__tracer__.apply("transpose", self)
 
     def __getitem__(self, bounds: slice) -> Symbol:
-        return self._tracer.slice(self, bounds)
-
-    def _fail(self, message: str) -> NoReturn:
-        self._tracer.fail(message)
+        return self.__tracer__.slice(self, bounds)
 
     def __eq__(self, other: object) -> bool:
-        self._fail("== and != of values are not known in a cell; use where(a > b, ...)")
+        self.__tracer__.fail("== and != of values are not known in a cell; use where(a > b, ...)")
 
     __hash__ = object.__hash__
 
     def __bool__(self) -> bool:
-        self._fail(
+        self.__tracer__.fail(
             "a branch on a value: a cell runs once, on symbols; use where(condition, a, b) instead"
         )
 
     def __iter__(self) -> NoReturn:
-        self._fail("a value cannot be unpacked or looped over; slice it, as in v[:10]")
+        self.__tracer__.fail("a value cannot be unpacked or looped over; slice it, as in v[:10]")
 
     def __float__(self) -> float:
-        self._fail("a value was used as a number; use the functions of anyrnn, not those of math")
+        self.__tracer__.fail(
+            "a value was used as a number; use the functions of anyrnn, not those of math"
+        )
 
     __int__ = __index__ = __complex__ = __float__  # type: ignore[assignment]
 
     def __array__(self, *arguments: Any, **options: Any) -> NoReturn:
-        self._fail("a NumPy function was called; use the functions of anyrnn: " + ", ".join(KNOWN))
+        self.__tracer__.fail(
+            "a NumPy function was called; use the functions of anyrnn: " + ", ".join(KNOWN)
+        )
 
     @classmethod
     def __torch_function__(
@@ -159,7 +168,9 @@ class Symbol:
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__"):
             raise AttributeError(name)
-        self._fail(f"a value has no '.{name}'; use the functions of anyrnn: {', '.join(KNOWN)}")
+        self.__tracer__.fail(
+            f"a value has no '.{name}'; use the functions of anyrnn: {', '.join(KNOWN)}"
+        )
 
 
 def as_number(value: object) -> int | float | None:
@@ -199,7 +210,7 @@ class Hyperparameter(Symbol):
     def __index__(self) -> int:  # type: ignore[override]
         if isinstance(self._value, int) or self._value.is_integer():
             return int(self._value)
-        self._fail(f"a whole number is needed here, not {self._value}")
+        self.__tracer__.fail(f"a whole number is needed here, not {self._value}")
 
     def __int__(self) -> int:
         return int(self._value)
@@ -239,7 +250,7 @@ class Parameter(Symbol):
 
     def __init__(self, tracer: Builder, name: str) -> None:
         super().__init__(tracer, None)
-        self._name = name
+        self.__parameter__ = name
 
 
 class Family(Parameter):
@@ -248,12 +259,12 @@ class Family(Parameter):
     def __getattr__(self, name: str) -> Parameter:  # type: ignore[override]
         if name.startswith("__") and name.endswith("__"):
             raise AttributeError(name)
-        return Parameter(self._tracer, f"{self._name}.{name}")
+        return Parameter(self.__tracer__, f"{self.__parameter__}.{name}")
 
     @property
     def T(self) -> Symbol:  # noqa: N802
         """The transpose, where the family is one matrix."""
-        return self._tracer.apply("transpose", self)
+        return self.__tracer__.apply("transpose", self)
 
 
 def _apply(operation: str, *operands: Operand) -> Symbol:

@@ -115,9 +115,9 @@ class Tracer:
 
     def _operand(self, value: Any, rank: int, shape: tuple[Size, ...] | None = None) -> Traced:
         if isinstance(value, Parameter):
-            return self._parameter(value._name, rank, shape)
-        if isinstance(value, Symbol) and value._traced is not None:
-            return value._traced
+            return self._parameter(value.__parameter__, rank, shape)
+        if isinstance(value, Symbol) and value.__traced__ is not None:
+            return value.__traced__
         number = as_number(value)
         if number is None:
             self.fail(
@@ -172,7 +172,7 @@ class Tracer:
                 self.fail("only a matrix can be transposed", error=SizeError)
             shape = operands[0].shape[::-1]
         elif row.elementwise:
-            known = [v._traced.shape for v in values if isinstance(v, Symbol) and v._traced]
+            known = [v.__traced__.shape for v in values if isinstance(v, Symbol) and v.__traced__]
             matrix = next((shape for shape in known if len(shape) == 2), None)
             operands = [self._operand(value, 2 if matrix else 1, matrix) for value in values]
             shape = self._join_shapes(operation, operands)
@@ -207,7 +207,7 @@ class Tracer:
 
     def _number(self, value: Any) -> Any:
         """A comparison as a number, 1 where it holds and 0 elsewhere; any other value as it is."""
-        traced = value._traced if isinstance(value, Symbol) else None
+        traced = value.__traced__ if isinstance(value, Symbol) else None
         if traced is None or not OPERATIONS[traced.operation].comparison:
             return value
         return self.apply("where", value, 1.0, 0.0)
@@ -262,8 +262,8 @@ class Tracer:
             for name, value in frame.f_locals.items():
                 if isinstance(value, Symbol) and seen.get(name) is not value:
                     seen[name] = value
-                    if value._traced is not None:
-                        self.names.setdefault(value._traced, name)
+                    if value.__traced__ is not None:
+                        self.names.setdefault(value.__traced__, name)
             return local
 
         def watch(frame: FrameType, event: str, argument: Any) -> Any:

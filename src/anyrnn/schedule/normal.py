@@ -9,7 +9,7 @@ from anyrnn.graph.nodes import Graph, Node, constant, make, rebuilt, rewrite, to
 from anyrnn.graph.sizes import Size
 from anyrnn.graph.sums import addends, total_of, uses_of
 from anyrnn.schedule.forms import Policy
-from anyrnn.schedule.phases import SEQUENCE, STEP, is_recurrent, operands, phases
+from anyrnn.schedule.phases import SEQUENCE, STEP, multiplies_each_step, operands, phases
 
 
 def _columns(matrix: Node, start: Size, stop: Size) -> Node:
@@ -187,7 +187,9 @@ def loop_normal(graph: Graph, states: Iterable[Name], policy: Policy) -> Graph:
     """
     states = set(states)
     graph = without_clips(graph)
-    graph = normal(graph, policy.hoist and is_recurrent(graph, states))  # else no bit changes
+    graph = normal(
+        graph, policy.hoist and multiplies_each_step(graph, states)
+    )  # else no bit changes
     when = phases(graph.nodes())
 
     def is_passed_on(node: Node) -> bool:

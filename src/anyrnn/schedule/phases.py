@@ -58,8 +58,10 @@ def sink_elementwise(when: dict[Node, int], new_states: list[Node]) -> dict[Node
     return found
 
 
-def is_recurrent(graph: Graph, states: Iterable[Name]) -> bool:
-    """Whether a new state of a step graph depends on a product that depends on a state."""
+def multiplies_each_step(graph: Graph, states: Iterable[Name]) -> bool:
+    """Whether a new state waits for a product of its own step: with a state, or with what is drawn
+    at each step. Roles do not say it: in a derivative, states are cotangents.
+    """
     when = phases(graph.nodes())
     needed = topological(graph.outputs[name] for name in states)
     return any(node.operation == "product" and when[node] == STEP for node in needed)

@@ -9,7 +9,7 @@ from anyrnn.kernels.cpu.machine import team
 from anyrnn.kernels.run import Run, Sizes
 from anyrnn.schedule.build import schedule
 from anyrnn.schedule.forms import FUSED, Policy, Schedule
-from anyrnn.schedule.phases import is_recurrent
+from anyrnn.schedule.phases import multiplies_each_step
 
 FEW_ROWS = 3  # as many or fewer make little use of a matrix each time that they read it
 CACHED = 1 << 18  # elements of matrices that stay in the caches from one step to the next
@@ -33,7 +33,7 @@ def _waits_for_no_product(cell: Cell) -> bool:
     """Whether no step waits for a product with what depends on a state, and nothing is left to be
     computed after all steps: then products with the input come first without changing a bit.
     """
-    return not (is_recurrent(cell.graph, cell.states) or inference(cell, Policy()).after)
+    return not (multiplies_each_step(cell.graph, cell.states) or inference(cell, Policy()).after)
 
 
 def of_run(run: Run) -> Policy:
