@@ -145,7 +145,7 @@ def test_rule(operation: str) -> None:
 def test_kinks_are_those_of_torch() -> None:
     import torch
 
-    from anyrnn.torch.operations import TORCH
+    from anyrnn.torch.torch_ops import TORCH
 
     ties = np.array([[-3.0, 0.0, 3.0], [0.5, 0.0, -0.0]])
     for operation in ("relu", "abs", "hard_sigmoid", "maximum", "minimum"):

@@ -12,7 +12,7 @@ from anyrnn.graph.interpret import NUMPY
 from anyrnn.graph.operations import LEAVES, OPERATIONS
 from anyrnn.graph.symbols import FUNCTIONS
 from anyrnn.kernels.cpu.emit.elementwise import COMPUTE
-from anyrnn.torch.operations import TORCH
+from anyrnn.torch.torch_ops import TORCH
 
 SOURCE = Path(anyrnn.__file__).parent
 EXPORTS = "__all__"

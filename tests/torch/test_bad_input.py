@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import PackedSequence
 import anyrnn
 from anyrnn.errors import InputError, KernelError, SizeError
 from anyrnn.kernels.cpu.machine import processor
-from anyrnn.torch import GRU, LSTM, RNN, LSTMCell, Recurrent
+from anyrnn.torch import GRU, LSTM, RNN, LSTMCell, Recurrent, single_step
 from anyrnn.torch import path as paths
 from anyrnn.torch.execute import forced
 from checks import make_case, one_line
@@ -239,10 +239,10 @@ def test_sizes_beyond_all_memory() -> None:
 @pytest.fixture
 def _unknown_machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(llvm, "get_process_triple", lambda: "riscv64-unknown-linux-gnu")
-    for cached in (processor.host, paths._decide):
+    for cached in (processor.host, paths._decide, single_step._prepared):
         cached.cache_clear()
     yield
-    for cached in (processor.host, paths._decide):
+    for cached in (processor.host, paths._decide, single_step._prepared):
         cached.cache_clear()
 
 

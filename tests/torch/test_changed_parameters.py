@@ -169,8 +169,16 @@ def test_a_parameter_changed_before_the_backward_pass(changed: str, memory: str)
     layer = GRU(4, HIDDEN, memory=memory)
     output, _ = layer(torch.zeros(5, 3, 4))
     layer.weight_hh_l0.data = CHANGED[changed]()
-    with pytest.raises(InputError, match=r"the parameter U of the cell 'gru' has .* was changed"):
+    with pytest.raises(InputError, match=r"the parameter weight_hh_l0 has .* was changed"):
         output.sum().backward()
+
+
+def test_a_cells_parameter_changed_before_the_backward_pass() -> None:
+    module = GRUCell(4, HIDDEN)
+    state = module(torch.zeros(3, 4))
+    module.weight_ih.data = torch.zeros(1)
+    with pytest.raises(InputError, match=r"the parameter weight_ih has .* was changed"):
+        state.sum().backward()
 
 
 def test_what_was_saved_comes_back_in_another_size() -> None:
@@ -235,12 +243,12 @@ def test_the_operator_of_the_derivative_looks_at_what_it_is_given() -> None:
     arguments = operator([])
     output, last, *kept = torch.ops.anyrnn.record(**arguments)
     for given, message in (
-        ({"kept": [tensor[:1, :1] for tensor in kept]}, "has shape"),
+        ({"residuals": [tensor[:1, :1] for tensor in kept]}, "has shape"),
         ({"parameters": [torch.zeros(1, 1)] * len(arguments["parameters"])}, "parameter"),
         ({"gradients": [output, last[:1]]}, "has shape"),
         ({"gradients": [output[..., :1], last]}, "has shape"),
     ):
-        changed = {**arguments, "kept": kept, "gradients": [output, last]}
+        changed = {**arguments, "residuals": kept, "gradients": [output, last]}
         changed["wanted"] = [True] * (2 + len(arguments["parameters"]))
         with torch.no_grad(), pytest.raises(InputError) as caught:
             torch.ops.anyrnn.backward(**{**changed, **given})

@@ -22,7 +22,7 @@ import anyrnn
 from anyrnn.errors import InputError
 from anyrnn.graph import randomness
 from anyrnn.torch import GRU, LSTM, RNN, GRUCell, LSTMCell, Recurrent, RNNCell
-from anyrnn.torch.operations import uniform
+from anyrnn.torch.torch_ops import uniform
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*")
 

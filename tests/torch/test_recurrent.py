@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_sequence, pad_packed_sequence
 
 import anyrnn
-from anyrnn.errors import AnyrnnError, CellError, SizeError
+from anyrnn.errors import AnyrnnError, CellError, InputError, SizeError
 from anyrnn.torch import GRU, Recurrent
 from checks import close
 from invented_cells import INVENTED, antisymmetric, classifier, moving_average, repeated, same_sizes
@@ -299,6 +299,19 @@ def test_bad_options(options: dict[str, Any], message: str) -> None:
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert isinstance(caught.value, CellError | SizeError | KeyError)
+
+
+@pytest.mark.parametrize(
+    ("option", "name"), [("learn_initial_state", "h_0_l0"), ("highway", "highway_bias_l0")]
+)
+def test_an_option_makes_a_parameter_that_the_cell_has(option: str, name: str) -> None:
+    @anyrnn.cell
+    def clashing(x, h, *, W, h_0, highway_bias):  # type: ignore[no-untyped-def]
+        return W @ x + h_0 * h + highway_bias
+
+    with pytest.raises(InputError, match=f"{option}=True makes the parameter {name}, and the cell"):
+        Recurrent(clashing, 3, 3, **{option: True})
+    assert Recurrent(clashing, 3, 3)(torch.zeros(2, 1, 3))[0].shape == (2, 1, 3)
 
 
 def test_dropout_without_effect_is_told() -> None:

@@ -17,7 +17,7 @@ from anyrnn.graph.keys import Cotangent, Gradient
 from anyrnn.graph.nodes import Graph, constant, limited, make
 from anyrnn.graph.operations import Type
 from anyrnn.graph.sizes import Size
-from anyrnn.torch.operations import TORCH
+from anyrnn.torch.torch_ops import TORCH
 from anyrnn.transforms.clip import with_clipped_gradient, with_clipped_state
 from checks import Case, close, close_gradients, close_results, make_case, one_line
 from invented_cells import INVENTED

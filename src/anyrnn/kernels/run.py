@@ -130,6 +130,7 @@ class Run:
         steps: The steps of the sequences; None in a traced graph, until it runs.
         dtype: The type of all arrays; None until it runs.
         threads: The most threads to use.
+        called: What a module calls the stored parameters, for messages; as the cell does if None.
     """
 
     cell: Cell
@@ -140,6 +141,7 @@ class Run:
     steps: Any = None
     dtype: Any = None
     threads: int = 1
+    called: Mapping[str, str] | None = field(default=None, compare=False, repr=False)
 
     def over(self, batch_sizes: tuple[int, ...], dtype: np.dtype[Any] | None, threads: int) -> Run:
         """The run over sequences with so many rows at each step."""
@@ -152,12 +154,17 @@ class Run:
             steps_of(batch_sizes),
             dtype,
             threads,
+            self.called,
         )
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
         """The names of the stored parameters, in order."""
         return tuple(stored.name for stored in self.cell.parameters)
+
+    def name_of(self, stored: str) -> str:
+        """What messages call a stored parameter."""
+        return (self.called or NOTHING).get(stored, stored)
 
     def output_shape(self, *leading: Any) -> tuple[Any, ...]:
         """The shape of the output behind some leading axes."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,12 +10,11 @@ import torch
 from torch import Tensor
 
 from anyrnn.errors import ArrayError
-from anyrnn.graph.cell import Cell
-from anyrnn.kernels.run import Array, ArrayInterface, Run, Sizes, Slot
-from anyrnn.kernels.target import Step, Target, target_for
+from anyrnn.kernels.run import Array, ArrayInterface, Run, Slot
+from anyrnn.kernels.target import Target, target_for
 from anyrnn.torch import operations_path
-from anyrnn.torch.operations import TORCH
 from anyrnn.torch.tensors import DTYPES, TYPES, empty, problem
+from anyrnn.torch.torch_ops import TORCH
 
 
 def array(tensor: Tensor) -> Array:
@@ -106,9 +104,8 @@ class _Recorded(torch.autograd.Function):
                 ctx.seed,
             )
         except ArrayError as error:
-            name = f"{error.name} of the cell '{run.cell.name}'"
             changed = f"{error.problem}, as in the forward pass; it was changed since then"
-            raise ArrayError(error.kind, name, changed) from None
+            raise ArrayError(error.kind, run.name_of(error.name), changed) from None
         return None, None, x, *states, *map(parameters.get, run.parameter_names)
 
 
@@ -172,65 +169,18 @@ def execute(
 
     Returns:
         The outputs, laid out as the inputs, and the last states, each (batch, size).
+
+    Raises:
+        ArrayError: A tensor is not as the cell has it.
     """
     tensors = [*states, *(parameters[name] for name in run.parameter_names)]
-    if torch.is_grad_enabled() and any(t.requires_grad for t in (rows, *tensors)):
-        output, *last = _Recorded.apply(run, seed, rows, *tensors)  # type: ignore[misc]
-        return output, tuple(last)
     count = len(states)
-    target = target_of(rows)
-    output, last = target.forward(run, TENSORS, rows, tensors[:count], tensors[count:], seed)
-    return output, tuple(last)
-
-
-@lru_cache(maxsize=256)
-def _step(
-    target: Target,
-    cell: Cell,
-    sizes: Sizes,
-    batch: int,
-    dtype: np.dtype[Any],
-    threads: int,
-    operand: str | None,
-    short: bool,
-) -> Step | None:
-    run = Run(cell, sizes, operand=operand).over((batch,), dtype, threads)
-    return target.step(run, short)
-
-
-def single_step(
-    cell: Cell,
-    rows: Tensor,
-    states: Sequence[Tensor],
-    parameters: Mapping[str, Tensor],
-    sizes: Sizes,
-    operand: str | None = None,
-) -> tuple[Tensor, tuple[Tensor, ...]] | None:
-    """Run a cell for one step, without a derivative; as `anyrnn.torch.execute.single_step`. What is
-    multiplied is rounded to `operand`; then all matrices may be of bfloat16.
-
-    Returns:
-        The outputs and the new states; None for a cell whose parameters have to be computed from
-        others first, and for parameters that are not as the cell has them.
-    """
-    batch, tensors = states[0].shape[-2], [parameters[stored.name] for stored in cell.parameters]
-    short = any(tensor.dtype == torch.bfloat16 for tensor in tensors)
-    threads, kind = torch.get_num_threads(), DTYPES[rows.dtype]
-    step = _step(target_of(rows), cell, sizes, batch, kind, threads, operand, short)
-    if step is None:
-        return None
-    given = [rows, *states, *tensors]
+    given = run, TENSORS, rows, tensors[:count], tensors[count:], seed
     try:
-        for tensor, place in zip(tensors, step.parameters, strict=True):
-            if tensor.shape != place.shape:
-                return None
-        given = [tensor.contiguous() for tensor in given]
-        addresses = [tensor.data_ptr() for tensor in given]
-    except RuntimeError:  # a tensor without a shape or without memory
-        return None
-    if 0 in addresses:
-        return None
-    output = rows.new_empty(*rows.shape[:-1], step.output_size)
-    new = [torch.empty_like(state) for state in given[1 : 1 + len(states)]]
-    step.run([*addresses, output.data_ptr(), *(tensor.data_ptr() for tensor in new)])
-    return output, tuple(new)
+        if torch.is_grad_enabled() and any(t.requires_grad for t in (rows, *tensors)):
+            output, *last = _Recorded.apply(run, seed, rows, *tensors)  # type: ignore[misc]
+        else:
+            output, last = target_of(rows).forward(*given)
+    except ArrayError as error:
+        raise ArrayError(error.kind, run.name_of(error.name), error.problem) from None
+    return output, tuple(last)

@@ -1,8 +1,9 @@
-"""Runs as operators of PyTorch, for graphs that torch.compile or torch.export traces.
+"""Runs as custom operators of PyTorch, for graphs that torch.compile or torch.export trace. A graph
+cannot hold a Cell, so an operator gets the string key of a run (`anyrnn.kernels.run_keys.key`).
 
-`anyrnn::run` computes outputs and last states, `anyrnn::record` also what the derivative reads,
-`anyrnn::backward` the derivative. A `run` that is differentiated is computed again, to be recorded:
-a graph that is exported does not know whether it will be.
+`anyrnn::run` computes outputs and last states, `anyrnn::record` also the residuals, which
+`anyrnn::backward` reads. An exported graph cannot know whether it will be differentiated: it holds
+`run`, which the backward pass then computes again as `record`.
 """
 
 from __future__ import annotations
@@ -16,35 +17,37 @@ from torch import Tensor
 from anyrnn.errors import InputError
 from anyrnn.kernels.run import Run
 from anyrnn.kernels.run_keys import run_of
-from anyrnn.torch import compiled_path
+from anyrnn.torch import compiled_path, single_step
 from anyrnn.torch.compiled_path import TENSORS, target_of
 from anyrnn.torch.tensors import DTYPES
 
 
-def _results(found: Run, x: Tensor, states: Sequence[Tensor]) -> list[Tensor]:
-    """Outputs and last states without values."""
+def _empty_results(found: Run, x: Tensor, states: Sequence[Tensor]) -> list[Tensor]:
+    """Outputs and last states, not filled in."""
     output = x.new_empty(found.output_shape(*x.shape[:2]))
     return [output, *(state.new_empty(state.shape) for state in states)]
+
+
+def _empty_record(found: Run, x: Tensor, states: Sequence[Tensor]) -> list[Tensor]:
+    """Outputs, last states and residuals, not filled in."""
+    time, batch = x.shape[:2]
+    residuals = target_of(x).residuals(found).values()
+    saved = [x.new_empty(part.rows(time * batch, batch), part.width) for part in residuals]
+    return [*_empty_results(found, x, states), *saved]
 
 
 def _gradients(
     given: Sequence[Tensor], wanted: Sequence[bool], parts: Sequence[Tensor | None]
 ) -> list[Tensor]:
-    """Gradients: zero where there is no influence, of no elements where they are not wanted."""
+    """Gradients: zeros for None; no elements where a gradient is not wanted, because an operator
+    always returns as many tensors.
+    """
     found = []
     for tensor, needed, part in zip(given, wanted, parts, strict=True):
         if not needed:
             part = tensor.new_empty(0)
         found.append(tensor.new_zeros(tensor.shape) if part is None else part)
     return found
-
-
-def _recorded(found: Run, x: Tensor, states: Sequence[Tensor]) -> list[Tensor]:
-    """Outputs, last states and what is kept, without values."""
-    time, batch = x.shape[:2]
-    residuals = target_of(x).residuals(found).values()
-    kept = [x.new_empty(part.rows(time * batch, batch), part.width) for part in residuals]
-    return [*_results(found, x, states), *kept]
 
 
 def _share_memory(one: Tensor, other: Tensor) -> bool:
@@ -68,15 +71,12 @@ def _over(found: Run, x: Tensor) -> Run:
     return compiled_path.over(found, (batch,) * time, x)
 
 
-def _fits(found: Run, x: Tensor, states: Sequence[Tensor], parameters: Sequence[Tensor]) -> bool:
-    """Whether tensors are as a single step takes them, which goes by their addresses."""
-    sizes, batch = dict(found.sizes), x.shape[1]
-    wanted = [(batch, size.evaluate(sizes)) for size in found.cell.state_sizes]
-    return (
-        x.shape[2] == sizes["input"]
-        and [tuple(state.shape) for state in states] == wanted
-        and {tensor.dtype for tensor in (*states, *parameters)} == {x.dtype}
-    )
+def _is_one_step(found: Run, x: Tensor, states: Sequence[Tensor]) -> bool:
+    """Whether a call is a single step whose input and states have the right shapes."""
+    sizes = dict(found.sizes)
+    wanted = [(x.shape[1], size.evaluate(sizes)) for size in found.cell.state_sizes]
+    shapes = [tuple(state.shape) for state in states]
+    return x.shape[0] == 1 and x.shape[2] == sizes["input"] and shapes == wanted
 
 
 @torch.library.custom_op("anyrnn::run", mutates_args=())
@@ -88,9 +88,9 @@ def run(
     Args:
         x: The inputs, (time, batch, input).
         states: The initial states, each (batch, size).
-        parameters: The stored parameters.
-        seed: What random numbers follow from, for a cell that draws some.
-        key: What is run, see `anyrnn.kernels.run_keys.key`.
+        parameters: The stored parameters, in order.
+        seed: The seed of random numbers, for a cell that draws some.
+        key: The key of the run.
 
     Returns:
         The outputs, (time, batch, size), and the last states.
@@ -98,12 +98,11 @@ def run(
     found, (time, batch) = run_of(key), x.shape[:2]
     rows = _rows(x)
     if not batch:
-        return _results(found, x, states)
-    if time == 1 and _fits(found, x, states, parameters):
+        return _empty_results(found, x, states)
+    if _is_one_step(found, x, states):
         named = dict(zip(found.parameter_names, parameters, strict=True))
         before = [state[None] for state in states]
-        how = found.sizes, found.operand
-        single = compiled_path.single_step(found.cell, x, before, named, *how)
+        single = single_step.enter(found.cell, found.sizes, x, before, named, found.operand)
         if single is not None:
             return [single[0], *(state[0] for state in single[1])]
     given = _over(found, x), TENSORS, rows, states, parameters, seed
@@ -115,26 +114,26 @@ def run(
 def _(
     x: Tensor, states: list[Tensor], parameters: list[Tensor], seed: Tensor | None, key: str
 ) -> list[Tensor]:
-    return _results(run_of(key), x, states)
+    return _empty_results(run_of(key), x, states)
 
 
 @torch.library.custom_op("anyrnn::record", mutates_args=())
 def record(
     x: Tensor, states: list[Tensor], parameters: list[Tensor], seed: Tensor | None, key: str
 ) -> list[Tensor]:
-    """Outputs, last states, and what the derivative reads; arguments as those of `run`."""
+    """Outputs, last states and residuals; arguments as those of `run`."""
     found, (time, batch) = run_of(key), x.shape[:2]
     rows = _rows(x)
     if not batch:
-        return _recorded(found, x, states)
+        return _empty_record(found, x, states)
     given = _over(found, x), TENSORS, rows, states, parameters, seed
     output, last, residuals = target_of(x).record(*given)
-    if output.storage_offset():  # a part of what is kept
+    if output.storage_offset():  # a view of a residual
         output = output.clone()
     results = [output.reshape(time, batch, -1), *last]
-    for part in residuals.values():
+    for part in residuals.values():  # PyTorch does not allow that results share memory
         shared = any(_share_memory(part, other) for other in results)
-        results.append(part.clone() if shared else part)  # an operator's results share no memory
+        results.append(part.clone() if shared else part)
     return results
 
 
@@ -142,7 +141,7 @@ def record(
 def _(
     x: Tensor, states: list[Tensor], parameters: list[Tensor], seed: Tensor | None, key: str
 ) -> list[Tensor]:
-    return _recorded(run_of(key), x, states)
+    return _empty_record(run_of(key), x, states)
 
 
 @torch.library.custom_op("anyrnn::backward", mutates_args=())
@@ -151,7 +150,7 @@ def backward(
     states: list[Tensor],
     parameters: list[Tensor],
     seed: Tensor | None,
-    kept: list[Tensor],
+    residuals: list[Tensor],
     gradients: list[Tensor],
     wanted: list[bool],
     key: str,
@@ -162,15 +161,15 @@ def backward(
         x: The inputs.
         states: The initial states.
         parameters: The stored parameters.
-        seed: What random numbers follow from.
-        kept: What `record` has kept.
+        seed: The seed of random numbers.
+        residuals: Those of `record`.
         gradients: The gradients of the outputs and of the last states.
-        wanted: Which gradients to compute: of the inputs, the states, the parameters.
-        key: What was run.
+        wanted: Whether the gradient is wanted of the inputs, of each state, of each parameter.
+        key: The key of the run.
 
     Returns:
         The gradients of the inputs, the initial states and the parameters; a tensor of no elements
-        for what is not wanted.
+        for one that is not wanted.
     """
     found, (time, batch) = run_of(key), x.shape[:2]
     given = [x, *states, *parameters]
@@ -181,7 +180,7 @@ def backward(
         _over(found, x),
         TENSORS,
         _rows(x),
-        dict(zip(target.residuals(found), kept, strict=True)),
+        dict(zip(target.residuals(found), residuals, strict=True)),
         parameters,
         [output_gradient.reshape(time * batch, -1), *state_gradients],
         [wanted[0], *wanted[1 + len(states) :]],
@@ -197,7 +196,7 @@ def _(
     states: list[Tensor],
     parameters: list[Tensor],
     seed: Tensor | None,
-    kept: list[Tensor],
+    residuals: list[Tensor],
     gradients: list[Tensor],
     wanted: list[bool],
     key: str,
@@ -206,7 +205,7 @@ def _(
     return _gradients(given, wanted, [None] * len(given))
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
+def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
     x, states, parameters, seed, ctx.key = inputs
     seeds = [] if seed is None else [seed]
     ctx.counts = len(states), len(parameters), len(seeds)
@@ -218,23 +217,23 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
 def _derivative(ctx: Any, gradients: Sequence[Tensor | None]) -> tuple[Any, ...]:
     x, *rest = ctx.saved_tensors
     count, end = ctx.counts[0], sum(ctx.counts[:2])
-    states, parameters, kept = rest[:count], rest[count:end], rest[end + ctx.counts[2] :]
+    states, parameters, residuals = rest[:count], rest[count:end], rest[end + ctx.counts[2] :]
     seed = rest[end] if ctx.counts[2] else None
-    if len(kept) < len(target_of(x).residuals(run_of(ctx.key))):
-        kept = record(x, states, parameters, seed, ctx.key)[1 + count :]
+    if len(residuals) < len(target_of(x).residuals(run_of(ctx.key))):  # it was `run`
+        residuals = record(x, states, parameters, seed, ctx.key)[1 + count :]
     given = [
         x.new_zeros(shape) if part is None else part
         for shape, part in zip(ctx.shapes, gradients, strict=False)
     ]
     needs = ctx.needs_input_grad
     wanted = [needs[0], *needs[1], *needs[2]]
-    found = backward(x, states, parameters, seed, kept, given, wanted, ctx.key)
+    found = backward(x, states, parameters, seed, residuals, given, wanted, ctx.key)
     found = [part if needed else None for part, needed in zip(found, wanted, strict=True)]
     return found[0], found[1 : 1 + count], found[1 + count :], None, None
 
 
-run.register_autograd(_derivative, setup_context=_save)
-record.register_autograd(_derivative, setup_context=_save)
+run.register_autograd(_derivative, setup_context=_save_for_backward)
+record.register_autograd(_derivative, setup_context=_save_for_backward)
 
 
 def execute(
@@ -248,12 +247,12 @@ def execute(
     """Run a cell over sequences of one length.
 
     Args:
-        key: What to run.
+        key: The key of the run.
         x: The inputs, (time, batch, input).
         states: The initial states, each (batch, size).
         parameters: The stored parameters, in order.
-        seed: What random numbers follow from, for a cell that draws some.
-        recorded: Whether to keep what the derivative reads.
+        seed: The seed of random numbers, for a cell that draws some.
+        recorded: Whether to save residuals, because a backward pass is likely.
 
     Returns:
         The outputs, (time, batch, size), and the last states.

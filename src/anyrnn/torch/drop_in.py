@@ -11,16 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from anyrnn.errors import ArrayError, InputError, SizeError
+from anyrnn.errors import InputError, SizeError
 from anyrnn.kernels.run import Run
 from anyrnn.schedule.residuals import check_memory
 from anyrnn.torch import precision
-from anyrnn.torch.execute import execute, single_step
+from anyrnn.torch.execute import execute
 from anyrnn.torch.inputs import GIVEN, Marks
-from anyrnn.torch.layer import Layer, called, parameter
+from anyrnn.torch.layer import Layer, parameter
 from anyrnn.torch.layer_options import Options
 from anyrnn.torch.layer_stack import LayerStack, State, build, count_layers
 from anyrnn.torch.results import own
+from anyrnn.torch.single_step import single_step
 from anyrnn.torch.tensors import check_tensor
 from anyrnn.torch.tracing import constant
 from anyrnn.torch.vendor_path import CELLS, torch_cell
@@ -159,18 +160,8 @@ class _Layer(Layer, nn.RNNBase):
             hx: The initial state, (layers x directions, batch, size); for an LSTM two of them; a
                 tuple of these, one for each layer, where sizes differ. Zeros, or what was learned,
                 if not given.
-            lengths: The number of steps of each sequence, in any order; 0 is one too.
-            mask: Whether each step counts, booleans (time, batch), with both as in the input. Over
-                a step that does not count the state is carried, in both directions. Besides
-                lengths, both have to hold.
-            resets: Whether the state is put back to its initial value before each step, booleans
-                as the mask; the gradient does not go past it.
-            reset_state: What it is put back to: `given` for the initial state of this call, None
-                for the usual one, which is zeros or what was learned; or a state.
-            padding: What outputs are at steps that do not count: `zero`, or `carry` for the last
-                output before them.
-            return_states: `last`, or `all`: the states after every step, (layers x directions,
-                time, batch, size) with batch and time as in the input.
+            lengths, mask, resets, reset_state, padding, return_states: As
+                `anyrnn.torch.Recurrent.forward` takes them.
 
         Returns:
             The outputs and the last state, or all states.
@@ -219,7 +210,7 @@ class LSTM(_Layer, nn.LSTM):
         found = super()._call(given, state, marks, returned)
         if self.proj_size or not isinstance(given, Tensor):
             return found
-        one = precision.low(given) is torch.bfloat16
+        one = precision.low_dtype(given) is torch.bfloat16
         return precision.cast(found, torch.bfloat16) if one else found
 
 
@@ -289,15 +280,13 @@ class _Step(nn.RNNCellBase):
                 raise InputError(
                     f"the state {name} has shape {tuple(state.shape)}; expected {wanted}"
                 )
-        found = single_step(cell, tensor, states, parameters, sizes) if tensor.dim() == 2 else None
+        found = single_step(cell, sizes, tensor, states, parameters) if tensor.dim() == 2 else None
         if found is not None:
             return found[1][0] if len(states) == 1 else found[1]
         rows = tensor.reshape(-1, self.input_size)
         initial = [state.reshape(-1, self.hidden_size) for state in states]
-        try:
-            _, last = execute(Run(cell, sizes), rows, [len(rows)], initial, parameters)
-        except ArrayError as error:
-            raise called(error, NAMES) from None
+        run = Run(cell, sizes, called=NAMES)
+        _, last = execute(run, rows, [len(rows)], initial, parameters)
         shaped = tuple(state.reshape(wanted) for state in last)
         return own(shaped[0] if len(shaped) == 1 else shaped)
 

@@ -10,13 +10,14 @@ from torch import Tensor
 
 from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
-from anyrnn.kernels.run import Run, Sizes
+from anyrnn.kernels.run import Run
 from anyrnn.torch import compiled_path, custom_operators, operations_path, precision, vendor_path
-from anyrnn.torch.path import Path, asked, choose, forced
+from anyrnn.torch.path import Path, choose, forced
+from anyrnn.torch.single_step import single_step
 from anyrnn.torch.tensors import check_parameters
 from anyrnn.torch.tracing import run_key, untraced
 
-__all__ = ["PATHS", "Path", "breaks_graph", "choose", "execute", "forced", "single_step"]
+__all__ = ["PATHS", "Path", "breaks_graph", "choose", "execute", "forced"]
 
 PATHS = {"compiled": compiled_path.execute, "operations": operations_path.execute}  # of any cell
 _FUNCTIONS = {**PATHS, "vendor": vendor_path.execute}
@@ -50,41 +51,6 @@ def draw_seed() -> Tensor:
     return torch.randint(1 << 62, (1,), dtype=torch.int64)
 
 
-def single_step(
-    cell: Cell,
-    rows: Tensor,
-    states: Sequence[Tensor],
-    parameters: Mapping[str, Tensor],
-    sizes: Sizes,
-) -> tuple[Tensor, tuple[Tensor, ...]] | None:
-    """Run a cell for one step by the short way there is for it, if this call can take it.
-
-    Args:
-        cell: The cell.
-        rows: The inputs, (..., batch, input).
-        states: The states, each (..., batch, size).
-        parameters: The stored parameters by name.
-        sizes: The named sizes, and their numbers.
-
-    Returns:
-        The outputs, laid out as the inputs, and the new states, as the states; None where
-        something is in the way: autograd, another device, ...
-    """
-    tensors = [rows, *states, *parameters.values()]
-    if torch.compiler.is_compiling() or asked() or wants_gradient(tensors):
-        return None
-    if rows.numel() == 0 or choose(cell, tensors).name != "compiled":
-        return None
-    low = precision.low(rows)
-    if low is None:
-        return compiled_path.single_step(cell, rows, states, parameters, sizes)
-    given, operand = [rows, *states], precision.operand(low)
-    x, *before = [tensor.to(precision.wide(tensor.dtype)) for tensor in given]
-    weights = precision.weights(cell, parameters, operand)
-    found = compiled_path.single_step(cell, x, before, weights, sizes, operand)
-    return None if found is None else precision.narrow(cell, low, given, found)
-
-
 def execute(
     run: Run,
     rows: Tensor,
@@ -111,20 +77,21 @@ def execute(
     """
     cell, tensors = run.cell, [rows, *states, *parameters.values()]
     if batch_sizes is not None and len(batch_sizes) == 1:
-        single = single_step(cell, rows, states, parameters, run.sizes)
+        single = single_step(cell, run.sizes, rows, states, parameters)
         if single is not None:
             return single
     seed = draw_seed() if seed is None and cell.draws else seed
-    path, low = choose(cell, tensors), precision.low(rows)
+    path, low = choose(cell, tensors), precision.low_dtype(rows)
     if low is None:
         return _execute(path, run, rows, batch_sizes, states, parameters, seed)
     given, count = [rows, *states], 1 + len(states)
-    run = Run(cell, run.sizes, run.reverse, run.memory, precision.operand(low))
+    how = run.reverse, run.memory, precision.operand(low)
+    run = Run(cell, run.sizes, *how, called=run.called)
     with torch.autocast("cpu", enabled=False):
-        wide = [tensor.to(precision.wide(tensor.dtype)) for tensor in tensors]
+        wide = [tensor.to(precision.compute_dtype(tensor.dtype)) for tensor in tensors]
         weights = dict(zip(parameters, wide[count:], strict=True))
         found = _execute(path, run, wide[0], batch_sizes, wide[1:count], weights, seed)
-    return precision.narrow(cell, low, given, found)
+    return precision.cast_results(cell, low, given, found)
 
 
 def _execute(

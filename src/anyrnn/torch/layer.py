@@ -4,17 +4,17 @@ have in common.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from anyrnn.errors import ArrayError, InputError
+from anyrnn.errors import InputError
 from anyrnn.kernels.run import Run
 from anyrnn.torch import vendor_path
-from anyrnn.torch.execute import breaks_graph, execute, single_step
+from anyrnn.torch.execute import breaks_graph, execute
 from anyrnn.torch.inputs import GIVEN, Marks, read_input
 from anyrnn.torch.layer_part import LayerPart, extend
 from anyrnn.torch.layer_stack import (
@@ -26,6 +26,7 @@ from anyrnn.torch.layer_stack import (
 from anyrnn.torch.packed_rows import Input, Rows
 from anyrnn.torch.path import ORDER, Path, choose, may_be_vendor
 from anyrnn.torch.results import own
+from anyrnn.torch.single_step import single_step
 from anyrnn.torch.tensors import check_parameters
 from anyrnn.torch.tracing import untraced
 
@@ -40,11 +41,6 @@ def parameter(module: nn.Module, name: str) -> Tensor:
         if not isinstance(found, Tensor):
             raise InputError(f"the parameter {name} is {found!r:.60}; expected a tensor")
     return found
-
-
-def called(error: ArrayError, names: Mapping[str, str]) -> ArrayError:
-    """The error about a parameter that a module calls otherwise than its cell does."""
-    return ArrayError(error.kind, names.get(error.name, error.name), error.problem)
 
 
 class Layer(nn.Module):
@@ -157,7 +153,7 @@ class Layer(nn.Module):
         for tensor, shape in zip(old, shapes, strict=True):
             if not isinstance(tensor, Tensor) or tensor.shape != shape:
                 return None
-        found = single_step(part.cell, given, old, self._weights(part), part.size_items)
+        found = single_step(part.cell, part.size_items, given, old, self._weights(part))
         if found is None:
             return None
         output, last = found
@@ -240,11 +236,9 @@ class Layer(nn.Module):
                     extend(part, returned, self.training)
                     extended = part.extended[returned, self.training]
                     cell = extended.cell
-                run = Run(cell, part.size_items, part.direction == 1, self.memory)
-                try:
-                    output, last = execute(run, data, batch_sizes, initial[len(found)], weights)
-                except ArrayError as error:
-                    raise called(error, part.names) from None
+                how = part.direction == 1, self.memory
+                run = Run(cell, part.size_items, *how, called=part.names)
+                output, last = execute(run, data, batch_sizes, initial[len(found)], weights)
                 if extended is not None:
                     last = output.split(extended.sizes, dim=-1)
                     output = last[0]
@@ -280,10 +274,7 @@ class Layer(nn.Module):
         """Run all layers in one call of torch.nn's operator; as `_run`."""
         weights = [self._weights(part) for part in structure.parts]
         for part, stored in zip(structure.parts, weights, strict=True):
-            try:
-                check_parameters(Run(part.cell, part.size_items), stored, data)
-            except ArrayError as error:
-                raise called(error, part.names) from None
+            check_parameters(Run(part.cell, part.size_items, called=part.names), stored, data)
         mode, bidirectional = structure.torch_mode, structure.bidirectional
         assert mode is not None
         options = bidirectional, self.dropout, self.training

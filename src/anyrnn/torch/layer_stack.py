@@ -216,8 +216,10 @@ class LayerStack:
 
         Raises:
             SizeError: One is too large to be addressed.
+            InputError: An option makes a parameter that is called as one of a cell.
         """
         shapes: dict[str, tuple[int, ...]] = {}
+        further: dict[str, dict[str, tuple[int, ...]]] = {"learn_initial_state": {}, "highway": {}}
         for place, layer in enumerate(self.layers):
             for part in layer:
                 for stored in part.cell.parameters:
@@ -228,17 +230,19 @@ class LayerStack:
                             "numbers, more than can be addressed; use smaller sizes"
                         )
                 if self.options.learn_initial_state:
-                    for name in sorted({*part.names.values()} & {*part.initial_names}):
-                        raise InputError(
-                            f"learn_initial_state=True makes the parameter {name}, and the cell "
-                            f"'{part.cell.name}' has a parameter that is called so; rename it"
-                        )
                     sizes = [(size,) for size in part.state_sizes]
-                    shapes.update(zip(part.initial_names, sizes, strict=True))
+                    further["learn_initial_state"] |= zip(part.initial_names, sizes, strict=True)
             if self.options.highway and self.skips[place]:
                 size = self.output_size(layer)
-                shapes[f"highway_weight_l{place}"] = (size, size)
-                shapes[f"highway_bias_l{place}"] = (size,)
+                further["highway"][f"highway_weight_l{place}"] = (size, size)
+                further["highway"][f"highway_bias_l{place}"] = (size,)
+        for option, own in further.items():
+            for name in sorted(own.keys() & shapes):
+                raise InputError(
+                    f"{option}=True makes the parameter {name}, and the cell has a parameter that "
+                    "is called so; rename it"
+                )
+            shapes |= own
         return shapes
 
     def initialisation(self) -> tuple[dict[str, float], dict[str, float]]:

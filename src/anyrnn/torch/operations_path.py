@@ -17,8 +17,8 @@ from anyrnn.kernels.run import Run
 from anyrnn.schedule.build import place_operations
 from anyrnn.schedule.neighbours import products_together
 from anyrnn.schedule.phases import operands
-from anyrnn.torch.operations import TORCH, uniform
 from anyrnn.torch.tensors import check_parameters
+from anyrnn.torch.torch_ops import TORCH, uniform
 
 Values = dict[Node, Tensor]
 

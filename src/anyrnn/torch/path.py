@@ -116,7 +116,7 @@ def choose(cell: Cell | None, tensors: Iterable[Tensor]) -> Path:
             subclass = type(tensor).__name__
         if not tensor.is_cpu:
             device = tensor.device.type
-        kind = precision.wide(tensor.dtype) if mixed else tensor.dtype
+        kind = precision.compute_dtype(tensor.dtype) if mixed else tensor.dtype
         if kind is not dtype:
             several |= dtype is not None
             dtype = kind

@@ -1,5 +1,6 @@
-"""Mixed precision, and tensors of bfloat16: what a run is computed in, and the types of its
-results.
+"""Mixed precision: torch.autocast, and tensors of bfloat16. A run then computes in float32 (or
+float64), rounds what its matrix products multiply, and gives results in the types that PyTorch
+would give.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from anyrnn.kernels.run import BFLOAT16
 from anyrnn.torch.tracing import constant
 
 
-def low(tensor: Tensor) -> torch.dtype | None:
-    """The type that results are rounded to, for a tensor on a CPU: that of torch.autocast if it is
-    on; numbers of 64 bits keep theirs; or bfloat16.
+def low_dtype(tensor: Tensor) -> torch.dtype | None:
+    """The lower precision in which PyTorch would multiply a tensor on a CPU: that of autocast, or
+    bfloat16 for a tensor of bfloat16. None without mixed precision; float64 never takes part.
     """
     if not tensor.is_cpu or tensor.dtype == torch.float64:
         return None
@@ -29,50 +30,53 @@ def low(tensor: Tensor) -> torch.dtype | None:
 
 
 def operand(low: torch.dtype | None) -> str | None:
-    """What products round what they multiply to, for the type that results are rounded to."""
+    """What kernels round the operands of products to; there are none for float16."""
     return BFLOAT16 if low == torch.bfloat16 else None
 
 
-def wide(dtype: torch.dtype) -> torch.dtype:
-    """The type that a run is computed in whose results are rounded, for the type of a tensor."""
+def compute_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The type that a tensor is converted to before a run in mixed precision."""
     return dtype if dtype == torch.float64 else torch.float32
 
 
-def weights(cell: Cell, parameters: Mapping[str, Tensor], operand: str | None) -> dict[str, Tensor]:
-    """Parameters as a single step reads them, which rounds what it multiplies: matrices that are
-    bfloat16 as they are, if all are, and the rest in the type that it is computed in.
+def step_parameters(
+    cell: Cell, parameters: Mapping[str, Tensor], operand: str | None
+) -> dict[str, Tensor]:
+    """The parameters as a single step in mixed precision reads them: in the type that it computes
+    in, but for matrices that are all bfloat16 already, which it reads as they are.
     """
     matrices = [stored.name for stored in cell.parameters if stored.is_matrix]
     short = operand and all(parameters[name].dtype == torch.bfloat16 for name in matrices)
     kept = matrices if short else ()
     return {
-        name: tensor if name in kept else tensor.to(wide(tensor.dtype))
+        name: tensor if name in kept else tensor.to(compute_dtype(tensor.dtype))
         for name, tensor in parameters.items()
     }
 
 
 def cast(value: Any, dtype: torch.dtype) -> Any:
-    """A tensor, or a tuple of these, in another type."""
+    """Convert a tensor, or each in a nested tuple."""
     if isinstance(value, Tensor):
         return value.to(dtype)
     return tuple(cast(part, dtype) for part in value)
 
 
 @constant
-def results(cell: Cell, low: torch.dtype, given: tuple[torch.dtype, ...]) -> list[torch.dtype]:
-    """The types of the outputs and the new states that the equations would give in PyTorch
-    operations, under torch.autocast or for tensors of bfloat16.
+def result_dtypes(
+    cell: Cell, low: torch.dtype, given: tuple[torch.dtype, ...]
+) -> list[torch.dtype]:
+    """The types of the outputs and the new states that PyTorch's own operations would give.
 
     Args:
         cell: The cell.
         low: The type of products.
         given: The types of the input and the states.
     """
-    return [*_results(cell, low, given)]
+    return [*_result_dtypes(cell, low, given)]
 
 
 @lru_cache(maxsize=256)
-def _results(
+def _result_dtypes(
     cell: Cell, low: torch.dtype, given: tuple[torch.dtype, ...]
 ) -> tuple[torch.dtype, ...]:
     outputs, states = cell.graph.outputs, dict(zip(cell.states, given[1:], strict=True))
@@ -87,20 +91,20 @@ def _results(
     return tuple(types[outputs[name]] for name in (cell.output, *cell.states))
 
 
-def narrow(
+def cast_results(
     cell: Cell,
     low: torch.dtype,
     given: Sequence[Tensor],
     found: tuple[Tensor, tuple[Tensor, ...]],
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Results of a run in the types that they have in PyTorch.
+    """The results of a run in mixed precision, converted to PyTorch's types.
 
     Args:
         cell: The cell.
         low: The type of products.
-        given: The input and the states.
-        found: The outputs and the new states, in a wider type.
+        given: The input and the states, as the caller gave them.
+        found: The outputs and the new states.
     """
-    output, *states = results(cell, low, tuple(tensor.dtype for tensor in given))
+    output, *states = result_dtypes(cell, low, tuple(tensor.dtype for tensor in given))
     last = zip(found[1], states, strict=True)
     return found[0].to(output), tuple(state.to(dtype) for state, dtype in last)

@@ -59,7 +59,7 @@ def check_parameters(run: Run, parameters: Mapping[str, Tensor], rows: Tensor) -
         tensor = parameters[name]
         wrong = problem(tensor, shape, tensor.dtype if mixed else rows.dtype, rows.device)
         if wrong:
-            raise ArrayError("parameter", name, wrong)
+            raise ArrayError("parameter", run.name_of(name), wrong)
 
 
 def check_tensor(what: str, tensor: object, like: Tensor) -> Tensor:

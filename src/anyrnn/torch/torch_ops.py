@@ -1,5 +1,6 @@
-"""The list of operations in PyTorch, on tensors laid out as the interpreter's arrays; and random
-numbers, whose seed is a tensor, because torch.func.vmap can have one for each sample.
+"""Each operation of a cell's graph as a function of PyTorch, on tensors with the shapes of the
+interpreter's arrays; and random numbers from a seed that is a tensor, so that torch.func.vmap can
+map it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def _outer(left: Tensor, right: Tensor) -> Tensor:
 
 
 class _ClipGradient(torch.autograd.Function):
-    """The identity, whose backward pass limits the gradient."""
+    """The identity, whose backward pass clips the gradient."""
 
     generate_vmap_rule = True
 

@@ -242,6 +242,14 @@ class CommandBuffer:
         self._template = np.concatenate(self._pieces or [np.zeros(0, np.int64)])
         fixed = [TABLE, WORKSPACE, *(block for block, *_ in self._constants)]
         self._varying = [place.block for place in (*self.given, *self.results)]
+        self._fields_of_each = [
+            [
+                pair
+                for fields in self._fields.get(block, ())
+                for pair in zip(*map(np.ndarray.tolist, fields), strict=True)
+            ]
+            for block in self._varying
+        ]
         self._loose = sorted({*range(self._blocks)} - {*fixed})
         self._fields_of_memory = self._addresses(fixed)
         self._fields_of_arrays = self._addresses(self._varying)
@@ -301,6 +309,7 @@ class CommandBuffer:
             found = made.get(place.block)
             found = arrays.empty(place.shape, place.dtype) if found is None else found
             blocks[place.block], addresses[place.block] = found, arrays.address(found)
+        _fill(bindings.table, self._fields_of_arrays, addresses)
         self._do(bindings)
         return bindings
 
@@ -313,17 +322,22 @@ class CommandBuffer:
         """Run in the memory of a run before, without checks.
 
         Args:
-            bindings: The memory, which no other thread uses.
+            bindings: The memory, which no other thread uses, and no other method.
             addresses: Of the arrays that the caller gives, then of the results; not checked.
         """
-        for block, start in zip(self._varying, addresses, strict=True):
-            bindings.addresses[block] = start
+        known, table = bindings.addresses, bindings.table
+        for block, start, fields in zip(
+            self._varying, addresses, self._fields_of_each, strict=True
+        ):
+            if known[block] != start:  # most are where they were at the call before
+                known[block] = start
+                for index, offset in fields:
+                    table[index] = start + offset
         self._do(bindings)
 
     def _do(self, bindings: Bindings) -> None:
         for place in self._barriers:
             bindings.table[place] = 0
-        _fill(bindings.table, self._fields_of_arrays, bindings.addresses)
         for step in self.steps:
             step(bindings)
 
