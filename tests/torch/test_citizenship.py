@@ -511,3 +511,11 @@ def test_the_same_bits_for_large_layers(make: Callable[..., nn.Module]) -> None:
     for rows in (slice(0, 5), slice(3, 18), slice(None, None, 2)):
         for gradient in (False, True):
             assert torch.equal(bits(layer, x[:, rows], gradient)[0], wanted[0][:, rows])
+
+
+@pytest.mark.parametrize("kind", [GRU, LSTMCell, Recurrent])
+def test_a_script_is_refused_with_the_way_out(kind: Any) -> None:
+    module = kind("lstm", 3, 4) if kind is Recurrent else kind(3, 4)
+    for each in (module, nn.Sequential(nn.Linear(3, 3), module)):
+        with pytest.raises(InputError, match=r"torch\.jit\.script .*; use torch\.jit\.trace or"):
+            torch.jit.script(each)

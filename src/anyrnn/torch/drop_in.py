@@ -23,7 +23,7 @@ from anyrnn.torch.layer_stack import LayerStack, State, build, count_layers
 from anyrnn.torch.results import own
 from anyrnn.torch.single_step import single_step
 from anyrnn.torch.tensors import check_tensor
-from anyrnn.torch.tracing import constant
+from anyrnn.torch.tracing import constant, refuse_script
 from anyrnn.torch.vendor_path import CELLS, torch_cell
 
 FAMILIES = {  # of our cells, by torch's names
@@ -230,6 +230,7 @@ class _Step(nn.RNNCellBase):
     """The computation of the three single-step modules."""
 
     _mode = ""
+    __prepare_scriptable__ = refuse_script
 
     def forward(self, input: Tensor, hx: Tensor | tuple[Tensor, ...] | None = None) -> Any:
         """One step.

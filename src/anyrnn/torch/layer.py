@@ -28,7 +28,7 @@ from anyrnn.torch.path import ORDER, Path, choose, may_be_vendor
 from anyrnn.torch.results import own
 from anyrnn.torch.single_step import single_step
 from anyrnn.torch.tensors import check_parameters
-from anyrnn.torch.tracing import untraced
+from anyrnn.torch.tracing import refuse_script, untraced
 
 Start = tuple[Tensor, Tensor, bool]
 
@@ -59,6 +59,7 @@ class Layer(nn.Module):
     memory = "high"
     _structure: LayerStack | None = None
     _like: Tensor
+    __prepare_scriptable__ = refuse_script
 
     @property
     def path(self) -> Path:
@@ -108,9 +109,10 @@ class Layer(nn.Module):
     def _call(self, given: object, state: object, marks: Marks, returned: object) -> Any:
         """Run the layer; arguments are those of `forward`."""
         structure = self._structure or self._made()
-        lengths = marks if marks.some else None
-        if breaks_graph(structure.first.cell, given, lengths, self.parameters()):
-            return untraced(self._call, given, state, marks, returned)
+        if torch.compiler.is_compiling():
+            lengths = marks if marks.some else None
+            if breaks_graph(structure.first.cell, given, lengths, self.parameters()):
+                return untraced(self._call, given, state, marks, returned)
         if returned == "last":
             if structure.single and not marks.some:
                 single = self._single_step(structure, given, state)

@@ -1,12 +1,13 @@
-"""What torch.compile and torch.export have to know while they trace a layer."""
+"""What torch.compile, torch.export and torch.jit.script have to know of a layer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 
+from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
 from anyrnn.kernels import run_keys
 from anyrnn.kernels.run import Run, Sizes
@@ -47,3 +48,11 @@ def untraced(function: Callable[..., Any], *arguments: Any) -> Any:
 def run_key(cell: Cell, sizes: Sizes, reverse: bool, memory: str, operand: str | None) -> str:
     """The key of a run."""
     return run_keys.key(Run(cell, sizes, reverse, memory, operand))
+
+
+def refuse_script(module: object) -> NoReturn:
+    """As a module's `__prepare_scriptable__`, which torch.jit.script calls first."""
+    raise InputError(
+        f"torch.jit.script reads Python's source only, and {type(module).__name__} of anyrnn runs "
+        "compiled kernels; use torch.jit.trace or torch.export.export"
+    )
