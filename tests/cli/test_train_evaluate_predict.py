@@ -96,7 +96,7 @@ def one_thread() -> None:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that the tests only read."""
-    from anyrnn.tasks.classify import train
+    from anyrnn.tasks.experiment import train
 
     folder = tmp_path_factory.mktemp("trained")
     path = folder / "reviews.csv"
@@ -470,7 +470,7 @@ def test_skip_bad_counts(anyrnn: Callable[..., Outcome], tmp_path: Path) -> None
         *("--epochs", 1, "-o", run, "--skip-bad"),
     )
     assert outcome.code == 0, outcome.err
-    skipped = json.loads((run / "config.json").read_text())["texts"]["skipped"][str(path)]
+    skipped = json.loads((run / "config.json").read_text())["facts"]["skipped"][str(path)]
     assert skipped == {
         "without review": 1,
         "without sentiment": 1,
@@ -501,7 +501,7 @@ def damage_json(**changes: object) -> Callable[[Path], None]:
 def damage_model(**changes: object) -> Callable[[Path], None]:
     def damage(run: Path) -> None:
         config = json.loads((run / "config.json").read_text())
-        config["model"] |= changes
+        config["options"]["model"] |= changes
         (run / "config.json").write_text(json.dumps(config))
 
     return damage
@@ -562,13 +562,13 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         "no run of anyrnn",
     ),
     "version": (damage_json(version=99), "version 99"),
-    "task": (damage_json(task="forecast"), "task 'forecast'"),
-    "labels": (damage_json(labels=3), "'labels'"),
-    "label types": (damage_json(labels=[1, 2]), "'labels'"),
-    "more labels": (damage_json(labels=["a", "b", "c"]), "'dense"),
-    "model": (damage_json(model={"pool": "max"}), "'embedding_size'"),
-    "sizes": (damage_json(model={"embedding_size": -1}), "'pool'"),
-    "pooling": (damage_json(model={"pool": "median"}), "median"),
+    "task": (damage_json(task="dance"), "task 'dance'"),
+    "labels": (damage_json(state={"labels": 3}), "'labels'"),
+    "label types": (damage_json(state={"labels": [1, 2]}), "'labels'"),
+    "more labels": (damage_json(state={"labels": ["a", "b", "c"]}), "'dense"),
+    "model": (damage_model(embedding_size="wide"), "embedding_size is 'wide'"),
+    "sizes": (damage_model(embedding_size=-1), "embedding_size is -1"),
+    "pooling": (damage_model(pool="median"), "median"),
     "best cell": (damage_json(best_cell="lstm"), "no cell 'lstm'"),
     "unknown cell": (damage_json(best_cell="lstn", cells=["lstn"]), "describes no network"),
     "no tokenizer": (lambda run: (run / "tokenizer.json").unlink(), r"tokenizer\.json is missing"),
@@ -576,14 +576,17 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no weights": (lambda run: (run / "gru.safetensors").unlink(), r"gru\.safetensors is missing"),
     "weights": (lambda run: (run / "gru.safetensors").write_bytes(b"12345678"), "holds no weights"),
     "shapes": (damage_weights, r"'dense.weight' has the shape \(3, 8\)"),
-    "more layers": (damage_model(layers=100_000), "too few for the 100000 layers"),
-    "more layers than numbers": (damage_model(layers=10**30), "too few for the 1000"),
+    "more layers": (damage_model(layers=900), "too few for the 900 layers"),
+    "more layers than numbers": (
+        damage_model(layers=10**30),
+        "model.layers is 1000.* 1000 or less",
+    ),
     "one layer more": (damage_model(layers=2), "'recurrent.U_l1' has the shape none"),
     "larger layers": (damage_model(hidden_size=10**8), "asks for"),
-    "largest layers": (damage_model(hidden_size=10**30), "more than can be addressed"),
-    "larger vectors": (damage_model(embedding_size=10**12), "asks for"),
-    "more classes": (damage_json(labels=[str(n) for n in range(10**5)]), "asks for"),
-    "one label twice": (damage_json(labels=["a", "a"]), "twice under 'labels'"),
+    "largest layers": (damage_model(hidden_size=10**30), "model.hidden_size is 1000.* or less"),
+    "larger vectors": (damage_model(embedding_size=2**31 - 1), "asks for"),
+    "more classes": (damage_json(state={"labels": [str(n) for n in range(10**5)]}), "asks for"),
+    "one label twice": (damage_json(state={"labels": ["a", "a"]}), "twice under 'labels'"),
     "path as cell": (damage_json(best_cell="../a", cells=["../a"]), "describes no network"),
     "deep config": (lambda run: (run / "config.json").write_text("[" * 10**6), "not JSON"),
     "deep tokenizer": (lambda run: (run / "tokenizer.json").write_text("[" * 10**6), "tokenizer"),
@@ -598,7 +601,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "NaN": (fill_weights("dense.bias", float("nan")), "'dense.bias' holds what is no number"),
     "infinity": (fill_weights("dense.bias", float("inf")), "'dense.bias' holds what is no number"),
     "NaN in the end": (too_large_weights, "results that are no number"),
-    "escapes": (damage_json(task="\x1b[2J", version=1), r"\\x1b\[2J"),
+    "escapes": (damage_json(task="\x1b[2J"), r"\\x1b\[2J"),
     "folder as config": (in_its_place("config.json", Path.mkdir), "Is a directory"),
     "folder as tokenizer": (in_its_place("tokenizer.json", Path.mkdir), "Is a directory"),
     "folder as weights": (in_its_place("gru.safetensors", Path.mkdir), "Is a directory"),
@@ -702,7 +705,7 @@ def test_names_that_are_no_text(
     assert anyrnn("evaluate", f"runs/{odd}", "--data", f"{odd}.csv").code == 0
     assert anyrnn("predict", f"runs/{odd}", f"good {odd}").code == 0
     config = json.loads((tmp_path / "runs" / odd / "config.json").read_text(encoding="utf-8"))
-    assert config["data"]["data"] == f"{odd}.csv"
+    assert config["options"]["data"]["data"] == f"{odd}.csv"
     assert r"caf\xe9" in anyrnn("predict", odd, "x").error
     assert anyrnn("train", "classify", *options, "-o", tmp_path / "run").code == 0
 
@@ -711,7 +714,7 @@ def test_labels_cannot_steer_the_terminal(
     anyrnn: Callable[..., Outcome], run: Path, tmp_path: Path
 ) -> None:
     escape = "\x1b[2J\x9b\u202e"
-    damage_json(labels=[escape, "pos"], best_cell="gru")(run)
+    damage_json(state={"labels": [escape, "pos"]}, best_cell="gru")(run)
     path = tmp_path / "odd.jsonl"
     rows = [{"review": "good", "sentiment": escape}, {"review": "bad", "sentiment": "pos"}]
     path.write_text("\n".join(map(json.dumps, rows)))

@@ -8,7 +8,8 @@ import pytest
 import torch
 from toy_reviews import reviews, write_csv
 
-from anyrnn.tasks.classify import DataOptions, ModelOptions, Options, TrainingOptions
+from anyrnn.tasks.classify import DataOptions, ModelOptions, Options
+from anyrnn.tasks.common_options import TrainingOptions
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,12 +1,17 @@
 import numpy
 import pytest
 
-from anyrnn.tasks.batches import Batches
+from anyrnn.tasks.batches import Batches, Column
 
 
 def sequences(count: int = 1000, seed: int = 0) -> list[numpy.ndarray]:
     generator = numpy.random.default_rng(seed)
     return [generator.integers(1, 9, generator.integers(1, 80)) for _ in range(count)]
+
+
+def batched(data: list[numpy.ndarray], size: int, seed: int | None) -> Batches:
+    columns = {"tokens": Column(data, padded=True), "class": Column(numpy.arange(len(data)))}
+    return Batches(columns, size, seed)
 
 
 def rows(batches: Batches) -> list[list[int]]:
@@ -16,11 +21,13 @@ def rows(batches: Batches) -> list[list[int]]:
 @pytest.mark.parametrize("seed", [None, 3])
 def test_every_row_once_with_its_own_target(seed: int | None) -> None:
     data = sequences(203)
-    batches = Batches(data, numpy.arange(203), 16, seed)
+    batches = batched(data, 16, seed)
     seen = []
     for batch in batches:
-        assert batch.targets.equal(batch.rows)
-        for tokens, length, row in zip(batch.sequences, batch.lengths, batch.rows, strict=True):
+        assert batch["class"].equal(batch.rows)
+        for tokens, length, row in zip(
+            batch["tokens"], batch.lengths["tokens"], batch.rows, strict=True
+        ):
             assert tokens[:length].tolist() == data[row].tolist()
             assert not tokens[length:].any()
         seen += batch.rows.tolist()
@@ -30,28 +37,28 @@ def test_every_row_once_with_its_own_target(seed: int | None) -> None:
 
 def test_little_padding() -> None:
     data = sequences()
-    batches = Batches(data, [0] * len(data), 32, seed=0)
-    padded = sum(batch.sequences.numel() for batch in batches)
+    batches = batched(data, 32, seed=0)
+    padded = sum(batch["tokens"].numel() for batch in batches)
     assert padded < 1.15 * sum(map(len, data))
 
 
 def test_order_depends_on_seed_and_epoch_alone() -> None:
     data = sequences(100)
-    one, other = (Batches(data, [0] * 100, 8, seed=5) for _ in range(2))
+    one, other = (batched(data, 8, seed=5) for _ in range(2))
     first = rows(one)
     assert rows(one) == first == rows(other)
     one.set_epoch(1)
     assert rows(one) != first
-    assert rows(Batches(data, [0] * 100, 8, seed=6)) != first
+    assert rows(batched(data, 8, seed=6)) != first
 
 
 def test_position_is_taken_up() -> None:
     data = sequences(100)
-    batches = Batches(data, [0] * 100, 8, seed=5)
+    batches = batched(data, 8, seed=5)
     batches.set_epoch(3)
     stream = iter(batches)
     begun = [next(stream).rows.tolist() for _ in range(4)]
-    again = Batches(data, [0] * 100, 8, seed=5)
+    again = batched(data, 8, seed=5)
     again.load_state_dict(batches.state_dict())
     rest = rows(again)
     assert begun + rest == rows(again)

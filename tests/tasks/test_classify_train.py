@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 from toy_reviews import reviews, write_csv
 
 from anyrnn.errors import RunError, StoppedError, UnknownCellError
-from anyrnn.tasks.classify import ClassificationListener, Options, load, train
-from anyrnn.tasks.training import Epoch
+from anyrnn.tasks.classify import Options
+from anyrnn.tasks.experiment import load, train
+from anyrnn.tasks.training import Epoch, Listener
 
 MakeOptions = Callable[..., Options]
 
@@ -47,7 +48,7 @@ def test_learns(options: MakeOptions, tmp_path: Path, pool: str, bidirectional: 
     chosen = options()
     model = replace(chosen.model, pool=pool, bidirectional=bidirectional)
     result = train(replace(chosen, model=model), tmp_path / "run")
-    assert result.best.scores.accuracy > 0.9
+    assert result.best.scores.figures["accuracy"] > 0.9
 
 
 def test_run_folder_holds_what_it_should(options: MakeOptions, tmp_path: Path) -> None:
@@ -64,8 +65,8 @@ def test_run_folder_holds_what_it_should(options: MakeOptions, tmp_path: Path) -
     ]
     assert [path.name for path in run.parent.iterdir()] == ["one"]
     config = json.loads((run / "config.json").read_text())
-    assert config["labels"] == ["neg", "pos"]
-    assert config["texts"]["training"] + config["texts"]["test"] < 200
+    assert config["state"]["labels"] == ["neg", "pos"]
+    assert config["facts"]["training"] + config["facts"]["test"] < 200
 
 
 def test_same_seed_same_model(options: MakeOptions, tmp_path: Path) -> None:
@@ -90,14 +91,14 @@ def test_a_cell_does_not_depend_on_the_others(options: MakeOptions, tmp_path: Pa
     assert all(torch.equal(both[name], alone[name]) for name in both)
 
 
-class Stop(ClassificationListener):
+class Stop(Listener):
     """Sends a signal to this process at a chosen batch of a chosen epoch of the second cell."""
 
     def __init__(self, epoch: int, batch: int | None, number: int) -> None:
         self.epoch, self.batch, self.number = epoch, batch, number
         self.cells = 0
 
-    def cell_started(self, cell: str, number: int, total: int) -> None:
+    def trial_started(self, cell: str, seed: int | None, number: int, total: int) -> None:
         self.cells = number
 
     def batch_done(self, epoch: int, done: int, total: int) -> None:
@@ -135,14 +136,14 @@ def test_stops_early_and_keeps_the_best_epoch(
     write_csv(table, [(text, "heads" if hash_of(text) else "tails") for text in texts])
     seen: list[Epoch] = []
 
-    class Listener(ClassificationListener):
+    class Noting(Listener):
         def epoch_done(self, epoch: Epoch) -> None:
             seen.append(epoch)
 
-    result = train(options(epochs=60, patience=2), tmp_path / "run", listener=Listener())
+    result = train(options(epochs=60, patience=2), tmp_path / "run", listener=Noting())
     assert len(seen) < 60
-    assert result.best.epochs == seen
-    assert result.best.best_epoch.number == len(seen) - 2
+    assert result.best.best_trial.epochs == seen
+    assert result.best.best_trial.best_epoch.number == len(seen) - 2
 
 
 def test_unfinished_run_is_not_overwritten_silently(options: MakeOptions, tmp_path: Path) -> None:
@@ -210,9 +211,9 @@ def test_loading_runs_no_pickle(
 
 def test_predictions_do_not_depend_on_their_company(options: MakeOptions, tmp_path: Path) -> None:
     train(options(epochs=1), tmp_path / "run")
-    classifier = load(tmp_path / "run")
+    model = load(tmp_path / "run")
     texts = ["bad", "a film with a very fine plot and a poor scene", "???", "no known word"]
-    together = classifier.probabilities(texts)
-    alone = torch.cat([classifier.probabilities([text]) for text in texts])
+    together = model.task.probabilities(model.network, texts)
+    alone = torch.cat([model.task.probabilities(model.network, [text]) for text in texts])
     torch.testing.assert_close(together, alone, atol=1e-6, rtol=0)
-    assert classifier.predict([]) == []
+    assert model.predict([]) == []

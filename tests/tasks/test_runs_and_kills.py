@@ -15,8 +15,9 @@ from test_classify_train import hash_of, same_run
 from toy_reviews import reviews, write_csv
 
 from anyrnn.errors import RunError, StoppedError, WriteError
-from anyrnn.tasks.classify import ClassificationListener, Options, load, train
-from anyrnn.tasks.training import Epoch
+from anyrnn.tasks.classify import Options
+from anyrnn.tasks.experiment import load, train
+from anyrnn.tasks.training import Epoch, Listener
 
 MakeOptions = Callable[..., Options]
 
@@ -93,7 +94,9 @@ def test_a_kill_while_a_run_is_replaced_leaves_one_of_the_two(
         if (place / "run").exists():
             load(place / "run")
             seeds.append(
-                json.loads((place / "run" / "config.json").read_text())["training"]["seed"]
+                json.loads((place / "run" / "config.json").read_text())["options"]["training"][
+                    "seed"
+                ]
             )
         else:
             same_run(run, finished_or_resumed(chosen, place, overwrite=True), ("gru",))
@@ -101,7 +104,7 @@ def test_a_kill_while_a_run_is_replaced_leaves_one_of_the_two(
     assert set(seeds) == {0, 1}
 
 
-class During(ClassificationListener):
+class During(Listener):
     """Does something after an epoch."""
 
     def __init__(self, epoch: int, action: Callable[[], object]) -> None:
@@ -130,7 +133,7 @@ def test_a_second_training_on_one_output_is_refused(
 def test_of_two_that_begin_at_once_one_is_refused(options: MakeOptions, tmp_path: Path) -> None:
     """Both look before either has written."""
 
-    class Noted(ClassificationListener):
+    class Noted(Listener):
         def noted(self, text: str) -> None:
             if not (tmp_path / "run").exists():
                 train(options(epochs=1), tmp_path / "run")
@@ -231,7 +234,7 @@ def test_a_link_to_a_run_stays_a_link(options: MakeOptions, tmp_path: Path) -> N
     train(options(epochs=1), tmp_path / "run", overwrite=True)
     assert (tmp_path / "run").is_symlink()
     config = json.loads((tmp_path / "there" / "run" / "config.json").read_text())
-    assert config["training"]["seed"] == 0
+    assert config["options"]["training"]["seed"] == 0
     assert [path.name for path in (tmp_path / "there").iterdir()] == ["run"]
 
 
@@ -258,7 +261,7 @@ def test_other_data_or_another_order_of_labels_is_not_gone_on_with(
     with pytest.raises(StoppedError):
         train(options(epochs=2), tmp_path / "run", listener=During(1, stop))
     settings = json.loads((tmp_path / "run.partial" / "settings.json").read_text())
-    assert settings["labels"] == ["neg", "pos"]
+    assert settings["state"]["labels"] == ["neg", "pos"]
     table.write_text(table.read_text() + "a fine film,pos\n")
     with pytest.raises(RunError, match="content was"):
         train(options(epochs=2), tmp_path / "run", resume=True)
@@ -274,7 +277,7 @@ def test_a_damaged_unfinished_run_is_told(
         os.kill(os.getpid(), signal.SIGTERM)
 
     class Second(During):
-        def cell_started(self, cell: str, number: int, total: int) -> None:
+        def trial_started(self, cell: str, seed: int | None, number: int, total: int) -> None:
             self.epoch = 1 if number == 2 else 0
 
     with pytest.raises(StoppedError):

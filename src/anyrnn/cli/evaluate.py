@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from anyrnn.cli.options import (
 from anyrnn.cli.terminal import say, say_json, say_table
 
 if TYPE_CHECKING:
-    from anyrnn.tasks.classify import Scores
+    from anyrnn.tasks.experiment import Evaluation
     from anyrnn.tasks.registry import Entry
 
 _JSON = flag_parameter("json", bool, False, help="Print JSON instead of tables.")
@@ -42,17 +42,15 @@ def _command(entries: Sequence[Entry]) -> Any:
     ]
 
     def run(ctx: typer.Context, run: Path, cell: str | None, json: bool, **_: Any) -> None:
-        from anyrnn.tasks.registry import entry_of_run
+        from anyrnn.tasks.experiment import evaluate
 
-        evaluation = entry_of_run(run).commands.evaluate(run, cell, given(ctx, found))
+        evaluation = evaluate(run, given(ctx, found), cell=cell)
         if json:
-            values = {"cell": evaluation.cell, "skipped": evaluation.skipped}
-            say_json(values | asdict(evaluation.scores), indent=2)
+            say_json(_plain(evaluation), indent=2)
             return
-        if evaluation.skipped:
-            listing = ", ".join(f"{count:,} {why}" for why, count in evaluation.skipped.items())
-            say(f"skipped rows: {listing}", "dim", wrap=True)
-        _print_scores(evaluation.cell, evaluation.scores)
+        for words in _skipped(evaluation.facts):
+            say(words, "dim", wrap=True)
+        _print_scores(evaluation)
 
     made = [parameter(option, as_trained=True) for option in found]
     help = (
@@ -62,18 +60,27 @@ def _command(entries: Sequence[Entry]) -> Any:
     return command(run, [RUN, *made, CELL, _JSON], "evaluate", help)
 
 
-def _print_scores(cell: str, scores: Scores) -> None:
-    figures = (
-        f"{scores.texts:,}",
-        f"{100 * scores.accuracy:.2f}",
-        f"{100 * scores.macro_f1:.2f}",
-        f"{scores.loss:.4f}",
+def _plain(evaluation: Evaluation) -> dict[str, object]:
+    scores = asdict(evaluation.scores)
+    named = {"cell": evaluation.model.cell, **evaluation.facts}
+    named[evaluation.model.task.units] = scores.pop("count")
+    return {**named, **scores.pop("figures"), **scores}
+
+
+def _skipped(facts: Mapping[str, object]) -> Iterator[str]:
+    reasons = facts.get("skipped")
+    if isinstance(reasons, Mapping) and reasons:
+        yield "skipped rows: " + ", ".join(f"{count:,} {why}" for why, count in reasons.items())
+
+
+def _print_scores(evaluation: Evaluation) -> None:
+    task, scores = evaluation.model.task, evaluation.scores
+    figures = task.shown_figures()
+    columns = (task.units, *(figure.heading for figure in figures))
+    values = (
+        figure.shown(scores.figures[figure.name], 2 if figure.percent else 4) for figure in figures
     )
-    columns = ("texts", "accuracy %", "macro F1 %", "loss")
-    say_table(("cell", *columns), [(cell, *figures)], right=columns, box=SIMPLE)
-    rows = []
-    for one in scores.classes:
-        shares = (f"{100 * share:.1f}" for share in (one.precision, one.recall, one.f1))
-        rows.append((one.label, *shares, f"{one.texts:,}"))
-    columns = ("precision %", "recall %", "F1 %", "texts")
-    say_table(("label", *columns), rows, right=columns, box=SIMPLE)
+    row = (evaluation.model.cell, f"{scores.count:,}", *values)
+    say_table(("cell", *columns), [row], right=columns, box=SIMPLE)
+    for table in task.tables(scores):
+        say_table(table.columns, table.rows, right=table.columns[1:], box=SIMPLE)

@@ -24,10 +24,12 @@ def _command(entries: Sequence[Entry]) -> Any:
     found = options_of(entries, lambda entry: entry.predict_options)
 
     def run(ctx: typer.Context, run: Path, cell: str | None, **_: Any) -> None:
+        from anyrnn.tasks.experiment import load
         from anyrnn.tasks.registry import entry_of_run
 
-        entry = entry_of_run(run)
-        for answer in entry.commands.predict(run, cell, entry.predict_options(**given(ctx, found))):
+        options = entry_of_run(run).predict_options(**given(ctx, found))
+        model = load(run, cell)
+        for answer in model.task.answers(model.network, options):
             say_json(answer)
 
     help = (

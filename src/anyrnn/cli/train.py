@@ -21,9 +21,10 @@ from anyrnn.cli.options import Sources, command, flag_parameter, given, paramete
 from anyrnn.cli.terminal import say, say_table, terminal
 
 if TYPE_CHECKING:
-    from anyrnn.tasks.classify import ClassificationListener, Result
+    from anyrnn.tasks.experiment import Result
     from anyrnn.tasks.registry import Entry
-    from anyrnn.tasks.training import Epoch
+    from anyrnn.tasks.task import Task
+    from anyrnn.tasks.training import Epoch, Listener
 
 _FILE = "Options from a file"
 
@@ -100,6 +101,8 @@ _FROM_FILE = [
 
 
 def _train_task(entry: Entry, options: Any, run: Any) -> None:
+    from anyrnn.tasks.experiment import train
+
     output = run.output or Path("runs") / options.data.data.name.split(".")[0]
     console = terminal()
     with Progress(
@@ -111,48 +114,49 @@ def _train_task(entry: Entry, options: Any, run: Any) -> None:
         transient=True,
         disable=not console.is_terminal,
     ) as progress:
-        result = entry.commands.train(
+        result = train(
             options,
             output,
             overwrite=run.overwrite,
             resume=run.resume,
-            listener=_listener(progress),
+            listener=_listener(progress, entry.task),
         )
     _print_result(result)
 
 
-def _listener(progress: Progress) -> ClassificationListener:
+def _listener(progress: Progress, task: type[Task]) -> Listener:
     """What prints a line for each epoch and, on a terminal, moves a bar within it."""
-    from anyrnn.tasks.classify import ClassificationListener
+    from anyrnn.tasks.training import Listener
 
-    class Printer(ClassificationListener):
-        cell = ""
+    class Printer(Listener):
+        name = ""
         bar: TaskID | None = None
 
         def noted(self, text: str) -> None:
             say(text, "dim", console=progress.console)
 
-        def cell_started(self, cell: str, number: int, total: int) -> None:
-            self.cell = cell
-            self.bar = progress.add_task(f"{cell} ({number} of {total})", total=None)
+        def trial_started(self, cell: str, seed: int | None, number: int, total: int) -> None:
+            self.name = cell if seed is None else f"{cell} seed {seed}"
+            self.bar = progress.add_task(f"{self.name} ({number} of {total})", total=None)
 
         def batch_done(self, epoch: int, done: int, total: int) -> None:
             assert self.bar is not None
             progress.update(
-                self.bar, description=f"{self.cell} epoch {epoch}", completed=done, total=total
+                self.bar, description=f"{self.name} epoch {epoch}", completed=done, total=total
             )
 
         def epoch_done(self, epoch: Epoch) -> None:
-            figures = epoch.figures
+            figures = [f"training loss {epoch.figures['training_loss']:.3f}"]
+            for figure in task.shown_figures():
+                value = figure.shown(epoch.figures[f"validation_{figure.name}"])
+                figures.append(f"{figure.title} {value}{'%' if figure.percent else ''}")
+            told = ", ".join(figures).replace(", loss ", ", validation loss ")
             say(
-                f"{self.cell} epoch {epoch.number}: training loss {figures['training_loss']:.3f}, "
-                f"validation loss {figures['validation_loss']:.3f}, "
-                f"accuracy {figures['validation_accuracy']:.1%}, "
-                f"macro F1 {figures['validation_macro_f1']:.1%}, {epoch.seconds:.1f} s",
+                f"{self.name} epoch {epoch.number}: {told}, {epoch.seconds:.1f} s",
                 console=progress.console,
             )
 
-        def cell_done(self, cell: str) -> None:
+        def trial_done(self) -> None:
             assert self.bar is not None
             progress.remove_task(self.bar)
 
@@ -162,6 +166,7 @@ def _listener(progress: Progress) -> ClassificationListener:
 def _print_result(result: Result) -> None:
     from anyrnn.tasks.report import duration, short_duration
 
+    figures = result.task.shown_figures()
     several = len(result.cells) > 1
     rows = []
     for cell in result.cells:
@@ -170,20 +175,20 @@ def _print_result(result: Result) -> None:
             (
                 f"{cell.cell} *" if best else cell.cell,
                 f"{cell.parameters:,}",
-                f"{100 * cell.scores.accuracy:.1f}",
-                f"{100 * cell.scores.macro_f1:.1f}",
+                *(cell.shown(figure) for figure in figures),
                 duration(cell.training_seconds),
-                short_duration(cell.seconds_per_text),
+                short_duration(cell.seconds_per_row),
             )
         )
-    columns = ("parameters", "accuracy %", "macro F1 %", "training", "per text")
+    headings = (figure.heading for figure in figures)
+    columns = ("parameters", *headings, "training", f"per {result.task.unit}")
     say_table(
         ("cell", *columns),
         rows,
         right=columns,
         box=SIMPLE,
-        title="On the test texts",
-        caption="* best on the validation texts" if several else "",
+        title=f"On the {result.measured_on} {result.task.units}",
+        caption=f"* best on the validation {result.task.units}" if several else "",
     )
     say(f"run folder: {result.run}")
     say(f"report: {result.run / 'report.html'}")

@@ -1,7 +1,8 @@
-"""Batches of sequences of about equal length, in an order that repeats and can be resumed."""
+"""Batches of rows with sequences of about equal length, in an order that repeats and resumes."""
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Self
 
 import numpy
 import torch
@@ -11,58 +12,145 @@ import torch
 _POOL = 50
 
 
-class Batch(NamedTuple):
-    """Padded sequences, their lengths, their targets and their row numbers."""
+@dataclass
+class Batch:
+    """Some rows of the data, as tensors.
 
-    sequences: torch.Tensor
-    lengths: torch.Tensor
-    targets: torch.Tensor
-    rows: torch.Tensor
-
-
-class Batches:
-    """The batches of an epoch; an iterable that Lightning takes as a data loader.
-
-    The order is a function of the seed and the number of the epoch alone (see `set_epoch`), and the
-    position is a state that can be saved within an epoch.
-
-    Args:
-        sequences: The sequences: arrays whose first axis is time.
-        targets: The target of each sequence; its batches are stacked.
-        batch_size: The number of sequences in a batch; the last one may be smaller.
-        seed: Decides the order; `None` means from the shortest to the longest, always.
-
-    Example:
-        >>> import numpy
-        >>> rows = [numpy.array([5]), numpy.array([6, 7]), numpy.array([8])]
-        >>> [batch.sequences.tolist() for batch in Batches(rows, [0, 1, 0], 2)]
-        [[[5], [8]], [[6, 7]]]
+    Attributes:
+        values: By name: (batch, time, ...) for sequences, padded at the end; (batch, ...) for the
+            rest.
+        lengths: By name: the number of steps of each sequence, (batch).
+        rows: The numbers of the rows, (batch).
+        continues: Whether each sequence goes on where that of the batch before ended.
     """
 
-    def __init__(
-        self,
-        sequences: Sequence[numpy.ndarray],
-        targets: Sequence[object],
-        batch_size: int,
-        seed: int | None = None,
-    ) -> None:
-        self._sequences = [torch.from_numpy(sequence) for sequence in sequences]
-        self._lengths = numpy.array([len(sequence) for sequence in sequences])
-        self._targets = torch.as_tensor(numpy.asarray(targets))
-        self._batch_size = batch_size
-        self._seed = seed
-        self._epoch = 0
-        self._position = 0
+    values: dict[str, torch.Tensor]
+    lengths: dict[str, torch.Tensor]
+    rows: torch.Tensor
+    continues: bool = False
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        """The values of a column."""
+        return self.values[name]
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self.rows)
+
+    def to(self, device: torch.device | str, **options: Any) -> Self:
+        """The same batch on a device."""
+
+        def moved(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+            return {name: tensor.to(device, **options) for name, tensor in tensors.items()}
+
+        return type(self)(
+            moved(self.values), moved(self.lengths), self.rows.to(device), self.continues
+        )
+
+
+class BatchSource(Protocol):
+    """The batches of an epoch, as Lightning takes a data loader.
+
+    The order is a function of the number of the epoch alone, and the position within it is a state
+    that can be saved.
+    """
 
     def __len__(self) -> int:
         """The number of batches of an epoch."""
-        return -(-len(self._sequences) // self._batch_size)
+        ...
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches from the present position to the end of the epoch."""
+        ...
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin an epoch: its number decides the order."""
+        ...
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch and the number of its batches that were given out."""
+        ...
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on where `state_dict` was taken."""
+        ...
+
+
+@dataclass(frozen=True)
+class Column:
+    """One value of every row.
+
+    Attributes:
+        values: For each row an array: of its own number of steps (`padded`), or of the same shape.
+            Anything with a length that gives an array for a row number, so that it may lie on disk.
+        padded: Whether the values are sequences, their first axis time, to be padded.
+        padding: What stands after the end of a sequence.
+        lengths: The number of steps of each row, if it can be had without reading the values.
+    """
+
+    values: Sequence[numpy.ndarray] | numpy.ndarray
+    padded: bool = False
+    padding: float = 0
+    lengths: numpy.ndarray | None = None
+
+    def counted(self) -> numpy.ndarray:
+        """The number of steps of each row."""
+        if self.lengths is not None:
+            return self.lengths
+        return numpy.fromiter(map(len, self.values), dtype=numpy.int64, count=len(self.values))
+
+    def taken(self, rows: numpy.ndarray) -> torch.Tensor:
+        """The values of some rows, padded to the longest of them."""
+        if isinstance(self.values, numpy.ndarray) and not self.padded:
+            return torch.from_numpy(self.values[rows])
+        values = [torch.as_tensor(self.values[row]) for row in rows]
+        if not self.padded:
+            return torch.stack(values)
+        return torch.nn.utils.rnn.pad_sequence(values, True, self.padding)
+
+
+@dataclass
+class Batches(BatchSource):
+    """Batches of rows; in training, rows of about equal length stand together.
+
+    Args:
+        columns: The columns, by name; all have a value for every row.
+        batch_size: The number of rows in a batch; the last one may be smaller.
+        seed: Decides the order; `None` means from the shortest to the longest, always.
+        by: The column whose lengths decide which rows stand together; the first padded one, if it
+            is not named.
+
+    Example:
+        >>> texts = [numpy.array([5]), numpy.array([6, 7]), numpy.array([8])]
+        >>> batches = Batches({"tokens": Column(texts, padded=True)}, 2)
+        >>> [batch["tokens"].tolist() for batch in batches]
+        [[[5], [8]], [[6, 7]]]
+    """
+
+    columns: Mapping[str, Column]
+    batch_size: int
+    seed: int | None = None
+    by: str | None = None
+    _epoch: int = field(default=0, init=False)
+    _position: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self._lengths = {
+            name: column.counted() for name, column in self.columns.items() if column.padded
+        }
+        self._count = len(next(iter(self.columns.values())).values)
+        by = self.by or next(iter(self._lengths), None)
+        self._sorted_by = self._lengths[by] if by else numpy.zeros(self._count, numpy.int64)
+
+    def __len__(self) -> int:
+        """The number of batches of an epoch."""
+        return -(-self._count // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches from the present position to the end of the epoch."""
         if self._position >= len(self):
             self._position = 0
-        order = self._order(self._epoch)
+        order = self._order()
         while self._position < len(order):
             # Counted before the batch is given out: it is done when a checkpoint is saved after it.
             self._position += 1
@@ -82,25 +170,24 @@ class Batches:
         self._epoch = state["epoch"]
         self._position = state["position"]
 
-    def _order(self, epoch: int) -> list[numpy.ndarray]:
-        size = self._batch_size
-        rows = numpy.arange(len(self._sequences))
-        if self._seed is None:
-            rows = rows[numpy.argsort(self._lengths, kind="stable")]
+    def _order(self) -> list[numpy.ndarray]:
+        size = self.batch_size
+        rows = numpy.arange(self._count)
+        if self.seed is None:
+            rows = rows[numpy.argsort(self._sorted_by, kind="stable")]
             return [rows[start : start + size] for start in range(0, len(rows), size)]
-        generator = numpy.random.default_rng((self._seed, epoch))
+        generator = numpy.random.default_rng((self.seed, self._epoch))
         generator.shuffle(rows)
         batches = []
         for start in range(0, len(rows), size * _POOL):
             pool = rows[start : start + size * _POOL]
-            pool = pool[numpy.argsort(self._lengths[pool], kind="stable")]
+            pool = pool[numpy.argsort(self._sorted_by[pool], kind="stable")]
             batches += [pool[first : first + size] for first in range(0, len(pool), size)]
         return [batches[i] for i in generator.permutation(len(batches))]
 
     def _batch(self, rows: numpy.ndarray) -> Batch:
-        sequences = torch.nn.utils.rnn.pad_sequence(
-            [self._sequences[row] for row in rows], batch_first=True
+        return Batch(
+            values={name: column.taken(rows) for name, column in self.columns.items()},
+            lengths={name: torch.from_numpy(every[rows]) for name, every in self._lengths.items()},
+            rows=torch.from_numpy(rows),
         )
-        index = torch.from_numpy(rows)
-        lengths = torch.from_numpy(self._lengths[rows])
-        return Batch(sequences, lengths, self._targets[index], index)

@@ -50,16 +50,43 @@ class TrainingOptions(OptionGroup, panel="Training"):
         5, "Stop after so many epochs without improvement on the validation data.", ge=1
     )
     batch_size: int = option(64, "The number of sequences in a batch.", ge=1)
-    learning_rate: float = option(1e-3, "The step size of Adam.", gt=0)
+    optimiser: Literal["adam", "sgd"] = option("adam", "What changes the weights.")
+    learning_rate: float = option(1e-3, "The step size at the beginning.", gt=0)
+    momentum: float = option(0.0, "The momentum of SGD.", ge=0, lt=1)
     weight_decay: float = option(
-        0.0, "The decoupled weight decay of Adam (AdamW); 0 for none.", ge=0
+        0.0, "The weight decay; decoupled from the gradient with Adam (AdamW); 0 for none.", ge=0
+    )
+    schedule: Literal["constant", "cosine", "plateau", "step"] = option(
+        "constant",
+        "How the learning rate changes: not at all; down to 0 along a cosine; by the factor of "
+        "decay when some epochs brought no improvement; by that factor in every epoch after some.",
+    )
+    decay: float = option(0.5, "The factor of the schedules plateau and step.", gt=0, le=1)
+    decay_after: int = option(
+        1,
+        "Epochs without improvement before a plateau decays; epochs before a step schedule decays.",
+        ge=1,
     )
     clip: float = option(1.0, "The largest norm of the gradient; 0 for no limit.", ge=0)
+    accumulate: int = option(
+        1, "The number of batches whose gradients are added up for one update.", ge=1
+    )
+    precision: Literal["float32", "bfloat16", "float16"] = option(
+        "float32", "What products are computed in; weights and their updates stay float32."
+    )
     seed: int = option(
         0, "Decides split, initial weights, order and dropout.", ge=0, le=LARGEST_SEED
     )
+    seeds: int = option(
+        1, "The number of trainings of each cell, each from the next seed; the best is kept.", ge=1
+    )
     device: Literal["auto", "cpu", "cuda"] = option(
         "auto", "Where to compute; auto takes a GPU if there is one."
+    )
+    tensorboard: Path | None = option(
+        None,
+        "A folder for event files, which TensorBoard shows while the training runs.",
+        metavar="FOLDER",
     )
 
     def torch_device(self) -> torch.device:

@@ -3,8 +3,12 @@
 import codecs
 import io
 import re
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from itertools import chain
+from pathlib import Path
+from typing import BinaryIO
 
 from anyrnn.errors import DataError, option_name
 
@@ -54,6 +58,44 @@ def decoded_lines(stream: Iterable[bytes], name: str, encoding: str) -> Iterator
         raise DataError(f"cannot read {name}: {error.strerror or error}") from None
     if rest:
         yield rest.removeprefix("\ufeff" if number == 1 else "").rstrip("\r")
+
+
+def input_lines(file: Path | None, encoding: str) -> Iterator[str]:
+    """The lines of a file or, without one or for `-`, of standard input.
+
+    Raises:
+        DataError: They cannot be read.
+    """
+    name = "standard input" if file is None or str(file) == "-" else str(file)
+    with _open(file) as stream:
+        yield from decoded_lines(stream, name, encoding)
+
+
+def _open(file: Path | None) -> BinaryIO | nullcontext[BinaryIO]:
+    if file is None or str(file) == "-":
+        if sys.stdin is None:
+            raise DataError("standard input is closed")
+        return nullcontext(sys.stdin.buffer)
+    try:
+        return file.open("rb")
+    except FileNotFoundError:
+        raise DataError(f"there is no file {file}") from None
+    except OSError as error:
+        raise DataError(f"cannot read {file}: {error.strerror or error}") from None
+
+
+def given_texts(texts: Sequence[str], file: Path | None, encoding: str) -> Iterator[str]:
+    """The texts of a command line, then the lines of a file or, without both, of standard input.
+
+    Raises:
+        DataError: There are none, or they cannot be read.
+    """
+    if not texts and file is None and (sys.stdin is None or sys.stdin.isatty()):
+        raise DataError(f"no text: give one, or {option_name('file', 'FILE')}, or pipe lines in")
+    # Bytes of the command line that are no text have become half characters.
+    yield from (text.encode("utf-8", "replace").decode() for text in texts)
+    if file is not None or not texts:
+        yield from input_lines(file, encoding)
 
 
 def whole_characters(text: str) -> str:

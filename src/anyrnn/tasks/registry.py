@@ -4,10 +4,13 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anyrnn.errors import OptionError, RunError
 from anyrnn.tasks.options import OptionGroup
+
+if TYPE_CHECKING:
+    from anyrnn.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -18,14 +21,15 @@ class Entry:
         name: Its name.
         summary: What it does, in a sentence.
         example: The rest of a command that trains it.
-        package: Where it is; its module `options` has `Options` and `PredictOptions`, and its
-            module `commands` what the commands call.
+        package: Where it is; its module `options` has `Options` and `PredictOptions`.
+        kind: The name of the class in its module `task`.
     """
 
     name: str
     summary: str
     example: str
     package: str
+    kind: str
 
     @property
     def options(self) -> type[OptionGroup]:
@@ -38,9 +42,9 @@ class Entry:
         return self._module("options").PredictOptions
 
     @property
-    def commands(self) -> Any:
-        """What the commands call: `train`, `evaluate`, `predict`."""
-        return self._module("commands")
+    def task(self) -> "type[Task]":
+        """The task itself."""
+        return getattr(self._module("task"), self.kind)
 
     def _module(self, name: str) -> Any:
         return import_module(f"{self.package}.{name}")
@@ -54,6 +58,7 @@ TASKS = {
             "Train text classifiers and compare them.",
             "--data reviews.csv --text review --label sentiment --cell lstm --cell gru",
             "anyrnn.tasks.classify",
+            "Classify",
         ),
     )
 }
@@ -84,3 +89,15 @@ def entry_of_run(run: Path) -> Entry:
     if name not in TASKS:
         raise RunError(f"{run} is a run of the task {name!r}, which this anyrnn does not know")
     return TASKS[name]
+
+
+def entry_of(options: OptionGroup) -> Entry:
+    """The task whose options these are.
+
+    Raises:
+        OptionError: They are of no task.
+    """
+    for entry in TASKS.values():
+        if type(options).__module__.startswith(f"{entry.package}."):
+            return entry
+    raise OptionError(f"{type(options).__name__} are the options of no task")

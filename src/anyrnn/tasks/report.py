@@ -1,16 +1,23 @@
 """Self-contained HTML reports: pages from templates, charts as inline SVG."""
 
+from __future__ import annotations
+
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
+import matplotlib.figure
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+from anyrnn.tasks.task import LOSS, Figure, Task
+
+if TYPE_CHECKING:
+    from anyrnn.tasks.experiment import CellResult
 
 # Colours that stand for variables of the style sheet, so that charts follow light and dark.
 _INK, _FAINT = "#010101", "#020202"
@@ -63,7 +70,7 @@ def line_chart(lines: Sequence[Line], label: str, *, percent: bool = False) -> M
     """
     # Identifiers come from the salt: they repeat, and those of two charts do not clash.
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": label}):
-        figure = Figure(figsize=(5.2, 3.4), layout="constrained")
+        figure = matplotlib.figure.Figure(figsize=(5.2, 3.4), layout="constrained")
         figure.patch.set_alpha(0)
         axes = figure.add_subplot()
         axes.patch.set_alpha(0)
@@ -104,10 +111,52 @@ def render_page(template: str, values: Mapping[str, object]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["flat"] = _flat
     environment.filters["percent"] = lambda share: f"{100 * share:.1f}"
     environment.filters["duration"] = duration
     environment.filters["short_duration"] = short_duration
     return environment.get_template(template).render(values)
+
+
+def render_run(task: Task, config: Mapping[str, object], results: Sequence[CellResult]) -> str:
+    """The page that shows a run: figures, learning curves, what the task adds, settings.
+
+    Args:
+        task: The task; its template adds what only it has.
+        config: The configuration of the run.
+        results: The cells.
+    """
+    shares = [figure for figure in task.figures if figure.percent]
+    charts = [_curves(results, [figure]) for figure in task.shown_figures() if not figure.percent]
+    charts += [_curves(results, shares)] if shares else []
+    return render_page(
+        task.template,
+        {
+            "task": task,
+            "config": config,
+            "results": results,
+            "best": next(result for result in results if result.cell == config["best_cell"]),
+            "curves": charts,
+            **task.pictures(results),
+        },
+    )
+
+
+def _curves(results: Sequence[CellResult], figures: Sequence[Figure]) -> Markup:
+    """The figures of the best trial of each cell over its epochs; of the loss, in training, too."""
+    lines = []
+    for colour, result in enumerate(results):
+        epochs = result.best_trial.epochs
+        for number, figure in enumerate(figures):
+            name = f"validation_{figure.name}"
+            values = [epoch.figures[name] for epoch in epochs]
+            title = f"{result.cell} {figure.title}" if len(figures) > 1 else result.cell
+            lines.append(Line(title, values, colour, dashed=number > 0))
+        if figures == [LOSS]:
+            values = [epoch.figures["training_loss"] for epoch in epochs]
+            lines.append(Line(f"{result.cell} in training", values, colour, dashed=True))
+    label = " and ".join(figure.title for figure in figures)
+    return line_chart(lines, label, percent=figures[0].percent)
 
 
 def duration(seconds: float) -> str:
@@ -134,6 +183,17 @@ def short_duration(seconds: float) -> str:
     """
     milliseconds = 1000 * seconds
     return f"{milliseconds:.2f} ms" if milliseconds < 10 else f"{milliseconds:.1f} ms"
+
+
+def _flat(settings: Mapping[str, object], group: str = "") -> Iterator[tuple[str, object]]:
+    """The settings of all groups, with the group before the name."""
+    for name, value in settings.items():
+        words = name.replace("_", " ")
+        words = f"{group}: {words}" if group else words
+        if isinstance(value, Mapping):
+            yield from _flat(value, words)
+        elif value is not None:
+            yield words, ", ".join(map(str, value)) if isinstance(value, list) else value
 
 
 def _inline(svg: str, label: str) -> Markup:

@@ -107,6 +107,20 @@ def entry(config: Mapping[str, Any], name: str, kind: type[T], path: Path) -> T:
     return value
 
 
+def strings(config: Mapping[str, Any], name: str, path: Path) -> list[str]:
+    """A list of different texts in a configuration.
+
+    Raises:
+        RunError: It is missing or something else.
+    """
+    values = entry(config, name, list, path)
+    if not values or not all(isinstance(value, str) for value in values):
+        raise RunError(f"the run is damaged: {path} needs a list of text under {name!r}")
+    if len(set(values)) < len(values):
+        raise RunError(f"the run is damaged: {path} names something twice under {name!r}")
+    return values
+
+
 def load_network(path: Path, make: Callable[[], Network], layers: int = 1) -> Network:
     """A network with the weights of a safetensors file.
 

@@ -18,7 +18,7 @@ except ImportError:  # Windows
     fcntl = None
 
 FORMAT = "anyrnn run"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 CHECKPOINT, WEIGHTS, EPOCHS = "checkpoint.ckpt", "weights.safetensors", "epochs.json"
 """What lies in the subfolder of a training."""

@@ -6,7 +6,7 @@ import math
 import re
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -17,10 +17,11 @@ import lightning.pytorch as lightning
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from torchmetrics import MeanMetric
+from lightning_utilities.core.apply_func import apply_to_collection
+from torchmetrics import MeanMetric, MetricCollection
 
-from anyrnn.errors import RunError, SizeError, option_name
-from anyrnn.tasks.batches import Batch, Batches
+from anyrnn.errors import MissingExtraError, RunError, SizeError, option_name
+from anyrnn.tasks.batches import Batch, BatchSource
 from anyrnn.tasks.common_options import TrainingOptions
 from anyrnn.tasks.interruption import Interruption
 from anyrnn.tasks.run_files import (
@@ -31,6 +32,7 @@ from anyrnn.tasks.run_files import (
     write_weights,
 )
 from anyrnn.tasks.run_folder import CHECKPOINT, EPOCHS, WEIGHTS
+from anyrnn.tasks.task import Step, Task
 
 
 @dataclass(frozen=True)
@@ -43,61 +45,107 @@ class Epoch:
 
 
 class Learner(lightning.LightningModule):
-    """A network, its loss and its figures on the validation data; each task derives its own.
-
-    A subclass gives `loss` and logs its figures in `on_validation_epoch_end`, the one that decides
-    about the best epoch under the name `monitor`.
+    """A network that learns a task.
 
     Args:
+        task: Gives loss and figures.
         network: The network; its weights are what is kept.
         options: How it is trained.
     """
 
-    monitor = "validation_loss"
-    larger_is_better = False
-
-    def __init__(self, network: torch.nn.Module, options: TrainingOptions) -> None:
+    def __init__(self, task: Task, network: torch.nn.Module, options: TrainingOptions) -> None:
         super().__init__()
+        self.task = task
         self.network = network
         self.options = options
         self.training_loss = MeanMetric(nan_strategy="disable")
         # Part of the state, so that a training taken up within an epoch tells the same loss.
         self.training_loss.persistent(True)
-
-    def loss(self, batch: Batch) -> torch.Tensor:
-        """The mean loss of a batch."""
-        raise NotImplementedError
+        self.validation_loss = MeanMetric(nan_strategy="disable")
+        self.validation_metrics = MetricCollection(dict(task.metrics()))
+        self._carried: dict[str, Any] = {}
 
     def training_step(self, batch: Batch, batch_index: int) -> torch.Tensor:
         """The loss of a batch, noted for the mean of the epoch."""
-        loss = self.loss(batch)
-        self.training_loss.update(loss.detach(), len(batch.rows))
-        return loss
+        step = self._step("training", batch)
+        self.training_loss.update(step.loss.detach(), step.count)
+        return step.loss
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        """Note the figures of a batch."""
+        step = self._step("validation", batch)
+        self.validation_loss.update(step.loss, step.count)
+        self.task.measure(self.validation_metrics, step, batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Tell the figures of the epoch."""
+        loss = self.validation_loss.compute()
+        figures = {name: metric.compute() for name, metric in self.validation_metrics.items()}
+        for figure in self.task.shown_figures():
+            if figure.of_loss:
+                figures[figure.name] = figure.of_loss(float(loss))
+        self.log_dict({f"validation_{name}": value for name, value in figures.items()})
+        self.validation_loss.reset()
+        self.validation_metrics.reset()
+
+    def _step(self, part: str, batch: Batch) -> Step:
+        step = self.task.step(
+            self.network, batch, self._carried.get(part) if batch.continues else None
+        )
+        self._carried[part] = _detached(step.carried)
+        return step
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam, or AdamW where weights decay; fused, which is the fastest for large embeddings."""
-        return torch.optim.AdamW(
-            self.network.parameters(),
-            lr=self.options.learning_rate,
-            weight_decay=self.options.weight_decay,
-            fused=True,
-        )
+        """Adam or SGD; fused, which is the fastest for large embeddings."""
+        options = self.options
+        # With mixed precision Lightning clips no gradients that a fused step could still unscale.
+        shared: Any = {
+            "lr": options.learning_rate,
+            "weight_decay": options.weight_decay,
+            "fused": options.precision == "float32",
+        }
+        if options.optimiser == "sgd":
+            return torch.optim.SGD(self.network.parameters(), momentum=options.momentum, **shared)
+        return torch.optim.AdamW(self.network.parameters(), **shared)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the state of the random numbers."""
+        """Add the state of the random numbers, and what the streams carry on."""
+        checkpoint["carried"] = self._carried.get("training")
         checkpoint["random_state"] = torch.get_rng_state()
         if torch.cuda.is_available():
             checkpoint["random_state_cuda"] = torch.cuda.get_rng_state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the same random numbers."""
+        """Go on with the same random numbers and streams."""
+        self._carried = {"training": checkpoint["carried"]}
         torch.set_rng_state(checkpoint["random_state"].cpu())
         if torch.cuda.is_available() and "random_state_cuda" in checkpoint:
             torch.cuda.set_rng_state(checkpoint["random_state_cuda"].cpu())
 
 
+def _detached(carried: Any) -> Any:
+    """The same state without the graph that made it."""
+    return apply_to_collection(carried, torch.Tensor, torch.Tensor.detach)
+
+
 class Listener:
-    """What a caller may want to be told while a network trains; does nothing by itself."""
+    """What a caller may want to be told while networks train; does nothing by itself."""
+
+    def noted(self, text: str) -> None:
+        """Something about the data or a choice that was made."""
+
+    def trial_started(self, cell: str, seed: int | None, number: int, total: int) -> None:
+        """The training of a cell begins or is taken up.
+
+        Args:
+            cell: The cell.
+            seed: The seed, if each cell has several.
+            number: Which of all trainings it is, from 1 on.
+            total: How many there are.
+        """
+
+    def trial_done(self) -> None:
+        """The cell was trained and measured."""
 
     def batch_done(self, epoch: int, done: int, total: int) -> None:
         """A batch of an epoch (numbered from 1) was trained on."""
@@ -108,8 +156,8 @@ class Listener:
 
 def fit(
     learner: Learner,
-    training: Batches,
-    validation: Batches,
+    training: BatchSource,
+    validation: BatchSource,
     folder: Path,
     interruption: Interruption,
     listener: Listener,
@@ -147,9 +195,12 @@ def fit(
                 devices=1,
                 max_epochs=options.epochs,
                 gradient_clip_val=options.clip or None,
+                accumulate_grad_batches=options.accumulate,
+                precision=_PRECISIONS[options.precision],
                 callbacks=[progress],
                 plugins=[_Checkpoints()],
-                logger=False,
+                logger=_logger(options, folder),
+                log_every_n_steps=1,
                 enable_checkpointing=False,
                 enable_progress_bar=False,
                 enable_model_summary=False,
@@ -179,7 +230,7 @@ class _Progress(Callback):
     def __init__(
         self,
         learner: Learner,
-        training: Batches,
+        training: BatchSource,
         folder: Path,
         interruption: Interruption,
         listener: Listener,
@@ -217,16 +268,31 @@ class _Progress(Callback):
     def done(self) -> bool:
         """Whether there were enough epochs, or enough without improvement."""
         options = self._learner.options
-        best = self._best()
+        best = best_epoch(self._learner.task, self.epochs)
         waited = len(self.epochs) - (best.number if best else 0)
         return len(self.epochs) >= options.epochs or waited >= options.patience
 
-    def _best(self) -> Epoch | None:
-        """The first of the best epochs."""
-        sign = 1 if self._learner.larger_is_better else -1
-        return max(
-            self.epochs, key=lambda epoch: sign * epoch.figures[self._learner.monitor], default=None
-        )
+    def _rate_factor(self) -> float:
+        """By what the schedule multiplies the learning rate in the epoch that begins."""
+        options, done = self._learner.options, len(self.epochs)
+        if options.schedule == "cosine":
+            return 0.5 * (1 + math.cos(math.pi * done / options.epochs))
+        if options.schedule == "step":
+            return options.decay ** max(0, done + 1 - options.decay_after)
+        if options.schedule == "plateau":
+            return options.decay ** self._plateaus()
+        return 1.0
+
+    def _plateaus(self) -> int:
+        """How often `decay_after` epochs went by without improvement."""
+        count = since = 0
+        best = None
+        for number, epoch in enumerate(self.epochs, start=1):
+            if best is not best_epoch(self._learner.task, self.epochs[:number]):
+                best, since = epoch, number
+            elif number - since == self._learner.options.decay_after:
+                count, since = count + 1, number
+        return count
 
     def on_train_start(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
@@ -240,6 +306,9 @@ class _Progress(Callback):
     ) -> None:
         # Not called when a training is taken up within an epoch: then Lightning loads the position.
         self._training.set_epoch(trainer.current_epoch)
+        rate = self._learner.options.learning_rate * self._rate_factor()
+        for group in trainer.optimizers[0].param_groups:
+            group["lr"] = rate
 
     def on_train_batch_end(
         self,
@@ -271,9 +340,12 @@ class _Progress(Callback):
         epoch = Epoch(len(self.epochs) + 1, self._elapsed(), figures)
         self._seconds, self._since = 0.0, time.perf_counter()
         self.epochs.append(epoch)
-        if epoch is self._best():
+        if epoch is best_epoch(self._learner.task, self.epochs):
             weights = self._learner.network.state_dict()
             self.best_weights = {name: weight.detach().clone() for name, weight in weights.items()}
+        for logger in trainer.loggers:
+            rate = trainer.optimizers[0].param_groups[0]["lr"]
+            logger.log_metrics({**figures, "learning_rate": rate}, step=epoch.number)
         self._listener.epoch_done(epoch)
         self._save(trainer)
         self._interruption.check()
@@ -319,6 +391,38 @@ class _Checkpoints(TorchCheckpointIO):
         if content[:start] != self._START + sha256(content[start:]).digest():
             raise ValueError(f"{path} is not as it was written")
         return torch.load(io.BytesIO(content[start:]), map_location or "cpu", weights_only=True)
+
+
+_PRECISIONS: dict[str, Any] = {
+    "float32": "32-true",
+    "bfloat16": "bf16-mixed",
+    "float16": "16-mixed",
+}
+
+
+def _logger(options: TrainingOptions, folder: Path) -> Any:
+    """What writes event files for TensorBoard, or `False`.
+
+    Raises:
+        MissingExtraError: TensorBoard is not installed.
+    """
+    if options.tensorboard is None:
+        return False
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    try:
+        return TensorBoardLogger(options.tensorboard, name=folder.name, version="")
+    except ModuleNotFoundError:
+        raise MissingExtraError(
+            f"{option_name('tensorboard')} needs the package tensorboard; pip install tensorboard"
+        ) from None
+
+
+def best_epoch(task: Task, epochs: Sequence[Epoch]) -> Epoch | None:
+    """The first of the epochs with the best validation figure; its weights are kept."""
+    sign = 1 if task.decides().larger_is_better else -1
+    name = f"validation_{task.deciding}"
+    return max(epochs, key=lambda epoch: sign * epoch.figures[name], default=None)
 
 
 def _read_epochs(path: Path) -> list[Epoch]:

@@ -3,7 +3,7 @@
 import math
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from anyrnn.errors import DataError, option_name
 from anyrnn.tasks.classify.options import DataOptions
 from anyrnn.tasks.split import split_rows
 from anyrnn.tasks.tables import complete_rows, read_table
+from anyrnn.tasks.task import Data
 
 # The share of the rows that is split off for each part that has no file of its own.
 _SHARE = 0.1
@@ -52,32 +53,7 @@ class Part:
         )
 
 
-@dataclass(frozen=True)
-class Data:
-    """The three parts, and the labels in the order of the classes.
-
-    Attributes:
-        training, validation, test: The parts.
-        labels: The labels, sorted; numbers by their value.
-        digests: A hash of the content of each file.
-        skipped: How many rows were left out, by file and reason.
-        overlap: How many test texts also occur in the training part.
-    """
-
-    training: Part
-    validation: Part
-    test: Part
-    labels: list[str]
-    digests: list[str]
-    skipped: dict[str, dict[str, int]]
-    overlap: int
-
-    def targets(self, part: Part) -> list[int]:
-        """The class number of each text of a part."""
-        return class_numbers(part, self.labels)
-
-
-def prepare(options: DataOptions, seed: int) -> Data:
+def read(options: DataOptions, seed: int) -> Data[Part]:
     """Read the files and split off what has no file of its own.
 
     Args:
@@ -91,19 +67,61 @@ def prepare(options: DataOptions, seed: int) -> Data:
     own = {"validation": options.validation_data, "test": options.test_data}
     given = {name: read_part(path, options) for name, path in own.items() if path is not None}
     names = ["training", *(name for name in own if name not in given)]
-    main = _with_enough_rows(main, names, options.skip_bad)
-    shares = [1 - _SHARE * (len(names) - 1), *[_SHARE] * (len(names) - 1)]
-    rows = split_rows([_key(text) for text in main.texts], main.labels, shares, seed)
-    parts = {name: main.take(part) for name, part in zip(names, rows, strict=True)} | given
-    training = parts["training"]
-    labels = sorted(set(training.labels), key=_label_order)
+    parts = divided(main, names, seed, options.skip_bad) | given
+    labels = sorted_labels(parts["training"])
     for part in parts.values():
         class_numbers(part, labels)
-    known = set(map(_key, training.texts))
-    skipped = {str(part.path): part.skipped for part in (main, *given.values()) if part.skipped}
+    known = set(map(_key, parts["training"].texts))
     overlap = sum(_key(text) in known for text in parts["test"].texts)
-    digests = [part.digest for part in (main, *given.values())]
-    return Data(training, parts["validation"], parts["test"], labels, digests, skipped, overlap)
+    skipped = {str(part.path): part.skipped for part in (main, *given.values()) if part.skipped}
+    counts = {name: len(part) for name, part in parts.items()}
+    return Data(
+        **parts,
+        digests=[part.digest for part in (main, *given.values())],
+        facts={**counts, "test_also_in_training": overlap, "skipped": skipped},
+        notes=_notes(counts, len(labels), skipped, overlap),
+    )
+
+
+def divided(part: Part, names: Sequence[str], seed: int, skip_bad: bool = False) -> dict[str, Part]:
+    """Split a part: a tenth for each name but the first, each label in each of them.
+
+    Args:
+        part: What is split; equal texts (but for capitals and spaces) land in the same part.
+        names: The names of the parts.
+        seed: Decides who goes where.
+        skip_bad: Leave out the rows of labels with too few rows.
+
+    Raises:
+        DataError: Too few rows of a label are there.
+    """
+    part = _with_enough_rows(part, names, skip_bad)
+    shares = [1 - _SHARE * (len(names) - 1), *[_SHARE] * (len(names) - 1)]
+    rows = split_rows([_key(text) for text in part.texts], part.labels, shares, seed)
+    return {name: part.take(taken) for name, taken in zip(names, rows, strict=True)}
+
+
+def _notes(
+    counts: Mapping[str, int],
+    labels: int,
+    skipped: Mapping[str, Mapping[str, int]],
+    overlap: int,
+) -> list[str]:
+    notes = [
+        f"texts: {counts['training']:,} to train, {counts['validation']:,} to validate, "
+        f"{counts['test']:,} to test; {labels} labels"
+    ]
+    for path, reasons in skipped.items():
+        listing = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
+        notes.append(f"skipped rows of {path}: {listing}")
+    if overlap:
+        notes.append(f"{overlap:,} of the test texts also occur in the training texts")
+    return notes
+
+
+def sorted_labels(training: Part) -> list[str]:
+    """The labels in the order of the classes: numbers by their value, then words."""
+    return sorted(set(training.labels), key=_label_order)
 
 
 def read_part(path: Path, options: DataOptions) -> Part:

@@ -16,7 +16,7 @@ POOLINGS: tuple[str, ...] = get_args(Pooling)
 _EMBEDDING_DEVIATION = 0.1
 
 
-class TextClassifier(nn.Module):
+class TextNetwork(nn.Module):
     """Embedding, dropout, recurrent layers, pooling over time, dropout, dense.
 
     Two classes have two outputs like more do: a softmax of two is a sigmoid of their difference.
@@ -38,7 +38,7 @@ class TextClassifier(nn.Module):
         UnknownCellError: There is no such cell.
 
     Example:
-        >>> network = TextClassifier("gru", 100, 3, hidden_size=8)
+        >>> network = TextNetwork("gru", 100, 3, hidden_size=8)
         >>> network(torch.tensor([[4, 9, 7], [5, 0, 0]]), torch.tensor([3, 1])).shape
         torch.Size([2, 3])
     """
@@ -86,11 +86,7 @@ class TextClassifier(nn.Module):
             Logits, (batch, classes).
         """
         vectors = self.dropout(self.embedding(tokens))
-        packed = nn.utils.rnn.pack_padded_sequence(
-            vectors, lengths.cpu(), batch_first=True, enforce_sorted=False
-        )
-        output, _ = self.recurrent(packed)
-        output, _ = nn.utils.rnn.pad_packed_sequence(output, batch_first=True)
+        output, _ = self.recurrent(vectors, lengths=lengths)
         return self.dense(self.dropout(self._pooled(output, lengths)))
 
     def _pooled(self, output: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:

@@ -1,62 +1,39 @@
-"""The report of text classification."""
+"""What the report of text classification adds."""
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
 
-from anyrnn.tasks.classify.result import CellResult
-from anyrnn.tasks.report import Line, line_chart, render_page
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from anyrnn.tasks.classify.scores import ClassificationScores
+
+if TYPE_CHECKING:
+    from anyrnn.tasks.experiment import CellResult
 
 # A confusion matrix of more classes is unreadable: its most frequent confusions are listed instead.
 _LARGEST_MATRIX = 60
 _LISTED_CONFUSIONS = 40
 
 
-def render(config: Mapping[str, object], results: Sequence[CellResult]) -> str:
-    """The page that shows a run: figures, learning curves, confusions, worst mistakes, settings.
-
-    Args:
-        config: The configuration of the run.
-        results: Its cells.
-    """
-    largest = max(score.texts for score in results[0].scores.classes)
-    return render_page(
-        "classify.html",
-        {
-            "config": config,
-            "results": results,
-            "best": next(result for result in results if result.cell == config["best_cell"]),
-            "most_frequent": largest / results[0].scores.texts,
-            "loss_chart": line_chart(_curves(results, "loss", "training_loss"), "loss"),
-            "score_chart": line_chart(
-                _curves(results, "accuracy", "validation_macro_f1"),
-                "accuracy and macro F1",
-                percent=True,
-            ),
-            "longest_label": max(len(score.label) for score in results[0].scores.classes),
-            "largest_matrix": _LARGEST_MATRIX,
-            "confusions": {result.cell: _confusions(result) for result in results},
-        },
-    )
+def pictures(results: Sequence[CellResult]) -> dict[str, object]:
+    """The values that `classify.html` uses beside those of all reports."""
+    scores = {result.cell: result.scores for result in results}
+    first = next(iter(scores.values()))
+    assert isinstance(first, ClassificationScores)
+    return {
+        "most_frequent": max(score.texts for score in first.classes) / first.count,
+        "longest_label": max(len(score.label) for score in first.classes),
+        "largest_matrix": _LARGEST_MATRIX,
+        "confusions": {cell: _confusions(each) for cell, each in scores.items()},
+    }
 
 
-def _curves(results: Sequence[CellResult], solid: str, dashed: str) -> list[Line]:
-    lines = []
-    for colour, result in enumerate(results):
-        for name, is_dashed in ((f"validation_{solid}", False), (dashed, True)):
-            values = [epoch.figures[name] for epoch in result.epochs]
-            title = f"{result.cell} {name.replace('validation_', '').replace('_', ' ')}"
-            title = title.replace("macro f1", "macro F1")
-            if solid == "loss" and not is_dashed:
-                title = f"{result.cell} validation loss"
-            lines.append(Line(title, values, colour, is_dashed))
-    return lines
-
-
-def _confusions(result: CellResult) -> list[tuple[str, str, int]]:
+def _confusions(scores: ClassificationScores) -> list[tuple[str, str, int]]:
     """The most frequent confusions: true label, predicted label, number of texts."""
-    labels = [score.label for score in result.scores.classes]
+    labels = [score.label for score in scores.classes]
     pairs = [
         (labels[row], labels[column], count)
-        for row, counts in enumerate(result.scores.confusion)
+        for row, counts in enumerate(scores.confusion)
         for column, count in enumerate(counts)
         if row != column and count
     ]

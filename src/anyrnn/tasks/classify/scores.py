@@ -12,6 +12,10 @@ from torchmetrics.functional.classification import (
     multiclass_recall,
 )
 
+from anyrnn.tasks.task import Scores
+
+_WORST_TEXTS = 25
+
 
 @dataclass(frozen=True)
 class ClassScore:
@@ -25,37 +29,57 @@ class ClassScore:
 
 
 @dataclass(frozen=True)
-class Scores:
-    """The figures of one model on one set of texts.
+class Mistake:
+    """A text that was given a wrong label.
 
     Attributes:
-        texts: The number of texts.
-        loss: The mean cross-entropy, in nats.
-        accuracy: The share of texts whose most probable class is the true one.
-        macro_f1: The mean of the classes' F1.
-        classes: The figures of each class.
-        confusion: How many texts of each true class (row) were given each class (column).
+        text: The text.
+        label: Its true label.
+        label_probability: What the model gave the true label.
+        predicted: The label that it was given.
+        predicted_probability: With which probability.
     """
 
-    texts: int
-    loss: float
-    accuracy: float
-    macro_f1: float
+    text: str
+    label: str
+    label_probability: float
+    predicted: str
+    predicted_probability: float
+
+
+@dataclass(frozen=True)
+class ClassificationScores(Scores):
+    """The figures of one classifier on one set of texts: accuracy, macro F1, loss (in nats).
+
+    Attributes:
+        classes: The figures of each class.
+        confusion: How many texts of each true class (row) were given each class (column).
+        mistakes: The texts that it got most wrong, the worst first.
+    """
+
     classes: list[ClassScore]
     confusion: list[list[int]]
+    mistakes: list[Mistake]
 
 
-def score(probabilities: torch.Tensor, targets: torch.Tensor, labels: Sequence[str]) -> Scores:
+def score(
+    probabilities: torch.Tensor,
+    targets: torch.Tensor,
+    labels: Sequence[str],
+    texts: Sequence[str],
+) -> ClassificationScores:
     """Compare probabilities with the truth.
 
     Args:
         probabilities: A row for each text, a column for each class.
         targets: The class number of each text.
         labels: The labels, in the order of the classes.
+        texts: The texts.
 
     Example:
         >>> probabilities = torch.tensor([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]])
-        >>> round(score(probabilities, torch.tensor([0, 0, 1]), ["no", "yes"]).accuracy, 3)
+        >>> scores = score(probabilities, torch.tensor([0, 0, 1]), ["no", "yes"], ["a", "b", "c"])
+        >>> round(scores.figures["accuracy"], 3)
         0.667
     """
     count = len(labels)
@@ -64,11 +88,13 @@ def score(probabilities: torch.Tensor, targets: torch.Tensor, labels: Sequence[s
     recall = multiclass_recall(predicted, targets, count, average="none")
     f1 = multiclass_f1_score(predicted, targets, count, average="none")
     confusion = multiclass_confusion_matrix(predicted, targets, count)
-    return Scores(
-        texts=len(targets),
-        loss=float(losses(probabilities, targets).mean()),
-        accuracy=float(multiclass_accuracy(predicted, targets, count, average="micro")),
-        macro_f1=float(multiclass_f1_score(predicted, targets, count, average="macro")),
+    return ClassificationScores(
+        count=len(targets),
+        figures={
+            "accuracy": float(multiclass_accuracy(predicted, targets, count, average="micro")),
+            "macro_f1": float(multiclass_f1_score(predicted, targets, count, average="macro")),
+            "loss": float(losses(probabilities, targets).mean()),
+        },
         classes=[
             ClassScore(
                 label, float(precision[i]), float(recall[i]), float(f1[i]), int(confusion[i].sum())
@@ -76,7 +102,46 @@ def score(probabilities: torch.Tensor, targets: torch.Tensor, labels: Sequence[s
             for i, label in enumerate(labels)
         ],
         confusion=confusion.tolist(),
+        mistakes=worst_mistakes(texts, probabilities, targets, labels),
     )
+
+
+def worst_mistakes(
+    texts: Sequence[str],
+    probabilities: torch.Tensor,
+    targets: torch.Tensor,
+    labels: Sequence[str],
+    count: int = _WORST_TEXTS,
+) -> list[Mistake]:
+    """The wrongly labelled texts of the largest loss, each text once.
+
+    Args:
+        texts: The texts.
+        probabilities: A row for each text, a column for each class.
+        targets: The true class number of each text.
+        labels: The labels, in the order of the classes.
+        count: How many to give.
+    """
+    mistakes: list[Mistake] = []
+    seen: set[str] = set()
+    order = losses(probabilities, targets).argsort(descending=True, stable=True)
+    for row in map(int, order):
+        predicted, target = int(probabilities[row].argmax()), int(targets[row])
+        if predicted == target or texts[row] in seen:
+            continue
+        seen.add(texts[row])
+        mistakes.append(
+            Mistake(
+                text=texts[row],
+                label=labels[target],
+                label_probability=float(probabilities[row, target]),
+                predicted=labels[predicted],
+                predicted_probability=float(probabilities[row, predicted]),
+            )
+        )
+        if len(mistakes) == count:
+            break
+    return mistakes
 
 
 def losses(probabilities: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,136 @@
+"""The tasks with scikit-learn's verbs: `fit`, `predict`, `score`, `save` and `load`."""
+
+import inspect
+import tempfile
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from anyrnn.tasks.experiment import Model, load, train
+from anyrnn.tasks.options import declared, flat, from_flat
+from anyrnn.tasks.run_files import CONFIG, read_json, write_bytes
+from anyrnn.tasks.run_folder import UnfinishedRun
+from anyrnn.tasks.task import Data, Task
+
+# What only makes sense for several networks, or for a training that people watch.
+_LEFT_OUT = ("cells", "seeds", "tensorboard")
+
+
+class Estimator(BaseEstimator):
+    """A task as an estimator of scikit-learn; a subclass names its task.
+
+    Its parameters are the options of the task, by their own names, but for those on files;
+    `cell` stands for the list of cells. They are checked when `fit` is called.
+
+    Attributes:
+        model_: The trained network with what it needs to predict.
+        history_: The figures of each epoch; only `fit` makes it.
+    """
+
+    task: ClassVar[type[Task]]
+    model_: Model
+    history_: list[dict[str, float]]
+
+    def __init_subclass__(
+        cls, task: type[Task] | None = None, data: tuple[str, ...] = (), **keywords: Any
+    ) -> None:
+        """Make the constructor from the options.
+
+        Args:
+            task: The task.
+            data: Those options on data that are parameters, too.
+            keywords: For other bases.
+        """
+        super().__init_subclass__(**keywords)
+        if task is None:
+            return
+        cls.task = task
+        defaults: dict[str, Any] = {"cell": "lstm"}
+        for option in declared(task.Options):
+            if option.name in data or not (
+                option.path.startswith("data.") or option.name in _LEFT_OUT
+            ):
+                default = option.declaration.default
+                defaults[option.name] = None if default is ... else default
+
+        def __init__(self: Estimator, **parameters: Any) -> None:  # noqa: N807
+            for name in parameters:
+                if name not in defaults:
+                    raise TypeError(f"{cls.__name__} has no parameter {name!r}")
+            for name, default in defaults.items():
+                setattr(self, name, parameters.get(name, default))
+
+        kind = inspect.Parameter.KEYWORD_ONLY
+        parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+        parameters += [
+            inspect.Parameter(name, kind, default=default) for name, default in defaults.items()
+        ]
+        signature: Any = __init__
+        signature.__signature__ = inspect.Signature(parameters)
+        cls.__init__ = __init__
+
+    def options(self, **data: Any) -> Any:
+        """The options of the task as the parameters say.
+
+        Args:
+            data: Options on data that are no parameters.
+
+        Raises:
+            SizeError, OptionError: A parameter is not as it has to be; the message names it.
+        """
+        values = self.get_params(deep=False)
+        cell = values.pop("cell")
+        given = {name: value for name, value in values.items() if value is not None}
+        return from_flat(self.task.Options, {**given, **data, "cells": (cell,)})
+
+    def save(self, path: Path | str, *, overwrite: bool = False) -> None:
+        """Write the run folder, as the command line would: `load` and `anyrnn predict` read it.
+
+        Args:
+            path: The folder to write.
+            overwrite: Replace a run that exists there.
+
+        Raises:
+            RunError: The folder exists or cannot be written.
+        """
+        check_is_fitted(self, "model_")
+        files = dict(self._files)
+        config = files.pop(CONFIG)
+        with UnfinishedRun(Path(path), overwrite=overwrite, resume=False) as unfinished:
+            unfinished.open({}, files)
+            for name, content in files.items():
+                write_bytes(unfinished.path / name, content)
+            unfinished.finish(config)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """The estimator that a run folder holds, whether `save` or the command line wrote it.
+
+        Raises:
+            RunError: The folder is missing, damaged, or of another task.
+        """
+        model = load(path, kind=cls.task)
+        known = inspect.signature(cls).parameters
+        values = {name: value for name, value in flat(model.task.options).items() if name in known}
+        found = cls(cell=model.cell, **values)
+        found._keep(model, Path(path))
+        return found
+
+    def _fit(self, data: Data, **placeholders: Any) -> Self:
+        """Train on data in memory."""
+        options = self.options(**placeholders)
+        with tempfile.TemporaryDirectory() as folder:
+            result = train(options, Path(folder) / "run", data=data)
+            self._keep(load(result.run), result.run)
+        self.history_ = [dict(epoch.figures) for epoch in result.best.best_trial.epochs]
+        return self
+
+    def _keep(self, model: Model, run: Path) -> None:
+        self.model_ = model
+        config = read_json(run / CONFIG)
+        self._files: dict[str, Any] = {
+            name: (run / name).read_bytes() for name in config["files"] if name != CONFIG
+        }
+        self._files[CONFIG] = config

@@ -1,0 +1,319 @@
+"""What a task is: its data, network, loss, figures and predictions.
+
+`experiment` does everything else, for every task alike.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+import torch
+from torchmetrics import Metric
+
+from anyrnn.tasks.batches import Batch, BatchSource
+
+Part = TypeVar("Part")
+TaskOptions = TypeVar("TaskOptions")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number that says how good a network is.
+
+    Attributes:
+        name: Its name in results, such as "macro_f1".
+        title: What people call it, such as "macro F1".
+        percent: Whether it is a share, shown in per cent.
+        larger_is_better: Whether a better network has a larger one.
+        of_loss: How it follows from the mean loss, if it does; otherwise `Task.metrics` has it.
+    """
+
+    name: str
+    title: str
+    percent: bool = False
+    larger_is_better: bool = True
+    of_loss: Callable[[float], float] | None = None
+
+    def shown(self, value: float, digits: int | None = None) -> str:
+        """The value as people read it, without the sign of per cent.
+
+        Example:
+            >>> Figure("accuracy", "accuracy", percent=True).shown(0.9876)
+            '98.8'
+        """
+        if digits is None:
+            digits = 1 if self.percent else 3
+        if not self.percent and abs(value) >= 10_000:
+            return f"{value:,.0f}"
+        return f"{100 * value if self.percent else value:.{digits}f}"
+
+    @property
+    def heading(self) -> str:
+        """The title, with the unit."""
+        return f"{self.title} %" if self.percent else self.title
+
+
+def _perplexity(loss: float) -> float:
+    return math.exp(loss) if loss < _LARGEST_EXPONENT else math.inf
+
+
+_LARGEST_EXPONENT = 700
+LOSS = Figure("loss", "loss", larger_is_better=False, of_loss=float)
+PERPLEXITY = Figure("perplexity", "perplexity", larger_is_better=False, of_loss=_perplexity)
+
+
+@dataclass(frozen=True)
+class Data(Generic[Part]):
+    """The user's data, read and split.
+
+    Attributes:
+        training, validation: The parts that a network learns from.
+        test: The part that measures it; without one, the validation part does.
+        digests: A hash of the content of each file.
+        facts: What a reader of the report wants to know: counts, what was skipped and why.
+        notes: The same in sentences, told before the training.
+    """
+
+    training: Part
+    validation: Part
+    test: Part | None
+    digests: Sequence[str] = ()
+    facts: Mapping[str, object] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    @property
+    def measured(self) -> tuple[str, Part]:
+        """The name of the part that results are measured on, and the part."""
+        return ("validation", self.validation) if self.test is None else ("test", self.test)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a network made of a batch.
+
+    Attributes:
+        loss: The mean loss.
+        count: Of how many rows, tokens or values it is the mean.
+        output: What the figures are computed from.
+        carried: The state that the following batch of the same streams begins with.
+    """
+
+    loss: torch.Tensor
+    count: int
+    output: Any
+    carried: Any = None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The figures of one network on one part; a task adds its own fields.
+
+    Attributes:
+        count: The number of rows, tokens or values.
+        figures: The figures, by name.
+    """
+
+    count: int
+    figures: dict[str, float]
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """A table of scores; all columns but the first one hold numbers.
+
+    Attributes:
+        columns: The headings.
+        rows: The cells.
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+class Task(ABC, Generic[TaskOptions, Part]):
+    """A kind of problem that people have data for; an instance knows one user's data.
+
+    An instance is made by `prepare` from the training data, or by `restore` from a run. What it
+    learned from the data before any network (vocabulary, labels, scales) is its state.
+
+    Attributes:
+        name: Its name on the command line.
+        Options: The type of its options.
+        title: Its name in sentences.
+        unit, units: What a row is, such as "text", and in the plural.
+        figures: The figures, the most important one first.
+        deciding: The name of the figure that decides on the best epoch and the best cell.
+        template: The template of its report, which extends `run.html`.
+        options: What the user chose.
+    """
+
+    name: ClassVar[str]
+    Options: ClassVar[type]
+    title: ClassVar[str]
+    unit: ClassVar[str]
+    units: ClassVar[str]
+    figures: ClassVar[tuple[Figure, ...]]
+    deciding: ClassVar[str] = "loss"
+    template: ClassVar[str]
+
+    options: TaskOptions
+
+    @classmethod
+    @abstractmethod
+    def read(cls, options: TaskOptions) -> Data[Part]:
+        """Read the files that the options name.
+
+        Raises:
+            DataError: They cannot be used.
+        """
+
+    @classmethod
+    @abstractmethod
+    def prepare(cls, options: TaskOptions, training: Part, noted: Callable[[str], None]) -> Self:
+        """Learn vocabulary, labels, scales or the like from the training part.
+
+        Args:
+            options: What the user chose.
+            training: The part.
+            noted: Called with a sentence on each choice that was made for the user.
+        """
+
+    @classmethod
+    @abstractmethod
+    def restore(cls, options: TaskOptions, state: Mapping[str, Any], run: Path) -> Self:
+        """The task of a run.
+
+        Args:
+            options: Those of the training.
+            state: What `state` gave.
+            run: The folder with the files that `files` gave.
+
+        Raises:
+            RunError: The run is damaged.
+        """
+
+    @abstractmethod
+    def read_part(self, options: Any) -> tuple[Part, dict[str, object]]:
+        """Read one file to measure a network on.
+
+        Args:
+            options: The group `data` of the options, with the file as `data`.
+
+        Returns:
+            The part, and what was found in the file: counts, what was skipped and why.
+
+        Raises:
+            DataError: It cannot be used, or has what the task does not know.
+        """
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs beside the options, as JSON knows it."""
+
+    def files(self) -> dict[str, str]:
+        """The name and the text of each file that `restore` needs."""
+        return {}
+
+    @abstractmethod
+    def network(self, cell: str) -> torch.nn.Module:
+        """A network with this cell, its weights drawn."""
+
+    @abstractmethod
+    def batches(self, part: Part, batch_size: int, seed: int | None) -> BatchSource:
+        """The batches of a part.
+
+        Args:
+            part: The part.
+            batch_size: The number of sequences in a batch.
+            seed: Decides the order of training; `None` for the order that is fastest.
+        """
+
+    @abstractmethod
+    def step(self, network: torch.nn.Module, batch: Batch, carried: Any = None) -> Step:
+        """Run the network on a batch.
+
+        Args:
+            network: The network.
+            batch: The batch.
+            carried: What the step before gave, if the batch continues its streams.
+        """
+
+    def metrics(self) -> dict[str, Metric]:
+        """What computes those figures on the validation data that do not follow from the loss."""
+        return {}
+
+    def measure(self, metrics: Mapping[str, Metric], step: Step, batch: Batch) -> None:
+        """Update the metrics with a step."""
+
+    @abstractmethod
+    def score(
+        self, network: torch.nn.Module, part: Part, check: Callable[[], None] = lambda: None
+    ) -> Scores:
+        """Measure a network that has learned.
+
+        Args:
+            network: The network, in evaluation mode.
+            part: The part.
+            check: Called now and then; it raises `StoppedError` when a stop was requested.
+        """
+
+    def tables(self, scores: Any) -> list["ScoreTable"]:
+        """What is shown of the scores beside the figures."""
+        return []
+
+    @abstractmethod
+    def predict(self, network: torch.nn.Module, inputs: Any) -> Any:
+        """What the network says about new inputs, for Python."""
+
+    @abstractmethod
+    def answers(self, network: torch.nn.Module, options: Any) -> Iterator[dict[str, object]]:
+        """What the network says about new inputs, for the command line: JSON objects.
+
+        Args:
+            network: The network.
+            options: The task's `PredictOptions`.
+
+        Raises:
+            DataError: The inputs cannot be read or used.
+        """
+
+    def pictures(self, results: Sequence[Any]) -> dict[str, object]:
+        """What the template of the report uses beside what all reports have."""
+        return {}
+
+    @classmethod
+    def decides(cls) -> Figure:
+        """The figure that decides on the best epoch and the best cell."""
+        known = {figure.name: figure for figure in (*cls.figures, LOSS)}
+        return known[cls.deciding]
+
+    @classmethod
+    def shown_figures(cls) -> tuple[Figure, ...]:
+        """The figures told after each epoch and in tables: the loss, too."""
+        return cls.figures if LOSS in cls.figures else (*cls.figures, LOSS)
+
+
+def steps(
+    task: Task, network: torch.nn.Module, batches: BatchSource, check: Callable[[], None]
+) -> Iterator[tuple[Batch, Step]]:
+    """Run a network that has learned over batches, on the device that it is on.
+
+    Args:
+        task: Whose batches they are.
+        network: The network; it is left in evaluation mode.
+        batches: The batches.
+        check: Called after each batch.
+    """
+    network.eval()
+    device = next(network.parameters()).device
+    carried = None
+    with torch.inference_mode():
+        for batch in batches:
+            batch = batch.to(device)
+            step = task.step(network, batch, carried if batch.continues else None)
+            carried = step.carried
+            yield batch, step
+            check()
