@@ -48,7 +48,7 @@ class Estimator(BaseEstimator):
             return
         cls.task = task
         defaults: dict[str, Any] = {"cell": "lstm"}
-        for option in declared(task.Options):
+        for option in declared(task.options_type):
             if option.name in data or not (
                 option.path.startswith("data.") or option.name in _LEFT_OUT
             ):
@@ -83,7 +83,7 @@ class Estimator(BaseEstimator):
         values = self.get_params(deep=False)
         cell = values.pop("cell")
         given = {name: value for name, value in values.items() if value is not None}
-        return from_flat(self.task.Options, {**given, **data, "cells": (cell,)})
+        return from_flat(self.task.options_type, {**given, **data, "cells": (cell,)})
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> None:
         """Write the run folder, as the command line would: `load` and `anyrnn predict` read it.

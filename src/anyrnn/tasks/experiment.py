@@ -171,7 +171,7 @@ def train(
             if not unfinished.has_checkpoint():
                 raise
             raise type(error)(
-                f"{error}; what is done lies in {unfinished.path}: "
+                f"{error.message}; what is done lies in {unfinished.path}: "
                 f"go on with the same command and {option_name('resume', True)}"
             ) from None
 
@@ -229,11 +229,11 @@ class _Experiment:
             name = cell if count == 1 else f"{cell}-{seed}"
             trials.append(self._trial(network, seed, unfinished.subfolder(name), interruption))
             self.listener.trial_done()
-            best = _best(self.task, trials, lambda trial: trial)
-            if best is trials[-1]:
+            if trials[-1] is _best(self.task, trials, lambda trial: trial):
                 write_weights(unfinished.path / f"{cell}.safetensors", network)
-        parameters = sum(parameter.numel() for parameter in network.parameters())
-        return CellResult(cell, parameters, trials, best)
+        with torch.device("meta"):
+            parameters = sum(each.numel() for each in _network(self.task, cell).parameters())
+        return CellResult(cell, parameters, trials, _best(self.task, trials, lambda trial: trial))
 
     def _trial(
         self, network: torch.nn.Module, seed: int, folder: Path, interruption: Interruption
@@ -333,7 +333,7 @@ def load(run: Path | str, cell: str | None = None, kind: type[Task] | None = Non
     except UnknownCellError as error:
         raise RunError(f"the run is damaged: {path} describes no network: {error}") from None
     try:
-        options = from_mapping(kind.Options, entry(config, "options", dict, path))
+        options = from_mapping(kind.options_type, entry(config, "options", dict, path))
     except AnyrnnError as error:
         raise RunError(f"the run is damaged: {path} has options that cannot be: {error}") from None
     task = kind.restore(options, entry(config, "state", dict, path), run)

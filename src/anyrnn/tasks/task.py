@@ -141,7 +141,7 @@ class Task(ABC, Generic[TaskOptions, Part]):
 
     Attributes:
         name: Its name on the command line.
-        Options: The type of its options.
+        options_type: The type of its options.
         title: Its name in sentences.
         unit, units: What a row is, such as "text", and in the plural.
         figures: The figures, the most important one first.
@@ -151,7 +151,7 @@ class Task(ABC, Generic[TaskOptions, Part]):
     """
 
     name: ClassVar[str]
-    Options: ClassVar[type]
+    options_type: ClassVar[type]
     title: ClassVar[str]
     unit: ClassVar[str]
     units: ClassVar[str]

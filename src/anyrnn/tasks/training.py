@@ -75,7 +75,7 @@ class Learner(lightning.LightningModule):
         """Note the figures of a batch."""
         step = self._step("validation", batch)
         self.validation_loss.update(step.loss, step.count)
-        self.task.measure(self.validation_metrics, step, batch)
+        self.task.measure(dict(self.validation_metrics.items()), step, batch)
 
     def on_validation_epoch_end(self) -> None:
         """Tell the figures of the epoch."""

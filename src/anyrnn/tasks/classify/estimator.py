@@ -52,7 +52,8 @@ class TextClassifier(ClassifierMixin, Estimator, task=Classify):
         part = Part(Path("the data"), texts, names, rows, "")
         parts = divided(part, ("training", "validation"), self.options(**_DATA).training.seed)
         facts = {name: len(each) for name, each in parts.items()}
-        self._fit(Data(**parts, test=None, facts=facts), **_DATA)
+        data = Data(parts["training"], parts["validation"], test=None, facts=facts)
+        self._fit(data, **_DATA)
         known = dict(zip(names, labels, strict=True))
         self.classes_ = numpy.array([known[name] for name in self.model_.task.labels])
         return self

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from anyrnn.tasks.classify.scores import ClassificationScores
 
@@ -17,9 +17,10 @@ _LISTED_CONFUSIONS = 40
 
 def pictures(results: Sequence[CellResult]) -> dict[str, object]:
     """The values that `classify.html` uses beside those of all reports."""
-    scores = {result.cell: result.scores for result in results}
+    scores: dict[str, ClassificationScores] = {
+        result.cell: cast(ClassificationScores, result.scores) for result in results
+    }
     first = next(iter(scores.values()))
-    assert isinstance(first, ClassificationScores)
     return {
         "most_frequent": max(score.texts for score in first.classes) / first.count,
         "longest_label": max(len(score.label) for score in first.classes),

@@ -59,7 +59,7 @@ class Classify(Task[Options, Part]):
     """
 
     name = "classify"
-    Options = Options
+    options_type = Options
     title = "text classification"
     unit = "text"
     units = "texts"
