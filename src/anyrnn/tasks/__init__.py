@@ -6,6 +6,8 @@ What tasks share: `registry`; `options`, `option_checks`, `option_files` and `co
 """
 
 import importlib.util
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from anyrnn.errors import MissingExtraError
 
@@ -19,6 +21,7 @@ _NEEDED = (
     "pyarrow",
     "tokenizers",
     "safetensors",
+    "sklearn",
     "jinja2",
     "matplotlib",
 )
@@ -26,3 +29,23 @@ _NEEDED = (
 for _module in _NEEDED:
     if importlib.util.find_spec(_module) is None:
         raise MissingExtraError(f"the tasks need {_module!r}; pip install 'anyrnn[tasks]'")
+
+if TYPE_CHECKING:
+    from anyrnn.tasks.classify.estimator import TextClassifier
+    from anyrnn.tasks.experiment import evaluate, load, train
+
+__all__ = ["TextClassifier", "evaluate", "load", "train"]
+
+_PLACES = {
+    "TextClassifier": "classify.estimator",
+    "evaluate": "experiment",
+    "load": "experiment",
+    "train": "experiment",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load what needs torch only when it is asked for: the options alone are light."""
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)

@@ -118,7 +118,7 @@ class Estimator(BaseEstimator):
         found._keep(model, Path(path))
         return found
 
-    def _fit(self, data: Data, **placeholders: Any) -> Self:
+    def _fit(self, data: Data, /, **placeholders: Any) -> Self:
         """Train on data in memory."""
         options = self.options(**placeholders)
         with tempfile.TemporaryDirectory() as folder:
