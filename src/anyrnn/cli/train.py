@@ -146,15 +146,14 @@ def _listener(progress: Progress, task: type[Task]) -> Listener:
             )
 
         def epoch_done(self, epoch: Epoch) -> None:
-            figures = [f"training loss {epoch.figures['training_loss']:.3f}"]
-            for figure in task.shown_figures():
+            told = [f"training loss {epoch.figures['training_loss']:.3f}"]
+            # The validation loss stands beside it.
+            for figure in sorted(task.shown_figures(), key=lambda figure: figure.name != "loss"):
                 value = figure.shown(epoch.figures[f"validation_{figure.name}"])
-                figures.append(f"{figure.title} {value}{'%' if figure.percent else ''}")
-            told = ", ".join(figures).replace(", loss ", ", validation loss ")
-            say(
-                f"{self.name} epoch {epoch.number}: {told}, {epoch.seconds:.1f} s",
-                console=progress.console,
-            )
+                title = f"validation {figure.title}" if figure.name == "loss" else figure.title
+                told.append(f"{title} {value}{'%' if figure.percent else ''}")
+            line = f"{self.name} epoch {epoch.number}: {', '.join(told)}, {epoch.seconds:.1f} s"
+            say(line, console=progress.console)
 
         def trial_done(self) -> None:
             assert self.bar is not None
