@@ -224,7 +224,14 @@ def in_a_process(without: list[str], arguments: list[str]) -> subprocess.Complet
     """Run the program where some libraries are not installed."""
     code = f"""
 import sys
-sys.modules |= dict.fromkeys({without!r})
+from importlib.machinery import PathFinder
+
+class Without(PathFinder):  # None in sys.modules would be taken for a module by SciPy
+    @classmethod
+    def find_spec(cls, name, *others):
+        return None if name in {without!r} else PathFinder.find_spec(name, *others)
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = Without
 sys.argv = ["anyrnn", *{arguments!r}]
 from anyrnn.cli.main import main
 main()
