@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from anyrnn.cli.terminal import say, say_table, terminal
 if TYPE_CHECKING:
     from anyrnn.tasks.experiment import Result
     from anyrnn.tasks.registry import Entry
-    from anyrnn.tasks.task import Task
+    from anyrnn.tasks.task import Figure, Task
     from anyrnn.tasks.training import Epoch, Listener
 
 _FILE = "Options from a file"
@@ -119,18 +120,22 @@ def _train_task(entry: Entry, options: Any, run: Any) -> None:
             output,
             overwrite=run.overwrite,
             resume=run.resume,
-            listener=_listener(progress, entry.task),
+            listener=_listener(progress),
         )
     _print_result(result)
 
 
-def _listener(progress: Progress, task: type[Task]) -> Listener:
+def _listener(progress: Progress) -> Listener:
     """What prints a line for each epoch and, on a terminal, moves a bar within it."""
     from anyrnn.tasks.training import Listener
 
     class Printer(Listener):
         name = ""
         bar: TaskID | None = None
+        figures: Sequence[Figure] = ()
+
+        def prepared(self, task: Task) -> None:
+            self.figures = task.shown_figures()
 
         def noted(self, text: str) -> None:
             say(text, "dim", console=progress.console)
@@ -148,7 +153,7 @@ def _listener(progress: Progress, task: type[Task]) -> Listener:
         def epoch_done(self, epoch: Epoch) -> None:
             told = [f"training loss {epoch.figures['training_loss']:.3f}"]
             # The validation loss stands beside it.
-            for figure in sorted(task.shown_figures(), key=lambda figure: figure.name != "loss"):
+            for figure in sorted(self.figures, key=lambda figure: figure.name != "loss"):
                 value = figure.shown(epoch.figures[f"validation_{figure.name}"])
                 title = f"validation {figure.title}" if figure.name == "loss" else figure.title
                 told.append(f"{title} {value}{'%' if figure.percent else ''}")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
 
 TokenKind = Literal["word", "character", "bpe"]
+Pooling = Literal["last", "mean", "max"]
 
 
 class VocabularyOptions(OptionGroup, panel="Texts and tokens"):

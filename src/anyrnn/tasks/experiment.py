@@ -194,6 +194,7 @@ class _Experiment:
         for note in data.notes:
             listener.noted(note)
         task = kind.prepare(options, data.training, listener.noted)
+        listener.prepared(task)
         with torch.random.fork_rng():
             for cell in options.cells:
                 _network(task, cell)

@@ -60,6 +60,13 @@ TASKS = {
             "anyrnn.tasks.classify",
             "Classify",
         ),
+        Entry(
+            "tag",
+            "Train taggers, which label each token of a sentence, and compare them.",
+            "--data train.conllu --token-column form --tag-column upos --cell lstm --cell gru",
+            "anyrnn.tasks.tag",
+            "Tag",
+        ),
     )
 }
 

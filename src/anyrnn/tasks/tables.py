@@ -126,7 +126,7 @@ def read_table(
     """
     separator = _one_character(separator)
     suffix, compression = _kind(path, separator)
-    data = _read_bytes(path)
+    data = read_bytes(path)
     digest = sha256(data).hexdigest()
     if suffix in _PARQUET:
         names, rows, numbers = _parquet(path, data, wanted)
@@ -145,6 +145,33 @@ def read_table(
             names, rows, numbers = _separated(path, text, separator, header, wanted)
             unit = "record"
     return Table(path, names, rows, unit, numbers, digest)
+
+
+def read_text(path: Path, encoding: str) -> tuple[str, str]:
+    """The text of a file, which may be compressed, and a hash of its content.
+
+    Raises:
+        DataError: The file is missing, empty, damaged or in another encoding.
+    """
+    if path.is_dir():
+        raise DataError(f"{path} is a folder, not a file")
+    data = read_bytes(path)
+    digest = sha256(data).hexdigest()
+    suffix = path.suffix.lower()
+    if suffix in _DECOMPRESS:
+        data = _decompress(path, data, suffix)
+    text = _decode(path, data, encoding)
+    if not text.strip():
+        raise DataError(f"{path} is empty")
+    return text, digest
+
+
+def is_json_lines(path: Path) -> bool:
+    """Whether the name of a file says that it holds JSON lines, perhaps compressed."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in _DECOMPRESS:
+        suffixes.pop()
+    return bool(suffixes) and suffixes[-1] in _JSON_LINES
 
 
 def complete_rows(
@@ -209,7 +236,12 @@ def _kind(path: Path, separator: str | None) -> tuple[str, str]:
     return suffix, compression
 
 
-def _read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+        DataError: It is missing, empty, or cannot be read.
+    """
     try:
         data = path.read_bytes()
     except FileNotFoundError:

@@ -144,8 +144,9 @@ class Task(ABC, Generic[TaskOptions, Part]):
         options_type: The type of its options.
         title: Its name in sentences.
         unit, units: What a row is, such as "text", and in the plural.
-        figures: The figures, the most important one first.
-        deciding: The name of the figure that decides on the best epoch and the best cell.
+        figures: The figures, the most important one first; an instance may have others, as its
+            data need them.
+        deciding: The name of the figure that decides on the best epoch and the best cell; likewise.
         template: The template of its report, which extends `run.html`.
         options: What the user chose.
     """
@@ -155,8 +156,8 @@ class Task(ABC, Generic[TaskOptions, Part]):
     title: ClassVar[str]
     unit: ClassVar[str]
     units: ClassVar[str]
-    figures: ClassVar[tuple[Figure, ...]]
-    deciding: ClassVar[str] = "loss"
+    figures: tuple[Figure, ...]
+    deciding: str = "loss"
     template: ClassVar[str]
 
     options: TaskOptions
@@ -284,16 +285,14 @@ class Task(ABC, Generic[TaskOptions, Part]):
         """What the template of the report uses beside what all reports have."""
         return {}
 
-    @classmethod
-    def decides(cls) -> Figure:
+    def decides(self) -> Figure:
         """The figure that decides on the best epoch and the best cell."""
-        known = {figure.name: figure for figure in (*cls.figures, LOSS)}
-        return known[cls.deciding]
+        known = {figure.name: figure for figure in (*self.figures, LOSS)}
+        return known[self.deciding]
 
-    @classmethod
-    def shown_figures(cls) -> tuple[Figure, ...]:
+    def shown_figures(self) -> tuple[Figure, ...]:
         """The figures told after each epoch and in tables: the loss, too."""
-        return cls.figures if LOSS in cls.figures else (*cls.figures, LOSS)
+        return self.figures if LOSS in self.figures else (*self.figures, LOSS)
 
 
 def steps(

@@ -131,6 +131,9 @@ def _detached(carried: Any) -> Any:
 class Listener:
     """What a caller may want to be told while networks train; does nothing by itself."""
 
+    def prepared(self, task: Task) -> None:
+        """The data were read; the task knows its figures."""
+
     def noted(self, text: str) -> None:
         """Something about the data or a choice that was made."""
 

@@ -27,6 +27,16 @@ _LETTER = r"[^\W\d_]"
 _BYTES = 256
 
 
+def split_words(text: str) -> list[str]:
+    """The words and other marks of a text; where a script has no spaces, its characters.
+
+    Example:
+        >>> split_words("It's 5 pm, isn't it?")
+        ["It's", '5', 'pm', ',', "isn't", 'it', '?']
+    """
+    return re.findall(_WORD, text)
+
+
 def choose_tokens(texts: Sequence[str]) -> tuple[TokenKind, str]:
     """Words or characters, by the look of the texts.
 

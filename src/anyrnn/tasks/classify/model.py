@@ -5,7 +5,8 @@ from typing import get_args
 import torch
 from torch import nn
 
-from anyrnn.tasks.classify.options import Pooling
+from anyrnn.tasks.common_options import Pooling
+from anyrnn.tasks.pooling import pooled
 from anyrnn.tasks.vocabulary import PADDING_ID
 from anyrnn.torch import Recurrent
 
@@ -58,7 +59,7 @@ class TextNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.bidirectional = bidirectional
-        self.pool = pool
+        self.pool: Pooling = pool
         self.embedding = nn.Embedding(vocabulary_size, embedding_size, padding_idx=PADDING_ID)
         self.dropout = nn.Dropout(dropout)
         self.recurrent = Recurrent(
@@ -87,19 +88,5 @@ class TextNetwork(nn.Module):
         """
         vectors = self.dropout(self.embedding(tokens))
         output, _ = self.recurrent(vectors, lengths=lengths)
-        return self.dense(self.dropout(self._pooled(output, lengths)))
-
-    def _pooled(self, output: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        if self.pool == "last":
-            rows = torch.arange(len(lengths), device=output.device)
-            last = output[rows, lengths - 1]
-            if not self.bidirectional:
-                return last
-            # A backward layer ends at the first step.
-            half = output.shape[-1] // 2
-            return torch.cat([last[:, :half], output[:, 0, half:]], dim=1)
-        steps = torch.arange(output.shape[1], device=output.device)
-        present = (steps < lengths[:, None])[..., None]
-        if self.pool == "mean":
-            return (output * present).sum(1) / lengths[:, None]
-        return output.masked_fill(~present, -torch.inf).amax(1)
+        vector = pooled(output, lengths, self.pool, bidirectional=self.bidirectional)
+        return self.dense(self.dropout(vector))

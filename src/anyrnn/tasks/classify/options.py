@@ -1,12 +1,9 @@
 """What a user can choose when a text classifier is trained and used."""
 
 from pathlib import Path
-from typing import Literal
 
-from anyrnn.tasks.common_options import TrainingOptions, VocabularyOptions
+from anyrnn.tasks.common_options import Pooling, TrainingOptions, VocabularyOptions
 from anyrnn.tasks.options import OptionGroup, option
-
-Pooling = Literal["last", "mean", "max"]
 
 
 class DataOptions(OptionGroup, panel="Data"):

@@ -4,28 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torchmetrics.functional.classification import (
-    multiclass_accuracy,
-    multiclass_confusion_matrix,
-    multiclass_f1_score,
-    multiclass_precision,
-    multiclass_recall,
-)
+from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score
 
+from anyrnn.tasks.class_scores import ClassScore, class_scores
 from anyrnn.tasks.task import Scores
 
 _WORST_TEXTS = 25
-
-
-@dataclass(frozen=True)
-class ClassScore:
-    """Precision, recall and F1 of one class, and its number of texts."""
-
-    label: str
-    precision: float
-    recall: float
-    f1: float
-    texts: int
 
 
 @dataclass(frozen=True)
@@ -84,10 +68,7 @@ def score(
     """
     count = len(labels)
     predicted = probabilities.argmax(1)
-    precision = multiclass_precision(predicted, targets, count, average="none")
-    recall = multiclass_recall(predicted, targets, count, average="none")
-    f1 = multiclass_f1_score(predicted, targets, count, average="none")
-    confusion = multiclass_confusion_matrix(predicted, targets, count)
+    classes, confusion = class_scores(predicted, targets, labels)
     return ClassificationScores(
         count=len(targets),
         figures={
@@ -95,13 +76,8 @@ def score(
             "macro_f1": float(multiclass_f1_score(predicted, targets, count, average="macro")),
             "loss": float(losses(probabilities, targets).mean()),
         },
-        classes=[
-            ClassScore(
-                label, float(precision[i]), float(recall[i]), float(f1[i]), int(confusion[i].sum())
-            )
-            for i, label in enumerate(labels)
-        ],
-        confusion=confusion.tolist(),
+        classes=classes,
+        confusion=confusion,
         mistakes=worst_mistakes(texts, probabilities, targets, labels),
     )
 

@@ -15,6 +15,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from anyrnn.errors import RunError
 from anyrnn.tasks.batches import Batch, Batches, Column
+from anyrnn.tasks.class_scores import table_of
 from anyrnn.tasks.classify.data import Part, class_numbers, read, read_part, sorted_labels
 from anyrnn.tasks.classify.model import TextNetwork
 from anyrnn.tasks.classify.options import DataOptions, Options, PredictOptions
@@ -183,11 +184,7 @@ class Classify(Task[Options, Part]):
 
     def tables(self, scores: ClassificationScores) -> list[ScoreTable]:
         """The scores of each label."""
-        rows = []
-        for one in scores.classes:
-            shares = (f"{100 * share:.1f}" for share in (one.precision, one.recall, one.f1))
-            rows.append((one.label, *shares, f"{one.texts:,}"))
-        return [ScoreTable(("label", "precision %", "recall %", "F1 %", "texts"), rows)]
+        return [table_of(scores.classes, "label", self.units)]
 
     def probabilities(self, network: torch.nn.Module, texts: Sequence[str]) -> torch.Tensor:
         """The probability of each label for each text, (texts, labels)."""

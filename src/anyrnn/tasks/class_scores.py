@@ -1,0 +1,85 @@
+"""Precision, recall, F1 and confusions of classes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torchmetrics.functional.classification import (
+    multiclass_confusion_matrix,
+    multiclass_f1_score,
+    multiclass_precision,
+    multiclass_recall,
+)
+
+from anyrnn.tasks.task import ScoreTable
+
+# A confusion matrix of more classes is unreadable: its most frequent confusions are listed instead.
+LARGEST_MATRIX = 60
+_LISTED_CONFUSIONS = 40
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """Precision, recall and F1 of one class, and how often it is the true one."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    count: int
+
+
+def class_scores(
+    predicted: torch.Tensor, targets: torch.Tensor, labels: Sequence[str]
+) -> tuple[list[ClassScore], list[list[int]]]:
+    """The figures of each class, and how often each true class (row) was given each class (column).
+
+    Args:
+        predicted: The number of the class that was given, for each text or token.
+        targets: The true one.
+        labels: The names of the classes.
+    """
+    count = len(labels)
+    precision = multiclass_precision(predicted, targets, count, average="none")
+    recall = multiclass_recall(predicted, targets, count, average="none")
+    f1 = multiclass_f1_score(predicted, targets, count, average="none")
+    confusion = multiclass_confusion_matrix(predicted, targets, count)
+    scores = [
+        ClassScore(
+            label, float(precision[i]), float(recall[i]), float(f1[i]), int(confusion[i].sum())
+        )
+        for i, label in enumerate(labels)
+    ]
+    return scores, confusion.tolist()
+
+
+def table_of(scores: Sequence[ClassScore], title: str, units: str) -> ScoreTable:
+    """The figures of each class as a table.
+
+    Args:
+        scores: The figures.
+        title: What a class is.
+        units: What is counted.
+    """
+    rows = [
+        (
+            one.label,
+            *(f"{100 * share:.1f}" for share in (one.precision, one.recall, one.f1)),
+            f"{one.count:,}",
+        )
+        for one in scores
+    ]
+    return ScoreTable((title, "precision %", "recall %", "F1 %", units), rows)
+
+
+def frequent_confusions(
+    labels: Sequence[str], confusion: Sequence[Sequence[int]]
+) -> list[tuple[str, str, int]]:
+    """The most frequent confusions: true class, given class, how often."""
+    pairs = [
+        (labels[row], labels[column], count)
+        for row, counts in enumerate(confusion)
+        for column, count in enumerate(counts)
+        if row != column and count
+    ]
+    return sorted(pairs, key=lambda pair: -pair[2])[:_LISTED_CONFUSIONS]

@@ -1,0 +1,166 @@
+"""Tagged sentences from the user's files, split into training, validation and test."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from anyrnn.errors import DataError, option_name
+from anyrnn.tasks.split import split_rows
+from anyrnn.tasks.tag.files import Sentences, distinct, read_sentences
+from anyrnn.tasks.tag.options import DataOptions
+from anyrnn.tasks.tag.spans import describe_spans, repaired
+from anyrnn.tasks.task import Data
+
+# The share of the sentences that is split off for each part that has no file of its own.
+_SHARE = 0.1
+_LISTED = 5
+
+
+@dataclass(frozen=True)
+class Part:
+    """Sentences and their tags.
+
+    Attributes:
+        path: The file that they come from.
+        tokens: The tokens of each sentence.
+        tags: The tag of each of them.
+        facts: What was left out or mended in the file, by what it was.
+    """
+
+    path: Path
+    tokens: list[list[str]]
+    tags: list[list[str]]
+    facts: dict[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """The number of sentences."""
+        return len(self.tokens)
+
+    def take(self, rows: Sequence[int]) -> "Part":
+        """The part that consists of some sentences."""
+        tokens, tags = ([column[row] for row in rows] for column in (self.tokens, self.tags))
+        return Part(self.path, tokens, tags, self.facts)
+
+    def count(self) -> int:
+        """The number of tokens."""
+        return sum(map(len, self.tokens))
+
+
+def read(options: DataOptions, spans: Literal["auto", "yes", "no"], seed: int) -> Data[Part]:
+    """Read the files and split off what has no file of its own.
+
+    Args:
+        options: Which files and columns.
+        spans: Whether tags describe spans.
+        seed: Decides the split; equal sentences land in the same part.
+
+    Raises:
+        DataError: A file cannot be used, or too few sentences are there.
+    """
+    own = {"validation": options.validation_data, "test": options.test_data}
+    files = {"training": options.data} | {name: path for name, path in own.items() if path}
+    read_files = {name: sentences_of(path, options) for name, path in files.items()}
+    with_spans = are_spans(read_files["training"].tags, spans)
+    parts = {name: part_of(found, with_spans) for name, found in read_files.items()}
+    names = ["training", *(name for name in own if name not in parts)]
+    parts |= _split(parts["training"], names, seed)
+    known = set(distinct(parts["training"].tags))
+    if len(known) < 2:
+        raise DataError(
+            f"{options.data} has only the tag {known.pop()!r} in the sentences to train on; a "
+            "tagger needs two tags or more"
+        )
+    facts: dict[str, object] = {name: len(part) for name, part in parts.items()}
+    facts |= {f"{name}_tokens": part.count() for name, part in parts.items()}
+    left_out = {str(files[name]): parts[name].facts for name in files if parts[name].facts}
+    facts["skipped"] = left_out
+    facts["unknown_tags"] = {
+        name: found for name, part in parts.items() if (found := unknown_tags(part, known))
+    }
+    digests = [found.digest for found in read_files.values()]
+    return Data(**parts, digests=digests, facts=facts, notes=_notes(parts, known, left_out))
+
+
+def sentences_of(path: Path, options: DataOptions) -> Sentences:
+    """The sentences of a file with tags."""
+    return read_sentences(
+        path,
+        token_column=options.token_column,
+        tag_column=options.tag_column,
+        encoding=options.encoding,
+        skip_bad=options.skip_bad,
+    )
+
+
+def are_spans(tags: Sequence[Sequence[str]], chosen: Literal["auto", "yes", "no"]) -> bool:
+    """Whether tags describe spans: as chosen, or by their look."""
+    return describe_spans(distinct(tags)) if chosen == "auto" else chosen == "yes"
+
+
+def part_of(found: Sentences, with_spans: bool) -> Part:
+    """The sentences of a file; tags that describe spans are mended."""
+    tags = [repaired(each) for each in found.tags] if with_spans else found.tags
+    facts = dict(found.skipped)
+    pairs = zip(found.tags, tags, strict=True)
+    mended = sum(a != b for before, after in pairs for a, b in zip(before, after, strict=True))
+    if mended:
+        facts["tags I- that begin a span, now B-"] = mended
+    return Part(found.path, found.tokens, tags, facts)
+
+
+def unknown_tags(part: Part, known: set[str]) -> dict[str, int]:
+    """How often each tag occurs that the training does not know.
+
+    Raises:
+        DataError: All tags are such ones: they come from another column or file.
+    """
+    counts = distinct(part.tags)
+    unknown = {tag: count for tag, count in counts.most_common() if tag not in known}
+    if len(unknown) == len(counts):
+        raise DataError(
+            f"{part.path} has no tag that the training sentences have: it has "
+            f"{_listing(list(unknown))}, they have {_listing(sorted(known))}; is "
+            f"{option_name('tag_column')} the right one?"
+        )
+    return unknown
+
+
+def _split(part: Part, names: Sequence[str], seed: int) -> dict[str, Part]:
+    """Split a part; every sentence of the same tokens lands in the same one."""
+    groups = [tuple(tokens) for tokens in part.tokens]
+    count = len(set(groups))
+    if count < len(names):
+        raise DataError(
+            f"{part.path} has {count} different sentence(s), but {len(names)} are needed to split "
+            f"into {', '.join(names)}; an empty line ends a sentence"
+        )
+    shares = [1 - _SHARE * (len(names) - 1), *[_SHARE] * (len(names) - 1)]
+    rows = split_rows(groups, [0] * len(part), shares, seed)
+    return {name: part.take(chosen) for name, chosen in zip(names, rows, strict=True)}
+
+
+def _notes(
+    parts: Mapping[str, Part], known: set[str], left_out: Mapping[str, Mapping[str, int]]
+) -> list[str]:
+    sizes = {name: f"{len(part):,} ({part.count():,} tokens)" for name, part in parts.items()}
+    notes = [
+        f"sentences: {sizes['training']} to train, {sizes['validation']} to validate, "
+        f"{sizes['test']} to test; {len(known)} tags"
+    ]
+    for path, reasons in left_out.items():
+        listing = ", ".join(f"{count:,} {what}" for what, count in reasons.items())
+        notes.append(f"{path}: {listing}")
+    for name in ("validation", "test"):
+        unknown = unknown_tags(parts[name], known)
+        if unknown:
+            notes.append(
+                f"{sum(unknown.values()):,} {name} token(s) have a tag that no training sentence "
+                f"has ({_listing(list(unknown))}): they count as wrong, and not in the loss"
+            )
+    return notes
+
+
+def _listing(tags: Sequence[str]) -> str:
+    more = f" and {len(tags) - _LISTED} more" if len(tags) > _LISTED else ""
+    return ", ".join(map(repr, tags[:_LISTED])) + more

@@ -1,0 +1,301 @@
+"""Tagging as a task."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Self
+
+import numpy
+import torch
+from torchmetrics import MeanMetric, Metric
+
+from anyrnn.errors import RunError
+from anyrnn.tasks.batches import Batch, Batches, Column
+from anyrnn.tasks.class_scores import table_of
+from anyrnn.tasks.encoding import given_texts
+from anyrnn.tasks.run_files import CONFIG, entry, strings
+from anyrnn.tasks.tag.data import Part, are_spans, part_of, read, sentences_of, unknown_tags
+from anyrnn.tasks.tag.files import distinct, has_tokens, read_sentences
+from anyrnn.tasks.tag.model import TagNetwork
+from anyrnn.tasks.tag.options import DataOptions, Options, PredictOptions
+from anyrnn.tasks.tag.report import COMPARED, pictures
+from anyrnn.tasks.tag.scores import SpanF1, TaggedToken, TaggingScores, score
+from anyrnn.tasks.tag.spans import repaired
+from anyrnn.tasks.tag.vocabulary import Vocabulary
+from anyrnn.tasks.task import LOSS, Data, Figure, ScoreTable, Step, Task, steps
+from anyrnn.tasks.vocabulary import UNKNOWN_ID, split_words
+
+_BATCH_SIZE = 128
+_AT_ONCE = 1024
+_NO_TAG = -1
+_VOCABULARY = "vocabulary.json"
+_SPAN_F1 = Figure("span_f1", "F1 of spans", percent=True)
+
+
+@dataclass(frozen=True)
+class Tagged:
+    """A sentence with its tags.
+
+    Attributes:
+        tokens: The tokens.
+        tags: The tag of each of them.
+    """
+
+    tokens: list[str]
+    tags: list[str]
+
+
+@dataclass(frozen=True)
+class Tag(Task[Options, Part]):
+    """Sentences with a tag for each token.
+
+    Attributes:
+        options: What the user chose.
+        tags: The tags, in the order of their numbers.
+        vocabulary: Words and characters to numbers.
+        with_spans: Whether tags describe spans, such as B-PER I-PER.
+    """
+
+    name = "tag"
+    options_type = Options
+    title = "tagging"
+    unit = "token"
+    units = "tokens"
+    figures = (Figure("accuracy", "accuracy", percent=True), LOSS)
+    template = "tag.html"
+
+    options: Options
+    tags: list[str]
+    vocabulary: Vocabulary
+    with_spans: bool
+
+    def __post_init__(self) -> None:
+        """With spans, their F1 is the first figure, and decides."""
+        if self.with_spans:
+            object.__setattr__(self, "figures", (_SPAN_F1, *type(self).figures))
+            object.__setattr__(self, "deciding", _SPAN_F1.name)
+
+    @classmethod
+    def read(cls, options: Options) -> Data[Part]:
+        """Read and split the files."""
+        return read(options.data, options.words.spans, options.training.seed)
+
+    @classmethod
+    def prepare(cls, options: Options, training: Part, noted: Callable[[str], None]) -> Self:
+        """Make the vocabulary and list the tags."""
+        vocabulary = Vocabulary.of(
+            training.tokens,
+            training.tags,
+            lowercase=options.words.lowercase,
+            minimum_frequency=options.words.minimum_frequency,
+        )
+        with_spans = are_spans(training.tags, options.words.spans)
+        noted(
+            f"vocabulary: {len(vocabulary.words):,} words, {len(vocabulary.characters):,} "
+            f"characters; tags {'describe spans' if with_spans else 'stand for themselves'}"
+        )
+        return cls(options, sorted(distinct(training.tags)), vocabulary, with_spans)
+
+    @classmethod
+    def restore(cls, options: Options, state: Mapping[str, Any], run: Path) -> Self:
+        """Take the tags and the vocabulary of a run."""
+        tags = strings(state, "tags", run / CONFIG)
+        with_spans = entry(state, "with_spans", bool, run / CONFIG)
+        vocabulary = Vocabulary.load(run / _VOCABULARY)
+        if not {vocabulary.usual_tag, *vocabulary.usual_tags.values()} <= set(tags):
+            raise RunError(f"the run is damaged: {run / _VOCABULARY} has tags of another run")
+        return cls(options, tags, vocabulary, with_spans)
+
+    def read_part(self, options: DataOptions) -> tuple[Part, dict[str, object]]:
+        """Read a file with tags of which the training had some."""
+        part = part_of(sentences_of(options.data, options), self.with_spans)
+        unknown = unknown_tags(part, set(self.tags))
+        return part, {"skipped": part.facts, "unknown_tags": unknown}
+
+    def state(self) -> dict[str, Any]:
+        """The tags, and whether they describe spans."""
+        return {"tags": self.tags, "with_spans": self.with_spans}
+
+    def files(self) -> dict[str, str]:
+        """The vocabulary."""
+        return {_VOCABULARY: self.vocabulary.to_json()}
+
+    def network(self, cell: str) -> TagNetwork:
+        """A network of the chosen sizes."""
+        words, characters = self.vocabulary.words, self.vocabulary.characters
+        first = UNKNOWN_ID + 1
+        sizes = asdict(self.options.model)
+        counts = (first + len(characters), len(self.tags))
+        return TagNetwork(cell, list(words.values()), *counts, **sizes)
+
+    def batches(self, part: Part, batch_size: int, seed: int | None) -> Batches:
+        """Words, characters and tags."""
+        return self._batches(part.tokens, part.tags, batch_size, seed)
+
+    def _batches(
+        self,
+        sentences: Sequence[Sequence[str]],
+        tags: Sequence[Sequence[str]],
+        batch_size: int,
+        seed: int | None = None,
+    ) -> Batches:
+        vocabulary = self.vocabulary
+        numbers = {tag: number for number, tag in enumerate(self.tags)}
+        targets = [
+            numpy.array([numbers.get(tag, _NO_TAG) for tag in each], numpy.int64) for each in tags
+        ]
+        form_of = {form: number for number, form in enumerate(distinct(sentences), start=1)}
+        # Number 0, of the padding, has no characters.
+        spelling = numpy.pad(vocabulary.spelling(list(form_of)), ((1, 0), (0, 0)))
+        forms = [numpy.array([form_of[token] for token in each], numpy.int64) for each in sentences]
+        columns = {
+            "words": Column([vocabulary.word_numbers(each) for each in sentences], padded=True),
+            "forms": Column(forms, padded=True),
+            "characters": Column(_Spelled(forms, spelling), padded=True),
+            "tags": Column(targets, padded=True, padding=_NO_TAG),
+        }
+        return Batches(columns, batch_size, seed)
+
+    def step(self, network: torch.nn.Module, batch: Batch, carried: Any = None) -> Step:
+        """Cross-entropy, or the negative log-likelihood of a conditional random field."""
+        assert isinstance(network, TagNetwork)
+        lengths = batch.lengths["words"]
+        scores = network(batch["words"], lengths, batch["characters"], batch["forms"])
+        count = int((batch["tags"] != _NO_TAG).sum())
+        losses = network.losses(scores, batch["tags"], lengths)
+        return Step(losses.sum() / max(1, count), count, (losses, network.decode(scores, lengths)))
+
+    def metrics(self) -> dict[str, Metric]:
+        """Accuracy; with spans, their F1."""
+        spans: dict[str, Metric] = {_SPAN_F1.name: SpanF1()} if self.with_spans else {}
+        return {"accuracy": MeanMetric(), **spans}
+
+    def measure(self, metrics: Mapping[str, Metric], step: Step, batch: Batch) -> None:
+        """Update them; what has a tag that the training did not have is wrong."""
+        lengths = batch.lengths["words"]
+        _, given = step.output
+        places = torch.arange(given.shape[1], device=given.device) < lengths[:, None]
+        metrics["accuracy"].update((given == batch["tags"])[places].float())
+        if self.with_spans:
+            metrics[_SPAN_F1.name].update(
+                self._named(batch["tags"], lengths), self._named(given, lengths)
+            )
+
+    def _named(self, numbers: torch.Tensor, lengths: torch.Tensor) -> list[list[str]]:
+        """The tags of each sentence; an unknown one is a kind of its own that is never given."""
+        names = [*self.tags, "B-"]
+        rows = zip(numbers.tolist(), lengths.tolist(), strict=True)
+        found = [[names[number] for number in row[:length]] for row, length in rows]
+        return [repaired(each) for each in found] if self.with_spans else found
+
+    def score(
+        self, network: torch.nn.Module, part: Part, check: Callable[[], None] = lambda: None
+    ) -> TaggingScores:
+        """Compare the given tags with the true ones."""
+        given, losses, loss = self._tagged(network, part.tokens, part.tags, check)
+        knows = self.vocabulary.knows
+        tagged = [
+            [TaggedToken(*values, knows(values[0])) for values in zip(*columns, strict=True)]
+            for columns in zip(part.tokens, part.tags, given, strict=True)
+        ]
+        guesses = [self.vocabulary.guess(each) for each in part.tokens]
+        if self.with_spans:
+            guesses = [repaired(each) for each in guesses]
+        return score(tagged, guesses, losses, self.tags, loss=loss, with_spans=self.with_spans)
+
+    def predict(self, network: torch.nn.Module, inputs: Sequence[Sequence[str]]) -> list[Tagged]:
+        """The tags of each sentence.
+
+        Args:
+            network: The network.
+            inputs: The tokens of each sentence; none of them is without a token.
+        """
+        none = [[""] * len(each) for each in inputs]
+        given, _, _ = self._tagged(network, inputs, none)
+        return [Tagged(list(each), own) for each, own in zip(inputs, given, strict=True)]
+
+    def answers(
+        self, network: torch.nn.Module, options: PredictOptions
+    ) -> Iterator[dict[str, object]]:
+        """The tags of each sentence of the command line, a file or standard input."""
+        if options.file is not None and not options.texts and has_tokens(options.file):
+            found = read_sentences(
+                options.file,
+                token_column=options.token_column or self.options.data.token_column,
+                with_tags=False,
+                encoding=options.encoding,
+            )
+            for start in range(0, len(found), _AT_ONCE):
+                for one in self.predict(network, found.tokens[start : start + _AT_ONCE]):
+                    yield {"tokens": one.tokens, "tags": one.tags}
+            return
+        source = given_texts(options.texts, options.file, options.encoding)
+        while texts := list(islice(source, _AT_ONCE)):
+            tokens = [split_words(text) for text in texts]
+            # An empty line gets an empty answer, so that answers stay beside their lines.
+            tagged = iter(self.predict(network, [each for each in tokens if each]))
+            for text, each in zip(texts, tokens, strict=True):
+                tags = next(tagged).tags if each else []
+                yield {"text": text, "tokens": each, "tags": tags}
+
+    def tables(self, scores: TaggingScores) -> list[ScoreTable]:
+        """Known and unknown words beside the most frequent tags, and the scores of each tag."""
+        names = [name for name in COMPARED if name in scores.figures]
+        rows = [
+            (title, *(f"{100 * figures[name]:.1f}" for name in names))
+            for title, figures in (
+                ("tagger", scores.figures),
+                ("most frequent tags", scores.baseline),
+            )
+        ]
+        headings = (COMPARED[name] for name in names)
+        tables = [ScoreTable(("", *(f"{heading} %" for heading in headings)), rows)]
+        for title, units, classes in (
+            ("kind", "spans", scores.kinds),
+            ("tag", "tokens", scores.classes),
+        ):
+            if classes:
+                tables.append(table_of(classes, title, units))
+        return tables
+
+    def _tagged(
+        self,
+        network: torch.nn.Module,
+        sentences: Sequence[Sequence[str]],
+        tags: Sequence[Sequence[str]],
+        check: Callable[[], None] = lambda: None,
+    ) -> tuple[list[list[str]], list[float], float]:
+        """The tags of each sentence, the loss of each, and the mean loss of a token."""
+        given: list[list[str]] = [[] for _ in sentences]
+        losses = [0.0] * len(sentences)
+        count = 0
+        batches = self._batches(sentences, tags, _BATCH_SIZE)
+        for batch, step in steps(self, network, batches, check) if sentences else ():
+            found, decoded = step.output
+            if not found.isfinite().all():
+                raise RunError(
+                    "the network gives results that are no number: its weights are too large"
+                )
+            names = self._named(decoded, batch.lengths["words"])
+            for row, own, loss in zip(batch.rows.tolist(), names, found.tolist(), strict=True):
+                given[row], losses[row] = own, loss
+            count += step.count
+        return given, losses, sum(losses) / max(1, count)
+
+    def pictures(self, results: Sequence[Any]) -> dict[str, object]:
+        """Confusions."""
+        return pictures(results)
+
+
+class _Spelled(Sequence[numpy.ndarray]):
+    """The characters of the tokens of each sentence, made when they are asked for."""
+
+    def __init__(self, forms: Sequence[numpy.ndarray], spelling: numpy.ndarray) -> None:
+        self._forms, self._spelling = forms, spelling
+
+    def __len__(self) -> int:
+        return len(self._forms)
+
+    def __getitem__(self, row: Any) -> Any:
+        return self._spelling[self._forms[row]]

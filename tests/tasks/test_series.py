@@ -1,0 +1,170 @@
+"""Files of labelled sequences of numbers, sound ones and others."""
+
+from pathlib import Path
+
+import numpy
+import pytest
+
+from anyrnn.errors import DataError
+from anyrnn.tasks.classify.series import SeriesOptions, read_series
+
+HEADER = "# comment\n@problemName Toy\n@timeStamps false\n"
+TWO = f"{HEADER}@univariate false\n@dimensions 2\n@equalLength false\n@classLabel true a b\n@data\n"
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_ts(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.ts", f"{TWO}1,2,?:4,5,6:a\n\n# comment\n-1e-3:?:b\r\n")
+    series = read_series(path, "ts", SeriesOptions())["training"]
+    assert series.labels == ["a", "b"]
+    assert series.rows == ["line 9", "line 12"]
+    numpy.testing.assert_array_equal(series.values[0], [[1, 4], [2, 5], [numpy.nan, 6]])
+    numpy.testing.assert_array_equal(series.values[1], numpy.float32([[-1e-3, numpy.nan]]))
+    unlabelled = write(tmp_path / "b.ts", f"{HEADER}@classLabel false\n@data\n1,2\n")
+    options = SeriesOptions(with_labels=False)
+    assert read_series(unlabelled, "ts", options)["training"].values[0].shape == (2, 1)
+    assert read_series(path, "ts", options)["training"].labels == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"{TWO}1,2:3,4:a\n1,2:3,", r"line 10 breaks off or has the wrong label: it ends in '3,'"),
+        (f"{TWO}1,2:a", r"line 9 has 1 dimension\(s\) instead of 2"),
+        (f"{TWO}1,2:3,4,5:b", r"line 9 has dimensions of different lengths: 2, 3"),
+        (f"{TWO}1,x:3,4:b", r"line 9 has 'x' in dimension 1, which is no number"),
+        (f"{TWO}1,inf:3,4:b", r"line 9 has a value that is infinite"),
+        (f"{TWO}1,1e39:3,4:b", r"line 9 has a value that is infinite"),
+        (f"{TWO}", "has no sequence"),
+        (f"{HEADER}@classLabel true a b\n", "breaks off: it has no @data"),
+        (f"{HEADER}@data\n1,2\n", r"no labels"),
+        ("1,2,3:a\n", "no .ts file: '1,2,3:a' stands before @data"),
+        ("@timeStamps true\n@classLabel true a\n@data\n(0,1):a", "time stamps"),
+        (
+            f"{HEADER}@univariate true\n@equalLength true\n@seriesLength 3\n@classLabel true a\n"
+            "@data\n1,2:a",
+            "line 9 has 2 steps instead of 3",
+        ),
+    ],
+)
+def test_ts_files_that_cannot_be_used(tmp_path: Path, text: str, message: str) -> None:
+    path = write(tmp_path / "a.ts", text)
+    with pytest.raises(DataError, match=message) as caught:
+        read_series(path, "ts", SeriesOptions())
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_sequences_can_be_left_out(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.ts", f"{TWO}1:2:a\n1:2,3:b\n3:4:b\n5:6")
+    series = read_series(path, "ts", SeriesOptions(skip_bad=True))["training"]
+    assert series.labels == ["a", "b"]
+    assert sum(series.skipped.values()) == 2
+
+
+LONG = "id,t,x,y,kind\na,2,20,,up\nb,1,5,6,down\na,1,10,1,up\n"
+
+
+def test_long_table(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", LONG)
+    options = SeriesOptions(label="kind", sequence="id", time="t")
+    series = read_series(path, "csv", options)["training"]
+    assert series.channels == ["x", "y"]
+    assert series.labels == ["up", "down"]
+    numpy.testing.assert_array_equal(series.values[0], [[10, 1], [20, numpy.nan]])
+    one = SeriesOptions(label="kind", sequence="id", features=["y"])
+    series = read_series(path, "csv", one)["training"]
+    numpy.testing.assert_array_equal(series.values[0], [[numpy.nan], [1]])
+    dates = LONG.replace("a,2", "a,2024-01-10").replace("a,1", "a,2024-01-09")
+    path = write(tmp_path / "b.csv", dates.replace("b,1", "b,2024-01-09 10:00"))
+    series = read_series(path, "csv", options)["training"]
+    assert series.values[0][:, 0].tolist() == [10, 20]
+
+
+@pytest.mark.parametrize(
+    ("text", "changes", "message"),
+    [
+        (LONG, {"sequence": None}, "is a table: name the column"),
+        (LONG, {"sequence": "ids"}, "no column 'ids'.*did you mean 'id'"),
+        (LONG, {"features": ["z"]}, "no column 'z'"),
+        (LONG.replace("5,6", "five,6"), {}, "record 2 has 'five' in the column 'x'"),
+        (LONG.replace("b,1", ",1"), {}, "record 2 has no 'id'"),
+        (LONG.replace("a,2", "a,1"), {}, r"sequence 'a' has the t '1' twice, in record 3"),
+        (LONG.replace("b,1", "b,soon"), {}, "record 2 has 'soon' in the column 't'"),
+        (LONG.replace("b,1", "b,"), {}, "record 2 has None in the column 't'"),
+        (LONG.replace("1,up", "1,left"), {}, r"two labels, 'up' and, in record 3, 'left'"),
+        (LONG.replace("down", ""), {}, r"sequence 'b' has no label in record 2"),
+        ("id,t,kind\na,1,up\n", {}, "no column with numbers"),
+    ],
+)
+def test_long_tables_that_cannot_be_used(
+    tmp_path: Path, text: str, changes: dict[str, object], message: str
+) -> None:
+    options = {"label": "kind", "sequence": "id", "time": "t"} | changes
+    with pytest.raises(DataError, match=message):
+        read_series(write(tmp_path / "a.csv", text), "csv", SeriesOptions(**options))
+
+
+def saved(path: Path, **arrays: object) -> Path:
+    numpy.savez(path, **arrays)
+    return path
+
+
+def test_npz(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    images = numpy.arange(24, dtype=numpy.uint8).reshape(2, 3, 4)
+    found = read_series(
+        saved(path, x_train=images, y_train=[1, 0], x_test=images[:1], y_test=[1]),
+        "npz",
+        SeriesOptions(),
+    )
+    assert set(found) == {"training", "test"}
+    assert found["training"].labels == ["1", "0"]
+    assert found["test"].values[0].tolist() == images[0].tolist()
+    # Frames one after another, 2 x 2 numbers each.
+    frames = numpy.arange(20, dtype=numpy.float32).reshape(5, 2, 2)
+    options = SeriesOptions(features=["frames"], lengths="length", label="action")
+    saved(path, frames=frames, length=[2, 3], action=["x", "y"])
+    series = read_series(path, "npz", options)["training"]
+    assert [each.shape for each in series.values] == [(2, 4), (3, 4)]
+    assert series.values[1][0].tolist() == [8, 9, 10, 11]
+    # Padded, and without channels.
+    saved(path, X=numpy.ones((2, 4)), lengths=[4, 1], labels=[0, 1])
+    series = read_series(path, "npz", SeriesOptions())["training"]
+    assert [each.shape for each in series.values] == [(4, 1), (1, 1)]
+    saved(path, X=numpy.ones(3), lengths=[1, 2])
+    series = read_series(path, "npz", SeriesOptions(with_labels=False))["training"]
+    assert [each.shape for each in series.values] == [(1, 1), (2, 1)]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"X": numpy.array([[1], [2, 3]], object), "y": [0, 1]}, "Python objects"),
+        ({"X": numpy.ones((2, 3)), "y": [0, 1, 2]}, r"2 sequences but labels of the shape \(3,\)"),
+        ({"X": numpy.ones((2, 3))}, "no array 'y' "),
+        ({"Z": numpy.ones((2, 3)), "y": [0, 1]}, r"no array 'x' \(it has Z, y\)"),
+        ({"X": numpy.ones(3), "y": [0, 1]}, "without a time"),
+        ({"X": numpy.ones((2, 3)), "y": [0, 1], "lengths": [3, 4]}, "lengths up to 4, but 3"),
+        ({"X": numpy.ones((9, 3)), "y": [0, 1], "lengths": [3, 4]}, "lengths sum up to 7"),
+        ({"X": numpy.ones((2, 3)), "y": [0, 1], "lengths": [0, 1]}, "sequence 0 has no step"),
+        ({"X": numpy.ones((2, 3)), "y": [0, 1], "lengths": [0.5, 1]}, "whole numbers"),
+        ({"X": numpy.array([["a"], ["b"]]), "y": [0, 1]}, "have the type <U1"),
+    ],
+)
+def test_npz_files_that_cannot_be_used(
+    tmp_path: Path, arrays: dict[str, object], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        read_series(saved(tmp_path / "a.npz", **arrays), "npz", SeriesOptions())
+
+
+def test_damaged_npz(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.npz", X=numpy.ones((2, 3)), y=[0, 1])
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(DataError, match=r"not a sound \.npz file"):
+        read_series(path, "npz", SeriesOptions())
