@@ -104,7 +104,9 @@ _FROM_FILE = [
 def _train_task(entry: Entry, options: Any, run: Any) -> None:
     from anyrnn.tasks.experiment import train
 
-    output = run.output or Path("runs") / options.data.data.name.split(".")[0]
+    files = options.data.data
+    first = files[0] if isinstance(files, tuple) else files
+    output = run.output or Path("runs") / first.name.split(".")[0]
     console = terminal()
     with Progress(
         TextColumn("{task.description}"),
@@ -184,6 +186,9 @@ def _print_result(result: Result) -> None:
                 short_duration(cell.seconds_per_row),
             )
         )
+    for name, reached in result.baselines.items():
+        known = (f.shown(reached[f.name]) if f.name in reached else "" for f in figures)
+        rows.append((name, "", *known, "", ""))
     headings = (figure.heading for figure in figures)
     columns = ("parameters", *headings, "training", f"per {result.task.unit}")
     say_table(

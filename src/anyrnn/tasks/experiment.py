@@ -122,6 +122,7 @@ class Result:
         cells: Every cell, in the order in which they were asked for.
         best: The best one on the validation data.
         measured_on: The part that the figures are of: "test", or "validation" without one.
+        baselines: The figures of methods without a network, by their names.
     """
 
     run: Path
@@ -129,6 +130,7 @@ class Result:
     cells: list[CellResult]
     best: CellResult
     measured_on: str
+    baselines: Mapping[str, Mapping[str, float]]
 
 
 def train(
@@ -206,6 +208,7 @@ class _Experiment:
         weights = [f"{cell}.safetensors" for cell in cells]
         unfinished.open(self._settings(), [*_FILES, *files, *weights])
         results = []
+        baselines = self.task.baselines(self.data)
         with Interruption() as interruption, torch.random.fork_rng():
             for cell in cells:
                 results.append(self._cell(cell, unfinished, interruption))
@@ -213,10 +216,12 @@ class _Experiment:
         config = self._config(best)
         for name, text in files.items():
             write_text(unfinished.path / name, text)
-        _write_results(unfinished.path, config, results)
-        write_text(unfinished.path / "report.html", render_run(self.task, config, results))
+        _write_results(unfinished.path, config, results, baselines)
+        report = render_run(self.task, config, results, baselines)
+        write_text(unfinished.path / "report.html", report)
         unfinished.finish(config)
-        return Result(unfinished.target, self.task, results, best, self.data.measured[0])
+        measured = self.data.measured[0]
+        return Result(unfinished.target, self.task, results, best, measured, baselines)
 
     def _cell(self, cell: str, unfinished: UnfinishedRun, interruption: Interruption) -> CellResult:
         first, count = self.options.training.seed, self.options.training.seeds
@@ -422,7 +427,10 @@ def _best(
 
 
 def _write_results(
-    folder: Path, config: Mapping[str, object], results: Sequence[CellResult]
+    folder: Path,
+    config: Mapping[str, object],
+    results: Sequence[CellResult],
+    baselines: Mapping[str, Mapping[str, float]],
 ) -> None:
     history = [
         {
@@ -457,4 +465,5 @@ def _write_results(
         }
         for result in results
     }
-    write_json(folder / "results.json", {"best_cell": config["best_cell"], "cells": cells})
+    found = {"best_cell": config["best_cell"], "cells": cells, "baselines": baselines}
+    write_json(folder / "results.json", found)

@@ -118,13 +118,19 @@ def render_page(template: str, values: Mapping[str, object]) -> str:
     return environment.get_template(template).render(values)
 
 
-def render_run(task: Task, config: Mapping[str, object], results: Sequence[CellResult]) -> str:
+def render_run(
+    task: Task,
+    config: Mapping[str, object],
+    results: Sequence[CellResult],
+    baselines: Mapping[str, Mapping[str, float]],
+) -> str:
     """The page that shows a run: figures, learning curves, what the task adds, settings.
 
     Args:
         task: The task; its template adds what only it has.
         config: The configuration of the run.
         results: The cells.
+        baselines: The figures of methods without a network.
     """
     shares = [figure for figure in task.figures if figure.percent]
     charts = [_curves(results, [figure]) for figure in task.shown_figures() if not figure.percent]
@@ -136,6 +142,7 @@ def render_run(task: Task, config: Mapping[str, object], results: Sequence[CellR
             "config": config,
             "results": results,
             "best": next(result for result in results if result.cell == config["best_cell"]),
+            "baselines": baselines,
             "curves": charts,
             **task.pictures(results),
         },

@@ -265,6 +265,12 @@ class Task(ABC, Generic[TaskOptions, Part]):
         """What is shown of the scores beside the figures."""
         return []
 
+    def baselines(self, data: Data[Part]) -> dict[str, dict[str, float]]:
+        """What methods without a network reach on the part that results are measured on: the
+        figures of each, by its name.
+        """
+        return {}
+
     @abstractmethod
     def predict(self, network: torch.nn.Module, inputs: Any) -> Any:
         """What the network says about new inputs, for Python."""
