@@ -18,12 +18,13 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning_utilities.core.apply_func import apply_to_collection
-from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics import MetricCollection
 
 from anyrnn.errors import MissingExtraError, RunError, SizeError, option_name
 from anyrnn.tasks.batches import Batch, BatchSource
 from anyrnn.tasks.common_options import TrainingOptions
 from anyrnn.tasks.interruption import Interruption
+from anyrnn.tasks.metrics import Mean
 from anyrnn.tasks.run_files import (
     load_weights,
     read_json,
@@ -58,10 +59,10 @@ class Learner(lightning.LightningModule):
         self.task = task
         self.network = network
         self.options = options
-        self.training_loss = MeanMetric(nan_strategy="disable")
+        self.training_loss = Mean()
         # Part of the state, so that a training taken up within an epoch tells the same loss.
         self.training_loss.persistent(True)
-        self.validation_loss = MeanMetric(nan_strategy="disable")
+        self.validation_loss = Mean()
         self.validation_metrics = MetricCollection(dict(task.metrics()))
         self._carried: dict[str, Any] = {}
 
