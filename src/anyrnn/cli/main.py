@@ -15,6 +15,7 @@ from anyrnn.cli import (
     check_install,
     convert,
     evaluate,
+    generate,
     init_config,
     predict,
     show,
@@ -38,6 +39,7 @@ app.add_typer(train.app, name="train")
 app.command("init-config")(init_config.init_config)
 app.command("evaluate", cls=OfRun)(evaluate.evaluate)
 app.command("predict", cls=OfRun)(predict.predict)
+app.command("generate", cls=OfRun)(generate.generate)
 app.command("convert")(convert.convert)
 app.command("cache")(cache.cache)
 app.command("check-install")(check_install.check_install)

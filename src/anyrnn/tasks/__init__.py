@@ -1,8 +1,8 @@
 """Ready problems: data, model, training, metrics. Each task is a module or package of its own.
 
 What tasks share: `registry`; `options`, `option_checks`, `option_files` and `common_options`;
-`tables` and `encoding` (files), `split`, `vocabulary`, `batches`, `training` (Lightning),
-`interruption`, `run_folder`, `run_files`, `report`.
+`tables` and `encoding` (files), `split`, `vocabulary`, `batches`, `streams`, `metrics`, `training`
+(Lightning), `interruption`, `run_folder`, `run_files`, `report`.
 """
 
 import importlib.util

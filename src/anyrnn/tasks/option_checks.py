@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from operator import index
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -90,7 +91,7 @@ def _as_int(value: Any) -> Any:
 
 
 def _as_tuple(value: Any, distinct: bool) -> Any:
-    if isinstance(value, str):
+    if isinstance(value, str | Path):
         value = (value,)
     if isinstance(value, list | tuple) and distinct:
         return tuple(value[i] for i in range(len(value)) if value[i] not in value[:i])

@@ -147,9 +147,9 @@ class OptionGroup:
             value = getattr(self, name)
             if isinstance(value, OptionGroup):
                 value = value.plain()
-            elif isinstance(value, Path):
-                value = str(value)
-            values[name] = list(value) if isinstance(value, tuple) else value
+            elif isinstance(value, tuple):
+                value = [str(part) if isinstance(part, Path) else part for part in value]
+            values[name] = str(value) if isinstance(value, Path) else value
         return values
 
 

@@ -67,6 +67,13 @@ TASKS = {
             "anyrnn.tasks.tag",
             "Tag",
         ),
+        Entry(
+            "generate",
+            "Train language models, which write texts.",
+            "--data book.txt --cell lstm --hidden-size 512",
+            "anyrnn.tasks.generate",
+            "Generate",
+        ),
     )
 }
 

@@ -168,10 +168,12 @@ def read_text(path: Path, encoding: str) -> tuple[str, str]:
 
 def is_json_lines(path: Path) -> bool:
     """Whether the name of a file says that it holds JSON lines, perhaps compressed."""
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes and suffixes[-1] in _DECOMPRESS:
-        suffixes.pop()
-    return bool(suffixes) and suffixes[-1] in _JSON_LINES
+    return _suffixes(path)[0] in _JSON_LINES
+
+
+def is_table(path: Path) -> bool:
+    """Whether the name of a file says that it holds rows and columns, perhaps compressed."""
+    return _suffixes(path)[0] in (*_SEPARATORS, *_JSON_LINES, *_PARQUET)
 
 
 def complete_rows(
@@ -227,13 +229,18 @@ def _kind(path: Path, separator: str | None) -> tuple[str, str]:
     """The suffix that tells the kind of file, and that of its compression (or "")."""
     if path.is_dir():
         raise DataError(f"{path} is a folder, not a file")
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    compression = suffixes.pop() if suffixes and suffixes[-1] in _DECOMPRESS else ""
-    suffix = suffixes[-1] if suffixes else ""
+    suffix, compression = _suffixes(path)
     known = suffix in _SEPARATORS or suffix in _JSON_LINES or suffix in _PARQUET
     if (suffix in _PARQUET and compression) or not (known or separator):
         raise DataError(f"cannot tell what {path} is by its name; supported: {SUPPORTED}")
     return suffix, compression
+
+
+def _suffixes(path: Path) -> tuple[str, str]:
+    """The suffix that tells the kind of file, or "", and that of its compression, or ""."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    compression = suffixes.pop() if suffixes and suffixes[-1] in _DECOMPRESS else ""
+    return (suffixes[-1] if suffixes else ""), compression
 
 
 def read_bytes(path: Path) -> bytes:

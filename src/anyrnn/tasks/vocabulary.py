@@ -17,12 +17,13 @@ PADDING_ID = 0
 UNKNOWN_ID = 1
 
 # Scripts written without spaces between words: Han, kana, Thai, Lao, Burmese, Khmer.
-_UNSPACED = (
+UNSPACED = (
     "[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]"
 )
-_WORD_CHARACTER = rf"(?:(?!{_UNSPACED})\w)"
+_WORD_CHARACTER = rf"(?:(?!{UNSPACED})\w)"
+SPACED_WORD = rf"{_WORD_CHARACTER}+(?:['’]{_WORD_CHARACTER}+)*|[^\w\s]"
 # Where such a script stands among words, each of its characters is a word.
-_WORD = rf"{_UNSPACED}|{_WORD_CHARACTER}+(?:['’]{_WORD_CHARACTER}+)*|[^\w\s]"
+_WORD = rf"{UNSPACED}|{SPACED_WORD}"
 _LETTER = r"[^\W\d_]"
 _BYTES = 256
 
@@ -58,7 +59,7 @@ def choose_tokens(texts: Sequence[str]) -> tuple[TokenKind, str]:
     letters = unspaced = 0
     for text in sample:
         letters += len(re.findall(_LETTER, text[:500]))
-        unspaced += len(re.findall(_UNSPACED, text[:500]))
+        unspaced += len(re.findall(UNSPACED, text[:500]))
     if unspaced > 0.2 * letters:
         return "character", "the script has no spaces between words"
     words = statistics.median(len(text.split()) for text in sample)
@@ -122,8 +123,12 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[numpy.ndarray]:
     return [numpy.array(encoding.ids or [UNKNOWN_ID], dtype=numpy.int64) for encoding in encodings]
 
 
-def load_tokenizer(path: Path) -> Tokenizer:
+def load_tokenizer(path: Path, special: tuple[str, str] = (PADDING, UNKNOWN)) -> Tokenizer:
     """The tokenizer of a run.
+
+    Args:
+        path: Its file.
+        special: The tokens 0 and 1.
 
     Raises:
         RunError: The file is missing, or no tokenizer of ours.
@@ -137,9 +142,9 @@ def load_tokenizer(path: Path) -> Tokenizer:
     # The tokenizers library raises a bare Exception for whatever is wrong with the text.
     except Exception as error:
         raise RunError(f"the run is damaged: {path} is no tokenizer: {error}") from None
-    if tokenizer.token_to_id(PADDING) != PADDING_ID or tokenizer.token_to_id(UNKNOWN) != UNKNOWN_ID:
+    if [tokenizer.token_to_id(token) for token in special] != [0, 1]:
         raise RunError(
-            f"the run is damaged: {path} lacks {PADDING} and {UNKNOWN} as tokens 0 and 1"
+            f"the run is damaged: {path} lacks {special[0]} and {special[1]} as tokens 0 and 1"
         )
     tokenizer.no_padding()  # batches are padded elsewhere
     numbers = sorted(tokenizer.get_vocab().values())

@@ -1,0 +1,169 @@
+"""Books and collections of texts from the user's files, split into training, validation, test."""
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from anyrnn.errors import DataError, option_name
+from anyrnn.tasks.generate.options import DataOptions
+from anyrnn.tasks.split import split_rows
+from anyrnn.tasks.tables import complete_rows, is_table, read_table, read_text
+from anyrnn.tasks.task import Data
+
+# Of a book less than this cannot be learned from and measured.
+_SMALLEST_BOOK = 20
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Texts.
+
+    Attributes:
+        texts: The texts.
+        paths: The files that they come from.
+        digests: A hash of each file's content.
+        skipped: How many rows of the files were left out, by reason.
+    """
+
+    texts: list[str]
+    paths: Sequence[Path]
+    digests: Sequence[str] = ()
+    skipped: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def characters(self) -> int:
+        """The number of characters."""
+        return sum(map(len, self.texts))
+
+
+def read(options: DataOptions, seed: int) -> Data[Part]:
+    """Read the files and split off what has no file of its own.
+
+    Of a book the end is split off; of many texts some, chosen at random.
+
+    Args:
+        options: Which files.
+        seed: Decides the split of many texts; equal ones land in the same part.
+
+    Raises:
+        DataError: A file cannot be used, or is too small.
+    """
+    main = read_part(options.data, options)
+    own = {"validation": options.validation_data, "test": options.test_data}
+    given = {name: read_part((path,), options) for name, path in own.items() if path is not None}
+    shares = {"validation": options.validation_share, "test": options.test_share}
+    shares = {name: share for name, share in shares.items() if share and name not in given}
+    parts = divided(main, shares, options, seed) | given
+    read_parts = (main, *given.values())
+    counts = {name: part.characters for name, part in parts.items()}
+    skipped = {str(part.paths[0]): dict(part.skipped) for part in read_parts if part.skipped}
+    listing = ", ".join(f"{count:,} for {name}" for name, count in counts.items())
+    notes = [f"characters: {listing}; in {len(main.texts):,} text(s)"]
+    if "test" not in parts:
+        notes.append("without test texts, the validation texts also measure the result")
+    notes += [
+        f"skipped rows of {path}: {count:,} {reason}"
+        for path, reasons in skipped.items()
+        for reason, count in reasons.items()
+    ]
+    return Data(
+        parts["training"],
+        parts["validation"],
+        parts.get("test"),
+        digests=[digest for part in read_parts for digest in part.digests],
+        facts={"texts": len(main.texts), "characters": counts, "skipped": skipped},
+        notes=notes,
+    )
+
+
+def read_part(paths: Path | Sequence[Path], options: DataOptions) -> Part:
+    """The texts of some files.
+
+    Raises:
+        DataError: A file or (without `skip_bad`) a row cannot be used.
+    """
+    paths = (paths,) if isinstance(paths, Path) else paths
+    if not paths:
+        raise DataError(f"no file is named; name one with {option_name('data')}")
+    texts: list[str] = []
+    digests: list[str] = []
+    skipped: dict[str, int] = {}
+    for path in paths:
+        found, digest, left_out = _read_file(path, options)
+        texts += found
+        digests.append(digest)
+        for reason, count in left_out.items():
+            skipped[reason] = skipped.get(reason, 0) + count
+    return Part(texts, paths, digests, skipped)
+
+
+def divided(
+    part: Part, shares: Mapping[str, float], options: DataOptions, seed: int
+) -> dict[str, Part]:
+    """Split texts: the named parts get their shares, the training gets the rest.
+
+    Raises:
+        DataError: There is too little.
+    """
+    names = ["training", *shares]
+    sizes = [1 - sum(shares.values()), *shares.values()]
+    if sizes[0] <= 0:
+        names = " and ".join(option_name(f"{name}_share") for name in shares)
+        raise DataError(f"{names} leave nothing to train on; together they have to be below 1")
+    if options.text is not None or options.lines:
+        if len(part.texts) < len(names):
+            raise DataError(
+                f"{part.paths[0]} has {len(part.texts)} text(s), but {len(names)} are needed to "
+                f"split into {', '.join(names)}"
+            )
+        rows = split_rows(part.texts, [0] * len(part.texts), sizes, seed)
+        texts = [[part.texts[row] for row in taken] for taken in rows]
+    else:
+        books = [_cut(part, number, sizes) for number in range(len(part.texts))]
+        texts = [[book[place] for book in books] for place in range(len(names))]
+    return {name: Part(each, part.paths) for name, each in zip(names, texts, strict=True)}
+
+
+def _cut(part: Part, number: int, sizes: Sequence[float]) -> list[str]:
+    """A book, cut from the start to the end."""
+    text = part.texts[number]
+    if len(text) < _SMALLEST_BOOK:
+        raise DataError(
+            f"{part.paths[number]} has {len(text)} character(s), but a book needs at least "
+            f"{_SMALLEST_BOOK}; if its lines are texts of their own, say so with "
+            f"{option_name('lines', True)}"
+        )
+    places = [0]
+    for size in sizes[:-1]:
+        places.append(places[-1] + max(1, int(size * len(text))))
+    return [text[start:end] for start, end in zip(places, [*places[1:], len(text)], strict=True)]
+
+
+def _read_file(path: Path, options: DataOptions) -> tuple[list[str], str, dict[str, int]]:
+    if options.text is not None:
+        table = read_table(
+            path,
+            encoding=options.encoding,
+            separator=options.separator,
+            header=options.header,
+            wanted=[options.text],
+        )
+        rows, skipped = complete_rows(table, [(options.text, "text")], skip_bad=options.skip_bad)
+        column = table.column(options.text, "text")
+        texts = [str(column[row]) for row in rows]
+        reasons = {f"without {name}": count for name, count in skipped.items()}
+        return [_normal(text) for text in texts], table.digest, reasons
+    if is_table(path):
+        raise DataError(
+            f"{path} is a table; name the column of its texts with {option_name('text')}"
+        )
+    text, digest = read_text(path, options.encoding)
+    text = _normal(text)
+    if options.lines:
+        return [line for line in text.split("\n") if line.strip()], digest, {}
+    return [text], digest, {}
+
+
+def _normal(text: str) -> str:
+    return unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))

@@ -1,0 +1,159 @@
+"""What a user can choose when a language model is trained and used."""
+
+from pathlib import Path
+from typing import Literal
+
+from anyrnn.tasks import common_options
+from anyrnn.tasks.option_checks import LARGEST_SEED
+from anyrnn.tasks.options import OptionGroup, option
+
+TokenKind = Literal["character", "word", "whitespace", "bpe"]
+
+
+class DataOptions(OptionGroup, panel="Data"):
+    """Which files hold the texts."""
+
+    data: tuple[Path, ...] = option(
+        ...,
+        "A book, or a file of many texts; also .gz, .xz, .bz2. Repeat it for several.",
+        metavar="FILE",
+        ge=1,
+        evaluation="required",
+    )
+    text: str | None = option(
+        None,
+        "The column of the texts, if the file is a table (CSV, TSV, JSON lines, parquet).",
+        metavar="COLUMN",
+    )
+    lines: bool = option(
+        False, "Each line is a text of its own, such as a name.", flags=("--lines",)
+    )
+    validation_data: Path | None = option(
+        None, "Texts that decide when to stop.", metavar="FILE", evaluation="left out"
+    )
+    test_data: Path | None = option(
+        None, "Held-out texts that measure the result.", metavar="FILE", evaluation="left out"
+    )
+    validation_share: float = option(
+        0.1, "The share that is split off for validation.", gt=0, lt=1, evaluation="left out"
+    )
+    test_share: float = option(
+        0.1,
+        "The share that is split off to measure the result; with 0 the validation texts do.",
+        ge=0,
+        lt=1,
+        evaluation="left out",
+    )
+    encoding: str = option("utf-8", "The encoding of the files.", metavar="NAME")
+    separator: str | None = option(
+        None, "What separates the columns.", metavar="CHARACTER", shown="comma in .csv, tab in .tsv"
+    )
+    header: bool = option(
+        True, "The first line names the columns; if not, they are called 1, 2, ..."
+    )
+    skip_bad: bool = option(False, "Leave out rows without text.", flags=("--skip-bad",))
+
+
+class TokenOptions(OptionGroup, panel="Texts and tokens"):
+    """How texts become tokens."""
+
+    tokens: TokenKind = option(
+        "character",
+        "What is predicted: characters, words and marks, what stands between spaces (for texts "
+        "that are divided into words already), or pieces of words (byte-pair encoding).",
+    )
+    lowercase: bool = option(False, "Make capitals small.")
+    vocabulary_size: int | None = option(
+        None,
+        "The largest number of different tokens.",
+        ge=1,
+        shown="4000 with bpe, 30000 with others",
+    )
+    minimum_frequency: int = option(
+        2,
+        "How often a character or word has to occur in the training texts to be known.",
+        ge=1,
+        flags=("--min-frequency", "--minimum-frequency"),
+    )
+
+
+class ModelOptions(OptionGroup, panel="Model"):
+    """The sizes of the network; see `LanguageNetwork`."""
+
+    embedding_size: int = option(128, "The size of a token's vector.", ge=1)
+    hidden_size: int = option(256, "The size of a recurrent layer.", ge=1)
+    layers: int = option(1, "The number of recurrent layers.", ge=1, le=1000)
+    dropout: float = option(0.2, "The share of values dropped in training.", ge=0, lt=1)
+    locked_dropout: bool = option(
+        False, "Drop the same values at all steps of a batch (variational dropout)."
+    )
+    weight_dropout: float = option(
+        0.0, "The share of elements of the recurrent matrices dropped in training.", ge=0, lt=1
+    )
+    tied: bool = option(False, "The softmax has the embedding's weights.")
+    adaptive_softmax: bool = option(
+        False, "Rare tokens are predicted in two stages, for large vocabularies."
+    )
+
+
+class TrainingOptions(common_options.TrainingOptions, panel="Training"):
+    """How a network is trained."""
+
+    batch_size: int = option(32, "The number of streams, which are read side by side.", ge=1)
+    steps: int = option(
+        100, "How many tokens back gradients go (truncated backpropagation through time).", ge=1
+    )
+    learning_rate: float = option(2e-3, "The step size at the beginning.", gt=0)
+
+
+class Options(OptionGroup, panel="Model"):
+    """Everything that decides the result of a training."""
+
+    data: DataOptions
+    cells: tuple[str, ...] = option(
+        ("lstm",),
+        "The recurrent cell; several are compared. See [bold]anyrnn cells[/bold].",
+        ge=1,
+        metavar="NAME",
+        flags=("--cell",),
+        distinct=True,
+    )
+    vocabulary: TokenOptions = TokenOptions()
+    model: ModelOptions = ModelOptions()
+    ngram_order: int = option(
+        6, "The largest order of the n-grams that the network is compared with.", ge=1, le=20
+    )
+    training: TrainingOptions = TrainingOptions()
+
+
+class SamplingOptions(OptionGroup, panel="Text"):
+    """How a text is written."""
+
+    prompt: str = option("", "What the text begins with.", metavar="TEXT")
+    length: int = option(500, "The largest number of tokens that are added.", ge=0)
+    temperature: float = option(
+        1.0, "Below 1 likely tokens become likelier, above 1 less likely.", gt=0
+    )
+    top_k: int = option(0, "Choose among so many of the likeliest tokens; 0 for all.", ge=0)
+    top_p: float = option(
+        1.0, "Choose among the likeliest tokens that have this probability together.", gt=0, le=1
+    )
+    greedy: bool = option(False, "Always take the likeliest token.", flags=("--greedy",))
+    seed: int | None = option(
+        None, "Decides what is drawn.", ge=0, le=LARGEST_SEED, shown="another one each time"
+    )
+
+
+class PredictOptions(OptionGroup, panel="Texts"):
+    """Which texts are measured."""
+
+    texts: tuple[str, ...] = option(
+        (),
+        "Texts; without any, they are read from standard input.",
+        metavar="[TEXT]...",
+        argument=True,
+    )
+    file: Path | None = option(
+        None, "A file of texts, one a line; - for standard input.", metavar="FILE"
+    )
+    encoding: str = option("utf-8", "The encoding of the file or standard input.", metavar="NAME")

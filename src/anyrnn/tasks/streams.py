@@ -1,0 +1,108 @@
+"""Batches of streams: each goes on where it ended in the batch before, so that a state can be
+carried over. The memory of a training does not grow with the length of a stream.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy
+import torch
+
+from anyrnn.tasks.batches import Batch, BatchSource
+
+IGNORED = -100
+"""The target of a step that does not count, as torch has it."""
+
+
+@dataclass
+class StreamBatches(BatchSource):
+    """Pieces of a sequence of tokens for predicting the next one.
+
+    The sequence is divided into `batch_size` streams of equal length, or one step less, which
+    stand below each other; a batch is the next `steps` steps of each. It has "inputs" and
+    "targets", both (batch, time); lengths if the streams do not all have as many steps left.
+
+    Args:
+        tokens: The sequence; it may lie on disk.
+        batch_size: The largest number of streams.
+        steps: The number of steps in a batch: so far back gradients go.
+        starts: Where texts begin that have nothing to do with each other; in training their order
+            differs from epoch to epoch.
+        seed: Decides the order; `None` means as they stand.
+        constants: Values that every batch has beside.
+
+    Example:
+        >>> batches = StreamBatches(numpy.arange(8), batch_size=2, steps=2)
+        >>> [batch["inputs"].tolist() for batch in batches]
+        [[[0, 1], [3, 4]], [[2, 3], [5, 6]]]
+        >>> [batch["targets"].tolist() for batch in batches]
+        [[[1, 2], [4, 5]], [[3, -100], [6, 7]]]
+    """
+
+    tokens: numpy.ndarray
+    batch_size: int
+    steps: int
+    starts: numpy.ndarray | None = None
+    seed: int | None = None
+    constants: Mapping[str, float] = field(default_factory=dict)
+    _epoch: int = field(default=0, init=False)
+    _position: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        count = len(self.tokens) - 1
+        streams = max(1, min(self.batch_size, count))
+        bounds = numpy.arange(streams + 1) * count // streams
+        self._first, self._end = bounds[:-1], bounds[1:]
+
+    def __len__(self) -> int:
+        """The number of batches of an epoch."""
+        return -(-int((self._end - self._first).max()) // self.steps)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches from the present position to the end of the epoch."""
+        if self._position >= len(self):
+            self._position = 0
+        tokens = self._ordered()
+        while self._position < len(self):
+            # Counted before the batch is given out: it is done when a checkpoint is saved after it.
+            self._position += 1
+            yield self._batch(tokens, self._position - 1)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin an epoch: its number decides the order."""
+        self._epoch = epoch
+        self._position = 0
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch and the number of its batches that were given out."""
+        return {"epoch": self._epoch, "position": self._position}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on where `state_dict` was taken."""
+        self._epoch = state["epoch"]
+        self._position = state["position"]
+
+    def _ordered(self) -> numpy.ndarray:
+        """The tokens in the order of the epoch."""
+        if self.seed is None or self.starts is None or len(self.starts) < 2:
+            return self.tokens
+        order = numpy.random.default_rng((self.seed, self._epoch)).permutation(len(self.starts))
+        ends = [*self.starts[1:], len(self.tokens) - 1]
+        texts = [self.tokens[self.starts[text] : ends[text]] for text in order]
+        return numpy.concatenate([*texts, self.tokens[-1:]])
+
+    def _batch(self, tokens: numpy.ndarray, number: int) -> Batch:
+        first = self._first + number * self.steps
+        left = numpy.clip(self._end - first, 0, self.steps)
+        steps = numpy.arange(left.max())
+        places = numpy.minimum(first[:, None] + steps, len(tokens) - 2)
+        inputs, targets = tokens[places].astype(numpy.int64), tokens[places + 1].astype(numpy.int64)
+        targets[steps >= left[:, None]] = IGNORED
+        values = {"inputs": torch.from_numpy(inputs), "targets": torch.from_numpy(targets)}
+        values |= {name: torch.tensor([value]) for name, value in self.constants.items()}
+        return Batch(
+            values,
+            {"inputs": torch.from_numpy(left)} if left.min() < left.max() else {},
+            torch.arange(len(first)),
+            continues=number > 0,
+        )
