@@ -11,14 +11,7 @@ import numpy as np
 
 
 class Function:
-    """Builder of a function.
-
-    Args:
-        name: The function's name.
-        arguments: The types and names of its arguments.
-        attributes: Its LLVM attributes.
-        internal: Whether it has internal linkage.
-    """
+    """A function and its control flow."""
 
     def __init__(
         self,
@@ -146,13 +139,8 @@ class Function:
 
 
 class Vectors:
-    """Builder of vector arithmetic.
-
-    Args:
-        function: Where the instructions go.
-        lanes: The number of elements of a vector register.
-        double: float64 instead of float32.
-        fused: Whether the CPU has a fused multiply-add.
+    """Arithmetic on vectors of `lanes` numbers, which are float64 if `double`; `fused` says whether
+    the CPU has a fused multiply-add.
     """
 
     def __init__(self, function: Function, lanes: int, double: bool, fused: bool = True) -> None:

@@ -8,14 +8,10 @@ SPINS = 4096  # before sched_yield
 
 
 def wait(context: Context, passed: int, each_step: int) -> None:
-    """Wait until all threads are here; nothing where each thread has rows of its own.
+    """Write barrier `passed` of a step, counted from 1, of `each_step` ones; threads that have rows
+    of their own pass it.
 
     The counter only rises, so that no barrier has to be reset.
-
-    Args:
-        context: The kernel, in a step.
-        passed: Which barrier of a step this is, counted from 1.
-        each_step: The number of barriers of a step.
     """
     function, record = context.function, context.record
     barrier = context.word(record.barrier)

@@ -37,14 +37,7 @@ class Step:
 
 
 class Context:
-    """What the writers of a kernel's parts share.
-
-    Args:
-        function: The function that they write.
-        v: Vector arithmetic in it.
-        target: The CPU that it is for.
-        schedule: What it computes.
-        record: The fields of its record.
+    """What the writers of a kernel's stages share.
 
     Attributes:
         step: The step that is being written.

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from anyrnn.graph.nodes import Node
 from anyrnn.kernels.cpu.emit.assembly import Function, Vectors
 from anyrnn.kernels.cpu.emit.context import Context
 from anyrnn.kernels.cpu.emit.entry import attributes
 from anyrnn.kernels.cpu.emit.operand import Operand, load_rounded
 from anyrnn.kernels.cpu.emit.operand_copies import rows_of
+from anyrnn.kernels.cpu.emit.record import ArrayFields, Field
 from anyrnn.kernels.cpu.emit.tiles import DOT_ROWS, Group
 from anyrnn.kernels.cpu.machine.processor import Processor
 
@@ -129,23 +131,12 @@ def call(
     count: str,
     offset: int,
 ) -> None:
-    """Call the functions for 4, 2 and 1 rows, as many times as there are rows in a tile.
-
-    Args:
-        context: The kernel, in a step.
-        stage: The index of the stage.
-        index: The index of the group.
-        group: The group.
-        kind: What the functions multiply.
-        unit: The first unit.
-        row: The first row.
-        count: The number of rows.
-        offset: Where the sums go in the thread's own memory.
+    """Call the functions for 4, 2 and 1 rows, as many times as there are rows in a tile; the sums
+    go to the thread's own memory, from `offset` on.
     """
     function, v = context.function, context.v
     fields = context.record.stages[stage]
     left = function.integer("sub", context.word(fields.size), unit)
-    lengths = [context.word(length) for length in fields.groups[index].lengths]
     step = len(group.accumulators) * v.lanes  # from the sums of a row to those of the next one
     rows = DOT_ROWS
     while rows:
@@ -157,15 +148,30 @@ def call(
             start = function.integer("add", function.integer("mul", done, step), offset)
             for place, matrices in enumerate(fields.groups[index].matrices):
                 sums = context.scratch(function.integer("add", start, place * v.lanes))
-                arguments = []
-                for matrix, vector, length in zip(matrices, group.vectors, lengths, strict=True):
-                    stride = context.word(matrix.stride)
-                    first = function.integer("mul", unit, stride)
-                    weights = function.element(context.word(matrix.address), first, kind.element)
-                    address, vector_stride = rows_of(context, vector, here)
-                    arguments += [f"ptr {weights}", f"i64 {stride}", f"ptr {address}"]
-                    arguments += [f"i64 {vector_stride}", f"i64 {length}"]
-                arguments += [f"i64 {left}", f"ptr {sums}", f"i64 {step}"]
+                lengths = fields.groups[index].lengths
+                terms = zip(matrices, group.vectors, lengths, strict=True)
+                arguments = [_term(context, kind, *term, unit, here) for term in terms]
+                arguments.append(f"i64 {left}, ptr {sums}, i64 {step}")
                 called = _name(rows, len(group.vectors))
                 function.emit(f"call void @{called}({', '.join(arguments)})")
         rows //= 2
+
+
+def _term(
+    context: Context,
+    kind: Kind,
+    matrix: ArrayFields,
+    vector: Node,
+    length: Field,
+    unit: str,
+    row: str,
+) -> str:
+    """The arguments of a term: its matrix from a unit on, its vector of a row."""
+    function, stride = context.function, context.word(matrix.stride)
+    first = function.integer("mul", unit, stride)
+    weights = function.element(context.word(matrix.address), first, kind.element)
+    address, vector_stride = rows_of(context, vector, row)
+    return (
+        f"ptr {weights}, i64 {stride}, ptr {address}, i64 {vector_stride}, "
+        f"i64 {context.word(length)}"
+    )

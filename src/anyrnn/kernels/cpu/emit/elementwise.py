@@ -15,12 +15,7 @@ from anyrnn.kernels.cpu.emit.evaluation import Source, Value
 class Registers:
     """The values of one vector of units of one row.
 
-    Args:
-        context: The kernel, in a step.
-        row: The row.
-        unit: The first unit.
-        mask: Which of the units there are; all if not given.
-        otherwise: What is loaded for the others.
+    Where `mask` is false there are no units: `otherwise` is loaded there.
 
     Attributes:
         known: The register of each value that has been evaluated.

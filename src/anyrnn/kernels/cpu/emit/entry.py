@@ -12,15 +12,10 @@ def attributes(target: Processor) -> str:
 
 
 def entry(size: int) -> str:
-    """The entry points: each thread of a team finds its record by its number.
+    """LLVM IR of the entry points `enter` and `enter_alone`: each thread of a team finds its
+    record, of `size` words, by its number, and calls `kernel` with it.
 
     Record 0 is the fallback if OpenMP grants fewer threads: thread 0 then computes everything.
-
-    Args:
-        size: The number of words of a record.
-
-    Returns:
-        LLVM IR of the functions `enter` and `enter_alone`, which call `kernel` with a record.
     """
     return f"""define void @enter(ptr %team) {{
 entry:

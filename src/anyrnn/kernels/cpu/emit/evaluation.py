@@ -73,11 +73,8 @@ def between_stages(schedule: Schedule) -> tuple[Node, ...]:
 
 
 def evaluations(schedule: Schedule, packed: bool) -> list[Evaluation]:
-    """The order of evaluation of each stage.
-
-    Args:
-        schedule: The schedule.
-        packed: Whether matrices are packed. If not, nothing is computed before the loop either.
+    """The order of evaluation of each stage. Where matrices are not packed, nothing is computed
+    before the loop either.
     """
     planner, found = _Planner(schedule, packed), []
     for stage in schedule.stages:
@@ -111,12 +108,8 @@ class _Planner:
     def plan(
         self, roots: Sequence[Node], known: Collection[Node] = (), stores: Collection[Node] = ()
     ) -> tuple[tuple[Value, ...], ...]:
-        """What to evaluate for each root.
-
-        Args:
-            roots: The values.
-            known: What is in registers.
-            stores: What this stage itself writes to memory.
+        """What to evaluate for each root, when some values are in registers already, and a stage
+        stores others itself.
         """
         known, stores, values = set(known), set(stores), list[Value]()
 

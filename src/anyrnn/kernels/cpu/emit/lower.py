@@ -25,17 +25,23 @@ from anyrnn.schedule.forms import Schedule, Stage
 
 @dataclass(frozen=True)
 class Lowered:
-    """A kernel as text, with what its caller has to know.
+    """The kernel of a schedule, with what its caller has to know.
 
     Attributes:
         text: The LLVM IR.
-        record: The fields of its record.
         tiles: The tile of each stage; None for a stage over rows.
+        operand: What products multiply.
+        lanes: The number of elements of a vector register.
+        double: float64 instead of float32.
     """
 
+    schedule: Schedule
     text: str
     record: Record
     tiles: tuple[Tile | None, ...]
+    operand: Operand
+    lanes: int
+    double: bool
 
 
 def unsupported(schedule: Schedule) -> str | None:
@@ -72,9 +78,6 @@ def lower(
         operand: What products multiply.
         short: Whether matrices that are not packed are bfloat16 in memory.
 
-    Returns:
-        The kernel.
-
     Raises:
         KernelError: A value cannot be computed inside the loop.
     """
@@ -101,4 +104,5 @@ def lower(
         terms = sorted({len(group.vectors) for group in groups})
         functions = dot_products.functions(target, dots, terms)
     loop = TimeLoop(target, schedule, record, tiles, planned, dots, packed).write()
-    return Lowered("\n\n".join([*functions, loop, entry(len(record))]), record, tiles)
+    text = "\n\n".join([*functions, loop, entry(len(record))])
+    return Lowered(schedule, text, record, tiles, operand, target.lanes(double), double)

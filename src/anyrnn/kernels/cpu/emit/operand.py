@@ -65,14 +65,8 @@ class Operand(Enum):
 
 
 def load_rounded(v: Vectors, row: str, index: str, short: bool, mask: str | None) -> str:
-    """Load consecutive elements of a row of a matrix that is not packed, rounded.
-
-    Args:
-        v: Vector arithmetic in float32.
-        row: The address of the row.
-        index: The first of the elements.
-        short: Whether the matrix is bfloat16 in memory.
-        mask: Where to load; other lanes are zero.
+    """Load consecutive elements of a row of a matrix that is not packed, rounded; `short` says
+    whether it is bfloat16 in memory. Lanes outside the mask are zero.
     """
     function = v.function
     if not short:
@@ -104,13 +98,7 @@ def rounded_bits(v: Vectors, value: str) -> str:
 
 
 def operand(kind: str | None, target: Processor, packed: bool) -> Operand:
-    """The operand for a precision.
-
-    Args:
-        kind: `bfloat16`, or None for the numbers as they are.
-        target: The CPU.
-        packed: Whether matrices are packed.
-    """
+    """The operand for a precision: `bfloat16`, or None for the numbers as they are."""
     if kind is None:
         return Operand.PLAIN
     return Operand.PAIRS if target.bfloat16 and packed else Operand.ROUNDED

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from anyrnn.kernels.cpu.emit.assembly import Function, Vectors
@@ -92,30 +91,18 @@ class _Packing:
         source = function.element(given["source"], offset, self.v.scalar)
         left = function.integer("sub", given["units"], unit)
         whole = function.value(f"icmp sge i64 {left}, {self.lanes}", "whole")
-        with self._if(whole, given["element_stride"]) as (along_rows, others):
+        with function.either(self._steps_by_one(whole, given["element_stride"]), "pack") as rest:
             self._transposed(source, place)
-            function.jump(others)
-            function.start(along_rows)
-            with self._if(whole, given["unit_stride"]) as (not_columns, end):
+            rest()
+            with function.either(self._steps_by_one(whole, given["unit_stride"]), "pack") as rest:
                 self._along_columns(source, place)
-                function.jump(end)
-                function.start(not_columns)
+                rest()
                 self._one_by_one(source, place, "0", left)
-                function.jump(end)
-                function.start(end)
-            function.jump(others)
-            function.start(others)
 
-    @contextmanager
-    def _if(self, whole: str, stride: str) -> Iterator[tuple[str, str]]:
-        """Code for whole vectors of unit stride; the labels of the other case and of the end."""
-        function = self.function
-        one = function.value(f"icmp eq i64 {stride}, 1", "one")
-        both = function.value(f"and i1 {whole}, {one}", "both")
-        then, otherwise, after = (function.name(f"pack.{n}") for n in ("then", "else", "after"))
-        function.branch(both, then, otherwise)
-        function.start(then)
-        yield otherwise, after
+    def _steps_by_one(self, whole: str, stride: str) -> str:
+        """Whether a vector is whole, and a stride is one."""
+        one = self.function.value(f"icmp eq i64 {stride}, 1", "one")
+        return self.function.value(f"and i1 {whole}, {one}", "both")
 
     def _store(self, values: Sequence[str], place: str, element: str) -> None:
         """Write consecutive columns, which share a place, from `element` on."""

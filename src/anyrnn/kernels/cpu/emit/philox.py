@@ -31,19 +31,7 @@ def _philox(
 
 
 def words(v: Vectors, seed: str, stream: int, step: str, row: str, unit: str) -> tuple[str, str]:
-    """Two vectors of 32 random bits each: of a stream and of its neighbour.
-
-    Args:
-        v: Where the instructions go.
-        seed: The address of the seed.
-        stream: Which of the draws of a cell at a step; even.
-        step: The step.
-        row: The row of the batch.
-        unit: The first unit.
-
-    Returns:
-        The names of the vectors.
-    """
+    """Two vectors of 32 random bits each: of an even stream, and of its neighbour."""
     function, lanes = v.function, v.lanes
     low = function.value(f"load i32, ptr {seed}")
     high = function.value(f"load i32, ptr {function.element(seed, '1', 'i32')}")

@@ -88,14 +88,6 @@ class StageFields:
 class Record:
     """The fields of the record of a schedule's kernel.
 
-    Args:
-        schedule: The schedule.
-        tiles: The tile of each stage; None for a stage over rows.
-        packed: Whether matrices are packed.
-        rounded: The vectors of which products read a rounded copy.
-        constants: What is the same in every step: parameters, or what depends on them only, and
-            the sizes that slices and joined vectors need.
-
     Attributes:
         fields: All fields, in order.
         threads: The threads that meet at a barrier.

@@ -36,17 +36,7 @@ def functions(
 
 
 class _Block:
-    """Writes the function of a group and a number of rows.
-
-    Args:
-        target: The CPU.
-        double: float64 instead of float32.
-        operand: What is multiplied.
-        name: The name of the function.
-        group: The products.
-        width: The vectors of sums of a row.
-        rows: The number of rows.
-    """
+    """Writes the function of a group for a number of rows, each with `width` vectors of sums."""
 
     def __init__(
         self,
@@ -133,18 +123,8 @@ def call(
     count: str,
     offset: int,
 ) -> None:
-    """Call the function for the number of rows.
-
-    Args:
-        context: The kernel, in a step.
-        stage: The index of the stage.
-        index: The index of the group.
-        group: The group.
-        tile: The tile of the stage.
-        block: The block of units.
-        row: The first row.
-        count: The number of rows.
-        offset: Where the sums go in the thread's own memory.
+    """Call the function for the number of rows; the sums go to the thread's own memory, from
+    `offset` on.
     """
     function, v = context.function, context.v
     fields = context.record.stages[stage].groups[index]

@@ -13,14 +13,7 @@ from anyrnn.schedule.forms import RowStage
 
 
 class ReducingStage:
-    """Writes a stage over rows.
-
-    Args:
-        context: The kernel, in a step.
-        number: The index of the stage.
-        stage: The stage.
-        evaluation: The order in which its arguments and its scalars are evaluated.
-    """
+    """Writes a stage over rows."""
 
     def __init__(
         self, context: Context, number: int, stage: RowStage, evaluation: Evaluation

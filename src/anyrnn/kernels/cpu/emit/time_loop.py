@@ -21,17 +21,7 @@ from anyrnn.schedule.forms import RowStage, Schedule
 
 
 class TimeLoop:
-    """Writes the function `kernel`, whose argument is the address of a record.
-
-    Args:
-        target: The CPU.
-        schedule: The schedule.
-        record: The fields of the record.
-        tiles: The tile of each stage; None for a stage over rows.
-        planned: The order of evaluation of each stage.
-        dots: What products multiply.
-        packed: Whether matrices are packed.
-    """
+    """Writes the function `kernel`, whose argument is the address of a record."""
 
     def __init__(
         self,

@@ -36,16 +36,7 @@ class TileAddress:
 
 
 class UnitStage:
-    """Writes a stage over units.
-
-    Args:
-        context: The kernel, in a step.
-        number: The index of the stage.
-        stage: The stage.
-        tile: How it is cut.
-        evaluation: The order of its elementwise work.
-        dots: What dot products multiply; None if matrices are packed.
-    """
+    """Writes a stage over units, with packed matrices, or with dot products of `dots`."""
 
     def __init__(
         self,

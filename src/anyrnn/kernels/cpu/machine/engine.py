@@ -34,15 +34,8 @@ class Code:
 
 
 def compile_text(text: str, target: Processor, label: str = "") -> Code:
-    """Compile LLVM IR, or load the code from the cache.
-
-    Args:
-        text: The module, with the functions `enter` and `enter_alone`.
-        target: What to compile for.
-        label: What it computes, for a list of the cache.
-
-    Returns:
-        The code.
+    """Compile LLVM IR with the functions `enter` and `enter_alone`, or load the code from the
+    cache, whose list calls it by the label.
 
     Raises:
         KernelError: LLVM refuses the IR, which is a mistake in anyrnn; no memory for code can be

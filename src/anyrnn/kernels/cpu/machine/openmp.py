@@ -43,13 +43,10 @@ Start = Callable[[int, int, int], None]
 class OpenMP:
     """A runtime: GNU's, or LLVM's, which is Intel's too.
 
-    Args:
-        library: The runtime.
-
     Attributes:
         functions: The addresses of omp_get_thread_num and omp_get_num_threads.
         start: Runs a parallel region: the address of a function, its argument, the number of
-            threads.
+        threads.
     """
 
     def __init__(self, library: ctypes.CDLL) -> None:
@@ -101,10 +98,6 @@ def _loaded() -> ctypes.CDLL | None:
 
 @lru_cache(maxsize=2)
 def runtime(torch: bool) -> OpenMP | None:
-    """The runtime in this process.
-
-    Args:
-        torch: Whether PyTorch has been imported, which loads one.
-    """
+    """The runtime in this process; importing PyTorch loads one, so `torch` is part of the key."""
     library = _loaded()
     return None if library is None else OpenMP(library)

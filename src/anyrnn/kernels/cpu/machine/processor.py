@@ -59,10 +59,7 @@ if hasattr(os, "register_at_fork"):
 
 @lru_cache(maxsize=1)
 def compiler() -> ModuleType:
-    """LLVM, initialised for this machine.
-
-    Returns:
-        The module `llvmlite.binding`.
+    """LLVM, initialised for this machine: the module `llvmlite.binding`.
 
     Raises:
         KernelError: llvmlite is missing or broken.
@@ -83,13 +80,7 @@ def compiler() -> ModuleType:
 
 @lru_cache(maxsize=8)
 def host(name: str | None = None) -> Processor:
-    """The CPU of this machine.
-
-    Args:
-        name: A kind to restrict it to (`avx2`, `sse2`), for tests; the best one if not given.
-
-    Returns:
-        The CPU.
+    """The CPU of this machine, or a kind that it can play (`avx2`, `sse2`), for tests.
 
     Raises:
         KernelError: The CPU is of no known kind, or cannot run the one asked for; or llvmlite

@@ -65,14 +65,10 @@ def threads_of() -> OpenMP | None:
 class TeamEntry:
     """Enters a kernel with a team of threads.
 
-    Args:
-        code: The compiled kernel.
-        threads: The number of threads.
-        size: The number of words of a record.
-
     Attributes:
-        header: The words in memory before the records. Record 0 is the fallback for one thread, if
-            OpenMP grants fewer than `threads`; the others are those of the threads.
+        header: The words in memory before the records, of `size` words each. Record 0 is the
+        fallback for one thread, if OpenMP grants fewer than `threads`; the others are those of the
+        threads.
     """
 
     def __init__(self, code: Code, threads: int, size: int) -> None:
@@ -83,11 +79,7 @@ class TeamEntry:
         self.header = (*functions, threads)
 
     def run(self, place: int) -> None:
-        """Run the kernel.
-
-        Args:
-            place: The address of the header.
-        """
+        """Run the kernel, given the address of the header."""
         if self.threads == 1 or _forked:
             self.alone(place)
         elif self.runtime is not None:

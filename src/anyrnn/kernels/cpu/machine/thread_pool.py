@@ -86,14 +86,9 @@ class Pool:
         self.queues: list[SimpleQueue[tuple[NDArray[np.int64], int]]] = []
 
     def run(self, function: int, places: Sequence[int]) -> bool:
-        """Run a function in several threads at the same time, one of them the caller's.
-
-        Args:
-            function: Its address.
-            places: Its argument in each thread.
-
-        Returns:
-            Whether it was run; not if the threads are busy, or the system grants no more.
+        """Run the function at an address in several threads at the same time, one of them the
+        caller's, with an argument for each. False if the threads are busy, or the system grants no
+        more.
         """
         if sys.is_finalizing() or not self.lock.acquire(blocking=False):
             return False

@@ -210,15 +210,12 @@ class CommandBuffer:
     def enter(
         self, code: Code, records: NDArray[np.int64], pointers: Sequence[tuple[int, BufferView]]
     ) -> int:
-        """Append the entry of a kernel.
+        """Append the entry of a kernel; the index in the table of the first record.
 
         Args:
             code: The compiled kernel.
             records: The record of the fallback for one thread, then one for each thread of a team.
             pointers: The index in every record of the address of an array.
-
-        Returns:
-            The index in the table of the first record.
         """
         count, size = records.shape
         entry = team.TeamEntry(code, count - 1, size)
@@ -288,17 +285,14 @@ class CommandBuffer:
         bindings: Bindings | None = None,
         made: Mapping[int, Any] = NOTHING,
     ) -> Bindings:
-        """Run.
+        """Run; in the memory that this returns, results can be looked up.
 
         Args:
             arrays: What the caller's arrays are.
             given: The arrays that the caller gives.
             bindings: The memory of a run before, which nobody uses any more; new memory if not
-                given.
+            given.
             made: Results that there is memory for already, by their blocks.
-
-        Returns:
-            The memory, in which results can be looked up.
         """
         if bindings is None:
             bindings = self.memory(arrays)

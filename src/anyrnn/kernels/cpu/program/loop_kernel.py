@@ -1,4 +1,4 @@
-"""A compiled loop over time."""
+"""A compiled loop over time, and what a run of it needs in a command buffer."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ import numpy as np
 from anyrnn.graph.nodes import Node
 from anyrnn.kernels.cpu.emit.lower import lower
 from anyrnn.kernels.cpu.emit.operand import operand as operand_for
-from anyrnn.kernels.cpu.machine.engine import compile_text
+from anyrnn.kernels.cpu.emit.record import ArrayFields
+from anyrnn.kernels.cpu.machine.engine import Code, compile_text
 from anyrnn.kernels.cpu.machine.processor import Processor, host
+from anyrnn.kernels.cpu.program import packing
 from anyrnn.kernels.cpu.program.buffer_view import BufferView
-from anyrnn.kernels.cpu.program.commands import CommandBuffer
+from anyrnn.kernels.cpu.program.commands import TABLE, WORD, WORKSPACE, CommandBuffer
 from anyrnn.kernels.cpu.program.loop_layout import LoopLayout
-from anyrnn.kernels.cpu.program.prepared_loop import PreparedLoop
+from anyrnn.kernels.cpu.program.row_division import divide_rows
+from anyrnn.kernels.run import Array
 from anyrnn.schedule.forms import Schedule
 
 LAYOUTS = 64  # layouts of a loop that are kept
@@ -45,16 +48,11 @@ class Loop:
         operand: str | None = None,
         short: bool = False,
     ) -> None:
-        self.schedule = schedule
-        self.packed = packed
-        self.dtype = np.dtype(dtype)
-        self.target = target or host()
-        double = self.dtype == np.float64
-        self.lanes = self.target.lanes(double)
-        self.operand = kind = operand_for(operand, self.target, packed)
-        self.lowered = lower(schedule, self.target, double, packed, kind, short)
+        self.schedule, self.target, dtype = schedule, target or host(), np.dtype(dtype)
+        kind = operand_for(operand, self.target, packed)
+        self.lowered = lower(schedule, self.target, dtype == np.float64, packed, kind, short)
         states = ", ".join(map(str, schedule.states)) or "product"
-        label = f"{states} ({operand or self.dtype}{'' if packed else ', one step'})"
+        label = f"{states} ({operand or dtype}{'' if packed else ', one step'})"
         self.code = compile_text(self.lowered.text, self.target, label)
         self._layouts: dict[Any, LoopLayout] = {}
 
@@ -66,17 +64,8 @@ class Loop:
         if found is None:
             while len(self._layouts) >= LAYOUTS:
                 self._layouts.pop(next(iter(self._layouts)), None)
-            found = self._layouts[key] = LoopLayout(
-                self.schedule,
-                self.lowered,
-                self.dtype,
-                self.lanes,
-                self.operand,
-                sizes,
-                batch,
-                threads,
-                by_rows,
-            )
+            found = LoopLayout(self.lowered, sizes, batch, threads, by_rows)
+            self._layouts[key] = found
         return found
 
     def prepare(
@@ -108,9 +97,91 @@ class Loop:
         workspace = room.get(layout.bytes)
         if workspace is None:
             workspace = room[layout.bytes] = commands.scratch((layout.bytes,), np.uint8)
-        return PreparedLoop(
-            self.code, self.lowered.record, self.operand, layout, commands, values, workspace
-        )
+        return PreparedLoop(self.code, layout, commands, values, workspace)
 
 
 compiled_loop = lru_cache(maxsize=1024)(Loop)
+
+
+class PreparedLoop:
+    """A loop with its parameters, in a command buffer in which matrices are packed first.
+
+    The workspace holds the packed matrices, and what one stage leaves for another.
+    """
+
+    def __init__(
+        self,
+        code: Code,
+        layout: LoopLayout,
+        commands: CommandBuffer,
+        values: Mapping[Node, BufferView],
+        workspace: BufferView,
+    ) -> None:
+        self.code, self.layout, self.commands, self.workspace = code, layout, commands, workspace
+        self.records = layout.records.copy()
+        self.pointers: list[tuple[int, BufferView]] = []
+        for node, field in layout.record.parameters.items():
+            self.pointers.append((field.place, commands.contiguous(values[node])))
+        for node, array in layout.record.matrices:
+            self._point(self.records, self.pointers, array, commands.contiguous(values[node]))
+        matrices = [values[node] for node in layout.packed]
+        places = [workspace] * len(matrices)
+        packing.write(commands, layout.jobs, matrices, places, layout.operand)
+
+    @staticmethod
+    def _point(
+        records: Array, pointers: list[tuple[int, BufferView]], array: ArrayFields, view: BufferView
+    ) -> None:
+        pointers.append((array.address.place, view))
+        records[:, array.stride.place] = view.steps[0]
+
+    def run(
+        self,
+        offsets: Array,
+        values: Mapping[Node, BufferView],
+        states: Mapping[Any, tuple[BufferView, BufferView]],
+        reverse: bool,
+        emitted: Mapping[Node, BufferView],
+        clock: int = 0,
+        seed: BufferView | None = None,
+    ) -> None:
+        """Append a run over some steps.
+
+        Args:
+            offsets: The first row of each step, and the number of rows of all steps.
+            values: The loop's inputs, (rows of all steps, size).
+            states: The initial states, (batch, size), and as much room for the next ones: the two
+                buffers swap roles after each step.
+            reverse: From the last step to the first.
+            emitted: Where to write emitted values.
+            clock: How many steps of the sequence come before these.
+            seed: What random numbers follow from, if the loop draws some.
+        """
+        record, layout, commands = self.layout.record, self.layout, self.commands
+        records, pointers = self.records.copy(), [*self.pointers]
+        steps = len(offsets) - 1
+        records[:, record.steps.place] = steps
+        records[:, record.first_step.place] = steps - 1 if reverse else 0
+        records[:, record.direction.place] = -1 if reverse else 1
+        records[:, record.clock.place] = clock
+        if layout.by_rows:
+            bounds = divide_rows(np.diff(offsets), layout.threads)
+            for field, part in zip(record.rows, (bounds[:-1], bounds[1:]), strict=True):
+                records[1:, field.place] = part
+        if seed is not None:
+            pointers.append((record.seed.place, seed))
+        for node, array in record.loop_inputs.items():
+            self._point(records, pointers, array, commands.contiguous(values[node]))
+        for node, array in record.emitted.items():
+            self._point(records, pointers, array, emitted[node])
+        for name, state in record.states.items():
+            for field, view in zip((state.current, state.next), states[name], strict=True):
+                pointers.append((field.place, view))
+        first = commands.enter(self.code, records, pointers)
+        rows = first + len(record) * np.arange(len(records))
+        commands.point(rows + record.offsets.place, TABLE, commands.table(offsets) * WORD)
+        commands.point(
+            rows[:, None] + layout.places, WORKSPACE, self.workspace.offset + layout.offsets
+        )
+        if not layout.by_rows:
+            commands.point(rows[1:] + record.barrier.place, TABLE, commands.barrier() * WORD)

@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from anyrnn.graph.nodes import Node
 from anyrnn.kernels.cpu.emit.lower import Lowered
-from anyrnn.kernels.cpu.emit.operand import Operand
 from anyrnn.kernels.cpu.emit.packing import PackingJob
 from anyrnn.kernels.cpu.emit.record import CopyFields, Field, GroupFields
-from anyrnn.kernels.cpu.emit.tiles import Group, Tile
+from anyrnn.kernels.cpu.emit.tiles import Group
 from anyrnn.kernels.cpu.machine import team
 from anyrnn.kernels.cpu.program.commands import LINE
-from anyrnn.schedule.forms import RowStage, Schedule
+from anyrnn.schedule.forms import RowStage
 
 
 class LoopLayout:
     """The records of a loop for given sizes, and its workspace.
 
-    Args:
-        schedule: The schedule of the loop.
-        lowered: Its kernel.
-        dtype: float32 or float64.
-        lanes: The number of elements of a vector register.
-        operand: What products multiply.
-        sizes: The named sizes.
-        batch: The number of sequences.
-        threads: The number of threads.
-        by_rows: Whether threads divide the rows; if not, they divide the units of all rows, and
-            meet at barriers.
+    Threads divide the rows, or the units of all rows; then they meet at barriers.
 
     Attributes:
         records: A record for one thread alone, then one for each thread; addresses are missing.
@@ -43,19 +31,10 @@ class LoopLayout:
     """
 
     def __init__(
-        self,
-        schedule: Schedule,
-        lowered: Lowered,
-        dtype: np.dtype[Any],
-        lanes: int,
-        operand: Operand,
-        sizes: Mapping[str, int],
-        batch: int,
-        threads: int,
-        by_rows: bool,
+        self, lowered: Lowered, sizes: Mapping[str, int], batch: int, threads: int, by_rows: bool
     ) -> None:
-        self.record, self.lanes, self.itemsize = lowered.record, lanes, dtype.itemsize
-        self.operand, self.sizes = operand, sizes
+        self.record, self.operand, self.lanes = lowered.record, lowered.operand, lowered.lanes
+        self.itemsize, self.sizes = 8 if lowered.double else 4, sizes
         self.batch, self.threads, self.by_rows = batch, threads, by_rows
         self.records = np.zeros((1 + threads, len(self.record)), np.int64)
         self.bytes = 0
@@ -69,10 +48,10 @@ class LoopLayout:
         for size, field in self.record.sizes.items():
             self._set(field, size.evaluate(sizes))
         for name, state in self.record.states.items():
-            self._set(state.stride, self._size(schedule.graph.outputs[name]))
+            self._set(state.stride, self._size(lowered.schedule.graph.outputs[name]))
         for node, copy in self.record.copies.items():
             self._lay_out_copy(copy, self._size(node))
-        self._reserve_scratch(self._lay_out_stages(schedule, lowered.tiles) + LINE)
+        self._reserve_scratch(self._lay_out_stages(lowered) + LINE)
         self._set(self.record.threads, threads)
         self._set(self.record.rows[1], batch)
         self._set(self.record.give_way, team.give_way())
@@ -113,10 +92,10 @@ class LoopLayout:
             others = [self._take(self.batch * stride) for _ in range(self.threads - 1)]
             self._addresses[copy.rows.address][2:] = others
 
-    def _lay_out_stages(self, schedule: Schedule, tiles: tuple[Tile | None, ...]) -> int:
+    def _lay_out_stages(self, lowered: Lowered) -> int:
         """Sizes, weights and ranges of all stages; the elements of a thread's own memory."""
-        scratch = 0
-        for stage, tile, fields in zip(schedule.stages, tiles, self.record.stages, strict=True):
+        scratch, stages = 0, lowered.schedule.stages
+        for stage, tile, fields in zip(stages, lowered.tiles, self.record.stages, strict=True):
             if isinstance(stage, RowStage):
                 self._set(fields.size, self._size(stage.reductions[0].arguments[0]))
                 scratch = max(scratch, len(stage.reductions) * self.lanes)

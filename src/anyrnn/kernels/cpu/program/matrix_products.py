@@ -67,7 +67,7 @@ def projection(
     add: bool = False,
     room: dict[int, BufferView] | None = None,
 ) -> Project:
-    """Append the packing of a matrix that rows of arrays are multiplied with.
+    """Append the packing of a matrix that at most `rows` rows of arrays are multiplied with.
 
     Args:
         commands: The command buffer.
@@ -93,14 +93,10 @@ def projection(
 
 
 class OuterSums:
-    """Sums over the rows of a batch of the outer products of some vectors with others, and of these
+    """Sums over rows of the outer products of vectors of size `width` with others, and of these
     vectors themselves: the gradients of matrices and biases.
 
-    Args:
-        commands: The command buffer.
-        width: The size of the vectors.
-        others: The sizes of the other vectors; None for the sum of the vectors themselves.
-        rows: The most rows that are added at a time.
+    `others` are the sizes of the other vectors; None for the sum of the vectors themselves.
     """
 
     def __init__(
@@ -119,11 +115,8 @@ class OuterSums:
         self.fresh = True
 
     def add(self, vectors: BufferView, others: Sequence[BufferView | None]) -> None:
-        """Add more rows.
-
-        Args:
-            vectors: (rows, width).
-            others: Each (rows, size); None for the sum of the vectors themselves.
+        """Add more rows: vectors, (rows, width), and the others, each (rows, size), or None for the
+        sum of the vectors themselves.
         """
         rows = len(vectors)
         parts = -(-rows // ROWS)

@@ -1,4 +1,4 @@
-"""Selects the instructions outside the loop, once for a cell and its sizes.
+"""Selects the operations outside the loop, once for a cell and its sizes.
 
 Products that a stacked parameter serves together are one product, before the loop and after it:
 the gates' cotangents lie side by side in one array, so that the gradient of a stacked matrix is one
@@ -10,20 +10,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
 
-from anyrnn.graph.cell import Cell, StoredParameter
+from anyrnn.graph.cell import Cell
 from anyrnn.graph.keys import Gradient
 from anyrnn.graph.nodes import Node
 from anyrnn.graph.operations import Type
 from anyrnn.graph.sizes import Size
-from anyrnn.kernels.cpu.program.instructions import (
+from anyrnn.kernels.cpu.program.segment_operations import (
     AddToGradient,
     Columns,
     Expand,
-    Instruction,
+    GradientOperation,
     Multiply,
-    MultiplyOne,
     Operate,
     OuterGradients,
+    Rows,
+    SegmentOperation,
     SumOfProducts,
 )
 from anyrnn.schedule.forms import Schedule
@@ -43,22 +44,20 @@ def side_by_side(cell: Cell, planned: Schedule) -> tuple[Node, ...]:
     return tuple(order)
 
 
-class InstructionSelection:
-    """Selects instructions.
-
-    Args:
-        cell: The cell.
-        planned: The schedule of its step or of its derivative's.
-        sizes: The named sizes.
+class OperationSelection:
+    """Selects the operations outside the loop of a schedule, for a cell of given sizes.
 
     Attributes:
+        rows: Which rows of which stored parameter each member is.
         columns: Where the values begin and end that lie side by side in one array.
     """
 
     def __init__(self, cell: Cell, planned: Schedule, sizes: Mapping[str, int]) -> None:
         self.cell, self.planned, self.sizes = cell, planned, sizes
-        self.rows = {
-            name: rows for stored in cell.parameters for name, rows in stored.rows(sizes).items()
+        self.rows: dict[str, Rows] = {
+            name: (stored.name, rows.start, rows.stop)
+            for stored in cell.parameters
+            for name, rows in stored.rows(sizes).items()
         }
         joined = side_by_side(cell, planned)
         edges = [0, *accumulate(self.width(node) for node in joined)]
@@ -72,69 +71,61 @@ class InstructionSelection:
         shape = tuple(size.evaluate(self.sizes) for size in type_.shape)
         return shape or ((1,) if type_.per_row else ())
 
-    def instructions(
+    def operations(
         self, nodes: Sequence[Node], wanted: Iterable[Node], gradients: Iterable[str]
-    ) -> tuple[list[Instruction], list[AddToGradient | OuterGradients]]:
-        """The instructions that compute some values.
+    ) -> tuple[list[SegmentOperation], list[GradientOperation]]:
+        """The operations that compute the values wanted, and those for gradients.
 
         Args:
             nodes: What can be computed, each after its arguments.
             wanted: The values that are wanted.
             gradients: The stored parameters whose gradients are wanted too.
-
-        Returns:
-            The instructions for the values, in order, and those for the gradients.
         """
         last = self._gradients(gradients)
-        recipes = self._recipes(nodes)
+        computes = self._operations_of(nodes)
         needed = {*wanted, *(argument for part in last for argument in part.arguments)}
         for node in reversed(nodes):
-            if node in needed and node in recipes:
-                needed.update(recipes[node].arguments)
-        chosen = {id(recipes[n]): recipes[n] for n in nodes if n in needed and n in recipes}
+            if node in needed and node in computes:
+                needed.update(computes[node].arguments)
+        chosen = {id(computes[n]): computes[n] for n in nodes if n in needed and n in computes}
         return list(chosen.values()), last
 
-    def _recipes(self, nodes: Sequence[Node]) -> dict[Node, Instruction]:
-        """The instruction that computes each node."""
-        found: dict[Node, Instruction] = {}
+    def _operations_of(self, nodes: Sequence[Node]) -> dict[Node, SegmentOperation]:
+        """What computes each node."""
+        found: dict[Node, SegmentOperation] = {}
         sums = self._sums_of_products(nodes)
         for group in products_together(self.cell, nodes):
             node = group[0]
             if node in sums:
                 terms = tuple(self._runs(sums[node]))
-                stored, _ = self.cell.places[sums[node][0][0]]
-                found[node] = SumOfProducts(node, stored.name, terms, self.width(node))
+                vectors = tuple(vector for _, columns in terms for vector in columns.nodes)
+                found[node] = SumOfProducts((node,), vectors, terms, self.width(node))
             elif node.operation == "product" and node.type.per_row:
-                if node.arguments[0].operation == "parameter":
-                    found.update(dict.fromkeys(group, self._products(group)))
-                else:
-                    found[node] = MultiplyOne(node, self.width(node))
+                found.update(dict.fromkeys(group, self._product(group)))
             else:
                 found.update({each: self.operation(each) for each in group})
         return found
 
-    def operation(self, node: Node) -> Instruction:
-        """The instruction of one operation."""
+    def operation(self, node: Node) -> SegmentOperation:
+        """One operation of the graph."""
         if node.operation == "expand":
-            return Expand(node, operands(node), self._shape(node.type))
+            return Expand((node,), operands(node), self._shape(node.type))
         bounds = {
             key: value.evaluate(self.sizes)
             for key, value in node.attributes.items()
             if isinstance(value, Size)
         }
-        return Operate(node, node.arguments, bounds, self._shape(node.type))
+        return Operate((node,), node.arguments, bounds, self._shape(node.type))
 
-    def _products(self, group: Sequence[Node]) -> Multiply:
-        """The products of neighbouring members of a stored parameter with one vector."""
+    def _product(self, group: tuple[Node, ...]) -> Multiply:
+        """A product, or those of neighbouring members of a stored parameter with one vector."""
         matrix, vector = group[0].arguments
-        stored, _ = self.cell.places[matrix.name]
+        if matrix.operation != "parameter":
+            return Multiply(group, (matrix, vector), None, ((0, self.width(group[0])),))
         rows = [self.rows[node.arguments[0].name] for node in group]
-        start = rows[0].start
-        parts = {
-            node: (own.start - start, own.stop - start)
-            for node, own in zip(group, rows, strict=True)
-        }
-        return Multiply(stored.name, start, rows[-1].stop, vector, parts)
+        (stored, first, _), (*_, last) = rows[0], rows[-1]
+        columns = tuple((start - first, stop - first) for _, start, stop in rows)
+        return Multiply(group, (vector,), (stored, first, last), columns)
 
     def _sums_of_products(self, nodes: Sequence[Node]) -> dict[Node, list[tuple[str, Node]]]:
         """Sums of products of the transposed members of one stored parameter: of each term the
@@ -148,14 +139,11 @@ class InstructionSelection:
                     found[node] = [(matrix.name, node.arguments[1])]
             elif node.operation == "add":
                 left, right = (found.get(argument) for argument in node.arguments)
-                if left and right and self._stored(left[0][0]) is self._stored(right[0][0]):
+                if left and right and self.rows[left[0][0]][0] == self.rows[right[0][0]][0]:
                     found[node] = left + right
         return found
 
-    def _stored(self, member: str) -> StoredParameter:
-        return self.cell.places[member][0]
-
-    def _runs(self, terms: Iterable[tuple[str, Node]]) -> Iterator[tuple[int, int, Columns]]:
+    def _runs(self, terms: Iterable[tuple[str, Node]]) -> Iterator[tuple[Rows, Columns]]:
         """Runs of neighbouring members whose vectors lie side by side too: the rows of the stored
         parameter, and the vectors.
         """
@@ -172,30 +160,31 @@ class InstructionSelection:
             if len(vectors) > 1:
                 ends = self.columns[vectors[0]][0], self.columns[vectors[-1]][1]
                 columns = Columns(vectors, *ends)
-            yield self.rows[run[0][0]].start, self.rows[run[-1][0]].stop, columns
+            (stored, start, _), (*_, stop) = self.rows[run[0][0]], self.rows[run[-1][0]]
+            yield (stored, start, stop), columns
 
-    def _gradients(self, names: Iterable[str]) -> list[AddToGradient | OuterGradients]:
-        """The instructions of the gradients of stored parameters, one for the same vectors."""
-        found: list[AddToGradient | OuterGradients] = []
-        together: dict[Columns, dict[Node | None, list[tuple[str, int, int]]]] = {}
+    def _gradients(self, names: Iterable[str]) -> list[GradientOperation]:
+        """What computes the gradients of stored parameters, one operation for the same vectors."""
+        found: list[GradientOperation] = []
+        together: dict[Columns, dict[Node | None, list[Rows]]] = {}
         for name in names:
-            for start, stop, columns, other, summed in self._gradient(name):
+            for rows, columns, other, summed in self._gradient(name):
                 if summed:
-                    found.append(AddToGradient(name, start, stop, columns, summed=True))
+                    found.append(AddToGradient((), columns.nodes, columns, ((rows,),), True))
                 else:
-                    others = together.setdefault(columns, {})
-                    others.setdefault(other, []).append((name, start, stop))
+                    together.setdefault(columns, {}).setdefault(other, []).append(rows)
         for columns, others in together.items():
+            vectors, parts = columns.nodes, tuple(map(tuple, others.values()))
             if list(others) == [None]:
-                found += [AddToGradient(*part, columns) for part in others[None]]
+                found += [AddToGradient((), vectors, columns, ((r,),), False) for r in parts[0]]
                 continue
-            _, start, stop = next(iter(others.values()))[0]
+            _, start, stop = parts[0][0]
             wide = tuple((other, self.width(other)) if other else None for other in others)
-            parts = tuple(map(tuple, others.values()))
-            found.append(OuterGradients(columns, stop - start, wide, parts))
+            arguments = (*vectors, *filter(None, others))
+            found.append(OuterGradients((), arguments, columns, parts, stop - start, wide))
         return found
 
-    def _gradient(self, name: str) -> Iterator[tuple[int, int, Columns, Node | None, bool]]:
+    def _gradient(self, name: str) -> Iterator[tuple[Rows, Columns, Node | None, bool]]:
         """What the gradient of a stored parameter is the sum of: for some of its rows the outer
         products of vectors with others, or the vectors, or what is their sum already.
         """
@@ -209,8 +198,7 @@ class InstructionSelection:
                 vector = node.arguments[1] if node.operation == "outer" else None
                 by_vector.setdefault(vector, []).append((member, node.arguments[0]))
             else:
-                rows = self.rows[member]
-                yield rows.start, rows.stop, Columns((node,)), None, True
+                yield self.rows[member], Columns((node,)), None, True
         for vector, members in by_vector.items():
-            for start, stop, columns in self._runs(members):
-                yield start, stop, columns, vector, False
+            for rows, columns in self._runs(members):
+                yield rows, columns, vector, False

@@ -37,13 +37,8 @@ def write(
 ) -> None:
     """Append a command that packs matrices.
 
-    Args:
-        commands: The command buffer.
-        jobs: A job for each matrix; `source` and the strides are those of the matrix, `place` is an
-            offset in bytes from its destination.
-        matrices: The matrix of each job.
-        places: The destination of each.
-        operand: How elements are stored.
+    The destination of each is its place, and after it the offset in bytes that its job has as
+    `place`; `source` and the strides are filled in here.
     """
     if not jobs:
         return

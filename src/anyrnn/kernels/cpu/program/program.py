@@ -64,7 +64,7 @@ class Program:
                 self._written.pop(next(iter(self._written)), None)
             self._written[key] = found
         commands, places = found
-        given = [inputs[name] for name in self.plan.input_names]
+        given = [inputs[leaf.name] for leaf in self.plan.inputs]
         given += [states[name] for name in self.plan.planned.states]
         given += [parameters[stored.name] for stored in self.plan.cell.parameters]
         given += [seed] if self.plan.draws else []

@@ -1,4 +1,4 @@
-"""What runs before, in and after the loop of a schedule: instructions, buffers and segments.
+"""What runs before, in and after the loop of a schedule: operations, buffers and segments.
 
 Large arrays between these parts would cost a pass over memory for each. So a run goes through them
 segment by segment: a segment has as many steps as let its arrays stay in a cache, and the arrays of
@@ -11,11 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Node
-from anyrnn.kernels.cpu.program.instructions import (
-    Instruction,
-    Operate,
-)
-from anyrnn.kernels.cpu.program.outside_loop import InstructionSelection
+from anyrnn.kernels.cpu.program.outside_loop import OperationSelection
+from anyrnn.kernels.cpu.program.segment_operations import Operate, SegmentOperation
 from anyrnn.kernels.run import Steps
 from anyrnn.schedule.forms import Schedule
 
@@ -33,6 +30,13 @@ class ProgramPlan:
         histories: The names of the states whose histories are wanted.
         gradients: The names of the stored parameters whose gradients are wanted.
         backward: Whether the schedule is that of the derivative, which goes against the run.
+
+    Attributes:
+        old: The old states that are read outside the loop.
+        places: The results that have an array of their own, and their widths.
+        early, late: The values, and the history if it is one, that are copied into results right
+            after the loop, and at the end of a segment.
+        totals: The gradients: name, shape, and whether every row is written.
     """
 
     def __init__(
@@ -46,53 +50,44 @@ class ProgramPlan:
         backward: bool = False,
     ) -> None:
         self.cell, self.planned, self.sizes, self.backward = cell, planned, sizes, backward
-        self.results, selection = tuple(results), InstructionSelection(cell, planned, sizes)
+        self.results, selection = tuple(results), OperationSelection(cell, planned, sizes)
         nodes, known = [*planned.before, *planned.after], [*histories]
         while True:  # a state that is read after the loop needs its history, and that may need more
             wanted = [planned.graph.outputs[name] for name in (*results, *known)]
-            instructions, self.last = selection.instructions(
+            chosen, self.last = selection.operations(
                 nodes, [*planned.loop_inputs, *wanted], gradients
             )
-            needed = {argument for part in instructions for argument in part.arguments}
-            needed |= {argument for part in self.last for argument in part.arguments}
+            needed = {argument for part in (*chosen, *self.last) for argument in part.arguments}
             leaves = planned.graph.leaves("state")
-            self.old = [(leaf, leaf.name) for leaf in leaves if leaf in needed or leaf in wanted]
-            self.histories = tuple(dict.fromkeys([*histories, *(name for _, name in self.old)]))
+            self.old = [leaf for leaf in leaves if leaf in needed or leaf in wanted]
+            self.histories = tuple(dict.fromkeys([*histories, *(leaf.name for leaf in self.old)]))
             if len(self.histories) == len(known):
                 break
             known = [*self.histories]
         before = set(planned.before)
-        self.before = [part for part in instructions if part.results[0] in before]
-        self.after = [part for part in instructions if part.results[0] not in before]
+        self.before = [part for part in chosen if part.results[0] in before]
+        self.after = [part for part in chosen if part.results[0] not in before]
         self.once = [selection.operation(node) for node in planned.once if not node.is_leaf]
-        self._read_leaves()
-        self._lay_out(selection, instructions)
+        self.inputs = planned.graph.leaves("input")
+        self.parameters = [
+            (leaf, selection.rows[leaf.name]) for leaf in planned.graph.leaves("parameter")
+        ]
+        self.numbers = self._read_numbers()
+        self._lay_out(selection, chosen)
         self.width = selection.width
         self.draws = planned.graph.draws
-        self.input_names = tuple(dict.fromkeys(name for _, name in self.inputs))
 
-    def _read_leaves(self) -> None:
-        """The rows of stored parameters that leaves are, and the values of constants and sizes."""
-        self.parameters: list[tuple[Node, str, slice]] = []
-        self.numbers: list[tuple[Node, float]] = []
-        rows = {
-            name: (stored.name, part)
-            for stored in self.cell.parameters
-            for name, part in stored.rows(self.sizes).items()
-        }
-        graph = self.planned.graph
-        for leaf in graph.nodes():
-            if leaf.operation == "parameter":
-                self.parameters.append((leaf, *rows[leaf.name]))
-            elif leaf.operation == "constant":
-                self.numbers.append((leaf, leaf.attributes["value"]))
+    def _read_numbers(self) -> list[tuple[Node, float]]:
+        """The values of constants and sizes."""
+        found: list[tuple[Node, float]] = []
+        for leaf in self.planned.graph.nodes():
+            if leaf.operation == "constant":
+                found.append((leaf, leaf.attributes["value"]))
             elif leaf.operation == "size":
-                self.numbers.append((leaf, leaf.attributes["size"].evaluate(self.sizes)))
-        self.inputs = [(leaf, leaf.name) for leaf in graph.leaves("input")]
+                found.append((leaf, leaf.attributes["size"].evaluate(self.sizes)))
+        return found
 
-    def _lay_out(
-        self, selection: InstructionSelection, instructions: Sequence[Instruction]
-    ) -> None:
+    def _lay_out(self, selection: OperationSelection, chosen: Sequence[SegmentOperation]) -> None:
         """Which values are written into results, which are copied there, which need a buffer."""
         outputs = self.planned.graph.outputs
         homes: dict[Node, str] = {}  # the history that a value is written into
@@ -104,28 +99,24 @@ class ProgramPlan:
         self.places = [(node, selection.width(node)) for node in results if node not in homes]
         whole = {**homes, **results}
         written = {node for node in self.planned.emitted if node not in selection.columns}
-        for instruction in instructions:
-            if not isinstance(instruction, Operate) and len(instruction.results) == 1:
-                written.update(node for node in instruction.results if node.type.per_row)
+        for part in chosen:
+            if not isinstance(part, Operate) and len(part.results) == 1:
+                written.update(node for node in part.results if node.type.per_row)
         copies += [(node, None) for node in whole if node not in written]
-        late = {*self.planned.after, *(leaf for leaf, _ in self.old)}
+        late = {*self.planned.after, *self.old}
         self.early = [copy for copy in copies if copy[0] not in late]
         self.late = [copy for copy in copies if copy[0] in late]
-        self.emitted = [
-            (node, selection.width(node), selection.columns.get(node))
-            for node in self.planned.emitted
-        ]
-        self.joined = sum(stop - start for start, stop in selection.columns.values())
-        kept = [node for part in instructions for node in part.results if node.type.per_row]
+        self.columns = selection.columns
+        kept = [node for part in chosen for node in part.results if node.type.per_row]
         kept += self.planned.emitted
         self.row_size = sum(selection.width(node) for node in kept if node not in whole)
         self.totals = []
+        rows = [rows for part in self.last for equal in part.parts for rows in equal]
         for stored in self.cell.parameters:
-            own = [rows for part in self.last for name, *rows in part.places if name == stored.name]
+            own = [stop - start for name, start, stop in rows if name == stored.name]
             if own:
                 shape = stored.shape_for(self.sizes)
-                complete = sum(stop - start for start, stop in own) == shape[0]
-                self.totals.append((stored.name, shape, complete))
+                self.totals.append((stored.name, shape, sum(own) == shape[0]))
 
     def segments(self, steps: Steps, itemsize: int, reverse: bool) -> Iterator[tuple[int, int]]:
         """The half-open ranges of steps, in the order in which they run."""

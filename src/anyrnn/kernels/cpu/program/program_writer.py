@@ -13,14 +13,14 @@ from anyrnn.graph.nodes import Node
 from anyrnn.kernels.cpu.machine.processor import Processor
 from anyrnn.kernels.cpu.program.buffer_view import BufferView
 from anyrnn.kernels.cpu.program.commands import CommandBuffer
-from anyrnn.kernels.cpu.program.instructions import (
-    JOINED,
+from anyrnn.kernels.cpu.program.loop_kernel import compiled_loop
+from anyrnn.kernels.cpu.program.program_plan import ProgramPlan
+from anyrnn.kernels.cpu.program.segment_operations import (
+    SIDE_BY_SIDE,
     Frame,
     Operations,
     OuterGradients,
 )
-from anyrnn.kernels.cpu.program.loop_kernel import compiled_loop
-from anyrnn.kernels.cpu.program.program_plan import ProgramPlan
 from anyrnn.kernels.run import Array, History, Run
 
 
@@ -55,41 +55,29 @@ class Machine(NamedTuple):
 
 
 class ProgramWriter:
-    """Writes the commands of a run.
-
-    Args:
-        plan: What is computed.
-        run: The run.
-        machine: What it runs on.
-        operations: The elementwise operations outside the loop.
-    """
+    """Writes the commands of a run, with a framework's elementwise operations outside the loop."""
 
     def __init__(
-        self,
-        plan: ProgramPlan,
-        run: Run,
-        machine: Machine,
-        operations: Operations,
+        self, plan: ProgramPlan, run: Run, machine: Machine, operations: Operations
     ) -> None:
         self.plan, self.steps, self.dtype = plan, run.steps, run.dtype
         self.reverse = run.reverse != plan.backward
         self.commands = commands = CommandBuffer(
             run.dtype, machine.threads, machine.processor, run.operand
         )
-        cell, states = plan.cell, plan.planned.states
-        graph, batch = plan.planned.graph, self.steps.batch
-        widths = {name: plan.width(leaf) for leaf, name in plan.inputs}
+        batch = self.steps.batch
         self.inputs = {}
-        for name in plan.input_names:
-            rows = self.steps.rows + (batch if isinstance(name, Before) else 0)
-            self.inputs[name] = commands.give((rows, widths[name]), name=("input", str(name)))
-        widths = {name: plan.width(graph.outputs[name]) for name in states}
+        for leaf in plan.inputs:
+            rows = self.steps.rows + (batch if isinstance(leaf.name, Before) else 0)
+            name = "input", str(leaf.name)
+            self.inputs[leaf.name] = commands.give((rows, plan.width(leaf)), name=name)
         self.states = {
-            name: commands.give((batch, widths[name]), name=("state", str(name))) for name in states
+            name: commands.give((batch, plan.width(node)), name=("state", str(name)))
+            for name, node in plan.planned.new_states.items()
         }
         parameters = {
             name: commands.give(shape, name=("parameter", name))
-            for name, shape in cell.stored_shapes(plan.sizes).items()
+            for name, shape in plan.cell.stored_shapes(plan.sizes).items()
         }
         self.seed = commands.give((1,), np.int64, ("seed", "")) if plan.draws else None
         self.segments = list(plan.segments(self.steps, run.dtype.itemsize, self.reverse))
@@ -111,25 +99,25 @@ class ProgramWriter:
         for start, stop in self.segments:
             frame.first, frame.last = int(offsets[start]), int(offsets[stop])
             frame.sums.clear()
-            for leaf, name in plan.inputs:
-                frame.values[leaf] = self._input(name)
-            for instruction in plan.before:
-                instruction.write(frame)
+            for leaf in plan.inputs:
+                frame.values[leaf] = self._input(leaf.name)
+            for operation in plan.before:
+                operation.write(frame)
             self._place_emitted()
             own = offsets[start : stop + 1] - offsets[start]
             prepared.run(own, frame.values, states, self.reverse, frame.emitted, start, self.seed)
             if (stop - start) % 2:
                 states = {name: (second, first) for name, (first, second) in states.items()}
             self._copy(plan.early, histories)
-            for leaf, name in plan.old:
-                frame.values[leaf] = self._old(histories[name])
-            for instruction in (*plan.after, *plan.last):
-                instruction.write(frame)
+            for leaf in plan.old:
+                frame.values[leaf] = self._old(histories[leaf.name])
+            for operation in (*plan.after, *plan.last):
+                operation.write(frame)
             self._copy(plan.late, histories)
             frame.fresh = False
-        for instruction in plan.last:
-            if isinstance(instruction, OuterGradients):
-                instruction.finish(frame)
+        for operation in plan.last:
+            if isinstance(operation, OuterGradients):
+                operation.finish(frame)
         outputs = plan.planned.graph.outputs
         results = {name: frame.whole[outputs[name]] for name in plan.results}
         arrays = {name: history.array for name, history in histories.items()}
@@ -139,15 +127,15 @@ class ProgramWriter:
     def _compute_once(self) -> None:
         """Locate the parameters, and compute what depends on them only."""
         frame, plan = self.frame, self.plan
-        for leaf, name, rows in plan.parameters:
-            part = frame.parameters[name][rows]
+        for leaf, rows in plan.parameters:
+            part = frame.stored(rows)
             frame.values[leaf] = part if leaf.type.shape else part[0]
         for leaf, number in plan.numbers:
             with np.errstate(over="ignore"):  # beyond the type it is an infinity
                 value = np.array(number, self.dtype)
             frame.values[leaf] = self.commands.constant(value)
-        for instruction in plan.once:
-            instruction.write(frame)
+        for operation in plan.once:
+            operation.write(frame)
 
     def _make_results(self) -> dict[str, History]:
         """The arrays of the results; the histories."""
@@ -221,12 +209,13 @@ class ProgramWriter:
     def _place_emitted(self) -> None:
         """The destinations of emitted values."""
         plan, frame = self.plan, self.frame
-        joined = frame.buffer(JOINED, plan.joined) if plan.joined else None
-        for node, width, columns in plan.emitted:
-            if columns is None or joined is None:
-                place = frame.place(node, width)
+        edges = [stop for _, stop in plan.columns.values()]
+        joined = frame.buffer(SIDE_BY_SIDE, edges[-1]) if edges else None
+        for node in plan.planned.emitted:
+            if joined is not None and node in plan.columns:
+                place = joined[:, slice(*plan.columns[node])]
             else:
-                place = joined[:, columns[0] : columns[1]]
+                place = frame.place(node, plan.width(node))
             frame.emitted[node] = frame.values[node] = place
 
     def _copy(

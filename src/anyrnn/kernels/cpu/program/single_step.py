@@ -36,14 +36,9 @@ def _loop(
 class SingleStep:
     """One step of a cell with given sizes; it may be called by several threads at a time.
 
-    Args:
-        run: What to run: one step.
-        processor: The CPU to compile for.
-        short: Whether matrices are bfloat16 in memory.
-
     Attributes:
         possible: Whether a step can be run like this; if not, a parameter has to be computed from
-            others first, or random numbers are drawn.
+        others first, or random numbers are drawn.
         output_size: The size of the output.
         parameters: The stored parameters that a run is given.
     """

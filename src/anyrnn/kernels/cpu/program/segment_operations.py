@@ -1,0 +1,270 @@
+"""Operations outside the loop, each on all rows of a segment of steps at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from anyrnn.graph.nodes import Node
+from anyrnn.kernels.cpu.program.buffer_view import BufferView
+from anyrnn.kernels.cpu.program.commands import CommandBuffer
+from anyrnn.kernels.cpu.program.matrix_products import OuterSums, Project, projection
+from anyrnn.kernels.run import Array
+
+Operations = Mapping[str, Callable[..., Array]]  # as `anyrnn.graph.interpret` has them
+Rows = tuple[str, int, int]  # a stored parameter, the first of its rows, and the end
+SIDE_BY_SIDE = "side by side"  # the buffer of the values that are columns of one array
+
+
+@dataclass
+class Frame:
+    """What segment operations read and write while a run is recorded.
+
+    Attributes:
+        values: The values of the segment's rows, by node.
+        parameters: The stored parameters.
+        operations: A function for each elementwise operation.
+        capacity: The most rows of a segment.
+        whole: The results for the rows of all steps, by node.
+        totals: The gradients of stored parameters.
+        first: The first row of the segment.
+        last: The end of its rows.
+        fresh: Whether it is the first segment, so gradients are written, not accumulated.
+        buffers: Memory for values of the rows, which all segments share.
+        projections: Products with matrices, which are packed once for all segments.
+        outer: The sums of outer products so far.
+        emitted: Where the loop writes, by node.
+        sums: Sums over the rows of the segment: two biases have the same one.
+    """
+
+    commands: CommandBuffer
+    values: dict[Node, BufferView]
+    parameters: Mapping[str, BufferView]
+    operations: Operations
+    capacity: int
+    whole: dict[Node, BufferView] = field(default_factory=dict)
+    totals: dict[str, BufferView] = field(default_factory=dict)
+    first: int = 0
+    last: int = 0
+    fresh: bool = True
+    buffers: dict[Any, BufferView] = field(default_factory=dict)
+    projections: dict[Any, Project] = field(default_factory=dict)
+    outer: dict[Any, OuterSums] = field(default_factory=dict)
+    emitted: dict[Node, BufferView] = field(default_factory=dict)
+    sums: dict[Any, BufferView] = field(default_factory=dict)
+
+    def buffer(self, key: Any, width: int) -> BufferView:
+        """The buffer of a value."""
+        found = self.buffers.get(key)
+        if found is None:
+            found = self.buffers[key] = self.commands.scratch((self.capacity, width))
+        return found[: self.last - self.first]
+
+    def project(
+        self, key: Any, matrix: BufferView, vectors: BufferView, out: BufferView, add: bool
+    ) -> None:
+        """Multiply a matrix with each row of an array."""
+        found = self.projections.get(key)
+        if found is None:
+            found = projection(self.commands, matrix, self.capacity, add)
+            self.projections[key] = found
+        found(vectors, out)
+
+    def place(self, node: Node, width: int) -> BufferView:
+        """The destination of a value: its result if it is one, a buffer if not."""
+        found = self.whole.get(node)
+        return self.buffer(node, width) if found is None else found[self.first : self.last]
+
+    def stored(self, rows: Rows) -> BufferView:
+        """Some rows of a stored parameter."""
+        name, start, stop = rows
+        return self.parameters[name][start:stop]
+
+    def total(self, rows: Rows) -> BufferView:
+        """The gradient of some rows of a stored parameter."""
+        name, start, stop = rows
+        return self.totals[name][start:stop]
+
+
+class Columns(NamedTuple):
+    """A value, or the columns of several that lie side by side in one array."""
+
+    nodes: tuple[Node, ...]
+    start: int = 0
+    stop: int = 0
+
+    def of(self, frame: Frame) -> BufferView:
+        """The array."""
+        if len(self.nodes) == 1:
+            return frame.values[self.nodes[0]]
+        return frame.buffers[SIDE_BY_SIDE][: frame.last - frame.first, self.start : self.stop]
+
+
+@dataclass(frozen=True)
+class SegmentOperation:
+    """An operation on all rows of a segment.
+
+    Attributes:
+        results: The values that it computes; none where it adds to gradients.
+        arguments: The values that it needs.
+    """
+
+    results: tuple[Node, ...]
+    arguments: tuple[Node, ...]
+
+    def write(self, frame: Frame) -> None:
+        """Append its commands for the segment of a frame."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Operate(SegmentOperation):
+    """One operation of the graph; slices and transposed matrices are views."""
+
+    bounds: dict[str, int]
+    shape: tuple[int, ...]
+
+    def write(self, frame: Frame) -> None:  # noqa: D102
+        (node,) = self.results
+        arguments = [frame.values[argument] for argument in self.arguments]
+        if node.operation == "transpose":
+            result = arguments[0].T
+        elif node.operation == "slice":
+            result = arguments[0][..., self.bounds["start"] : self.bounds["stop"]]
+        else:
+            rows = (frame.last - frame.first,) if node.type.per_row else ()
+            function = partial(frame.operations[node.operation], **self.bounds)
+            dtype = np.bool_ if node.traits.comparison else None
+            result = frame.commands.compute(function, arguments, (*rows, *self.shape), dtype)
+        frame.values[node] = result
+
+
+@dataclass(frozen=True)
+class Expand(SegmentOperation):
+    """A value broadcast along the hidden axis or the rows."""
+
+    shape: tuple[int, ...]
+
+    def write(self, frame: Frame) -> None:  # noqa: D102
+        (node,) = self.results
+        if node.type.per_row:
+            place = frame.place(node, self.shape[-1])
+        else:
+            place = frame.commands.scratch(self.shape)
+        frame.commands.copy(frame.values[self.arguments[0]], place)
+        frame.values[node] = place
+
+
+@dataclass(frozen=True)
+class Multiply(SegmentOperation):
+    """Products with the same vectors as one product, with a matrix that is computed, or with
+    neighbouring members of a stored parameter.
+
+    Attributes:
+        matrix: The rows of the stored parameter; None if the matrix is the first argument.
+        columns: Which columns of the product each result is.
+    """
+
+    matrix: Rows | None
+    columns: tuple[tuple[int, int], ...]
+
+    def write(self, frame: Frame) -> None:  # noqa: D102
+        *computed, vectors = (frame.values[argument] for argument in self.arguments)
+        matrix = computed[0] if self.matrix is None else frame.stored(self.matrix)
+        first, width = self.results[0], self.columns[-1][1]
+        alone = len(self.results) == 1
+        out = frame.place(first, width) if alone else frame.buffer(first, width)
+        frame.project(first, matrix, vectors, out, False)
+        for node, (start, stop) in zip(self.results, self.columns, strict=True):
+            frame.values[node] = out[:, start:stop]
+
+
+@dataclass(frozen=True)
+class SumOfProducts(SegmentOperation):
+    """A sum of products with transposed members of one stored parameter; neighbouring members are
+    one product.
+    """
+
+    terms: tuple[tuple[Rows, Columns], ...]
+    width: int
+
+    def write(self, frame: Frame) -> None:  # noqa: D102
+        (node,) = self.results
+        out = frame.values[node] = frame.place(node, self.width)
+        for place, (rows, columns) in enumerate(self.terms):
+            matrix = frame.stored(rows).T
+            frame.project((node, place), matrix, columns.of(frame), out, place > 0)
+
+
+@dataclass(frozen=True)
+class GradientOperation(SegmentOperation):
+    """Adds to gradients of stored parameters.
+
+    Attributes:
+        left: What is summed over the rows, or multiplied first.
+        parts: For each sum the rows of stored parameters whose gradient it is.
+    """
+
+    left: Columns
+    parts: tuple[tuple[Rows, ...], ...]
+
+
+@dataclass(frozen=True)
+class AddToGradient(GradientOperation):
+    """Adds a sum over the rows to the gradient of some rows of a stored parameter.
+
+    Attributes:
+        summed: Whether `left` is that sum already.
+    """
+
+    summed: bool
+
+    def write(self, frame: Frame) -> None:  # noqa: D102
+        part = self.left.of(frame) if self.summed else frame.sums.get(self.left)
+        if part is None:
+            left, function = self.left.of(frame), frame.operations["batch_sum"]
+            part = frame.sums[self.left] = frame.commands.compute(function, [left], left.shape[1:])
+        total = frame.total(self.parts[0][0])
+        if frame.fresh:
+            frame.commands.copy(part, total)
+        else:
+            frame.commands.call(_add, part, total)
+
+
+def _add(part: Array, total: Array) -> None:
+    total += part
+
+
+@dataclass(frozen=True)
+class OuterGradients(GradientOperation):
+    """Adds the outer products of some vectors with others, and their sums, to gradients.
+
+    Attributes:
+        width: The size of `left`.
+        others: The other vectors and their sizes; None for the sum of `left` itself. Their `parts`
+            are several where gradients are equal.
+    """
+
+    width: int
+    others: tuple[tuple[Node, int] | None, ...]
+
+    def write(self, frame: Frame) -> None:  # noqa: D102
+        sums = frame.outer.get(self)
+        if sums is None:
+            sizes = [other[1] if other else None for other in self.others]
+            sums = OuterSums(frame.commands, self.width, sizes, frame.capacity)
+            frame.outer[self] = sums
+        others = [frame.values[other[0]] if other else None for other in self.others]
+        sums.add(self.left.of(frame), others)
+
+    def finish(self, frame: Frame) -> None:
+        """Write the sums into the gradients, after the last segment."""
+        places = [list(map(frame.total, part)) for part in self.parts]
+        frame.outer[self].write([first for first, *_ in places])
+        for first, *equal in places:
+            for place in equal:
+                frame.commands.copy(first, place)
