@@ -31,8 +31,8 @@ import anyrnn
 from anyrnn import Cell, Gradients, SequenceResult
 from anyrnn.errors import CellError
 from anyrnn.kernels.cpu import policy
-from anyrnn.kernels.packing import Parts
 from anyrnn.kernels.row_layout import lay_out
+from anyrnn.kernels.step_rows import SomeSteps
 from anyrnn.transforms import transform
 from anyrnn.transforms.bias import with_two_biases, without_bias
 from anyrnn.transforms.dropout import with_input_dropout, with_recurrent_dropout, with_zoneout
@@ -149,12 +149,11 @@ def interpreted(case: Case, marks: Mapping[str, Any]) -> tuple[SequenceResult, G
     layout = lay_out(("time", "batch"), (time, batch), **given)
     if layout is None:
         return run_interpreter(case, seed)
-    steps = Parts(layout, marks.get("padding") == "carry", (time, batch))
+    steps = SomeSteps(layout, marks.get("padding") == "carry", (time, batch))
     rows, begun = steps.enter(case.x, [*case.states])
     width = case.output_gradient.shape[2]
-    gradient_rows, ended, given_back = steps.leave_back(
-        case.output_gradient, [*case.state_gradients]
-    )
+    gradient_rows = steps.outputs_back(case.output_gradient)
+    ended, given_back = steps.last_back([*case.state_gradients])
     offsets = np.cumsum([0, *steps.batch_sizes])
     output, x_gradient = np.zeros((len(rows), width)), np.zeros_like(rows)
     last, begun_gradients = ([np.zeros_like(state) for state in begun] for _ in range(2))
@@ -183,8 +182,9 @@ def interpreted(case: Case, marks: Mapping[str, Any]) -> tuple[SequenceResult, G
             begun_gradients[place][row] = gradients.states[place][row]
         for name, part in gradients.parameters.items():
             total[name] += part
-    outputs, states = steps.leave(output, last, [*case.states])
-    of_x, of_states = steps.enter_back(x_gradient, begun_gradients, given_back)
+    outputs, states = steps.outputs(output), steps.last(last, [*case.states])
+    of_x = steps.inputs_back(x_gradient)
+    of_states = steps.begun_back(begun_gradients, given_back)
     return SequenceResult(outputs, tuple(states), ()), Gradients(of_x, tuple(of_states), total)
 
 

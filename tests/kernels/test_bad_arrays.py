@@ -18,7 +18,7 @@ import torch
 
 import anyrnn
 from anyrnn.errors import InputError, KernelError, SizeError
-from anyrnn.kernels import compiled_cell, store
+from anyrnn.kernels import arguments, store
 from anyrnn.kernels.cpu.machine import engine
 from anyrnn.kernels.cpu.machine.processor import Processor, host
 from checks import close_gradients, close_results, make_case, one_line
@@ -90,7 +90,7 @@ def test_numbers_of_numpy_are_whole_numbers() -> None:
 
 def test_threads_are_never_more_than_cores() -> None:
     made = anyrnn.compile("lstm", {"input": 64, "hidden": 64}, threads=10**9)
-    assert made.threads == compiled_cell._usable_cores()
+    assert made.threads == arguments.usable_cores()
 
 
 # arrays

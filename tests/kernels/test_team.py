@@ -35,9 +35,9 @@ import os, signal, sys, threading, time
 import numpy as np
 import numpy.testing
 import anyrnn
-from anyrnn.kernels import compiled_cell
+from anyrnn.kernels import arguments
 
-compiled_cell._usable_cores = lambda: 8  # teams of more threads than this machine has cores
+arguments.usable_cores = lambda: 8  # teams of more threads than this machine has cores
 random = np.random.default_rng(0)
 made = {
     threads: anyrnn.compile("lstm", {"input": 33, "hidden": 67}, threads=threads)

@@ -13,9 +13,9 @@ import numpy as np
 from anyrnn.graph.randomness import WORD
 from anyrnn.kernels.host import empty
 from anyrnn.kernels.numpy_arrays import NUMPY_ARRAYS
-from anyrnn.kernels.packing import Parts, Whole
 from anyrnn.kernels.row_layout import lay_out
 from anyrnn.kernels.run import Array, Run
+from anyrnn.kernels.step_rows import AllSteps, SomeSteps
 from anyrnn.kernels.target import Target, default_target
 
 Shape = tuple[Any, ...]
@@ -202,7 +202,7 @@ class Batch:
             if asked:
                 np.copyto(next(places), totals.get(name, 0))
 
-    def _of_output(self, steps: Whole, rows: int, gradients: Sequence[Array]) -> Array:
+    def _of_output(self, steps: AllSteps, rows: int, gradients: Sequence[Array]) -> Array:
         """The gradient of the output of each row: zero where there is no output."""
         if self.callback.sequences:
             return steps.outputs_back(np.ascontiguousarray(gradients[0].transpose(1, 0, 2)))
@@ -215,20 +215,20 @@ class Batch:
         array = array.transpose(1, 0, 2)
         return array[::-1] if self.callback.turned else array
 
-    def _steps(self) -> Whole:
+    def _steps(self) -> AllSteps:
         batch, time, _ = self.x.shape
         layout = None
         if self.mask is not None:
             mask = self.mask[:, ::-1] if self.callback.turned else self.mask
             layout = lay_out(("batch", "time"), (batch, time), mask=mask)
-        return Whole(time, batch) if layout is None else Parts(layout, True, (time, batch))
+        return AllSteps(time, batch) if layout is None else SomeSteps(layout, True, (time, batch))
 
     @property
     def target(self) -> Target:
         """What computes."""
         return default_target()
 
-    def _over(self, steps: Whole) -> Run:
+    def _over(self, steps: AllSteps) -> Run:
         return self.callback.run.over(tuple(steps.batch_sizes), self.x.dtype, self.threads)
 
     def _words(self) -> Array | None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -16,37 +14,13 @@ from anyrnn.cells.catalogue import get
 from anyrnn.derivative.through_time import Gradients
 from anyrnn.errors import InputError, SizeError
 from anyrnn.graph.cell import Cell
+from anyrnn.kernels.arguments import as_array, checked_dtype, checked_threads, named_sizes
 from anyrnn.kernels.numpy_arrays import NUMPY_ARRAYS
-from anyrnn.kernels.packing import Parts, Whole
 from anyrnn.kernels.row_layout import check_padding, lay_out
 from anyrnn.kernels.run import BFLOAT16, Array, Run
+from anyrnn.kernels.step_rows import AllSteps, SomeSteps
 from anyrnn.kernels.target import Target, default_target
 from anyrnn.schedule.residuals import check_memory
-
-
-def _usable_cores() -> int:
-    """The number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def usual_threads() -> int:
-    """As many as there are cores; fewer if OMP_NUM_THREADS says so."""
-    cores = _usable_cores()
-    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return min(cores, int(wanted)) if wanted.isdecimal() and int(wanted) else cores
-
-
-def _array(what: str, given: object) -> Array:
-    """What NumPy makes of something that a user gives."""
-    if isinstance(given, np.ma.MaskedArray):
-        raise InputError(f"{what} is a masked array, whose mask has no meaning here; fill it first")
-    try:
-        return np.asarray(given)
-    except (ValueError, TypeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{what} cannot be made an array: {reason}") from error
 
 
 @dataclass(frozen=True)
@@ -60,7 +34,7 @@ class Result:
 
     output: Array
     states: tuple[Array, ...]
-    _run: _Saved | None = field(repr=False)
+    _saved: _Saved | None = field(repr=False)
 
     def backward(
         self,
@@ -83,11 +57,40 @@ class Result:
             InputError: The forward run was not asked to save what this needs, or a shape or a type
                 does not fit.
         """
-        if self._run is None:
+        saved = self._saved
+        if saved is None:
             raise InputError(
                 "nothing was saved to go backward with; run forward(..., save=True) first"
             )
-        return self._run.backward(self, output_gradient, state_gradients)
+        compiled, steps, shape = saved.compiled, saved.steps, self.output.shape
+        if output_gradient is None:
+            output_gradient = np.zeros(shape, compiled.dtype)
+        output_gradient = compiled._check("the gradient of the output", output_gradient, shape)
+        if state_gradients is None:
+            state_gradients = [np.zeros_like(state) for state in self.states]
+        states = compiled._states("the gradient of the state", state_gradients, shape[1])
+        x, totals = np.zeros_like(saved.rows), {}
+        with np.errstate(all="ignore"):
+            begun, given = steps.last_back(states)
+            rows = steps.outputs_back(output_gradient)
+            if saved.run is not None:
+                found, begun, totals = compiled.target.backward(
+                    saved.run,
+                    NUMPY_ARRAYS,
+                    saved.rows,
+                    saved.residuals,
+                    list(saved.parameters.values()),
+                    [rows, *begun],
+                    [True] * (1 + len(saved.parameters)),
+                    saved.seed,
+                )
+                x = x if found is None else found
+            x, states = steps.inputs_back(x), steps.begun_back(begun, given)
+        gradients = {
+            name: totals[name] if name in totals else np.zeros_like(array)
+            for name, array in saved.parameters.items()
+        }
+        return Gradients(x, tuple(states), gradients)
 
 
 @dataclass(frozen=True)
@@ -96,51 +99,11 @@ class _Saved:
 
     compiled: Compiled
     run: Run | None
-    steps: Whole
+    steps: AllSteps
     rows: Array
     parameters: dict[str, Array]
     seed: Array | None
     residuals: dict[str, Array]
-
-    def backward(
-        self,
-        result: Result,
-        output_gradient: Array | None,
-        state_gradients: Sequence[Array] | None,
-    ) -> Gradients:
-        """As `Result.backward`."""
-        cell, dtype = self.compiled.cell, self.compiled.dtype
-        shape = result.output.shape
-        if output_gradient is None:
-            output_gradient = np.zeros(shape, dtype)
-        output_gradient = self.compiled._check("the gradient of the output", output_gradient, shape)
-        if state_gradients is None:
-            state_gradients = [np.zeros_like(state) for state in result.states]
-        states = self.compiled._states("the gradient of the state", state_gradients, shape[1])
-        x, totals = np.zeros_like(self.rows), {}
-        with np.errstate(all="ignore"):
-            rows, begun, given = self.steps.leave_back(output_gradient, states)
-            if self.run is not None:
-                found, begun, totals = self.compiled.target.backward(
-                    self.run,
-                    NUMPY_ARRAYS,
-                    self.rows,
-                    self.residuals,
-                    list(self.parameters.values()),
-                    [rows, *begun],
-                    [True] * (1 + len(cell.parameters)),
-                    self.seed,
-                )
-                x = x if found is None else found
-            x, states = self.steps.enter_back(x, begun, given)
-        return Gradients(
-            x,
-            tuple(states),
-            {
-                name: totals[name] if name in totals else np.zeros(array.shape, dtype)
-                for name, array in self.parameters.items()
-            },
-        )
 
 
 class Compiled:
@@ -202,7 +165,7 @@ class Compiled:
 
     def _check(self, what: str, given: object, shape: Sequence[int]) -> Array:
         """An array of our type and a given shape; lists of numbers are made one."""
-        array = _array(what, given)
+        array = as_array(what, given)
         if isinstance(given, list | tuple) and array.dtype.kind in "iuf":
             array = array.astype(self.dtype)
         if array.dtype != self.dtype:
@@ -269,7 +232,7 @@ class Compiled:
                 length is out of range.
             SizeError: The result is larger than memory can be.
         """
-        rows = _array("the input", x)
+        rows = as_array("the input", x)
         if rows.ndim != 3:
             raise InputError(
                 f"the input has shape {rows.shape}; expected (time, batch, {self.sizes['input']})"
@@ -295,9 +258,8 @@ class Compiled:
         else:
             found = np.zeros((0, self._output_size), self.dtype)
             last = [state.copy() for state in begun]
-        output, last = steps.leave(found, last, states)
         saved = _Saved(self, run, steps, rows, arrays, words, residuals) if save else None
-        return Result(output, tuple(last), saved)
+        return Result(steps.outputs(found), tuple(steps.last(last, states)), saved)
 
     def _seed(self, given: int | None) -> Array | None:
         """A seed as kernels read it, if the cell draws random numbers."""
@@ -339,14 +301,14 @@ class Compiled:
 
 def _steps(
     time: int, batch: int, lengths: object, mask: object, resets: object, carry: bool
-) -> Whole:
+) -> AllSteps:
     """Which steps of a run count, and where states are put back."""
     given = {"lengths": lengths, "mask": mask, "resets": resets}
     if time == 0 or all(array is None for array in given.values()):
-        return Whole(time, batch)
-    marks = {name: _array(name, array) for name, array in given.items() if array is not None}
+        return AllSteps(time, batch)
+    marks = {name: as_array(name, array) for name, array in given.items() if array is not None}
     layout = lay_out(("time", "batch"), (time, batch), **marks)
-    return Whole(time, batch) if layout is None else Parts(layout, carry, (time, batch))
+    return AllSteps(time, batch) if layout is None else SomeSteps(layout, carry, (time, batch))
 
 
 def compile(
@@ -397,13 +359,9 @@ def compile(
         array([4., 4.])
     """
     found = get(cell)
-    numbers = found.bind_sizes(**_named_sizes(sizes))
-    kind = _kind(dtype)
-    if threads is None:
-        threads = usual_threads()
-    if isinstance(threads, bool) or not isinstance(threads, int | np.integer) or threads < 1:
-        raise InputError(f"threads={threads!r}; expected a whole number of at least 1")
-    threads = min(int(threads), _usable_cores())
+    numbers = found.bind_sizes(**named_sizes(sizes))
+    kind = checked_dtype(dtype)
+    threads = checked_threads(threads)
     if target is not None and not isinstance(target, str):
         raise InputError(f"target={target!r}; expected the name of a kind of CPU")
     if products not in (None, BFLOAT16):
@@ -415,29 +373,3 @@ def compile(
     memory = check_memory(memory)
     variant = default_target().variant(target)
     return Compiled(found, numbers, kind, threads, variant, memory, products)
-
-
-def _kind(given: Any) -> np.dtype[Any]:
-    """The type that is meant."""
-    kind = None
-    with suppress(TypeError):
-        kind = None if given is None else np.dtype(given)
-    if kind is None or kind not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise InputError(f"dtype {kind or given}: kernels compute in float32 or float64")
-    return kind
-
-
-def _named_sizes(given: Mapping[str, int]) -> dict[str, int]:
-    """The sizes by their short names."""
-    if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
-        raise InputError(
-            f"sizes: a {type(given).__name__} was given; expected numbers by name, as in "
-            "{'input': 3, 'hidden': 5}"
-        )
-    sizes: dict[str, int] = {}
-    for name, number in given.items():
-        short = name.removesuffix("_size")
-        if short in sizes:
-            raise InputError(f"sizes: {short} and {short}_size are the same size; give one of them")
-        sizes[short] = int(number) if isinstance(number, np.integer) else number
-    return sizes

@@ -102,16 +102,10 @@ class Target(Protocol):
         seed: Any = None,
         into: Mapping[str, Any] = NOTHING,
     ) -> tuple[Any, list[Any], dict[str, Any]]:
-        """Run a cell and save the residuals that `backward` reads; arguments as of `forward`.
+        """Run a cell and save the residuals that `backward` reads.
 
-        Args:
-            run: What to run.
-            interface: What kind of arrays these are.
-            rows: The inputs of all steps.
-            states: The initial states.
-            parameters: The stored parameters.
-            seed: The seed of random numbers.
-            into: Arrays that residuals may be written into, by name.
+        The arguments are those of `forward`; `into` are arrays that residuals may be written into,
+        by name.
 
         Returns:
             The outputs, the last states, and the residuals by name.
@@ -132,9 +126,9 @@ class Target(Protocol):
         """Compute the gradients of a run.
 
         Args:
-            run: What was run.
+            run: What was run; it and its arrays as for `record`.
             interface: What kind of arrays these are.
-            rows: Its inputs.
+            rows: The inputs of all steps.
             residuals: What `record` saved.
             parameters: The stored parameters.
             gradients: The gradients of the outputs, laid out as they are, and of the last states.

@@ -23,7 +23,7 @@ from anyrnn.graph.cell import Cell
 from anyrnn.keras.backends import NO_SECOND, ffi, tracers
 from anyrnn.kernels import run_keys
 from anyrnn.kernels.callbacks import Callback
-from anyrnn.kernels.compiled_cell import usual_threads
+from anyrnn.kernels.host import usual_threads
 from anyrnn.kernels.run import Run
 
 TARGET = "anyrnn"

@@ -14,8 +14,7 @@ from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
 from anyrnn.keras.backends import NO_SECOND, tracers
 from anyrnn.kernels.callbacks import Batch, Callback
-from anyrnn.kernels.compiled_cell import usual_threads
-from anyrnn.kernels.host import empty
+from anyrnn.kernels.host import empty, usual_threads
 from anyrnn.kernels.run import Run
 
 Array = np.ndarray

@@ -17,7 +17,7 @@ from anyrnn.kernels.cpu.program.program import Machine, Outcome, Program, progra
 from anyrnn.kernels.cpu.program.single_step import SingleStep, single_step
 from anyrnn.kernels.run import BFLOAT16, NOTHING, ArrayInterface, History, Residual, Run
 from anyrnn.kernels.target import register
-from anyrnn.schedule.forms import FUSED, Schedule
+from anyrnn.schedule.forms import FUSED
 from anyrnn.schedule.residuals import Training, training
 
 DTYPES = ("float32", "float64", BFLOAT16)  # bfloat16 is computed in float32, with products in it
@@ -50,11 +50,7 @@ def _residuals(cell: Cell, sizes: tuple[tuple[str, int], ...], memory: str) -> d
 
 
 class CPU:
-    """The CPU of this machine, or a kind that it can play.
-
-    Args:
-        processor: The CPU to compile for; this one if not given.
-    """
+    """The CPU of this machine, or a kind that it can play."""
 
     device = "cpu"
 
@@ -106,10 +102,10 @@ class CPU:
         seed: Any = None,
     ) -> tuple[Any, list[Any]]:
         """As `Target.forward`."""
-        planned = policy.inference(run.cell, policy.of_run(run))
-        arrays = rows, states, parameters, seed
-        outcome = self._forward(run, interface, planned, *arrays)
-        return outcome.results[run.cell.output], [outcome.states[name] for name in run.cell.states]
+        cell, planned = run.cell, policy.inference(run.cell, policy.of_run(run))
+        made: Program = program(cell, planned, run.sizes, (cell.output,))
+        outcome = self._run(made, run, interface, {cell.input: rows}, states, parameters, seed)
+        return outcome.results[cell.output], [outcome.states[name] for name in cell.states]
 
     def record(
         self,
@@ -127,17 +123,10 @@ class CPU:
             name: ("histories", name.of) if kind.history else ("results", name)
             for name, kind in self.residuals(run).items()
         }
-        outcome = self._forward(
-            run,
-            interface,
-            planned.forward,
-            rows,
-            states,
-            parameters,
-            seed,
-            planned,
-            {names[name]: array for name, array in into.items()},
-        )
+        results = cell.output, *planned.saved
+        made: Program = program(cell, planned.forward, run.sizes, results, planned.histories)
+        inputs, places = {cell.input: rows}, {names[name]: array for name, array in into.items()}
+        outcome = self._run(made, run, interface, inputs, states, parameters, seed, places)
         saved = {name: getattr(outcome, part)[key] for name, (part, key) in names.items()}
         return outcome.results[cell.output], [outcome.states[name] for name in cell.states], saved
 
@@ -145,35 +134,9 @@ class CPU:
     def _training(run: Run) -> Training:
         return _training(run.cell, run.memory, policy.of_run(run))
 
-    def _machine(self, run: Run) -> Machine:
-        return Machine(self.processor, policy.team_size(run), team.threads_of())
-
-    def _forward(
-        self,
-        run: Run,
-        interface: ArrayInterface,
-        planned: Schedule,
-        rows: Any,
-        states: Sequence[Any],
-        parameters: Sequence[Any],
-        seed: Any,
-        recorded: Training | None = None,
-        into: Mapping[tuple[str, Any], Any] = NOTHING,
-    ) -> Outcome:
-        cell = run.cell
-        saved = () if recorded is None else tuple(recorded.saved)
-        histories = () if recorded is None else recorded.histories
-        made: Program = program(cell, planned, run.sizes, (cell.output, *saved), histories)
-        return made.run(
-            run,
-            self._machine(run),
-            interface,
-            {cell.input: rows},
-            dict(zip(cell.states, states, strict=True)),
-            dict(zip(run.parameter_names, parameters, strict=True)),
-            seed,
-            into,
-        )
+    def _run(self, made: Program, run: Run, *given: Any) -> Outcome:
+        machine = Machine(self.processor, policy.team_size(run), team.threads_of())
+        return made.run(run, machine, *given)
 
     def backward(
         self,
@@ -196,16 +159,9 @@ class CPU:
         results = (x,) if asked_input and x in planned.graph.outputs else ()
         totals = tuple(name for name, yes in zip(names, asked, strict=True) if yes)
         made: Program = program(cell, planned, run.sizes, results, (), totals, backward=True)
-        output_gradient, *state_gradients = gradients
-        outcome = made.run(
-            run,
-            self._machine(run),
-            interface,
-            {cell.input: rows, OutputGradient("output"): output_gradient, **saved},
-            {Gradient(n): part for n, part in zip(cell.states, state_gradients, strict=True)},
-            dict(zip(names, parameters, strict=True)),
-            seed,
-        )
+        output_gradient, *states = gradients
+        inputs = {cell.input: rows, OutputGradient("output"): output_gradient, **saved}
+        outcome = self._run(made, run, interface, inputs, states, parameters, seed)
         last = [outcome.states[Gradient(name)] for name in cell.states]
         return outcome.results.get(x), last, outcome.gradients
 

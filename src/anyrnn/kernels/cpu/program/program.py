@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -18,11 +18,7 @@ KEPT = 1 << 20  # bytes of a workspace that is kept from one call to the next
 
 
 class Program:
-    """A schedule over sequences, for a cell of given sizes; `program` keeps it for the next call.
-
-    Args:
-        plan: What is computed.
-    """
+    """A schedule over sequences, for a cell of given sizes; `program` keeps it for later calls."""
 
     def __init__(self, plan: ProgramPlan) -> None:
         self.plan = plan
@@ -35,10 +31,10 @@ class Program:
         machine: Machine,
         interface: ArrayInterface,
         inputs: Mapping[Any, Any],
-        states: Mapping[Any, Any],
-        parameters: Mapping[str, Any],
+        states: Sequence[Any],
+        parameters: Sequence[Any],
         seed: Any = None,
-        into: Mapping[tuple[str, str], Any] = NOTHING,
+        into: Mapping[tuple[str, Any], Any] = NOTHING,
     ) -> Outcome:
         """Run over sequences.
 
@@ -47,14 +43,11 @@ class Program:
             machine: What it runs on.
             interface: What kind of arrays these are.
             inputs: The inputs by name: for the rows of all steps, or the array of a history.
-            states: The initial states by name, (batch, size).
-            parameters: The stored parameters by name.
+            states: The initial states, (batch, size).
+            parameters: The stored parameters.
             seed: The seed of random numbers, for a schedule that draws some.
             into: Arrays for what comes out, by `results` or `histories` and the name: it is there
                 if it is not a part of something else, or the same.
-
-        Returns:
-            What was asked for.
         """
         key = run, machine, interface
         found = self._written.get(key)
@@ -64,21 +57,12 @@ class Program:
                 self._written.pop(next(iter(self._written)), None)
             self._written[key] = found
         commands, places = found
-        given = [inputs[leaf.name] for leaf in self.plan.inputs]
-        given += [states[name] for name in self.plan.planned.states]
-        given += [parameters[stored.name] for stored in self.plan.cell.parameters]
+        given = [*(inputs[leaf.name] for leaf in self.plan.inputs), *states, *parameters]
         given += [seed] if self.plan.draws else []
         small = commands.room <= KEPT
-        made = {}
-        if into:
-            whole = {place.block: place.shape for place in commands.results}
-            for (part, name), array in into.items():
-                place = getattr(places, part)[name]
-                if whole.get(place.block) == place.shape:
-                    made.setdefault(place.block, array)
-        bindings = commands.run(
-            interface, given, self._idle.pop(commands, None) if small else None, made
-        )
+        bindings = self._idle.pop(commands, None) if small else None
+        made = _blocks(commands, places, into) if into else NOTHING
+        bindings = commands.run(interface, given, bindings, made)
         outcome = Outcome(
             *({name: bindings.rows(place) for name, place in part.items()} for part in places)
         )
@@ -86,6 +70,19 @@ class Program:
             commands.forget(bindings)
             self._idle = {commands: bindings}
         return outcome
+
+
+def _blocks(
+    commands: CommandBuffer, places: Outcome, into: Mapping[tuple[str, Any], Any]
+) -> dict[int, Any]:
+    """The arrays for what comes out, by the blocks that they are the whole of."""
+    whole = {place.block: place.shape for place in commands.results}
+    found: dict[int, Any] = {}
+    for (part, name), array in into.items():
+        place = getattr(places, part)[name]
+        if whole.get(place.block) == place.shape:
+            found.setdefault(place.block, array)
+    return found
 
 
 @lru_cache(maxsize=1024)

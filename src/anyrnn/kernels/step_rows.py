@@ -1,6 +1,4 @@
-"""What goes into a run and what comes out of it, on NumPy arrays, and both backward: for sequences
-whose steps all count, and for others.
-"""
+"""Padded NumPy arrays as the rows of a run, its results as arrays, and the gradients of both."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ from anyrnn.kernels.run import Array
 Arrays = list[Array]
 
 
-class Whole:
+class AllSteps:
     """Sequences whose steps all count.
 
     Attributes:
@@ -30,10 +28,6 @@ class Whole:
         """The rows of all steps, and the initial states of the sequences that they make."""
         return x.reshape(-1, x.shape[2]), states
 
-    def leave(self, rows: Array, last: Sequence[Array], states: Arrays) -> tuple[Array, Arrays]:
-        """The output, (time, batch, size), and the last states."""
-        return self.outputs(rows), self.last(last, states)
-
     def outputs(self, rows: Array) -> Array:
         """The output, (time, batch, size), given its rows."""
         return rows.reshape(*self._shape, rows.shape[1])
@@ -42,36 +36,28 @@ class Whole:
         """The last states, given those of the sequences of rows, and the initial ones."""
         return [*last]
 
-    def leave_back(self, output: Array, states: Arrays) -> tuple[Array, Arrays, Arrays]:
-        """The gradients of what `leave` took, given those of what it made."""
-        return self.outputs_back(output), *self.last_back(states)
-
     def outputs_back(self, output: Array) -> Array:
         """The gradients of the rows of the output, given those of the output."""
         return output.reshape(-1, output.shape[2])
 
     def last_back(self, states: Arrays) -> tuple[Arrays, Arrays]:
-        """The gradients of what `last` took, given those of what it made."""
-        return states, []
-
-    def enter_back(
-        self, rows: Array, begun: Sequence[Array], states: Arrays
-    ) -> tuple[Array, Arrays]:
-        """The gradients of what `enter` took, given those of what it made; `states` are those that
-        came from `leave_back`.
+        """The gradients of the last states of the sequences of rows, and of the initial ones as far
+        as `last` read them, given those of what it made.
         """
-        return self.inputs_back(rows), self.begun_back(begun, states)
+        return states, []
 
     def inputs_back(self, rows: Array) -> Array:
         """The gradient of the input, (time, batch, input), given those of its rows."""
         return rows.reshape(*self._shape, rows.shape[1])
 
     def begun_back(self, begun: Sequence[Array], states: Arrays) -> Arrays:
-        """The gradients of the initial states; as `enter_back`."""
+        """The gradients of the initial states, given those of what `enter` made, and those that
+        come from `last_back`.
+        """
         return [*begun]
 
 
-class Parts(Whole):
+class SomeSteps(AllSteps):
     """Sequences of which some steps do not count, or before some of whose steps states are put
     back.
 
