@@ -38,7 +38,7 @@ def compute(
     results, again = (unknown(batch.callback.result_shapes(size, time)) for _ in range(2))
     batch.forward(results)
     kept = unknown(batch.callback.residual_shapes(size, time))
-    batch.record([*again, *kept])
+    batch.forward([*again, *kept])
     for one, other in zip(results, again, strict=True):
         np.testing.assert_array_equal(one, other)
     asked = [wanted[0], *(True for _ in case.states), *wanted[1:]]

@@ -126,11 +126,8 @@ class Cell:
     def check_options(
         self, constructors: Iterable[Callable[..., Any]], more: Iterable[str]
     ) -> None:
-        """Check that no hyperparameter is called as an option of a layer, which would hide it.
-
-        Args:
-            constructors: Functions whose arguments are options.
-            more: Further options.
+        """Check that no hyperparameter is called as an option of a layer, which would hide it: as
+        an argument of its constructors, or as one of `more`.
 
         Raises:
             CellError: One is.
@@ -203,18 +200,12 @@ class Cell:
         )
 
     def bind_sizes(self, /, **numbers: int | None) -> dict[str, int]:
-        """Check the numbers given for the named sizes, and complete them.
-
-        Args:
-            **numbers: The sizes by name: `input=3, hidden=5`. None leaves out one that follows from
-                the others.
-
-        Returns:
-            A number for every named size.
+        """Check the numbers given for the named sizes, `input=3, hidden=5`, and complete them; None
+        leaves out one that follows from the others.
 
         Raises:
             SizeError: One is missing, unknown, not a positive whole number, or contradicts the
-                equations.
+            equations.
         """
         given = {name: number for name, number in numbers.items() if number is not None}
         for name, number in given.items():
@@ -282,9 +273,7 @@ class Cell:
 def _signature(
     function: Callable[..., Any], name: str
 ) -> tuple[list[str], list[str], dict[str, float]]:
-    """The names of input and states, of the families, and the hyperparameters with their
-    defaults.
-    """
+    """The names of input and states, of the families, and the hyperparameters with defaults."""
     positional: list[str] = []
     families: list[str] = []
     hyperparameters: dict[str, float] = {}

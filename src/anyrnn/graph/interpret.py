@@ -84,16 +84,8 @@ DRAW = "random numbers"  # no name of a leaf
 def drawing(
     seed: int | None, step: int, rows: int, sizes: Mapping[str, int]
 ) -> Callable[[Node], Array]:
-    """What draws the numbers of a `random` node at a step.
-
-    Args:
-        seed: The seed.
-        step: The step.
-        rows: The number of rows of the batch.
-        sizes: The named sizes as numbers.
-
-    Returns:
-        A function from a node to its numbers, (rows, size).
+    """What draws the numbers of a `random` node at a step: a function from a node to its numbers,
+    (rows, size).
 
     Raises:
         InputError: When it is called, and there is no seed.

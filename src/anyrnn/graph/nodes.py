@@ -65,14 +65,8 @@ if hasattr(os, "register_at_fork"):
 def make(operation: str, *arguments: Node, **attributes: Any) -> Node:
     """The node for an operation applied to arguments; the same node for the same call.
 
-    Args:
-        operation: A name from the list of operations.
-        *arguments: The argument nodes.
-        **attributes: What the operation needs besides: the name and type of a leaf, the value of a
-            constant, the bounds of a slice.
-
-    Returns:
-        The node, with its type inferred.
+    Attributes are what the operation needs besides: the name and type of a leaf, the value of a
+    constant, the bounds of a slice.
 
     Raises:
         SizeError: The types of the arguments do not fit together.
@@ -162,14 +156,8 @@ Rule = Callable[[Node, tuple[Node, ...]], Node]
 
 
 def rewrite(graph: Graph, rule: Rule) -> Graph:
-    """Rewrite a graph bottom up.
-
-    Args:
-        graph: The graph.
-        rule: Given a node and its rebuilt arguments, the node to put in its place.
-
-    Returns:
-        The new graph; names go along with their nodes.
+    """Rewrite a graph bottom up: the rule is given a node and its rebuilt arguments, and returns
+    the node to put in its place. Names go along with their nodes.
     """
     new: dict[Node, Node] = {}
     for node in topological([*graph.outputs.values(), *graph.names]):

@@ -101,15 +101,14 @@ def broadcast_shape(name: str, types: tuple[Type, ...]) -> Shape:
     return shapes.pop() if shapes else ()
 
 
-def _broadcast(name: str, types: tuple[Type, ...], boolean: bool) -> Type:
-    result = Type(broadcast_shape(name, types), any(t.per_row for t in types), boolean)
-    if result.per_row and len(result.shape) > 1:
-        raise SizeError(f"{name} of a matrix and a value that differs from row to row")
-    return result
+def _infer_elementwise(name: str, boolean: bool = False) -> Infer:
+    def infer(types: tuple[Type, ...], attributes: Mapping[str, Any]) -> Type:
+        result = Type(broadcast_shape(name, types), any(t.per_row for t in types), boolean)
+        if result.per_row and len(result.shape) > 1:
+            raise SizeError(f"{name} of a matrix and a value that differs from row to row")
+        return result
 
-
-def _infer_elementwise(name: str) -> Infer:
-    return lambda types, attributes: _broadcast(name, types, boolean=False)
+    return infer
 
 
 def _infer_clip_gradient(types: tuple[Type, ...], attributes: Mapping[str, Any]) -> Type:
@@ -119,10 +118,6 @@ def _infer_clip_gradient(types: tuple[Type, ...], attributes: Mapping[str, Any])
     if bound.shape or bound.per_row:
         raise SizeError(f"clip_gradient() takes a number as its bound, not {bound}")
     return value
-
-
-def _infer_comparison(name: str) -> Infer:
-    return lambda types, attributes: _broadcast(name, types, boolean=True)
 
 
 def _infer_leaf(types: tuple[Type, ...], attributes: Mapping[str, Any]) -> Type:
@@ -136,7 +131,7 @@ def _infer_number(types: tuple[Type, ...], attributes: Mapping[str, Any]) -> Typ
 def _infer_where(types: tuple[Type, ...], attributes: Mapping[str, Any]) -> Type:
     if not types[0].boolean:
         raise SizeError("where() takes a comparison first, such as x > 0")
-    return _broadcast("where", types, boolean=False)
+    return _infer_elementwise("where")(types, attributes)
 
 
 def _vector(name: str, type_: Type) -> Size:
@@ -218,7 +213,7 @@ def _function(name: str, latex: str | None = None) -> Operation:
 
 
 def _comparison(name: str, text: str, latex: str) -> Operation:
-    infer = _infer_comparison(name)
+    infer = _infer_elementwise(name, boolean=True)
     return _elementwise(name, 2, text, latex, 0, infer=infer, comparison=True, cheap=True)
 
 

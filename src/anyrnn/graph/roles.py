@@ -29,20 +29,13 @@ class Role(StrEnum):
 
 
 def roles(graph: Graph, states: Iterable[str]) -> dict[Node, Role]:
-    """The role of each product of a matrix with a vector that differs between the batch's rows.
+    """The role of each product of a matrix with a vector that differs between the batch's rows, in
+    the graph's order; products of parameters alone have none.
 
     A product on the way to a new state is a projection if it reads what another product has made of
     a state, no activation follows it, and all other products reach the new state through it. So P
     in h' = P (o * tanh(c')) is one, zoned out or limited too; U in h' = W x + U (r * h) is
     recurrent, and so are the matrices of a deep transition, h' = tanh(V relu(W x + U h)).
-
-    Args:
-        graph: A step.
-        states: The names of its states.
-
-    Returns:
-        The roles, in the graph's order. Products of parameters alone are the same for all
-        rows, and have no role.
     """
     new_states = [graph.outputs[name] for name in states]
     carried = topological(new_states)

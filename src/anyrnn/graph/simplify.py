@@ -106,13 +106,8 @@ def _simpler(node: Node, arguments: tuple[Node, ...]) -> Node:
 
 
 def simplify(graph: Graph) -> Graph:
-    """Fold constants, drop neutral operations, and keep names only of what is still used.
-
-    Args:
-        graph: Any graph.
-
-    Returns:
-        A graph with the same outputs, element by element.
+    """Fold constants, drop neutral operations, and keep names only of what is still used; no
+    element of a result changes.
     """
     while True:
         new = rewrite(graph, _simpler)

@@ -95,10 +95,7 @@ class Size:
         return size
 
     def evaluate(self, numbers: Mapping[str, int]) -> int:
-        """The size as a number.
-
-        Args:
-            numbers: The named sizes.
+        """The size as a number, given the named ones.
 
         Raises:
             SizeError: One of the names has no number.
@@ -138,13 +135,8 @@ class Unifier:
         return size.substitute(self.bindings)
 
     def unify(self, left: Size, right: Size, keep: Iterable[SizeVariable] = ()) -> bool:
-        """Make two sizes equal.
-
-        Args:
-            left: One size.
-            right: The other.
-            keep: Variables to express the others by, where there is a choice, the earlier ones
-                first.
+        """Make two sizes equal, expressed by the variables to `keep`, the earlier ones first, where
+        there is a choice.
 
         Returns:
             Whether positive sizes exist for which they are equal; if not, nothing is changed.

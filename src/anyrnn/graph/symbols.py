@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from numbers import Integral, Real
@@ -43,6 +44,21 @@ class Traced:
     attributes: dict[str, Any] = field(default_factory=dict)
 
 
+Operator = Callable[["Symbol", Operand], "Symbol"]
+
+
+def _operator(operation: str) -> tuple[Operator, Operator]:
+    """An operator of symbols, and the same with its operands exchanged."""
+
+    def on_left(self: Symbol, other: Operand) -> Symbol:
+        return self.__tracer__.apply(operation, self, other)
+
+    def on_right(self: Symbol, other: Operand) -> Symbol:
+        return self.__tracer__.apply(operation, other, self)
+
+    return on_left, on_right
+
+
 class Symbol:
     """A value of a cell: the input, a state, a parameter, or an expression of these.
 
@@ -56,29 +72,13 @@ class Symbol:
         self.__tracer__ = tracer
         self.__traced__ = traced
 
-    def __add__(self, other: Operand) -> Symbol:
-        return self.__tracer__.apply("add", self, other)
-
-    def __radd__(self, other: Operand) -> Symbol:
-        return self.__tracer__.apply("add", other, self)
-
-    def __sub__(self, other: Operand) -> Symbol:
-        return self.__tracer__.apply("subtract", self, other)
-
-    def __rsub__(self, other: Operand) -> Symbol:
-        return self.__tracer__.apply("subtract", other, self)
-
-    def __mul__(self, other: Operand) -> Symbol:
-        return self.__tracer__.apply("multiply", self, other)
-
-    def __rmul__(self, other: Operand) -> Symbol:
-        return self.__tracer__.apply("multiply", other, self)
-
-    def __truediv__(self, other: Operand) -> Symbol:
-        return self.__tracer__.apply("divide", self, other)
-
-    def __rtruediv__(self, other: Operand) -> Symbol:
-        return self.__tracer__.apply("divide", other, self)
+    __add__, __radd__ = _operator("add")
+    __sub__, __rsub__ = _operator("subtract")
+    __mul__, __rmul__ = _operator("multiply")
+    __truediv__, __rtruediv__ = _operator("divide")
+    __matmul__ = _operator("product")[0]
+    __gt__, __lt__ = _operator("greater")
+    __ge__, __le__ = _operator("greater_equal")
 
     def __neg__(self) -> Symbol:
         return self.__tracer__.apply("negative", self)
@@ -105,21 +105,6 @@ class Symbol:
         for _ in range(exponent - 1):
             result = result * self
         return result
-
-    def __matmul__(self, other: Operand) -> Symbol:
-        return self.__tracer__.apply("product", self, other)
-
-    def __gt__(self, other: Operand) -> Symbol:
-        return self.__tracer__.apply("greater", self, other)
-
-    def __ge__(self, other: Operand) -> Symbol:
-        return self.__tracer__.apply("greater_equal", self, other)
-
-    def __lt__(self, other: Operand) -> Symbol:
-        return self.__tracer__.apply("greater", other, self)
-
-    def __le__(self, other: Operand) -> Symbol:
-        return self.__tracer__.apply("greater_equal", other, self)
 
     @property
     def T(self) -> Symbol:  # noqa: N802 - as in NumPy and PyTorch

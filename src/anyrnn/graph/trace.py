@@ -59,11 +59,7 @@ def trace(
         positional: The names of the input and the states.
         families: The names of the families of parameters.
         hyperparameters: The numbers to run it with.
-        declared: Sizes that cannot be inferred: a state's or a parameter's name -> the name of its
-            size.
-
-    Returns:
-        The graph of a step and what was inferred.
+        declared: Sizes that cannot be inferred, by the name of a state or a parameter.
 
     Raises:
         CellError: The equations cannot be read.

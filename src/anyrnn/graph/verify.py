@@ -14,12 +14,9 @@ VERIFY = bool(os.environ.get("ANYRNN_VERIFY"))  # set in the tests: elsewhere it
 def verify(graph: Graph) -> None:
     """Check every node of a graph against the list of operations.
 
-    Args:
-        graph: The graph.
-
     Raises:
         VerificationError: A node is of no known operation, has another type than its arguments give
-            it, or a size that is not determined; or two leaves share a name.
+        it, or a size that is not determined; or two leaves share a name.
     """
     leaves: dict[str, object] = {}
     for node in graph.nodes():

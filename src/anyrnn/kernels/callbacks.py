@@ -16,7 +16,7 @@ from anyrnn.kernels.numpy_arrays import NUMPY_ARRAYS
 from anyrnn.kernels.row_layout import lay_out
 from anyrnn.kernels.run import Array, Run
 from anyrnn.kernels.step_rows import AllSteps, SomeSteps
-from anyrnn.kernels.target import Target, default_target
+from anyrnn.kernels.target import default_target
 
 Shape = tuple[Any, ...]
 
@@ -59,14 +59,8 @@ class Callback:
         return [(part.rows(time * batch, batch), part.width) for part in residuals]
 
     def read(self, threads: int, arrays: Iterable[Array]) -> tuple[Batch, list[Array]]:
-        """The batch that arrays are of: the inputs, states and parameters, a mask and a seed.
-
-        Args:
-            threads: The most threads to use.
-            arrays: The arrays, and perhaps more.
-
-        Returns:
-            The batch, and the arrays that follow.
+        """The batch that arrays are of (the inputs, states and parameters, a mask and a seed), and
+        the arrays that follow.
         """
         given = iter(arrays)
         batch = Batch(
@@ -106,50 +100,39 @@ class Batch:
     seed: Array | None
 
     def forward(self, into: Sequence[Array]) -> None:
-        """Compute the output, if there is one, and the last states.
-
-        Args:
-            into: The arrays to write them into.
-        """
-        with np.errstate(all="ignore"):  # infinities and NaN are values like others
-            self._forward(into, ())
-
-    def record(self, into: Sequence[Array]) -> None:
-        """Compute what `forward` does, and what `backward` needs.
-
-        Args:
-            into: The arrays to write all of it into.
+        """Compute the output, if there is one, the last states, and what `backward` needs, if there
+        are arrays for it too.
         """
         count = self.callback.sequences + len(self.states)
-        with np.errstate(all="ignore"):
-            self._forward(into[:count], into[count:])
-
-    def _forward(self, into: Sequence[Array], kept: Sequence[Array]) -> None:
-        steps = self._steps()
-        rows, begun = steps.enter(self._ordered(self.x), self.states)
-        found, last, saved, room = None, begun, {}, {}
-        if len(rows):
-            run = self._over(steps)
-            given = run, NUMPY_ARRAYS, rows, begun, self.parameters, self._words()
-            if kept:
-                room = self._parts(kept, run)
-                found, last, saved = self.target.record(*given, room)
-            else:
-                found, last = self.target.forward(*given)
-        places = iter(into)
-        if self.callback.sequences:
-            output = next(places)
-            if found is None:
-                output.fill(0)
-            else:
-                np.copyto(output, steps.outputs(found).transpose(1, 0, 2))
-        for array, state in zip(places, steps.last(last, self.states), strict=True):
-            np.copyto(array, state)
-        for array, name in zip(kept, self.target.residuals(self.callback.run), strict=False):
-            part = saved.get(name, array[:0])
-            array[len(part) :] = 0
-            if part is not room.get(name):
-                array[: len(part)] = part
+        into, kept = into[:count], into[count:]
+        with np.errstate(all="ignore"):  # infinities and NaN are values like others
+            steps = self._steps()
+            rows, begun = steps.enter(self._ordered(self.x), self.states)
+            found, last, saved, room = None, begun, {}, {}
+            if len(rows):
+                run = self._over(steps)
+                given = run, NUMPY_ARRAYS, rows, begun, self.parameters, self._words()
+                if kept:
+                    room = self._parts(kept, run)
+                    found, last, saved = default_target().record(*given, room)
+                else:
+                    found, last = default_target().forward(*given)
+            places = iter(into)
+            if self.callback.sequences:
+                output = next(places)
+                if found is None:
+                    output.fill(0)
+                else:
+                    np.copyto(output, steps.outputs(found).transpose(1, 0, 2))
+            for array, state in zip(places, steps.last(last, self.states), strict=True):
+                np.copyto(array, state)
+            for array, name in zip(
+                kept, default_target().residuals(self.callback.run), strict=False
+            ):
+                part = saved.get(name, array[:0])
+                array[len(part) :] = 0
+                if part is not room.get(name):
+                    array[: len(part)] = part
 
     def backward(
         self,
@@ -161,46 +144,37 @@ class Batch:
         """Compute the gradients of the input, the initial states and the parameters.
 
         Args:
-            kept: What `record` has kept.
+            kept: What `forward` has kept.
             gradients: The gradients of the output, if there is one, and of the last states.
             wanted: Whether the gradient of the input is wanted, and of each parameter.
             into: The arrays to write them into; of those that are not wanted, there are none.
         """
         with np.errstate(all="ignore"):
-            self._backward(kept, gradients, wanted, into)
-
-    def _backward(
-        self,
-        kept: Sequence[Array],
-        gradients: Sequence[Array],
-        wanted: Sequence[bool],
-        into: Sequence[Array],
-    ) -> None:
-        steps, names = self._steps(), self.callback.run.parameter_names
-        rows, _ = steps.enter(self._ordered(self.x), self.states)
-        begun, given = steps.last_back([*gradients[self.callback.sequences :]])
-        x, totals = None, {}
-        if len(rows):
-            run = self._over(steps)
-            x, begun, totals = self.target.backward(
-                run,
-                NUMPY_ARRAYS,
-                rows,
-                self._parts(kept, run),
-                self.parameters,
-                [self._of_output(steps, len(rows), gradients), *begun],
-                wanted,
-                self._words(),
-            )
-        places = iter(into)
-        if wanted[0]:
-            x = np.zeros_like(rows) if x is None else x
-            self._ordered(next(places))[...] = steps.inputs_back(x)
-        for state in steps.begun_back(begun, given):
-            np.copyto(next(places), state)
-        for name, asked in zip(names, wanted[1:], strict=True):
-            if asked:
-                np.copyto(next(places), totals.get(name, 0))
+            steps, names = self._steps(), self.callback.run.parameter_names
+            rows, _ = steps.enter(self._ordered(self.x), self.states)
+            begun, given = steps.last_back([*gradients[self.callback.sequences :]])
+            x, totals = None, {}
+            if len(rows):
+                run = self._over(steps)
+                x, begun, totals = default_target().backward(
+                    run,
+                    NUMPY_ARRAYS,
+                    rows,
+                    self._parts(kept, run),
+                    self.parameters,
+                    [self._of_output(steps, len(rows), gradients), *begun],
+                    wanted,
+                    self._words(),
+                )
+            places = iter(into)
+            if wanted[0]:
+                x = np.zeros_like(rows) if x is None else x
+                self._ordered(next(places))[...] = steps.inputs_back(x)
+            for state in steps.begun_back(begun, given):
+                np.copyto(next(places), state)
+            for name, asked in zip(names, wanted[1:], strict=True):
+                if asked:
+                    np.copyto(next(places), totals.get(name, 0))
 
     def _of_output(self, steps: AllSteps, rows: int, gradients: Sequence[Array]) -> Array:
         """The gradient of the output of each row: zero where there is no output."""
@@ -223,11 +197,6 @@ class Batch:
             layout = lay_out(("batch", "time"), (batch, time), mask=mask)
         return AllSteps(time, batch) if layout is None else SomeSteps(layout, True, (time, batch))
 
-    @property
-    def target(self) -> Target:
-        """What computes."""
-        return default_target()
-
     def _over(self, steps: AllSteps) -> Run:
         return self.callback.run.over(tuple(steps.batch_sizes), self.x.dtype, self.threads)
 
@@ -237,7 +206,7 @@ class Batch:
     def _parts(self, kept: Sequence[Array], run: Run) -> dict[str, Array]:
         """The residuals by name, without the rows that no step has."""
         rows, batch = run.steps.rows, run.steps.batch
-        residuals = self.target.residuals(run).items()
+        residuals = default_target().residuals(run).items()
         return {
             name: array[: part.rows(rows, batch)]
             for (name, part), array in zip(residuals, kept, strict=True)

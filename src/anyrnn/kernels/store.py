@@ -52,10 +52,8 @@ class Entry:
 
 
 def folder() -> Path | None:
-    """The folder of the compiled code: the environment variable ANYRNN_CACHE, or the platform's.
-
-    Returns:
-        The folder, which need not exist; None if the variable is empty or `off`.
+    """The folder of the compiled code, which need not exist: the environment variable ANYRNN_CACHE,
+    or the platform's. None if the variable is empty or `off`.
 
     Raises:
         CacheError: The home folder is not known.
@@ -87,14 +85,7 @@ def key(*parts: str) -> str:
 
 
 def load(name: str) -> bytes | None:
-    """Compiled code from disk.
-
-    Args:
-        name: Its key.
-
-    Returns:
-        The code; None if it is not there, or not as it was written.
-    """
+    """Compiled code from disk, by its key; None if it is not there, or not as it was written."""
     try:
         place = folder()
         if place is None or not place.exists():
@@ -115,14 +106,7 @@ def load(name: str) -> bytes | None:
 
 
 def save(name: str, code: bytes, label: str, target: str) -> None:
-    """Write compiled code to disk; where that is impossible, a warning says so once.
-
-    Args:
-        name: Its key.
-        code: The code.
-        label: What it computes.
-        target: What it is compiled for.
-    """
+    """Write compiled code to disk under its key; where that is impossible, warn once."""
     header = json.dumps({"key": name, "label": label, "target": target})
     content = header.encode() + b"\n" + code
     try:
@@ -161,10 +145,8 @@ def entries() -> list[Entry]:
 
 
 def clear() -> tuple[int, int]:
-    """Remove all compiled code from disk, and nothing else that is in the folder.
-
-    Returns:
-        The number of files and of bytes that were removed.
+    """Remove all compiled code from disk, and nothing else that is in the folder: the number of
+    files and of bytes that were removed.
 
     Raises:
         CacheError: The folder cannot be used; the message says why.

@@ -31,9 +31,6 @@ def schedule(
         states: The names of its states, each the name of a result too.
         wanted: The names of the results that are wanted for each step.
         policy: What the target wants outside the loop, and what inside.
-
-    Returns:
-        The schedule.
     """
     states = tuple(states)
     placement = place(loop_normal(graph, states, policy), states, wanted, policy)

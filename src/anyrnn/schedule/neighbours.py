@@ -29,15 +29,9 @@ def neighbours(by_place: Mapping[int, T]) -> list[list[T]]:
 
 
 def products_together(cell: Cell, nodes: Iterable[Node]) -> list[tuple[Node, ...]]:
-    """Group nodes by what is computed together.
-
-    Args:
-        cell: The cell.
-        nodes: The nodes, each after its arguments; leaves are left out.
-
-    Returns:
-        For each node a group, in order: itself, or the products of a vector with neighbouring
-        members of a stored parameter, in the order of its rows.
+    """Group nodes, each after its arguments, by what is computed together: a node by itself, or the
+    products of a vector with neighbouring members of a stored parameter, in the order of its rows.
+    Leaves are left out.
     """
     nodes = [node for node in nodes if not node.is_leaf]
     products: dict[tuple[str, Node], dict[int, Node]] = {}

@@ -165,25 +165,17 @@ def _is_centred(term: Node) -> bool:
 
 
 def normal(graph: Graph, hoist: bool = True) -> Graph:
-    """All normal forms that any step takes.
-
-    Args:
-        graph: The step graph.
-        hoist: Whether sums are regrouped so that the work that needs no state can be hoisted.
+    """The rewrites that every step takes; without `hoist`, sums are not regrouped for work that
+    needs no state to leave the loop.
     """
     return regroup_sums(split_products(by_reciprocals(graph)), hoist)
 
 
 def loop_normal(graph: Graph, states: Iterable[Name], policy: Policy) -> Graph:
-    """The normal form of a step that a kernel runs.
+    """The step that a kernel runs.
 
     Each new state is a value that the loop computes: one that the loop would only pass on, a leaf
     or a hoisted product, is multiplied by one.
-
-    Args:
-        graph: The step graph.
-        states: The names of its states.
-        policy: What the target wants outside the loop, and what inside.
     """
     states = set(states)
     graph = without_clips(graph)

@@ -17,12 +17,11 @@ def operands(node: Node) -> tuple[Node, ...]:
 
 
 def phases(nodes: Iterable[Node], hoist: bool = True) -> dict[Node, int]:
-    """The earliest phase of each node: once, for the whole sequence, or at each step.
+    """The earliest phase of each node, given after its arguments: once, for the whole sequence, or
+    at each step.
 
-    Args:
-        nodes: The nodes, each after its arguments.
-        hoist: Whether the phase of what depends on the input is that of the whole sequence; if
-            not, only the input itself is there for all steps.
+    Without `hoist`, what depends on the input waits for its step; only the input itself is there
+    for the whole sequence.
     """
     found: dict[Node, int] = {}
     for node in nodes:
@@ -34,16 +33,8 @@ def phases(nodes: Iterable[Node], hoist: bool = True) -> dict[Node, int]:
 
 
 def sink_elementwise(when: dict[Node, int], new_states: list[Node]) -> dict[Node, int]:
-    """Sinks state-independent elementwise work into the loop, unless a hoisted product consumes it.
-
-    What is computed from such work is moved to the step's phase too.
-
-    Args:
-        when: The phases.
-        new_states: The new values of the states.
-
-    Returns:
-        The phases after that.
+    """Sinks state-independent elementwise work into the loop, and what is computed from it, unless
+    a hoisted product consumes it.
     """
     elementwise = {node for node in when if node.traits.elementwise}
     early = topological(

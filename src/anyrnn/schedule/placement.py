@@ -19,17 +19,7 @@ from anyrnn.schedule.rematerialise import frontier, is_cheap, is_in_place
 def place(
     graph: Graph, states: Iterable[Name], wanted: Iterable[Name], policy: Policy
 ) -> Placement:
-    """Place the values of a step graph.
-
-    Args:
-        graph: The step graph in its normal form.
-        states: The names of its states, each the name of a result too.
-        wanted: The names of the results that are wanted for each step.
-        policy: What the target wants outside the loop, and what inside.
-
-    Returns:
-        The placement.
-    """
+    """Place the values of a step graph; arguments as of `schedule`."""
     states, wanted = tuple(states), tuple(wanted)
     new_states = [graph.outputs[name] for name in states]
     results = [graph.outputs[name] for name in wanted]

@@ -75,12 +75,9 @@ def training(cell: Cell, memory: str = "high", policy: Policy = FUSED) -> Traini
 
     Args:
         cell: The cell.
-        memory: `high` saves what the reverse step reads, unless it is cheap to compute; `low`
-            saves the states only, and the reverse step computes the rest again.
+        memory: `high` saves what the reverse step reads, unless it is cheap to rematerialise; `low`
+        saves the states only, and the reverse step rematerialises the rest.
         policy: What the target wants outside the forward loop, and what inside.
-
-    Returns:
-        Both schedules.
 
     Raises:
         InputError: Neither `high` nor `low`.

@@ -64,7 +64,7 @@ Row = tuple[str, str, tuple[Node, ...]]  # names, expression, values
 
 
 class Direction:
-    """The parts of a schedule with names for their values.
+    """A direction of a schedule, with names for its values.
 
     Args:
         cell: The cell.
@@ -72,9 +72,6 @@ class Direction:
         results: What the results are called.
         taken: The names that are taken; new ones are added.
         names: The names of values that have one already: leaves, values of the other direction.
-
-    Attributes:
-        names: The names of values.
     """
 
     def __init__(
@@ -139,11 +136,7 @@ class Direction:
         return candidate
 
     def text(self, marks: Mapping[Node, Sequence[str]]) -> Iterator[str]:
-        """The parts, line by line.
-
-        Args:
-            marks: What is to be said about values besides their equations.
-        """
+        """The sections, line by line, with what marks say about values besides their equations."""
         total, done = Cost.of(0), set()
         aliases = self._aliases()
         for part in self.sections:
@@ -301,16 +294,9 @@ def _marks(planned: Schedule, step: str) -> dict[Node, list[str]]:
 
 
 def describe(cell: Cell, memory: str = "high", policy: Policy = FUSED) -> str:
-    """The schedule of a cell and of its derivative.
-
-    Args:
-        cell: The cell.
-        memory: `high`, or `low` to keep the states only for the derivative.
-        policy: What the target wants outside the forward loop, and what inside.
-
-    Returns:
-        What is computed once, before the loop over time, in each stage of a step and after the
-        loop, with the operations for one row, forward and backward; and what is kept between them.
+    """The schedule of a cell and of its derivative: what is computed once, before the loop over
+    time, in each stage of a step and after the loop, with the operations for one row; and what is
+    saved between forward and backward.
 
     Raises:
         InputError: The memory is neither `high` nor `low`.

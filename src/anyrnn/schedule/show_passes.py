@@ -16,14 +16,8 @@ SECTIONS = ("once", "before", "loop_inputs", "loop", "emitted", "after")
 
 
 def passes(cell: Cell, policy: Policy = FUSED) -> str:
-    """The forms of a cell's step on its way to a schedule, in the order in which passes make them.
-
-    Args:
-        cell: The cell.
-        policy: What the target wants outside the loop, and what inside.
-
-    Returns:
-        The normal form node by node; the placement, levels and stages with the numbers of nodes.
+    """The forms of a cell's step on its way to a schedule: the canonical form node by node; the
+    placement, levels and stages with the numbers of nodes.
 
     Example:
         >>> import anyrnn

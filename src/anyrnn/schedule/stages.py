@@ -14,14 +14,8 @@ from anyrnn.schedule.rematerialise import frontier, is_cheap
 def levels(placement: Placement) -> Levels:
     """Find where the loop has to be split.
 
-    Products, slices, concatenations and reductions read whole vectors, so these have to be
-    complete in memory before; elementwise work continues on what is in registers.
-
-    Args:
-        placement: The placed step.
-
-    Returns:
-        The level of each value of the loop, the sums of products, and what is stored.
+    Products, slices, concatenations and reductions read whole vectors, so these have to be complete
+    in memory before; elementwise work continues on what is in registers.
     """
     loop, inside = placement.loop, set(placement.loop)
     level: dict[Node, int] = {}
@@ -103,15 +97,7 @@ def _partial_sums(node: Node, inside: Mapping[Node, int]) -> Iterator[Node]:
 
 
 def split(placement: Placement, cut: Levels) -> Schedule:
-    """Split the loop into stages.
-
-    Args:
-        placement: The placed step.
-        cut: Where to split its loop.
-
-    Returns:
-        The schedule.
-    """
+    """Split the loop into stages."""
     joins = _joins(placement.loop)
     copies = (part for part in joins if part not in cut.level)
     stages: list[Stage | RowStage] = [

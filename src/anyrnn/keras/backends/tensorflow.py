@@ -67,7 +67,7 @@ class _Functions:
         shapes = self.callback.result_shapes(*batch.x.shape[:2])
         shapes += self.callback.residual_shapes(*batch.x.shape[:2])
         into = _empty(shapes, batch.x.dtype)
-        batch.record(into)
+        batch.forward(into)
         return into
 
     def backward(self, wanted: tuple[bool, ...], *arrays: Array) -> list[Array]:

@@ -128,6 +128,14 @@ class Function:
         """An operation on integers of 64 bits."""
         return self.value(f"{operation} i64 {left}, {right}", "n")
 
+    def splat(self, scalar: str, number: str, lanes: int) -> str:
+        """A vector with a scalar in all lanes."""
+        type_ = f"<{lanes} x {scalar}>"
+        first = self.value(f"insertelement {type_} poison, {scalar} {number}, i64 0")
+        return self.value(
+            f"shufflevector {type_} {first}, {type_} poison, <{lanes} x i32> zeroinitializer"
+        )
+
     def smaller(self, left: str, right: str) -> str:
         """The smaller of two integers."""
         less = self.value(f"icmp slt i64 {left}, {right}", "less")
@@ -148,7 +156,7 @@ class Vectors:
         self.lanes = lanes
         self.double = double
         self.fused = fused
-        self.scalar = "double" if double else "float"
+        self.scalar, self.size = ("double", 8) if double else ("float", 4)
         self.short = f"v{lanes}f{64 if double else 32}"
         self.type = f"<{lanes} x {self.scalar}>"
         self.integers = f"<{lanes} x i{64 if double else 32}>"
@@ -248,13 +256,7 @@ class Vectors:
 
     def splat(self, number: str) -> str:
         """A vector with a scalar in all lanes."""
-        first = self.function.value(
-            f"insertelement {self.type} poison, {self.scalar} {number}, i64 0"
-        )
-        return self.function.value(
-            f"shufflevector {self.type} {first}, {self.type} poison, "
-            f"<{self.lanes} x i32> zeroinitializer"
-        )
+        return self.function.splat(self.scalar, number, self.lanes)
 
     def load_number(self, pointer: str) -> str:
         """A vector with a scalar in memory in all lanes."""
@@ -264,34 +266,28 @@ class Vectors:
         self, pointer: str, mask: str | None = None, otherwise: str = "zeroinitializer"
     ) -> str:
         """A vector in memory; where the mask is false, `otherwise`."""
-        size = 8 if self.double else 4
         if mask is None:
-            return self.function.value(f"load {self.type}, ptr {pointer}, align {size}")
+            return self.function.value(f"load {self.type}, ptr {pointer}, align {self.size}")
         return self.function.value(
-            f"call {self.type} @llvm.masked.load.{self.short}.p0(ptr align {size} {pointer}, "
+            f"call {self.type} @llvm.masked.load.{self.short}.p0(ptr align {self.size} {pointer}, "
             f"{self.booleans} {mask}, {self.type} {otherwise})"
         )
 
     def store(self, value: str, pointer: str, mask: str | None = None) -> None:
         """Write a vector to memory, only where a mask is true."""
-        size = 8 if self.double else 4
         if mask is None:
-            self.function.emit(f"store {self.type} {value}, ptr {pointer}, align {size}")
+            self.function.emit(f"store {self.type} {value}, ptr {pointer}, align {self.size}")
         else:
             self.function.emit(
                 f"call void @llvm.masked.store.{self.short}.p0({self.type} {value}, "
-                f"ptr align {size} {pointer}, {self.booleans} {mask})"
+                f"ptr align {self.size} {pointer}, {self.booleans} {mask})"
             )
 
     def mask(self, count: str) -> str:
         """A mask of the first elements."""
         lanes = ", ".join(f"i64 {lane}" for lane in range(self.lanes))
-        type_ = f"<{self.lanes} x i64>"
-        first = self.function.value(f"insertelement {type_} poison, i64 {count}, i64 0")
-        counts = self.function.value(
-            f"shufflevector {type_} {first}, {type_} poison, <{self.lanes} x i32> zeroinitializer"
-        )
-        return self.function.value(f"icmp slt {type_} <{lanes}>, {counts}", "mask")
+        counts = self.function.splat("i64", count, self.lanes)
+        return self.function.value(f"icmp slt <{self.lanes} x i64> <{lanes}>, {counts}", "mask")
 
     def shuffle(self, left: str, right: str, places: Sequence[int]) -> str:
         """Elements of two vectors by their indices; those of the second follow the first's."""
@@ -307,9 +303,8 @@ class Vectors:
         part = self.function.value(
             f"shufflevector {self.type} {value}, {self.type} poison, <{count} x i32> <{listed}>"
         )
-        size = 8 if self.double else 4
         type_ = f"<{count} x {self.scalar}>"
-        self.function.emit(f"store {type_} {part}, ptr {pointer}, align {size}")
+        self.function.emit(f"store {type_} {part}, ptr {pointer}, align {self.size}")
 
     def _halves(self, distance: int) -> tuple[list[int], list[int]]:
         """The shuffles that exchange blocks between two rows a distance apart."""

@@ -40,4 +40,4 @@ def rows_of(context: Context, vector: Node, row: str) -> tuple[str, str]:
         function.value(f"ptrtoint ptr {at} to i64", "address") for at in (address, following)
     )
     stride = function.integer("sub", right, left)
-    return address, function.integer("sdiv exact", stride, 8 if context.v.double else 4)
+    return address, function.integer("sdiv exact", stride, context.v.size)

@@ -40,10 +40,10 @@ def words(v: Vectors, seed: str, stream: int, step: str, row: str, unit: str) ->
     hashed, second = _philox(function, row, step, key, None)
     key = function.value(f"xor i32 {hashed}, {high}")
     places = ", ".join(f"i32 {lane}" for lane in range(lanes))
-    units = function.value(f"add <{lanes} x i32> {_splat(function, unit, lanes)}, <{places}>")
-    return _philox(
-        function, units, _splat(function, second, lanes), _splat(function, key, lanes), lanes
-    )
+    units = function.splat("i32", unit, lanes)
+    units = function.value(f"add <{lanes} x i32> {units}, <{places}>")
+    second, key = (function.splat("i32", number, lanes) for number in (second, key))
+    return _philox(function, units, second, key, lanes)
 
 
 def uniform(v: Vectors, bits: str) -> str:
@@ -52,11 +52,3 @@ def uniform(v: Vectors, bits: str) -> str:
     bits = v.function.value(f"lshr <{lanes} x i32> {bits}, splat (i32 {32 - BITS})")
     whole = v.function.value(f"uitofp <{lanes} x i32> {bits} to {v.type}")
     return v.multiply(whole, v.constant(2.0**-BITS))
-
-
-def _splat(function: Function, number: str, lanes: int) -> str:
-    first = function.value(f"insertelement <{lanes} x i32> poison, i32 {number}, i64 0")
-    return function.value(
-        f"shufflevector <{lanes} x i32> {first}, <{lanes} x i32> poison, "
-        f"<{lanes} x i32> zeroinitializer"
-    )

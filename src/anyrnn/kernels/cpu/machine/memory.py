@@ -105,7 +105,7 @@ def _rounded(size: int) -> int:
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-    """An uninitialised array, aligned to a cache line; when it is collected its memory is reused."""
+    """An uninitialised array, aligned to a cache line; its memory goes back to the free list."""
     dtype = np.dtype(dtype)
     size = prod(shape) * dtype.itemsize
     if size >= LEAST:

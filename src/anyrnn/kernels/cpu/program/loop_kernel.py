@@ -77,7 +77,8 @@ class Loop:
         room: dict[int, BufferView] | None = None,
         rows: float | None = None,
     ) -> PreparedLoop:
-        """Append what has to be done before the loop runs with some parameters: packing.
+        """Append the packing of a loop's matrices; what this returns runs over one segment of
+        sequences after another.
 
         Args:
             commands: The command buffer.
@@ -86,9 +87,6 @@ class Loop:
             batch: The number of sequences.
             room: Workspaces by their size, for loops that never work at the same time to share.
             rows: How many sequences a step has on average; all of them if not given.
-
-        Returns:
-            What runs over sequences, one segment after another.
         """
         threads, rows = commands.threads, batch if rows is None else rows
         by_rows = rows >= ROWS_EACH * threads or threads == 1

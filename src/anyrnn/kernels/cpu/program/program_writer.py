@@ -25,13 +25,8 @@ from anyrnn.kernels.run import Array, History, Run
 
 
 class Outcome(NamedTuple):
-    """What a run has computed, or where it will be.
-
-    Attributes:
-        results: The results for each row, by name.
-        histories: The histories of the states that were asked for, by name.
-        states: The last states, by name.
-        gradients: The gradients of stored parameters, by name.
+    """What a run has computed, or where it will be, by name: the results for each row, the
+    histories that were asked for, the last states, the gradients of stored parameters.
     """
 
     results: dict[Any, Any]
@@ -41,13 +36,7 @@ class Outcome(NamedTuple):
 
 
 class Machine(NamedTuple):
-    """What a run is written for besides itself.
-
-    Attributes:
-        processor: The CPU to compile for.
-        threads: The number of threads.
-        runtime: Whose threads they are.
-    """
+    """The CPU that a run is compiled for, the number of threads, and whose threads they are."""
 
     processor: Processor
     threads: int

@@ -10,11 +10,7 @@ STEP_COST = 2  # the overhead of a step for a thread, in rows
 
 
 def divide_rows(sizes: Array, threads: int) -> Array:
-    """Balance the rows between threads, by the number of steps that each row has.
-
-    Args:
-        sizes: The number of rows of each step, never rising.
-        threads: The number of threads.
+    """Balance rows between threads, when steps have as many rows as `sizes` says, never rising.
 
     Returns:
         The bounds of the threads: the first row of each, and the number of rows.
