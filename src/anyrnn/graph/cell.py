@@ -71,9 +71,7 @@ class Cell:
         cancelled = tuple(node.name for node in tracing.parameters if node not in used)
         self.unused = tracing.unused + cancelled
         self._tracing = tracing
-        self._remade: WeakValueDictionary[tuple[tuple[str, float], ...], Cell] = (
-            WeakValueDictionary()
-        )
+        self._remade: WeakValueDictionary[Any, Cell] = WeakValueDictionary()
         self._remake = remake
         self._reference = reference
 
@@ -167,10 +165,7 @@ class Cell:
         if not values:
             return self
         key = tuple(sorted(values.items()))
-        found = self._remade.get(key)
-        if found is None:
-            found = self._remade[key] = self._remake(**values)
-        return found
+        return self._remade.get(key) or self._remade.setdefault(key, self._remake(**values))
 
     def with_graph(
         self, graph: Graph, transform: Callable[..., Cell], *options: Any, **changes: Any

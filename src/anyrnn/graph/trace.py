@@ -18,26 +18,16 @@ from anyrnn.graph.tracer import DeclaredSizes, Tracer, ordered
 
 @dataclass(frozen=True)
 class Tracing:
-    """What running a cell's function once has shown.
+    """What running a cell's function once has shown."""
 
-    Attributes:
-        graph: The step: the new states (and the output, where it is none of them) as expressions.
-        output: The name of the result that is the layer's output.
-        states: The names of the states, in order.
-        parameters: The parameters that have influence, in the order of first use.
-        unused: The names of the others.
-        sizes: Each named size as a form of the free ones; a free one is itself.
-        reasons: For a size that follows from others, the line of the cell that says so.
-        smaller: For a size that has to be smaller than another one, that other one.
-        initial: The number that each element of a stored parameter starts with, by name.
-    """
-
-    graph: Graph
-    output: str
-    states: tuple[str, ...]
-    parameters: tuple[Node, ...]
-    unused: tuple[str, ...]
-    sizes: Mapping[str, Size]
+    graph: Graph  # the new states, and the output where it is none of them, as expressions
+    output: str  # the name of the result that is the layer's output
+    states: tuple[str, ...]  # their names, in order
+    parameters: tuple[Node, ...]  # those that have influence, in the order of first use
+    unused: tuple[str, ...]  # the names of the others
+    sizes: Mapping[str, Size]  # each named size as a form of the free ones
+    # the line of the cell from which a size follows; the size that another has to be smaller than;
+    # the number that each element of a stored parameter starts with
     reasons: Mapping[str, str] = field(default_factory=dict)
     smaller: Mapping[str, Size] = field(default_factory=dict)
     initial: Mapping[str, float] = field(default_factory=dict)

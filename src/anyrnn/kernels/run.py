@@ -82,18 +82,11 @@ def steps_of(batch_sizes: tuple[int, ...]) -> Steps:
 
 @dataclass(frozen=True)
 class History:
-    """A state after each step, and the initial one: in front, or at the end of a run that goes
-    from the last step to the first.
+    """A state after each step, and the initial one: in front, or at the end of a run in reverse."""
 
-    Attributes:
-        array: The rows of all steps and the initial ones, (rows + batch, size).
-        steps: The steps.
-        reverse: Whether the run went from the last step to the first.
-    """
-
-    array: Any
+    array: Any  # (rows + batch, size)
     steps: Steps
-    reverse: bool
+    reverse: bool  # whether the run went from the last step to the first
 
     @property
     def initial(self) -> Any:
@@ -175,13 +168,10 @@ class Run:
 class Residual:
     """An array that the forward pass saves for the backward pass.
 
-    Attributes:
-        width: The size of each row.
-        history: Whether it also holds the initial state, so that it has batch rows more than there
-            are rows of all steps.
+    A history also holds the initial state: batch rows more than there are rows of all steps.
     """
 
-    width: int
+    width: int  # the size of each row
     history: bool
 
     def rows(self, rows: Any, batch: Any) -> Any:
@@ -190,17 +180,11 @@ class Residual:
 
 
 class Slot(Protocol):
-    """What an array is to be that a run is given.
-
-    Attributes:
-        shape: Its shape.
-        dtype: Its type.
-        name: What it is called, in an ArrayError: its kind, as `parameter`, and its name.
-    """
+    """What an array is to be that a run is given."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    name: tuple[str, str]
+    name: tuple[str, str]  # in an ArrayError: its kind, as `parameter`, and what it is called
 
 
 @dataclass(frozen=True, eq=False)

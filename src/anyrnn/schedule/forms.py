@@ -68,63 +68,40 @@ class Placement:
 
 @dataclass(frozen=True)
 class Accumulator:
-    """A sum of matrix products, accumulated in registers.
+    """A sum of matrix products, accumulated in registers."""
 
-    Attributes:
-        node: The sum.
-        terms: The matrix and the vector of each product.
-    """
-
-    node: Node
-    terms: tuple[tuple[Node, Node], ...]
+    node: Node  # the sum
+    terms: tuple[tuple[Node, Node], ...]  # the matrix and the vector of each product
 
 
 @dataclass(frozen=True, eq=False)
 class Levels:
-    """Where a loop is split.
+    """Where a loop is split."""
 
-    Attributes:
-        level: For each value of the loop, how many times memory has to be complete before it.
-        accumulators: The sums of products, by the value that they compute.
-        stored: The values that are written to memory.
-    """
-
-    level: Mapping[Node, int]
-    accumulators: Mapping[Node, Accumulator]
-    stored: frozenset[Node]
+    level: Mapping[Node, int]  # how many times memory has to be complete before a value
+    accumulators: Mapping[Node, Accumulator]  # the sums of products, by the value that they compute
+    stored: frozenset[Node]  # the values that are written to memory
 
 
 @dataclass(frozen=True)
 class Stage:
     """A part of a step that goes over units: products, and the elementwise work on them, for
     vectors of one size.
-
-    Attributes:
-        level: Stages of one level do not depend on each other, stages of rows apart.
-        size: The size of its vectors.
-        accumulators: The sums of products.
-        stores: The values that are written to memory.
     """
 
-    level: int
-    size: Size
-    accumulators: tuple[Accumulator, ...]
-    stores: tuple[Node, ...]
+    level: int  # stages of one level do not depend on each other, stages of rows apart
+    size: Size  # the size of its vectors
+    accumulators: tuple[Accumulator, ...]  # the sums of products
+    stores: tuple[Node, ...]  # the values that are written to memory
 
 
 @dataclass(frozen=True)
 class RowStage:
-    """A part of a step that goes over whole rows, before the other stages of its level.
+    """A part of a step that goes over whole rows, before the other stages of its level."""
 
-    Attributes:
-        level: How many times memory has to be complete before it.
-        reductions: Sums and means over the hidden axis, of vectors of one size; or a softmax.
-        scalars: Per-row scalars that follow from them, and that vectors need.
-    """
-
-    level: int
-    reductions: tuple[Node, ...]
-    scalars: tuple[Node, ...] = ()
+    level: int  # how many times memory has to be complete before it
+    reductions: tuple[Node, ...]  # sums and means of vectors of one size; or a softmax
+    scalars: tuple[Node, ...] = ()  # those that follow, and that vectors need
 
     @property
     def stores(self) -> tuple[Node, ...]:

@@ -17,19 +17,12 @@ LOOP = "each step, stage"
 
 @dataclass(frozen=True)
 class Section:
-    """What is computed together.
+    """What is computed together."""
 
-    Attributes:
-        title: When, and for what.
-        nodes: What is computed, each after its arguments.
-        sums: The sums of products; they are accumulated, so that adding costs nothing.
-        results: What is written.
-    """
-
-    title: str
-    nodes: tuple[Node, ...]
-    sums: tuple[Node, ...] = ()
-    results: tuple[Node, ...] = ()
+    title: str  # when, and for what
+    nodes: tuple[Node, ...]  # what is computed, each after its arguments
+    sums: tuple[Node, ...] = ()  # of products: accumulated, so that adding costs nothing
+    results: tuple[Node, ...] = ()  # what is written
 
     @property
     def cost(self) -> Cost:

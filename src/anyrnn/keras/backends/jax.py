@@ -35,7 +35,7 @@ class CustomCall(NamedTuple):
     Attributes:
         key: The key of the run, see `anyrnn.kernels.run_keys.key`.
         turned, sequences, masked, seeded: As in `anyrnn.kernels.callbacks.Callback`.
-        method: Of `anyrnn.kernels.callbacks.Batch`: `forward`, `record` or `backward`.
+        method: Of `anyrnn.kernels.callbacks.Batch`: `forward` or `backward`.
         wanted: For `backward`: whether the gradient of the input is wanted, and of each parameter.
     """
 
@@ -82,7 +82,7 @@ def _handle(text: str, arguments: list[Any], results: list[Any]) -> None:
         count = callback.residuals
         batch.backward(further[:count], further[count:], call.wanted, results)
     else:
-        getattr(batch, call.method)(results)
+        batch.forward(results)
 
 
 @cache
@@ -125,7 +125,7 @@ def _record(call: CustomCall, *given: Any) -> tuple[list[Array], Any]:
     results = callback.result_shapes(*x.shape[:2])
     shapes = [*results, *callback.residual_shapes(*x.shape[:2])]
     arguments = x, *states, *parameters, *_given(further)
-    found: list[Array] = _once(call._replace(method="record"), tuple(shapes), arguments)
+    found: list[Array] = _once(call, tuple(shapes), arguments)
     wanted = _Wanted(tuple(part.perturbed for part in (given[0], *given[2])))
     saved = found[len(results) :]
     return found[: len(results)], (wanted, x, states, parameters, further, saved)

@@ -19,31 +19,19 @@ from anyrnn.schedule.forms import Schedule
 
 @dataclass(frozen=True)
 class Step:
-    """The registers of a step.
+    """The registers of a step."""
 
-    Attributes:
-        clock: The step, counted from the beginning of the sequence.
-        offset: Its first row in the arrays of all steps.
-        last_row: The end of the rows that this thread computes.
-        current: The states before it.
-        next: The states after it.
-    """
-
-    clock: str
-    offset: str
-    last_row: str
-    current: dict[Name, str]
-    next: dict[Name, str]
+    clock: str  # the step, counted from the beginning of the sequence
+    offset: str  # its first row in the arrays of all steps
+    last_row: str  # the end of the rows that this thread computes
+    current: dict[Name, str]  # the states before it
+    next: dict[Name, str]  # the states after it
 
 
 class Context:
-    """What the writers of a kernel's stages share.
+    """What the writers of a kernel's stages share."""
 
-    Attributes:
-        step: The step that is being written.
-    """
-
-    step: Step
+    step: Step  # the step that is being written
 
     def __init__(
         self, function: Function, v: Vectors, target: Processor, schedule: Schedule, record: Record

@@ -27,17 +27,11 @@ def _name(rows: int, terms: int) -> str:
 
 @dataclass(frozen=True)
 class Kind:
-    """What the functions multiply.
+    """What the functions multiply."""
 
-    Attributes:
-        double: float64 instead of float32.
-        operand: What the matrices are rounded to; the vectors are rounded already.
-        short: Whether the matrices are bfloat16 in memory.
-    """
-
-    double: bool
-    operand: Operand = Operand.PLAIN
-    short: bool = False
+    double: bool  # float64 instead of float32
+    operand: Operand = Operand.PLAIN  # of the matrices; vectors are rounded already
+    short: bool = False  # whether the matrices are bfloat16 in memory
 
     @property
     def element(self) -> str:

@@ -29,29 +29,21 @@ class Source(Enum):
 
 @dataclass(frozen=True)
 class Value:
-    """A value to evaluate.
+    """A value to evaluate."""
 
-    Attributes:
-        node: What it is.
-        source: Where it comes from.
-        arguments: What it is computed from.
-        fused: Whether it is a product and a sum in one, of three arguments.
-    """
-
-    node: Node
-    source: Source
-    arguments: tuple[Node, ...] = ()
-    fused: bool = False
+    node: Node  # what it is
+    source: Source  # where it comes from
+    arguments: tuple[Node, ...] = ()  # what it is computed from
+    fused: bool = False  # whether it is a product and a sum in one, of three arguments
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """The order of evaluation of a stage.
 
-    Attributes:
-        roots: For each value that it stores, or reduces over the hidden axis, what has to be
-            evaluated for it that no root before has evaluated, itself last.
-        scalars: The same for each per-row scalar that follows from its reductions.
+    Roots are the values that it stores, or reduces over the hidden axis; scalars are the per-row
+    scalars that follow from its reductions. Each has with it what no one before has evaluated,
+    itself last.
     """
 
     roots: tuple[tuple[Value, ...], ...]

@@ -25,23 +25,15 @@ from anyrnn.schedule.forms import Schedule, Stage
 
 @dataclass(frozen=True)
 class Lowered:
-    """The kernel of a schedule, with what its caller has to know.
-
-    Attributes:
-        text: The LLVM IR.
-        tiles: The tile of each stage; None for a stage over rows.
-        operand: What products multiply.
-        lanes: The number of elements of a vector register.
-        double: float64 instead of float32.
-    """
+    """The kernel of a schedule, with what its caller has to know."""
 
     schedule: Schedule
-    text: str
+    text: str  # the LLVM IR
     record: Record
-    tiles: tuple[Tile | None, ...]
-    operand: Operand
-    lanes: int
-    double: bool
+    tiles: tuple[Tile | None, ...]  # the tile of each stage; None for a stage over rows
+    operand: Operand  # what products multiply
+    lanes: int  # the number of elements of a vector register
+    double: bool  # float64 instead of float32
 
 
 def unsupported(schedule: Schedule) -> str | None:

@@ -12,31 +12,18 @@ from anyrnn.kernels.cpu.machine.processor import Processor
 
 
 class PackingJob(NamedTuple):
-    """A matrix to pack; steps and strides count elements.
+    """A matrix to pack; steps and strides count elements."""
 
-    Attributes:
-        units: The number of rows.
-        length: The number of columns.
-        element_step: The distance of two columns, or pairs of columns, in the packed matrix.
-        vectors: The width of a block of units, in vector registers.
-        all_vectors: The width of all blocks: rows beyond `units` become zeros.
-        block_step: The distance of two blocks in the packed matrix.
-        place: The destination: the address of the first packed element.
-        source: The address of the first element of the matrix.
-        unit_stride: The distance of two rows of the matrix.
-        element_stride: The distance of two columns of the matrix.
-    """
-
-    units: int
-    length: int
-    element_step: int
-    vectors: int
-    all_vectors: int
-    block_step: int = 0
-    place: int = 0
-    source: int = 0
-    unit_stride: int = 0
-    element_stride: int = 0
+    units: int  # the number of rows
+    length: int  # the number of columns
+    element_step: int  # the distance of two columns, or pairs of columns, in the packed matrix
+    vectors: int  # the width of a block of units, in vector registers
+    all_vectors: int  # the width of all blocks: rows beyond `units` become zeros
+    block_step: int = 0  # the distance of two blocks in the packed matrix
+    place: int = 0  # the destination: the address of the first packed element
+    source: int = 0  # the address of the first element of the matrix
+    unit_stride: int = 0  # the distance of two rows of the matrix
+    element_stride: int = 0  # the distance of two columns of the matrix
 
 
 class _Packing:

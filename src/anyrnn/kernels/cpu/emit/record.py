@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partialmethod
 
 from anyrnn.graph.nodes import Node
 from anyrnn.graph.sizes import Size
@@ -18,15 +19,10 @@ from anyrnn.schedule.forms import Schedule
 
 @dataclass(frozen=True)
 class Field:
-    """A word of a record.
+    """A word of a record."""
 
-    Attributes:
-        place: Its index.
-        is_address: Whether it is an address; if not, it is an integer.
-    """
-
-    place: int
-    is_address: bool
+    place: int  # its index
+    is_address: bool  # whether it is an address; if not, it is an integer
 
 
 @dataclass(frozen=True)
@@ -56,32 +52,19 @@ class CopyFields:
 
 @dataclass(frozen=True)
 class GroupFields:
-    """The products of a group.
+    """The products of a group."""
 
-    Attributes:
-        lengths: The length of each vector, in places of its `Operand`.
-        weights: The packed matrices; None if they are read as they are.
-        matrices: The matrices that are read as they are: of each accumulator, of each term.
-    """
-
-    lengths: tuple[Field, ...]
-    weights: Field | None
-    matrices: tuple[tuple[ArrayFields, ...], ...]
+    lengths: tuple[Field, ...]  # of each vector, in places of its `Operand`
+    weights: Field | None  # the packed matrices; None if they are read as they are
+    matrices: tuple[tuple[ArrayFields, ...], ...]  # those: of each accumulator, of each term
 
 
 @dataclass(frozen=True)
 class StageFields:
-    """The sizes of a stage.
+    """The sizes of a stage; one over rows has no blocks of units."""
 
-    Attributes:
-        size: The number of units.
-        blocks: The half-open range of blocks of units that a thread computes; None for a stage
-            over rows.
-        groups: Its products.
-    """
-
-    size: Field
-    blocks: tuple[Field, Field] | None
+    size: Field  # the number of units
+    blocks: tuple[Field, Field] | None  # the half-open range that a thread computes
     groups: tuple[GroupFields, ...]
 
 
@@ -147,11 +130,8 @@ class Record:
         self.fields.append(Field(len(self.fields), is_address))
         return self.fields[-1]
 
-    def _integer(self) -> Field:
-        return self._field(is_address=False)
-
-    def _address(self) -> Field:
-        return self._field(is_address=True)
+    _integer = partialmethod(_field, is_address=False)
+    _address = partialmethod(_field, is_address=True)
 
     def _array(self) -> ArrayFields:
         return ArrayFields(self._address(), self._integer())

@@ -13,30 +13,19 @@ DOT_ROWS = 4  # the most rows that dot products are computed for at a time; a po
 
 @dataclass(frozen=True)
 class Group:
-    """Sums of products with the same vectors, which a tile accumulates together.
+    """Sums of products with the same vectors, which a tile accumulates together."""
 
-    Attributes:
-        accumulators: The sums.
-        vectors: The vector of each term.
-    """
-
-    accumulators: tuple[Accumulator, ...]
-    vectors: tuple[Node, ...]
+    accumulators: tuple[Accumulator, ...]  # the sums
+    vectors: tuple[Node, ...]  # the vector of each term
 
 
 @dataclass(frozen=True)
 class Tile:
-    """How a stage is cut.
+    """How a stage is cut."""
 
-    Attributes:
-        groups: The groups of products.
-        blocks: The width of a tile: vectors of units of each sum.
-        rows: The most rows of a tile.
-    """
-
-    groups: tuple[Group, ...]
-    blocks: int
-    rows: int
+    groups: tuple[Group, ...]  # the groups of products
+    blocks: int  # the width of a tile: vectors of units of each sum
+    rows: int  # the most rows of a tile
 
 
 def tile(stage: Stage, target: Processor, packed: bool) -> Tile:

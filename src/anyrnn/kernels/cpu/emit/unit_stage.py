@@ -18,21 +18,13 @@ from anyrnn.schedule.forms import Stage
 
 @dataclass(frozen=True)
 class TileAddress:
-    """The registers that say where a vector of a tile is.
+    """The registers that say where a vector of a tile is."""
 
-    Attributes:
-        inner: Its row in the tile.
-        lane: Its index in that row, in vectors.
-        row: Its row.
-        unit: Its first unit.
-        left: The number of units from there on.
-    """
-
-    inner: str
-    lane: str
-    row: str
-    unit: str
-    left: str
+    inner: str  # its row in the tile
+    lane: str  # its index in that row, in vectors
+    row: str  # its row
+    unit: str  # its first unit
+    left: str  # the number of units from there on
 
 
 class UnitStage:

@@ -22,15 +22,10 @@ PASSES = {"loop_vectorization": False, "slp_vectorization": False}
 
 @dataclass(frozen=True)
 class Code:
-    """Compiled code, which is unloaded when this is collected.
+    """Compiled code, which is unloaded when this is collected."""
 
-    Attributes:
-        enter: The address of the entry point of a team of threads.
-        enter_alone: The address of that of one thread.
-    """
-
-    enter: int
-    enter_alone: int
+    enter: int  # the address of the entry point of a team of threads
+    enter_alone: int  # the address of that of one thread
 
 
 def compile_text(text: str, target: Processor, label: str = "") -> Code:

@@ -13,25 +13,15 @@ from anyrnn.errors import KernelError
 
 @dataclass(frozen=True)
 class Processor:
-    """A kind of CPU to compile for.
+    """A kind of CPU to compile for."""
 
-    Attributes:
-        name: The kind: avx512, avx2, sse2, neon.
-        triple: LLVM's name of the platform.
-        cpu: LLVM's name of the CPU.
-        features: LLVM's list of features.
-        bits: The width of a vector register.
-        registers: The number of vector registers.
-        bfloat16: Whether it has dot products of pairs of bfloat16 that accumulate in float32.
-    """
-
-    name: str
-    triple: str
-    cpu: str
-    features: str
-    bits: int
-    registers: int
-    bfloat16: bool = False
+    name: str  # the kind: avx512, avx2, sse2, neon
+    triple: str  # LLVM's name of the platform
+    cpu: str  # LLVM's name of the CPU
+    features: str  # LLVM's list of features
+    bits: int  # the width of a vector register
+    registers: int  # the number of vector registers
+    bfloat16: bool = False  # has dot products of pairs of bfloat16, summed in float32
 
     @property
     def masks(self) -> bool:

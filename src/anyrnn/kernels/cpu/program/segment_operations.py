@@ -22,40 +22,23 @@ SIDE_BY_SIDE = "side by side"  # the buffer of the values that are columns of on
 
 @dataclass
 class Frame:
-    """What segment operations read and write while a run is recorded.
-
-    Attributes:
-        values: The values of the segment's rows, by node.
-        parameters: The stored parameters.
-        operations: A function for each elementwise operation.
-        capacity: The most rows of a segment.
-        whole: The results for the rows of all steps, by node.
-        totals: The gradients of stored parameters.
-        first: The first row of the segment.
-        last: The end of its rows.
-        fresh: Whether it is the first segment, so gradients are written, not accumulated.
-        buffers: Memory for values of the rows, which all segments share.
-        projections: Products with matrices, which are packed once for all segments.
-        outer: The sums of outer products so far.
-        emitted: Where the loop writes, by node.
-        sums: Sums over the rows of the segment: two biases have the same one.
-    """
+    """What segment operations read and write while a run is recorded."""
 
     commands: CommandBuffer
-    values: dict[Node, BufferView]
+    values: dict[Node, BufferView]  # of the segment's rows
     parameters: Mapping[str, BufferView]
     operations: Operations
-    capacity: int
-    whole: dict[Node, BufferView] = field(default_factory=dict)
-    totals: dict[str, BufferView] = field(default_factory=dict)
-    first: int = 0
-    last: int = 0
-    fresh: bool = True
-    buffers: dict[Any, BufferView] = field(default_factory=dict)
-    projections: dict[Any, Project] = field(default_factory=dict)
-    outer: dict[Any, OuterSums] = field(default_factory=dict)
-    emitted: dict[Node, BufferView] = field(default_factory=dict)
-    sums: dict[Any, BufferView] = field(default_factory=dict)
+    capacity: int  # the most rows of a segment
+    whole: dict[Node, BufferView] = field(default_factory=dict)  # results, for all steps
+    totals: dict[str, BufferView] = field(default_factory=dict)  # gradients of parameters
+    first: int = 0  # the first row of the segment
+    last: int = 0  # the end of its rows
+    fresh: bool = True  # the first segment, so gradients are written, not accumulated
+    buffers: dict[Any, BufferView] = field(default_factory=dict)  # shared by all segments
+    projections: dict[Any, Project] = field(default_factory=dict)  # packed once for all
+    outer: dict[Any, OuterSums] = field(default_factory=dict)  # sums of all segments so far
+    emitted: dict[Node, BufferView] = field(default_factory=dict)  # where the loop writes
+    sums: dict[Any, BufferView] = field(default_factory=dict)  # over the segment's rows
 
     def buffer(self, key: Any, width: int) -> BufferView:
         """The buffer of a value."""
@@ -106,15 +89,10 @@ class Columns(NamedTuple):
 
 @dataclass(frozen=True)
 class SegmentOperation:
-    """An operation on all rows of a segment.
+    """An operation on all rows of a segment."""
 
-    Attributes:
-        results: The values that it computes; none where it adds to gradients.
-        arguments: The values that it needs.
-    """
-
-    results: tuple[Node, ...]
-    arguments: tuple[Node, ...]
+    results: tuple[Node, ...]  # the values that it computes; none where it adds to gradients
+    arguments: tuple[Node, ...]  # the values that it needs
 
     def write(self, frame: Frame) -> None:
         """Append its commands for the segment of a frame."""
@@ -163,14 +141,10 @@ class Expand(SegmentOperation):
 class Multiply(SegmentOperation):
     """Products with the same vectors as one product, with a matrix that is computed, or with
     neighbouring members of a stored parameter.
-
-    Attributes:
-        matrix: The rows of the stored parameter; None if the matrix is the first argument.
-        columns: Which columns of the product each result is.
     """
 
-    matrix: Rows | None
-    columns: tuple[tuple[int, int], ...]
+    matrix: Rows | None  # of the stored parameter; None for the first argument
+    columns: tuple[tuple[int, int], ...]  # which columns of the product each result is
 
     def write(self, frame: Frame) -> None:  # noqa: D102
         *computed, vectors = (frame.values[argument] for argument in self.arguments)
@@ -202,26 +176,17 @@ class SumOfProducts(SegmentOperation):
 
 @dataclass(frozen=True)
 class GradientOperation(SegmentOperation):
-    """Adds to gradients of stored parameters.
+    """Adds to gradients of stored parameters."""
 
-    Attributes:
-        left: What is summed over the rows, or multiplied first.
-        parts: For each sum the rows of stored parameters whose gradient it is.
-    """
-
-    left: Columns
-    parts: tuple[tuple[Rows, ...], ...]
+    left: Columns  # what is summed over the rows, or multiplied first
+    parts: tuple[tuple[Rows, ...], ...]  # of each sum, the rows that it is the gradient of
 
 
 @dataclass(frozen=True)
 class AddToGradient(GradientOperation):
-    """Adds a sum over the rows to the gradient of some rows of a stored parameter.
+    """Adds a sum over the rows to the gradient of some rows of a stored parameter."""
 
-    Attributes:
-        summed: Whether `left` is that sum already.
-    """
-
-    summed: bool
+    summed: bool  # whether `left` is that sum already
 
     def write(self, frame: Frame) -> None:  # noqa: D102
         part = self.left.of(frame) if self.summed else frame.sums.get(self.left)
