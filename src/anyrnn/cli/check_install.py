@@ -18,7 +18,8 @@ import typer
 from anyrnn.cli.terminal import say, say_json, say_table
 from anyrnn.errors import AnyrnnError, KernelError
 from anyrnn.kernels import store
-from anyrnn.kernels.compiled_cell import compile, usual_threads
+from anyrnn.kernels.compiled_cell import compile
+from anyrnn.kernels.host import usual_threads
 from anyrnn.kernels.target import default_target
 
 _EXTRAS = ("torch", "keras", "tasks")

@@ -94,7 +94,7 @@ class _Lease:
         }
 
     def __del__(self) -> None:
-        if hasattr(self, "address"):
+        if hasattr(self, "address") and _memory is not None:  # it is none while the process ends
             _memory.give(self.address, self.size, self.block)
 
 
