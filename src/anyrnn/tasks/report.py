@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from anyrnn.tasks.experiment import CellResult
 
 # Colours that stand for variables of the style sheet, so that charts follow light and dark.
-_INK, _FAINT = "#010101", "#020202"
-_SERIES = ("#030301", "#030302", "#030303", "#030304", "#030305", "#030306")
-_VARIABLES = {_INK: "var(--ink)", _FAINT: "var(--line)"} | {
-    colour: f"var(--series-{number})" for number, colour in enumerate(_SERIES, start=1)
+TEXT_COLOUR, _FAINT = "#010101", "#020202"
+SERIES_COLOURS = ("#030301", "#030302", "#030303", "#030304", "#030305", "#030306")
+_VARIABLES = {TEXT_COLOUR: "var(--ink)", _FAINT: "var(--line)"} | {
+    colour: f"var(--series-{number})" for number, colour in enumerate(SERIES_COLOURS, start=1)
 }
 _STYLE: Any = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": 10,
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
+    "text.color": TEXT_COLOUR,
+    "axes.labelcolor": TEXT_COLOUR,
     "axes.edgecolor": _FAINT,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    "xtick.color": TEXT_COLOUR,
+    "ytick.color": TEXT_COLOUR,
     "grid.color": _FAINT,
     "grid.linewidth": 0.6,
 }
@@ -68,19 +68,15 @@ def line_chart(lines: Sequence[Line], label: str, *, percent: bool = False) -> M
         >>> line_chart([Line("lstm", [0.9, 0.5], 0)], "loss")[:4]
         Markup('<svg')
     """
-    # Identifiers come from the salt: they repeat, and those of two charts do not clash.
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": label}):
-        figure = matplotlib.figure.Figure(figsize=(5.2, 3.4), layout="constrained")
-        figure.patch.set_alpha(0)
-        axes = figure.add_subplot()
-        axes.patch.set_alpha(0)
+    factor = 100 if percent else 1
+
+    def draw(axes: Any) -> None:
         for line in lines:
-            factor = 100 if percent else 1
             axes.plot(
                 range(1, len(line.values) + 1),
                 [value * factor for value in line.values],
                 label=line.name,
-                color=_SERIES[line.colour % len(_SERIES)],
+                color=SERIES_COLOURS[line.colour % len(SERIES_COLOURS)],
                 linestyle="--" if line.dashed else "-",
                 linewidth=1.2 if line.dashed else 2,
                 marker="o",
@@ -89,9 +85,29 @@ def line_chart(lines: Sequence[Line], label: str, *, percent: bool = False) -> M
         axes.set_xlabel("epoch")
         axes.set_ylabel(f"{label} (%)" if percent else label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+    return chart(draw, label)
+
+
+def chart(draw: Callable[[Any], None], label: str) -> Markup:
+    """A chart as SVG that takes its colours from the page.
+
+    Args:
+        draw: Draws on matplotlib's axes, in `SERIES_COLOURS` and `TEXT_COLOUR`.
+        label: The chart's name for screen readers, which no other chart of the page has.
+    """
+    # Identifiers come from the salt: they repeat, and those of two charts do not clash.
+    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": label}):
+        figure = matplotlib.figure.Figure(figsize=(5.2, 3.4), layout="constrained")
+        figure.patch.set_alpha(0)
+        axes = figure.add_subplot()
+        axes.patch.set_alpha(0)
+        draw(axes)
         axes.grid(visible=True)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=8, ncols=2 if len(lines) > 4 else 1)
+        names = axes.get_legend_handles_labels()[1]
+        if names:
+            axes.legend(frameon=False, fontsize=8, ncols=2 if len(names) > 4 else 1)
         buffer = io.StringIO()
         FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
     return _inline(buffer.getvalue(), label)
@@ -133,8 +149,8 @@ def render_run(
         baselines: The figures of methods without a network.
     """
     shares = [figure for figure in task.figures if figure.percent]
-    charts = [_curves(results, [figure]) for figure in task.shown_figures() if not figure.percent]
-    charts += [_curves(results, shares)] if shares else []
+    charts = [curves(results, [figure]) for figure in task.shown_figures() if not figure.percent]
+    charts += [curves(results, shares)] if shares else []
     return render_page(
         task.template,
         {
@@ -149,7 +165,7 @@ def render_run(
     )
 
 
-def _curves(results: Sequence[CellResult], figures: Sequence[Figure]) -> Markup:
+def curves(results: Sequence[CellResult], figures: Sequence[Figure]) -> Markup:
     """The figures of the best trial of each cell over its epochs; of the loss, in training, too."""
     lines = []
     for colour, result in enumerate(results):
