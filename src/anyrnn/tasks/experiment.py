@@ -305,7 +305,7 @@ class Model(Generic[SomeTask]):
     cell: str
     network: torch.nn.Module
 
-    def predict(self, inputs: Any, **options: Any) -> Any:
+    def predict(self, inputs: Any = None, **options: Any) -> Any:
         """What the network says about new inputs; see the task's `predict`."""
         return self.task.predict(self.network, inputs, **options)
 
