@@ -74,6 +74,13 @@ TASKS = {
             "anyrnn.tasks.generate",
             "Generate",
         ),
+        Entry(
+            "forecast",
+            "Train networks that forecast series of numbers, and compare them with simple methods.",
+            "--data weather.csv --time date --target temperature --horizon 24",
+            "anyrnn.tasks.forecast",
+            "Forecast",
+        ),
     )
 }
 

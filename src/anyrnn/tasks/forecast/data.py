@@ -1,0 +1,137 @@
+"""Series from the user's table or data frame, split by time into training, validation and test."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy
+import pandas
+
+from anyrnn.tasks.forecast.columns import Columns, FrameSource, Source
+from anyrnn.tasks.forecast.frequency import in_words
+from anyrnn.tasks.forecast.options import DataOptions, Options, check
+from anyrnn.tasks.forecast.panel import Panel, panel
+from anyrnn.tasks.forecast.windows import Part, split
+from anyrnn.tasks.tables import read_table
+from anyrnn.tasks.task import Data
+
+
+def table(
+    options: DataOptions, columns: Callable[[DataOptions, Sequence[str]], Columns]
+) -> tuple[Source, str]:
+    """A table with the columns that are needed, and a hash of its content."""
+    asked = {"encoding": options.encoding, "separator": options.separator, "header": options.header}
+    names = read_table(options.data, **asked, wanted=[]).names
+    table = read_table(options.data, **asked, wanted=columns(options, names).all)
+    return table, table.digest
+
+
+def data_of(
+    source: Source | pandas.DataFrame,
+    label: str,
+    options: Options,
+    *,
+    test: bool = True,
+    digests: Sequence[str] = (),
+) -> Data[Part]:
+    """Series from a table or a data frame, split by time.
+
+    Args:
+        source: The table or frame.
+        label: How messages name it.
+        options: Columns, sizes of the parts, look-back and horizon.
+        test: Whether there is a test part.
+        digests: Hashes of the files' content.
+
+    Raises:
+        DataError: It cannot be used.
+    """
+    check(options)
+    if isinstance(source, pandas.DataFrame):
+        source = FrameSource(source)
+    forecast = options.forecast
+    made = panel(source, label, options.data)
+    parts, short = split(made, options.data, forecast.steps_read, forecast.horizon, test=test)
+    counts = {name: len(part) for name, part in parts.items()}
+    found = {name: value for name, value in made.found.items() if value}
+    if short:
+        found["series that are too short"] = len(short)
+    return Data(
+        parts["training"],
+        parts["validation"],
+        parts.get("test"),
+        digests=digests,
+        facts={
+            **counts,
+            "series": len(made) - len(short),
+            "step": in_words(made.frequency),
+            "targets": list(made.columns.targets),
+            **_first_times(parts),
+            **found,
+        },
+        notes=_notes(made, parts, found),
+    )
+
+
+def _first_times(parts: Mapping[str, Part]) -> dict[str, str]:
+    """The first forecast time of each part, of all series together."""
+    found = {}
+    for name, part in parts.items():
+        first = part.origins[part.panel.times[part.origins].argmin()]
+        found[f"{name}_from"] = part.panel.time(int(first))
+    return found
+
+
+def _notes(made: Panel, parts: Mapping[str, Part], found: Mapping[str, Any]) -> list[str]:
+    counts = ", ".join(f"{len(part):,} {name}" for name, part in parts.items())
+    notes = [
+        f"{len(made):,} series, {len(made.columns.targets)} target(s), a step is "
+        f"{in_words(made.frequency)}; windows: {counts}"
+    ]
+    if found.get("unsorted"):
+        notes.append("the rows were not in the order of time and were sorted")
+    missing = int(numpy.isnan(made.targets).sum())
+    if gaps := found.get("missing times"):
+        notes.append(f"{gaps:,} times are missing between the first and the last ones")
+    if missing:
+        notes.append(
+            f"{missing:,} of {made.targets.size:,} target values are missing: the network reads "
+            "the last known value in their place, and they count in no loss and no figure"
+        )
+    for name, value in found.items():
+        if name not in ("unsorted", "missing times", "rows"):
+            notes.append(f"left out: {value:,} {name}")
+    notes += _shorter_targets(made) + _constant_columns(made, parts["training"])
+    return notes
+
+
+def _shorter_targets(made: Panel) -> list[str]:
+    notes = []
+    for column, name in enumerate(made.columns.targets):
+        known = ~numpy.isnan(made.targets[:, column])
+        for number, (start, end) in enumerate(zip(made.starts, made.ends, strict=False)):
+            there = numpy.flatnonzero(known[start:end])
+            if len(there) and end - start - 1 > there[-1]:
+                notes.append(
+                    f"{name!r} of {made.series(number)} ends {end - start - 1 - there[-1]:,} steps "
+                    "before the others; its last value is read from there on"
+                )
+    return notes[:5]
+
+
+def _constant_columns(made: Panel, training: Part) -> list[str]:
+    notes = []
+    for names, values in (
+        (made.columns.targets, made.targets),
+        (made.columns.past, made.past),
+        (made.columns.future, made.future),
+    ):
+        for column, name in enumerate(names):
+            for number, border in enumerate(training.borders):
+                part = values[made.starts[number] : border, column]
+                known = part[~numpy.isnan(part)]
+                if len(known) and known.min() == known.max():
+                    notes.append(
+                        f"{name!r} of {made.series(number)} is always {known[0]:g} in the training "
+                        "part"
+                    )
+    return notes[:5]

@@ -1,0 +1,373 @@
+"""Times of series: how they are written, the step between them, seasons and the calendar."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy
+import pandas
+
+from anyrnn.errors import DataError, OptionError, option_name
+
+_UNITS = {"us": 10**3, "ms": 10**6, "s": 10**9, "min": 60 * 10**9, "h": 3600 * 10**9}
+_DAY = 24 * _UNITS["h"]
+_UNITS |= {"D": _DAY, "W": 7 * _DAY}
+_MONTHS = {"M": 1, "MS": 1, "ME": 1, "Q": 3, "QS": 3, "QE": 3, "Y": 12, "YS": 12, "YE": 12}
+_WORDS = {
+    "ns": "nanosecond",
+    "us": "microsecond",
+    "ms": "millisecond",
+    "s": "second",
+    "min": "minute",
+    "h": "hour",
+    "D": "day",
+    "W": "week",
+    "MS": "month",
+    "ME": "month",
+    "QS": "quarter",
+    "QE": "quarter",
+    "YS": "year",
+    "YE": "year",
+}
+_ROW_NAMES = ("row", "rows")
+# Below this share of present times a step is not taken for that of the series.
+_LEAST_PRESENT = 0.5
+_FORMATS = [
+    f"{date}{time}"
+    for date in ("%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%d-%m-%Y", "%Y%m%d", "%Y%m")
+    for time in ("", " %H:%M", " %H:%M:%S")
+]
+
+Kind = Literal["number", "date"]
+
+
+@dataclass(frozen=True)
+class Frequency:
+    """The step between the times of a series.
+
+    Times are integers: numbers as they are, dates as nanoseconds since 1970.
+
+    Attributes:
+        kind: What times are.
+        unit: "fixed": `count` is added; "month": `count` months; "business": working days; "row":
+            each row is a step, whatever its time.
+        count: See `unit`; of rows, what is usual between two.
+        at_end: Whether months are counted from their end.
+    """
+
+    kind: Kind
+    unit: Literal["fixed", "month", "business", "row"]
+    count: int = 1
+    at_end: bool = False
+
+    def positions(self, times: numpy.ndarray) -> tuple[numpy.ndarray, int | None]:
+        """The number of steps from the first time to each, and the first row that is off the grid.
+
+        Args:
+            times: Times in order.
+        """
+        if self.unit == "row":
+            return numpy.arange(len(times)), None
+        if self.unit == "fixed":
+            found, rest = numpy.divmod(times - times[0], self.count)
+        elif self.unit == "month":
+            months, rest = self._months(times)
+            found, odd = numpy.divmod(months - months[0], self.count)
+            rest = (rest - rest[0]) | odd
+        else:
+            days = _dates(times).astype("M8[D]")
+            found = numpy.busday_count(days[:1], days)
+            rest = times - days.astype("M8[ns]").astype(numpy.int64)
+            rest = (rest - rest[0]) | ~numpy.is_busday(days)
+        off = numpy.flatnonzero(rest)
+        return found, int(off[0]) if len(off) else None
+
+    def times(self, first: int, positions: numpy.ndarray) -> numpy.ndarray:
+        """The times so many steps after a first one: the inverse of `positions`."""
+        if self.unit in ("fixed", "row"):
+            return first + positions * self.count
+        if self.unit == "month":
+            months, rest = self._months(numpy.array([first]))
+            months = months + positions * self.count
+            starts = months.astype("M8[M]").astype("M8[ns]").astype(numpy.int64)
+            return starts + rest
+        day = _dates(numpy.array([first])).astype("M8[D]")
+        days = numpy.busday_offset(day, positions, roll="forward")
+        of_day = first - day.astype("M8[ns]").astype(numpy.int64)
+        return days.astype("M8[ns]").astype(numpy.int64) + of_day
+
+    def _months(self, times: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """The month of each time, and the nanoseconds from its start (or that of the next)."""
+        months = _dates(times).astype("M8[M]").astype(numpy.int64) + self.at_end
+        starts = months.astype("M8[M]").astype("M8[ns]").astype(numpy.int64)
+        return months, times - starts
+
+    @property
+    def season(self) -> int:
+        """The usual number of steps of a season; 1 if there is none."""
+        if self.kind == "number" or self.unit == "row":
+            return 1
+        if self.unit == "business":
+            return 5
+        if self.unit == "month":
+            return max(1, 12 // self.count)
+        for period in (_DAY, 7 * _DAY, 364 * _DAY):
+            if self.count < period and period % self.count == 0:
+                return period // self.count
+        return 1
+
+    def __str__(self) -> str:
+        """The step as an option has it."""
+        if self.unit in ("row", "business"):
+            return {"row": "row", "business": "B"}[self.unit]
+        if self.kind == "number":
+            return str(self.count)
+        if self.unit == "month":
+            name = next(name for name, n in (("Y", 12), ("Q", 3), ("M", 1)) if self.count % n == 0)
+            count = self.count // _MONTHS[name]
+            name += "E" if self.at_end else "S"
+        else:
+            name, size = (
+                next((name, n) for name, n in reversed(_UNITS.items()) if self.count % n == 0)
+                if self.count % 1000 == 0
+                else ("ns", 1)
+            )
+            count = self.count // size
+        return name if count == 1 else f"{count}{name}"
+
+
+def in_words(frequency: Frequency) -> str:
+    """The step as people say it.
+
+    Example:
+        >>> in_words(Frequency("date", "fixed", 600 * 10**9)), in_words(Frequency("date", "month"))
+        ('10 minutes', '1 month')
+    """
+    if frequency.kind == "number" or frequency.unit == "row":
+        return "1 row" if frequency.unit == "row" else f"{frequency.count}"
+    if frequency.unit == "business":
+        return "1 working day"
+    written = re.fullmatch(r"(\d*)([A-Za-z]+)", str(frequency))
+    assert written is not None
+    count, name = int(written[1] or 1), _WORDS[written[2]]
+    return f"{count} {name}{'s' if count > 1 else ''}"
+
+
+def read_times(values: Any, format: str | None) -> tuple[numpy.ndarray, Kind, int | None]:
+    """Times as integers, what they are, and the first that cannot be read.
+
+    Args:
+        values: Dates, numbers or strings; none is missing.
+        format: How strings are written, if that is known.
+    """
+    series = pandas.Series(values)
+    if pandas.api.types.is_datetime64_any_dtype(series.dtype):
+        return _dated(series)
+    if pandas.api.types.is_numeric_dtype(series.dtype) and format is None:
+        numbers = series.to_numpy(numpy.float64)
+        off = numpy.flatnonzero(numbers != numpy.round(numbers))
+        return numbers.astype(numpy.int64), "number", int(off[0]) if len(off) else None
+    series = series.astype(str).str.strip()
+    if format is not None:
+        return _dated(pandas.to_datetime(series, format=format, utc=True, errors="coerce"))
+    if series.str.fullmatch(r"[+-]?\d{1,18}").all():
+        lengths = set(series.str.len())
+        wanted = {8: "%Y%m%d", 6: "%Y%m"}.get(lengths.pop() if len(lengths) == 1 else 0)
+        if wanted is not None:
+            dates = pandas.to_datetime(series, format=wanted, utc=True, errors="coerce")
+            if dates.dt.year.between(1800, 2200).all():
+                return _dated(dates)
+        return series.astype(numpy.int64).to_numpy(), "number", None
+    return _dated(_guessed(series))
+
+
+def _guessed(series: pandas.Series) -> pandas.Series:
+    """Strings as dates, by the format that reads the most of them; ISO 8601 before all others."""
+    best = pandas.to_datetime(series, format="ISO8601", utc=True, errors="coerce")
+    if best.notna().all():
+        return best
+    # A first look at some rows: most formats fail at once.
+    for format in _FORMATS:
+        if pandas.to_datetime(series[:1], format=format, errors="coerce").isna().all():
+            continue
+        dates = pandas.to_datetime(series, format=format, utc=True, errors="coerce")
+        if dates.notna().sum() > best.notna().sum():
+            best = dates
+    return best
+
+
+def _dated(dates: pandas.Series) -> tuple[numpy.ndarray, Kind, int | None]:
+    # As nanoseconds since 1970, 64 bits reach from 1677 to 2262.
+    missing = numpy.flatnonzero(dates.isna() | (dates.dt.year < 1678) | (dates.dt.year > 2261))
+    if len(missing):
+        return numpy.empty(0, numpy.int64), "date", int(missing[0])
+    return _nanoseconds(dates), "date", None
+
+
+def _nanoseconds(dates: pandas.Series) -> numpy.ndarray:
+    if dates.dt.tz is not None:
+        dates = dates.dt.tz_convert("UTC").dt.tz_localize(None)
+    return dates.to_numpy().astype("M8[ns]").astype(numpy.int64)
+
+
+def _dates(times: numpy.ndarray) -> numpy.ndarray:
+    return times.astype("M8[ns]")
+
+
+def shown_time(time: int, kind: Kind) -> str:
+    """A time as people write it.
+
+    Example:
+        >>> shown_time(0, "date"), shown_time(7, "number")
+        ('1970-01-01', '7')
+    """
+    if kind == "number":
+        return str(time)
+    text = str(pandas.Timestamp(time, unit="ns"))
+    return text.removesuffix(" 00:00:00")
+
+
+def named_frequency(text: str, kind: Kind, series: Sequence[numpy.ndarray]) -> Frequency:
+    """The step of a name.
+
+    Args:
+        text: The name, such as "10min", "B" or "row"; of numbers, a number.
+        kind: What times are.
+        series: The times of each series, in order.
+
+    Raises:
+        OptionError: There is no such step.
+    """
+    if text in _ROW_NAMES:
+        return _by_rows(kind, series)
+    found = re.fullmatch(r"(\d*)\s*([A-Za-z]*)", text)
+    count, unit = (int(found[1] or 1), found[2]) if found else (0, "")
+    if kind == "number" and count and not unit:
+        return Frequency(kind, "fixed", count)
+    if kind == "date" and count:
+        unit = {"H": "h", "T": "min", "S": "s", "d": "D"}.get(unit, unit)
+        if unit in _UNITS:
+            return Frequency(kind, "fixed", count * _UNITS[unit])
+        if unit == "B" and count == 1:
+            return Frequency(kind, "business")
+        if unit in _MONTHS:
+            months = count * _MONTHS[unit]
+            return Frequency(kind, "month", months, _at_end(series))
+    known = ", ".join([*_UNITS, "B", "MS", "QS", "YS"])
+    raise OptionError(
+        f"{option_name('frequency')} is {text!r}, but has to be "
+        + (f"a number with {known}" if kind == "date" else "a whole number, as the times are")
+        + ", or row"
+    )
+
+
+def found_frequency(kind: Kind, series: Sequence[numpy.ndarray]) -> Frequency | None:
+    """The step that most times keep to; `None` if there is none.
+
+    Args:
+        kind: What times are.
+        series: The times of each series, in order, no two the same.
+    """
+    usual = _usual(series)
+    candidates = [Frequency(kind, "fixed", usual)]
+    if kind == "date":
+        months = {28: 1, 29: 1, 30: 1, 31: 1, 90: 3, 91: 3, 92: 3, 365: 12, 366: 12}
+        if usual % _DAY == 0 and usual // _DAY in months:
+            at_end = _at_end(series)
+            candidates.append(Frequency(kind, "month", months[usual // _DAY], at_end))
+        if usual == _DAY:
+            candidates.append(Frequency(kind, "business"))
+    shares = [_present(candidate, series) for candidate in candidates]
+    best = max(range(len(candidates)), key=lambda i: shares[i])
+    return candidates[best] if shares[best] >= _LEAST_PRESENT else None
+
+
+def off_the_grid(frequency: Frequency, series: Sequence[numpy.ndarray]) -> tuple[int, int] | None:
+    """The first series with a time off the grid, and the number of that time."""
+    for number, times in enumerate(series):
+        _, off = frequency.positions(times)
+        if off is not None:
+            return number, off
+    return None
+
+
+def _present(frequency: Frequency, series: Sequence[numpy.ndarray]) -> float:
+    """The share of the grid's times that are there; 0 if a time is off the grid."""
+    steps = 0
+    for times in series:
+        positions, off = frequency.positions(times)
+        if off is not None:
+            return 0.0
+        steps += int(positions[-1]) + 1
+    return sum(map(len, series)) / steps
+
+
+def _usual(series: Sequence[numpy.ndarray]) -> int:
+    differences = numpy.concatenate([numpy.diff(times) for times in series])
+    if not len(differences):
+        return 1
+    values, counts = numpy.unique(differences, return_counts=True)
+    return int(values[counts.argmax()])
+
+
+def _by_rows(kind: Kind, series: Sequence[numpy.ndarray]) -> Frequency:
+    return Frequency(kind, "row", _usual(series))
+
+
+def _at_end(series: Sequence[numpy.ndarray]) -> bool:
+    """Whether all times lie on the last day of a month (and not all on a day that each has)."""
+    days = numpy.concatenate([_dates(times).astype("M8[D]") for times in series])
+    return bool(((days + 1) == (days + 1).astype("M8[M]").astype("M8[D]")).all())
+
+
+CYCLES = {"hour": _UNITS["h"], "day": _DAY, "week": 7 * _DAY, "year": int(365.2425 * _DAY)}
+"""The periods that the network can read, in nanoseconds."""
+
+
+def cycles(frequency: Frequency, duration: int) -> list[str]:
+    """The names of the periods that are longer than two steps and not longer than the training.
+
+    Args:
+        frequency: The step.
+        duration: The time of the training part, in nanoseconds.
+    """
+    if frequency.kind == "number":
+        return []
+    step = {"month": 30 * _DAY, "business": _DAY}.get(frequency.unit, 1) * frequency.count
+    return [name for name, period in CYCLES.items() if 2 * step < period <= duration]
+
+
+def calendar(times: numpy.ndarray, names: Sequence[str]) -> numpy.ndarray:
+    """Sine and cosine of each time within each of the periods, (times, 2 periods)."""
+    columns = []
+    for name in names:
+        # 1970 began on a Thursday, at midnight, with a year.
+        angle = 2 * numpy.pi * (times % CYCLES[name]) / CYCLES[name]
+        columns += [numpy.sin(angle), numpy.cos(angle)]
+    return numpy.stack(columns, 1) if columns else numpy.empty((len(times), 0))
+
+
+def as_dates(times: numpy.ndarray, kind: Kind) -> Any:
+    """Times as a frame has them."""
+    return times if kind == "number" else _dates(times)
+
+
+def refuse_irregular(label: str, kind: Kind, series: Sequence[numpy.ndarray]) -> DataError:
+    """The error for times without a step."""
+    usual = _usual(series)
+    for times in series:
+        odd = numpy.flatnonzero(numpy.diff(times) % usual)
+        if len(odd):
+            here, there = (shown_time(int(times[odd[0] + i]), kind) for i in (0, 1))
+            where = f"{there} follows {here}"
+            break
+    else:
+        first, last = (shown_time(f(map(f, series)), kind) for f in (min, max))
+        where = f"between {first} and {last} most of its times are missing"
+    step = Frequency(kind, "fixed", usual)
+    return DataError(
+        f"{label}: the times keep to no step (the most frequent one is {step}, but {where}); "
+        f"bring them to a regular step, or take each row as a step with "
+        f"{option_name('frequency', 'row')}"
+    )

@@ -1,0 +1,278 @@
+"""What a user can choose when series are forecast."""
+
+from pathlib import Path
+from typing import Literal
+
+from anyrnn.errors import OptionError, option_name
+from anyrnn.tasks.common_options import TrainingOptions
+from anyrnn.tasks.options import OptionGroup, option
+
+
+class DataOptions(OptionGroup, panel="Data"):
+    """Which file and columns hold the series, and what is done with what lacks in them."""
+
+    data: Path = option(
+        ...,
+        "A table with a row for each time: CSV, TSV, JSON lines (also .gz, .xz, .bz2) or parquet.",
+        metavar="FILE",
+        evaluation="required",
+    )
+    time: str | None = option(
+        None,
+        "The column of times: dates or whole numbers.",
+        metavar="COLUMN",
+        shown="ds if there is one, else each row is a step",
+    )
+    target: tuple[str, ...] = option(
+        (), "A column to forecast; may be repeated.", metavar="COLUMN", shown="y", distinct=True
+    )
+    group: str | None = option(
+        None,
+        "The column that names the series of a row.",
+        metavar="COLUMN",
+        shown="unique_id if there is one",
+    )
+    past_covariates: tuple[str, ...] = option(
+        (),
+        "A column that helps and is known up to the present; may be repeated.",
+        metavar="COLUMN",
+        flags=("--past", "--past-covariates"),
+        distinct=True,
+    )
+    future_covariates: tuple[str, ...] = option(
+        (),
+        "A column that helps and is known in advance, such as a holiday; may be repeated.",
+        metavar="COLUMN",
+        flags=("--future", "--future-covariates"),
+        distinct=True,
+    )
+    frequency: str | None = option(
+        None,
+        "The step of time: 10min, h, D, B (working days), W, MS (months), ...; "
+        "row if each row is a step whatever its time.",
+        metavar="STEP",
+        shown="found in the times",
+    )
+    time_format: str | None = option(
+        None, "How times are written, such as %d.%m.%Y %H:%M.", metavar="FORMAT", shown="found"
+    )
+    until: str | None = option(
+        None, "Leave out what comes after this time.", metavar="TIME", evaluation="left out"
+    )
+    decimal: Literal[".", ","] = option(".", "The decimal sign of numbers.")
+    missing_value: tuple[float, ...] = option(
+        (), "A number that stands for a missing value, such as -9999; may be repeated."
+    )
+    missing: Literal["carry", "refuse"] = option(
+        "carry",
+        "Missing values: the network reads the last known one and is never measured on them, "
+        "or they are refused.",
+    )
+    validation_size: float = option(
+        0.1,
+        "How much of each series, before the test, decides when to stop: a share, or steps.",
+        gt=0,
+        evaluation="left out",
+    )
+    test_size: float = option(
+        0.2,
+        "How much of the end of each series measures the result: a share, or steps.",
+        gt=0,
+        evaluation="left out",
+    )
+    encoding: str = option("utf-8", "The encoding of the file.", metavar="NAME")
+    separator: str | None = option(
+        None, "What separates the columns.", metavar="CHARACTER", shown="comma in .csv, tab in .tsv"
+    )
+    header: bool = option(
+        True, "The first line names the columns; if not, they are called 1, 2, ..."
+    )
+    skip_bad: bool = option(
+        False,
+        "Leave out rows without time or group, second rows of a time, and too short series.",
+    )
+
+
+class ForecastOptions(OptionGroup, panel="Forecast"):
+    """What is forecast, from what."""
+
+    horizon: int = option(24, "How many steps ahead to forecast.", ge=1)
+    look_back: int | None = option(
+        None, "How many steps the network reads.", ge=1, shown="twice the horizon"
+    )
+    season: int | None = option(
+        None, "The steps of a season, for comparison; 1 for none.", ge=1, shown="by the step"
+    )
+    calendar: bool = option(
+        True, "The network also reads the time of the day, the week and the year."
+    )
+    scaling: Literal["standard", "robust", "none"] = option(
+        "standard",
+        "Each column less its mean, over its deviation (robust: median and quartiles), of the "
+        "training part alone.",
+    )
+    intervals: tuple[int, ...] = option(
+        (80, 95),
+        "The per cent of outcomes that an interval holds; may be repeated.",
+        ge=1,
+        distinct=True,
+    )
+    backtest: int = option(
+        6,
+        "At how many points of the test part to fit exponential smoothing for comparison; "
+        "0 for none.",
+        ge=0,
+        le=1000,
+    )
+
+    @property
+    def steps_read(self) -> int:
+        """The look-back, chosen or not."""
+        return self.look_back or 2 * self.horizon
+
+
+class ModelOptions(OptionGroup, panel="Model"):
+    """The network."""
+
+    form: Literal["steps", "segments"] = option(
+        "steps",
+        "The recurrent layers go over single steps, or over segments of the look-back "
+        "(SegRNN, Lin et al. 2023).",
+    )
+    segment_length: int | None = option(
+        None,
+        "The steps of a segment, which divide the look-back.",
+        ge=1,
+        shown="about a quarter of the look-back",
+    )
+    decoding: Literal["direct", "recursive"] = option(
+        "direct", "All steps of the horizon at once, or each from the one before."
+    )
+    head: Literal["quantile", "gaussian", "point"] = option(
+        "quantile", "What is forecast: quantiles, a normal distribution, or one value."
+    )
+    point_loss: Literal["mse", "mae"] = option("mse", "What a point forecast is trained on.")
+    channels: Literal["independent", "joint"] = option(
+        "independent",
+        "Several targets: each is read alone by the same network, or all are read together.",
+    )
+    level: Literal["last", "mean", "none"] = option(
+        "last",
+        "What is subtracted from the look-back and added to the forecast: its last value, or its "
+        "mean (then it is also divided by its deviation).",
+    )
+    hidden_size: int = option(64, "The size of a recurrent layer.", ge=1)
+    layers: int = option(1, "The number of recurrent layers.", ge=1, le=1000)
+    dropout: float = option(0.1, "The share of values dropped in training.", ge=0, lt=1)
+
+
+class Options(OptionGroup, panel="Model"):
+    """Everything that decides the result of a training."""
+
+    data: DataOptions
+    cells: tuple[str, ...] = option(
+        ("gru",),
+        "The recurrent cell; several are compared. See [bold]anyrnn cells[/bold].",
+        ge=1,
+        metavar="NAME",
+        flags=("--cell",),
+        distinct=True,
+    )
+    forecast: ForecastOptions = ForecastOptions()
+    model: ModelOptions = ModelOptions()
+    training: TrainingOptions = TrainingOptions()
+
+
+class PredictOptions(OptionGroup, panel="Forecast"):
+    """From which data to forecast, and where to."""
+
+    data: Path | None = option(
+        None,
+        "A newer table like that of the training.",
+        metavar="FILE",
+        shown="the end of the training data",
+    )
+    output: Path | None = option(
+        None,
+        "A file to write, .csv or .jsonl.",
+        metavar="FILE",
+        shown="standard output",
+        flags=("--output", "-o"),
+    )
+
+
+def check(options: Options) -> None:
+    """Check what depends on several options.
+
+    Raises:
+        OptionError: Two options exclude each other, or a value does not fit the others.
+    """
+    data, forecast, model = options.data, options.forecast, options.model
+    named = [*data.target, *data.past_covariates, *data.future_covariates]
+    for name in named:
+        if named.count(name) > 1 or name in (data.time, data.group):
+            raise OptionError(f"the column {name!r} is given two roles")
+    for level in forecast.intervals:
+        if not 0 < level < 100:
+            raise OptionError(
+                f"{option_name('intervals')} has {level}, but has to have whole numbers from 1 to "
+                "99 (per cent)"
+            )
+    for name in ("validation_size", "test_size"):
+        size = getattr(data, name)
+        if size >= 1 and size != int(size):
+            raise OptionError(
+                f"{option_name(name)} is {size}, but has to be a share below 1 or a whole number "
+                "of steps"
+            )
+    shares = [size for size in (data.validation_size, data.test_size) if size < 1]
+    if sum(shares) >= 1:
+        raise OptionError(
+            f"{option_name('validation_size')} and {option_name('test_size')} are "
+            f"{data.validation_size} and {data.test_size}: nothing is left to train on"
+        )
+    if model.decoding == "recursive":
+        _check_recursive(options)
+    if model.form == "segments":
+        segment_length(forecast.steps_read, model)
+    elif model.segment_length is not None:
+        raise OptionError(
+            f"{option_name('segment_length')} needs {option_name('form', 'segments')}"
+        )
+    if model.point_loss != "mse" and model.head != "point":
+        raise OptionError(f"{option_name('point_loss')} needs {option_name('head', 'point')}")
+
+
+def _check_recursive(options: Options) -> None:
+    recursive = option_name("decoding", "recursive")
+    if options.model.form == "segments":
+        raise OptionError(
+            f"{recursive} needs {option_name('form', 'steps')}: segments are decoded at once"
+        )
+    if options.model.head == "quantile":
+        raise OptionError(
+            f"{recursive} cannot give quantiles; use {option_name('head', 'gaussian')} or "
+            f"{option_name('head', 'point')}"
+        )
+    if options.data.past_covariates:
+        raise OptionError(
+            f"{recursive} would have to read {options.data.past_covariates[0]!r} in the future; "
+            f"use {option_name('decoding', 'direct')} or make it a future covariate"
+        )
+
+
+def segment_length(look_back: int, model: ModelOptions) -> int:
+    """The steps of a segment.
+
+    Raises:
+        OptionError: The one that was chosen does not divide the look-back.
+    """
+    divisors = [n for n in range(1, look_back + 1) if look_back % n == 0]
+    if model.segment_length is None:
+        return max(n for n in divisors if n <= max(1, look_back // 4))
+    if model.segment_length not in divisors:
+        raise OptionError(
+            f"{option_name('segment_length')} is {model.segment_length}, but has to divide the "
+            f"look-back of {look_back} steps: {', '.join(map(str, divisors[:20]))}"
+        )
+    return model.segment_length
