@@ -136,7 +136,7 @@ def _default(option: Option, texts: dict[str, str], words: dict[str, str]) -> st
         return texts["required"]
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
-    default = ", ".join(default) if isinstance(default, tuple) else default
+    default = ", ".join(map(str, default)) if isinstance(default, tuple) else default
     return f"`{default}`" if default not in (None, "") else "-"
 
 

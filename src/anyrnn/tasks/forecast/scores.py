@@ -17,7 +17,7 @@ MAE = Figure("mae", "MAE", larger_is_better=False)
 RMSE = Figure("rmse", "RMSE", larger_is_better=False)
 MSE = Figure("mse", "MSE", larger_is_better=False)
 CRPS = Figure("crps", "CRPS", larger_is_better=False)
-FIGURES = (MASE, SMAPE, MAE, RMSE, MSE, CRPS, LOSS)
+FIGURES = (MASE, SMAPE, MAE, RMSE, CRPS, LOSS)
 
 _BATCH_OF_PAPERS = 32
 
