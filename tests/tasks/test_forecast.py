@@ -470,11 +470,11 @@ def test_a_run_is_measured_and_predicts_as_before(
     assert forecast["day"].astype(str).tolist()[0] == "2020-04-30"
     # From the training table itself the forecast is that from its end.
     pandas.testing.assert_frame_equal(load(tmp_path / "run").predict(frame), forecast, rtol=1e-4)
-    whole = evaluate(tmp_path / "run", options.data.data)
+    whole = evaluate(tmp_path / "run", {"data": options.data.data})
     assert whole.scores.count == 120 - 12 + 1
     days(11, wave).to_csv(tmp_path / "short.csv", index=False)
     with pytest.raises(DataError, match="11 steps, but 12 are needed"):
-        evaluate(tmp_path / "run", tmp_path / "short.csv")
+        evaluate(tmp_path / "run", {"data": tmp_path / "short.csv"})
     (tmp_path / "run" / "context.csv").unlink()
     with pytest.raises(RunError, match=r"context\.csv"):
         load(tmp_path / "run")
@@ -507,7 +507,7 @@ def test_series_that_the_run_does_not_know(made: Callable[..., Options], tmp_pat
     path = tmp_path / "stranger.csv"
     stranger.to_csv(path, index=False)
     with pytest.raises(DataError, match="'c', which the run does not know"):
-        evaluate(tmp_path / "run", path)
+        evaluate(tmp_path / "run", {"data": path})
 
 
 def test_data_from_a_frame_train_like_a_file(made: Callable[..., Options], tmp_path: Path) -> None:

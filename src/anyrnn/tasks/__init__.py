@@ -22,6 +22,7 @@ _NEEDED = (
     "tokenizers",
     "safetensors",
     "sklearn",
+    "statsmodels",
     "jinja2",
     "matplotlib",
 )
@@ -33,10 +34,12 @@ for _module in _NEEDED:
 if TYPE_CHECKING:
     from anyrnn.tasks.classify.estimator import TextClassifier
     from anyrnn.tasks.experiment import evaluate, load, train
+    from anyrnn.tasks.forecast.estimator import Forecaster
 
-__all__ = ["TextClassifier", "evaluate", "load", "train"]
+__all__ = ["Forecaster", "TextClassifier", "evaluate", "load", "train"]
 
 _PLACES = {
+    "Forecaster": "forecast.estimator",
     "TextClassifier": "classify.estimator",
     "evaluate": "experiment",
     "load": "experiment",

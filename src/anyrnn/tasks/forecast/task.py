@@ -51,7 +51,7 @@ class Forecast(Task[Options, Part]):
     """
 
     name = "forecast"
-    Options = Options
+    options_type = Options
     title = "forecast"
     unit = "window"
     units = "windows"
@@ -233,6 +233,7 @@ class Forecast(Task[Options, Part]):
 
     def read_part(self, options: DataOptions) -> tuple[Part, dict[str, object]]:
         """Read a table of the same series; every window in it is measured."""
+        options = replaced(options, until=None)
         source, _ = table(options, lambda *_: self.columns)
         part = self.part_of(source, str(options.data), options)
         return part, dict(part.panel.found)
