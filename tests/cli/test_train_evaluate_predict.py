@@ -141,7 +141,8 @@ def test_train_evaluate_predict(anyrnn: Callable[..., Outcome], data: Path, tmp_
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["train"], ["train", "classify"], ["evaluate"], ["predict"]]
+    "command",
+    [[], ["train"], ["train", "classify"], ["train", "forecast"], ["evaluate"], ["predict"]],
 )
 def test_help_is_light(command: list[str]) -> None:
     program = (

@@ -12,11 +12,13 @@ import torch
 from sklearn.base import clone
 
 from anyrnn.errors import DataError, OptionError, RunError
+from anyrnn.tasks import Forecaster
 from anyrnn.tasks.experiment import evaluate, load, train
-from anyrnn.tasks.forecast import Forecast, Options, data_of
-from anyrnn.tasks.forecast.estimator import Forecaster
+from anyrnn.tasks.forecast import Options
+from anyrnn.tasks.forecast.data import data_of
 from anyrnn.tasks.forecast.frequency import Frequency
 from anyrnn.tasks.forecast.scores import MethodScore, _compared, chance
+from anyrnn.tasks.forecast.task import Forecast
 from anyrnn.tasks.options import from_flat
 
 
