@@ -14,7 +14,7 @@ import pytest
 from test_classify_train import same_run
 
 from anyrnn.errors import ProcessError, RunError, StoppedError
-from anyrnn.tasks.classify import Classify, Options
+from anyrnn.tasks.classify import Options
 from anyrnn.tasks.experiment import train
 from anyrnn.tasks.training import Listener
 
@@ -47,7 +47,7 @@ class Heard(Listener):
         self.actions = actions
         self.told: list[str] = []
 
-    def cell_started(self, cell: str, number: int, total: int) -> None:
+    def trial_started(self, cell: str, seed: int | None, number: int, total: int) -> None:
         self.told.append(cell)
 
     def batch_done(self, epoch: int, done: int, total: int) -> None:
@@ -66,9 +66,9 @@ def test_two_processes_reach_the_figures_of_one_and_go_on_when_one_died(
     chosen: MakeOptions, tmp_path: Path
 ) -> None:
     alone, two = tmp_path / "alone", tmp_path / "two"
-    train(Classify, chosen(), alone)
+    train(chosen(), alone)
     heard = Heard()
-    result = train(Classify, chosen(devices=2), two, listener=heard)
+    result = train(chosen(devices=2), two, listener=heard)
     assert heard.told == ["gru"]
     # Sums in another order: float32 agrees to some 6 digits.
     assert history(two) == pytest.approx(history(alone), rel=2e-5)
@@ -76,16 +76,16 @@ def test_two_processes_reach_the_figures_of_one_and_go_on_when_one_died(
 
     other = tmp_path / "other"
     with pytest.raises(ProcessError) as killed:
-        train(Classify, chosen(devices=2), other, listener=Heard([None, kill_the_second]))
+        train(chosen(devices=2), other, listener=Heard([None, kill_the_second]))
     assert str(killed.value) == (
         f"process 2 of 2 was killed (signal 9); what is done lies in {other}.partial: "
-        "go on with the same command and --resume"
+        "go on with the same command and resume=True"
     )
     assert not multiprocessing.active_children()
     stop = Heard([None, lambda: os.kill(os.getpid(), signal.SIGINT)])
     with pytest.raises(StoppedError, match="go on with the same command"):
-        train(Classify, chosen(devices=2), other, resume=True, listener=stop)
-    train(Classify, chosen(devices=2), other, resume=True)
+        train(chosen(devices=2), other, resume=True, listener=stop)
+    train(chosen(devices=2), other, resume=True)
     same_run(two, other, ("gru",))
 
 
@@ -95,12 +95,12 @@ def test_two_machines_reach_the_figures_of_one(chosen: MakeOptions, tmp_path: Pa
 
     def machine(number: int) -> Path:
         options = chosen(nodes=2, node_rank=number, rendezvous=address)
-        return train(Classify, options, tmp_path / "two").run
+        return train(options, tmp_path / "two").run
 
     with ThreadPoolExecutor() as machines:
         runs = list(machines.map(machine, range(2)))
     assert runs == [tmp_path / "two"] * 2
-    train(Classify, chosen(), tmp_path / "alone")
+    train(chosen(), tmp_path / "alone")
     assert history(runs[0]) == pytest.approx(history(tmp_path / "alone"), rel=2e-5)
 
 
@@ -116,5 +116,5 @@ def test_machines_that_cannot_be(
     chosen: MakeOptions, tmp_path: Path, training: dict[str, object], message: str
 ) -> None:
     with pytest.raises(RunError, match=message):
-        train(Classify, chosen(**training), tmp_path / "run")
+        train(chosen(**training), tmp_path / "run")
     assert not list(tmp_path.glob("run*"))
