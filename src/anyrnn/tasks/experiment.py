@@ -342,6 +342,8 @@ class _Experiment:
             "best_cell": best.cell,
             "options": self.options.plain(),
             "state": self.task.state(),
+            "figures": [figure.plain() for figure in self.task.shown_figures()],
+            "deciding": self.task.decides().plain(),
             "measured_on": self.data.measured[0],
             "facts": dict(self.data.facts),
             "versions": versions(),
