@@ -91,7 +91,7 @@ def test_two_processes_reach_the_figures_of_one_and_go_on_when_one_died(
 
 def test_two_machines_reach_the_figures_of_one(chosen: MakeOptions, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
-        address = "127.0.0.1:%d" % free.getsockname()[1]
+        address = f"127.0.0.1:{free.getsockname()[1]}"
 
     def machine(number: int) -> Path:
         options = chosen(nodes=2, node_rank=number, rendezvous=address)
