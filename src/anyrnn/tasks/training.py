@@ -368,7 +368,9 @@ class _Progress(Callback):
         total = int(trainer.num_training_batches)
         self._listener.batch_done(len(self.epochs) + 1, batch_idx + 1, total)
         # After the last batch the validation is due: the epoch ends first, then the training.
-        if batch_idx + 1 < total and self._stop_requested():
+        # What has been accumulated for an update is in no checkpoint.
+        updated = (batch_idx + 1) % self._learner.options.accumulate == 0
+        if batch_idx + 1 < total and updated and self._stop_requested():
             self._save(trainer)
             self._interruption.check()
 
