@@ -109,7 +109,7 @@ def test_only_wanted_columns_are_read(tmp_path: Path) -> None:
     columns = {"t": ["a", "b"], "l": [b"x", b"y"], "tags": [["p", "q"], []], "s": [{"k": 1}] * 2}
     parquet.write_table(pyarrow.table(columns), path)
     table = read_table(path, wanted=["t", "l"])
-    assert table.columns == {"t": ["a", "b"], "l": ["x", "y"]}
+    assert lists(table) == {"t": ["a", "b"], "l": ["x", "y"]}
     assert table.names == ["t", "l", "tags", "s"]
     with pytest.raises(DataError, match=r"the column 'tags' cannot be read: list<.*> is no text"):
         read_table(path, wanted=["tags"])
