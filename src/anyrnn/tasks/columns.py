@@ -20,8 +20,10 @@ Rows = NDArray[numpy.int64]
 _AT_ONCE = 10_000
 
 
-def taken(values: Sequence[T], rows: Sequence[int] | Rows) -> Sequence[T]:
+def taken(values: Sequence[T], rows: Sequence[int]) -> Sequence[T]:
     """The values of some rows; those that lie on disk stay there."""
+    if rows == range(len(values)):
+        return values
     if isinstance(values, TextColumn | RowNames):
         return values.taken(rows)  # pyright: ignore[reportReturnType]
     return [values[row] for row in rows]

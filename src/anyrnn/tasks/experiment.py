@@ -26,6 +26,7 @@ from anyrnn.tasks import processes
 from anyrnn.tasks.interruption import Interruption
 from anyrnn.tasks.launch import launch
 from anyrnn.tasks.options import from_mapping, replaced
+from anyrnn.tasks.prepared import watched
 from anyrnn.tasks.registry import entry_of, entry_of_run
 from anyrnn.tasks.report import render_run
 from anyrnn.tasks.run_files import (
@@ -39,7 +40,13 @@ from anyrnn.tasks.run_files import (
     write_text,
     write_weights,
 )
-from anyrnn.tasks.run_folder import FORMAT, FORMAT_VERSION, UnfinishedRun, read_config
+from anyrnn.tasks.run_folder import (
+    FORMAT,
+    FORMAT_VERSION,
+    UnfinishedRun,
+    read_config,
+    resumable,
+)
 from anyrnn.tasks.task import Data, Figure, Scores, Task
 from anyrnn.tasks.training import Epoch, Learner, Listener, best_epoch, enough_memory, fit
 
@@ -168,22 +175,34 @@ def train(
     kind = entry_of(options).task
     for cell in options.cells:
         get(cell)
-    listener, training, output = listener or Listener(), options.training, Path(output)
+    listener, output = listener or Listener(), Path(output)
     folder = {"overwrite": overwrite, "resume": resume}
-    if training.devices * training.nodes == 1:
-        return _train(kind, options, output, folder, data, listener)
-    # A mistake shows before processes are started.
-    unfinished = None
-    if training.node_rank == 0:
-        with UnfinishedRun(output, **folder) as unfinished:
+    arguments = (kind, options, output, folder, data)
+    try:
+        if options.training.devices * options.training.nodes > 1:
+            return _launched(arguments, listener)
+        return _train(*arguments, listener)
+    except (StoppedError, WriteError, ProcessError) as error:
+        left = resumable(output)
+        if left is None:
+            raise
+        raise type(error)(
+            f"{error.message}; what is done lies in {left}: "
+            f"go on with the same command and {option_name('resume', True)}"
+        ) from None
+
+
+def _launched(arguments: tuple[Any, ...], listener: Listener) -> Result:
+    """Train in several processes; a mistake shows before they are started."""
+    kind, options, output, folder, data = arguments
+    if options.training.node_rank == 0:
+        with UnfinishedRun(output, **folder):
             pass
     if data is None:
-        kind.read(options)
+        with watched(listener.preparing):
+            kind.read(options)
     agreed = {**_without_place(options.plain()), "output": str(output), **folder}
-    try:
-        return launch(_train, (kind, options, output, folder, data), training, agreed, listener)
-    except ProcessError as error:
-        raise _with_way_on(error, unfinished) from None
+    return launch(_train, arguments, options.training, agreed, listener)
 
 
 def _train(
@@ -195,23 +214,11 @@ def _train(
     listener: Listener,
 ) -> Result:
     """Train in this process, which may be one of several: then the first one writes the run."""
-    if processes.rank() > 0:
-        return _Experiment.begun(kind, options, data, listener).run(None)
-    with UnfinishedRun(output, **folder) as unfinished:
-        try:
+    with watched(listener.preparing):
+        if processes.rank() > 0:
+            return _Experiment.begun(kind, options, data, listener).run(None)
+        with UnfinishedRun(output, **folder) as unfinished:
             return _Experiment.begun(kind, options, data, listener).run(unfinished)
-        except (StoppedError, WriteError) as error:
-            raise _with_way_on(error, unfinished) from None
-
-
-def _with_way_on(error: AnyrnnError, unfinished: UnfinishedRun | None) -> AnyrnnError:
-    """The error with how to go on, if there is something to go on with."""
-    if unfinished is None or not unfinished.has_checkpoint():
-        return error
-    return type(error)(
-        f"{error.message}; what is done lies in {unfinished.path}: "
-        f"go on with the same command and {option_name('resume', True)}"
-    )
 
 
 def _without_place(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -254,8 +261,14 @@ class _Experiment:
         baselines = self.task.baselines(self.data)
         patient = processes.size() > 1  # whoever started this process is not
         with Interruption(patient) as interruption, torch.random.fork_rng():
-            for cell in cells:
-                results.append(self._cell(cell, unfinished, interruption))
+
+            def watch(what: str, done: int, total: int) -> None:
+                self.listener.preparing(what, done, total)
+                interruption.check()
+
+            with watched(watch):
+                for cell in cells:
+                    results.append(self._cell(cell, unfinished, interruption))
         best = _best(self.task, results, lambda result: result.best_trial)
         run = processes.first(lambda: self._finish(_own(unfinished), results, best, baselines))
         return Result(run, self.task, results, best, self.data.measured[0], baselines)

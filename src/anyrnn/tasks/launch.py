@@ -23,7 +23,7 @@ from anyrnn.tasks.interruption import Interruption
 T = TypeVar("T")
 
 _POLL = 0.2  # seconds between two looks at signals
-_GRACE = 5.0  # seconds that the others have to end by themselves after one has failed
+_GRACE = 10.0  # seconds that the others have to end by themselves after one has failed
 _PATIENCE = 600.0  # seconds to wait for other machines
 _CPP_LOG = "TORCH_CPP_LOG_LEVEL"
 _TIMEOUT = timedelta(minutes=30)  # of an exchange: a process that is so late is gone
@@ -174,7 +174,10 @@ class _Worker:
     @property
     def failed(self) -> bool:
         """Whether it has ended, or is about to, without having done its work."""
-        return self.outcome[0] != "done" if self.outcome else not self.running
+        if self.outcome is None:
+            return not self.running
+        kind, value = self.outcome
+        return kind != "done" and not isinstance(value, StoppedError)
 
     def stop(self) -> None:
         """Ask it to stop at the next batch."""

@@ -153,6 +153,9 @@ class Listener:
     def noted(self, text: str) -> None:
         """Something about the data or a choice that was made."""
 
+    def preparing(self, what: str, done: int, total: int) -> None:
+        """Large data is read, or put in another form: how much of how much was done."""
+
     def trial_started(self, cell: str, seed: int | None, number: int, total: int) -> None:
         """The training of a cell begins or is taken up.
 

@@ -5,10 +5,18 @@ import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
+from typing import Any
+
+import numpy
+import pandas
+from numpy.typing import NDArray
 
 from anyrnn.errors import DataError, option_name
 from anyrnn.tasks.classify.options import DataOptions
+from anyrnn.tasks.columns import taken
 from anyrnn.tasks.split import split_rows
 from anyrnn.tasks.tables import complete_rows, read_table
 from anyrnn.tasks.task import Data
@@ -31,9 +39,9 @@ class Part:
     """
 
     path: Path
-    texts: list[str]
-    labels: list[str]
-    rows: list[str]
+    texts: Sequence[str]
+    labels: Sequence[str]
+    rows: Sequence[str]
     digest: str
     skipped: dict[str, int] = field(default_factory=dict)
 
@@ -43,14 +51,22 @@ class Part:
 
     def take(self, rows: Sequence[int]) -> "Part":
         """The part that consists of some rows."""
-        return Part(
+        part = Part(
             self.path,
-            [self.texts[row] for row in rows],
-            [self.labels[row] for row in rows],
-            [self.rows[row] for row in rows],
+            taken(self.texts, rows),
+            taken(self.labels, rows),
+            taken(self.rows, rows),
             self.digest,
             self.skipped,
         )
+        if "keys" in vars(self):
+            vars(part)["keys"] = self.keys[rows]
+        return part
+
+    @cached_property
+    def keys(self) -> NDArray[numpy.uint64]:
+        """A number for each text, the same for texts that count as equal."""
+        return numpy.fromiter(map(_key, self.texts), dtype=numpy.uint64, count=len(self))
 
 
 def read(options: DataOptions, seed: int) -> Data[Part]:
@@ -71,8 +87,7 @@ def read(options: DataOptions, seed: int) -> Data[Part]:
     labels = sorted_labels(parts["training"])
     for part in parts.values():
         class_numbers(part, labels)
-    known = set(map(_key, parts["training"].texts))
-    overlap = sum(_key(text) in known for text in parts["test"].texts)
+    overlap = int(numpy.isin(parts["test"].keys, parts["training"].keys).sum())
     skipped = {str(part.path): part.skipped for part in (main, *given.values()) if part.skipped}
     counts = {name: len(part) for name, part in parts.items()}
     return Data(
@@ -97,8 +112,8 @@ def divided(part: Part, names: Sequence[str], seed: int, skip_bad: bool = False)
     """
     part = _with_enough_rows(part, names, skip_bad)
     shares = [1 - _SHARE * (len(names) - 1), *[_SHARE] * (len(names) - 1)]
-    rows = split_rows([_key(text) for text in part.texts], part.labels, shares, seed)
-    return {name: part.take(taken) for name, taken in zip(names, rows, strict=True)}
+    rows = split_rows(part.keys, part.labels, shares, seed)
+    return {name: part.take(chosen) for name, chosen in zip(names, rows, strict=True)}
 
 
 def _notes(
@@ -139,13 +154,14 @@ def read_part(path: Path, options: DataOptions) -> Part:
         wanted=[name for name, _ in columns],
     )
     rows, skipped = complete_rows(table, columns, skip_bad=options.skip_bad)
-    texts = table.column(options.text, "text")
-    labels = table.column(options.label, "label")
+    texts: Sequence[Any] = taken(table.column(options.text, "text"), rows)
+    labels: Sequence[Any] = taken(table.column(options.label, "label"), rows)
+    known: dict[str, str] = {}  # one string for each label, not one for each row
     return Part(
         path,
-        [str(texts[row]) for row in rows],
-        [str(labels[row]).strip() for row in rows],
-        [table.row(row) for row in rows],
+        texts,
+        [known.setdefault(label, label) for label in map(str.strip, labels)],
+        taken(table.rows, rows),
         table.digest,
         {f"without {name}": count for name, count in skipped.items()},
     )
@@ -171,9 +187,10 @@ def class_numbers(part: Part, labels: Sequence[str]) -> list[int]:
 def _with_enough_rows(part: Part, names: Sequence[str], skip_bad: bool) -> Part:
     """The rows whose label has a text for each of the named parts, and at least two labels."""
     counts = Counter(part.labels)
-    distinct = Counter(
-        label
-        for label, _ in {(label, _key(t)) for label, t in zip(part.labels, part.texts, strict=True)}
+    numbers, different = pandas.factorize(numpy.array(part.labels, dtype=object))
+    pairs = pandas.DataFrame({"label": numbers, "key": part.keys}).drop_duplicates()
+    distinct = dict(
+        zip(different, pairs["label"].value_counts(sort=False).sort_index(), strict=True)
     )
     rare = [label for label in counts if distinct[label] < len(names)]
     if rare and not skip_bad:
@@ -196,9 +213,11 @@ def _with_enough_rows(part: Part, names: Sequence[str], skip_bad: bool) -> Part:
     return kept
 
 
-def _key(text: str) -> str:
-    """What makes two texts count as equal when parts are kept apart."""
-    return " ".join(unicodedata.normalize("NFC", text).casefold().split())
+def _key(text: str) -> int:
+    """A number that is the same for texts that count as equal when parts are kept apart."""
+    plain = " ".join(unicodedata.normalize("NFC", text).casefold().split())
+    digest = blake2b(plain.encode("utf-8", "backslashreplace"), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
 
 
 def _label_order(label: str) -> tuple[int, float, str]:

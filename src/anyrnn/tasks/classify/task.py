@@ -124,8 +124,9 @@ class Classify(Task[Options, Part]):
     def _batches(
         self, texts: Sequence[str], classes: Sequence[int], batch_size: int, seed: int | None = None
     ) -> Batches:
+        tokens = encode(self.tokenizer, texts)
         columns = {
-            "tokens": Column(encode(self.tokenizer, texts), padded=True),
+            "tokens": Column(tokens, padded=True, lengths=tokens.lengths),
             "class": Column(numpy.asarray(classes)),
         }
         return Batches(columns, batch_size, seed)
