@@ -1,5 +1,6 @@
 import gzip
 from pathlib import Path
+from typing import Any
 
 import pandas
 import pyarrow
@@ -10,7 +11,8 @@ from anyrnn.errors import DataError
 from anyrnn.tasks import large_tables, table_pieces
 from anyrnn.tasks.columns import Table
 from anyrnn.tasks.encoding import decoded_lines
-from anyrnn.tasks.tables import complete_rows, read_table
+from anyrnn.tasks.tables import complete_rows
+from anyrnn.tasks.tables import read_table as read
 
 
 @pytest.fixture(autouse=True, params=["in memory", "on disk"])
@@ -22,6 +24,11 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         monkeypatch.setattr(table_pieces, "_ROWS", 2)
         monkeypatch.setenv("ANYRNN_CACHE", str(tmp_path / "cache"))
     return request.param
+
+
+def read_table(path: Path, **options: Any) -> Table:
+    """The table, on disk if it is large."""
+    return read(path, on_disk=True, **options)
 
 
 def lists(table: Table) -> dict[str, list[str | None]]:

@@ -41,6 +41,7 @@ def read_table(
     separator: str | None = None,
     header: bool = True,
     wanted: Sequence[str] | None = None,
+    on_disk: bool = False,
 ) -> Table:
     r"""Read a file of rows; its kind is told by its suffix.
 
@@ -52,6 +53,8 @@ def read_table(
         header: Whether the first line of a CSV or TSV file names the columns; if not, their
             names are "1", "2", ...
         wanted: The columns to read, by default all of them.
+        on_disk: Whether the columns of a large file may be on disk, prepared once; otherwise they
+            are lists.
 
     Returns:
         The table, without interpreting any value: "NA", "007" and "1e3" stay as they are.
@@ -78,7 +81,7 @@ def read_table(
             return json_lines(path, text, wanted)
         return separated(path, text, separator or _SEPARATORS[suffix], header, wanted)
 
-    if is_large(path, compressed=bool(compression) or suffix in _PARQUET):
+    if on_disk and is_large(path, compressed=bool(compression) or suffix in _PARQUET):
         check_encoding(encoding)
         options = (suffix, compression, encoding, separator, header, wanted)
         text = functools.partial(Characters, path, compression, encoding)

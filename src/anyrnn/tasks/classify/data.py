@@ -152,6 +152,7 @@ def read_part(path: Path, options: DataOptions) -> Part:
         separator=options.separator,
         header=options.header,
         wanted=[name for name, _ in columns],
+        on_disk=True,
     )
     rows, skipped = complete_rows(table, columns, skip_bad=options.skip_bad)
     texts: Sequence[Any] = taken(table.column(options.text, "text"), rows)

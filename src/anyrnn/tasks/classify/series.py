@@ -301,7 +301,7 @@ def _sorted(table: Table, rows: numpy.ndarray, order: numpy.ndarray, time: str) 
     rows = rows[numpy.argsort(order[rows], kind="stable")]
     twice = numpy.flatnonzero(numpy.diff(order[rows]) == 0)
     if len(twice):
-        value = table.columns[time][rows[twice[0]]]
+        value = table.columns[time][int(rows[twice[0]])]
         raise SequenceError(
             f"has the {time} {value!r} twice, in {table.row(int(rows[twice[0] + 1]))}"
         )
