@@ -18,7 +18,6 @@ from anyrnn.cli import (
     generate,
     init_config,
     predict,
-    runs,
     show,
     train,
 )
@@ -41,7 +40,6 @@ app.command("init-config")(init_config.init_config)
 app.command("evaluate", cls=OfRun)(evaluate.evaluate)
 app.command("predict", cls=OfRun)(predict.predict)
 app.command("generate", cls=OfRun)(generate.generate)
-app.command("runs")(runs.runs)
 app.command("convert")(convert.convert)
 app.command("cache")(cache.cache)
 app.command("check-install")(check_install.check_install)

@@ -1,5 +1,4 @@
-"""Compiled code on disk, so that a kernel is compiled once on a machine, not in each process; and
-the folder for data that tasks have prepared.
+"""Compiled code on disk, so that a kernel is compiled once on a machine, not in each process.
 
 One file for each kernel, in a folder that only its user may write to: whoever can write to it can
 have code executed. A file is called by a hash of all that the code follows from. Inside are that
@@ -29,19 +28,17 @@ LIMIT = 256 << 20  # bytes
 FORMAT = b"anyrnn code 1\n"
 CHECKSUM = 32  # bytes
 ENDING, PARTIAL = ".code", ".partial"
-DATA, LOCK = ".arrow", ".lock"  # what tasks have prepared, and prepare just now
-PREPARED = "prepared data"
-OWN = re.compile(rf"[0-9a-f]{{40}}(\{ENDING}|\{DATA}|\{LOCK}|\.[\w.]+\{PARTIAL})")
+OWN = re.compile(rf"[0-9a-f]{{40}}(\{ENDING}|\.\w+\{PARTIAL})")
 ABANDONED = 3600  # seconds after which a partial file has no writer any more
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A piece of compiled code on disk, or prepared data.
+    """A piece of compiled code on disk.
 
     Attributes:
-        label: What it computes, or that it is data.
-        target: What it was compiled for; data has none.
+        label: What it computes.
+        target: What it was compiled for.
         size: Of the file, in bytes.
         used: When it was last used, in seconds since the epoch.
         damaged: Whether it will be built again when it is needed.
@@ -76,22 +73,6 @@ def folder() -> Path | None:
         return Path(base).expanduser() / "anyrnn"
     except RuntimeError as error:
         raise _refusal("the home folder is not known") from error
-
-
-def ready_folder() -> Path | None:
-    """The folder, made if there is none; None if nothing is to be kept.
-
-    Raises:
-        CacheError: It cannot be used; the message says why.
-    """
-    place = folder()
-    if place is not None:
-        with _explaining(place):
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with suppress(FileExistsError):
-                place.mkdir(mode=0o700)
-            _check(place)
-    return place
 
 
 def key(*parts: str) -> str:
@@ -129,10 +110,14 @@ def save(name: str, code: bytes, label: str, target: str) -> None:
     header = json.dumps({"key": name, "label": label, "target": target})
     content = header.encode() + b"\n" + code
     try:
-        place = ready_folder()
+        place = folder()
         if place is None:
             return
         with _explaining(place):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileExistsError):
+                place.mkdir(mode=0o700)
+            _check(place)
             _write(place / (name + ENDING), FORMAT + _checksum(content) + content)
             _prune(place)
     except CacheError as error:
@@ -147,8 +132,6 @@ def entries() -> list[Entry]:
     """
     found = []
     for path, status in _own_files():
-        if path.suffix == DATA:
-            found.append(Entry(PREPARED, "", status.st_size, status.st_mtime, False))
         if path.suffix != ENDING:
             continue
         try:
@@ -162,8 +145,8 @@ def entries() -> list[Entry]:
 
 
 def clear() -> tuple[int, int]:
-    """Remove all compiled code and prepared data from disk, and nothing else that is in the folder:
-    the number of files and of bytes that were removed.
+    """Remove all compiled code from disk, and nothing else that is in the folder: the number of
+    files and of bytes that were removed.
 
     Raises:
         CacheError: The folder cannot be used; the message says why.
@@ -284,10 +267,10 @@ def _prune(place: Path) -> None:
     """Remove what was abandoned half-written, and the longest unused code beyond the limit."""
     now = time.time()
     files = sorted(_files(place), key=lambda file: file[1].st_mtime)
-    total = sum(status.st_size for path, status in files if path.suffix == ENDING)
+    total = sum(status.st_size for _, status in files)
     for path, status in files:
         abandoned = path.suffix == PARTIAL and now - status.st_mtime > ABANDONED
         if abandoned or (path.suffix == ENDING and total > LIMIT):
             with suppress(OSError):
                 path.unlink()
-            total -= status.st_size if path.suffix == ENDING else 0
+            total -= status.st_size
