@@ -137,6 +137,10 @@ class WriteError(RunError):
     """
 
 
+class ProcessError(RunError):
+    """Of several processes that train together one was killed, or cannot be reached."""
+
+
 class UnusedParameterWarning(UserWarning):
     """A cell names parameters that do not influence its result."""
 

@@ -129,6 +129,29 @@ def test_resumed_equals_uninterrupted(
     assert not (tmp_path / "run.partial").exists()
 
 
+@pytest.mark.parametrize(
+    "training",
+    [
+        {"optimiser": "sgd", "momentum": 0.9, "schedule": "cosine", "weight_decay": 1e-3},
+        {"schedule": "plateau", "patience": 9, "accumulate": 2},
+        {"schedule": "step", "precision": "bfloat16", "clip": 0.0},
+    ],
+    ids=["sgd cosine", "plateau accumulate", "step bfloat16"],
+)
+def test_resumed_equals_uninterrupted_with_every_option(
+    options: MakeOptions, tmp_path: Path, training: dict[str, object]
+) -> None:
+    """Within an epoch of the second seed, and of an update where gradients are accumulated."""
+    chosen = options(epochs=3, seeds=2, **training)
+    train(chosen, tmp_path / "whole")
+    logged = replace(chosen, training=replace(chosen.training, tensorboard=tmp_path / "events"))
+    with pytest.raises(StoppedError):
+        train(logged, tmp_path / "run", listener=Stop(2, 3, signal.SIGTERM))
+    train(logged, tmp_path / "run", resume=True)
+    same_run(tmp_path / "whole", tmp_path / "run", ("gru",))
+    assert list((tmp_path / "events").rglob("events.*"))
+
+
 def test_stops_early_and_keeps_the_best_epoch(
     options: MakeOptions, table: Path, tmp_path: Path
 ) -> None:

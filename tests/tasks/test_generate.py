@@ -15,9 +15,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as some
+from sklearn import clone
 from test_classify_train import same_run
 
 from anyrnn.errors import DataError, OptionError, StoppedError
+from anyrnn.tasks import LanguageModel
 from anyrnn.tasks.experiment import Result, evaluate, load, train
 from anyrnn.tasks.generate import (
     DataOptions,
@@ -418,3 +420,22 @@ def test_prompts_with_what_was_never_seen(learned: Result) -> None:
         list(model.task.generate(model.network, SamplingOptions("the €", 5)))
     # To measure a text, unknown characters do no harm.
     assert math.isfinite(model.predict(["the € 猫"])[0].perplexity)
+
+
+# From Python
+
+
+def test_language_model_with_the_verbs_of_scikit_learn(tmp_path: Path) -> None:
+    small = {"cell": "gru", "embedding_size": 8, "hidden_size": 16, "batch_size": 4, "steps": 20}
+    model = LanguageModel(**small, epochs=4, learning_rate=0.02, device="cpu")
+    same: Any = clone(model)
+    assert same.get_params() == model.get_params()
+    assert model.fit(BOOK).score(BOOK) > -2
+    model.save(tmp_path / "run")
+    again = LanguageModel.load(tmp_path / "run")
+    assert again.get_params() == model.get_params()
+    sampling = {"length": 20, "seed": 3}
+    assert again.generate("the", **sampling) == model.generate("the", **sampling)
+    assert again.predict(["the cat"]) == model.predict(["the cat"])
+    with pytest.raises(DataError, match="row 1 is '', but has to be a text"):
+        model.fit(["a text", ""])

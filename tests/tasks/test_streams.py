@@ -1,5 +1,8 @@
 """Streams: every token once, in order, whatever the sizes; truncated backpropagation."""
 
+import tracemalloc
+from pathlib import Path
+
 import numpy
 import pytest
 import torch
@@ -85,3 +88,19 @@ def test_a_carried_state_gives_the_losses_of_the_whole_stream(cell: str) -> None
         return torch.cat(found, 1)
 
     torch.testing.assert_close(losses(4), losses(1000))
+
+
+def test_memory_does_not_grow_with_the_stream(tmp_path: Path) -> None:
+    def peak(count: int) -> int:
+        """The largest memory of what Python and NumPy allocate while a stream is read."""
+        path = tmp_path / f"{count}.npy"
+        numpy.save(path, numpy.zeros(count, numpy.int32))
+        tokens = numpy.load(path, mmap_mode="r")
+        tracemalloc.start()
+        for _ in StreamBatches(tokens, 4, 50):
+            pass
+        _, found = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return found
+
+    assert peak(400_000) < peak(4_000) + 100_000

@@ -1,5 +1,6 @@
 import gzip
 from pathlib import Path
+from typing import Any
 
 import pandas
 import pyarrow
@@ -7,14 +8,38 @@ import pytest
 from pyarrow import parquet
 
 from anyrnn.errors import DataError
+from anyrnn.tasks import large_tables, table_pieces
+from anyrnn.tasks.columns import Table
 from anyrnn.tasks.encoding import decoded_lines
-from anyrnn.tasks.tables import complete_rows, read_table
+from anyrnn.tasks.tables import complete_rows
+from anyrnn.tasks.tables import read_table as read
+
+
+@pytest.fixture(autouse=True, params=["in memory", "on disk"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where tables are kept; large ones on disk, read in pieces, here of two rows and few bytes."""
+    if request.param == "on disk":
+        monkeypatch.setattr(large_tables, "LARGE", 0)
+        monkeypatch.setattr(large_tables, "_BLOCK", 5)
+        monkeypatch.setattr(table_pieces, "_ROWS", 2)
+        monkeypatch.setenv("ANYRNN_CACHE", str(tmp_path / "cache"))
+    return request.param
+
+
+def read_table(path: Path, **options: Any) -> Table:
+    """The table, on disk if it is large."""
+    return read(path, on_disk=True, **options)
+
+
+def lists(table: Table) -> dict[str, list[str | None]]:
+    """The columns, in memory."""
+    return {name: list(values) for name, values in table.columns.items()}
 
 
 def columns(tmp_path: Path, name: str, content: str, **options: object) -> dict:
     path = tmp_path / name
     path.write_bytes(content.encode(str(options.get("encoding", "utf-8"))))
-    return read_table(path, **options).columns  # pyright: ignore[reportArgumentType]
+    return lists(read_table(path, **options))  # pyright: ignore[reportArgumentType]
 
 
 def test_values_stay_as_they_are(tmp_path: Path) -> None:
@@ -73,7 +98,7 @@ def test_half_characters_in_json(tmp_path: Path) -> None:
 def test_parquet(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     pandas.DataFrame({"t": ["a", None, "c"], "l": [1, 2, 3]}).to_parquet(path)
-    assert read_table(path).columns == {"t": ["a", None, "c"], "l": ["1", "2", "3"]}
+    assert lists(read_table(path)) == {"t": ["a", None, "c"], "l": ["1", "2", "3"]}
 
 
 def test_complete_rows_are_numbered_from_one(tmp_path: Path) -> None:
@@ -91,7 +116,7 @@ def test_only_wanted_columns_are_read(tmp_path: Path) -> None:
     columns = {"t": ["a", "b"], "l": [b"x", b"y"], "tags": [["p", "q"], []], "s": [{"k": 1}] * 2}
     parquet.write_table(pyarrow.table(columns), path)
     table = read_table(path, wanted=["t", "l"])
-    assert table.columns == {"t": ["a", "b"], "l": ["x", "y"]}
+    assert lists(table) == {"t": ["a", "b"], "l": ["x", "y"]}
     assert table.names == ["t", "l", "tags", "s"]
     with pytest.raises(DataError, match=r"the column 'tags' cannot be read: list<.*> is no text"):
         read_table(path, wanted=["tags"])
@@ -103,7 +128,7 @@ def test_values_of_parquet_stay_as_they_are(tmp_path: Path) -> None:
     words = pyarrow.array(["x", None, "y"]).dictionary_encode()
     table = pyarrow.table({"n": numbers, "w": words, "f": [1.5, float("nan"), None]})
     parquet.write_table(table, path)
-    assert read_table(path).columns == {
+    assert lists(read_table(path)) == {
         "n": ["1", None, "3"],
         "w": ["x", None, "y"],
         "f": ["1.5", None, None],
@@ -126,7 +151,7 @@ def test_two_columns_of_one_name(tmp_path: Path, name: str) -> None:
         parquet.write_table(pyarrow.table([["a"], ["1"], ["b"]], names=["t", "l", "t"]), path)
     with pytest.raises(DataError, match=r"two .* 't'"):
         read_table(path, wanted=["t", "l"]).column("t", "text")
-    assert read_table(path, wanted=["l"]).column("l", "label") == ["1"]
+    assert list(read_table(path, wanted=["l"]).column("l", "label")) == ["1"]
 
 
 @pytest.mark.parametrize("value", ["[" * 10**5 + "]" * 10**5, '{"a":' * 10**5 + "1" + "}" * 10**5])
@@ -145,7 +170,7 @@ def test_any_text_with_a_separator(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
     for separator in ("\t", "\\t"):  # as the message says that it is typed
-        assert read_table(path, separator=separator).columns == {"text": ["a"], "label": ["1"]}
+        assert lists(read_table(path, separator=separator)) == {"text": ["a"], "label": ["1"]}
     with pytest.raises(DataError, match="with separator any file of text"):
         read_table(path)
 

@@ -1,4 +1,4 @@
-"""`anyrnn cache`: the compiled code on disk."""
+"""`anyrnn cache`: compiled code and prepared data on disk."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from anyrnn.kernels import store
 
 
 def cache(
-    clear: Annotated[bool, typer.Option("--clear", help="Remove all compiled code.")] = False,
+    clear: Annotated[bool, typer.Option("--clear", help="Remove all of it.")] = False,
 ) -> None:
-    """List the compiled code on disk, the last used first; or remove it.
+    """List compiled code and prepared data on disk, the last used first; or remove them.
 
     The environment variable ANYRNN_CACHE names another folder, or turns it off: ANYRNN_CACHE=off.
     """
@@ -27,8 +27,11 @@ def cache(
         say(f"removed {_counted(count, size)} from {folder}")
         return
     entries = store.entries()
-    total = sum(entry.size for entry in entries)
-    say(f"{folder}: {_counted(len(entries), total)} of at most {_amount(store.LIMIT)}")
+    code = [entry.size for entry in entries if entry.label != store.PREPARED]
+    data = [entry.size for entry in entries if entry.label == store.PREPARED]
+    say(f"{folder}: {_counted(len(code), sum(code))} of at most {_amount(store.LIMIT)}")
+    if data:
+        say(f"data prepared for trainings: {_counted(len(data), sum(data))}")
     if not entries:
         return
     rows = []
@@ -51,4 +54,6 @@ def _counted(count: int, size: int) -> str:
 
 def _amount(size: int) -> str:
     """Bytes in a unit that is easy to read."""
+    if size >= 2**30:
+        return f"{size / 2**30:.1f} GiB"
     return f"{size / 2**10:.0f} KiB" if size < 2**20 else f"{size / 2**20:.0f} MiB"

@@ -18,6 +18,7 @@ from anyrnn.cli import (
     generate,
     init_config,
     predict,
+    runs,
     show,
     train,
 )
@@ -40,6 +41,7 @@ app.command("init-config")(init_config.init_config)
 app.command("evaluate", cls=OfRun)(evaluate.evaluate)
 app.command("predict", cls=OfRun)(predict.predict)
 app.command("generate", cls=OfRun)(generate.generate)
+app.command("runs")(runs.runs)
 app.command("convert")(convert.convert)
 app.command("cache")(cache.cache)
 app.command("check-install")(check_install.check_install)

@@ -139,8 +139,18 @@ def _listener(progress: Progress) -> Listener:
         def prepared(self, task: Task) -> None:
             self.figures = task.shown_figures()
 
+        def __init__(self) -> None:
+            self.preparations: dict[str, TaskID] = {}
+
         def noted(self, text: str) -> None:
             say(text, "dim", console=progress.console)
+
+        def preparing(self, what: str, done: int, total: int) -> None:
+            if what not in self.preparations:
+                self.preparations[what] = progress.add_task(what, total=total)
+            progress.update(self.preparations[what], completed=done, total=total)
+            if done >= total:
+                progress.remove_task(self.preparations.pop(what))
 
         def trial_started(self, cell: str, seed: int | None, number: int, total: int) -> None:
             self.name = cell if seed is None else f"{cell} seed {seed}"

@@ -1,4 +1,5 @@
-"""Compiled code on disk, so that a kernel is compiled once on a machine, not in each process.
+"""Compiled code on disk, so that a kernel is compiled once on a machine, not in each process; and
+the folder for data that tasks have prepared.
 
 One file for each kernel, in a folder that only its user may write to: whoever can write to it can
 have code executed. A file is called by a hash of all that the code follows from. Inside are that
@@ -28,17 +29,19 @@ LIMIT = 256 << 20  # bytes
 FORMAT = b"anyrnn code 1\n"
 CHECKSUM = 32  # bytes
 ENDING, PARTIAL = ".code", ".partial"
-OWN = re.compile(rf"[0-9a-f]{{40}}(\{ENDING}|\.\w+\{PARTIAL})")
+DATA, LOCK = ".arrow", ".lock"  # what tasks have prepared, and prepare just now
+PREPARED = "prepared data"
+OWN = re.compile(rf"[0-9a-f]{{40}}(\{ENDING}|\{DATA}|\{LOCK}|\.[\w.]+\{PARTIAL})")
 ABANDONED = 3600  # seconds after which a partial file has no writer any more
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A piece of compiled code on disk.
+    """A piece of compiled code on disk, or prepared data.
 
     Attributes:
-        label: What it computes.
-        target: What it was compiled for.
+        label: What it computes, or that it is data.
+        target: What it was compiled for; data has none.
         size: Of the file, in bytes.
         used: When it was last used, in seconds since the epoch.
         damaged: Whether it will be built again when it is needed.
@@ -73,6 +76,22 @@ def folder() -> Path | None:
         return Path(base).expanduser() / "anyrnn"
     except RuntimeError as error:
         raise _refusal("the home folder is not known") from error
+
+
+def ready_folder() -> Path | None:
+    """The folder, made if there is none; None if nothing is to be kept.
+
+    Raises:
+        CacheError: It cannot be used; the message says why.
+    """
+    place = folder()
+    if place is not None:
+        with _explaining(place):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileExistsError):
+                place.mkdir(mode=0o700)
+            _check(place)
+    return place
 
 
 def key(*parts: str) -> str:
@@ -110,14 +129,10 @@ def save(name: str, code: bytes, label: str, target: str) -> None:
     header = json.dumps({"key": name, "label": label, "target": target})
     content = header.encode() + b"\n" + code
     try:
-        place = folder()
+        place = ready_folder()
         if place is None:
             return
         with _explaining(place):
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with suppress(FileExistsError):
-                place.mkdir(mode=0o700)
-            _check(place)
             _write(place / (name + ENDING), FORMAT + _checksum(content) + content)
             _prune(place)
     except CacheError as error:
@@ -132,6 +147,8 @@ def entries() -> list[Entry]:
     """
     found = []
     for path, status in _own_files():
+        if path.suffix == DATA:
+            found.append(Entry(PREPARED, "", status.st_size, status.st_mtime, False))
         if path.suffix != ENDING:
             continue
         try:
@@ -145,8 +162,8 @@ def entries() -> list[Entry]:
 
 
 def clear() -> tuple[int, int]:
-    """Remove all compiled code from disk, and nothing else that is in the folder: the number of
-    files and of bytes that were removed.
+    """Remove all compiled code and prepared data from disk, and nothing else that is in the folder:
+    the number of files and of bytes that were removed.
 
     Raises:
         CacheError: The folder cannot be used; the message says why.
@@ -267,10 +284,10 @@ def _prune(place: Path) -> None:
     """Remove what was abandoned half-written, and the longest unused code beyond the limit."""
     now = time.time()
     files = sorted(_files(place), key=lambda file: file[1].st_mtime)
-    total = sum(status.st_size for _, status in files)
+    total = sum(status.st_size for path, status in files if path.suffix == ENDING)
     for path, status in files:
         abandoned = path.suffix == PARTIAL and now - status.st_mtime > ABANDONED
         if abandoned or (path.suffix == ENDING and total > LIMIT):
             with suppress(OSError):
                 path.unlink()
-            total -= status.st_size
+            total -= status.st_size if path.suffix == ENDING else 0

@@ -35,11 +35,13 @@ if TYPE_CHECKING:
     from anyrnn.tasks.classify.estimator import TextClassifier
     from anyrnn.tasks.experiment import evaluate, load, train
     from anyrnn.tasks.forecast.estimator import Forecaster
+    from anyrnn.tasks.generate.estimator import LanguageModel
 
-__all__ = ["Forecaster", "TextClassifier", "evaluate", "load", "train"]
+__all__ = ["Forecaster", "LanguageModel", "TextClassifier", "evaluate", "load", "train"]
 
 _PLACES = {
     "Forecaster": "forecast.estimator",
+    "LanguageModel": "generate.estimator",
     "TextClassifier": "classify.estimator",
     "evaluate": "experiment",
     "load": "experiment",

@@ -1,7 +1,7 @@
 """Batches of rows with sequences of about equal length, in an order that repeats and resumes."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self
 
 import numpy
@@ -22,12 +22,15 @@ class Batch:
         lengths: By name: the number of steps of each sequence, (batch).
         rows: The numbers of the rows, (batch).
         continues: Whether each sequence goes on where that of the batch before ended.
+        borrowed: Whether its rows count for nothing, because they are the share of a process for
+            which none was left.
     """
 
     values: dict[str, torch.Tensor]
     lengths: dict[str, torch.Tensor]
     rows: torch.Tensor
     continues: bool = False
+    borrowed: bool = False
 
     def __getitem__(self, name: str) -> torch.Tensor:
         """The values of a column."""
@@ -43,8 +46,29 @@ class Batch:
         def moved(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
             return {name: tensor.to(device, **options) for name, tensor in tensors.items()}
 
-        return type(self)(
-            moved(self.values), moved(self.lengths), self.rows.to(device), self.continues
+        return replace(
+            self,
+            values=moved(self.values),
+            lengths=moved(self.lengths),
+            rows=self.rows.to(device),
+        )
+
+    def share(self, number: int, count: int) -> Self:
+        """The rows of one of several processes, numbered from 0, with the padding of them all.
+
+        Example:
+            >>> batch = Batch({"x": torch.arange(3)}, {}, torch.arange(3))
+            >>> [batch.share(number, 2)["x"].tolist() for number in (0, 1)]
+            [[0], [1, 2]]
+        """
+        start, stop = (len(self) * each // count for each in (number, number + 1))
+        rows = slice(start, stop) if start < stop else slice(0, 1)
+        return replace(
+            self,
+            values={name: values[rows] for name, values in self.values.items()},
+            lengths={name: lengths[rows] for name, lengths in self.lengths.items()},
+            rows=self.rows[rows],
+            borrowed=start == stop,
         )
 
 
@@ -191,3 +215,39 @@ class Batches(BatchSource):
             lengths={name: torch.from_numpy(every[rows]) for name, every in self._lengths.items()},
             rows=torch.from_numpy(rows),
         )
+
+
+@dataclass
+class Shared(BatchSource):
+    """Of each batch, the rows of one of several processes.
+
+    Args:
+        whole: The batches.
+        number: That of the process, from 0.
+        count: The number of processes.
+    """
+
+    whole: BatchSource
+    number: int
+    count: int
+
+    def __len__(self) -> int:
+        """The number of batches of an epoch."""
+        return len(self.whole)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches from the present position to the end of the epoch."""
+        for batch in self.whole:
+            yield batch.share(self.number, self.count)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin an epoch: its number decides the order."""
+        self.whole.set_epoch(epoch)
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch and the number of its batches that were given out."""
+        return self.whole.state_dict()
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on where `state_dict` was taken."""
+        self.whole.load_state_dict(state)

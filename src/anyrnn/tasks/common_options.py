@@ -84,6 +84,18 @@ class TrainingOptions(OptionGroup, panel="Training"):
     device: Literal["auto", "cpu", "cuda"] = option(
         "auto", "Where to compute; auto takes a GPU if there is one."
     )
+    devices: int = option(
+        1, "The number of processes on each machine, each with a GPU if there is any.", ge=1
+    )
+    nodes: int = option(1, "The number of machines.", ge=1)
+    node_rank: int = option(
+        0, "The number of this machine, from 0; the first one writes the run.", ge=0
+    )
+    rendezvous: str | None = option(
+        None,
+        "Where the first of several machines is: its address, and a free port of it.",
+        metavar="HOST:PORT",
+    )
     tensorboard: Path | None = option(
         None,
         "A folder for event files, which TensorBoard shows while the training runs.",

@@ -103,3 +103,24 @@ def whole_characters(text: str) -> str:
     if re.search("[\ud800-\udfff]", text):
         return text.encode("utf-8", "replace").decode()
     return text
+
+
+def likely_encoding(data: bytes, whole: bool = True) -> str:
+    """The encoding that bytes look like.
+
+    Args:
+        data: The bytes.
+        whole: Whether they end where a character does.
+    """
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    for encoding in ("utf-8", "gb18030", "shift_jis"):
+        try:
+            text = codecs.getincrementaldecoder(encoding)().decode(data, final=whole)
+        except UnicodeDecodeError:
+            continue
+        # Accented letters side by side, which would read as Chinese, are rare.
+        chinese = sum("\u4e00" <= character <= "\u9fff" for character in text)
+        if encoding == "utf-8" or chinese > 0.1 * len(text):
+            return encoding
+    return "cp1252"

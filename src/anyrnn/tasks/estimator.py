@@ -15,7 +15,7 @@ from anyrnn.tasks.run_folder import UnfinishedRun
 from anyrnn.tasks.task import Data, Task
 
 # What only makes sense for several networks, or for a training that people watch.
-_LEFT_OUT = ("cells", "seeds", "tensorboard")
+_LEFT_OUT = ("cells", "seeds", "nodes", "node_rank", "rendezvous", "tensorboard")
 
 
 class Estimator(BaseEstimator):

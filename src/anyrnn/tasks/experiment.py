@@ -14,6 +14,7 @@ from anyrnn.cells.catalogue import get
 from anyrnn.errors import (
     AnyrnnError,
     OptionError,
+    ProcessError,
     RunError,
     SizeError,
     StoppedError,
@@ -21,8 +22,11 @@ from anyrnn.errors import (
     WriteError,
     option_name,
 )
+from anyrnn.tasks import processes
 from anyrnn.tasks.interruption import Interruption
+from anyrnn.tasks.launch import launch
 from anyrnn.tasks.options import from_mapping, replaced
+from anyrnn.tasks.prepared import watched
 from anyrnn.tasks.registry import entry_of, entry_of_run
 from anyrnn.tasks.report import render_run
 from anyrnn.tasks.run_files import (
@@ -36,7 +40,13 @@ from anyrnn.tasks.run_files import (
     write_text,
     write_weights,
 )
-from anyrnn.tasks.run_folder import FORMAT, FORMAT_VERSION, UnfinishedRun, read_config
+from anyrnn.tasks.run_folder import (
+    FORMAT,
+    FORMAT_VERSION,
+    UnfinishedRun,
+    read_config,
+    resumable,
+)
 from anyrnn.tasks.task import Data, Figure, Scores, Task
 from anyrnn.tasks.training import Epoch, Learner, Listener, best_epoch, enough_memory, fit
 
@@ -165,17 +175,56 @@ def train(
     kind = entry_of(options).task
     for cell in options.cells:
         get(cell)
-    with UnfinishedRun(Path(output), overwrite=overwrite, resume=resume) as unfinished:
-        try:
-            experiment = _Experiment.begun(kind, options, data, listener or Listener())
-            return experiment.run(unfinished)
-        except (StoppedError, WriteError) as error:
-            if not unfinished.has_checkpoint():
-                raise
-            raise type(error)(
-                f"{error.message}; what is done lies in {unfinished.path}: "
-                f"go on with the same command and {option_name('resume', True)}"
-            ) from None
+    listener, output = listener or Listener(), Path(output)
+    folder = {"overwrite": overwrite, "resume": resume}
+    arguments = (kind, options, output, folder, data)
+    try:
+        if options.training.devices * options.training.nodes > 1:
+            return _launched(arguments, listener)
+        return _train(*arguments, listener)
+    except (StoppedError, WriteError, ProcessError) as error:
+        left = resumable(output)
+        if left is None:
+            raise
+        raise type(error)(
+            f"{error.message}; what is done lies in {left}: "
+            f"go on with the same command and {option_name('resume', True)}"
+        ) from None
+
+
+def _launched(arguments: tuple[Any, ...], listener: Listener) -> Result:
+    """Train in several processes; a mistake shows before they are started."""
+    kind, options, output, folder, data = arguments
+    if options.training.node_rank == 0:
+        with UnfinishedRun(output, **folder):
+            pass
+    if data is None:
+        with watched(listener.preparing):
+            kind.read(options)
+    agreed = {**_without_place(options.plain()), "output": str(output), **folder}
+    return launch(_train, arguments, options.training, agreed, listener)
+
+
+def _train(
+    kind: type[Task],
+    options: Any,
+    output: Path,
+    folder: Mapping[str, bool],
+    data: Data | None,
+    listener: Listener,
+) -> Result:
+    """Train in this process, which may be one of several: then the first one writes the run."""
+    with watched(listener.preparing):
+        if processes.rank() > 0:
+            return _Experiment.begun(kind, options, data, listener).run(None)
+        with UnfinishedRun(output, **folder) as unfinished:
+            return _Experiment.begun(kind, options, data, listener).run(unfinished)
+
+
+def _without_place(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The plain options but for which machine of several this is."""
+    training = {name: value for name, value in options["training"].items() if name != "node_rank"}
+    return {**options, "training": training}
 
 
 @dataclass
@@ -195,35 +244,55 @@ class _Experiment:
         data = data or kind.read(options)
         for note in data.notes:
             listener.noted(note)
-        task = kind.prepare(options, data.training, listener.noted)
+        task = processes.first(kind.prepare, options, data.training, listener.noted)
         listener.prepared(task)
         with torch.random.fork_rng():
             for cell in options.cells:
                 _network(task, cell)
         return cls(task, options, data, listener)
 
-    def run(self, unfinished: UnfinishedRun) -> Result:
-        """Train every cell and write the folder."""
+    def run(self, unfinished: UnfinishedRun | None) -> Result:
+        """Train every cell and write the folder, which only the first process has."""
         cells, files = self.options.cells, self.task.files()
         weights = [f"{cell}.safetensors" for cell in cells]
-        unfinished.open(self._settings(), [*_FILES, *files, *weights])
+        listed = [*_FILES, *files, *weights]
+        processes.first(lambda: _own(unfinished).open(self._settings(), listed))
         results = []
         baselines = self.task.baselines(self.data)
-        with Interruption() as interruption, torch.random.fork_rng():
-            for cell in cells:
-                results.append(self._cell(cell, unfinished, interruption))
+        patient = processes.size() > 1  # whoever started this process is not
+        with Interruption(patient) as interruption, torch.random.fork_rng():
+
+            def watch(what: str, done: int, total: int) -> None:
+                self.listener.preparing(what, done, total)
+                interruption.check()
+
+            with watched(watch):
+                for cell in cells:
+                    results.append(self._cell(cell, unfinished, interruption))
         best = _best(self.task, results, lambda result: result.best_trial)
+        run = processes.first(lambda: self._finish(_own(unfinished), results, best, baselines))
+        return Result(run, self.task, results, best, self.data.measured[0], baselines)
+
+    def _finish(
+        self,
+        unfinished: UnfinishedRun,
+        results: Sequence[CellResult],
+        best: CellResult,
+        baselines: Mapping[str, Mapping[str, float]],
+    ) -> Path:
+        """Write what the run holds beside weights, and give it its name."""
         config = self._config(best)
-        for name, text in files.items():
+        for name, text in self.task.files().items():
             write_text(unfinished.path / name, text)
         _write_results(unfinished.path, config, results, baselines)
         report = render_run(self.task, config, results, baselines)
         write_text(unfinished.path / "report.html", report)
         unfinished.finish(config)
-        measured = self.data.measured[0]
-        return Result(unfinished.target, self.task, results, best, measured, baselines)
+        return unfinished.target
 
-    def _cell(self, cell: str, unfinished: UnfinishedRun, interruption: Interruption) -> CellResult:
+    def _cell(
+        self, cell: str, unfinished: UnfinishedRun | None, interruption: Interruption
+    ) -> CellResult:
         first, count = self.options.training.seed, self.options.training.seeds
         trials: list[Trial] = []
         for seed in range(first, first + count):
@@ -232,11 +301,14 @@ class _Experiment:
             self.listener.trial_started(cell, seed if count > 1 else None, number, total)
             torch.manual_seed(seed)
             network = _network(self.task, cell)
+            if processes.rank() > 0:  # the same weights, but other masks of dropout
+                torch.manual_seed(seed + processes.rank())
             name = cell if count == 1 else f"{cell}-{seed}"
-            trials.append(self._trial(network, seed, unfinished.subfolder(name), interruption))
+            folder = processes.first(_subfolder, unfinished, name)
+            trials.append(self._trial(network, seed, folder, interruption))
             self.listener.trial_done()
             if trials[-1] is _best(self.task, trials, lambda trial: trial):
-                write_weights(unfinished.path / f"{cell}.safetensors", network)
+                processes.first(_write_weights, unfinished, cell, network)
         with torch.device("meta"):
             parameters = sum(each.numel() for each in _network(self.task, cell).parameters())
         return CellResult(cell, parameters, trials, _best(self.task, trials, lambda trial: trial))
@@ -283,6 +355,8 @@ class _Experiment:
             "best_cell": best.cell,
             "options": self.options.plain(),
             "state": self.task.state(),
+            "figures": [figure.plain() for figure in self.task.shown_figures()],
+            "deciding": self.task.decides().plain(),
             "measured_on": self.data.measured[0],
             "facts": dict(self.data.facts),
             "versions": versions(),
@@ -390,6 +464,20 @@ def evaluate(
     model = load(run, cell)
     part, facts = model.task.read_part(replaced(model.task.options.data, **changes))
     return Evaluation(model, model.score(part), facts)
+
+
+def _own(unfinished: UnfinishedRun | None) -> UnfinishedRun:
+    """The folder, which the first process has."""
+    assert unfinished is not None
+    return unfinished
+
+
+def _subfolder(unfinished: UnfinishedRun | None, name: str) -> Path:
+    return _own(unfinished).subfolder(name)
+
+
+def _write_weights(unfinished: UnfinishedRun | None, cell: str, network: torch.nn.Module) -> None:
+    write_weights(_own(unfinished).path / f"{cell}.safetensors", network)
 
 
 @contextmanager

@@ -14,14 +14,18 @@ class Interruption:
     A second one interrupts at once. Signals that the process ignores, as behind `nohup`, stay
     ignored; outside the main thread they are left alone.
 
+    Args:
+        patient: Whether a second one is no more than the first.
+
     Example:
         >>> with Interruption() as interruption:
         ...     interruption.requested
         False
     """
 
-    def __init__(self) -> None:
+    def __init__(self, patient: bool = False) -> None:
         self.requested = False
+        self._patient = patient
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> "Interruption":
@@ -59,7 +63,7 @@ class Interruption:
             raise StoppedError("stopped")
 
     def _request(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        if self.requested and not self._patient:
             # Not a KeyboardInterrupt: on that Lightning ends the process.
             raise StoppedError("stopped")
         self.requested = True

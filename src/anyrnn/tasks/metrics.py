@@ -1,5 +1,7 @@
 """The metric that torchmetrics lacks."""
 
+from typing import Any
+
 import torch
 from torchmetrics import Metric
 
@@ -20,8 +22,8 @@ class Mean(Metric):
     total: torch.Tensor
     weight: torch.Tensor
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
         for name in ("total", "weight"):
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 

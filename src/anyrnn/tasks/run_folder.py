@@ -49,8 +49,8 @@ class UnfinishedRun:
     def __init__(self, target: Path, *, overwrite: bool, resume: bool) -> None:
         if target.name in ("", ".."):
             raise RunError(f"{_OUTPUT} {target} is no name of a new folder")
-        self.target = Path(os.path.realpath(target)) if target.is_symlink() else target
-        self.path = self.target.with_name(self.target.name + ".partial")
+        self.target = _target(target)
+        self.path = _partial(self.target)
         self._overwrite = overwrite
         self._resume = resume
         self._lock: int | None = None
@@ -197,15 +197,29 @@ class UnfinishedRun:
         mistake = isinstance(error, AnyrnnError) and not isinstance(
             error, StoppedError | WriteError
         )
-        if self._begun and error is not None and (mistake or not self.has_checkpoint()):
+        if self._begun and error is not None and (mistake or not _has_checkpoint(self.path)):
             _remove_run(self.path, _SETTINGS)
         self.close()
 
-    def has_checkpoint(self) -> bool:
-        """Whether there is something to go on with."""
-        with suppress(OSError):
-            return any((self.path / _CHECKPOINTS).glob(f"*/{CHECKPOINT}"))
-        return False
+
+def resumable(target: Path) -> Path | None:
+    """The unfinished run beside a place, if there is something in it to go on with."""
+    path = _partial(_target(target))
+    return path if _has_checkpoint(path) else None
+
+
+def _target(target: Path) -> Path:
+    return Path(os.path.realpath(target)) if target.is_symlink() else target
+
+
+def _partial(target: Path) -> Path:
+    return target.with_name(target.name + ".partial")
+
+
+def _has_checkpoint(path: Path) -> bool:
+    with suppress(OSError):
+        return any((path / _CHECKPOINTS).glob(f"*/{CHECKPOINT}"))
+    return False
 
 
 def read_config(run: Path, task: str | None = None) -> dict[str, Any]:

@@ -1,13 +1,18 @@
 """Splitting rows into parts: stratified, repeatable, and without leaks between the parts."""
 
-from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 import numpy
+import pandas
+from numpy.typing import NDArray
 
 
 def split_rows(
-    groups: Sequence[Hashable], strata: Sequence[Hashable], shares: Sequence[float], seed: int
+    groups: Sequence[Hashable] | NDArray[Any],
+    strata: Sequence[Hashable],
+    shares: Sequence[float],
+    seed: int,
 ) -> list[list[int]]:
     """Split rows into parts in which every stratum has its share and no group is divided.
 
@@ -26,36 +31,42 @@ def split_rows(
         >>> sorted(train + test)
         [0, 1, 2, 3]
     """
-    members: dict[Hashable, list[int]] = defaultdict(list)
-    for row, group in enumerate(groups):
-        members[group].append(row)
-    frequency = Counter(strata)
-    by_stratum: dict[Hashable, list[list[int]]] = defaultdict(list)
-    for rows in members.values():
-        # A group of several strata counts for its rarest: that one has the fewest groups to spare.
-        rarest = min((strata[row] for row in rows), key=lambda stratum: frequency[stratum])
-        by_stratum[rarest].append(rows)
+    group, _ = pandas.factorize(_array(groups), use_na_sentinel=False)
+    stratum, different = pandas.factorize(_array(strata), use_na_sentinel=False)
+    frequency = numpy.bincount(stratum, minlength=len(different))
+    # A group of several strata counts for its rarest: that one has the fewest groups to spare.
+    order = numpy.lexsort((frequency[stratum], group))
+    _, first, sizes = numpy.unique(group[order], return_index=True, return_counts=True)
+    rarest = stratum[order][first]
     generator = numpy.random.default_rng(seed)
-    parts: list[list[int]] = [[] for _ in shares]
-    for stratum_groups in by_stratum.values():
-        order = generator.permutation(len(stratum_groups))
-        shuffled = [stratum_groups[i] for i in order]
-        for part, rows in zip(_assign(shuffled, shares), shuffled, strict=True):
-            parts[part].extend(rows)
-    return [sorted(part) for part in parts]
+    part_of = numpy.zeros(len(sizes), dtype=numpy.int64)
+    by_stratum = numpy.argsort(rarest, kind="stable")
+    ends = numpy.cumsum(numpy.bincount(rarest, minlength=len(different)))
+    for number in pandas.unique(rarest):
+        of_stratum = by_stratum[ends[number - 1] if number else 0 : ends[number]]
+        shuffled = of_stratum[generator.permutation(len(of_stratum))]
+        part_of[shuffled] = _assign(sizes[shuffled], shares)
+    return [numpy.flatnonzero(part_of[group] == part).tolist() for part in range(len(shares))]
 
 
-def _assign(groups: Sequence[Sequence[int]], shares: Sequence[float]) -> list[int]:
+def _array(values: Sequence[Hashable] | NDArray[Any]) -> NDArray[Any]:
+    """The values in an array, each as it is."""
+    if isinstance(values, numpy.ndarray):
+        return values
+    return numpy.fromiter(values, dtype=object, count=len(values))
+
+
+def _assign(sizes: NDArray[numpy.int64], shares: Sequence[float]) -> list[int]:
     """The part of each group: each part gets one, the smallest first; then always the neediest."""
-    total = sum(len(rows) for rows in groups)
+    total = int(sizes.sum())
     needs = [share * total for share in shares]
     smallest_first = sorted(range(len(shares)), key=lambda part: (shares[part], -part))
     chosen = []
-    for number, rows in enumerate(groups):
-        if len(groups) >= len(shares) and number < len(shares):
+    for number, size in enumerate(sizes.tolist()):
+        if len(sizes) >= len(shares) and number < len(shares):
             part = smallest_first[number]
         else:
             part = max(range(len(shares)), key=lambda candidate: needs[candidate])
-        needs[part] -= len(rows)
+        needs[part] -= size
         chosen.append(part)
     return chosen

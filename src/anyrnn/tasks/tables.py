@@ -1,26 +1,24 @@
 """Tables from files: CSV, TSV, JSON lines and parquet, every value as text."""
 
 import bz2
-import csv
+import functools
 import gzip
 import io
-import json
 import lzma
-import warnings
 import zlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import pandas
-import pyarrow
-from pyarrow import parquet
+import numpy
+from numpy.typing import NDArray
 
 from anyrnn.errors import DataError, option_name
-from anyrnn.tasks.encoding import check_encoding, whole_characters
+from anyrnn.tasks.columns import Table
+from anyrnn.tasks.encoding import check_encoding, likely_encoding, whole_characters
+from anyrnn.tasks.large_tables import Characters, is_large, large_table
+from anyrnn.tasks.table_pieces import Piece, Text, json_lines, parquet_rows, separated
 
 _DECOMPRESS: dict[str, Callable[[bytes], bytes]] = {
     ".gz": gzip.decompress,
@@ -36,61 +34,6 @@ SUPPORTED = (
 )
 
 
-@dataclass(frozen=True)
-class Table:
-    """What a file holds: columns of text, in which an empty value is `None`.
-
-    Attributes:
-        path: The file.
-        names: The names of all columns of the file; two may be the same.
-        columns: The values of the columns that were wanted, all of the same length.
-        unit: How messages count a row: "record" (from 1, without the header), "line" or "row".
-        numbers: The number of each row, in that unit.
-        digest: A hash of the file's content.
-    """
-
-    path: Path
-    names: list[str]
-    columns: dict[str, list[str | None]]
-    unit: str
-    numbers: Sequence[int]
-    digest: str
-
-    def __len__(self) -> int:
-        """The number of rows."""
-        return len(self.numbers)
-
-    def column(self, name: str, option: str) -> list[str | None]:
-        """The values of one column.
-
-        Args:
-            name: The column's name.
-            option: The name of the option that named it, for the message.
-
-        Raises:
-            DataError: There is no such column (the message names the nearest one), or two.
-        """
-        names = self.names
-        if names.count(name) > 1:
-            raise DataError(
-                f"{self.path} has two columns {name!r} ({option_name(option)}); rename one of them"
-            )
-        if name in self.columns:
-            return self.columns[name]
-        near = get_close_matches(name, names, n=1, cutoff=0.5)
-        guess = f"; did you mean {near[0]!r}?" if near else ""
-        if len(names) == 1:
-            guess = _other_separator(names[0]) or guess
-        listing = ", ".join(map(repr, names[:20])) + (", ..." if len(names) > 20 else "")
-        raise DataError(
-            f"{self.path} has no column {name!r} ({option_name(option)}){guess} (it has {listing})"
-        )
-
-    def row(self, index: int) -> str:
-        """How messages name a row, such as "record 17"."""
-        return f"{self.unit} {self.numbers[index]}"
-
-
 def read_table(
     path: Path,
     *,
@@ -98,6 +41,7 @@ def read_table(
     separator: str | None = None,
     header: bool = True,
     wanted: Sequence[str] | None = None,
+    on_disk: bool = False,
 ) -> Table:
     r"""Read a file of rows; its kind is told by its suffix.
 
@@ -109,6 +53,8 @@ def read_table(
         header: Whether the first line of a CSV or TSV file names the columns; if not, their
             names are "1", "2", ...
         wanted: The columns to read, by default all of them.
+        on_disk: Whether the columns of a large file may be on disk, prepared once; otherwise they
+            are lists.
 
     Returns:
         The table, without interpreting any value: "NA", "007" and "1e3" stay as they are.
@@ -126,25 +72,49 @@ def read_table(
     """
     separator = _one_character(separator)
     suffix, compression = _kind(path, separator)
-    data = read_bytes(path)
-    digest = sha256(data).hexdigest()
-    if suffix in _PARQUET:
-        names, rows, numbers = _parquet(path, data, wanted)
-        unit = "row"
-    else:
-        if compression:
-            data = _decompress(path, data, compression)
-        text = _decode(path, data, encoding)
-        if not text.strip():
-            raise DataError(f"{path} is empty")
+    unit = "row" if suffix in _PARQUET else "line" if suffix in _JSON_LINES else "record"
+
+    def pieces(data: Any, text: Text) -> Iterator[Piece]:
+        if suffix in _PARQUET:
+            return parquet_rows(path, data, wanted)
         if suffix in _JSON_LINES:
-            names, rows, numbers = _json_lines(path, text, wanted)
-            unit = "line"
-        else:
-            separator = separator or _SEPARATORS[suffix]
-            names, rows, numbers = _separated(path, text, separator, header, wanted)
-            unit = "record"
-    return Table(path, names, rows, unit, numbers, digest)
+            return json_lines(path, text, wanted)
+        return separated(path, text, separator or _SEPARATORS[suffix], header, wanted)
+
+    if on_disk and is_large(path, compressed=bool(compression) or suffix in _PARQUET):
+        check_encoding(encoding)
+        options = (suffix, compression, encoding, separator, header, wanted)
+        text = functools.partial(Characters, path, compression, encoding)
+        columns = wanted
+        if suffix not in _JSON_LINES:
+            columns = None
+        elif wanted is None:  # a later line may have names that no other has
+            *_, last = json_lines(path, text, [])
+            columns = last.names
+        return large_table(path, unit, pieces(path, text), columns, options)
+    data = read_bytes(path)
+    content = ""
+    if suffix not in _PARQUET:
+        content = _decode(path, _decompress(path, data, compression), encoding)
+        if not content.strip():
+            raise DataError(f"{path} is empty")
+    found = pieces(io.BytesIO(data), functools.partial(io.StringIO, content))
+    return _collected(path, unit, found, sha256(data).hexdigest())
+
+
+def _collected(path: Path, unit: str, pieces: Iterable[Piece], digest: str) -> Table:
+    """The table of all pieces, in memory."""
+    columns: dict[str, list[str | None]] = {}
+    numbers: list[int] = []
+    names: list[str] = []
+    for piece in pieces:
+        for name in piece.columns:
+            columns.setdefault(name, [None] * len(numbers))
+        for name, values in columns.items():
+            values += piece.columns[name]
+        numbers += piece.numbers
+        names = piece.names
+    return Table(path, names, columns, unit, numbers, digest)
 
 
 def read_text(path: Path, encoding: str) -> tuple[str, str]:
@@ -178,7 +148,7 @@ def is_table(path: Path) -> bool:
 
 def complete_rows(
     table: Table, columns: Iterable[tuple[str, str]], *, skip_bad: bool
-) -> tuple[list[int], dict[str, int]]:
+) -> tuple[Sequence[int], dict[str, int]]:
     """The rows in which no column of interest is empty or blank.
 
     Args:
@@ -193,25 +163,27 @@ def complete_rows(
     Raises:
         DataError: A row is incomplete and `skip_bad` is not set, or no row is complete.
     """
-    bad: dict[str, list[int]] = {}
-    complete = set(range(len(table)))
+    bad: dict[str, NDArray[numpy.int64]] = {}
+    lacking = numpy.zeros(len(table), dtype=bool)
     for name, option in columns:
         values = table.column(name, option)
-        empty = [i for i, value in enumerate(values) if value is None or not value.strip()]
-        if empty:
-            bad[name] = empty
-            complete.difference_update(empty)
+        empty = (value is None or not value.strip() for value in values)
+        rows = numpy.flatnonzero(numpy.fromiter(empty, dtype=bool, count=len(table)))
+        if len(rows):
+            bad[name] = rows
+            lacking[rows] = True
     if bad and not skip_bad:
         name, rows = min(bad.items(), key=lambda item: item[1][0])
-        more = f" (in all, {len(table) - len(complete)} rows lack a value)"
+        more = f" (in all, {lacking.sum()} rows lack a value)"
         header = ", the header not counted" if table.unit == "record" else ""
         raise DataError(
             f"{table.path}: {table.row(rows[0])}{header}, has no {name!r}{more}; "
             f"fill it in, or leave such rows out with {option_name('skip_bad', True)}"
         )
-    if not complete:
+    if lacking.all():
         raise DataError(f"{table.path} has no row in which every needed column has a value")
-    return sorted(complete), {name: len(rows) for name, rows in bad.items()}
+    complete = numpy.flatnonzero(~lacking).tolist() if bad else range(len(table))
+    return complete, {name: len(rows) for name, rows in bad.items()}
 
 
 def _one_character(separator: str | None) -> str | None:
@@ -261,6 +233,8 @@ def read_bytes(path: Path) -> bytes:
 
 
 def _decompress(path: Path, data: bytes, compression: str) -> bytes:
+    if not compression:
+        return data
     try:
         return _DECOMPRESS[compression](data)
     except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
@@ -279,175 +253,6 @@ def _decode(path: Path, data: bytes, encoding: str) -> str:
             reason = f"byte 0x{byte:02x} at position {error.start}, line {line}"
         raise DataError(
             f"{path} is not {encoding}: {reason}; name its encoding, for example "
-            f"{option_name('encoding', _likely_encoding(data))}"
+            f"{option_name('encoding', likely_encoding(data))}"
         ) from None
     return whole_characters(text.removeprefix("\ufeff"))
-
-
-def _likely_encoding(data: bytes) -> str:
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "utf-16"
-    for encoding in ("utf-8", "gb18030", "shift_jis"):
-        try:
-            text = data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        # Accented letters side by side, which would read as Chinese, are rare.
-        chinese = sum("\u4e00" <= character <= "\u9fff" for character in text)
-        if encoding == "utf-8" or chinese > 0.1 * len(text):
-            return encoding
-    return "cp1252"
-
-
-_Columns = dict[str, list[str | None]]
-
-
-def _json_lines(
-    path: Path, text: str, wanted: Sequence[str] | None
-) -> tuple[list[str], _Columns, list[int]]:
-    """Numbers stay as they are written, so that a label 1 is "1" and 1.0 is "1.0"."""
-    rows: list[dict[str, object]] = []
-    numbers: list[int] = []
-    names: dict[str, None] = {}
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = _LINES.decode(line.strip())
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}: line {number} is not JSON: {error.msg}") from None
-        except RecursionError:
-            raise DataError(f"{path}: line {number} is nested too deeply") from None
-        if not isinstance(row, _Object):
-            raise DataError(f"{path}: line {number} is not a JSON object, such as {{...}}")
-        twice = row.twice & set(row if wanted is None else wanted)
-        if twice:
-            raise DataError(f"{path}: line {number} has two values {min(twice)!r}")
-        rows.append(row)
-        numbers.append(number)
-        names |= dict.fromkeys(row)
-    chosen = [name for name in names if wanted is None or name in wanted]
-    columns = {name: [_as_text(row.get(name)) for row in rows] for name in chosen}
-    return list(names), columns, numbers
-
-
-class _Object(dict[str, object]):
-    """A JSON object, which may have several values of one name: then `twice` has the name."""
-
-    def __init__(self, pairs: Sequence[tuple[str, object]]) -> None:
-        super().__init__(pairs)
-        self.twice: set[str] = set()
-        if len(self) < len(pairs):
-            names = [name for name, _ in pairs]
-            self.twice = {name for name in names if names.count(name) > 1}
-
-
-_LINES = json.JSONDecoder(
-    object_pairs_hook=_Object,
-    parse_int=str,
-    parse_float=str,
-    # Python writes NaN where a value is missing.
-    parse_constant=lambda name: None if name == "NaN" else name,
-)
-
-
-def _as_text(value: object) -> str | None:
-    if value is None or value == "":
-        return None
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return whole_characters(text)
-
-
-def _separated(
-    path: Path, text: str, separator: str, header: bool, wanted: Sequence[str] | None
-) -> tuple[list[str], _Columns, Sequence[int]]:
-    plain_tabs = separator == "\t" and _same_tabs_in_every_line(text)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pandas.errors.ParserWarning)
-            frame = pandas.read_csv(
-                io.StringIO(text),
-                sep=separator,
-                engine="c",
-                header=None,
-                index_col=False,
-                dtype=str,
-                keep_default_na=False,
-                na_values=[""],
-                quoting=csv.QUOTE_NONE if plain_tabs else csv.QUOTE_MINIMAL,
-            )
-    except (pandas.errors.ParserError, pandas.errors.ParserWarning) as error:
-        reason = str(error).rpartition("C error: ")[2].strip()
-        raise DataError(f"{path} cannot be read as a table: {reason}") from None
-    except (ValueError, TypeError) as error:
-        raise DataError(
-            f"{path} cannot be read with the separator {separator!r}: {error}"
-        ) from None
-    names = [str(number) for number in range(1, frame.shape[1] + 1)]
-    if header:
-        names = [value if isinstance(value, str) else "" for value in frame.iloc[0]]
-        frame = frame.iloc[1:]
-    if frame.empty:
-        raise DataError(f"{path} is empty: it has column names but no row")
-    read = _unquote if plain_tabs else str
-    columns = {
-        name: [read(value) if isinstance(value, str) else None for value in frame.iloc[:, number]]
-        for number, name in enumerate(names)
-        if wanted is None or name in wanted
-    }
-    return names, columns, range(1, len(frame) + 1)
-
-
-def _same_tabs_in_every_line(text: str) -> bool:
-    """Whether each line is one record, so that quotes in it are plain characters."""
-    tabs = {line.count("\t") for line in text.split("\n") if line.strip()}
-    return len(tabs) == 1
-
-
-def _unquote(value: str) -> str:
-    inner = value[1:-1]
-    quoted = len(value) > 1 and value[0] == value[-1] == '"' and '"' not in inner.replace('""', "")
-    return inner.replace('""', '"') if quoted else value
-
-
-def _parquet(
-    path: Path, data: bytes, wanted: Sequence[str] | None
-) -> tuple[list[str], _Columns, Sequence[int]]:
-    try:
-        file = parquet.ParquetFile(io.BytesIO(data))
-        names = list(file.schema_arrow.names)
-        chosen = [name for name in dict.fromkeys(names) if names.count(name) == 1]
-        chosen = [name for name in chosen if wanted is None or name in wanted]
-        table = file.read(columns=chosen)
-        count = file.metadata.num_rows
-    except (pyarrow.ArrowException, ValueError, OSError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise DataError(f"{path} is not a sound parquet file: {reason}") from None
-    if not count:
-        raise DataError(f"{path} is empty: it has columns but no row")
-    return names, {name: _parquet_texts(path, name, table) for name in chosen}, range(1, count + 1)
-
-
-def _parquet_texts(path: Path, name: str, table: pyarrow.Table) -> list[str | None]:
-    column: Any = table.column(name)
-    kind = column.type
-    try:
-        if pyarrow.types.is_nested(kind):
-            raise ValueError(f"{kind} is no text")
-        if pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind):
-            column = column.cast(pyarrow.large_string())
-        values = column.to_pylist()
-    except (pyarrow.ArrowException, ValueError, OverflowError) as error:
-        raise DataError(f"{path}: the column {name!r} cannot be read: {error}") from None
-    # What is missing is None, or NaN, which alone is not equal to itself.
-    return [
-        None if value is None or value == "" or value != value else str(value) for value in values
-    ]
-
-
-def _other_separator(header: str) -> str:
-    for separator in (";", "\t", "|"):
-        if separator in header:
-            use = option_name("separator", repr(separator))
-            return f"; its columns seem separated by {separator!r}: use {use}"
-    return ""

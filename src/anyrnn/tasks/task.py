@@ -50,6 +50,10 @@ class Figure:
             return f"{value:,.0f}"
         return f"{100 * value if self.percent else value:.{digits}f}"
 
+    def plain(self) -> dict[str, Any]:
+        """What is shown of it, as JSON knows it."""
+        return {"name": self.name, "title": self.title, "percent": self.percent}
+
     @property
     def heading(self) -> str:
         """The title, with the unit."""

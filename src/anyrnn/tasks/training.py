@@ -8,20 +8,23 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as lightning
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.strategies import DDPStrategy
 from lightning_utilities.core.apply_func import apply_to_collection
 from torchmetrics import MetricCollection
 
 from anyrnn.errors import MissingExtraError, RunError, SizeError, option_name
-from anyrnn.tasks.batches import Batch, BatchSource
+from anyrnn.tasks import processes
+from anyrnn.tasks.batches import Batch, BatchSource, Shared
 from anyrnn.tasks.common_options import TrainingOptions
 from anyrnn.tasks.interruption import Interruption
 from anyrnn.tasks.metrics import Mean
@@ -59,33 +62,39 @@ class Learner(lightning.LightningModule):
         self.task = task
         self.network = network
         self.options = options
-        self.training_loss = Mean()
+        # It is told the mean over all processes, so that it is the same in each.
+        self.training_loss = Mean(sync_on_compute=False)
         # Part of the state, so that a training taken up within an epoch tells the same loss.
         self.training_loss.persistent(True)
         self.validation_loss = Mean()
         self.validation_metrics = MetricCollection(dict(task.metrics()))
+        self.figures: dict[str, float] = {}
         self._carried: dict[str, Any] = {}
 
     def training_step(self, batch: Batch, batch_index: int) -> torch.Tensor:
         """The loss of a batch, noted for the mean of the epoch."""
         step = self._step("training", batch)
-        self.training_loss.update(step.loss.detach(), step.count)
-        return step.loss
+        mean, count = processes.mean_of_all(step.loss.detach(), step.count)
+        self.training_loss.update(mean, count)
+        # The gradients' mean over the processes is to be that over all rows.
+        share = processes.size() * step.count / count
+        return step.loss if processes.size() == 1 else step.loss * share
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Note the figures of a batch."""
         step = self._step("validation", batch)
         self.validation_loss.update(step.loss, step.count)
-        self.task.measure(dict(self.validation_metrics.items()), step, batch)
+        if not batch.borrowed:
+            self.task.measure(dict(self.validation_metrics.items()), step, batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Tell the figures of the epoch."""
+        """Note the figures of the epoch, over all processes."""
         loss = self.validation_loss.compute()
         figures = {name: metric.compute() for name, metric in self.validation_metrics.items()}
         for figure in self.task.shown_figures():
             if figure.of_loss:
                 figures[figure.name] = figure.of_loss(float(loss))
-        self.log_dict({f"validation_{name}": value for name, value in figures.items()})
+        self.figures = {f"validation_{name}": float(value) for name, value in figures.items()}
         self.validation_loss.reset()
         self.validation_metrics.reset()
 
@@ -94,7 +103,7 @@ class Learner(lightning.LightningModule):
             self.network, batch, self._carried.get(part) if batch.continues else None
         )
         self._carried[part] = _detached(step.carried)
-        return step
+        return replace(step, count=0) if batch.borrowed else step
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam or SGD; fused, which is the fastest for large embeddings."""
@@ -110,23 +119,29 @@ class Learner(lightning.LightningModule):
         return torch.optim.AdamW(self.network.parameters(), **shared)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the state of the random numbers, and what the streams carry on."""
-        checkpoint["carried"] = self._carried.get("training")
-        checkpoint["random_state"] = torch.get_rng_state()
+        """Add the state of the random numbers, and what the streams carry on, of each process."""
+        state = {"carried": self._carried.get("training"), "random": torch.get_rng_state()}
         if torch.cuda.is_available():
-            checkpoint["random_state_cuda"] = torch.cuda.get_rng_state()
+            state["random_cuda"] = torch.cuda.get_rng_state()
+        checkpoint["processes"] = processes.every(_moved(state, "cpu"))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on with the same random numbers and streams."""
-        self._carried = {"training": checkpoint["carried"]}
-        torch.set_rng_state(checkpoint["random_state"].cpu())
-        if torch.cuda.is_available() and "random_state_cuda" in checkpoint:
-            torch.cuda.set_rng_state(checkpoint["random_state_cuda"].cpu())
+        state = checkpoint["processes"][processes.rank()]
+        self._carried = {"training": _moved(state["carried"], self.options.torch_device())}
+        torch.set_rng_state(state["random"])
+        if torch.cuda.is_available() and "random_cuda" in state:
+            torch.cuda.set_rng_state(state["random_cuda"])
 
 
 def _detached(carried: Any) -> Any:
     """The same state without the graph that made it."""
     return apply_to_collection(carried, torch.Tensor, torch.Tensor.detach)
+
+
+def _moved(state: Any, device: torch.device | str) -> Any:
+    """The same state on a device."""
+    return apply_to_collection(state, torch.Tensor, lambda tensor: tensor.to(device))
 
 
 class Listener:
@@ -137,6 +152,9 @@ class Listener:
 
     def noted(self, text: str) -> None:
         """Something about the data or a choice that was made."""
+
+    def preparing(self, what: str, done: int, total: int) -> None:
+        """Large data is read, or put in another form: how much of how much was done."""
 
     def trial_started(self, cell: str, seed: int | None, number: int, total: int) -> None:
         """The training of a cell begins or is taken up.
@@ -184,25 +202,31 @@ def fit(
         RunError: The checkpoint in the folder cannot be used, or the training diverged.
     """
     options = learner.options
-    if (folder / EPOCHS).exists():
-        load_weights(folder / WEIGHTS, learner.network)
-        return _read_epochs(folder / EPOCHS)
+    if processes.first((folder / EPOCHS).exists):
+        epochs, weights = processes.first(_finished, learner.network, folder)
+        learner.network.load_state_dict(weights)
+        return epochs
+    if processes.size() > 1:
+        training = Shared(training, processes.rank(), processes.size())
+        validation = Shared(validation, processes.rank(), processes.size())
     progress = _Progress(learner, training, folder, interruption, listener)
     checkpoint = folder / CHECKPOINT
-    resumed = checkpoint.exists()
+    resumed = processes.first(checkpoint.exists)
     if resumed:
         progress.restore(checkpoint)
     if not progress.done:
         with _quiet(), enough_memory():
             trainer = lightning.Trainer(
                 accelerator=options.torch_device().type,
-                devices=1,
+                devices=options.devices,
+                num_nodes=options.nodes,
+                strategy=_strategy(),
                 max_epochs=options.epochs,
                 gradient_clip_val=options.clip or None,
                 accumulate_grad_batches=options.accumulate,
                 precision=_PRECISIONS[options.precision],
                 callbacks=[progress],
-                plugins=[_Checkpoints()],
+                plugins=[_Checkpoints(), LightningEnvironment()],
                 logger=_logger(options, folder),
                 log_every_n_steps=1,
                 enable_checkpointing=False,
@@ -219,9 +243,31 @@ def fit(
                 weights_only=True,
             )
     learner.network.load_state_dict(progress.best_weights)
-    write_weights(folder / WEIGHTS, learner.network)
-    write_json(folder / EPOCHS, {"epochs": [asdict(epoch) for epoch in progress.epochs]})
+
+    def keep() -> None:
+        write_weights(folder / WEIGHTS, learner.network)
+        write_json(folder / EPOCHS, {"epochs": [asdict(epoch) for epoch in progress.epochs]})
+
+    processes.first(keep)
     return progress.epochs
+
+
+def _strategy() -> Any:
+    """How Lightning is to train: alone, or with the processes of the group."""
+    if processes.size() == 1:
+        return "auto"
+    # A batch may use no parameter of a part, such as the rare words of an adaptive softmax.
+    return DDPStrategy(find_unused_parameters=True)
+
+
+def _finished(network: torch.nn.Module, folder: Path) -> tuple[list[Epoch], dict[str, Any]]:
+    """The epochs and the best weights of a training that was finished.
+
+    Raises:
+        RunError: They are damaged.
+    """
+    load_weights(folder / WEIGHTS, network)
+    return _read_epochs(folder / EPOCHS), network.state_dict()
 
 
 class _Progress(Callback):
@@ -325,15 +371,17 @@ class _Progress(Callback):
         total = int(trainer.num_training_batches)
         self._listener.batch_done(len(self.epochs) + 1, batch_idx + 1, total)
         # After the last batch the validation is due: the epoch ends first, then the training.
-        if self._interruption.requested and batch_idx + 1 < total:
+        # What has been accumulated for an update is in no checkpoint.
+        updated = (batch_idx + 1) % self._learner.options.accumulate == 0
+        if batch_idx + 1 < total and updated and self._stop_requested():
             self._save(trainer)
             self._interruption.check()
 
     def on_train_epoch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
-        figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        figures = {"training_loss": float(self._learner.training_loss.compute()), **figures}
+        loss = float(self._learner.training_loss.compute())
+        figures = {"training_loss": loss, **self._learner.figures}
         self._learner.training_loss.reset()
         for name, figure in figures.items():
             if not math.isfinite(figure):
@@ -352,7 +400,8 @@ class _Progress(Callback):
             logger.log_metrics({**figures, "learning_rate": rate}, step=epoch.number)
         self._listener.epoch_done(epoch)
         self._save(trainer)
-        self._interruption.check()
+        if self._stop_requested():
+            self._interruption.check()
         trainer.should_stop = self.done
 
     def state_dict(self) -> dict[str, Any]:
@@ -366,6 +415,12 @@ class _Progress(Callback):
         self.epochs = [Epoch(*values) for values in state_dict["epochs"]]
         self.best_weights = state_dict["best_weights"]
         self._seconds = state_dict["seconds"]
+
+    def _stop_requested(self) -> bool:
+        """Whether any process is to stop: then all do, after the same batch."""
+        requested = processes.any_of(self._interruption.requested)
+        self._interruption.requested = requested
+        return requested
 
     def _elapsed(self) -> float:
         return self._seconds + time.perf_counter() - self._since
@@ -390,7 +445,10 @@ class _Checkpoints(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        content = Path(path).read_bytes()
+        return processes.first(self._read, Path(path), map_location)
+
+    def _read(self, path: Path, map_location: Any) -> dict[str, Any]:
+        content = path.read_bytes()
         start = len(self._START) + sha256().digest_size
         if content[:start] != self._START + sha256(content[start:]).digest():
             raise ValueError(f"{path} is not as it was written")
@@ -410,7 +468,7 @@ def _logger(options: TrainingOptions, folder: Path) -> Any:
     Raises:
         MissingExtraError: TensorBoard is not installed.
     """
-    if options.tensorboard is None:
+    if options.tensorboard is None or processes.rank() > 0:
         return False
     from lightning.pytorch.loggers import TensorBoardLogger
 

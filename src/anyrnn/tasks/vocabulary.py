@@ -2,19 +2,26 @@
 
 import re
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy
+import pyarrow
+from pyarrow import ipc
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from anyrnn.errors import RunError, SizeError, option_name
+from anyrnn.tasks.columns import Sequences, TextColumn
 from anyrnn.tasks.common_options import TokenKind, VocabularyOptions
+from anyrnn.tasks.prepared import advanced, prepared
 
 PADDING = "[PAD]"
 UNKNOWN = "[UNK]"
 PADDING_ID = 0
 UNKNOWN_ID = 1
+
+_AT_ONCE = 10_000  # texts
+_TOKENS = pyarrow.large_list(pyarrow.int32())
 
 # Scripts written without spaces between words: Han, kana, Thai, Lao, Burmese, Khmer.
 UNSPACED = (
@@ -68,7 +75,7 @@ def choose_tokens(texts: Sequence[str]) -> tuple[TokenKind, str]:
     return "word", "the texts are words with spaces between them"
 
 
-def train_tokenizer(texts: Iterable[str], options: VocabularyOptions) -> Tokenizer:
+def train_tokenizer(texts: Sequence[str], options: VocabularyOptions) -> Tokenizer:
     """A tokenizer whose vocabulary comes from the training texts.
 
     Args:
@@ -103,24 +110,56 @@ def train_tokenizer(texts: Iterable[str], options: VocabularyOptions) -> Tokeniz
         tokenizer.pre_tokenizer = _splitter(options.tokens)
         trainer = trainers.WordLevelTrainer(**shared)
     tokenizer.normalizer = normalizers.Sequence(steps)
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.train_from_iterator(_counted(texts), trainer)
     direction = "left" if options.keep == "end" else "right"
     tokenizer.enable_truncation(options.maximum_length, direction=direction)
     return tokenizer
 
 
-def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[numpy.ndarray]:
+def _counted(texts: Sequence[str]) -> Iterator[str]:
+    for done, text in enumerate(texts, start=1):
+        yield text
+        if done % _AT_ONCE == 0 or done == len(texts):
+            advanced("counting tokens", done, len(texts))
+
+
+def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> Sequences:
     """The token numbers of each text; a text without any token counts as one unknown token.
+
+    Texts that lie on disk have their numbers there, too, prepared once.
 
     Raises:
         RunError: The tokenizer of a run cannot do what its file asks for.
+        WriteError: The numbers cannot be written.
     """
-    try:
-        encodings = tokenizer.encode_batch(list(texts), add_special_tokens=False)
-    # The tokenizers library raises a bare Exception for whatever is wrong.
-    except Exception as error:
-        raise RunError(f"the tokenizer of the run is damaged: {error}") from None
-    return [numpy.array(encoding.ids or [UNKNOWN_ID], dtype=numpy.int64) for encoding in encodings]
+    if not isinstance(texts, TextColumn):
+        return Sequences(list(_encoded(tokenizer, texts)))
+
+    def make(unfinished: Path) -> None:
+        schema = pyarrow.schema([("tokens", _TOKENS)])
+        with (
+            pyarrow.OSFile(str(unfinished), "wb") as file,
+            ipc.new_file(file, schema) as writer,
+        ):
+            for chunk in _encoded(tokenizer, texts):
+                writer.write_batch(pyarrow.record_batch([chunk], schema=schema))
+
+    _, reader = prepared(("tokens", tokenizer.to_str(), texts.key), make)
+    numbers = range(reader.num_record_batches)
+    return Sequences([reader.get_batch(number).column(0) for number in numbers])
+
+
+def _encoded(tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[Any]:
+    """The token numbers of some texts after the other."""
+    for start in range(0, len(texts), _AT_ONCE):
+        some = list(texts[start : start + _AT_ONCE])
+        try:
+            encodings = tokenizer.encode_batch(some, add_special_tokens=False)
+        # The tokenizers library raises a bare Exception for whatever is wrong.
+        except Exception as error:
+            raise RunError(f"the tokenizer of the run is damaged: {error}") from None
+        yield pyarrow.array([encoding.ids or [UNKNOWN_ID] for encoding in encodings], _TOKENS)
+        advanced("encoding texts", start + len(some), len(texts))
 
 
 def load_tokenizer(path: Path, special: tuple[str, str] = (PADDING, UNKNOWN)) -> Tokenizer:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy
 import pandas
 
-from anyrnn.errors import DataError, option_name
+from anyrnn.errors import DataError
 from anyrnn.tasks.tables import Table, read_bytes, read_table, read_text
 
 SeriesFormat = Literal["ts", "csv", "npz"]
@@ -76,7 +76,6 @@ class SeriesOptions:
         features: The columns with the channels, or the array with the numbers.
         lengths: The array with the number of steps of each sequence.
         with_labels: Whether there have to be labels.
-        without_label: Whether a sequence may be without a label.
         encoding, separator, header: How tables are read.
         skip_bad: Leave out sequences that cannot be used.
     """
@@ -87,7 +86,6 @@ class SeriesOptions:
     features: Sequence[str] = ()
     lengths: str | None = None
     with_labels: bool = True
-    without_label: bool = False
     encoding: str = "utf-8"
     separator: str | None = None
     header: bool = True
@@ -127,8 +125,7 @@ def _try_add(
     except SequenceError as error:
         if not options.skip_bad:
             raise DataError(
-                f"{series.path}: {row} {error}; mend it, or leave such sequences out with "
-                f"{option_name('skip_bad', True)}"
+                f"{series.path}: {row} {error}; mend it, or leave such sequences out with skip_bad"
             ) from None
         series.skipped["sequences that cannot be used"] += 1
 
@@ -220,7 +217,7 @@ def _read_long_table(path: Path, options: SeriesOptions) -> dict[str, Series]:
     if options.sequence is None:
         raise DataError(
             f"{path} is a table: name the column that says to which sequence each row belongs, "
-            f"with {option_name('sequence')}"
+            "with sequence"
         )
     given = [("sequence", options.sequence), ("time", options.time)]
     if options.with_labels:
@@ -252,7 +249,7 @@ def _read_long_table(path: Path, options: SeriesOptions) -> dict[str, Series]:
         chosen = numpy.array(rows)
         if order is not None:
             chosen = _sorted(table, chosen, order, str(options.time))
-        return numbers[chosen], _one_label(table, rows, labels, options.without_label)
+        return numbers[chosen], _one_label(table, rows, labels)
 
     for name, rows in rows_of.items():
         _try_add(series, f"the sequence {name!r}", options, lambda rows=rows: make(rows))
@@ -270,7 +267,7 @@ def _channel_columns(table: Table, channels: Sequence[str]) -> numpy.ndarray:
             row = next(k for k, value in enumerate(values) if not _is_number(value))
             raise DataError(
                 f"{table.path}: {table.row(row)} {error}; name the columns with numbers with "
-                f"{option_name('features')}"
+                "features"
             ) from None
     return numbers
 
@@ -304,16 +301,14 @@ def _sorted(table: Table, rows: numpy.ndarray, order: numpy.ndarray, time: str) 
     rows = rows[numpy.argsort(order[rows], kind="stable")]
     twice = numpy.flatnonzero(numpy.diff(order[rows]) == 0)
     if len(twice):
-        value = table.columns[time][rows[twice[0]]]
+        value = table.columns[time][int(rows[twice[0]])]
         raise SequenceError(
             f"has the {time} {value!r} twice, in {table.row(int(rows[twice[0] + 1]))}"
         )
     return rows
 
 
-def _one_label(
-    table: Table, rows: Sequence[int], labels: Sequence[str | None] | None, may_be_empty: bool
-) -> str:
+def _one_label(table: Table, rows: Sequence[int], labels: Sequence[str | None] | None) -> str:
     if labels is None:
         return ""
     found = {(labels[row] or "").strip(): row for row in reversed(rows)}
@@ -321,7 +316,7 @@ def _one_label(
         (first, _), (other, row) = sorted(found.items(), key=lambda item: item[1])[:2]
         raise SequenceError(f"has two labels, {first!r} and, in {table.row(row)}, {other!r}")
     (label,) = found
-    if not label and not may_be_empty:
+    if not label:
         raise SequenceError(f"has no label in {table.row(rows[0])}")
     return label
 
@@ -406,7 +401,7 @@ def _npz_part(
         label = "" if labels is None else str(labels[number]).strip()
 
         def make(each: numpy.ndarray = each, label: str = label) -> tuple[numpy.ndarray, str]:
-            if not (label or labels is None or options.without_label):
+            if labels is not None and not label:
                 raise SequenceError("has no label")
             channels = math.prod(each.shape[1:])
             return _float32(each.reshape(len(each), channels)), label

@@ -1,6 +1,8 @@
 """Measure a network on windows, beside the simple methods."""
 
-from collections.abc import Callable, Mapping, Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +10,7 @@ import numpy
 import torch
 
 from anyrnn.errors import RunError
-from anyrnn.tasks.batches import Batch
+from anyrnn.tasks.batches import Batch, Batches
 from anyrnn.tasks.forecast.baselines import (
     ETS,
     LAST,
@@ -46,7 +48,7 @@ _ETS_INTERVAL = 80
 
 
 def score(
-    task: "Forecast",
+    task: Forecast,
     network: torch.nn.Module,
     part: Part,
     scales: Scales,
@@ -64,9 +66,18 @@ def score(
     return _Scoring(task, part, scales).run(network, check)
 
 
+def simple_figures(task: Forecast, part: Part, scales: Scales) -> dict[str, dict[str, float]]:
+    """The figures of the methods that need no network, by their names; arguments as of `score`."""
+    scoring = _Scoring(task, part, scales)
+    for batch in scoring.batches():
+        for name, found in scoring.simple_measures(batch):
+            scoring.tally(name, found, batch["observed"])
+    return {name: tally.figures() for name, tally in scoring.tallies.items()}
+
+
 @dataclass
 class _Scoring:
-    task: "Forecast"
+    task: Forecast
     part: Part
     scales: Scales
     tallies: dict[str, Tally] = field(default_factory=dict)
@@ -90,14 +101,27 @@ class _Scoring:
         self.losses = 0.0
 
     def run(self, network: torch.nn.Module, check: Callable[[], None]) -> ForecastScores:
-        forecast = self.task.options.forecast
-        source = batches(
-            self.part, self.arrays, forecast.steps_read, forecast.horizon, BATCH_SIZE, None
-        )
-        for batch, step in steps(self.task, network, source, check):
+        """Measure a network."""
+        for batch, step in steps(self.task, network, self.batches(), check):
             self._add(batch, step.output)
             self.losses += float(step.loss) * step.count
         return self._scores(check)
+
+    def batches(self) -> Batches:
+        """The windows in their order."""
+        read = self.task.options.forecast.steps_read
+        return batches(self.part, self.arrays, read, self.horizon, BATCH_SIZE, None)
+
+    def simple_measures(self, batch: Batch) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
+        """The names and the measures of the simple methods."""
+        scaling = Scaling.of(self.tensors, batch["series"], self.task.own_units)
+        for name, forecast in self._simple(batch).items():
+            outputs = forecast[..., None].to(batch["target"].device)
+            yield name, measures(_POINT, outputs, batch["target"], scaling)
+
+    def tally(self, name: str, found: Mapping[str, torch.Tensor], known: torch.Tensor) -> None:
+        """Add the measures of a method."""
+        self.tallies.setdefault(name, Tally()).add(found, known)
 
     def _add(self, batch: Batch, output: torch.Tensor) -> None:
         rows = batch.rows.cpu()
@@ -108,11 +132,9 @@ class _Scoring:
         scaling = Scaling.of(self.tensors, batch["series"], self.task.own_units)
         found = measures(self.task.head, output, batch["target"], scaling, self.intervals)
         known = batch["observed"]
-        self._tally(_NETWORK, found, known)
-        for name, forecast in self._simple(batch).items():
-            outputs = forecast[..., None].to(output.device)
-            simple = measures(_POINT, outputs, batch["target"], scaling)
-            self._tally(name, simple, known)
+        self.tally(_NETWORK, found, known)
+        for name, simple in self.simple_measures(batch):
+            self.tally(name, simple, known)
             difference = torch.where(known, found["mae"] - simple["mae"], 0).sum((1, 2))
             every = self.differences.setdefault(name, torch.zeros_like(self.counts))
             every[rows] = (difference / known.sum((1, 2)).clamp_min(1)).double().cpu()
@@ -126,9 +148,6 @@ class _Scoring:
                     batch["target"][place].cpu(),
                     known[place].cpu(),
                 )
-
-    def _tally(self, name: str, found: Mapping[str, torch.Tensor], known: torch.Tensor) -> None:
-        self.tallies.setdefault(name, Tally()).add(found, known)
 
     def _simple(self, batch: Batch) -> dict[str, torch.Tensor]:
         """The forecasts of the simple methods, scaled."""

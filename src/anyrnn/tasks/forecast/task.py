@@ -24,8 +24,8 @@ from anyrnn.tasks.forecast.panel import Panel, panel
 from anyrnn.tasks.forecast.prediction import forecast_frame
 from anyrnn.tasks.forecast.report import pictures, tables
 from anyrnn.tasks.forecast.scales import Scales, check_targets
-from anyrnn.tasks.forecast.scores import FIGURES, ForecastScores, Root, Scaling, measures
-from anyrnn.tasks.forecast.scoring import score
+from anyrnn.tasks.forecast.scores import FIGURES, ForecastScores, Scaling, measures
+from anyrnn.tasks.forecast.scoring import score, simple_figures
 from anyrnn.tasks.forecast.windows import Part, batches, origins
 from anyrnn.tasks.options import replaced
 from anyrnn.tasks.run_files import CONFIG, write_text
@@ -205,11 +205,7 @@ class Forecast(Task[Options, Part]):
 
     def metrics(self) -> dict[str, Metric]:
         """Means of all measures."""
-        return {
-            figure.name: Root() if figure.name == "rmse" else MeanMetric()
-            for figure in FIGURES
-            if figure.of_loss is None
-        }
+        return {figure.name: MeanMetric() for figure in FIGURES if figure.of_loss is None}
 
     def measure(self, metrics: Mapping[str, Metric], step: Step, batch: Batch) -> None:
         """Update them."""
@@ -218,14 +214,18 @@ class Forecast(Task[Options, Part]):
         scaling = Scaling.of(self.scales.tensors(), batch["series"], self.own_units)
         found = measures(self.head, step.output, batch["target"], scaling)
         for name, metric in metrics.items():
-            values = found["mse" if name == "rmse" else name]
-            metric.update(values[batch["observed"]].mean(), step.count)
+            metric.update(found[name][batch["observed"]].mean(), step.count)
 
     def score(
         self, network: torch.nn.Module, part: Part, check: Callable[[], None] = lambda: None
     ) -> ForecastScores:
         """Measure forecasts beside those of simple methods."""
         return score(self, network, part, self.scales.of_series(part.panel.names), check)
+
+    def baselines(self, data: Data[Part]) -> dict[str, dict[str, float]]:
+        """Repeating the last value, and the last season."""
+        _, part = data.measured
+        return simple_figures(self, part, self.scales.of_series(part.panel.names))
 
     def tables(self, scores: ForecastScores) -> list[ScoreTable]:
         """The simple methods, and how many outcomes the intervals hold."""

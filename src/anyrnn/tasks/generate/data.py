@@ -54,7 +54,8 @@ def read(options: DataOptions, seed: int) -> Data[Part]:
     given = {name: read_part((path,), options) for name, path in own.items() if path is not None}
     shares = {"validation": options.validation_share, "test": options.test_share}
     shares = {name: share for name, share in shares.items() if share and name not in given}
-    parts = divided(main, shares, options, seed) | given
+    many = options.text is not None or options.lines
+    parts = divided(main, shares, many, seed) | given
     read_parts = (main, *given.values())
     counts = {name: part.characters for name, part in parts.items()}
     skipped = {str(part.paths[0]): dict(part.skipped) for part in read_parts if part.skipped}
@@ -98,10 +99,14 @@ def read_part(paths: Path | Sequence[Path], options: DataOptions) -> Part:
     return Part(texts, paths, digests, skipped)
 
 
-def divided(
-    part: Part, shares: Mapping[str, float], options: DataOptions, seed: int
-) -> dict[str, Part]:
+def divided(part: Part, shares: Mapping[str, float], many: bool, seed: int) -> dict[str, Part]:
     """Split texts: the named parts get their shares, the training gets the rest.
+
+    Args:
+        part: The texts.
+        shares: The share of each further part.
+        many: Whether whole texts are divided among the parts; if not, each text is cut.
+        seed: Decides who goes where; equal texts land in the same part.
 
     Raises:
         DataError: There is too little.
@@ -109,13 +114,13 @@ def divided(
     names = ["training", *shares]
     sizes = [1 - sum(shares.values()), *shares.values()]
     if sizes[0] <= 0:
-        names = " and ".join(option_name(f"{name}_share") for name in shares)
-        raise DataError(f"{names} leave nothing to train on; together they have to be below 1")
-    if options.text is not None or options.lines:
-        if len(part.texts) < len(names):
+        options = " and ".join(option_name(f"{name}_share") for name in shares)
+        raise DataError(f"{options} leave nothing to train on; together they have to be below 1")
+    if many:
+        if len(set(part.texts)) < len(names):
             raise DataError(
-                f"{part.paths[0]} has {len(part.texts)} text(s), but {len(names)} are needed to "
-                f"split into {', '.join(names)}"
+                f"{part.paths[0]} has {len(set(part.texts))} different text(s), but {len(names)} "
+                f"are needed to split into {', '.join(names)}"
             )
         rows = split_rows(part.texts, [0] * len(part.texts), sizes, seed)
         texts = [[part.texts[row] for row in taken] for taken in rows]
@@ -126,7 +131,7 @@ def divided(
 
 
 def _cut(part: Part, number: int, sizes: Sequence[float]) -> list[str]:
-    """A book, cut from the start to the end."""
+    """A book, cut from the start to the end, at the start of a line if one is near."""
     text = part.texts[number]
     if len(text) < _SMALLEST_BOOK:
         raise DataError(
@@ -134,9 +139,12 @@ def _cut(part: Part, number: int, sizes: Sequence[float]) -> list[str]:
             f"{_SMALLEST_BOOK}; if its lines are texts of their own, say so with "
             f"{option_name('lines', True)}"
         )
-    places = [0]
+    places, share = [0], 0.0
     for size in sizes[:-1]:
-        places.append(places[-1] + max(1, int(size * len(text))))
+        share += size
+        place = max(places[-1] + 1, int(share * len(text)))
+        line = text.find("\n", place - 1, place + len(text) // 1000) + 1
+        places.append(line or place)
     return [text[start:end] for start, end in zip(places, [*places[1:], len(text)], strict=True)]
 
 

@@ -14,7 +14,7 @@ from anyrnn.tasks.vocabulary import SPACED_WORD, UNKNOWN, UNSPACED
 BOUNDARY = "[END]"
 BOUNDARY_ID, UNKNOWN_ID = 0, 1
 SPECIAL = (BOUNDARY, UNKNOWN)
-END_MARK, UNKNOWN_MARK = "⏹", "�"
+END_MARK, UNKNOWN_MARK = "■", "�"
 """How reports show them."""
 
 _SIZES: dict[TokenKind, int] = {

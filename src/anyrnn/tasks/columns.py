@@ -1,0 +1,225 @@
+"""Tables, and columns of them that need not fit into memory."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from hashlib import blake2b
+from itertools import groupby
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+import numpy
+import pyarrow
+from numpy.typing import NDArray
+
+from anyrnn.errors import DataError, option_name
+
+T = TypeVar("T")
+Rows = NDArray[numpy.int64]
+
+_AT_ONCE = 10_000
+
+
+def taken(values: Sequence[T], rows: Sequence[int]) -> Sequence[T]:
+    """The values of some rows; those that lie on disk stay there."""
+    if rows == range(len(values)):
+        return values
+    if isinstance(values, TextColumn | RowNames):
+        return values.taken(rows)  # pyright: ignore[reportReturnType]
+    return [values[row] for row in rows]
+
+
+class TextColumn(Sequence[Any]):
+    """Texts, or `None` where a value is missing, in Arrow's arrays.
+
+    Args:
+        chunks: The arrays, one after the other.
+        key: A name that follows from all values.
+        rows: Which rows of the arrays these are; all, if not given.
+
+    Example:
+        >>> column = TextColumn([pyarrow.array(["a", "b"]), pyarrow.array(["c"])], "abc")
+        >>> list(column.taken([2, 0])), column[-1], column[:2]
+        (['c', 'a'], 'c', ['a', 'b'])
+    """
+
+    def __init__(self, chunks: Sequence[pyarrow.Array], key: str, rows: Rows | None = None) -> None:
+        self._chunks = chunks
+        self._starts = numpy.cumsum([0, *map(len, chunks)])
+        self._rows = rows
+        self._key = key
+
+    @property
+    def key(self) -> str:
+        """A name that follows from the values."""
+        if self._rows is None:
+            return self._key
+        return f"{self._key} {hash_of(self._rows)}"
+
+    def taken(self, rows: Sequence[int] | Rows) -> "TextColumn":
+        """The values of some rows."""
+        chosen = numpy.asarray(rows, dtype=numpy.int64)
+        if self._rows is not None:
+            chosen = self._rows[chosen]
+        return TextColumn(self._chunks, self._key, chosen)
+
+    def __len__(self) -> int:
+        return int(self._starts[-1]) if self._rows is None else len(self._rows)
+
+    def __iter__(self) -> Iterator[Any]:
+        for start in range(0, len(self), _AT_ONCE):
+            yield from self[start : start + _AT_ONCE]
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Any]: ...
+    def __getitem__(self, index: Any) -> Any:
+        if not isinstance(index, slice):
+            rows = range(len(self))[index]
+            return self._read(numpy.array([rows]))[0]
+        return self._read(numpy.arange(len(self))[index])
+
+    def _read(self, numbers: Rows) -> list[Any]:
+        rows = numbers if self._rows is None else self._rows[numbers]
+        places = numpy.searchsorted(self._starts, rows, side="right") - 1
+        found: list[Any] = []
+        start = 0
+        for place, run in groupby(places.tolist()):
+            stop = start + sum(1 for _ in run)
+            within = pyarrow.array(rows[start:stop] - self._starts[place])
+            found += self._chunks[place].take(within).to_pylist()
+            start = stop
+        return found
+
+
+class RowNames(Sequence[str]):
+    """How messages name rows, such as "record 17".
+
+    Args:
+        unit: How they count them.
+        numbers: The number of each row, in that unit.
+    """
+
+    def __init__(self, unit: str, numbers: Sequence[int] | Rows) -> None:
+        self._unit = unit
+        self._numbers = numbers
+
+    def taken(self, rows: Sequence[int] | Rows) -> "RowNames":
+        """The names of some rows."""
+        chosen = numpy.asarray(rows, dtype=numpy.int64)
+        if isinstance(self._numbers, range):
+            return RowNames(self._unit, chosen * self._numbers.step + self._numbers.start)
+        return RowNames(self._unit, numpy.asarray(self._numbers)[chosen])
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[row] for row in range(len(self))[index]]
+        return f"{self._unit} {self._numbers[index]}"
+
+
+class Sequences(Sequence[NDArray[numpy.int64]]):
+    """Sequences of whole numbers, each an array, in larger arrays that may lie on disk.
+
+    Args:
+        chunks: Lists of numbers, as Arrow has them.
+
+    Example:
+        >>> sequences = Sequences([pyarrow.array([[5, 6], [7]]), pyarrow.array([[8]])])
+        >>> sequences[1], sequences[2], sequences.lengths
+        (array([7]), array([8]), array([2, 1, 1]))
+    """
+
+    def __init__(self, chunks: Sequence[Any]) -> None:
+        self._starts = numpy.cumsum([0, *map(len, chunks)])
+        self._offsets = [chunk.offsets.to_numpy() for chunk in chunks]
+        self._values = [chunk.values.to_numpy() for chunk in chunks]
+        lengths = [numpy.diff(offsets) for offsets in self._offsets]
+        self.lengths: Rows = numpy.concatenate(lengths or [[]]).astype(numpy.int64)
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[row] for row in range(len(self))[index]]
+        row = range(len(self))[index]
+        place = int(numpy.searchsorted(self._starts, row, side="right")) - 1
+        offsets, within = self._offsets[place], row - int(self._starts[place])
+        return self._values[place][offsets[within] : offsets[within + 1]].astype(numpy.int64)
+
+
+def hash_of(values: NDArray[Any]) -> str:
+    """A hash of an array's content."""
+    return blake2b(numpy.ascontiguousarray(values).data, digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a file holds: columns of text, in which an empty value is `None`.
+
+    Attributes:
+        path: The file.
+        names: The names of all columns of the file; two may be the same.
+        columns: The values of the columns that were wanted, all of the same length.
+        unit: How messages count a row: "record" (from 1, without the header), "line" or "row".
+        numbers: The number of each row, in that unit.
+        digest: A hash of the file's content.
+    """
+
+    path: Path
+    names: list[str]
+    columns: Mapping[str, Sequence[str | None]]
+    unit: str
+    numbers: Sequence[int]
+    digest: str
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self.numbers)
+
+    def column(self, name: str, option: str) -> Sequence[str | None]:
+        """The values of one column.
+
+        Args:
+            name: The column's name.
+            option: The name of the option that named it, for the message.
+
+        Raises:
+            DataError: There is no such column (the message names the nearest one), or two.
+        """
+        names = self.names
+        if names.count(name) > 1:
+            raise DataError(
+                f"{self.path} has two columns {name!r} ({option_name(option)}); rename one of them"
+            )
+        if name in self.columns:
+            return self.columns[name]
+        near = get_close_matches(name, names, n=1, cutoff=0.5)
+        guess = f"; did you mean {near[0]!r}?" if near else ""
+        if len(names) == 1:
+            guess = _other_separator(names[0]) or guess
+        listing = ", ".join(map(repr, names[:20])) + (", ..." if len(names) > 20 else "")
+        raise DataError(
+            f"{self.path} has no column {name!r} ({option_name(option)}){guess} (it has {listing})"
+        )
+
+    @property
+    def rows(self) -> RowNames:
+        """How messages name the rows."""
+        return RowNames(self.unit, self.numbers)
+
+    def row(self, index: int) -> str:
+        """How messages name a row, such as "record 17"."""
+        return f"{self.unit} {self.numbers[index]}"
+
+
+def _other_separator(header: str) -> str:
+    for separator in (";", "\t", "|"):
+        if separator in header:
+            use = option_name("separator", repr(separator))
+            return f"; its columns seem separated by {separator!r}: use {use}"
+    return ""

@@ -1,0 +1,87 @@
+"""Language models with scikit-learn's verbs."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Self
+
+from sklearn.utils.validation import check_is_fitted
+
+from anyrnn.errors import DataError
+from anyrnn.tasks.estimator import Estimator
+from anyrnn.tasks.generate.data import Part, divided
+from anyrnn.tasks.generate.options import SamplingOptions
+from anyrnn.tasks.generate.task import Generate
+from anyrnn.tasks.task import Data
+
+
+class LanguageModel(Estimator, task=Generate):
+    """Texts of which each token is predicted from those before; new ones are written.
+
+    A tenth of what is given is kept aside in `fit` and decides when to stop.
+
+    Example:
+        >>> from anyrnn.tasks import LanguageModel
+        >>> book = "to be or not to be\\n" * 9
+        >>> model = LanguageModel(cell="gru", hidden_size=8, epochs=2).fit(book)
+        >>> len(model.generate("to be", length=7, seed=0))
+        7
+    """
+
+    def fit(self, X: str | Iterable[str], y: None = None) -> Self:
+        """Train.
+
+        Args:
+            X: A book, of which the end is kept aside; or many texts, of which some are.
+            y: Nothing.
+
+        Raises:
+            DataError: There is too little.
+        """
+        many = not isinstance(X, str)
+        part = _part(X)
+        seed = self.options(**_DATA).training.seed
+        parts = divided(part, {"validation": _SHARE}, many, seed)
+        facts = {
+            "texts": len(part.texts),
+            "characters": {k: p.characters for k, p in parts.items()},
+        }
+        return self._fit(Data(parts["training"], parts["validation"], None, facts=facts), **_DATA)
+
+    def generate(self, prompt: str = "", **sampling: Any) -> str:
+        """A text that goes on after a prompt, which is not repeated.
+
+        Args:
+            prompt: What it begins with.
+            sampling: See `SamplingOptions`: length, temperature, top_k, top_p, greedy, seed.
+
+        Raises:
+            DataError: The prompt has what the training never had.
+        """
+        check_is_fitted(self, "model_")
+        task: Generate = self.model_.task
+        options = SamplingOptions(prompt=prompt, **sampling)
+        return "".join(task.generate(self.model_.network, options))
+
+    def predict(self, X: Iterable[str]) -> list[float]:
+        """The perplexity of each text."""
+        check_is_fitted(self, "model_")
+        return [found.perplexity for found in self.model_.predict(_part(list(X)).texts)]
+
+    def score(self, X: str | Iterable[str], y: None = None) -> float:
+        """How well texts are predicted: minus the bits per character."""
+        check_is_fitted(self, "model_")
+        return -self.model_.score(_part(X)).figures["bits_per_character"]
+
+
+_SHARE = 0.1
+_DATA: dict[str, Any] = {"data": (Path("the data"),)}
+
+
+def _part(X: str | Iterable[str]) -> Part:
+    texts = [X] if isinstance(X, str) else list(X)
+    for number, text in enumerate(texts):
+        if not isinstance(text, str) or not text:
+            raise DataError(f"row {number} is {text!r}, but has to be a text")
+    if not texts:
+        raise DataError("there is no text")
+    return Part(texts, _DATA["data"] * len(texts))

@@ -1,0 +1,130 @@
+"""Data that was prepared once and lies on disk, to be mapped into memory.
+
+The files lie beside the compiled code (`anyrnn.kernels.store`), each called by a hash of all that
+it follows from, as Arrow writes them.
+"""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from pathlib import Path
+
+import pyarrow
+from pyarrow import ipc
+
+from anyrnn.errors import CacheError, WriteError
+from anyrnn.files import whole
+from anyrnn.kernels import store
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+Watch = Callable[[str, int, int], None]
+_watch: ContextVar[Watch | None] = ContextVar("watch", default=None)
+_UNUSED = 30 * 86400  # seconds after which data is removed when other data is prepared
+_own: list[tempfile.TemporaryDirectory[str]] = []
+
+
+@contextmanager
+def watched(watch: Watch) -> Iterator[None]:
+    """Have a function told how far a preparation is: what is prepared, how much, of how much.
+
+    Args:
+        watch: The function; what it raises ends the preparation, of which nothing is left.
+    """
+    token = _watch.set(watch)
+    try:
+        yield
+    finally:
+        _watch.reset(token)
+
+
+def advanced(what: str, done: int, total: int) -> None:
+    """Tell how far a preparation is."""
+    watch = _watch.get()
+    if watch:
+        watch(what, done, total)
+
+
+def prepared(
+    parts: tuple[str, ...], make: Callable[[Path], None]
+) -> tuple[str, ipc.RecordBatchFileReader]:
+    """The file that follows from some strings; made once, whole or not at all.
+
+    Args:
+        parts: All that it follows from.
+        make: Writes it; called again if the file that is there is damaged.
+
+    Returns:
+        Its name, and the file in memory as it lies on disk.
+
+    Raises:
+        WriteError: It cannot be written.
+    """
+    key = store.key("data 1", *parts)
+    folder = _folder()
+    path = folder / (key + store.DATA)
+    try:
+        with _alone(folder / (key + store.LOCK)):
+            reader = _opened(path)
+            if reader is None:
+                _forget_unused(folder)
+                with whole(path) as unfinished:
+                    make(unfinished)
+                reader = _opened(path)
+    except OSError as error:
+        raise WriteError(
+            f"cannot prepare data in {folder}: {error.strerror or error}; "
+            f"set {store.VARIABLE} to a folder with enough space"
+        ) from None
+    if reader is None:
+        raise WriteError(f"cannot prepare data: {path} is not as it was written")
+    return key, reader
+
+
+def _opened(path: Path) -> ipc.RecordBatchFileReader | None:
+    """A file mapped into memory; None if there is none that is whole."""
+    try:
+        reader = ipc.open_file(pyarrow.memory_map(str(path)))
+        os.utime(path)
+    except (FileNotFoundError, pyarrow.ArrowInvalid):
+        return None
+    return reader
+
+
+def _folder() -> Path:
+    """The folder of what is kept; one for this process alone if nothing is to be kept."""
+    with suppress(CacheError):
+        folder = store.ready_folder()
+        if folder is not None:
+            return folder
+    if not _own:
+        _own.append(tempfile.TemporaryDirectory(prefix="anyrnn-"))
+    return Path(_own[0].name)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Meanwhile no other process prepares the same."""
+    if fcntl is None:
+        yield
+        return
+    with path.open("w") as lock:
+        with suppress(OSError):  # a file system that knows no locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _forget_unused(folder: Path) -> None:
+    for path in folder.glob("*" + store.DATA):
+        with suppress(OSError):
+            if store.OWN.fullmatch(path.name) and time.time() - path.stat().st_mtime > _UNUSED:
+                path.unlink()
