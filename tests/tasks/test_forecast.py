@@ -512,6 +512,46 @@ def test_series_that_the_run_does_not_know(made: Callable[..., Options], tmp_pat
         evaluate(tmp_path / "run", {"data": path})
 
 
+def test_names_of_series_keep_their_type() -> None:
+    frame = pandas.concat([days(40, wave).assign(shop=number) for number in (3, 1)])
+    forecaster = Forecaster(time="day", group="shop", horizon=2, look_back=4, epochs=1)
+    forecaster.set_params(cell="gru", hidden_size=4, device="cpu").fit(frame)
+    for forecast in (forecaster.predict(), forecaster.predict(frame)):
+        assert forecast["shop"].tolist() == [3, 3, 1, 1]
+
+
+def test_a_season_that_repeats_itself_and_a_constant_series_have_figures(
+    made: Callable[..., Options],
+) -> None:
+    frame = pandas.concat(
+        [
+            days(60, lambda i: i % 7).assign(unique_id="a"),
+            days(60, lambda i: 5).assign(unique_id="b"),
+        ]
+    )
+    options = made(frame)
+    data = Forecast.read(options)
+    assert any("'y' of the series 'b' is always 5" in note for note in data.notes)
+    task = Forecast.prepare(options, data.training, print)
+    assert data.test is not None
+    scores = task.score(task.network("gru").eval(), data.test)
+    assert numpy.isfinite(list(scores.figures.values())).all()
+    y = numpy.arange(42) % 7
+    assert task.scales.seasonal.tolist() == [[numpy.abs(numpy.diff(y)).mean()], [1.0]]
+
+
+def test_targets_of_different_lengths(made: Callable[..., Options]) -> None:
+    frame = days(60, wave).assign(z=[float(i % 5) if i < 40 else None for i in range(60)])
+    options = made(frame, target=("y", "z"))
+    data = Forecast.read(options)
+    assert any("'z' of the series ends 20 steps before the others" in note for note in data.notes)
+    task = Forecast.prepare(options, data.training, print)
+    assert data.test is not None
+    scores = task.score(task.network("gru").eval(), data.test)
+    assert scores.targets["z"] == {"network": None, "repeat last": None, "seasonal naive": None}
+    assert scores.targets["y"]["network"] is not None
+
+
 def test_data_from_a_frame_train_like_a_file(made: Callable[..., Options], tmp_path: Path) -> None:
     frame = days(60, wave)
     options = made(frame)

@@ -33,6 +33,8 @@ class Forecaster(Estimator, task=Forecast, data=_COLUMNS):
     The frame has a row for each time: columns `unique_id`, `ds`, `y`, or those that `group`, `time`
     and `target` name. The end of each series is kept aside in `fit` and decides when to stop.
 
+    A loaded forecaster names series by text.
+
     Example:
         >>> import numpy
         >>> import pandas
@@ -43,6 +45,9 @@ class Forecaster(Estimator, task=Forecast, data=_COLUMNS):
         >>> list(forecaster.predict()["ds"].astype(str))
         ['2024-04-30', '2024-05-01', '2024-05-02']
     """
+
+    _names: Any = None
+    """The type of the names of series, if it is known."""
 
     def fit(self, X: pandas.DataFrame, y: None = None) -> Self:
         """Train on a frame.
@@ -55,7 +60,10 @@ class Forecaster(Estimator, task=Forecast, data=_COLUMNS):
             DataError: The frame cannot be used.
         """
         options = self.options(**_DATA)
-        return self._fit(data_of(_frame(X), "the frame", options, test=False), **_DATA)
+        self._fit(data_of(_frame(X), "the frame", options, test=False), **_DATA)
+        group = self.model_.task.columns.group
+        self._names = None if group is None else X[group].dtype
+        return self
 
     def predict(self, X: pandas.DataFrame | None = None) -> pandas.DataFrame:
         """The steps after the end of each series.
@@ -68,7 +76,10 @@ class Forecaster(Estimator, task=Forecast, data=_COLUMNS):
             Series, times and, for each target, its forecast and the ends of its intervals.
         """
         check_is_fitted(self, "model_")
-        return self.model_.predict(None if X is None else _frame(X))
+        frame = self.model_.predict(None if X is None else _frame(X))
+        group = self.model_.task.columns.group
+        names = self._names if X is None or group is None else X[group].dtype
+        return frame if group is None or names is None else frame.astype({group: names})
 
     def score(self, X: pandas.DataFrame, y: None = None) -> float:
         """The MASE of all windows of a frame, negative, so that a better one is larger."""

@@ -14,6 +14,7 @@ from anyrnn.tasks.forecast.panel import Panel
 _ROLES = ("targets", "past", "future")
 # The quartiles of a normal distribution are so many deviations apart.
 _QUARTILES_APART = 1.349
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,7 @@ class Scales:
         centre, spread: By role (targets, past, future): what is subtracted from a column, and what
             it is divided by, (series, columns).
         deviation: The standard deviation of each target, (series, targets); 1 if it is constant.
-        seasonal: The mean absolute difference of each target over a season: the unit of MASE; 0 if
-            it is constant.
+        seasonal: The unit of MASE; see `_unit_of_mase`.
     """
 
     names: list[str]
@@ -63,8 +63,7 @@ class Scales:
                 spread[role].append(width)
             targets = panel.targets[steps]
             deviation.append(_scale(targets, "standard")[1])
-            lag = season if len(targets) > season else 1
-            seasonal.append(_means(numpy.abs(targets[lag:] - targets[:-lag])))
+            seasonal.append(_unit_of_mase(targets, season, deviation[-1]))
         return cls(
             panel.names,
             {role: numpy.stack(each) for role, each in centre.items()},
@@ -215,6 +214,19 @@ def _scale(values: numpy.ndarray, scaling: str) -> tuple[numpy.ndarray, numpy.nd
         if known.min() < known.max() and width > 0:
             spread[column] = width
     return centre, spread
+
+
+def _unit_of_mase(targets: numpy.ndarray, season: int, deviation: numpy.ndarray) -> numpy.ndarray:
+    """The mean absolute difference of each target over a season; if a season repeats itself, from
+    step to step; if that is 0, too, the deviation.
+    """
+    unit = deviation
+    for lag in (1, season):
+        if len(targets) > lag:
+            found = _means(numpy.abs(targets[lag:] - targets[:-lag]))
+            # What is left of equal numbers by rounding is no difference.
+            unit = numpy.where(found > _ROUNDING * deviation, found, unit)
+    return unit
 
 
 def _means(values: numpy.ndarray) -> numpy.ndarray:
