@@ -402,6 +402,13 @@ def test_books_that_cannot_be_used(
     assert not (tmp_path / "run.partial").exists()
 
 
+def test_words_that_all_occur_once(options: MakeOptions, tmp_path: Path) -> None:
+    path = tmp_path / "once.txt"
+    path.write_text("one two three four five six seven eight nine ten")
+    with pytest.raises(DataError, match="no word token occurs 2 times"):
+        train(options(path, tokens="word"), tmp_path / "run")
+
+
 def test_a_folder_a_table_and_a_missing_file(options: MakeOptions, tmp_path: Path) -> None:
     table = tmp_path / "poems.tsv"
     table.write_text("a\tb\n1\t2\n")

@@ -131,7 +131,7 @@ def divided(part: Part, shares: Mapping[str, float], many: bool, seed: int) -> d
 
 
 def _cut(part: Part, number: int, sizes: Sequence[float]) -> list[str]:
-    """A book, cut from the start to the end, at the start of a line if one is near."""
+    """A book, cut from the start to the end."""
     text = part.texts[number]
     if len(text) < _SMALLEST_BOOK:
         raise DataError(
@@ -142,9 +142,7 @@ def _cut(part: Part, number: int, sizes: Sequence[float]) -> list[str]:
     places, share = [0], 0.0
     for size in sizes[:-1]:
         share += size
-        place = max(places[-1] + 1, int(share * len(text)))
-        line = text.find("\n", place - 1, place + len(text) // 1000) + 1
-        places.append(line or place)
+        places.append(max(places[-1] + 1, int(share * len(text))))
     return [text[start:end] for start, end in zip(places, [*places[1:], len(text)], strict=True)]
 
 

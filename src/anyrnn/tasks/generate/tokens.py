@@ -39,6 +39,7 @@ def make_tokenizer(texts: Sequence[str], options: TokenOptions) -> Tokenizer:
 
     Raises:
         SizeError: The vocabulary is too small for this kind of tokens.
+        DataError: No token occurs often enough.
     """
     kind = options.tokens
     size = options.vocabulary_size or _SIZES[kind]
@@ -71,6 +72,11 @@ def make_tokenizer(texts: Sequence[str], options: TokenOptions) -> Tokenizer:
         trainer = trainers.WordLevelTrainer(min_frequency=frequency, **shared)
     tokenizer.normalizer = normalizers.Sequence(steps)
     tokenizer.train_from_iterator((piece for text in texts for piece in _pieces(text)), trainer)
+    if tokenizer.get_vocab_size() == len(SPECIAL):
+        raise DataError(
+            f"no {kind} token occurs {options.minimum_frequency} times in the training texts; give "
+            f"more text, or {option_name('minimum_frequency', 1)}"
+        )
     return tokenizer
 
 
