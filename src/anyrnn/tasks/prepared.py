@@ -44,11 +44,14 @@ def watched(watch: Watch) -> Iterator[None]:
         _watch.reset(token)
 
 
+def watching() -> Watch:
+    """The function that is told, for another thread, which does not know it."""
+    return _watch.get() or (lambda what, done, total: None)
+
+
 def advanced(what: str, done: int, total: int) -> None:
     """Tell how far a preparation is."""
-    watch = _watch.get()
-    if watch:
-        watch(what, done, total)
+    watching()(what, done, total)
 
 
 def prepared(

@@ -13,7 +13,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, tr
 from anyrnn.errors import RunError, SizeError, option_name
 from anyrnn.tasks.columns import Sequences, TextColumn
 from anyrnn.tasks.common_options import TokenKind, VocabularyOptions
-from anyrnn.tasks.prepared import advanced, prepared
+from anyrnn.tasks.prepared import Watch, advanced, prepared, watching
 
 PADDING = "[PAD]"
 UNKNOWN = "[UNK]"
@@ -110,17 +110,18 @@ def train_tokenizer(texts: Sequence[str], options: VocabularyOptions) -> Tokeniz
         tokenizer.pre_tokenizer = _splitter(options.tokens)
         trainer = trainers.WordLevelTrainer(**shared)
     tokenizer.normalizer = normalizers.Sequence(steps)
-    tokenizer.train_from_iterator(_counted(texts), trainer)
+    tokenizer.train_from_iterator(_counted(texts, watching()), trainer)
     direction = "left" if options.keep == "end" else "right"
     tokenizer.enable_truncation(options.maximum_length, direction=direction)
     return tokenizer
 
 
-def _counted(texts: Sequence[str]) -> Iterator[str]:
+def _counted(texts: Sequence[str], told: Watch) -> Iterator[str]:
+    """The texts; they are asked for in a thread of the tokenizers library."""
     for done, text in enumerate(texts, start=1):
         yield text
         if done % _AT_ONCE == 0 or done == len(texts):
-            advanced("counting tokens", done, len(texts))
+            told("counting tokens", done, len(texts))
 
 
 def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> Sequences:
