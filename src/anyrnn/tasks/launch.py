@@ -114,7 +114,10 @@ class _Worker:
         try:
             kind, value = self.pipe.recv()
         except (EOFError, OSError):
-            self.process.join()
+            self.process.join(GRACE)
+            if self.process.is_alive():  # its work is done, and it does not come to an end
+                self.process.kill()
+                self.process.join()
             self.running = False
             return
         if kind == "event":
