@@ -20,6 +20,7 @@ from test_classify_train import same_run
 
 from anyrnn.errors import DataError, OptionError, StoppedError
 from anyrnn.tasks import LanguageModel
+from anyrnn.tasks.batches import Shared
 from anyrnn.tasks.experiment import Result, evaluate, load, train
 from anyrnn.tasks.generate import (
     DataOptions,
@@ -29,11 +30,12 @@ from anyrnn.tasks.generate import (
     TokenOptions,
     TrainingOptions,
 )
-from anyrnn.tasks.generate.data import read
+from anyrnn.tasks.generate.data import Part, read
 from anyrnn.tasks.generate.model import LanguageNetwork
 from anyrnn.tasks.generate.ngrams import ngrams
 from anyrnn.tasks.generate.sampling import chances
 from anyrnn.tasks.generate.tokens import Writer, encode, encode_prompt, make_tokenizer
+from anyrnn.tasks.streams import StreamBatches
 from anyrnn.tasks.training import Listener
 
 MakeOptions = Callable[..., Options]
@@ -279,6 +281,27 @@ def test_learns_a_book_and_writes_it(learned: Result) -> None:
     assert measured.scores.count == len(BOOK)
     known, strange = model.predict(["the cat sat on the mat.", "tac eht tas no eht tam."])
     assert known.perplexity < 2 < strange.perplexity
+
+
+def test_the_shares_of_processes_add_up(learned: Result) -> None:
+    model = load(learned.run)
+    task, part = model.task, Part([BOOK[:100]], [Path("book.txt")])
+    # Three streams of 34, 33 and 33 steps: in the last batch one of them is left.
+    source = StreamBatches(task.encoded(part).tokens, 3, 11, constants={"characters": 1.0})
+
+    def total(number: int, count: int) -> tuple[float, int]:
+        nats, tokens, carried = 0.0, 0, None
+        metrics = task.metrics()
+        for batch in Shared(source, number, count):
+            step = task.step(model.network, batch, carried if batch.continues else None)
+            task.measure(metrics, step, batch)
+            carried = step.carried
+            nats, tokens = nats + float(step.loss.detach()) * step.count, tokens + step.count
+        return nats, tokens
+
+    whole, shares = total(0, 1), [total(number, 2) for number in (0, 1)]
+    assert whole == pytest.approx([sum(each) for each in zip(*shares, strict=True)])
+    assert whole[1] == 100
 
 
 def test_ngrams_stand_beside_the_cells(learned: Result) -> None:

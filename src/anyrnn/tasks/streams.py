@@ -29,7 +29,7 @@ class StreamBatches(BatchSource):
         starts: Where texts begin that have nothing to do with each other; in training their order
             differs from epoch to epoch.
         seed: Decides the order; `None` means as they stand.
-        constants: Values that every batch has beside.
+        constants: Values that every row of every batch has beside.
 
     Example:
         >>> batches = StreamBatches(numpy.arange(8), batch_size=2, steps=2)
@@ -99,10 +99,11 @@ class StreamBatches(BatchSource):
         inputs, targets = tokens[places].astype(numpy.int64), tokens[places + 1].astype(numpy.int64)
         targets[steps >= left[:, None]] = IGNORED
         values = {"inputs": torch.from_numpy(inputs), "targets": torch.from_numpy(targets)}
-        values |= {name: torch.tensor([value]) for name, value in self.constants.items()}
+        count = len(first)
+        values |= {name: torch.full((count,), value) for name, value in self.constants.items()}
         return Batch(
             values,
             {"inputs": torch.from_numpy(left)} if left.min() < left.max() else {},
-            torch.arange(len(first)),
+            torch.arange(count),
             continues=number > 0,
         )

@@ -165,7 +165,8 @@ class Generate(Task[Options, Part]):
             resets if bool(resets[:, 1:].any() or (batch.continues and resets.any())) else None,
         )
         losses = network.losses(outputs, batch["targets"])
-        return Step(losses.mean(), len(losses), losses, carried=state)
+        # Of the last batch a process may have rows only that have ended before.
+        return Step(losses.sum() / max(1, len(losses)), len(losses), losses, carried=state)
 
     def metrics(self) -> dict[str, Metric]:
         """Bits per character."""
