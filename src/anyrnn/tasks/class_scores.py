@@ -9,6 +9,9 @@ from torchmetrics.functional.classification import (
     multiclass_f1_score,
     multiclass_precision,
     multiclass_recall,
+    multilabel_f1_score,
+    multilabel_precision,
+    multilabel_recall,
 )
 
 from anyrnn.tasks.task import ScoreTable
@@ -51,6 +54,28 @@ def class_scores(
         for i, label in enumerate(labels)
     ]
     return scores, confusion.tolist()
+
+
+def label_scores(
+    probabilities: torch.Tensor, targets: torch.Tensor, labels: Sequence[str]
+) -> list[ClassScore]:
+    """The figures of each label where a row may have several.
+
+    Args:
+        probabilities: Of each label (column) for each row.
+        targets: 1 where a row has a label, 0 where it has not.
+        labels: The names of the labels.
+    """
+    count = len(labels)
+    precision = multilabel_precision(probabilities, targets, count, average="none")
+    recall = multilabel_recall(probabilities, targets, count, average="none")
+    f1 = multilabel_f1_score(probabilities, targets, count, average="none")
+    return [
+        ClassScore(
+            label, float(precision[i]), float(recall[i]), float(f1[i]), int(targets[:, i].sum())
+        )
+        for i, label in enumerate(labels)
+    ]
 
 
 def table_of(scores: Sequence[ClassScore], title: str, units: str) -> ScoreTable:

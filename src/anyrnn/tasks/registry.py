@@ -55,7 +55,7 @@ TASKS = {
     for entry in (
         Entry(
             "classify",
-            "Train text classifiers and compare them.",
+            "Train classifiers of texts or of sequences of numbers, and compare them.",
             "--data reviews.csv --text review --label sentiment --cell lstm --cell gru",
             "anyrnn.tasks.classify",
             "Classify",

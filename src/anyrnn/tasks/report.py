@@ -48,21 +48,26 @@ class Line:
         values: Its values, the first one of epoch 1.
         colour: The number of its colour, from 0; colours repeat after six.
         dashed: Whether it is drawn dashed.
+        marked: Whether its points are marked.
     """
 
     name: str
     values: Sequence[float]
     colour: int
     dashed: bool = False
+    marked: bool = True
 
 
-def line_chart(lines: Sequence[Line], label: str, *, percent: bool = False) -> Markup:
+def line_chart(
+    lines: Sequence[Line], label: str, *, percent: bool = False, along: str = "epoch"
+) -> Markup:
     """A chart of lines over epochs, as SVG that takes its colours from the page.
 
     Args:
         lines: What is drawn.
         label: What the values are; also the chart's name for screen readers.
         percent: Whether the values are shares, shown in per cent.
+        along: What is counted from 1 along the horizontal axis.
 
     Example:
         >>> line_chart([Line("lstm", [0.9, 0.5], 0)], "loss")[:4]
@@ -79,10 +84,10 @@ def line_chart(lines: Sequence[Line], label: str, *, percent: bool = False) -> M
                 color=SERIES_COLOURS[line.colour % len(SERIES_COLOURS)],
                 linestyle="--" if line.dashed else "-",
                 linewidth=1.2 if line.dashed else 2,
-                marker="o",
+                marker="o" if line.marked else None,
                 markersize=2 if line.dashed else 3.5,
             )
-        axes.set_xlabel("epoch")
+        axes.set_xlabel(along)
         axes.set_ylabel(f"{label} (%)" if percent else label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 

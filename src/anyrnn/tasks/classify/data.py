@@ -1,4 +1,4 @@
-"""Texts and labels from the user's files, checked and split into training, validation and test."""
+"""Inputs and labels from the user's files, checked and split into parts."""
 
 import math
 import unicodedata
@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy
 import pandas
 from numpy.typing import NDArray
 
-from anyrnn.errors import DataError, option_name
+from anyrnn.errors import DataError, OptionError, option_name
 from anyrnn.tasks.classify.options import DataOptions
+from anyrnn.tasks.classify.series import Series, SeriesFormat, SeriesOptions, read_series
 from anyrnn.tasks.columns import taken
 from anyrnn.tasks.split import split_rows
 from anyrnn.tasks.tables import complete_rows, read_table
@@ -23,41 +24,50 @@ from anyrnn.tasks.task import Data
 
 # The share of the rows that is split off for each part that has no file of its own.
 _SHARE = 0.1
+_LISTED = 20
 
 
 @dataclass(frozen=True)
 class Part:
-    """Texts and their labels.
+    """Texts or sequences of numbers, and their labels.
 
     Attributes:
         path: The file that they come from.
-        texts: The texts.
-        labels: The label of each text.
+        inputs: The texts, or the numbers of each sequence, (time, channels).
+        labels: The label of each; several are separated by a character.
         rows: How messages name each row, such as "record 17".
         digest: A hash of the file's content.
         skipped: How many rows of the file were left out, by reason.
+        channels: The names of the channels of numbers.
     """
 
     path: Path
-    texts: Sequence[str]
+    inputs: Sequence[Any]
     labels: Sequence[str]
     rows: Sequence[str]
     digest: str
     skipped: dict[str, int] = field(default_factory=dict)
+    channels: Sequence[str] = ()
 
     def __len__(self) -> int:
-        """The number of texts."""
-        return len(self.texts)
+        """The number of inputs."""
+        return len(self.inputs)
+
+    @property
+    def unit(self) -> str:
+        """What an input is called."""
+        return "sequence" if self.channels else "text"
 
     def take(self, rows: Sequence[int]) -> "Part":
         """The part that consists of some rows."""
         part = Part(
             self.path,
-            taken(self.texts, rows),
+            taken(self.inputs, rows),
             taken(self.labels, rows),
             taken(self.rows, rows),
             self.digest,
             self.skipped,
+            self.channels,
         )
         if "keys" in vars(self):
             vars(part)["keys"] = self.keys[rows]
@@ -65,8 +75,40 @@ class Part:
 
     @cached_property
     def keys(self) -> NDArray[numpy.uint64]:
-        """A number for each text, the same for texts that count as equal."""
-        return numpy.fromiter(map(_key, self.texts), dtype=numpy.uint64, count=len(self))
+        """A number for each input, the same for those that count as equal."""
+        return numpy.fromiter(map(_key, self.inputs), dtype=numpy.uint64, count=len(self))
+
+
+def kind_of(
+    path: Path, options: DataOptions, *, numbers: bool | None = None
+) -> Literal["text"] | SeriesFormat:
+    """What a file holds: "text", "ts", "csv" or "npz".
+
+    Args:
+        path: The file.
+        options: What the user said.
+        numbers: Whether it has to hold numbers, if that is known.
+
+    Raises:
+        OptionError: It is not said which column or array has the texts or labels.
+    """
+    suffixes = {suffix.lower() for suffix in path.suffixes}
+    if options.format != "auto":
+        kind = options.format
+    elif ".ts" in suffixes:
+        kind = "ts"
+    elif ".npz" in suffixes:
+        kind = "npz"
+    else:
+        kind = "csv" if options.sequence is not None or numbers else "text"
+    if kind == "text" and options.text is None:
+        raise OptionError(
+            f"{option_name('text')} is missing: name the column of the texts, or for numbers the "
+            f"column of the sequences with {option_name('sequence')}"
+        )
+    if kind in ("text", "csv") and options.label is None:
+        raise OptionError(f"{option_name('label')} is missing: name the column of the labels")
+    return kind
 
 
 def read(options: DataOptions, seed: int) -> Data[Part]:
@@ -74,31 +116,46 @@ def read(options: DataOptions, seed: int) -> Data[Part]:
 
     Args:
         options: Which files and columns.
-        seed: Decides the split; equal texts (but for capitals and spaces) land in the same part.
+        seed: Decides the split; equal texts (but for capitals and spaces) and equal sequences
+            land in the same part.
 
     Raises:
         DataError: A file cannot be used, or too few rows of a label are there.
+        OptionError: It is not said which column has the texts or labels.
     """
-    main = read_part(options.data, options)
-    own = {"validation": options.validation_data, "test": options.test_data}
-    given = {name: read_part(path, options) for name, path in own.items() if path is not None}
-    names = ["training", *(name for name in own if name not in given)]
-    parts = divided(main, names, seed, options.skip_bad) | given
-    labels = sorted_labels(parts["training"])
+    found = read_parts(options.data, options)
+    numbers = kind_of(options.data, options) != "text"
+    channels = found["training"].channels
+    given = {"validation": options.validation_data, "test": options.test_data}
+    for name, path in given.items():
+        if path is not None:
+            found[name] = read_part(path, options, numbers=numbers, channels=channels)
+    names = ["training", *(name for name in given if name not in found)]
+    separator = options.label_separator
+    parts = found | divided(found["training"], names, seed, options.skip_bad, separator)
+    labels = sorted_labels(parts["training"], separator)
     for part in parts.values():
-        class_numbers(part, labels)
+        targets(part, labels, separator)
     overlap = int(numpy.isin(parts["test"].keys, parts["training"].keys).sum())
-    skipped = {str(part.path): part.skipped for part in (main, *given.values()) if part.skipped}
-    counts = {name: len(part) for name, part in parts.items()}
+    skipped = {str(part.path): part.skipped for part in found.values() if part.skipped}
+    counts = {name: len(parts[name]) for name in ("training", "validation", "test")}
     return Data(
-        **parts,
-        digests=[part.digest for part in (main, *given.values())],
+        parts["training"],
+        parts["validation"],
+        parts["test"],
+        digests=[part.digest for part in found.values()],
         facts={**counts, "test_also_in_training": overlap, "skipped": skipped},
-        notes=_notes(counts, len(labels), skipped, overlap),
+        notes=_notes("sequences" if numbers else "texts", counts, len(labels), skipped, overlap),
     )
 
 
-def divided(part: Part, names: Sequence[str], seed: int, skip_bad: bool = False) -> dict[str, Part]:
+def divided(
+    part: Part,
+    names: Sequence[str],
+    seed: int,
+    skip_bad: bool = False,
+    separator: str | None = None,
+) -> dict[str, Part]:
     """Split a part: a tenth for each name but the first, each label in each of them.
 
     Args:
@@ -106,45 +163,139 @@ def divided(part: Part, names: Sequence[str], seed: int, skip_bad: bool = False)
         names: The names of the parts.
         seed: Decides who goes where.
         skip_bad: Leave out the rows of labels with too few rows.
+        separator: What separates several labels of a row.
 
     Raises:
         DataError: Too few rows of a label are there.
     """
-    part = _with_enough_rows(part, names, skip_bad)
+    part = _with_enough_rows(part, names, skip_bad, separator)
     shares = [1 - _SHARE * (len(names) - 1), *[_SHARE] * (len(names) - 1)]
-    rows = split_rows(part.keys, part.labels, shares, seed)
+    strata = _strata(part, separator)
+    rows = split_rows(part.keys, strata, shares, seed)
     return {name: part.take(chosen) for name, chosen in zip(names, rows, strict=True)}
 
 
+def _strata(part: Part, separator: str | None) -> Sequence[str]:
+    """The label that decides to which part a row goes: of several the rarest."""
+    if separator is None:
+        return part.labels
+    frequency = Counter(one for label in part.labels for one in split_labels(label, separator))
+    return [
+        min(split_labels(label, separator), key=lambda one: (frequency[one], one), default="")
+        for label in part.labels
+    ]
+
+
 def _notes(
+    units: str,
     counts: Mapping[str, int],
     labels: int,
     skipped: Mapping[str, Mapping[str, int]],
     overlap: int,
 ) -> list[str]:
     notes = [
-        f"texts: {counts['training']:,} to train, {counts['validation']:,} to validate, "
+        f"{units}: {counts['training']:,} to train, {counts['validation']:,} to validate, "
         f"{counts['test']:,} to test; {labels} labels"
     ]
     for path, reasons in skipped.items():
         listing = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
         notes.append(f"skipped rows of {path}: {listing}")
     if overlap:
-        notes.append(f"{overlap:,} of the test texts also occur in the training texts")
+        notes.append(f"{overlap:,} of the test {units} also occur in the training {units}")
     return notes
 
 
-def sorted_labels(training: Part) -> list[str]:
+def sorted_labels(training: Part, separator: str | None = None) -> list[str]:
     """The labels in the order of the classes: numbers by their value, then words."""
-    return sorted(set(training.labels), key=_label_order)
+    found = {one for label in training.labels for one in split_labels(label, separator)}
+    return sorted(found, key=_label_order)
 
 
-def read_part(path: Path, options: DataOptions) -> Part:
-    """The texts and labels of a file.
+def split_labels(label: str, separator: str | None) -> list[str]:
+    """The labels of a row, each once.
+
+    Example:
+        >>> split_labels("sport; news;", ";"), split_labels("a;b", None), split_labels("", ";")
+        (['sport', 'news'], ['a;b'], [])
+    """
+    if separator is None:
+        return [label]
+    return list(dict.fromkeys(filter(None, map(str.strip, label.split(separator)))))
+
+
+def read_parts(path: Path, options: DataOptions, **known: Any) -> dict[str, Part]:
+    """The inputs and labels of a file: under "training", and what it keeps apart itself.
+
+    Args:
+        path: The file.
+        options: Which columns and arrays.
+        known: See `read_part`.
 
     Raises:
         DataError: The file, a column or (without `skip_bad`) a row cannot be used.
+        OptionError: It is not said which column has the texts or labels.
     """
+    kind = kind_of(path, options, numbers=known.get("numbers"))
+    if kind == "text":
+        return {"training": _read_texts(path, options)}
+    # Channels by name are those of the training; of other files only their number is known.
+    channels = known.get("channels", ()) if kind == "csv" else ()
+    chosen = SeriesOptions(
+        label=options.label,
+        sequence=options.sequence,
+        time=options.time,
+        features=channels or options.features,
+        lengths=options.lengths,
+        with_labels=known.get("with_labels", True),
+        without_label=options.label_separator is not None,
+        encoding=options.encoding,
+        separator=options.separator,
+        header=options.header,
+        skip_bad=options.skip_bad,
+    )
+    found = read_series(path, kind, chosen)
+    return {name: _part_of(series) for name, series in found.items()}
+
+
+def read_part(path: Path, options: DataOptions, **known: Any) -> Part:
+    """The inputs and labels of a file, to measure or to predict; of an `.npz` the test part.
+
+    Args:
+        path: The file.
+        options: Which columns and arrays.
+        known: `numbers`, whether it has to hold numbers; `channels`, the names that the training
+            had; `with_labels`, whether there have to be labels.
+
+    Raises:
+        DataError: The file, a column or (without `skip_bad`) a row cannot be used.
+        OptionError: It is not said which column has the texts or labels.
+    """
+    parts = read_parts(path, options, **known)
+    part = parts.get("test", parts["training"])
+    channels = known.get("channels")
+    if channels and len(part.channels) != len(channels):
+        raise DataError(
+            f"{path} has {len(part.channels)} channel(s), but the training had {len(channels)}: "
+            f"{', '.join(channels[:_LISTED])}"
+        )
+    return part
+
+
+def _part_of(series: Series) -> Part:
+    return Part(
+        series.path,
+        series.values,
+        series.labels,
+        series.rows,
+        series.digest,
+        dict(series.skipped),
+        series.channels,
+    )
+
+
+def _read_texts(path: Path, options: DataOptions) -> Part:
+    assert options.text is not None
+    assert options.label is not None
     columns = [(options.text, "text"), (options.label, "label")]
     table = read_table(
         path,
@@ -154,71 +305,108 @@ def read_part(path: Path, options: DataOptions) -> Part:
         wanted=[name for name, _ in columns],
         on_disk=True,
     )
-    rows, skipped = complete_rows(table, columns, skip_bad=options.skip_bad)
+    needed = columns if options.label_separator is None else columns[:1]
+    rows, skipped = complete_rows(table, needed, skip_bad=options.skip_bad)
     texts: Sequence[Any] = taken(table.column(options.text, "text"), rows)
     labels: Sequence[Any] = taken(table.column(options.label, "label"), rows)
     known: dict[str, str] = {}  # one string for each label, not one for each row
+    plain = ((label or "").strip() for label in labels)
     return Part(
         path,
         texts,
-        [known.setdefault(label, label) for label in map(str.strip, labels)],
+        [known.setdefault(label, label) for label in plain],
         taken(table.rows, rows),
         table.digest,
         {f"without {name}": count for name, count in skipped.items()},
     )
 
 
-def class_numbers(part: Part, labels: Sequence[str]) -> list[int]:
-    """The number of the class of each text.
+def targets(part: Part, labels: Sequence[str], separator: str | None = None) -> numpy.ndarray:
+    """The number of the class of each input; or, of several labels, 1 for each that it has.
+
+    Returns:
+        (inputs), or (inputs, labels) with a separator.
 
     Raises:
         DataError: A label is none of those.
     """
     numbers = {label: number for number, label in enumerate(labels)}
-    for label, row in zip(part.labels, part.rows, strict=True):
-        if label not in numbers:
-            listing = ", ".join(map(repr, labels[:20])) + (", ..." if len(labels) > 20 else "")
-            raise DataError(
-                f"{part.path}: {row} has the label {label!r}, which no training text has; "
-                f"the labels are {listing}"
-            )
-    return [numbers[label] for label in part.labels]
+    if separator is None:
+        found = (_number(part, row, label, numbers) for row, label in enumerate(part.labels))
+        return numpy.fromiter(found, dtype=numpy.int64, count=len(part))
+    several = numpy.zeros((len(part), len(labels)), numpy.float32)
+    for row, label in enumerate(part.labels):
+        for one in split_labels(label, separator):
+            several[row, _number(part, row, one, numbers)] = 1
+    return several
 
 
-def _with_enough_rows(part: Part, names: Sequence[str], skip_bad: bool) -> Part:
-    """The rows whose label has a text for each of the named parts, and at least two labels."""
-    counts = Counter(part.labels)
-    numbers, different = pandas.factorize(numpy.array(part.labels, dtype=object))
-    pairs = pandas.DataFrame({"label": numbers, "key": part.keys}).drop_duplicates()
-    distinct = dict(
-        zip(different, pairs["label"].value_counts(sort=False).sort_index(), strict=True)
-    )
-    rare = [label for label in counts if distinct[label] < len(names)]
+def _number(part: Part, row: int, label: str, numbers: Mapping[str, int]) -> int:
+    if label not in numbers:
+        labels = list(numbers)
+        listing = ", ".join(map(repr, labels[:_LISTED]))
+        listing += ", ..." if len(labels) > _LISTED else ""
+        raise DataError(
+            f"{part.path}: {part.rows[row]} has the label {label!r}, which no training "
+            f"{part.unit} has; the labels are {listing}"
+        )
+    return numbers[label]
+
+
+def _with_enough_rows(
+    part: Part, names: Sequence[str], skip_bad: bool, separator: str | None
+) -> Part:
+    """The rows whose label has an input for each of the named parts, and at least two labels."""
+    rows, labels = _each_label(part, separator)
+    numbers, different = pandas.factorize(numpy.array(labels, dtype=object))
+    pairs = pandas.DataFrame({"label": numbers, "key": part.keys[rows]}).drop_duplicates()
+    counts = pairs["label"].value_counts(sort=False).sort_index()
+    distinct: dict[str, int] = dict(zip(different, counts, strict=True))
+    rare = [label for label in distinct if distinct[label] < len(names)]
     if rare and not skip_bad:
         label = rare[0]
         others = f" ({len(rare) - 1} more labels are as rare)" if len(rare) > 1 else ""
+        first = part.rows[int(rows[labels.index(label)])]
         raise DataError(
-            f"{part.path}: the label {label!r} has {distinct[label]} different text(s), the first "
-            f"in {part.rows[part.labels.index(label)]}, but {len(names)} are needed to split into "
+            f"{part.path}: the label {label!r} has {distinct[label]} different {part.unit}(s), the "
+            f"first in {first}, but {len(names)} are needed to split into "
             f"{', '.join(names)}{others}; add rows, or leave such labels out with "
             f"{option_name('skip_bad', True)}"
         )
-    if len(counts) - len(rare) < 2:
-        left = sorted(set(counts) - set(rare))
+    if len(distinct) - len(rare) < 2:
+        left = sorted(set(distinct) - set(rare))
         found = f"only the label {left[0]!r}" if left else "no label with enough rows"
         raise DataError(f"{part.path} has {found}; a classifier needs two labels or more")
     if not rare:
         return part
-    kept = part.take([row for row, label in enumerate(part.labels) if label not in set(rare)])
+    left_out = {int(row) for row, label in zip(rows, labels, strict=True) if label in set(rare)}
+    kept = part.take([row for row in range(len(part)) if row not in left_out])
     kept.skipped["with a label that is too rare"] = len(part) - len(kept)
     return kept
 
 
-def _key(text: str) -> int:
-    """A number that is the same for texts that count as equal when parts are kept apart."""
-    plain = " ".join(unicodedata.normalize("NFC", text).casefold().split())
-    digest = blake2b(plain.encode("utf-8", "backslashreplace"), digest_size=8).digest()
-    return int.from_bytes(digest, "little")
+def _each_label(
+    part: Part, separator: str | None
+) -> tuple[NDArray[numpy.int64], Sequence[str]]:
+    """Every label with the row that it stands in."""
+    if separator is None:
+        return numpy.arange(len(part)), part.labels
+    found = [
+        (row, one)
+        for row, label in enumerate(part.labels)
+        for one in split_labels(label, separator)
+    ]
+    return numpy.array([row for row, _ in found], numpy.int64), [one for _, one in found]
+
+
+def _key(value: Any) -> int:
+    """A number that is the same for inputs that count as equal when parts are kept apart."""
+    if isinstance(value, numpy.ndarray):
+        content = value.tobytes()
+    else:
+        plain = " ".join(unicodedata.normalize("NFC", value).casefold().split())
+        content = plain.encode("utf-8", "backslashreplace")
+    return int.from_bytes(blake2b(content, digest_size=8).digest(), "little")
 
 
 def _label_order(label: str) -> tuple[int, float, str]:

@@ -1,6 +1,6 @@
-"""The network of text classification: embedding, recurrent layers, pooling, dense."""
+"""The networks of classification: recurrent layers, pooling, dense; for texts an embedding."""
 
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from torch import nn
@@ -17,23 +17,89 @@ POOLINGS: tuple[str, ...] = get_args(Pooling)
 _EMBEDDING_DEVIATION = 0.1
 
 
-class TextNetwork(nn.Module):
-    """Embedding, dropout, recurrent layers, pooling over time, dropout, dense.
+class SequenceNetwork(nn.Module):
+    """Recurrent layers, pooling over time, dropout, dense; perhaps an embedding before.
 
     Two classes have two outputs like more do: a softmax of two is a sigmoid of their difference.
+
+    Args:
+        cell: A name of the catalogue, such as "lstm".
+        input_size: The number of values of a step.
+        class_count: The number of classes.
+        hidden_size: The size of a recurrent layer, for each direction.
+        layers: The number of recurrent layers.
+        bidirectional: Whether every layer also reads backwards.
+        dropout: The share of values dropped after an embedding, between layers and before the
+            dense layer.
+        pool: What of the outputs over time is given to the dense layer: the last one of each
+            direction, the mean, or the largest value of each unit.
+        embedding: What makes vectors of numbers of tokens.
+
+    Raises:
+        UnknownCellError: There is no such cell.
+
+    Example:
+        >>> network = SequenceNetwork("gru", 2, 3, hidden_size=8)
+        >>> network(torch.randn(5, 7, 2), torch.tensor([7, 1, 4, 4, 2])).shape
+        torch.Size([5, 3])
+    """
+
+    def __init__(
+        self,
+        cell: str,
+        input_size: int,
+        class_count: int,
+        *,
+        hidden_size: int = 128,
+        layers: int = 1,
+        bidirectional: bool = False,
+        dropout: float = 0.5,
+        pool: Pooling = "last",
+        embedding: nn.Embedding | None = None,
+    ) -> None:
+        super().__init__()
+        self.bidirectional = bidirectional
+        self.pool: Pooling = pool
+        self.embedding = embedding
+        self.dropout = nn.Dropout(dropout)
+        self.recurrent = Recurrent(
+            cell,
+            input_size,
+            hidden_size,
+            layers,
+            batch_first=True,
+            bidirectional=bidirectional,
+            dropout=dropout if layers > 1 else 0.0,
+        )
+        directions = 2 if bidirectional else 1
+        self.dense = nn.Linear(self.recurrent.output_size * directions, class_count)
+
+    def forward(self, inputs: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """The logits of each class.
+
+        Args:
+            inputs: Padded values, (batch, time, input); or token numbers, (batch, time).
+            lengths: The number of steps of each sequence, (batch).
+
+        Returns:
+            Logits, (batch, classes).
+        """
+        if self.embedding is not None:
+            inputs = self.dropout(self.embedding(inputs))
+        output, _ = self.recurrent(inputs, lengths=lengths)
+        vector = pooled(output, lengths, self.pool, bidirectional=self.bidirectional)
+        return self.dense(self.dropout(vector))
+
+
+class TextNetwork(SequenceNetwork):
+    """The same over the tokens of a text.
 
     Args:
         cell: A name of the catalogue, such as "lstm".
         vocabulary_size: The number of tokens.
         class_count: The number of classes.
         embedding_size: The size of a token's vector.
-        hidden_size: The size of a recurrent layer, for each direction.
-        layers: The number of recurrent layers.
-        bidirectional: Whether every layer also reads backwards.
-        dropout: The share of values dropped after the embedding, between layers and before the
-            dense layer.
-        pool: What of the outputs over time is given to the dense layer: the last one of each
-            direction, the mean, or the largest value of each unit.
+        sizes: Those of `SequenceNetwork`.
 
     Raises:
         UnknownCellError: There is no such cell.
@@ -51,42 +117,9 @@ class TextNetwork(nn.Module):
         class_count: int,
         *,
         embedding_size: int = 128,
-        hidden_size: int = 128,
-        layers: int = 1,
-        bidirectional: bool = False,
-        dropout: float = 0.5,
-        pool: Pooling = "last",
+        **sizes: Any,
     ) -> None:
-        super().__init__()
-        self.bidirectional = bidirectional
-        self.pool: Pooling = pool
-        self.embedding = nn.Embedding(vocabulary_size, embedding_size, padding_idx=PADDING_ID)
-        self.dropout = nn.Dropout(dropout)
-        self.recurrent = Recurrent(
-            cell,
-            embedding_size,
-            hidden_size,
-            layers,
-            batch_first=True,
-            bidirectional=bidirectional,
-            dropout=dropout if layers > 1 else 0.0,
-        )
-        directions = 2 if bidirectional else 1
-        self.dense = nn.Linear(self.recurrent.output_size * directions, class_count)
+        embedding = nn.Embedding(vocabulary_size, embedding_size, padding_idx=PADDING_ID)
+        super().__init__(cell, embedding_size, class_count, embedding=embedding, **sizes)
         with torch.no_grad():
-            self.embedding.weight.mul_(_EMBEDDING_DEVIATION)
-
-    def forward(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """The logits of each class.
-
-        Args:
-            tokens: Padded token numbers, (batch, time).
-            lengths: The number of tokens of each text, (batch).
-
-        Returns:
-            Logits, (batch, classes).
-        """
-        vectors = self.dropout(self.embedding(tokens))
-        output, _ = self.recurrent(vectors, lengths=lengths)
-        vector = pooled(output, lengths, self.pool, bidirectional=self.bidirectional)
-        return self.dense(self.dropout(vector))
+            embedding.weight.mul_(_EMBEDDING_DEVIATION)

@@ -1,32 +1,77 @@
-"""What a user can choose when a text classifier is trained and used."""
+"""What a user can choose when a classifier is trained and used."""
 
 from pathlib import Path
+from typing import Literal
 
 from anyrnn.tasks.common_options import Pooling, TrainingOptions, VocabularyOptions
 from anyrnn.tasks.options import OptionGroup, option
 
 
 class DataOptions(OptionGroup, panel="Data"):
-    """Which files and columns hold the texts and labels."""
+    """Which files, columns and arrays hold the texts or numbers, and the labels."""
 
     data: Path = option(
         ...,
-        "Texts with labels: CSV, TSV, JSON lines (also .gz, .xz, .bz2) or parquet.",
+        "Texts with labels: CSV, TSV, JSON lines (also .gz, .xz, .bz2) or parquet. Or sequences of "
+        "numbers: .ts of the UCR/UEA archive, a table with a row for each step, or .npz.",
         metavar="FILE",
         evaluation="required",
     )
-    text: str = option(..., "The column of the texts.", metavar="COLUMN")
-    label: str = option(..., "The column of the labels.", metavar="COLUMN")
+    text: str | None = option(None, "The column of the texts.", metavar="COLUMN", shown="none")
+    label: str | None = option(
+        None,
+        "The column of the labels, or the array of an .npz.",
+        metavar="COLUMN",
+        shown="the label of each line in .ts, else y, label or labels",
+    )
+    label_separator: str | None = option(
+        None,
+        "What separates the labels of a row that may have several, or none.",
+        metavar="CHARACTER",
+        shown="each has one",
+    )
+    format: Literal["auto", "text", "ts", "csv", "npz"] = option(
+        "auto",
+        "What the file holds: texts, or sequences of numbers as .ts, as a table with a row for "
+        "each step, or as arrays; auto looks at its name, and whether sequence is given.",
+    )
+    sequence: str | None = option(
+        None,
+        "The column of a table that says to which sequence a row belongs.",
+        metavar="COLUMN",
+        shown="none",
+    )
+    time: str | None = option(
+        None,
+        "The column by which the rows of a sequence are ordered, numbers or dates.",
+        metavar="COLUMN",
+        shown="the order in the file",
+    )
+    features: tuple[str, ...] = option(
+        (),
+        "The columns of a table with the numbers, or the array of an .npz; may be repeated.",
+        metavar="COLUMN",
+        flags=("--feature",),
+        shown="all other columns; x, X, values or frames",
+        distinct=True,
+    )
+    lengths: str | None = option(
+        None,
+        "The array of an .npz with the number of steps of each sequence, which are padded or stand "
+        "one after another.",
+        metavar="ARRAY",
+        shown="lengths or length, if there is one",
+    )
     validation_data: Path | None = option(
         None,
-        "Texts that decide when to stop.",
+        "A file that decides when to stop.",
         metavar="FILE",
         shown="a tenth of the data",
         evaluation="left out",
     )
     test_data: Path | None = option(
         None,
-        "Held-out texts that measure the result.",
+        "A held-out file that measures the result.",
         metavar="FILE",
         shown="a tenth of the data",
         evaluation="left out",
@@ -39,12 +84,26 @@ class DataOptions(OptionGroup, panel="Data"):
         True, "The first line names the columns; if not, they are called 1, 2, ..."
     )
     skip_bad: bool = option(
-        False, "Leave out rows without text or label, and labels too rare to split."
+        False,
+        "Leave out rows without text or label, sequences that cannot be used, and labels too rare "
+        "to split.",
+    )
+
+
+class NumberOptions(OptionGroup, panel="Numbers and labels"):
+    """How numbers are scaled, and how labels count."""
+
+    scaling: Literal["standard", "none"] = option(
+        "standard",
+        "Whether each channel gets the mean 0 and the deviation 1 that it has in training.",
+    )
+    class_weights: Literal["none", "balanced"] = option(
+        "none", "Whether rare labels weigh as much as frequent ones in the loss."
     )
 
 
 class ModelOptions(OptionGroup, panel="Model"):
-    """The sizes of the network; see `TextClassifier`."""
+    """The sizes of the network; see `SequenceNetwork`."""
 
     embedding_size: int = option(128, "The size of a token's vector.", ge=1)
     hidden_size: int = option(128, "The size of a recurrent layer.", ge=1)
@@ -67,12 +126,13 @@ class Options(OptionGroup, panel="Model"):
         distinct=True,
     )
     vocabulary: VocabularyOptions = VocabularyOptions()
+    numbers: NumberOptions = NumberOptions()
     model: ModelOptions = ModelOptions()
     training: TrainingOptions = TrainingOptions()
 
 
 class PredictOptions(OptionGroup, panel="Texts"):
-    """Which texts are labelled, and what is told of them."""
+    """What is labelled, and what is told of it."""
 
     texts: tuple[str, ...] = option(
         (),
@@ -81,7 +141,10 @@ class PredictOptions(OptionGroup, panel="Texts"):
         argument=True,
     )
     file: Path | None = option(
-        None, "A file of texts, one a line; - for standard input.", metavar="FILE"
+        None,
+        "A file of texts, one a line; - for standard input. For a run on numbers, a file like that "
+        "of the training, without labels or with.",
+        metavar="FILE",
     )
     probabilities: bool = option(
         False, "Also tell the probability of every label.", flags=("--probabilities",)

@@ -1,28 +1,64 @@
-"""What the report of text classification adds."""
+"""What the report of classification adds."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
+from markupsafe import Markup
+
 from anyrnn.tasks.class_scores import LARGEST_MATRIX, frequent_confusions
+from anyrnn.tasks.classify.curves import drawn
 from anyrnn.tasks.classify.scores import ClassificationScores
+from anyrnn.tasks.report import Line, line_chart
 
 if TYPE_CHECKING:
     from anyrnn.tasks.experiment import CellResult
 
 
-def pictures(results: Sequence[CellResult]) -> dict[str, object]:
-    """The values that `classify.html` uses beside those of all reports."""
+def pictures(
+    results: Sequence[CellResult],
+    heading: str,
+    channels: Sequence[str],
+    curves: Mapping[str, Sequence[Sequence[float]]],
+) -> dict[str, object]:
+    """The values that `classify.html` uses beside those of all reports.
+
+    Args:
+        results: The cells.
+        heading: What the page is called.
+        channels: The names of the channels of numbers.
+        curves: The mean sequence of each label: the values of its channels.
+    """
     scores: dict[str, ClassificationScores] = {
         result.cell: cast(ClassificationScores, result.scores) for result in results
     }
     first = next(iter(scores.values()))
     return {
-        "most_frequent": max(score.count for score in first.classes) / first.count,
+        "heading": heading,
+        "most_frequent": first.baseline,
         "largest_matrix": LARGEST_MATRIX,
         "confusions": {
             cell: frequent_confusions([one.label for one in each.classes], each.confusion)
             for cell, each in scores.items()
         },
+        "mean_curves": _mean_curves(channels, curves),
+        "drawn": drawn,
     }
+
+
+def _mean_curves(
+    channels: Sequence[str], curves: Mapping[str, Sequence[Sequence[float]]]
+) -> list[Markup]:
+    """A chart for each channel with a line for each label."""
+    if not curves:
+        return []
+    count = len(next(iter(curves.values())))
+    charts = []
+    for place, channel in enumerate(channels[:count]):
+        lines = [
+            Line(label, curve[place], colour, dashed=False, marked=False)
+            for colour, (label, curve) in enumerate(curves.items())
+        ]
+        charts.append(line_chart(lines, f"mean of channel {channel}", along="point in time"))
+    return charts

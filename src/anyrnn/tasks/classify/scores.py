@@ -4,115 +4,177 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score
+from torchmetrics.functional.classification import (
+    multiclass_accuracy,
+    multiclass_f1_score,
+    multilabel_exact_match,
+    multilabel_f1_score,
+)
 
-from anyrnn.tasks.class_scores import ClassScore, class_scores
+from anyrnn.tasks.class_scores import ClassScore, class_scores, label_scores
 from anyrnn.tasks.task import Scores
 
-_WORST_TEXTS = 25
+_WORST = 25
 
 
 @dataclass(frozen=True)
-class Mistake:
-    """A text that was given a wrong label.
+class Example:
+    """What is shown of an input.
 
     Attributes:
-        text: The text.
-        label: Its true label.
-        label_probability: What the model gave the true label.
-        predicted: The label that it was given.
-        predicted_probability: With which probability.
+        text: The text, or where a sequence of numbers comes from.
+        curve: The values of each channel of a sequence, if it is one.
     """
 
     text: str
-    label: str
-    label_probability: float
-    predicted: str
-    predicted_probability: float
+    curve: list[list[float]] | None = None
+
+
+@dataclass(frozen=True)
+class Mistake(Example):
+    """An input that was given a wrong label.
+
+    Attributes:
+        label: Its true label, or labels.
+        label_probability: What the model gave it, or them together.
+        predicted: What it was given.
+        predicted_probability: With which probability.
+    """
+
+    label: str = ""
+    label_probability: float = 0.0
+    predicted: str = ""
+    predicted_probability: float = 0.0
 
 
 @dataclass(frozen=True)
 class ClassificationScores(Scores):
-    """The figures of one classifier on one set of texts: accuracy, macro F1, loss (in nats).
+    """The figures of one classifier on one set of inputs: accuracy, F1, loss (in nats).
 
     Attributes:
         classes: The figures of each class.
-        confusion: How many texts of each true class (row) were given each class (column).
-        mistakes: The texts that it got most wrong, the worst first.
+        confusion: How many inputs of each true class (row) were given each class (column); empty
+            if an input may have several.
+        mistakes: The inputs that it got most wrong, the worst first.
+        baseline: The accuracy of giving all of them the most frequent answer.
     """
 
     classes: list[ClassScore]
     confusion: list[list[int]]
     mistakes: list[Mistake]
+    baseline: float
 
 
 def score(
     probabilities: torch.Tensor,
     targets: torch.Tensor,
     labels: Sequence[str],
-    texts: Sequence[str],
+    examples: Sequence[Example],
+    weights: torch.Tensor | None = None,
+    separator: str = ", ",
 ) -> ClassificationScores:
     """Compare probabilities with the truth.
 
     Args:
-        probabilities: A row for each text, a column for each class.
-        targets: The class number of each text.
+        probabilities: A row for each input, a column for each class.
+        targets: The class number of each input, or a column for each class where it may have
+            several.
         labels: The labels, in the order of the classes.
-        texts: The texts.
+        examples: What is shown of each input.
+        weights: The weight of each class in the loss.
+        separator: What stands between several labels.
 
     Example:
         >>> probabilities = torch.tensor([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]])
-        >>> scores = score(probabilities, torch.tensor([0, 0, 1]), ["no", "yes"], ["a", "b", "c"])
+        >>> texts = [Example("a"), Example("b"), Example("c")]
+        >>> scores = score(probabilities, torch.tensor([0, 0, 1]), ["no", "yes"], texts)
         >>> round(scores.figures["accuracy"], 3)
         0.667
     """
     count = len(labels)
-    predicted = probabilities.argmax(1)
-    classes, confusion = class_scores(predicted, targets, labels)
+    confusion: list[list[int]] = []
+    if targets.ndim == 1:
+        predicted = probabilities.argmax(1)
+        classes, confusion = class_scores(predicted, targets, labels)
+        figures = {
+            "accuracy": multiclass_accuracy(predicted, targets, count, average="micro"),
+            "macro_f1": multiclass_f1_score(predicted, targets, count, average="macro"),
+        }
+    else:
+        true = targets.long()
+        classes = label_scores(probabilities, true, labels)
+        figures = {
+            "micro_f1": multilabel_f1_score(probabilities, true, count, average="micro"),
+            "macro_f1": multilabel_f1_score(probabilities, true, count, average="macro"),
+            "accuracy": multilabel_exact_match(probabilities, true, count),
+        }
+    figures["loss"] = losses(probabilities, targets, weights).mean()
     return ClassificationScores(
         count=len(targets),
-        figures={
-            "accuracy": float(multiclass_accuracy(predicted, targets, count, average="micro")),
-            "macro_f1": float(multiclass_f1_score(predicted, targets, count, average="macro")),
-            "loss": float(losses(probabilities, targets).mean()),
-        },
+        figures={name: float(figure) for name, figure in figures.items()},
         classes=classes,
         confusion=confusion,
-        mistakes=worst_mistakes(texts, probabilities, targets, labels),
+        mistakes=worst_mistakes(examples, probabilities, targets, labels, separator),
+        baseline=_most_frequent(targets),
     )
 
 
+def chosen(
+    probabilities: torch.Tensor, labels: Sequence[str], several: bool, separator: str
+) -> tuple[str, float]:
+    """The answer for an input, and its probability.
+
+    Args:
+        probabilities: The probability of each class.
+        labels: The labels, in the order of the classes.
+        several: Whether an input may have several, each with a probability above one half.
+        separator: What stands between several labels.
+    """
+    if not several:
+        number = int(probabilities.argmax())
+        return labels[number], float(probabilities[number])
+    given = probabilities > 0.5
+    names = [label for label, one in zip(labels, given.tolist(), strict=True) if one]
+    return separator.join(names), float(_of_answer(probabilities[None], given[None].float()))
+
+
 def worst_mistakes(
-    texts: Sequence[str],
+    examples: Sequence[Example],
     probabilities: torch.Tensor,
     targets: torch.Tensor,
     labels: Sequence[str],
-    count: int = _WORST_TEXTS,
+    separator: str = ", ",
+    count: int = _WORST,
 ) -> list[Mistake]:
-    """The wrongly labelled texts of the largest loss, each text once.
+    """The wrongly labelled inputs whose true answer had the smallest probability, each text once.
 
     Args:
-        texts: The texts.
-        probabilities: A row for each text, a column for each class.
-        targets: The true class number of each text.
+        examples: What is shown of each input.
+        probabilities: A row for each input, a column for each class.
+        targets: See `score`.
         labels: The labels, in the order of the classes.
+        separator: What stands between several labels.
         count: How many to give.
     """
     mistakes: list[Mistake] = []
     seen: set[str] = set()
-    order = losses(probabilities, targets).argsort(descending=True, stable=True)
-    for row in map(int, order):
-        predicted, target = int(probabilities[row].argmax()), int(targets[row])
-        if predicted == target or texts[row] in seen:
+    several = targets.ndim > 1
+    of_truth = _of_answer(probabilities, targets)
+    for row in map(int, of_truth.argsort(stable=True)):
+        true = targets[row] if several else torch.nn.functional.one_hot(targets[row], len(labels))
+        label = separator.join(labels[k] for k in true.nonzero()[:, 0].tolist())
+        predicted, probability = chosen(probabilities[row], labels, several, separator)
+        if predicted == label or examples[row].text in seen:
             continue
-        seen.add(texts[row])
+        seen.add(examples[row].text)
         mistakes.append(
             Mistake(
-                text=texts[row],
-                label=labels[target],
-                label_probability=float(probabilities[row, target]),
-                predicted=labels[predicted],
-                predicted_probability=float(probabilities[row, predicted]),
+                examples[row].text,
+                examples[row].curve,
+                label=label,
+                label_probability=float(of_truth[row]),
+                predicted=predicted,
+                predicted_probability=probability,
             )
         )
         if len(mistakes) == count:
@@ -120,7 +182,27 @@ def worst_mistakes(
     return mistakes
 
 
-def losses(probabilities: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """The cross-entropy of each text, in nats."""
+def losses(
+    probabilities: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None
+) -> torch.Tensor:
+    """The cross-entropy of each input, in nats; where it may have several labels, their mean."""
     smallest = torch.finfo(probabilities.dtype).tiny
-    return -probabilities[torch.arange(len(targets)), targets].clamp_min(smallest).log()
+    if targets.ndim == 1:
+        found = -probabilities.gather(1, targets[:, None])[:, 0].clamp_min(smallest).log()
+        return found if weights is None else found * weights[targets]
+    present = -probabilities.clamp_min(smallest).log()
+    absent = -(1 - probabilities).clamp_min(smallest).log()
+    present = present if weights is None else present * weights
+    return torch.where(targets > 0, present, absent).mean(1)
+
+
+def _of_answer(probabilities: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """The probability of the answer in each row."""
+    if targets.ndim == 1:
+        return probabilities.gather(1, targets[:, None])[:, 0]
+    return torch.where(targets > 0, probabilities, 1 - probabilities).prod(1)
+
+
+def _most_frequent(targets: torch.Tensor) -> float:
+    _, counts = targets.unique(dim=0, return_counts=True)
+    return float(counts.max() / len(targets))

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy
 import pandas
 
-from anyrnn.errors import DataError
+from anyrnn.errors import DataError, option_name
 from anyrnn.tasks.tables import Table, read_bytes, read_table, read_text
 
 SeriesFormat = Literal["ts", "csv", "npz"]
@@ -76,6 +76,7 @@ class SeriesOptions:
         features: The columns with the channels, or the array with the numbers.
         lengths: The array with the number of steps of each sequence.
         with_labels: Whether there have to be labels.
+        without_label: Whether a sequence may be without a label.
         encoding, separator, header: How tables are read.
         skip_bad: Leave out sequences that cannot be used.
     """
@@ -86,6 +87,7 @@ class SeriesOptions:
     features: Sequence[str] = ()
     lengths: str | None = None
     with_labels: bool = True
+    without_label: bool = False
     encoding: str = "utf-8"
     separator: str | None = None
     header: bool = True
@@ -125,7 +127,8 @@ def _try_add(
     except SequenceError as error:
         if not options.skip_bad:
             raise DataError(
-                f"{series.path}: {row} {error}; mend it, or leave such sequences out with skip_bad"
+                f"{series.path}: {row} {error}; mend it, or leave such sequences out with "
+                f"{option_name('skip_bad', True)}"
             ) from None
         series.skipped["sequences that cannot be used"] += 1
 
@@ -217,7 +220,7 @@ def _read_long_table(path: Path, options: SeriesOptions) -> dict[str, Series]:
     if options.sequence is None:
         raise DataError(
             f"{path} is a table: name the column that says to which sequence each row belongs, "
-            "with sequence"
+            f"with {option_name('sequence')}"
         )
     given = [("sequence", options.sequence), ("time", options.time)]
     if options.with_labels:
@@ -249,7 +252,7 @@ def _read_long_table(path: Path, options: SeriesOptions) -> dict[str, Series]:
         chosen = numpy.array(rows)
         if order is not None:
             chosen = _sorted(table, chosen, order, str(options.time))
-        return numbers[chosen], _one_label(table, rows, labels)
+        return numbers[chosen], _one_label(table, rows, labels, options.without_label)
 
     for name, rows in rows_of.items():
         _try_add(series, f"the sequence {name!r}", options, lambda rows=rows: make(rows))
@@ -267,7 +270,7 @@ def _channel_columns(table: Table, channels: Sequence[str]) -> numpy.ndarray:
             row = next(k for k, value in enumerate(values) if not _is_number(value))
             raise DataError(
                 f"{table.path}: {table.row(row)} {error}; name the columns with numbers with "
-                "features"
+                f"{option_name('features')}"
             ) from None
     return numbers
 
@@ -308,7 +311,9 @@ def _sorted(table: Table, rows: numpy.ndarray, order: numpy.ndarray, time: str) 
     return rows
 
 
-def _one_label(table: Table, rows: Sequence[int], labels: Sequence[str | None] | None) -> str:
+def _one_label(
+    table: Table, rows: Sequence[int], labels: Sequence[str | None] | None, may_be_empty: bool
+) -> str:
     if labels is None:
         return ""
     found = {(labels[row] or "").strip(): row for row in reversed(rows)}
@@ -316,7 +321,7 @@ def _one_label(table: Table, rows: Sequence[int], labels: Sequence[str | None] |
         (first, _), (other, row) = sorted(found.items(), key=lambda item: item[1])[:2]
         raise SequenceError(f"has two labels, {first!r} and, in {table.row(row)}, {other!r}")
     (label,) = found
-    if not label:
+    if not label and not may_be_empty:
         raise SequenceError(f"has no label in {table.row(rows[0])}")
     return label
 
@@ -401,7 +406,7 @@ def _npz_part(
         label = "" if labels is None else str(labels[number]).strip()
 
         def make(each: numpy.ndarray = each, label: str = label) -> tuple[numpy.ndarray, str]:
-            if labels is not None and not label:
+            if not (label or labels is None or options.without_label):
                 raise SequenceError("has no label")
             channels = math.prod(each.shape[1:])
             return _float32(each.reshape(len(each), channels)), label

@@ -1,45 +1,54 @@
-"""Text classification as a task."""
+"""Classification as a task: texts or sequences of numbers, with one label or several."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
 import numpy
 import torch
-from tokenizers import Tokenizer
 from torch.nn import functional
 from torchmetrics import Metric
-from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MulticlassF1Score,
+    MultilabelExactMatch,
+    MultilabelF1Score,
+)
 
-from anyrnn.errors import RunError
+from anyrnn.errors import DataError, RunError, option_name
 from anyrnn.tasks.batches import Batch, Batches, Column
 from anyrnn.tasks.class_scores import table_of
-from anyrnn.tasks.classify.data import Part, class_numbers, read, read_part, sorted_labels
-from anyrnn.tasks.classify.model import TextNetwork
+from anyrnn.tasks.classify.data import Part, read, read_part, sorted_labels, targets
+from anyrnn.tasks.classify.inputs import Inputs, Numbers, Texts
+from anyrnn.tasks.classify.model import SequenceNetwork
 from anyrnn.tasks.classify.options import DataOptions, Options, PredictOptions
 from anyrnn.tasks.classify.report import pictures
-from anyrnn.tasks.classify.scores import ClassificationScores, score
+from anyrnn.tasks.classify.scores import ClassificationScores, Example, chosen, score
 from anyrnn.tasks.encoding import given_texts
-from anyrnn.tasks.options import replaced
-from anyrnn.tasks.run_files import CONFIG, strings
+from anyrnn.tasks.run_files import CONFIG, entry, strings
 from anyrnn.tasks.task import LOSS, Data, Figure, ScoreTable, Step, Task, steps
-from anyrnn.tasks.vocabulary import choose_tokens, encode, load_tokenizer, train_tokenizer
 
 _BATCH_SIZE = 256
 _AT_ONCE = 1024
-_TOKENIZER = "tokenizer.json"
+_MACRO_F1 = Figure("macro_f1", "macro F1", percent=True)
+_OF_SEVERAL = (
+    Figure("micro_f1", "micro F1", percent=True),
+    _MACRO_F1,
+    Figure("accuracy", "all labels right", percent=True),
+    LOSS,
+)
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a classifier says about a text.
+    """What a classifier says about a text or a sequence of numbers.
 
     Attributes:
-        text: The text.
-        label: The most probable label.
-        probability: Its probability.
+        text: The text; or where the sequence comes from.
+        label: The most probable label; of several, those of a probability above one half.
+        probability: Its probability, or theirs together.
         probabilities: The probability of every label.
     """
 
@@ -51,29 +60,39 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Classify(Task[Options, Part]):
-    """Texts with a label each.
+    """Texts or sequences of numbers with a label each, or with several.
 
     Attributes:
         options: What the user chose.
         labels: The labels, in the order of the classes.
-        tokenizer: Texts to token numbers.
+        inputs: What is known of the inputs.
+        weights: The weight of each label in the loss, if they differ.
     """
 
     name = "classify"
     options_type = Options
-    title = "text classification"
+    title = "classification"
     unit = "text"
     units = "texts"
-    figures = (
-        Figure("accuracy", "accuracy", percent=True),
-        Figure("macro_f1", "macro F1", percent=True),
-        LOSS,
-    )
+    figures = (Figure("accuracy", "accuracy", percent=True), _MACRO_F1, LOSS)
     template = "classify.html"
 
     options: Options
     labels: list[str]
-    tokenizer: Tokenizer
+    inputs: Inputs
+    weights: list[float] | None = None
+
+    def __post_init__(self) -> None:
+        """Take the words of the inputs, and the figures of several labels."""
+        object.__setattr__(self, "unit", self.inputs.unit)
+        object.__setattr__(self, "units", self.inputs.units)
+        if self.separator is not None:
+            object.__setattr__(self, "figures", _OF_SEVERAL)
+
+    @property
+    def separator(self) -> str | None:
+        """What separates the labels of a row, if it may have several."""
+        return self.options.data.label_separator
 
     @classmethod
     def read(cls, options: Options) -> Data[Part]:
@@ -82,63 +101,92 @@ class Classify(Task[Options, Part]):
 
     @classmethod
     def prepare(cls, options: Options, training: Part, noted: Callable[[str], None]) -> Self:
-        """Choose the tokens and make the vocabulary."""
-        tokens, reason = options.vocabulary.tokens, "as asked for"
-        if tokens == "auto":
-            tokens, reason = choose_tokens(training.texts)
-        chosen = replaced(options.vocabulary, tokens=tokens)
-        tokenizer = train_tokenizer(training.texts, chosen)
-        size = tokenizer.get_vocab_size()
-        noted(f"tokens: {tokens} ({reason}), {size:,} in the vocabulary")
-        return cls(options, sorted_labels(training), tokenizer)
+        """Make the vocabulary or the scales, and the weights of the labels."""
+        kind = Numbers if training.channels else Texts
+        inputs = kind.prepare(options, training.inputs, training.labels, training.channels, noted)
+        separator = options.data.label_separator
+        labels = sorted_labels(training, separator)
+        weights = None
+        if options.numbers.class_weights == "balanced":
+            weights = _balanced(targets(training, labels, separator), len(labels))
+        return cls(options, labels, inputs, weights)
 
     @classmethod
     def restore(cls, options: Options, state: Mapping[str, Any], run: Path) -> Self:
-        """Take the labels and the tokenizer of a run."""
+        """Take the labels, their weights, and the vocabulary or the scales of a run."""
         labels = strings(state, "labels", run / CONFIG)
-        return cls(options, labels, load_tokenizer(run / _TOKENIZER))
+        kind = Numbers if "channels" in state else Texts
+        weights = entry(state, "weights", list, run / CONFIG) if state.get("weights") else None
+        if weights and (len(weights) != len(labels) or not all(type(w) is float for w in weights)):
+            raise RunError(f"the run is damaged: {run / CONFIG} needs a weight for each label")
+        return cls(options, labels, kind.restore(state, run), weights)
 
     def read_part(self, options: DataOptions) -> tuple[Part, dict[str, object]]:
-        """Read a file with texts and labels that the training had, too."""
-        part = read_part(options.data, options)
-        class_numbers(part, self.labels)
+        """Read a file with inputs and labels that the training had, too."""
+        part = read_part(options.data, options, **self._known())
+        targets(part, self.labels, self.separator)
         return part, {"skipped": part.skipped}
 
+    def _known(self) -> dict[str, Any]:
+        """What a file has to agree with."""
+        if isinstance(self.inputs, Numbers):
+            return {"numbers": True, "channels": self.inputs.channels}
+        return {}
+
     def state(self) -> dict[str, Any]:
-        """The labels."""
-        return {"labels": self.labels}
+        """The labels, their weights, and what is known of the inputs."""
+        weights = {} if self.weights is None else {"weights": self.weights}
+        return {"labels": self.labels, **weights, **self.inputs.state()}
 
     def files(self) -> dict[str, str]:
-        """The tokenizer."""
-        return {_TOKENIZER: self.tokenizer.to_str(pretty=True)}
+        """The tokenizer of texts."""
+        return self.inputs.files()
 
-    def network(self, cell: str) -> TextNetwork:
+    def network(self, cell: str) -> SequenceNetwork:
         """A network of the chosen sizes."""
-        sizes = asdict(self.options.model)
-        return TextNetwork(cell, self.tokenizer.get_vocab_size(), len(self.labels), **sizes)
+        return self.inputs.network(cell, len(self.labels), self.options)
 
     def batches(self, part: Part, batch_size: int, seed: int | None) -> Batches:
-        """Token numbers and class numbers."""
-        return self._batches(part.texts, class_numbers(part, self.labels), batch_size, seed)
+        """Inputs and classes."""
+        return self._batches(part.inputs, self._targets(part), batch_size, seed)
+
+    def _targets(self, part: Part) -> numpy.ndarray:
+        return targets(part, self.labels, self.separator)
 
     def _batches(
-        self, texts: Sequence[str], classes: Sequence[int], batch_size: int, seed: int | None = None
+        self,
+        inputs: Sequence[Any],
+        classes: numpy.ndarray,
+        batch_size: int,
+        seed: int | None = None,
     ) -> Batches:
-        tokens = encode(self.tokenizer, texts)
-        columns = {
-            "tokens": Column(tokens, padded=True, lengths=tokens.lengths),
-            "class": Column(numpy.asarray(classes)),
-        }
+        columns = {"inputs": self.inputs.column(inputs), "class": Column(classes)}
         return Batches(columns, batch_size, seed)
 
     def step(self, network: torch.nn.Module, batch: Batch, carried: Any = None) -> Step:
-        """Cross-entropy."""
-        logits = network(batch["tokens"], batch.lengths["tokens"])
-        return Step(functional.cross_entropy(logits, batch["class"]), len(batch), logits)
+        """Cross-entropy; where an input may have several labels, the mean over the labels."""
+        logits = network(batch["inputs"], batch.lengths["inputs"])
+        weights = None if self.weights is None else logits.new_tensor(self.weights)
+        if self.separator is not None:
+            loss = functional.binary_cross_entropy_with_logits(
+                logits, batch["class"], pos_weight=weights
+            )
+        elif weights is None:
+            loss = functional.cross_entropy(logits, batch["class"])
+        else:
+            every = functional.cross_entropy(logits, batch["class"], reduction="none")
+            loss = (every * weights[batch["class"]]).mean()
+        return Step(loss, len(batch), logits)
 
     def metrics(self) -> dict[str, Metric]:
-        """Accuracy and macro F1."""
+        """Accuracy and F1."""
         count = len(self.labels)
+        if self.separator is not None:
+            return {
+                "micro_f1": MultilabelF1Score(count, average="micro"),
+                "macro_f1": MultilabelF1Score(count, average="macro"),
+                "accuracy": MultilabelExactMatch(count),
+            }
         return {
             "accuracy": MulticlassAccuracy(count, average="micro"),
             "macro_f1": MulticlassF1Score(count, average="macro"),
@@ -146,30 +194,56 @@ class Classify(Task[Options, Part]):
 
     def measure(self, metrics: Mapping[str, Metric], step: Step, batch: Batch) -> None:
         """Update them."""
+        several = self.separator is not None
+        output = step.output.sigmoid() if several else step.output
         for metric in metrics.values():
-            metric.update(step.output, batch["class"])
+            metric.update(output, batch["class"].long())
 
     def score(
         self, network: torch.nn.Module, part: Part, check: Callable[[], None] = lambda: None
     ) -> ClassificationScores:
         """Compare the most probable labels with the true ones."""
-        targets = class_numbers(part, self.labels)
-        probabilities = self._probabilities(network, part.texts, targets, check)
-        return score(probabilities, torch.tensor(targets), self.labels, part.texts)
+        classes = self._targets(part)
+        probabilities = self._probabilities(network, part.inputs, classes, check)
+        examples = [
+            Example(value if isinstance(value, str) else row, self.inputs.curve(value))
+            for value, row in zip(part.inputs, part.rows, strict=True)
+        ]
+        weights = None if self.weights is None else torch.tensor(self.weights)
+        return score(
+            probabilities,
+            torch.from_numpy(classes),
+            self.labels,
+            examples,
+            weights,
+            self.separator or ", ",
+        )
 
-    def predict(self, network: torch.nn.Module, inputs: Sequence[str]) -> list[Prediction]:
-        """The most probable label of each text."""
+    def predict(self, network: torch.nn.Module, inputs: Sequence[Any]) -> list[Prediction]:
+        """The most probable label of each text or sequence of numbers, (time, channels)."""
+        names = [x if isinstance(x, str) else f"sequence {n}" for n, x in enumerate(inputs)]
+        return self._predict(network, inputs, names)
+
+    def _predict(
+        self, network: torch.nn.Module, inputs: Sequence[Any], names: Sequence[str]
+    ) -> list[Prediction]:
+        several = self.separator is not None
         predictions = []
-        for text, row in zip(inputs, self.probabilities(network, inputs).tolist(), strict=True):
-            probabilities = dict(zip(self.labels, row, strict=True))
-            label = max(probabilities, key=lambda name: probabilities[name])
-            predictions.append(Prediction(text, label, probabilities[label], probabilities))
+        for name, row in zip(names, self.probabilities(network, inputs), strict=True):
+            label, probability = chosen(row, self.labels, several, self.separator or "")
+            probabilities = dict(zip(self.labels, row.tolist(), strict=True))
+            predictions.append(Prediction(name, label, probability, probabilities))
         return predictions
 
     def answers(
         self, network: torch.nn.Module, options: PredictOptions
     ) -> Iterator[dict[str, object]]:
-        """The label of each text of the command line, a file or standard input."""
+        """The label of each text of the command line, a file or standard input; or of each
+        sequence of a file.
+        """
+        if isinstance(self.inputs, Numbers):
+            yield from self._answers_on_numbers(network, options)
+            return
         source = given_texts(options.texts, options.file, options.encoding)
         while batch := list(islice(source, _AT_ONCE)):
             # An empty line gets an empty answer, so that answers stay beside their lines.
@@ -177,33 +251,48 @@ class Classify(Task[Options, Part]):
             for text in batch:
                 answer: dict[str, object] = {"text": text, "label": None, "probability": None}
                 if text.strip():
-                    prediction = next(found)
-                    answer |= {"label": prediction.label, "probability": prediction.probability}
-                    if options.probabilities:
-                        answer["probabilities"] = prediction.probabilities
+                    answer |= _answer(next(found), options.probabilities)
                 yield answer
+
+    def _answers_on_numbers(
+        self, network: torch.nn.Module, options: PredictOptions
+    ) -> Iterator[dict[str, object]]:
+        if options.texts or options.file is None:
+            raise DataError(
+                "this run reads sequences of numbers: give a file like that of the training, "
+                f"with {option_name('file', 'FILE')}"
+            )
+        part = read_part(options.file, self.options.data, with_labels=False, **self._known())
+        for start in range(0, len(part), _AT_ONCE):
+            rows = slice(start, start + _AT_ONCE)
+            for found in self._predict(network, part.inputs[rows], part.rows[rows]):
+                yield {"row": found.text, **_answer(found, options.probabilities)}
 
     def tables(self, scores: ClassificationScores) -> list[ScoreTable]:
         """The scores of each label."""
         return [table_of(scores.classes, "label", self.units)]
 
-    def probabilities(self, network: torch.nn.Module, texts: Sequence[str]) -> torch.Tensor:
-        """The probability of each label for each text, (texts, labels)."""
-        return self._probabilities(network, texts, [0] * len(texts))
+    def probabilities(self, network: torch.nn.Module, inputs: Sequence[Any]) -> torch.Tensor:
+        """The probability of each label for each input, (inputs, labels)."""
+        shape = (len(inputs),) if self.separator is None else (len(inputs), len(self.labels))
+        kind = numpy.int64 if self.separator is None else numpy.float32
+        return self._probabilities(network, inputs, numpy.zeros(shape, kind))
 
     def _probabilities(
         self,
         network: torch.nn.Module,
-        texts: Sequence[str],
-        classes: Sequence[int],
+        inputs: Sequence[Any],
+        classes: numpy.ndarray,
         check: Callable[[], None] = lambda: None,
     ) -> torch.Tensor:
-        if not texts:
+        if not inputs:
             return torch.empty(0, len(self.labels))
-        batches = self._batches(texts, classes, _BATCH_SIZE)
-        results = torch.empty(len(texts), len(self.labels))
+        batches = self._batches(inputs, classes, _BATCH_SIZE)
+        results = torch.empty(len(inputs), len(self.labels))
         for batch, step in steps(self, network, batches, check):
-            results[batch.rows.cpu()] = step.output.softmax(1).cpu()
+            logits = step.output
+            found = logits.softmax(1) if self.separator is None else logits.sigmoid()
+            results[batch.rows.cpu()] = found.cpu()
         if not results.isfinite().all():
             raise RunError(
                 "the network gives results that are no number: its weights are too large"
@@ -211,5 +300,23 @@ class Classify(Task[Options, Part]):
         return results
 
     def pictures(self, results: Sequence[Any]) -> dict[str, object]:
-        """Confusions."""
-        return pictures(results)
+        """Confusions; of numbers the mean sequence of each label."""
+        data = self.options.data
+        heading = f"“{data.label}” from “{data.text}”" if data.text else data.data.name
+        if isinstance(self.inputs, Numbers):
+            return pictures(results, heading, self.inputs.channels, self.inputs.curves)
+        return pictures(results, heading, (), {})
+
+
+def _answer(found: Prediction, probabilities: bool) -> dict[str, object]:
+    answer: dict[str, object] = {"label": found.label, "probability": found.probability}
+    return answer | ({"probabilities": found.probabilities} if probabilities else {})
+
+
+def _balanced(classes: numpy.ndarray, count: int) -> list[float]:
+    """Weights with which each label counts as much as any other."""
+    if classes.ndim == 1:
+        frequencies = numpy.bincount(classes, minlength=count)
+        return (len(classes) / (count * frequencies)).tolist()
+    frequencies = classes.sum(0)
+    return ((len(classes) - frequencies).clip(1) / frequencies).tolist()
