@@ -152,8 +152,8 @@ def test_init_config_can_be_filled_in(run: Run, data: Path, tmp_path: Path) -> N
     text = file.read_text("utf-8")
     assert text == out
     assert "exists" in mistake(run("init-config", "classify", "--output", str(file)))
-    text = text.replace("# data: FILE", f"data: {data}").replace("# text: COLUMN", "text: review")
-    text = text.replace("# label: COLUMN", "label: sentiment").replace("epochs: 20", "epochs: 1")
+    text = text.replace("# data: FILE", f"data: {data}").replace("text: null", "text: review")
+    text = text.replace("label: null", "label: sentiment").replace("epochs: 20", "epochs: 1")
     file.write_text(text.replace("size: 128", "size: 4"), encoding="utf-8")
     out = str(tmp_path / "run")
     code, _, error = run("train", "classify", "--config", str(file), "-o", out)

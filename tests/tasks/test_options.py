@@ -117,7 +117,7 @@ def test_a_wrong_value(values: dict[str, Any], kind: type[AnyrnnError], message:
     ("values", "message"),
     [
         ({}, "data.data is missing"),
-        ({"data": {"data": "a", "text": "b"}}, "data.label is missing"),
+        ({"data": {"text": "a", "label": "b"}}, "data.data is missing"),
         ({"data": DATA | {"label": 1}}, "data.label is 1, but has to be text; in a file, put it"),
         ({"data": DATA | {"data": 1}}, "data.data is 1, but has to be a path"),
         ({"data": DATA | {"header": 1}}, "data.header is 1, but has to be true or false"),
@@ -132,7 +132,7 @@ def test_a_wrong_value(values: dict[str, Any], kind: type[AnyrnnError], message:
         ({"data": DATA, "epochs": 3}, "epochs is no option; did you mean training.epochs?"),
         ({"data": DATA, "training": {"hidden_size": 3}}, "training.hidden_size is no option"),
         ({"data": DATA, "trainig": {}}, "trainig is no option; did you mean training?"),
-        ({"data": DATA, 3: 4}, "3 is no option; there are data, cells, vocabulary, model, trai"),
+        ({"data": DATA, 3: 4}, "3 is no option; there are data, cells, vocabulary, numbers, m"),
     ],
 )
 def test_a_wrong_mapping(values: dict[Any, Any], message: str) -> None:

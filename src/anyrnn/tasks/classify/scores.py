@@ -162,7 +162,7 @@ def worst_mistakes(
     of_truth = _of_answer(probabilities, targets)
     for row in map(int, of_truth.argsort(stable=True)):
         true = targets[row] if several else torch.nn.functional.one_hot(targets[row], len(labels))
-        label = separator.join(labels[k] for k in true.nonzero()[:, 0].tolist())
+        label = separator.join([name for name, one in zip(labels, true, strict=True) if one])
         predicted, probability = chosen(probabilities[row], labels, several, separator)
         if predicted == label or examples[row].text in seen:
             continue
