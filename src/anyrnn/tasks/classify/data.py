@@ -385,9 +385,7 @@ def _with_enough_rows(
     return kept
 
 
-def _each_label(
-    part: Part, separator: str | None
-) -> tuple[NDArray[numpy.int64], Sequence[str]]:
+def _each_label(part: Part, separator: str | None) -> tuple[NDArray[numpy.int64], Sequence[str]]:
     """Every label with the row that it stands in."""
     if separator is None:
         return numpy.arange(len(part)), part.labels

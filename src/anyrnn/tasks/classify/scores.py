@@ -1,6 +1,6 @@
 """How well probabilities agree with the true classes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -69,7 +69,7 @@ def score(
     probabilities: torch.Tensor,
     targets: torch.Tensor,
     labels: Sequence[str],
-    examples: Sequence[Example],
+    example: Callable[[int], Example],
     weights: torch.Tensor | None = None,
     separator: str = ", ",
 ) -> ClassificationScores:
@@ -80,14 +80,14 @@ def score(
         targets: The class number of each input, or a column for each class where it may have
             several.
         labels: The labels, in the order of the classes.
-        examples: What is shown of each input.
+        example: What is shown of the input of a row.
         weights: The weight of each class in the loss.
         separator: What stands between several labels.
 
     Example:
         >>> probabilities = torch.tensor([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]])
         >>> texts = [Example("a"), Example("b"), Example("c")]
-        >>> scores = score(probabilities, torch.tensor([0, 0, 1]), ["no", "yes"], texts)
+        >>> scores = score(probabilities, torch.tensor([0, 0, 1]), ["no", "yes"], texts.__getitem__)
         >>> round(scores.figures["accuracy"], 3)
         0.667
     """
@@ -114,7 +114,7 @@ def score(
         figures={name: float(figure) for name, figure in figures.items()},
         classes=classes,
         confusion=confusion,
-        mistakes=worst_mistakes(examples, probabilities, targets, labels, separator),
+        mistakes=worst_mistakes(example, probabilities, targets, labels, separator),
         baseline=_most_frequent(targets),
     )
 
@@ -139,7 +139,7 @@ def chosen(
 
 
 def worst_mistakes(
-    examples: Sequence[Example],
+    example: Callable[[int], Example],
     probabilities: torch.Tensor,
     targets: torch.Tensor,
     labels: Sequence[str],
@@ -149,7 +149,7 @@ def worst_mistakes(
     """The wrongly labelled inputs whose true answer had the smallest probability, each text once.
 
     Args:
-        examples: What is shown of each input.
+        example: What is shown of the input of a row.
         probabilities: A row for each input, a column for each class.
         targets: See `score`.
         labels: The labels, in the order of the classes.
@@ -164,13 +164,13 @@ def worst_mistakes(
         true = targets[row] if several else torch.nn.functional.one_hot(targets[row], len(labels))
         label = separator.join([name for name, one in zip(labels, true, strict=True) if one])
         predicted, probability = chosen(probabilities[row], labels, several, separator)
-        if predicted == label or examples[row].text in seen:
+        if predicted == label or (shown := example(row)).text in seen:
             continue
-        seen.add(examples[row].text)
+        seen.add(shown.text)
         mistakes.append(
             Mistake(
-                examples[row].text,
-                examples[row].curve,
+                shown.text,
+                shown.curve,
                 label=label,
                 label_probability=float(of_truth[row]),
                 predicted=predicted,

@@ -205,16 +205,18 @@ class Classify(Task[Options, Part]):
         """Compare the most probable labels with the true ones."""
         classes = self._targets(part)
         probabilities = self._probabilities(network, part.inputs, classes, check)
-        examples = [
-            Example(value if isinstance(value, str) else row, self.inputs.curve(value))
-            for value, row in zip(part.inputs, part.rows, strict=True)
-        ]
+
+        def example(row: int) -> Example:
+            value = part.inputs[row]
+            text = value if isinstance(value, str) else part.rows[row]
+            return Example(text, self.inputs.curve(value))
+
         weights = None if self.weights is None else torch.tensor(self.weights)
         return score(
             probabilities,
             torch.from_numpy(classes),
             self.labels,
-            examples,
+            example,
             weights,
             self.separator or ", ",
         )
