@@ -42,7 +42,7 @@ def ways() -> dict[str, Processor]:
     found = {name: host(name) for name in TARGETS}
     if host().bfloat16:
         found["pairs"] = host()
-        found[host().name] = replace(host(), bfloat16=False)
+        found[host().name] = host()._replace(bfloat16=False)
     return found
 
 

@@ -87,7 +87,7 @@ class Interpreter:
         seed: Any = None,
     ) -> tuple[Any | None, list[Any], dict[str, Any]]:
         self.entered.append("backward")
-        view, names = interface.view, run.parameter_names
+        view, names = interface.view, run.cell.parameter_names
         x, *gradient = (_spread(run, view(array)) for array in (rows, gradients[0]))
         found = anyrnn.gradients(
             run.cell,
@@ -126,7 +126,7 @@ class Interpreter:
             run.cell,
             _spread(run, view(rows)),
             [view(state) for state in states],
-            parameters=dict(zip(run.parameter_names, map(view, parameters), strict=True)),
+            parameters=dict(zip(run.cell.parameter_names, map(view, parameters), strict=True)),
             seed=None if seed is None else int(view(seed)[0]),
         )
         output = found.output[::-1] if run.reverse else found.output

@@ -35,6 +35,7 @@ class Cell:
         states: The names of the states.
         output: The name of the result that is the layer's output: `output`, or the first state.
         parameters: The arrays to train, in order.
+        parameter_names: Their names.
         members: Their members as leaves of the graph, in order of first use.
         initial: The number that each element of a stored parameter starts with, by name, where the
             parameter is not drawn at random.
@@ -66,7 +67,7 @@ class Cell:
         used = set(self.graph.leaves("parameter"))
         self.members = tuple(node for node in tracing.parameters if node in used)
         self.parameters = store(self.members)
-        names = {stored.name for stored in self.parameters}
+        self.parameter_names = names = tuple(stored.name for stored in self.parameters)
         self.initial = {key: value for key, value in tracing.initial.items() if key in names}
         cancelled = tuple(node.name for node in tracing.parameters if node not in used)
         self.unused = tracing.unused + cancelled

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 
-@dataclass(frozen=True)
-class Key:
-    """A name made of another one; its text is for people only.
-
-    Attributes:
-        of: The other name.
+class Key(tuple[Any, ...]):
+    """A name made of another one; its text is for people only. A tuple of its class and that name,
+    because calls look many up, and Python hashes tuples without running Python.
     """
 
-    of: Any
+    __slots__ = ()
+    __match_args__ = ("of",)
     pattern: ClassVar[str]
+
+    def __new__(cls, of: Any) -> Key:  # noqa: PYI034 - pyright knows no Self of a tuple
+        return super().__new__(cls, (cls, of))
+
+    def __getnewargs__(self) -> tuple[Any]:
+        return (self.of,)
+
+    @property
+    def of(self) -> Any:
+        """The other name."""
+        return self[1]
 
     def __str__(self) -> str:
         """The name as it is printed."""
@@ -65,4 +73,4 @@ def numbered(name: Name, number: int) -> Name:
     """A name with a number after it, to tell it from others; 0 leaves it as it is."""
     if not number:
         return name
-    return replace(name, of=f"{name.of}{number}") if isinstance(name, Key) else f"{name}{number}"
+    return type(name)(f"{name.of}{number}") if isinstance(name, Key) else f"{name}{number}"

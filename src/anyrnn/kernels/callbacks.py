@@ -150,7 +150,7 @@ class Batch:
             into: The arrays to write them into; of those that are not wanted, there are none.
         """
         with np.errstate(all="ignore"):
-            steps, names = self._steps(), self.callback.run.parameter_names
+            steps, names = self._steps(), self.callback.run.cell.parameter_names
             rows, _ = steps.enter(self._ordered(self.x), self.states)
             begun, given = steps.last_back([*gradients[self.callback.sequences :]])
             x, totals = None, {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from anyrnn.errors import ArrayError
@@ -15,12 +17,14 @@ def address(array: Array) -> int:
     return array.__array_interface__["data"][0]
 
 
-def _ready(array: Array, slot: Slot) -> tuple[Array, int]:
-    if array.shape != slot.shape:
-        raise ArrayError(*slot.name, f"has shape {array.shape}; expected {slot.shape}")
-    right = array.dtype == slot.dtype and array.flags.c_contiguous
-    found = array if right else np.ascontiguousarray(array, slot.dtype)
-    return found, address(found)
+def _ready(arrays: Sequence[Array], slots: Sequence[Slot]) -> tuple[list[Array], list[int]]:
+    found = []
+    for array, slot in zip(arrays, slots, strict=True):
+        if array.shape != slot.shape:
+            raise ArrayError(*slot.name, f"has shape {array.shape}; expected {slot.shape}")
+        right = array.dtype == slot.dtype and array.flags.c_contiguous
+        found.append(array if right else np.ascontiguousarray(array, slot.dtype))
+    return found, [*map(address, found)]
 
 
 NUMPY_ARRAYS = ArrayInterface(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,21 +27,19 @@ class Steps:
         batch_sizes: The number of rows of each step, never rising.
         offsets: The first row of each step, and the number of all rows.
         rows: The number of rows of all steps.
+        batch: The number of sequences.
     """
 
     batch_sizes: tuple[int, ...]
     offsets: Array = field(init=False, repr=False)
     rows: int = field(init=False, repr=False)
+    batch: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         offsets = np.concatenate([[0], np.cumsum(self.batch_sizes)]).astype(np.int64)
         object.__setattr__(self, "offsets", offsets)
         object.__setattr__(self, "rows", int(offsets[-1]))
-
-    @property
-    def batch(self) -> int:
-        """The number of sequences."""
-        return self.batch_sizes[0]
+        object.__setattr__(self, "batch", self.batch_sizes[0])
 
     @property
     def constant(self) -> bool:
@@ -109,8 +107,7 @@ class History:
         return index[first:last]
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(NamedTuple):
     """What a run is besides its arrays.
 
     Attributes:
@@ -123,7 +120,7 @@ class Run:
         steps: The steps of the sequences; None in a traced graph, until it runs.
         dtype: The type of all arrays; None until it runs.
         threads: The most threads to use.
-        called: What a module calls the stored parameters, for messages; as the cell does if None.
+        called: What a module calls the stored parameters, for messages, by pairs.
     """
 
     cell: Cell
@@ -134,30 +131,15 @@ class Run:
     steps: Any = None
     dtype: Any = None
     threads: int = 1
-    called: Mapping[str, str] | None = field(default=None, compare=False, repr=False)
+    called: tuple[tuple[str, str], ...] = ()
 
     def over(self, batch_sizes: tuple[int, ...], dtype: np.dtype[Any] | None, threads: int) -> Run:
         """The run over sequences with so many rows at each step."""
-        return Run(
-            self.cell,
-            self.sizes,
-            self.reverse,
-            self.memory,
-            self.operand,
-            steps_of(batch_sizes),
-            dtype,
-            threads,
-            self.called,
-        )
-
-    @property
-    def parameter_names(self) -> tuple[str, ...]:
-        """The names of the stored parameters, in order."""
-        return tuple(stored.name for stored in self.cell.parameters)
+        return Run(*self[:5], steps_of(batch_sizes), dtype, threads, self.called)
 
     def name_of(self, stored: str) -> str:
         """What messages call a stored parameter."""
-        return (self.called or NOTHING).get(stored, stored)
+        return dict(self.called).get(stored, stored)
 
     def output_shape(self, *leading: Any) -> tuple[Any, ...]:
         """The shape of the output behind some leading axes."""
@@ -194,14 +176,14 @@ class ArrayInterface:
     Attributes:
         operations: A function for each elementwise operation, on NumPy arrays.
         empty: Makes an array, given its shape and type.
-        ready: An array, contiguous and of the type of a slot, and where its memory begins, given
-            any; an ArrayError if it has not the shape of the slot.
+        ready: Arrays, contiguous and of the types of slots, and where their memory begins, given
+            any; an ArrayError if one has not the shape of its slot.
         address: Where an array's memory begins.
         view: An array's memory as a NumPy array.
     """
 
     operations: Mapping[str, Callable[..., Array]]
     empty: Callable[[tuple[int, ...], np.dtype[Any]], Any]
-    ready: Callable[[Any, Slot], tuple[Any, int]]
+    ready: Callable[[Sequence[Any], Sequence[Slot]], tuple[list[Any], list[int]]]
     address: Callable[[Any], int]
     view: Callable[[Any], Array]

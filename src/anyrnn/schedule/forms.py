@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from anyrnn.graph.keys import Name
 from anyrnn.graph.nodes import Graph, Node
 from anyrnn.graph.sizes import Size
 
 
-@dataclass(frozen=True)
-class Policy:
+class Policy(NamedTuple):
     """What a target wants to have outside the loop over time, and what inside.
 
     Attributes:

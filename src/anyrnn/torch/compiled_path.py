@@ -31,18 +31,21 @@ def _on_arrays(function: Callable[..., Tensor]) -> Callable[..., Array]:
     return computed
 
 
-def _ready(tensor: Tensor, slot: Slot) -> tuple[Tensor, int]:
-    dtype = TYPES[slot.dtype]
-    try:
-        if tensor.shape == slot.shape and tensor.dtype is dtype and tensor.is_cpu:
-            found = tensor.contiguous()
-            start = found.data_ptr()
-            if start:
-                return found, start
-    except RuntimeError:  # it is nested or sparse, and has no shape or no memory
-        pass
-    wrong = problem(tensor, slot.shape, dtype, torch.device("cpu"))
-    raise ArrayError(*slot.name, wrong or "has no memory: its storage was freed")
+def _ready(tensors: Sequence[Tensor], slots: Sequence[Slot]) -> tuple[list[Tensor], list[int]]:
+    found, starts = [], []
+    for tensor, slot in zip(tensors, slots, strict=True):
+        dtype, start = TYPES[slot.dtype], 0
+        try:
+            if tensor.shape == slot.shape and tensor.dtype is dtype and tensor.is_cpu:
+                found.append(tensor.contiguous())
+                start = found[-1].data_ptr()
+        except RuntimeError:  # it is nested or sparse, and has no shape or no memory
+            pass
+        if not start:
+            wrong = problem(tensor, slot.shape, dtype, torch.device("cpu"))
+            raise ArrayError(*slot.name, wrong or "has no memory: its storage was freed")
+        starts.append(start)
+    return found, starts
 
 
 TENSORS = ArrayInterface(
@@ -106,7 +109,7 @@ class _Recorded(torch.autograd.Function):
         except ArrayError as error:
             changed = f"{error.problem}, as in the forward pass; it was changed since then"
             raise ArrayError(error.kind, run.name_of(error.name), changed) from None
-        return None, None, x, *states, *map(parameters.get, run.parameter_names)
+        return None, None, x, *states, *map(parameters.get, run.cell.parameter_names)
 
 
 def _versions(results: Iterable[Tensor], saved: Iterable[Tensor]) -> list[tuple[Tensor, int]]:
@@ -135,7 +138,7 @@ def _again(
     inputs, count = [rows, *tensors], len(run.cell.states)
     wanted = [tensor for tensor in inputs if tensor.requires_grad]
     twice = torch.is_grad_enabled()
-    parameters = dict(zip(run.parameter_names, tensors[count:], strict=True))
+    parameters = dict(zip(run.cell.parameter_names, tensors[count:], strict=True))
     with torch.enable_grad(), torch.autocast("cpu", enabled=False):
         output, last = operations_path.execute(run, rows, tensors[:count], parameters, seed)
         found = torch.autograd.grad(
@@ -173,7 +176,7 @@ def execute(
     Raises:
         ArrayError: A tensor is not as the cell has it.
     """
-    tensors = [*states, *(parameters[name] for name in run.parameter_names)]
+    tensors = [*states, *(parameters[name] for name in run.cell.parameter_names)]
     count = len(states)
     given = run, TENSORS, rows, tensors[:count], tensors[count:], seed
     try:

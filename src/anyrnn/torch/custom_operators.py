@@ -100,7 +100,7 @@ def run(
     if not batch:
         return _empty_results(found, x, states)
     if _is_one_step(found, x, states):
-        named = dict(zip(found.parameter_names, parameters, strict=True))
+        named = dict(zip(found.cell.parameter_names, parameters, strict=True))
         before = [state[None] for state in states]
         single = single_step.enter(found.cell, found.sizes, x, before, named, found.operand)
         if single is not None:
@@ -187,7 +187,9 @@ def backward(
         seed,
     )
     inputs = inputs if inputs is None else inputs.reshape(x.shape)
-    return _gradients(given, wanted, [inputs, *initial, *map(totals.get, found.parameter_names)])
+    return _gradients(
+        given, wanted, [inputs, *initial, *map(totals.get, found.cell.parameter_names)]
+    )
 
 
 @backward.register_fake

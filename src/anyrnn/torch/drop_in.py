@@ -286,7 +286,7 @@ class _Step(nn.RNNCellBase):
             return found[1][0] if len(states) == 1 else found[1]
         rows = tensor.reshape(-1, self.input_size)
         initial = [state.reshape(-1, self.hidden_size) for state in states]
-        run = Run(cell, sizes, called=NAMES)
+        run = Run(cell, sizes, called=tuple(NAMES.items()))
         _, last = execute(run, rows, [len(rows)], initial, parameters)
         shaped = tuple(state.reshape(wanted) for state in last)
         return own(shaped[0] if len(shaped) == 1 else shaped)

@@ -239,7 +239,7 @@ class Layer(nn.Module):
                     extended = part.extended[returned, self.training]
                     cell = extended.cell
                 how = part.direction == 1, self.memory
-                run = Run(cell, part.size_items, *how, called=part.names)
+                run = Run(cell, part.size_items, *how, called=part.called)
                 output, last = execute(run, data, batch_sizes, initial[len(found)], weights)
                 if extended is not None:
                     last = output.split(extended.sizes, dim=-1)
@@ -276,7 +276,7 @@ class Layer(nn.Module):
         """Run all layers in one call of torch.nn's operator; as `_run`."""
         weights = [self._weights(part) for part in structure.parts]
         for part, stored in zip(structure.parts, weights, strict=True):
-            check_parameters(Run(part.cell, part.size_items, called=part.names), stored, data)
+            check_parameters(Run(part.cell, part.size_items, called=part.called), stored, data)
         mode, bidirectional = structure.torch_mode, structure.bidirectional
         assert mode is not None
         options = bidirectional, self.dropout, self.training

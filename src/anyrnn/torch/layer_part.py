@@ -61,6 +61,7 @@ class LayerPart:
         self.suffix = f"_l{self.layer}" + "_reverse" * self.direction
         stored = [parameter.name for parameter in self.cell.parameters]
         self.names = {each: name(each) + self.suffix for each in stored}
+        self.called = tuple(self.names.items())
         self.recurrent_rows: dict[str, list[tuple[int, int, bool]]] = {}
         self.extended: dict[tuple[str, bool], ExtendedCell] = {}
         self.initial_names = [f"{state}_0{self.suffix}" for state in self.cell.states]

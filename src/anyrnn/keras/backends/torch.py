@@ -48,7 +48,7 @@ def run(
         rows.data,
         None if rows.data.dim() == 3 else rows.batch_sizes,
         [rows.begin(state, state, False) for state in states],
-        dict(zip(made.parameter_names, parameters, strict=True)),
+        dict(zip(made.cell.parameter_names, parameters, strict=True)),
         None if seed is None else _whole(seed),
     )
     restored = rows.restore(output) if sequences else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from anyrnn.errors import KernelError
 from anyrnn.graph.cell import Cell
@@ -13,13 +13,15 @@ from anyrnn.kernels.cpu import policy
 from anyrnn.kernels.cpu.emit.lower import unsupported
 from anyrnn.kernels.cpu.machine import team
 from anyrnn.kernels.cpu.machine.processor import Processor, host
-from anyrnn.kernels.cpu.program.program import Machine, Outcome, Program, program
+from anyrnn.kernels.cpu.program.program import Machine, Outcome, Program
+from anyrnn.kernels.cpu.program.program_plan import ProgramPlan
 from anyrnn.kernels.cpu.program.single_step import SingleStep, single_step
-from anyrnn.kernels.run import BFLOAT16, NOTHING, ArrayInterface, History, Residual, Run
+from anyrnn.kernels.run import BFLOAT16, NOTHING, ArrayInterface, History, Residual, Run, Sizes
 from anyrnn.kernels.target import register
-from anyrnn.schedule.forms import FUSED
-from anyrnn.schedule.residuals import Training, training
+from anyrnn.schedule.forms import FUSED, Policy
+from anyrnn.schedule.residuals import training
 
+OUTPUT = OutputGradient("output")
 DTYPES = ("float32", "float64", BFLOAT16)  # bfloat16 is computed in float32, with products in it
 
 _training = lru_cache(maxsize=256)(training)
@@ -35,7 +37,7 @@ def _shared(cell: Cell, memory: str) -> dict[Any, str]:
 
 
 @lru_cache(maxsize=256)
-def _residuals(cell: Cell, sizes: tuple[tuple[str, int], ...], memory: str) -> dict[Any, Residual]:
+def _residuals(cell: Cell, sizes: Sizes, memory: str) -> dict[Any, Residual]:
     planned, shared = _training(cell, memory, FUSED), _shared(cell, memory)
     numbers = dict(sizes)
     found: dict[Any, Residual] = {}
@@ -47,6 +49,55 @@ def _residuals(cell: Cell, sizes: tuple[tuple[str, int], ...], memory: str) -> d
         size = cell.state_sizes[cell.states.index(name)]
         found[Before(name)] = Residual(size.evaluate(numbers), history=True)
     return found
+
+
+@lru_cache(maxsize=256)
+def _places(cell: Cell, sizes: Sizes, memory: str) -> dict[Any, tuple[int, Any]]:
+    """Where in the outcome of a forward run each residual is: the index of the part, the name."""
+    return {
+        name: (1, name.of) if kind.history else (0, name)
+        for name, kind in _residuals(cell, sizes, memory).items()
+    }
+
+
+@lru_cache(maxsize=1024)
+def _forward(cell: Cell, sizes: Sizes, memory: str | None, chosen: Policy) -> Program:
+    """The program of a forward run; without residuals for no memory."""
+    if memory is None:
+        planned, results, histories = policy.inference(cell, chosen), (cell.output,), ()
+    else:
+        both = _training(cell, memory, chosen)
+        planned, results, histories = both.forward, (cell.output, *both.saved), both.histories
+    return Program(ProgramPlan(cell, planned, dict(sizes), results, histories, ()))
+
+
+class _Reverse(NamedTuple):
+    """What goes back through a run.
+
+    Attributes:
+        program: Its program.
+        x: The name of the gradient of the input.
+        states: Those of the gradients of the states.
+        shared: By name, the history of which a saved value is a part.
+    """
+
+    program: Program
+    x: Gradient
+    states: tuple[Gradient, ...]
+    shared: dict[Any, Before]
+
+
+@lru_cache(maxsize=1024)
+def _reverse(
+    cell: Cell, sizes: Sizes, memory: str, chosen: Policy, wanted: tuple[bool, ...]
+) -> _Reverse:
+    planned = _training(cell, memory, chosen).reverse
+    x, (asked_input, *asked) = Gradient(cell.input), wanted
+    results = (x,) if asked_input and x in planned.graph.outputs else ()
+    totals = tuple(n for n, yes in zip(cell.parameter_names, asked, strict=True) if yes)
+    plan = ProgramPlan(cell, planned, dict(sizes), results, (), totals, backward=True)
+    shared = {name: Before(state) for name, state in _shared(cell, memory).items()}
+    return _Reverse(Program(plan), x, tuple(map(Gradient, cell.states)), shared)
 
 
 class CPU:
@@ -102,10 +153,9 @@ class CPU:
         seed: Any = None,
     ) -> tuple[Any, list[Any]]:
         """As `Target.forward`."""
-        cell, planned = run.cell, policy.inference(run.cell, policy.of_run(run))
-        made: Program = program(cell, planned, run.sizes, (cell.output,))
+        cell, made = run.cell, _forward(run.cell, run.sizes, None, policy.of_run(run))
         outcome = self._run(made, run, interface, {cell.input: rows}, states, parameters, seed)
-        return outcome.results[cell.output], [outcome.states[name] for name in cell.states]
+        return outcome.results[cell.output], [*map(outcome.states.__getitem__, cell.states)]
 
     def record(
         self,
@@ -118,21 +168,14 @@ class CPU:
         into: Mapping[Any, Any] = NOTHING,
     ) -> tuple[Any, list[Any], dict[Any, Any]]:
         """As `Target.record`."""
-        cell, planned = run.cell, self._training(run)
-        names = {
-            name: ("histories", name.of) if kind.history else ("results", name)
-            for name, kind in self.residuals(run).items()
-        }
-        results = cell.output, *planned.saved
-        made: Program = program(cell, planned.forward, run.sizes, results, planned.histories)
-        inputs, places = {cell.input: rows}, {names[name]: array for name, array in into.items()}
-        outcome = self._run(made, run, interface, inputs, states, parameters, seed, places)
-        saved = {name: getattr(outcome, part)[key] for name, (part, key) in names.items()}
-        return outcome.results[cell.output], [outcome.states[name] for name in cell.states], saved
-
-    @staticmethod
-    def _training(run: Run) -> Training:
-        return _training(run.cell, run.memory, policy.of_run(run))
+        cell, places = run.cell, _places(run.cell, run.sizes, run.memory)
+        made = _forward(cell, run.sizes, run.memory, policy.of_run(run))
+        room = {places[name]: array for name, array in into.items()} if into else NOTHING
+        inputs, saved = {cell.input: rows}, {}
+        outcome = self._run(made, run, interface, inputs, states, parameters, seed, room)
+        for name, (part, key) in places.items():
+            saved[name] = outcome[part][key]
+        return outcome.results[cell.output], [*map(outcome.states.__getitem__, cell.states)], saved
 
     def _run(self, made: Program, run: Run, *given: Any) -> Outcome:
         machine = Machine(self.processor, policy.team_size(run), team.threads_of())
@@ -150,20 +193,14 @@ class CPU:
         seed: Any = None,
     ) -> tuple[Any | None, list[Any], dict[str, Any]]:
         """As `Target.backward`."""
-        cell, planned = run.cell, self._training(run).reverse
-        saved: dict[Any, Any] = dict(residuals)
-        for name, state in _shared(cell, run.memory).items():
-            saved[name] = History(saved[Before(state)], run.steps, run.reverse).new
-        asked_input, *asked = wanted
-        x, names = Gradient(cell.input), run.parameter_names
-        results = (x,) if asked_input and x in planned.graph.outputs else ()
-        totals = tuple(name for name, yes in zip(names, asked, strict=True) if yes)
-        made: Program = program(cell, planned, run.sizes, results, (), totals, backward=True)
-        output_gradient, *states = gradients
-        inputs = {cell.input: rows, OutputGradient("output"): output_gradient, **saved}
-        outcome = self._run(made, run, interface, inputs, states, parameters, seed)
-        last = [outcome.states[Gradient(name)] for name in cell.states]
-        return outcome.results.get(x), last, outcome.gradients
+        cell, (output_gradient, *states) = run.cell, gradients
+        found = _reverse(cell, run.sizes, run.memory, policy.of_run(run), tuple(wanted))
+        inputs = {cell.input: rows, OUTPUT: output_gradient, **residuals}
+        for name, history in found.shared.items():
+            inputs[name] = History(residuals[history], run.steps, run.reverse).new
+        outcome = self._run(found.program, run, interface, inputs, states, parameters, seed)
+        last = [*map(outcome.states.__getitem__, found.states)]
+        return outcome.results.get(found.x), last, outcome.gradients
 
     def step(self, run: Run, short: bool = False) -> SingleStep | None:
         """As `Target.step`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from contextlib import suppress
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -38,7 +38,7 @@ def compile_text(text: str, target: Processor, label: str = "") -> Code:
     """
     with LOCK:
         # code generation settings that the IR does not show are part of the key
-        key = store.key(text, repr((astuple(target), _levels(), PASSES)), _versions())
+        key = store.key(text, repr((tuple(target), _levels(), PASSES)), _versions())
         stored = store.load(key)
         if stored is not None:
             with suppress(KernelError):

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import dataclass
 from functools import lru_cache
 from types import ModuleType
+from typing import NamedTuple
 
 from anyrnn.errors import KernelError
 
 
-@dataclass(frozen=True)
-class Processor:
+class Processor(NamedTuple):
     """A kind of CPU to compile for."""
 
     name: str  # the kind: avx512, avx2, sse2, neon

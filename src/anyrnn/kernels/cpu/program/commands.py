@@ -49,13 +49,16 @@ class Bindings:
         memory = block if isinstance(block, np.ndarray) else self.arrays.view(block)
         return np.ndarray(place.shape, place.dtype, memory, place.offset, place.strides)
 
-    def rows(self, place: BufferView) -> Any:
-        """A result, or some rows of it, as an array of the caller's kind."""
-        block, count = self.blocks[place.block], place.shape[0]
-        if block.shape[0] == count:
-            return block
-        first = place.offset // place.strides[0]
-        return block[first : first + count]
+    def rows(self, places: Mapping[Any, BufferView]) -> dict[Any, Any]:
+        """Results, or some rows of them, as arrays of the caller's kind, by name."""
+        found = {}
+        for name, place in places.items():
+            block, count = self.blocks[place.block], place.shape[0]
+            if block.shape[0] != count:
+                first = place.offset // place.strides[0]
+                block = block[first : first + count]
+            found[name] = block
+        return found
 
 
 class CommandBuffer:
@@ -297,8 +300,9 @@ class CommandBuffer:
         if bindings is None:
             bindings = self.memory(arrays)
         blocks, addresses = bindings.blocks, bindings.addresses
-        for place, array in zip(self.given, given, strict=True):
-            blocks[place.block], addresses[place.block] = arrays.ready(array, place)
+        ready = arrays.ready(given, self.given)
+        for place, array, start in zip(self.given, *ready, strict=True):
+            blocks[place.block], addresses[place.block] = array, start
         for place in self.results:
             found = made.get(place.block)
             found = arrays.empty(place.shape, place.dtype) if found is None else found

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
-from anyrnn.graph.cell import Cell
 from anyrnn.kernels.cpu.program.commands import Bindings, CommandBuffer
 from anyrnn.kernels.cpu.program.program_plan import ProgramPlan
 from anyrnn.kernels.cpu.program.program_writer import Machine, Outcome, ProgramWriter
 from anyrnn.kernels.run import NOTHING, ArrayInterface, Run
-from anyrnn.schedule.forms import Schedule
 
 WRITTEN = 64  # command buffers of a program that are kept
 KEPT = 1 << 20  # bytes of a workspace that is kept from one call to the next
 
 
 class Program:
-    """A schedule over sequences, for a cell of given sizes; `program` keeps it for later calls."""
+    """A schedule over sequences, for a cell of given sizes."""
 
     def __init__(self, plan: ProgramPlan) -> None:
         self.plan = plan
+        self._inputs = [leaf.name for leaf in plan.inputs]
         self._written: dict[Any, tuple[CommandBuffer, Outcome]] = {}
         self._idle: dict[CommandBuffer, Bindings] = {}  # the memory of the last run, if small
 
@@ -34,7 +32,7 @@ class Program:
         states: Sequence[Any],
         parameters: Sequence[Any],
         seed: Any = None,
-        into: Mapping[tuple[str, Any], Any] = NOTHING,
+        into: Mapping[tuple[int, Any], Any] = NOTHING,
     ) -> Outcome:
         """Run over sequences.
 
@@ -46,10 +44,10 @@ class Program:
             states: The initial states, (batch, size).
             parameters: The stored parameters.
             seed: The seed of random numbers, for a schedule that draws some.
-            into: Arrays for what comes out, by `results` or `histories` and the name: it is there
-                if it is not a part of something else, or the same.
+            into: Arrays for what comes out, by the index of the part of the outcome and the name:
+                it is there if it is not a part of something else, or the same.
         """
-        key = run, machine, interface
+        key = run.steps, run.dtype, run.reverse, run.operand, machine, interface
         found = self._written.get(key)
         if found is None:
             found = ProgramWriter(self.plan, run, machine, interface.operations).write()
@@ -57,15 +55,13 @@ class Program:
                 self._written.pop(next(iter(self._written)), None)
             self._written[key] = found
         commands, places = found
-        given = [*(inputs[leaf.name] for leaf in self.plan.inputs), *states, *parameters]
+        given = [*map(inputs.__getitem__, self._inputs), *states, *parameters]
         given += [seed] if self.plan.draws else []
         small = commands.room <= KEPT
         bindings = self._idle.pop(commands, None) if small else None
         made = _blocks(commands, places, into) if into else NOTHING
         bindings = commands.run(interface, given, bindings, made)
-        outcome = Outcome(
-            *({name: bindings.rows(place) for name, place in part.items()} for part in places)
-        )
+        outcome = Outcome(*map(bindings.rows, places))
         if small:
             commands.forget(bindings)
             self._idle = {commands: bindings}
@@ -73,27 +69,13 @@ class Program:
 
 
 def _blocks(
-    commands: CommandBuffer, places: Outcome, into: Mapping[tuple[str, Any], Any]
+    commands: CommandBuffer, places: Outcome, into: Mapping[tuple[int, Any], Any]
 ) -> dict[int, Any]:
     """The arrays for what comes out, by the blocks that they are the whole of."""
     whole = {place.block: place.shape for place in commands.results}
     found: dict[int, Any] = {}
     for (part, name), array in into.items():
-        place = getattr(places, part)[name]
+        place = places[part][name]
         if whole.get(place.block) == place.shape:
             found.setdefault(place.block, array)
     return found
-
-
-@lru_cache(maxsize=1024)
-def program(
-    cell: Cell,
-    planned: Schedule,
-    sizes: tuple[tuple[str, int], ...],
-    results: tuple[str, ...],
-    histories: tuple[str, ...] = (),
-    gradients: tuple[str, ...] = (),
-    backward: bool = False,
-) -> Program:
-    """The program for a schedule and sizes; the arguments are those of `ProgramPlan`."""
-    return Program(ProgramPlan(cell, planned, dict(sizes), results, histories, gradients, backward))
