@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 
 class Key(tuple[Any, ...]):
@@ -14,7 +14,8 @@ class Key(tuple[Any, ...]):
     __match_args__ = ("of",)
     pattern: ClassVar[str]
 
-    def __new__(cls, of: Any) -> Key:  # noqa: PYI034 - pyright knows no Self of a tuple
+    def __new__(cls, of: Any) -> Self:
+        """The key of another name."""
         return super().__new__(cls, (cls, of))
 
     def __getnewargs__(self) -> tuple[Any]:

@@ -13,7 +13,7 @@ from anyrnn.errors import ArrayError
 from anyrnn.kernels.run import Array, ArrayInterface, Run, Slot
 from anyrnn.kernels.target import Target, target_for
 from anyrnn.torch import operations_path
-from anyrnn.torch.tensors import DTYPES, TYPES, empty, problem
+from anyrnn.torch.tensors import DTYPES, TYPES, empty, problem, wants_gradient
 from anyrnn.torch.torch_ops import TORCH
 
 
@@ -75,11 +75,10 @@ class _Recorded(torch.autograd.Function):
         output, last, residuals = target_of(rows).record(
             run, TENSORS, rows, tensors[:count], tensors[count:], seed
         )
-        results = [tensor.detach() for tensor in (output, *last)]  # no views
+        results, ctx.versions = _results((output, *last), residuals.values())
         ctx.run, ctx.seed, ctx.names = run, seed, tuple(residuals)
-        ctx.versions = _versions(results, residuals.values())
-        ctx.save_for_backward(rows, *tensors, *(tensor.data for tensor in residuals.values()))
-        return tuple(results)
+        ctx.save_for_backward(rows, *tensors, *[tensor.data for tensor in residuals.values()])
+        return results
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
@@ -112,17 +111,20 @@ class _Recorded(torch.autograd.Function):
         return None, None, x, *states, *map(parameters.get, run.cell.parameter_names)
 
 
-def _versions(results: Iterable[Tensor], saved: Iterable[Tensor]) -> list[tuple[Tensor, int]]:
-    """How often the results were changed in place whose memory the derivative reads, and tensors
-    without that memory that count it.
+def _results(
+    arrays: Sequence[Tensor], saved: Iterable[Tensor]
+) -> tuple[tuple[Tensor, ...], list[tuple[Tensor, int]]]:
+    """The results of a run, which are no views; and of those that are rows of what the derivative
+    reads, tensors without that memory that count how often it is changed, and the counts so far.
     """
-    read, found = {tensor.untyped_storage().data_ptr() for tensor in saved}, []
-    for result in results:
-        if result.untyped_storage().data_ptr() in read:
-            counter = result.detach()
+    read = {id(tensor if tensor._base is None else tensor._base) for tensor in saved}
+    versions = []
+    for array in arrays:
+        if id(array if array._base is None else array._base) in read:
+            counter = array.detach()
             counter.data = counter.new_empty(0)
-            found.append((counter, counter._version))
-    return found
+            versions.append((counter, counter._version))
+    return tuple(map(Tensor.detach, arrays)), versions
 
 
 def _again(
@@ -176,11 +178,11 @@ def execute(
     Raises:
         ArrayError: A tensor is not as the cell has it.
     """
-    tensors = [*states, *(parameters[name] for name in run.cell.parameter_names)]
+    tensors = [*states, *map(parameters.__getitem__, run.cell.parameter_names)]
     count = len(states)
     given = run, TENSORS, rows, tensors[:count], tensors[count:], seed
     try:
-        if torch.is_grad_enabled() and any(t.requires_grad for t in (rows, *tensors)):
+        if wants_gradient((rows, *tensors)):
             output, *last = _Recorded.apply(run, seed, rows, *tensors)  # type: ignore[misc]
         else:
             output, last = target_of(rows).forward(*given)

@@ -288,8 +288,8 @@ class _Step(nn.RNNCellBase):
         initial = [state.reshape(-1, self.hidden_size) for state in states]
         run = Run(cell, sizes, called=tuple(NAMES.items()))
         _, last = execute(run, rows, [len(rows)], initial, parameters)
-        shaped = tuple(state.reshape(wanted) for state in last)
-        return own(shaped[0] if len(shaped) == 1 else shaped)
+        shaped = tuple(own([state.reshape(wanted) for state in last]))
+        return shaped[0] if len(shaped) == 1 else shaped
 
 
 class RNNCell(_Step, nn.RNNCell):

@@ -14,18 +14,13 @@ from anyrnn.kernels.run import Run
 from anyrnn.torch import compiled_path, custom_operators, operations_path, precision, vendor_path
 from anyrnn.torch.path import Path, choose, forced
 from anyrnn.torch.single_step import single_step
-from anyrnn.torch.tensors import check_parameters
+from anyrnn.torch.tensors import check_parameters, wants_gradient
 from anyrnn.torch.tracing import run_key, untraced
 
 __all__ = ["PATHS", "Path", "breaks_graph", "choose", "execute", "forced"]
 
 PATHS = {"compiled": compiled_path.execute, "operations": operations_path.execute}  # of any cell
 _FUNCTIONS = {**PATHS, "vendor": vendor_path.execute}
-
-
-def wants_gradient(tensors: Iterable[Tensor]) -> bool:
-    """Whether autograd follows what is computed from some tensors."""
-    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
 def breaks_graph(cell: Cell, given: object, lengths: object, tensors: Iterable[Tensor]) -> bool:

@@ -21,6 +21,7 @@ from anyrnn.torch.layer_stack import (
     LayerStack,
     State,
     read_states,
+    stack_states,
     write_states,
 )
 from anyrnn.torch.packed_rows import Input, Rows
@@ -101,11 +102,6 @@ class Layer(nn.Module):
         text = str(self._made().options)
         return text + (f", memory={self.memory}" if self.memory != "high" else "")
 
-    def _example(self, structure: LayerStack) -> Tensor:
-        """A tensor of the type and on the device of the layer."""
-        name = structure.example
-        return self._like if name is None else parameter(self, name)
-
     def _call(self, given: object, state: object, marks: Marks, returned: object) -> Any:
         """Run the layer; arguments are those of `forward`."""
         structure = self._structure or self._made()
@@ -120,17 +116,19 @@ class Layer(nn.Module):
                     return single
         elif returned != "all":
             raise InputError(f"return_states={returned!r}; expected 'last' or 'all'")
-        rows, starts = self._read(structure, given, state, marks)
-        data, found = self._run(structure, rows, _begin(rows, starts), str(returned))
+        rows, starts, begun = self._read(structure, given, state, marks)
+        data, found = self._run(structure, rows, begun, str(returned))
         finish, stack = rows.end, rows.stack_end
         if returned == "all":
             finish, stack = rows.every, rows.stack_every
-        given_back = [
-            [finish(values, *start) for values, start in zip(each, part, strict=True)]
-            for each, part in zip(found, starts, strict=True)
-        ]
-        after = write_states(structure.form, iter(given_back), stack)
-        return own((rows.restore(data), after))
+        for place, (each, part) in enumerate(zip(found, starts, strict=True)):
+            found[place] = [
+                finish(values, *start) for values, start in zip(each, part, strict=True)
+            ]
+        output, *states = own(
+            [rows.restore(data), *stack_states(structure.form, iter(found), stack)]
+        )
+        return output, write_states(structure.form, iter(states))
 
     def _single_step(
         self, structure: LayerStack, given: object, state: object
@@ -162,25 +160,32 @@ class Layer(nn.Module):
         return output, last[0] if len(last) == 1 else last
 
     def _weights(self, part: LayerPart) -> dict[str, Tensor]:
-        return {stored: parameter(self, name) for stored, name in part.names.items()}
+        found, own = {}, self._parameters
+        for stored, name in part.called:
+            tensor = own.get(name)
+            found[stored] = parameter(self, name) if tensor is None else tensor
+        return found
 
     def _read(
         self, structure: LayerStack, given: object, state: object, marks: Marks
-    ) -> tuple[Rows, list[list[Start]]]:
-        """The input as rows; and of each state of each part the initial value, what it is put back
-        to, and whether the part runs from the last step to the first.
+    ) -> tuple[Rows, list[list[Start]], list[Sequence[Tensor]]]:
+        """The input as rows; of each state of each part the initial value, what it is put back to,
+        and whether the part runs from the last step to the first; and the initial states of each
+        part, one for each sequence of rows.
         """
-        like = self._example(structure)
+        like = self._like if structure.example is None else parameter(self, structure.example)
         rows = read_input(given, like, structure.input_size, self.batch_first, marks)
         initial = reset = self._initial(structure, rows, state, like)
         if marks.resets is not None and not (
             isinstance(marks.reset_state, str) and marks.reset_state == GIVEN
         ):
             reset = self._initial(structure, rows, marks.reset_state, like)
-        return rows, [
-            [(a, b, part.direction == 1) for a, b in zip(own, put_back, strict=True)]
-            for part, own, put_back in zip(structure.parts, initial, reset, strict=True)
-        ]
+        starts, begun = [], []
+        for part, given, put_back in zip(structure.parts, initial, reset, strict=True):
+            reverse = part.direction == 1
+            starts.append([(*pair, reverse) for pair in zip(given, put_back, strict=True)])
+            begun.append([rows.begin(*start) for start in starts[-1]])
+        return rows, starts, begun
 
     def _initial(
         self, structure: LayerStack, rows: Rows, state: object, like: Tensor
@@ -328,7 +333,7 @@ class Layer(nn.Module):
             )
         axis = int(self.batch_first and input.dim() == 2)
         output, new = self(input.unsqueeze(axis), state)
-        return own(output.squeeze(axis)), new
+        return own([output.squeeze(axis)])[0], new
 
     @torch.no_grad()
     def inspect(
@@ -371,19 +376,14 @@ class Layer(nn.Module):
         """
         structure = self._structure or self._made()
         marks = Marks(lengths, mask, resets, reset_state)
-        rows, starts = self._read(structure, input, state, marks)
-        _, found = self._run(structure, rows, _begin(rows, starts), "values")
+        rows, _, begun = self._read(structure, input, state, marks)
+        _, found = self._run(structure, rows, begun, "values")
         several, given_back = len(structure.parts) > 1, {}
         for part, values in zip(structure.parts, found, strict=True):
             names = part.extended["values", self.training].names
-            for name, value in zip(names, values, strict=True):
-                given_back[name + part.suffix * several] = own(rows.restore(value))
+            for name, value in zip(names, own([*map(rows.restore, values)]), strict=True):
+                given_back[name + part.suffix * several] = value
         return given_back
-
-
-def _begin(rows: Rows, starts: Sequence[Sequence[Start]]) -> list[Sequence[Tensor]]:
-    """The initial states of each part, one for each sequence of rows."""
-    return [[rows.begin(*start) for start in part] for part in starts]
 
 
 def _merged(outputs: Sequence[Tensor], merge: str) -> Tensor:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 from torch import Tensor
@@ -132,21 +133,27 @@ def read_states(
     return found
 
 
-def write_states(
+def stack_states(
     form: Form, values: Iterator[Sequence[Tensor]], stack: Callable[[Sequence[Tensor]], Any]
-) -> Any:
-    """The states of all parts in the caller's form.
+) -> list[Any]:
+    """The states of all parts, those of parts that are alike in one.
 
     Args:
         form: The form.
         values: The states of each part.
         stack: Makes one tensor of the same state of parts that are alike.
     """
+    if isinstance(form, StackedStates):
+        return [*map(stack, zip(*islice(values, form.count), strict=True))]
+    return [state for part in form for state in stack_states(part, values, stack)]
+
+
+def write_states(form: Form, states: Iterator[Any]) -> Any:
+    """The states, as `stack_states` gives them, in the caller's form."""
     if not isinstance(form, StackedStates):
-        return tuple(write_states(part, values, stack) for part in form)
-    parts = [next(values) for _ in range(form.count)]
-    states = [stack(tensors) for tensors in zip(*parts, strict=True)]
-    return states[0] if len(states) == 1 else tuple(states)
+        return tuple(write_states(part, states) for part in form)
+    own = tuple(islice(states, len(form.names)))
+    return own[0] if len(own) == 1 else own
 
 
 def detached(state: State) -> State:

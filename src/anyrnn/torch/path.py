@@ -109,11 +109,11 @@ def choose(cell: Cell | None, tensors: Iterable[Tensor]) -> Path:
     if transform is not None and transform != _TRACE:
         return Path("operations", transform)
     device, dtype, subclass, several = "cpu", None, None, False
-    exporting = torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()
     mixed = torch.is_autocast_enabled("cpu")
     for tensor in tensors:
-        if type(tensor) not in (Tensor, nn.Parameter) and not exporting:
-            subclass = type(tensor).__name__
+        if type(tensor) not in (Tensor, nn.Parameter):
+            exporting = torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()
+            subclass = subclass if exporting else type(tensor).__name__
         if not tensor.is_cpu:
             device = tensor.device.type
         kind = precision.compute_dtype(tensor.dtype) if mixed else tensor.dtype

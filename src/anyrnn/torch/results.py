@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,33 +13,39 @@ from anyrnn.torch.path import transformed
 
 
 class _Own(torch.autograd.Function):
-    """A view as a tensor of its own. It has the memory of the view, and counts with it how often
+    """Views as tensors of their own. Each has the memory of its view, and counts with it how often
     that is changed.
     """
 
     @staticmethod
-    def forward(ctx: Any, view: Tensor) -> Tensor:
-        return view.detach()
+    def forward(ctx: Any, *views: Tensor) -> tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)
+        return tuple(map(Tensor.detach, views))
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return gradients[0]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
+        return gradients
 
 
-def own(value: Any) -> Any:
-    """A result, or a tuple of these, without views, which PyTorch does not let be detached in
-    place, nor changed if they are views of one of several results.
+def own(results: Sequence[Any]) -> list[Any]:
+    """Results without views, which PyTorch does not let be detached in place, nor changed if they
+    are views of one of several results.
+
+    Args:
+        results: Tensors, and sequences packed.
     """
+    found = [*results]
     if torch.compiler.is_compiling() or transformed():
-        return value
-    return _own(value)
-
-
-def _own(value: Any) -> Any:
-    if isinstance(value, PackedSequence):
-        return PackedSequence(_own(value.data), *value[1:])
-    if isinstance(value, tuple):
-        return tuple(map(_own, value))
-    if type(value) is not Tensor or not value._is_view():
-        return value
-    return _Own.apply(value) if value.requires_grad else value.detach()
+        return found
+    views: dict[int, Tensor] = {}  # that autograd follows, by place
+    for place, result in enumerate(found):
+        if isinstance(result, PackedSequence):
+            found[place] = PackedSequence(own([result.data])[0], *result[1:])
+        elif type(result) is Tensor and result._is_view():
+            found[place] = result.detach()
+            if result.requires_grad:
+                views[place] = result
+    if views:
+        for place, tensor in zip(views, _Own.apply(*views.values()), strict=True):
+            found[place] = tensor
+    return found

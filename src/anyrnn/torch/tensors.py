@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import prod
 from typing import Any
 
@@ -28,6 +28,15 @@ def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
     if prod(shape) * dtype.itemsize < host.LEAST:
         return torch.empty(shape, dtype=TYPES[dtype])
     return torch.from_numpy(host.empty(shape, dtype))
+
+
+def wants_gradient(tensors: Iterable[Tensor]) -> bool:
+    """Whether autograd follows what is computed from some tensors."""
+    if torch.is_grad_enabled():
+        for tensor in tensors:
+            if tensor.requires_grad:
+                return True
+    return False
 
 
 def problem(

@@ -8,6 +8,7 @@ one segment reuse the memory of the one before.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Node
@@ -44,7 +45,7 @@ class ProgramPlan:
         cell: Cell,
         planned: Schedule,
         sizes: Mapping[str, int],
-        results: Sequence[str],
+        results: Sequence[Any],
         histories: Sequence[str],
         gradients: Sequence[str],
         backward: bool = False,
