@@ -102,7 +102,8 @@ def gradients(
     x_gradient = np.zeros_like(x)
     totals = {name: np.zeros_like(leaf) for name, leaf in leaves.items()}
     for time in reversed(range(len(x))):
-        values: dict[Any, Any] = {**leaves, cell.input: x[time], DRAW: drawing(seed, time, x.shape[1], sizes)}
+        values: dict[Any, Any] = {**leaves, cell.input: x[time]}
+        values[DRAW] = drawing(seed, time, x.shape[1], sizes)
         values |= {name: h[time] for name, h in zip(cell.states, forward.history, strict=True)}
         values |= {Cotangent(n): d for n, d in zip(cell.states, carried, strict=True)}
         output = Cotangent(cell.output)

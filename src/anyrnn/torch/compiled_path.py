@@ -32,18 +32,23 @@ def _on_arrays(function: Callable[..., Tensor]) -> Callable[..., Array]:
 
 
 def _ready(tensors: Sequence[Tensor], slots: Sequence[Slot]) -> tuple[list[Tensor], list[int]]:
-    found, starts = [], []
+    found, starts, kind, dtype = [], [], None, None
     for tensor, slot in zip(tensors, slots, strict=True):
-        dtype, start = TYPES[slot.dtype], 0
+        if slot.dtype is not kind:
+            kind = slot.dtype
+            dtype = TYPES[kind]
+        start = 0
         try:
             if tensor.shape == slot.shape and tensor.dtype is dtype and tensor.is_cpu:
-                found.append(tensor.contiguous())
-                start = found[-1].data_ptr()
+                tensor = tensor.contiguous()
+                start = tensor.data_ptr()
         except RuntimeError:  # it is nested or sparse, and has no shape or no memory
             pass
         if not start:
+            assert dtype is not None
             wrong = problem(tensor, slot.shape, dtype, torch.device("cpu"))
             raise ArrayError(*slot.name, wrong or "has no memory: its storage was freed")
+        found.append(tensor)
         starts.append(start)
     return found, starts
 
@@ -55,6 +60,9 @@ TENSORS = ArrayInterface(
     address=Tensor.data_ptr,
     view=array,
 )
+
+
+NO_MEMORY = torch.empty(0)
 
 
 def target_of(tensor: Tensor) -> Target:
@@ -69,29 +77,39 @@ class _Recorded(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, run: Run, seed: Tensor | None, rows: Tensor, *tensors: Tensor
+        ctx: Any,
+        run: Run,
+        seed: Tensor | None,
+        leading: Sequence[int] | None,
+        rows: Tensor,
+        *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
         count = len(run.cell.states)
         output, last, residuals = target_of(rows).record(
             run, TENSORS, rows, tensors[:count], tensors[count:], seed
         )
-        results, ctx.versions = _results((output, *last), residuals.values())
+        if leading is not None:
+            output = output.view(*leading, -1)
+        results, ctx.counters = _separate([output, *last], residuals.values())
         ctx.run, ctx.seed, ctx.names = run, seed, tuple(residuals)
-        ctx.save_for_backward(rows, *tensors, *[tensor.data for tensor in residuals.values()])
-        return results
+        ctx.whole = leading is not None
+        ctx.save_for_backward(rows, *tensors, *residuals.values())
+        return tuple(results)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
         run: Run = ctx.run
-        rows, *rest = ctx.saved_tensors
+        (rows, *rest), (output, *last) = ctx.saved_tensors, gradients
+        if ctx.whole:
+            gradients = output.reshape(run.steps.rows, output.shape[-1]), *last
         count, number = len(run.cell.states), len(run.cell.states) + len(run.cell.parameters)
         several = not all(map(torch._C._has_storage, gradients))  # gradients, under vmap
         if several or torch.is_grad_enabled():
-            return None, None, *_again(run, ctx.seed, rows, rest[:number], gradients)
-        needs = ctx.needs_input_grad[2:]
+            return None, None, None, *_again(run, ctx.seed, rows, rest[:number], gradients)
+        needs = ctx.needs_input_grad[3:]
         residuals = dict(zip(ctx.names, rest[number:], strict=True))
         try:
-            if any(counter._version != version for counter, version in ctx.versions):
+            if any(counter._version for counter in ctx.counters):
                 _, _, residuals = target_of(rows).record(
                     run, TENSORS, rows, rest[:count], rest[count:number], ctx.seed
                 )
@@ -108,23 +126,27 @@ class _Recorded(torch.autograd.Function):
         except ArrayError as error:
             changed = f"{error.problem}, as in the forward pass; it was changed since then"
             raise ArrayError(error.kind, run.name_of(error.name), changed) from None
-        return None, None, x, *states, *map(parameters.get, run.cell.parameter_names)
+        return None, None, None, x, *states, *map(parameters.get, run.cell.parameter_names)
 
 
-def _results(
+def _separate(
     arrays: Sequence[Tensor], saved: Iterable[Tensor]
-) -> tuple[tuple[Tensor, ...], list[tuple[Tensor, int]]]:
-    """The results of a run, which are no views; and of those that are rows of what the derivative
-    reads, tensors without that memory that count how often it is changed, and the counts so far.
+) -> tuple[list[Tensor], list[Tensor]]:
+    """The results of a run, which are no views, and count changes apart from what is saved; and for
+    those that are rows of what is saved, tensors that count with them, without memory.
     """
     read = {id(tensor if tensor._base is None else tensor._base) for tensor in saved}
-    versions = []
+    results, counters = [], []
     for array in arrays:
-        if id(array if array._base is None else array._base) in read:
-            counter = array.detach()
-            counter.data = counter.new_empty(0)
-            versions.append((counter, counter._version))
-    return tuple(map(Tensor.detach, arrays)), versions
+        base = array._base
+        shared = id(array if base is None else base) in read
+        if shared or base is not None:
+            array = array.data
+        if shared:
+            counters.append(array.detach())
+            counters[-1].data = NO_MEMORY
+        results.append(array)
+    return results, counters
 
 
 def _again(
@@ -167,7 +189,8 @@ def execute(
 
     Args:
         run: What to run, with its steps.
-        rows: The inputs of all steps, step after step, (rows of all steps, input).
+        rows: The inputs of all steps, step after step, (rows of all steps, input); or (time, batch,
+            input).
         states: The initial states, each (batch, size).
         parameters: The stored parameters by name.
         seed: The seed of random numbers, (1,), for a cell that draws some.
@@ -180,12 +203,16 @@ def execute(
     """
     tensors = [*states, *map(parameters.__getitem__, run.cell.parameter_names)]
     count = len(states)
-    given = run, TENSORS, rows, tensors[:count], tensors[count:], seed
+    leading = rows.shape[:2] if rows.dim() == 3 else None
+    if leading is not None:
+        rows = rows.reshape(-1, rows.shape[2])
     try:
         if wants_gradient((rows, *tensors)):
-            output, *last = _Recorded.apply(run, seed, rows, *tensors)  # type: ignore[misc]
+            output, *last = _Recorded.apply(run, seed, leading, rows, *tensors)  # type: ignore[misc]
         else:
+            given = run, TENSORS, rows, tensors[:count], tensors[count:], seed
             output, last = target_of(rows).forward(*given)
+            output = output if leading is None else output.view(*leading, -1)
     except ArrayError as error:
         raise ArrayError(error.kind, run.name_of(error.name), error.problem) from None
     return output, tuple(last)

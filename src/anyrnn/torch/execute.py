@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -58,8 +59,8 @@ def execute(
 
     Args:
         run: What to run.
-        rows: The inputs of all steps, step after step, (sum of batch_sizes, input); without
-            batch_sizes (time, batch, input).
+        rows: The inputs of all steps, step after step, (sum of batch_sizes, input); or for
+            sequences of one length (time, batch, input).
         batch_sizes: The number of rows of each step, never rising: a sequence that has ended is
             left out. None for sequences of one length while torch.compile or torch.export trace.
         states: The initial states, each (batch, size).
@@ -106,9 +107,21 @@ def _execute(
         path = Path("operations", "an empty batch")
     function = _FUNCTIONS[path.name]
     arguments = compiled_path.over(run, batch_sizes, rows), rows, states, parameters, seed
-    if path.name == "compiled" and "torch._dynamo" in sys.modules:
+    if path.name != "compiled":
+        return _on_rows(function, *arguments)
+    if "torch._dynamo" in sys.modules:
         return untraced(function, *arguments)  # torch.compile may be looking at each function
     return function(*arguments)
+
+
+def _on_rows(
+    function: Callable[..., tuple[Tensor, tuple[Tensor, ...]]], run: Run, rows: Tensor, *given: Any
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Call a path with rows step after step, for inputs (time, batch, input) too."""
+    if rows.dim() == 2:
+        return function(run, rows, *given)
+    output, last = function(run, rows.flatten(0, 1), *given)
+    return output.unflatten(0, rows.shape[:2]), last
 
 
 def _traced(
@@ -121,8 +134,8 @@ def _traced(
     seed: Tensor | None,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run a cell in a graph that is being traced: as an operator, if that is possible."""
-    one = batch_sizes is not None and len(batch_sizes) == 1
-    if path.name == "compiled" and (batch_sizes is None or one):
+    one = rows.dim() == 2 and batch_sizes is not None and len(batch_sizes) == 1
+    if path.name == "compiled" and (rows.dim() == 3 or one):
         x = rows.unsqueeze(0) if one else rows
         check_parameters(run, parameters, rows)
         key = run_key(run.cell, run.sizes, run.reverse, run.memory, run.operand)
@@ -131,10 +144,7 @@ def _traced(
         output, last = custom_operators.execute(key, x, states, ordered, seed, recorded)
         return output.squeeze(0) if one else output, last
     function = _FUNCTIONS["vendor" if path.name == "vendor" else "operations"]
-    if batch_sizes is not None:
-        run = compiled_path.over(run, batch_sizes, rows)
-        return function(run, rows, states, parameters, seed)
-    time, batch = rows.shape[:2]
-    run, data = compiled_path.over(run, [batch] * time, rows), rows.flatten(0, 1)
-    output, last = function(run, data, states, parameters, seed)
-    return output.unflatten(0, (time, batch)), last
+    if batch_sizes is None:
+        batch_sizes = [rows.shape[1]] * rows.shape[0]
+    run = compiled_path.over(run, batch_sizes, rows)
+    return _on_rows(function, run, rows, states, parameters, seed)

@@ -104,8 +104,7 @@ def read_input(
         raise InputError(
             f"the input has shape {shape}: a sequence length of 0; expected at least one step"
         )
-    traced = torch.compiler.is_compiling()
-    if not traced and time * batch > MOST_ROWS:
+    if not torch.compiler.is_compiling() and time * batch > MOST_ROWS:
         raise InputError(
             f"the input has shape {shape}: {time} steps of {batch} sequences are more than "
             f"{MOST_ROWS} rows; run a part of it at a time"
@@ -123,8 +122,7 @@ def read_input(
         if layout is not None:
             data = gather(tensor, layout)
             return GatheredRows(data, time, batch, batched, batch_first, layout, carry)
-    data = tensor if traced else tensor.reshape(time * batch, input_size)
-    return Rows(data, time, batch, batched, batch_first)
+    return Rows(tensor, time, batch, batched, batch_first)
 
 
 def _check_features(data: Tensor, input_size: int) -> None:

@@ -224,10 +224,11 @@ class Layer(nn.Module):
             The outputs, laid out as the rows, and what is to be returned of each part.
         """
         options, data = structure.options, rows.data
-        batch_sizes = None if data.dim() == 3 else rows.batch_sizes
+        batch_sizes = None if torch.compiler.is_compiling() else rows.batch_sizes
         last = returned == "last" and may_be_vendor(data)
         if last and self._is_one_call(structure, data, batch_sizes):
-            return self._run_at_once(structure, data, batch_sizes, initial)
+            sizes = None if data.dim() == 3 else batch_sizes
+            return self._run_at_once(structure, data, sizes, initial)
         found: list[Sequence[Tensor]] = []
         for place, layer in enumerate(structure.layers):
             entering, outputs = data, []

@@ -99,8 +99,7 @@ class Rows:
     """A batch of sequences of one length.
 
     Attributes:
-        data: (sum of batch_sizes, input); (time, batch, input) while torch.compile or torch.export
-            trace, because merging two dynamic sizes would add guards.
+        data: (time, batch, input); of sequences of different lengths (sum of batch_sizes, input).
         time: The number of steps.
         batch: The number of sequences.
         batched: Whether the caller gave a batch; if not, one sequence.
@@ -150,18 +149,13 @@ class Rows:
 
     def restore(self, data: Tensor) -> Input:
         """A result, packed as `data`, in the layout of the input."""
-        features = data.shape[self.data.dim() - 1 :]
-        return self._caller_layout(data.reshape(self.time, self.batch, *features))
-
-    def _caller_layout(self, result: Tensor) -> Tensor:
-        """A tensor (time, batch, ...) in the layout of the input."""
         if not self.batched:
-            return result.squeeze(1)
-        return result.transpose(0, 1) if self.batch_first else result
+            return data.squeeze(1)
+        return data.transpose(0, 1) if self.batch_first else data
 
     def stack_end(self, states: Sequence[Tensor]) -> Tensor:
         """The last states of several layers, with the layers as the first axis."""
-        stacked = states[0].unsqueeze(0) if len(states) == 1 else torch.stack([*states])
+        stacked = torch.stack([*states])  # of one too: a copy, and no view
         return stacked if self.batched else stacked.squeeze(1)
 
     def stack_every(self, states: Sequence[Tensor]) -> Input:
@@ -173,9 +167,7 @@ class Rows:
 
     def times(self, data: Tensor, factors: Tensor) -> Tensor:
         """Scale the rows of each packed sequence by a vector of its own, (sequences, features)."""
-        if self.data.dim() == 3:
-            return data * factors
-        return (data.unflatten(0, (self.time, self.batch)) * factors).flatten(0, 1)
+        return data * factors
 
 
 class _Ragged(Rows):

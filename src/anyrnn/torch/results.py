@@ -42,9 +42,10 @@ def own(results: Sequence[Any]) -> list[Any]:
         if isinstance(result, PackedSequence):
             found[place] = PackedSequence(own([result.data])[0], *result[1:])
         elif type(result) is Tensor and result._is_view():
-            found[place] = result.detach()
             if result.requires_grad:
                 views[place] = result
+            else:
+                found[place] = result.detach()
     if views:
         for place, tensor in zip(views, _Own.apply(*views.values()), strict=True):
             found[place] = tensor
