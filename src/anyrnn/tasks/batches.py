@@ -7,6 +7,8 @@ from typing import Any, Protocol, Self
 import numpy
 import torch
 
+from anyrnn.tasks.columns import Sequences
+
 # How many batches' worth of random rows are sorted by length together: more means less padding,
 # fewer means more random batches.
 _POOL = 50
@@ -127,6 +129,8 @@ class Column:
         """The values of some rows, padded to the longest of them."""
         if isinstance(self.values, numpy.ndarray) and not self.padded:
             return torch.from_numpy(self.values[rows])
+        if isinstance(self.values, Sequences):
+            return torch.from_numpy(self.values.padded(rows, self.padding))
         values = [torch.as_tensor(self.values[row]) for row in rows]
         if not self.padded:
             return torch.stack(values)

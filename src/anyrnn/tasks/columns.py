@@ -151,6 +151,17 @@ class Sequences(Sequence[NDArray[numpy.int64]]):
         offsets, within = self._offsets[place], row - int(self._starts[place])
         return self._values[place][offsets[within] : offsets[within + 1]].astype(numpy.int64)
 
+    def padded(self, rows: Rows, padding: float) -> NDArray[numpy.int64]:
+        """The sequences of some rows, padded at the end to the longest of them."""
+        places = numpy.searchsorted(self._starts, rows, side="right") - 1
+        within, lengths = rows - self._starts[places], self.lengths[rows]
+        found = numpy.full((len(rows), lengths.max(initial=0)), padding, dtype=numpy.int64)
+        listed = zip(places.tolist(), within.tolist(), lengths.tolist(), strict=True)
+        for number, (place, row, length) in enumerate(listed):
+            start = self._offsets[place][row]
+            found[number, :length] = self._values[place][start : start + length]
+        return found
+
 
 def hash_of(values: NDArray[Any]) -> str:
     """A hash of an array's content."""
