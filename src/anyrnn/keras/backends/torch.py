@@ -46,7 +46,7 @@ def run(
     output, last = execute(
         made,
         rows.data,
-        None if rows.data.dim() == 3 else rows.batch_sizes,
+        None if torch.compiler.is_compiling() else rows.batch_sizes,
         [rows.begin(state, state, False) for state in states],
         dict(zip(made.cell.parameter_names, parameters, strict=True)),
         None if seed is None else _whole(seed),
