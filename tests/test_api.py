@@ -22,7 +22,7 @@ def found(path: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-@pytest.mark.parametrize("module", ["anyrnn", "anyrnn.torch", "anyrnn.keras"])
+@pytest.mark.parametrize("module", ["anyrnn", "anyrnn.torch", "anyrnn.keras", "anyrnn.tasks"])
 def test_every_public_name_is_in_the_reference(module: str) -> None:
     pytest.importorskip(module.rpartition(".")[2])
     public = {f"{module}.{name}" for name in importlib.import_module(module).__all__}
