@@ -155,7 +155,8 @@ def test_two_columns_of_one_name(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["[" * 10**5 + "]" * 10**5, '{"a":' * 10**5 + "1" + "}" * 10**5])
-def test_deeply_nested_json(tmp_path: Path, value: str) -> None:
+def test_deeply_nested_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setattr(large_tables, "_BLOCK", 2**14)  # the line is long
     with pytest.raises(DataError, match="line 2 is nested too deeply"):
         columns(tmp_path, "a.jsonl", '{"t": "a"}\n{"t": ' + value + "}\n")
 
