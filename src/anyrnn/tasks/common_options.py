@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from anyrnn.errors import RunError, option_name
 from anyrnn.tasks.option_checks import LARGEST_SEED
@@ -14,6 +14,74 @@ if TYPE_CHECKING:
 
 TokenKind = Literal["word", "character", "bpe"]
 Pooling = Literal["last", "mean", "max"]
+
+# What every reader of tables has.
+ENCODING: Any = option("utf-8", "The encoding of the files.", metavar="NAME")
+SEPARATOR: Any = option(
+    None, "What separates the columns.", metavar="CHARACTER", shown="comma in .csv, tab in .tsv"
+)
+HEADER: Any = option(True, "The first line names the columns; if not, they are called 1, 2, ...")
+# What every network has.
+LAYERS: Any = option(1, "The number of recurrent layers.", ge=1, le=1000)
+# What is asked of a network on the command line.
+INPUT_ENCODING: Any = option("utf-8", "The encoding of the file or standard input.", metavar="NAME")
+
+
+def part_of_its_own(help: str) -> Any:
+    """An option for a file that is a part of the data, which is split off if there is none."""
+    return option(None, help, metavar="FILE", shown="a tenth of the data", evaluation="left out")
+
+
+def cells(default: str = "lstm") -> Any:
+    """The option of a task's cells."""
+    return option(
+        (default,),
+        "The recurrent cell; several are compared. See [bold]anyrnn cells[/bold].",
+        ge=1,
+        metavar="NAME",
+        flags=("--cell",),
+        distinct=True,
+    )
+
+
+def embedding_size(default: int, of: str = "token") -> Any:
+    """The option of the size of vectors that stand for tokens or words."""
+    return option(default, f"The size of a {of}'s vector.", ge=1)
+
+
+def hidden_size(default: int) -> Any:
+    """The option of the size of a network's layers."""
+    return option(default, "The size of a recurrent layer.", ge=1)
+
+
+def bidirectional(default: bool) -> Any:
+    """The option of a network that may also read backwards."""
+    return option(default, "Also read backwards.")
+
+
+def dropout(default: float) -> Any:
+    """The option of a network's dropout."""
+    return option(default, "The share of values dropped in training.", ge=0, lt=1)
+
+
+def minimum_frequency(default: int, what: str, where: str = "texts") -> Any:
+    """The option of the tokens that a vocabulary leaves out."""
+    return option(
+        default,
+        f"How often a {what} has to occur in the training {where} to be known.",
+        ge=1,
+        flags=("--min-frequency", "--minimum-frequency"),
+    )
+
+
+def given_texts(what: str = "Texts") -> Any:
+    """The option of the texts that a command line asks about."""
+    return option(
+        (),
+        f"{what}; without any, they are read from standard input.",
+        metavar="[TEXT]...",
+        argument=True,
+    )
 
 
 class VocabularyOptions(OptionGroup, panel="Texts and tokens"):
@@ -28,12 +96,7 @@ class VocabularyOptions(OptionGroup, panel="Texts and tokens"):
         "The largest number of different tokens, with the two for padding and unknown.",
         ge=1,
     )
-    minimum_frequency: int = option(
-        2,
-        "How often a token has to occur in the training texts to be known.",
-        ge=1,
-        flags=("--min-frequency", "--minimum-frequency"),
-    )
+    minimum_frequency: int = minimum_frequency(2, "token")
     maximum_length: int = option(
         400,
         "The number of tokens kept of a text.",

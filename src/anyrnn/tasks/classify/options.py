@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
+from anyrnn.tasks import common_options
 from anyrnn.tasks.common_options import Pooling, TrainingOptions, VocabularyOptions
 from anyrnn.tasks.options import OptionGroup, option
 
@@ -62,27 +63,15 @@ class DataOptions(OptionGroup, panel="Data"):
         metavar="ARRAY",
         shown="lengths or length, if there is one",
     )
-    validation_data: Path | None = option(
-        None,
-        "A file that decides when to stop.",
-        metavar="FILE",
-        shown="a tenth of the data",
-        evaluation="left out",
+    validation_data: Path | None = common_options.part_of_its_own(
+        "A file that decides when to stop."
     )
-    test_data: Path | None = option(
-        None,
-        "A held-out file that measures the result.",
-        metavar="FILE",
-        shown="a tenth of the data",
-        evaluation="left out",
+    test_data: Path | None = common_options.part_of_its_own(
+        "A held-out file that measures the result."
     )
-    encoding: str = option("utf-8", "The encoding of the files.", metavar="NAME")
-    separator: str | None = option(
-        None, "What separates the columns.", metavar="CHARACTER", shown="comma in .csv, tab in .tsv"
-    )
-    header: bool = option(
-        True, "The first line names the columns; if not, they are called 1, 2, ..."
-    )
+    encoding: str = common_options.ENCODING
+    separator: str | None = common_options.SEPARATOR
+    header: bool = common_options.HEADER
     skip_bad: bool = option(
         False,
         "Leave out rows without text or label, sequences that cannot be used, and labels too rare "
@@ -105,11 +94,11 @@ class NumberOptions(OptionGroup, panel="Numbers and labels"):
 class ModelOptions(OptionGroup, panel="Model"):
     """The sizes of the network; see `SequenceNetwork`."""
 
-    embedding_size: int = option(128, "The size of a token's vector.", ge=1)
-    hidden_size: int = option(128, "The size of a recurrent layer.", ge=1)
-    layers: int = option(1, "The number of recurrent layers.", ge=1, le=1000)
-    bidirectional: bool = option(False, "Also read backwards.")
-    dropout: float = option(0.5, "The share of values dropped in training.", ge=0, lt=1)
+    embedding_size: int = common_options.embedding_size(128)
+    hidden_size: int = common_options.hidden_size(128)
+    layers: int = common_options.LAYERS
+    bidirectional: bool = common_options.bidirectional(False)
+    dropout: float = common_options.dropout(0.5)
     pool: Pooling = option("last", "What of the outputs over time is classified.")
 
 
@@ -117,14 +106,7 @@ class Options(OptionGroup, panel="Model"):
     """Everything that decides the result of a training."""
 
     data: DataOptions
-    cells: tuple[str, ...] = option(
-        ("lstm",),
-        "The recurrent cell; several are compared. See [bold]anyrnn cells[/bold].",
-        ge=1,
-        metavar="NAME",
-        flags=("--cell",),
-        distinct=True,
-    )
+    cells: tuple[str, ...] = common_options.cells()
     vocabulary: VocabularyOptions = VocabularyOptions()
     numbers: NumberOptions = NumberOptions()
     model: ModelOptions = ModelOptions()
@@ -134,12 +116,7 @@ class Options(OptionGroup, panel="Model"):
 class PredictOptions(OptionGroup, panel="Texts"):
     """What is labelled, and what is told of it."""
 
-    texts: tuple[str, ...] = option(
-        (),
-        "Texts; without any, they are read from standard input.",
-        metavar="[TEXT]...",
-        argument=True,
-    )
+    texts: tuple[str, ...] = common_options.given_texts()
     file: Path | None = option(
         None,
         "A file of texts, one a line; - for standard input. For a run on numbers, a file like that "
@@ -149,4 +126,4 @@ class PredictOptions(OptionGroup, panel="Texts"):
     probabilities: bool = option(
         False, "Also tell the probability of every label.", flags=("--probabilities",)
     )
-    encoding: str = option("utf-8", "The encoding of the file or standard input.", metavar="NAME")
+    encoding: str = common_options.INPUT_ENCODING

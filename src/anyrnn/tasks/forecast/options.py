@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from anyrnn.errors import OptionError, option_name
+from anyrnn.tasks import common_options
 from anyrnn.tasks.common_options import TrainingOptions
 from anyrnn.tasks.options import OptionGroup, option
 
@@ -81,12 +82,8 @@ class DataOptions(OptionGroup, panel="Data"):
         evaluation="left out",
     )
     encoding: str = option("utf-8", "The encoding of the file.", metavar="NAME")
-    separator: str | None = option(
-        None, "What separates the columns.", metavar="CHARACTER", shown="comma in .csv, tab in .tsv"
-    )
-    header: bool = option(
-        True, "The first line names the columns; if not, they are called 1, 2, ..."
-    )
+    separator: str | None = common_options.SEPARATOR
+    header: bool = common_options.HEADER
     skip_bad: bool = option(
         False,
         "Leave out rows without time or group, second rows of a time, and too short series.",
@@ -161,23 +158,16 @@ class ModelOptions(OptionGroup, panel="Model"):
         "What is subtracted from the look-back and added to the forecast: its last value, or its "
         "mean (then it is also divided by its deviation).",
     )
-    hidden_size: int = option(64, "The size of a recurrent layer.", ge=1)
-    layers: int = option(1, "The number of recurrent layers.", ge=1, le=1000)
-    dropout: float = option(0.1, "The share of values dropped in training.", ge=0, lt=1)
+    hidden_size: int = common_options.hidden_size(64)
+    layers: int = common_options.LAYERS
+    dropout: float = common_options.dropout(0.1)
 
 
 class Options(OptionGroup, panel="Model"):
     """Everything that decides the result of a training."""
 
     data: DataOptions
-    cells: tuple[str, ...] = option(
-        ("gru",),
-        "The recurrent cell; several are compared. See [bold]anyrnn cells[/bold].",
-        ge=1,
-        metavar="NAME",
-        flags=("--cell",),
-        distinct=True,
-    )
+    cells: tuple[str, ...] = common_options.cells("gru")
     forecast: ForecastOptions = ForecastOptions()
     model: ModelOptions = ModelOptions()
     training: TrainingOptions = TrainingOptions()

@@ -44,13 +44,9 @@ class DataOptions(OptionGroup, panel="Data"):
         lt=1,
         evaluation="left out",
     )
-    encoding: str = option("utf-8", "The encoding of the files.", metavar="NAME")
-    separator: str | None = option(
-        None, "What separates the columns.", metavar="CHARACTER", shown="comma in .csv, tab in .tsv"
-    )
-    header: bool = option(
-        True, "The first line names the columns; if not, they are called 1, 2, ..."
-    )
+    encoding: str = common_options.ENCODING
+    separator: str | None = common_options.SEPARATOR
+    header: bool = common_options.HEADER
     skip_bad: bool = option(False, "Leave out rows without text.", flags=("--skip-bad",))
 
 
@@ -69,21 +65,16 @@ class TokenOptions(OptionGroup, panel="Texts and tokens"):
         ge=1,
         shown="4000 with bpe, 30000 with others",
     )
-    minimum_frequency: int = option(
-        2,
-        "How often a character or word has to occur in the training texts to be known.",
-        ge=1,
-        flags=("--min-frequency", "--minimum-frequency"),
-    )
+    minimum_frequency: int = common_options.minimum_frequency(2, "character or word")
 
 
 class ModelOptions(OptionGroup, panel="Model"):
     """The sizes of the network; see `LanguageNetwork`."""
 
-    embedding_size: int = option(128, "The size of a token's vector.", ge=1)
-    hidden_size: int = option(256, "The size of a recurrent layer.", ge=1)
-    layers: int = option(1, "The number of recurrent layers.", ge=1, le=1000)
-    dropout: float = option(0.2, "The share of values dropped in training.", ge=0, lt=1)
+    embedding_size: int = common_options.embedding_size(128)
+    hidden_size: int = common_options.hidden_size(256)
+    layers: int = common_options.LAYERS
+    dropout: float = common_options.dropout(0.2)
     locked_dropout: bool = option(
         False, "Drop the same values at all steps of a batch (variational dropout)."
     )
@@ -110,14 +101,7 @@ class Options(OptionGroup, panel="Model"):
     """Everything that decides the result of a training."""
 
     data: DataOptions
-    cells: tuple[str, ...] = option(
-        ("lstm",),
-        "The recurrent cell; several are compared. See [bold]anyrnn cells[/bold].",
-        ge=1,
-        metavar="NAME",
-        flags=("--cell",),
-        distinct=True,
-    )
+    cells: tuple[str, ...] = common_options.cells()
     vocabulary: TokenOptions = TokenOptions()
     model: ModelOptions = ModelOptions()
     ngram_order: int = option(
@@ -147,13 +131,8 @@ class SamplingOptions(OptionGroup, panel="Text"):
 class PredictOptions(OptionGroup, panel="Texts"):
     """Which texts are measured."""
 
-    texts: tuple[str, ...] = option(
-        (),
-        "Texts; without any, they are read from standard input.",
-        metavar="[TEXT]...",
-        argument=True,
-    )
+    texts: tuple[str, ...] = common_options.given_texts()
     file: Path | None = option(
         None, "A file of texts, one a line; - for standard input.", metavar="FILE"
     )
-    encoding: str = option("utf-8", "The encoding of the file or standard input.", metavar="NAME")
+    encoding: str = common_options.INPUT_ENCODING

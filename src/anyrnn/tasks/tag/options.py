@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
+from anyrnn.tasks import common_options
 from anyrnn.tasks.common_options import TrainingOptions
 from anyrnn.tasks.options import OptionGroup, option
 
@@ -30,21 +31,13 @@ class DataOptions(OptionGroup, panel="Data"):
         metavar="COLUMN",
         shown="upos in CoNLL-U, tags in JSON lines, else the last",
     )
-    validation_data: Path | None = option(
-        None,
-        "Sentences that decide when to stop.",
-        metavar="FILE",
-        shown="a tenth of the data",
-        evaluation="left out",
+    validation_data: Path | None = common_options.part_of_its_own(
+        "Sentences that decide when to stop."
     )
-    test_data: Path | None = option(
-        None,
-        "Held-out sentences that measure the result.",
-        metavar="FILE",
-        shown="a tenth of the data",
-        evaluation="left out",
+    test_data: Path | None = common_options.part_of_its_own(
+        "Held-out sentences that measure the result."
     )
-    encoding: str = option("utf-8", "The encoding of the files.", metavar="NAME")
+    encoding: str = common_options.ENCODING
     skip_bad: bool = option(False, "Leave out sentences with a row that cannot be used.")
 
 
@@ -54,12 +47,7 @@ class WordOptions(OptionGroup, panel="Words and tags"):
     lowercase: bool = option(
         True, "Take words that differ in capitals for one; their characters keep them."
     )
-    minimum_frequency: int = option(
-        1,
-        "How often a word has to occur in the training sentences to be known.",
-        ge=1,
-        flags=("--min-frequency", "--minimum-frequency"),
-    )
+    minimum_frequency: int = common_options.minimum_frequency(1, "word", "sentences")
     spans: Literal["auto", "yes", "no"] = option(
         "auto", "Whether tags describe spans (B-PER I-PER O); auto looks at them."
     )
@@ -68,7 +56,7 @@ class WordOptions(OptionGroup, panel="Words and tags"):
 class ModelOptions(OptionGroup, panel="Model"):
     """The sizes of the network; see `TagNetwork`."""
 
-    embedding_size: int = option(100, "The size of a word's vector.", ge=1)
+    embedding_size: int = common_options.embedding_size(100, "word")
     characters: Characters = option(
         "last",
         "What of a recurrent layer over each word's characters is read beside the word: its last "
@@ -77,16 +65,16 @@ class ModelOptions(OptionGroup, panel="Model"):
     character_size: int = option(
         50, "The size of a character's vector, and of the layer over characters.", ge=1
     )
-    hidden_size: int = option(150, "The size of a recurrent layer.", ge=1)
-    layers: int = option(1, "The number of recurrent layers.", ge=1, le=1000)
-    bidirectional: bool = option(True, "Also read backwards.")
+    hidden_size: int = common_options.hidden_size(150)
+    layers: int = common_options.LAYERS
+    bidirectional: bool = common_options.bidirectional(True)
     word_dropout: float = option(
         0.25,
         "How readily a word is read as an unknown one in training: one of frequency n with the "
         "probability a / (a + n).",
         ge=0,
     )
-    dropout: float = option(0.5, "The share of values dropped in training.", ge=0, lt=1)
+    dropout: float = common_options.dropout(0.5)
     crf: bool = option(False, "Score pairs of neighbouring tags, too: a conditional random field.")
 
 
@@ -94,14 +82,7 @@ class Options(OptionGroup, panel="Model"):
     """Everything that decides the result of a training."""
 
     data: DataOptions
-    cells: tuple[str, ...] = option(
-        ("lstm",),
-        "The recurrent cell; several are compared. See [bold]anyrnn cells[/bold].",
-        ge=1,
-        metavar="NAME",
-        flags=("--cell",),
-        distinct=True,
-    )
+    cells: tuple[str, ...] = common_options.cells()
     words: WordOptions = WordOptions()
     model: ModelOptions = ModelOptions()
     training: TrainingOptions = TrainingOptions()
@@ -110,12 +91,7 @@ class Options(OptionGroup, panel="Model"):
 class PredictOptions(OptionGroup, panel="Sentences"):
     """Which sentences are tagged."""
 
-    texts: tuple[str, ...] = option(
-        (),
-        "Sentences; without any, they are read from standard input.",
-        metavar="[TEXT]...",
-        argument=True,
-    )
+    texts: tuple[str, ...] = common_options.given_texts("Sentences")
     file: Path | None = option(
         None,
         "A file of sentences, one a line, or one with tokens as for the training (.conllu, .conll, "
@@ -128,4 +104,4 @@ class PredictOptions(OptionGroup, panel="Sentences"):
         metavar="COLUMN",
         shown="as trained",
     )
-    encoding: str = option("utf-8", "The encoding of the file or standard input.", metavar="NAME")
+    encoding: str = common_options.INPUT_ENCODING
