@@ -6,7 +6,8 @@ import numpy
 import pytest
 
 from anyrnn.errors import DataError
-from anyrnn.tasks.classify.series import SeriesOptions, read_series
+from anyrnn.tasks.classify.series import SeriesOptions
+from anyrnn.tasks.classify.series_files import read_series
 
 HEADER = "# comment\n@problemName Toy\n@timeStamps false\n"
 TWO = f"{HEADER}@univariate false\n@dimensions 2\n@equalLength false\n@classLabel true a b\n@data\n"

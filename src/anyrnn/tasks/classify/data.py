@@ -1,6 +1,5 @@
 """Inputs and labels from the user's files, checked and split into parts."""
 
-import math
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,8 +14,10 @@ import pandas
 from numpy.typing import NDArray
 
 from anyrnn.errors import DataError, OptionError, option_name
+from anyrnn.tasks.classify.labels import label_order, split_labels
 from anyrnn.tasks.classify.options import DataOptions
-from anyrnn.tasks.classify.series import Series, SeriesFormat, SeriesOptions, read_series
+from anyrnn.tasks.classify.series import Series, SeriesOptions
+from anyrnn.tasks.classify.series_files import SeriesFormat, read_series
 from anyrnn.tasks.columns import taken
 from anyrnn.tasks.split import split_rows
 from anyrnn.tasks.tables import complete_rows, read_table
@@ -208,19 +209,7 @@ def _notes(
 def sorted_labels(training: Part, separator: str | None = None) -> list[str]:
     """The labels in the order of the classes: numbers by their value, then words."""
     found = {one for label in training.labels for one in split_labels(label, separator)}
-    return sorted(found, key=_label_order)
-
-
-def split_labels(label: str, separator: str | None) -> list[str]:
-    """The labels of a row, each once.
-
-    Example:
-        >>> split_labels("sport; news;", ";"), split_labels("a;b", None), split_labels("", ";")
-        (['sport', 'news'], ['a;b'], [])
-    """
-    if separator is None:
-        return [label]
-    return list(dict.fromkeys(filter(None, map(str.strip, label.split(separator)))))
+    return sorted(found, key=label_order)
 
 
 def read_parts(path: Path, options: DataOptions, **known: Any) -> dict[str, Part]:
@@ -405,12 +394,3 @@ def _key(value: Any) -> int:
         plain = " ".join(unicodedata.normalize("NFC", value).casefold().split())
         content = plain.encode("utf-8", "backslashreplace")
     return int.from_bytes(blake2b(content, digest_size=8).digest(), "little")
-
-
-def _label_order(label: str) -> tuple[int, float, str]:
-    """Numbers first; "nan" and "inf" are words, because no order has a place for the former."""
-    try:
-        number = float(label)
-    except ValueError:
-        number = math.nan
-    return (0, number, label) if math.isfinite(number) else (1, 0.0, label)
