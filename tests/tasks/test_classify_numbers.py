@@ -15,7 +15,8 @@ from anyrnn.tasks.classify.inputs import Numbers
 from anyrnn.tasks.classify.options import PredictOptions
 from anyrnn.tasks.classify.scores import ClassificationScores
 from anyrnn.tasks.common_options import TrainingOptions
-from anyrnn.tasks.experiment import evaluate, load, train
+from anyrnn.tasks.experiment import train
+from anyrnn.tasks.trained import evaluate, load
 
 
 def waves(count: int, seed: int = 0) -> list[tuple[numpy.ndarray, str]]:

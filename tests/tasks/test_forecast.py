@@ -13,13 +13,14 @@ from sklearn.base import clone
 
 from anyrnn.errors import DataError, OptionError, RunError
 from anyrnn.tasks import Forecaster
-from anyrnn.tasks.experiment import evaluate, load, train
+from anyrnn.tasks.experiment import train
 from anyrnn.tasks.forecast import Options
 from anyrnn.tasks.forecast.data import data_of
 from anyrnn.tasks.forecast.frequency import Frequency
 from anyrnn.tasks.forecast.scores import MethodScore, _compared, chance
 from anyrnn.tasks.forecast.task import Forecast
 from anyrnn.tasks.options import from_flat
+from anyrnn.tasks.trained import evaluate, load
 
 
 def days(count: int, value: Callable[[int], float], start: str = "2020-01-01") -> pandas.DataFrame:

@@ -21,7 +21,7 @@ from test_classify_train import same_run
 from anyrnn.errors import DataError, OptionError, StoppedError
 from anyrnn.tasks import LanguageModel
 from anyrnn.tasks.batches import Shared
-from anyrnn.tasks.experiment import Result, evaluate, load, train
+from anyrnn.tasks.experiment import train
 from anyrnn.tasks.generate import (
     DataOptions,
     ModelOptions,
@@ -35,8 +35,10 @@ from anyrnn.tasks.generate.model import LanguageNetwork
 from anyrnn.tasks.generate.ngrams import ngrams
 from anyrnn.tasks.generate.sampling import chances
 from anyrnn.tasks.generate.tokens import Writer, encode, encode_prompt, make_tokenizer
+from anyrnn.tasks.listener import Listener
+from anyrnn.tasks.results import Result
 from anyrnn.tasks.streams import StreamBatches
-from anyrnn.tasks.training import Listener
+from anyrnn.tasks.trained import evaluate, load
 
 MakeOptions = Callable[..., Options]
 KINDS = ["character", "word", "whitespace", "bpe"]

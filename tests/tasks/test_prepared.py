@@ -12,8 +12,8 @@ from anyrnn.tasks import large_tables, prepared, table_pieces, vocabulary
 from anyrnn.tasks.classify import Options
 from anyrnn.tasks.columns import TextColumn
 from anyrnn.tasks.experiment import train
+from anyrnn.tasks.listener import Listener
 from anyrnn.tasks.tables import read_table
-from anyrnn.tasks.training import Listener
 
 MakeOptions = Callable[..., Options]
 

@@ -16,7 +16,7 @@ from test_classify_train import same_run
 from anyrnn.errors import ProcessError, RunError, StoppedError
 from anyrnn.tasks.classify import Options
 from anyrnn.tasks.experiment import train
-from anyrnn.tasks.training import Listener
+from anyrnn.tasks.listener import Listener
 
 pytestmark = pytest.mark.long
 MakeOptions = Callable[..., Options]

@@ -16,8 +16,9 @@ from toy_reviews import reviews, write_csv
 
 from anyrnn.errors import RunError, StoppedError, WriteError
 from anyrnn.tasks.classify import Options
-from anyrnn.tasks.experiment import load, train
-from anyrnn.tasks.training import Epoch, Listener
+from anyrnn.tasks.experiment import train
+from anyrnn.tasks.listener import Epoch, Listener
+from anyrnn.tasks.trained import load
 
 MakeOptions = Callable[..., Options]
 

@@ -10,13 +10,14 @@ import pytest
 import torch
 
 from anyrnn.errors import DataError
-from anyrnn.tasks.experiment import evaluate, load, train
+from anyrnn.tasks.experiment import train
 from anyrnn.tasks.tag import DataOptions, ModelOptions, Options, TrainingOptions, WordOptions
 from anyrnn.tasks.tag.crf import ConditionalRandomField
 from anyrnn.tasks.tag.files import Sentences, read_sentences
 from anyrnn.tasks.tag.scores import TaggingScores
 from anyrnn.tasks.tag.spans import SpanCounts, repaired, spans
 from anyrnn.tasks.tag.task import Tag
+from anyrnn.tasks.trained import evaluate, load
 
 VERBS = {"walks": "walk", "sees": "see", "hears": "hear"}
 NAMES = ("Ana", "Bo", "Li", "Zoe")

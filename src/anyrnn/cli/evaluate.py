@@ -23,8 +23,8 @@ from anyrnn.cli.options import (
 from anyrnn.cli.terminal import say, say_json, say_table
 
 if TYPE_CHECKING:
-    from anyrnn.tasks.experiment import Evaluation
     from anyrnn.tasks.registry import Entry
+    from anyrnn.tasks.trained import Evaluation
 
 _JSON = flag_parameter("json", bool, False, help="Print JSON instead of tables.")
 
@@ -42,7 +42,7 @@ def _command(entries: Sequence[Entry]) -> Any:
     ]
 
     def run(ctx: typer.Context, run: Path, cell: str | None, json: bool, **_: Any) -> None:
-        from anyrnn.tasks.experiment import evaluate
+        from anyrnn.tasks.trained import evaluate
 
         evaluation = evaluate(run, given(ctx, found), cell=cell)
         if json:

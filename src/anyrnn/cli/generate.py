@@ -44,8 +44,8 @@ def _command(entries: Sequence[Entry]) -> Any:
     def run(
         ctx: typer.Context, run: Path, cell: str | None, interactive: bool, count: int, **_: Any
     ) -> None:
-        from anyrnn.tasks.experiment import load
         from anyrnn.tasks.generate.task import Generate
+        from anyrnn.tasks.trained import load
 
         sampling = SamplingOptions(**given(ctx, options))
         model = load(run, cell, Generate)

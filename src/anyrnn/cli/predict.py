@@ -24,8 +24,8 @@ def _command(entries: Sequence[Entry]) -> Any:
     found = options_of(entries, lambda entry: entry.predict_options)
 
     def run(ctx: typer.Context, run: Path, cell: str | None, **_: Any) -> None:
-        from anyrnn.tasks.experiment import load
         from anyrnn.tasks.registry import entry_of_run
+        from anyrnn.tasks.trained import load
 
         options = entry_of_run(run).predict_options(**given(ctx, found))
         model = load(run, cell)

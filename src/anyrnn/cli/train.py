@@ -22,10 +22,10 @@ from anyrnn.cli.options import Sources, command, flag_parameter, given, paramete
 from anyrnn.cli.terminal import say, say_table, terminal
 
 if TYPE_CHECKING:
-    from anyrnn.tasks.experiment import Result
+    from anyrnn.tasks.listener import Epoch, Listener
     from anyrnn.tasks.registry import Entry
+    from anyrnn.tasks.results import Result
     from anyrnn.tasks.task import Figure, Task
-    from anyrnn.tasks.training import Epoch, Listener
 
 _FILE = "Options from a file"
 
@@ -129,7 +129,7 @@ def _train_task(entry: Entry, options: Any, run: Any) -> None:
 
 def _listener(progress: Progress) -> Listener:
     """What prints a line for each epoch and, on a terminal, moves a bar within it."""
-    from anyrnn.tasks.training import Listener
+    from anyrnn.tasks.listener import Listener
 
     class Printer(Listener):
         name = ""

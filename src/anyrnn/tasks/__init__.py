@@ -1,8 +1,11 @@
-"""Ready problems: data, model, training, metrics. Each task is a module or package of its own.
+"""Tasks: what people have data for and want an answer to. Each is a package of its own.
 
-What tasks share: `registry`; `options`, `option_checks`, `option_files` and `common_options`;
-`tables` and `encoding` (files), `split`, `vocabulary`, `batches`, `streams`, `metrics`, `training`
-(Lightning), `interruption`, `run_folder`, `run_files`, `report`.
+`task` says what a task is; `experiment` trains one and writes its run (`results`, `report`),
+`trained` loads and asks it, `estimator` gives it the verbs of scikit-learn. A training is
+`training` (Lightning), `learner`, `checkpoints`, `listener`, `interruption`; on several processes
+`launch`, `meeting`, `processes`. Options are `options`, `option_checks`, `option_files`,
+`common_options` and `registry`; data `tables` and what it reads with, `encoding`, `split`,
+`vocabulary`, `batches`, `streams`; networks `layers`, `pooling`; runs `run_folder`, `run_files`.
 """
 
 import importlib.util
@@ -33,9 +36,10 @@ for _module in _NEEDED:
 
 if TYPE_CHECKING:
     from anyrnn.tasks.classify.estimator import TextClassifier
-    from anyrnn.tasks.experiment import evaluate, load, train
+    from anyrnn.tasks.experiment import train
     from anyrnn.tasks.forecast.estimator import Forecaster
     from anyrnn.tasks.generate.estimator import LanguageModel
+    from anyrnn.tasks.trained import evaluate, load
 
 __all__ = ["Forecaster", "LanguageModel", "TextClassifier", "evaluate", "load", "train"]
 
@@ -43,8 +47,8 @@ _PLACES = {
     "Forecaster": "forecast.estimator",
     "LanguageModel": "generate.estimator",
     "TextClassifier": "classify.estimator",
-    "evaluate": "experiment",
-    "load": "experiment",
+    "evaluate": "trained",
+    "load": "trained",
     "train": "experiment",
 }
 

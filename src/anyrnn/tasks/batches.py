@@ -1,8 +1,9 @@
 """Batches of rows with sequences of about equal length, in an order that repeats and resumes."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, Self
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy
 import torch
@@ -12,6 +13,7 @@ from anyrnn.tasks.columns import Sequences
 # How many batches' worth of random rows are sorted by length together: more means less padding,
 # fewer means more random batches.
 _POOL = 50
+Order = TypeVar("Order")
 
 
 @dataclass
@@ -138,7 +140,47 @@ class Column:
 
 
 @dataclass
-class Batches(BatchSource):
+class OrderedBatches(BatchSource, ABC, Generic[Order]):
+    """Batches that follow from the order of an epoch and their number in it."""
+
+    _epoch: int = field(default=0, init=False)
+    _position: int = field(default=0, init=False)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches from the present position to the end of the epoch."""
+        if self._position >= len(self):
+            self._position = 0
+        order = self._order()
+        while self._position < len(self):
+            # Counted before the batch is given out: it is done when a checkpoint is saved after it.
+            self._position += 1
+            yield self._batch(order, self._position - 1)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin an epoch: its number decides the order."""
+        self._epoch = epoch
+        self._position = 0
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch and the number of its batches that were given out."""
+        return {"epoch": self._epoch, "position": self._position}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on where `state_dict` was taken."""
+        self._epoch = state["epoch"]
+        self._position = state["position"]
+
+    @abstractmethod
+    def _order(self) -> Order:
+        """The order of the epoch."""
+
+    @abstractmethod
+    def _batch(self, order: Order, number: int) -> Batch:
+        """A batch of the epoch, by its number from 0."""
+
+
+@dataclass
+class Batches(OrderedBatches[list[numpy.ndarray]]):
     """Batches of rows; in training, rows of about equal length stand together.
 
     Args:
@@ -159,8 +201,6 @@ class Batches(BatchSource):
     batch_size: int
     seed: int | None = None
     by: str | None = None
-    _epoch: int = field(default=0, init=False)
-    _position: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self._lengths = {
@@ -173,30 +213,6 @@ class Batches(BatchSource):
     def __len__(self) -> int:
         """The number of batches of an epoch."""
         return -(-self._count // self.batch_size)
-
-    def __iter__(self) -> Iterator[Batch]:
-        """The batches from the present position to the end of the epoch."""
-        if self._position >= len(self):
-            self._position = 0
-        order = self._order()
-        while self._position < len(order):
-            # Counted before the batch is given out: it is done when a checkpoint is saved after it.
-            self._position += 1
-            yield self._batch(order[self._position - 1])
-
-    def set_epoch(self, epoch: int) -> None:
-        """Begin an epoch: its number decides the order."""
-        self._epoch = epoch
-        self._position = 0
-
-    def state_dict(self) -> dict[str, int]:
-        """The epoch and the number of its batches that were given out."""
-        return {"epoch": self._epoch, "position": self._position}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on where `state_dict` was taken."""
-        self._epoch = state["epoch"]
-        self._position = state["position"]
 
     def _order(self) -> list[numpy.ndarray]:
         size = self.batch_size
@@ -213,7 +229,8 @@ class Batches(BatchSource):
             batches += [pool[first : first + size] for first in range(0, len(pool), size)]
         return [batches[i] for i in generator.permutation(len(batches))]
 
-    def _batch(self, rows: numpy.ndarray) -> Batch:
+    def _batch(self, order: list[numpy.ndarray], number: int) -> Batch:
+        rows = order[number]
         return Batch(
             values={name: column.taken(rows) for name, column in self.columns.items()},
             lengths={name: torch.from_numpy(every[rows]) for name, every in self._lengths.items()},

@@ -8,11 +8,12 @@ from typing import Any, ClassVar, Self
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from anyrnn.tasks.experiment import Model, load, train
+from anyrnn.tasks.experiment import train
 from anyrnn.tasks.options import declared, flat, from_flat
 from anyrnn.tasks.run_files import CONFIG, read_json, write_bytes
 from anyrnn.tasks.run_folder import UnfinishedRun
 from anyrnn.tasks.task import Data, Task
+from anyrnn.tasks.trained import Model, load
 
 # What only makes sense for several networks, or for a training that people watch.
 _LEFT_OUT = ("cells", "seeds", "nodes", "node_rank", "rendezvous", "tensorboard")

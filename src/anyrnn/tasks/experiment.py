@@ -1,42 +1,35 @@
-"""Train the cells of a task and write the run folder; load the networks of a run."""
+"""Train the cells of a task and write the run folder."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, stdev
 from time import perf_counter
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import torch
 
 from anyrnn.cells.catalogue import get
 from anyrnn.errors import (
     AnyrnnError,
-    OptionError,
     ProcessError,
-    RunError,
     SizeError,
     StoppedError,
-    UnknownCellError,
     WriteError,
     option_name,
 )
 from anyrnn.tasks import processes
 from anyrnn.tasks.interruption import Interruption
 from anyrnn.tasks.launch import launch
-from anyrnn.tasks.options import from_mapping, replaced
+from anyrnn.tasks.learner import Learner
+from anyrnn.tasks.listener import Listener
+from anyrnn.tasks.options import replaced
 from anyrnn.tasks.prepared import watched
-from anyrnn.tasks.registry import entry_of, entry_of_run
+from anyrnn.tasks.registry import entry_of
 from anyrnn.tasks.report import render_run
+from anyrnn.tasks.results import CellResult, Result, Trial, write_results
 from anyrnn.tasks.run_files import (
-    CONFIG,
-    entry,
-    load_network,
-    strings,
     versions,
-    write_json,
-    write_rows,
     write_text,
     write_weights,
 )
@@ -44,103 +37,12 @@ from anyrnn.tasks.run_folder import (
     FORMAT,
     FORMAT_VERSION,
     UnfinishedRun,
-    read_config,
     resumable,
 )
-from anyrnn.tasks.task import Data, Figure, Scores, Task
-from anyrnn.tasks.training import Epoch, Learner, Listener, best_epoch, enough_memory, fit
+from anyrnn.tasks.task import Data, Task
+from anyrnn.tasks.training import best_epoch, enough_memory, fit
 
 _FILES = ("history.csv", "results.json", "report.html")
-SomeTask = TypeVar("SomeTask", bound=Task)
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One training of a cell.
-
-    Attributes:
-        seed: It decided weights, order and dropout.
-        epochs: What happened in each epoch.
-        best_epoch: The one whose weights were kept.
-        scores: The figures on the test part (on the validation part, if there is none).
-        training_seconds: The time of all epochs.
-        scoring_seconds: The time to measure them.
-    """
-
-    seed: int
-    epochs: list[Epoch]
-    best_epoch: Epoch
-    scores: Scores
-    training_seconds: float
-    scoring_seconds: float
-
-
-@dataclass(frozen=True)
-class CellResult:
-    """A cell with its trials.
-
-    Attributes:
-        cell: Its name.
-        parameters: The number of its network's parameters.
-        trials: One for each seed.
-        best_trial: The best one on the validation data, whose weights the run has.
-    """
-
-    cell: str
-    parameters: int
-    trials: list[Trial]
-    best_trial: Trial
-
-    @property
-    def scores(self) -> Scores:
-        """The figures of the best trial."""
-        return self.best_trial.scores
-
-    def mean(self, figure: str) -> float:
-        """A figure of the result: the mean of the trials."""
-        return fmean(trial.scores.figures[figure] for trial in self.trials)
-
-    def deviation(self, figure: str) -> float | None:
-        """The standard deviation between the trials; `None` if there is one only."""
-        values = [trial.scores.figures[figure] for trial in self.trials]
-        return stdev(values) if len(values) > 1 else None
-
-    def shown(self, figure: Figure) -> str:
-        """A figure of the result as people read it, with the deviation if there is one."""
-        mean, deviation = self.mean(figure.name), self.deviation(figure.name)
-        return figure.shown(mean) + ("" if deviation is None else f" ± {figure.shown(deviation)}")
-
-    @property
-    def training_seconds(self) -> float:
-        """The time of all epochs of a trial, on average."""
-        return fmean(trial.training_seconds for trial in self.trials)
-
-    @property
-    def seconds_per_row(self) -> float:
-        """The time to predict a row, in batches, on average."""
-        seconds = fmean(trial.scoring_seconds for trial in self.trials)
-        return seconds / max(1, self.best_trial.scores.count)
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a training made.
-
-    Attributes:
-        run: The run folder.
-        task: The task, with the figures that it has.
-        cells: Every cell, in the order in which they were asked for.
-        best: The best one on the validation data.
-        measured_on: The part that the figures are of: "test", or "validation" without one.
-        baselines: The figures of methods without a network, by their names.
-    """
-
-    run: Path
-    task: Task
-    cells: list[CellResult]
-    best: CellResult
-    measured_on: str
-    baselines: Mapping[str, Mapping[str, float]]
 
 
 def train(
@@ -269,7 +171,7 @@ class _Experiment:
             with watched(watch):
                 for cell in cells:
                     results.append(self._cell(cell, unfinished, interruption))
-        best = _best(self.task, results, lambda result: result.best_trial)
+        best = max(results, key=lambda result: self._goodness(result.best_trial))
         run = processes.first(lambda: self._finish(_own(unfinished), results, best, baselines))
         return Result(run, self.task, results, best, self.data.measured[0], baselines)
 
@@ -284,7 +186,7 @@ class _Experiment:
         config = self._config(best)
         for name, text in self.task.files().items():
             write_text(unfinished.path / name, text)
-        _write_results(unfinished.path, config, results, baselines)
+        write_results(unfinished.path, config, results, baselines)
         report = render_run(self.task, config, results, baselines)
         write_text(unfinished.path / "report.html", report)
         unfinished.finish(config)
@@ -307,11 +209,12 @@ class _Experiment:
             folder = processes.first(_subfolder, unfinished, name)
             trials.append(self._trial(network, seed, folder, interruption))
             self.listener.trial_done()
-            if trials[-1] is _best(self.task, trials, lambda trial: trial):
+            best = max(trials, key=self._goodness)  # the first of equal ones
+            if best is trials[-1]:
                 processes.first(_write_weights, unfinished, cell, network)
         with torch.device("meta"):
             parameters = sum(each.numel() for each in _network(self.task, cell).parameters())
-        return CellResult(cell, parameters, trials, _best(self.task, trials, lambda trial: trial))
+        return CellResult(cell, parameters, trials, max(trials, key=self._goodness))
 
     def _trial(
         self, network: torch.nn.Module, seed: int, folder: Path, interruption: Interruption
@@ -333,6 +236,9 @@ class _Experiment:
         assert best is not None
         seconds = sum(epoch.seconds for epoch in epochs)
         return Trial(seed, epochs, best, scores, seconds, perf_counter() - start)
+
+    def _goodness(self, trial: Trial) -> float:
+        return self.task.goodness(trial.best_epoch.figures)
 
     def _settings(self) -> dict[str, object]:
         """What an unfinished run has to agree with: every option, the content of the files, and
@@ -361,109 +267,6 @@ class _Experiment:
             "facts": dict(self.data.facts),
             "versions": versions(),
         }
-
-
-@dataclass(frozen=True)
-class Model(Generic[SomeTask]):
-    """A network of a run, with all that it needs to predict.
-
-    Attributes:
-        run: The run folder.
-        task: The task.
-        cell: The name of the cell.
-        network: The network, on the CPU, in evaluation mode.
-    """
-
-    run: Path
-    task: SomeTask
-    cell: str
-    network: torch.nn.Module
-
-    def predict(self, inputs: Any = None, **options: Any) -> Any:
-        """What the network says about new inputs; see the task's `predict`."""
-        return self.task.predict(self.network, inputs, **options)
-
-    def score(self, part: Any) -> Scores:
-        """Measure the network on a part that the task has read."""
-        with enough_memory():
-            return self.task.score(self.network, part)
-
-
-def load(run: Path | str, cell: str | None = None, kind: type[Task] | None = None) -> Model:
-    """Load a network of a run; only JSON and safetensors are read, no code runs.
-
-    Args:
-        run: The folder that `train` wrote.
-        cell: Which of the run's networks; by default the best one on the validation data.
-        kind: The task that it has to be of, if that matters.
-
-    Raises:
-        RunError: The folder is missing, damaged, of another task, or has no such cell.
-    """
-    run = Path(run)
-    path = run / CONFIG
-    config = read_config(run, kind and kind.name)
-    kind = kind or entry_of_run(run).task
-    cells = strings(config, "cells", path)
-    chosen = entry(config, "best_cell", str, path) if cell is None else cell
-    if chosen not in cells:
-        raise RunError(f"the run {run} has no cell {chosen!r}; it has {', '.join(cells)}")
-    try:
-        get(chosen)
-    except UnknownCellError as error:
-        raise RunError(f"the run is damaged: {path} describes no network: {error}") from None
-    try:
-        options = from_mapping(kind.options_type, entry(config, "options", dict, path))
-    except AnyrnnError as error:
-        raise RunError(f"the run is damaged: {path} has options that cannot be: {error}") from None
-    task = kind.restore(options, entry(config, "state", dict, path), run)
-
-    def make() -> torch.nn.Module:
-        try:
-            return task.network(chosen)
-        except (AnyrnnError, RuntimeError, ValueError, TypeError) as error:
-            reason = str(error).splitlines()[0]
-            raise RunError(f"the run is damaged: {path} describes no network: {reason}") from None
-
-    network = load_network(run / f"{chosen}.safetensors", make, options.model.layers)
-    return Model(run, task, chosen, network.eval())
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """How good a network of a run is on a file.
-
-    Attributes:
-        model: The network.
-        scores: Its figures.
-        facts: What was found in the file: counts, what was skipped and why.
-    """
-
-    model: Model
-    scores: Scores
-    facts: Mapping[str, object]
-
-
-def evaluate(
-    run: Path | str, changes: Mapping[str, object], *, cell: str | None = None
-) -> Evaluation:
-    """Measure a network of a run on a file with the truth in it.
-
-    Args:
-        run: The folder that `train` wrote.
-        changes: The file, as `data`, and other options on data that differ from the training's.
-        cell: Which of the run's networks; by default the best one on the validation data.
-
-    Raises:
-        RunError: The run cannot be used.
-        OptionError: No file is named, or an option cannot be.
-        DataError: The file cannot be used, or has a label that the run does not know.
-    """
-    if "data" not in changes:
-        raise OptionError(f"{option_name('data')} is missing: name a file")
-    model = load(run, cell)
-    part, facts = model.task.read_part(replaced(model.task.options.data, **changes))
-    return Evaluation(model, model.score(part), facts)
 
 
 def _own(unfinished: UnfinishedRun | None) -> UnfinishedRun:
@@ -500,58 +303,3 @@ def _network(task: Task, cell: str) -> torch.nn.Module:
     except (RuntimeError, MemoryError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise SizeError(f"a network of these sizes cannot be made: {reason}") from None
-
-
-Candidate = TypeVar("Candidate")
-
-
-def _best(
-    task: Task, candidates: Sequence[Candidate], trial: Callable[[Candidate], Trial]
-) -> Candidate:
-    """The first of the best, by the validation figure that decides."""
-    sign = 1 if task.decides().larger_is_better else -1
-    name = f"validation_{task.deciding}"
-    return max(candidates, key=lambda each: sign * trial(each).best_epoch.figures[name])
-
-
-def _write_results(
-    folder: Path,
-    config: Mapping[str, object],
-    results: Sequence[CellResult],
-    baselines: Mapping[str, Mapping[str, float]],
-) -> None:
-    history = [
-        {
-            "cell": result.cell,
-            "seed": trial.seed,
-            "epoch": epoch.number,
-            **epoch.figures,
-            "seconds": epoch.seconds,
-        }
-        for result in results
-        for trial in result.trials
-        for epoch in trial.epochs
-    ]
-    write_rows(folder / "history.csv", history)
-    cells = {
-        result.cell: {
-            "parameters": result.parameters,
-            "seed": result.best_trial.seed,
-            "best_epoch": result.best_trial.best_epoch.number,
-            "validation": result.best_trial.best_epoch.figures,
-            "test": asdict(result.scores),
-            "trials": {
-                trial.seed: {
-                    "best_epoch": trial.best_epoch.number,
-                    "validation": trial.best_epoch.figures,
-                    "test": trial.scores.figures,
-                }
-                for trial in result.trials
-            },
-            "training_seconds": result.training_seconds,
-            "seconds_per_row": result.seconds_per_row,
-        }
-        for result in results
-    }
-    found = {"best_cell": config["best_cell"], "cells": cells, "baselines": baselines}
-    write_json(folder / "results.json", found)

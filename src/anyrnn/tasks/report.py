@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from anyrnn.tasks.task import LOSS, Figure, Task
 
 if TYPE_CHECKING:
-    from anyrnn.tasks.experiment import CellResult
+    from anyrnn.tasks.results import CellResult
 
 # Colours that stand for variables of the style sheet, so that charts follow light and dark.
 TEXT_COLOUR, _FAINT = "#010101", "#020202"

@@ -2,20 +2,20 @@
 carried over. The memory of a training does not grow with the length of a stream.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy
 import torch
 
-from anyrnn.tasks.batches import Batch, BatchSource
+from anyrnn.tasks.batches import Batch, OrderedBatches
 
 IGNORED = -100
 """The target of a step that does not count, as torch has it."""
 
 
 @dataclass
-class StreamBatches(BatchSource):
+class StreamBatches(OrderedBatches[numpy.ndarray]):
     """Pieces of a sequence of tokens for predicting the next one.
 
     The sequence is divided into `batch_size` streams of equal length, or one step less, which
@@ -45,8 +45,6 @@ class StreamBatches(BatchSource):
     starts: numpy.ndarray | None = None
     seed: int | None = None
     constants: Mapping[str, float] = field(default_factory=dict)
-    _epoch: int = field(default=0, init=False)
-    _position: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         count = len(self.tokens) - 1
@@ -58,31 +56,7 @@ class StreamBatches(BatchSource):
         """The number of batches of an epoch."""
         return -(-int((self._end - self._first).max()) // self.steps)
 
-    def __iter__(self) -> Iterator[Batch]:
-        """The batches from the present position to the end of the epoch."""
-        if self._position >= len(self):
-            self._position = 0
-        tokens = self._ordered()
-        while self._position < len(self):
-            # Counted before the batch is given out: it is done when a checkpoint is saved after it.
-            self._position += 1
-            yield self._batch(tokens, self._position - 1)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Begin an epoch: its number decides the order."""
-        self._epoch = epoch
-        self._position = 0
-
-    def state_dict(self) -> dict[str, int]:
-        """The epoch and the number of its batches that were given out."""
-        return {"epoch": self._epoch, "position": self._position}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on where `state_dict` was taken."""
-        self._epoch = state["epoch"]
-        self._position = state["position"]
-
-    def _ordered(self) -> numpy.ndarray:
+    def _order(self) -> numpy.ndarray:
         """The tokens in the order of the epoch."""
         if self.seed is None or self.starts is None or len(self.starts) < 2:
             return self.tokens
@@ -91,12 +65,12 @@ class StreamBatches(BatchSource):
         texts = [self.tokens[self.starts[text] : ends[text]] for text in order]
         return numpy.concatenate([*texts, self.tokens[-1:]])
 
-    def _batch(self, tokens: numpy.ndarray, number: int) -> Batch:
+    def _batch(self, order: numpy.ndarray, number: int) -> Batch:
         first = self._first + number * self.steps
         left = numpy.clip(self._end - first, 0, self.steps)
         steps = numpy.arange(left.max())
-        places = numpy.minimum(first[:, None] + steps, len(tokens) - 2)
-        inputs, targets = tokens[places].astype(numpy.int64), tokens[places + 1].astype(numpy.int64)
+        places = numpy.minimum(first[:, None] + steps, len(order) - 2)
+        inputs, targets = order[places].astype(numpy.int64), order[places + 1].astype(numpy.int64)
         targets[steps >= left[:, None]] = IGNORED
         values = {"inputs": torch.from_numpy(inputs), "targets": torch.from_numpy(targets)}
         count = len(first)

@@ -300,6 +300,11 @@ class Task(ABC, Generic[TaskOptions, Part]):
         known = {figure.name: figure for figure in (*self.figures, LOSS)}
         return known[self.deciding]
 
+    def goodness(self, figures: Mapping[str, float]) -> float:
+        """The validation figure that decides, so that the larger is the better."""
+        value = figures[f"validation_{self.deciding}"]
+        return value if self.decides().larger_is_better else -value
+
     def shown_figures(self) -> tuple[Figure, ...]:
         """The figures told after each epoch and in tables: the loss, too."""
         return self.figures if LOSS in self.figures else (*self.figures, LOSS)

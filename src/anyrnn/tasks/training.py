@@ -1,6 +1,5 @@
 """The training loop of all tasks: Lightning, early stopping, best weights, resuming."""
 
-import io
 import logging
 import math
 import re
@@ -8,8 +7,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from hashlib import sha256
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,163 +15,24 @@ import lightning.pytorch as lightning
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import DDPStrategy
-from lightning_utilities.core.apply_func import apply_to_collection
-from torchmetrics import MetricCollection
 
 from anyrnn.errors import MissingExtraError, RunError, SizeError, option_name
 from anyrnn.tasks import processes
-from anyrnn.tasks.batches import Batch, BatchSource, Shared
+from anyrnn.tasks.batches import BatchSource, Shared
+from anyrnn.tasks.checkpoints import Checkpoints
 from anyrnn.tasks.common_options import TrainingOptions
 from anyrnn.tasks.interruption import Interruption
-from anyrnn.tasks.metrics import Mean
+from anyrnn.tasks.learner import Learner
+from anyrnn.tasks.listener import Epoch, Listener
 from anyrnn.tasks.run_files import (
     load_weights,
     read_json,
-    write_bytes,
     write_json,
     write_weights,
 )
 from anyrnn.tasks.run_folder import CHECKPOINT, EPOCHS, WEIGHTS
-from anyrnn.tasks.task import Step, Task
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What is told about an epoch: its number from 1, its seconds, and its figures by name."""
-
-    number: int
-    seconds: float
-    figures: dict[str, float]
-
-
-class Learner(lightning.LightningModule):
-    """A network that learns a task.
-
-    Args:
-        task: Gives loss and figures.
-        network: The network; its weights are what is kept.
-        options: How it is trained.
-    """
-
-    def __init__(self, task: Task, network: torch.nn.Module, options: TrainingOptions) -> None:
-        super().__init__()
-        self.task = task
-        self.network = network
-        self.options = options
-        # It is told the mean over all processes, so that it is the same in each.
-        self.training_loss = Mean(sync_on_compute=False)
-        # Part of the state, so that a training taken up within an epoch tells the same loss.
-        self.training_loss.persistent(True)
-        self.validation_loss = Mean()
-        self.validation_metrics = MetricCollection(dict(task.metrics()))
-        self.figures: dict[str, float] = {}
-        self._carried: dict[str, Any] = {}
-
-    def training_step(self, batch: Batch, batch_index: int) -> torch.Tensor:
-        """The loss of a batch, noted for the mean of the epoch."""
-        step = self._step("training", batch)
-        mean, count = processes.mean_of_all(step.loss.detach(), step.count)
-        self.training_loss.update(mean, count)
-        # The gradients' mean over the processes is to be that over all rows.
-        share = processes.size() * step.count / count
-        return step.loss if processes.size() == 1 else step.loss * share
-
-    def validation_step(self, batch: Batch, batch_index: int) -> None:
-        """Note the figures of a batch."""
-        step = self._step("validation", batch)
-        self.validation_loss.update(step.loss, step.count)
-        if not batch.borrowed:
-            self.task.measure(dict(self.validation_metrics.items()), step, batch)
-
-    def on_validation_epoch_end(self) -> None:
-        """Note the figures of the epoch, over all processes."""
-        loss = self.validation_loss.compute()
-        figures = {name: metric.compute() for name, metric in self.validation_metrics.items()}
-        for figure in self.task.shown_figures():
-            if figure.of_loss:
-                figures[figure.name] = figure.of_loss(float(loss))
-        self.figures = {f"validation_{name}": float(value) for name, value in figures.items()}
-        self.validation_loss.reset()
-        self.validation_metrics.reset()
-
-    def _step(self, part: str, batch: Batch) -> Step:
-        step = self.task.step(
-            self.network, batch, self._carried.get(part) if batch.continues else None
-        )
-        self._carried[part] = _detached(step.carried)
-        return replace(step, count=0) if batch.borrowed else step
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam or SGD; fused, which is the fastest for large embeddings."""
-        options = self.options
-        # With mixed precision Lightning clips no gradients that a fused step could still unscale.
-        shared: Any = {
-            "lr": options.learning_rate,
-            "weight_decay": options.weight_decay,
-            "fused": options.precision == "float32",
-        }
-        if options.optimiser == "sgd":
-            return torch.optim.SGD(self.network.parameters(), momentum=options.momentum, **shared)
-        return torch.optim.AdamW(self.network.parameters(), **shared)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the state of the random numbers, and what the streams carry on, of each process."""
-        state = {"carried": self._carried.get("training"), "random": torch.get_rng_state()}
-        if torch.cuda.is_available():
-            state["random_cuda"] = torch.cuda.get_rng_state()
-        checkpoint["processes"] = processes.every(_moved(state, "cpu"))
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the same random numbers and streams."""
-        state = checkpoint["processes"][processes.rank()]
-        self._carried = {"training": _moved(state["carried"], self.options.torch_device())}
-        torch.set_rng_state(state["random"])
-        if torch.cuda.is_available() and "random_cuda" in state:
-            torch.cuda.set_rng_state(state["random_cuda"])
-
-
-def _detached(carried: Any) -> Any:
-    """The same state without the graph that made it."""
-    return apply_to_collection(carried, torch.Tensor, torch.Tensor.detach)
-
-
-def _moved(state: Any, device: torch.device | str) -> Any:
-    """The same state on a device."""
-    return apply_to_collection(state, torch.Tensor, lambda tensor: tensor.to(device))
-
-
-class Listener:
-    """What a caller may want to be told while networks train; does nothing by itself."""
-
-    def prepared(self, task: Task) -> None:
-        """The data were read; the task knows its figures."""
-
-    def noted(self, text: str) -> None:
-        """Something about the data or a choice that was made."""
-
-    def preparing(self, what: str, done: int, total: int) -> None:
-        """Large data is read, or put in another form: how much of how much was done."""
-
-    def trial_started(self, cell: str, seed: int | None, number: int, total: int) -> None:
-        """The training of a cell begins or is taken up.
-
-        Args:
-            cell: The cell.
-            seed: The seed, if each cell has several.
-            number: Which of all trainings it is, from 1 on.
-            total: How many there are.
-        """
-
-    def trial_done(self) -> None:
-        """The cell was trained and measured."""
-
-    def batch_done(self, epoch: int, done: int, total: int) -> None:
-        """A batch of an epoch (numbered from 1) was trained on."""
-
-    def epoch_done(self, epoch: Epoch) -> None:
-        """An epoch was trained and validated."""
+from anyrnn.tasks.task import Task
 
 
 def fit(
@@ -226,7 +85,7 @@ def fit(
                 accumulate_grad_batches=options.accumulate,
                 precision=_PRECISIONS[options.precision],
                 callbacks=[progress],
-                plugins=[_Checkpoints(), LightningEnvironment()],
+                plugins=[Checkpoints(), LightningEnvironment()],
                 logger=_logger(options, folder),
                 log_every_n_steps=1,
                 enable_checkpointing=False,
@@ -302,7 +161,7 @@ class _Progress(Callback):
             RunError: It is damaged or foreign.
         """
         try:
-            state = _Checkpoints().load_checkpoint(checkpoint)
+            state = Checkpoints().load_checkpoint(checkpoint)
             self._learner.load_state_dict(state["state_dict"])
             self.load_state_dict(state["callbacks"][self.state_key])
         except OSError as error:
@@ -429,32 +288,6 @@ class _Progress(Callback):
         trainer.save_checkpoint(self._folder / CHECKPOINT)
 
 
-class _Checkpoints(TorchCheckpointIO):
-    """Files of checkpoints: whole or not at all, with a checksum; no pickled code is run."""
-
-    _START = b"anyrnn checkpoint 1\n"
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
-    ) -> None:
-        buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
-        content = buffer.getvalue()
-        write_bytes(Path(path), self._START + sha256(content).digest() + content)
-
-    def load_checkpoint(
-        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
-    ) -> dict[str, Any]:
-        return processes.first(self._read, Path(path), map_location)
-
-    def _read(self, path: Path, map_location: Any) -> dict[str, Any]:
-        content = path.read_bytes()
-        start = len(self._START) + sha256().digest_size
-        if content[:start] != self._START + sha256(content[start:]).digest():
-            raise ValueError(f"{path} is not as it was written")
-        return torch.load(io.BytesIO(content[start:]), map_location or "cpu", weights_only=True)
-
-
 _PRECISIONS: dict[str, Any] = {
     "float32": "32-true",
     "bfloat16": "bf16-mixed",
@@ -482,9 +315,7 @@ def _logger(options: TrainingOptions, folder: Path) -> Any:
 
 def best_epoch(task: Task, epochs: Sequence[Epoch]) -> Epoch | None:
     """The first of the epochs with the best validation figure; its weights are kept."""
-    sign = 1 if task.decides().larger_is_better else -1
-    name = f"validation_{task.deciding}"
-    return max(epochs, key=lambda epoch: sign * epoch.figures[name], default=None)
+    return max(epochs, key=lambda epoch: task.goodness(epoch.figures), default=None)
 
 
 def _read_epochs(path: Path) -> list[Epoch]:

@@ -105,8 +105,7 @@ class Layer(nn.Module):
     def _call(self, given: object, state: object, marks: Marks, returned: object) -> Any:
         """Run the layer; arguments are those of `forward`."""
         structure = self._structure or self._made()
-        # A frame that Dynamo gives up on runs as it is, and those that it calls are traced: then
-        # it is not compiling here, but in `breaks_graph`.
+        # Where Dynamo gives up on this frame, only the functions that it calls are compiled.
         if marks.some or not isinstance(given, Tensor) or torch.compiler.is_compiling():
             lengths = marks if marks.some else None
             if breaks_graph(structure.first.cell, given, lengths, self.parameters()):

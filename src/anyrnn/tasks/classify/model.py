@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from anyrnn.tasks.common_options import Pooling
+from anyrnn.tasks.layers import recurrent_layers
 from anyrnn.tasks.pooling import pooled
 from anyrnn.tasks.vocabulary import PADDING_ID
-from anyrnn.torch import Recurrent
 
 POOLINGS: tuple[str, ...] = get_args(Pooling)
 
@@ -62,14 +62,8 @@ class SequenceNetwork(nn.Module):
         self.pool: Pooling = pool
         self.embedding = embedding
         self.dropout = nn.Dropout(dropout)
-        self.recurrent = Recurrent(
-            cell,
-            input_size,
-            hidden_size,
-            layers,
-            batch_first=True,
-            bidirectional=bidirectional,
-            dropout=dropout if layers > 1 else 0.0,
+        self.recurrent = recurrent_layers(
+            cell, input_size, hidden_size, layers, dropout, bidirectional=bidirectional
         )
         directions = 2 if bidirectional else 1
         self.dense = nn.Linear(self.recurrent.output_size * directions, class_count)

@@ -13,7 +13,7 @@ from anyrnn.tasks.classify.scores import ClassificationScores
 from anyrnn.tasks.report import Line, line_chart
 
 if TYPE_CHECKING:
-    from anyrnn.tasks.experiment import CellResult
+    from anyrnn.tasks.results import CellResult
 
 
 def pictures(

@@ -9,7 +9,7 @@ from torch.utils import _pytree as pytree
 
 from anyrnn.tasks.forecast.heads import Head
 from anyrnn.tasks.forecast.options import ModelOptions, segment_length
-from anyrnn.torch import Recurrent
+from anyrnn.tasks.layers import recurrent_layers
 
 # How many paths a recursive forecast with a distribution draws.
 _PATHS = 20
@@ -125,13 +125,8 @@ class _Layers(nn.Module):
 
     def __init__(self, cell: str, inputs: int, channels: int, options: ModelOptions) -> None:
         super().__init__()
-        self.recurrent = Recurrent(
-            cell,
-            inputs,
-            options.hidden_size,
-            options.layers,
-            batch_first=True,
-            dropout=options.dropout if options.layers > 1 else 0.0,
+        self.recurrent = recurrent_layers(
+            cell, inputs, options.hidden_size, options.layers, options.dropout
         )
         self.dropout = nn.Dropout(options.dropout)
         self.size = self.recurrent.output_size

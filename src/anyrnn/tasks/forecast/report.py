@@ -21,7 +21,7 @@ from anyrnn.tasks.report import SERIES_COLOURS, TEXT_COLOUR, chart, curves
 from anyrnn.tasks.task import LOSS, ScoreTable
 
 if TYPE_CHECKING:
-    from anyrnn.tasks.experiment import CellResult
+    from anyrnn.tasks.results import CellResult
 
 _TICKS = 6
 _STYLES = ("-", "--", ":", "-.")

@@ -7,8 +7,8 @@ from torch import nn
 from torch.nn import functional
 
 from anyrnn.errors import OptionError, option_name
+from anyrnn.tasks.layers import recurrent_layers
 from anyrnn.tasks.streams import IGNORED
-from anyrnn.torch import Recurrent
 
 _RANGE = 0.1  # of the initial weights of embedding and softmax, as Zaremba et al. (2014) draw them
 # Where the adaptive softmax ends its first cluster and each further one, as shares of the tokens.
@@ -72,13 +72,12 @@ class LanguageNetwork(nn.Module):
             )
         self.embedding = nn.Embedding(vocabulary_size, embedding_size)
         self.dropout, self.locked_dropout = dropout, locked_dropout
-        self.recurrent = Recurrent(
+        self.recurrent = recurrent_layers(
             cell,
             embedding_size,
             hidden_size,
             layers,
-            batch_first=True,
-            dropout=dropout if layers > 1 and not locked_dropout else 0.0,
+            0.0 if locked_dropout else dropout,
             input_dropout=dropout if locked_dropout else 0.0,
             weight_dropout=weight_dropout,
         )

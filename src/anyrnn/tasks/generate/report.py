@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from anyrnn.tasks.generate.tokens import END_MARK, UNKNOWN_MARK
 
 if TYPE_CHECKING:
-    from anyrnn.tasks.experiment import CellResult
+    from anyrnn.tasks.results import CellResult
 
 # The colour behind a piece of text is full where it has so many bits.
 _MOST_BITS = 12.0

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from anyrnn.tasks.layers import recurrent_layers
 from anyrnn.tasks.pooling import pooled
 from anyrnn.tasks.tag.crf import ConditionalRandomField
 from anyrnn.tasks.tag.options import Characters
@@ -83,14 +84,8 @@ class TagNetwork(nn.Module):
             )
             input_size += 2 * self.spelling.output_size
         self.dropout = nn.Dropout(dropout)
-        self.recurrent = Recurrent(
-            cell,
-            input_size,
-            hidden_size,
-            layers,
-            batch_first=True,
-            bidirectional=bidirectional,
-            dropout=dropout if layers > 1 else 0.0,
+        self.recurrent = recurrent_layers(
+            cell, input_size, hidden_size, layers, dropout, bidirectional=bidirectional
         )
         directions = 2 if bidirectional else 1
         self.dense = nn.Linear(self.recurrent.output_size * directions, tag_count)

@@ -9,7 +9,7 @@ from anyrnn.tasks.class_scores import LARGEST_MATRIX, frequent_confusions
 from anyrnn.tasks.tag.scores import TaggingScores
 
 if TYPE_CHECKING:
-    from anyrnn.tasks.experiment import CellResult
+    from anyrnn.tasks.results import CellResult
 
 COMPARED = {
     "accuracy": "accuracy",
