@@ -5,14 +5,12 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from anyrnn.tasks.layers import recurrent_layers
+from anyrnn.tasks.layers import recurrent_layers, small_embedding
 from anyrnn.tasks.pooling import pooled
 from anyrnn.tasks.tag.crf import ConditionalRandomField
 from anyrnn.tasks.tag.options import Characters
 from anyrnn.tasks.vocabulary import PADDING_ID, UNKNOWN_ID
 from anyrnn.torch import Recurrent
-
-_EMBEDDING_DEVIATION = 0.1  # as in text classification
 
 
 class TagNetwork(nn.Module):
@@ -72,7 +70,7 @@ class TagNetwork(nn.Module):
         self.pool = characters
         first = UNKNOWN_ID + 1
         count = first + len(frequencies)
-        self.words = nn.Embedding(count, embedding_size, padding_idx=PADDING_ID)
+        self.words = small_embedding(count, embedding_size)
         rarity = torch.zeros(count)
         rarity[first:] = word_dropout / (word_dropout + torch.tensor(frequencies))
         self.register_buffer("rarity", rarity, persistent=False)
@@ -90,8 +88,6 @@ class TagNetwork(nn.Module):
         directions = 2 if bidirectional else 1
         self.dense = nn.Linear(self.recurrent.output_size * directions, tag_count)
         self.crf = ConditionalRandomField(tag_count) if crf else None
-        with torch.no_grad():
-            self.words.weight.mul_(_EMBEDDING_DEVIATION)
 
     def forward(
         self,
