@@ -348,11 +348,6 @@ def calendar(times: numpy.ndarray, names: Sequence[str]) -> numpy.ndarray:
     return numpy.stack(columns, 1) if columns else numpy.empty((len(times), 0))
 
 
-def as_dates(times: numpy.ndarray, kind: Kind) -> Any:
-    """Times as a frame has them."""
-    return times if kind == "number" else _dates(times)
-
-
 def refuse_irregular(label: str, kind: Kind, series: Sequence[numpy.ndarray]) -> DataError:
     """The error for times without a step."""
     usual = _usual(series)
