@@ -5,21 +5,35 @@ import multiprocessing
 import os
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from multiprocessing import forkserver
+from multiprocessing.context import BaseContext
 from pathlib import Path
 
 import pytest
 from test_classify_train import same_run
 
 from anyrnn.errors import ProcessError, RunError, StoppedError
+from anyrnn.tasks import launch
 from anyrnn.tasks.classify import Options
 from anyrnn.tasks.experiment import train
 from anyrnn.tasks.listener import Listener
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("processes")]
 MakeOptions = Callable[..., Options]
+
+
+@pytest.fixture(scope="module")
+def forking() -> Iterator[BaseContext]:
+    """Starts processes as copies of one that has imported everything, which takes longer than so
+    short a training. Users' processes are spawned, as one of the tests is.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["anyrnn.tasks.training", "anyrnn.tasks.classify.task"])
+    yield context
+    forkserver._forkserver._stop()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @pytest.fixture
@@ -63,8 +77,9 @@ def kill_the_second() -> None:
 
 
 def test_two_processes_reach_the_figures_of_one_and_go_on_when_one_died(
-    chosen: MakeOptions, tmp_path: Path
+    chosen: MakeOptions, tmp_path: Path, forking: BaseContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(launch, "get_context", lambda _: forking)
     alone, two = tmp_path / "alone", tmp_path / "two"
     train(chosen(), alone)
     heard = Heard()
@@ -89,7 +104,12 @@ def test_two_processes_reach_the_figures_of_one_and_go_on_when_one_died(
     same_run(two, other, ("gru",))
 
 
-def test_two_machines_reach_the_figures_of_one(chosen: MakeOptions, tmp_path: Path) -> None:
+def test_two_machines_reach_the_figures_of_one(
+    chosen: MakeOptions, tmp_path: Path, forking: BaseContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process of one machine is started as users' are."""
+    contexts = iter([forking, multiprocessing.get_context("spawn")])
+    monkeypatch.setattr(launch, "get_context", lambda _: next(contexts))
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
 
