@@ -172,7 +172,8 @@ def test_inductor() -> None:
     model = MODELS["lstm"]()
     compiled = torch.compile(model, fullgraph=True)
     x = torch.randn(4, 2, 3, dtype=torch.float64)
-    torch.testing.assert_close(results(compiled, model, x), results(model, model, x))
+    with torch._inductor.config.patch({"cpp.vec_isa_ok": True}):  # a program that tries costs 2 s
+        torch.testing.assert_close(results(compiled, model, x), results(model, model, x))
 
 
 def operands(case: Case, memory: str = "high", reverse: bool = False) -> tuple[Any, ...]:
