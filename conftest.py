@@ -32,6 +32,7 @@ from sybil.parsers.markdown import CodeBlockParser
 from sybil.parsers.rest import DocTestParser
 
 os.environ.setdefault("ANYRNN_VERIFY", "1")  # every pass verifies what it makes
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # idle threads of NumPy's products spin
 
 ROOT = Path(__file__).parent
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE

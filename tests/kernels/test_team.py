@@ -82,38 +82,42 @@ def python(before: str, code: str, **variables: str) -> str:
 each_runtime = pytest.mark.parametrize("before", RUNTIMES.values(), ids=RUNTIMES)
 
 
+SAME_BITS = """
+def threads_beside_others():
+    assert all(right(threads) for threads in made)
+    found = []
+    def work():
+        found.extend([right() for _ in range(5)])
+    others = [threading.Thread(target=work) for _ in range(8)]
+    for other in others:
+        other.start()
+    for other in others:
+        other.join()
+    print("beside other threads:", len(found))
+
+def after_a_fork():
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        found = [right(threads) for threads in made] * 5
+        os._exit(0 if len(found) == 20 else 1)
+    print("after a fork:", os.waitpid(child, 0)[1], right())
+
+right()
+if hasattr(os, "fork"):
+    after_a_fork()
+threads_beside_others()
+import atexit
+atexit.register(lambda: print("at the end:", right()))
+"""
+
+
 @each_runtime
 def test_any_number_of_threads_gives_the_same_bits(before: str) -> None:
-    code = """
-assert all(right(threads) for threads in made)
-found = []
-def work():
-    found.extend([right() for _ in range(5)])
-others = [threading.Thread(target=work) for _ in range(8)]
-for other in others:
-    other.start()
-for other in others:
-    other.join()
-print(len(found))
-"""
-    assert python(before, code) == "40\n"
-
-
-FORK = """
-right()
-child = os.fork()
-if child == 0:
-    signal.alarm(60)
-    found = [right(threads) for threads in made] * 5
-    os._exit(0 if len(found) == 20 else 1)
-print(os.waitpid(child, 0)[1], right())
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-@each_runtime
-def test_a_forked_child_computes_the_same(before: str) -> None:
-    assert python(before, FORK, PYTHONWARNINGS="ignore::DeprecationWarning") == "0 True\n"
+    """Also beside other threads, in a forked child, and at the end of the process."""
+    found = python(before, SAME_BITS, PYTHONWARNINGS="ignore::DeprecationWarning").splitlines()
+    fork = ["after a fork: 0 True"] if hasattr(os, "fork") else []
+    assert found == [*fork, "beside other threads: 40", "at the end: True"]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
@@ -262,9 +266,3 @@ def test_an_interruption_before_all_are_there(place: int) -> None:
 def test_at_the_end_of_the_process_kernels_run_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(thread_pool.sys, "is_finalizing", lambda: True)
     assert not Counting(2).run(Pool())
-
-
-@each_runtime
-def test_kernels_run_at_the_end_of_the_process(before: str) -> None:
-    code = "import atexit; right(); atexit.register(lambda: print(right()))"
-    assert python(before, code) == "True\n"
