@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-from child import BACKENDS, run_pytest
+from child import BACKENDS, on_each_backend, run_pytest
 
 MODULES = ("lstm_test", "gru_test", "simple_rnn_test", "rnn_test", "bidirectional_test")
 SKIPPED = {  # by Keras itself
@@ -22,13 +21,12 @@ NOT_COMPILED = {  # the cells of rnn_test are its own
 }
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("backend", BACKENDS)
+@on_each_backend("backend")
 def test_in_the_place_of_keras_own(backend: str, tmp_path: Path) -> None:
     written = tmp_path / "report.json"
     names = [f"keras.src.layers.rnn.{name}" for name in MODULES]
-    run = run_pytest(backend, tmp_path, "-p", "suite", "--report", written, "--pyargs", *names)
-    assert written.exists(), run.stdout + run.stderr
+    _, *said = run_pytest(backend, tmp_path, "-p", "suite", "--report", written, "--pyargs", *names)
+    assert written.exists(), said
     report = json.loads(written.read_text())
     assert report["backend"] == backend
     assert report["replaced"] == ["SimpleRNN", "LSTM", "GRU", "RNN"]

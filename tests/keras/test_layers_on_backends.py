@@ -9,19 +9,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-from child import run_pytest
+from child import on_each_backend, run_pytest
 
 FILES = ("test_recurrent_on_keras.py", "test_bad_keras_input.py", "test_backends.py")
 EXAMPLES = {"torch": 10, "jax": 4, "tensorflow": 5}  # what compiles loops takes longer
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("backend", EXAMPLES)
+@on_each_backend("backend")
 def test_on_another_backend(backend: str, tmp_path: Path) -> None:
     names = ("comparison.py", *(FILES if backend != "torch" else ()))
     files = [Path(__file__).with_name(name) for name in names]
     variables = {"EXAMPLES": str(EXAMPLES[backend]), "JAX_ENABLE_X64": "1"}
-    run = run_pytest(backend, tmp_path, "-v", *files, "-k", "not installed", **variables)
-    assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
-    assert "::test_the_same_as_keras PASSED" in run.stdout
+    code, out, err = run_pytest(backend, tmp_path, "-v", *files, "-k", "not installed", **variables)
+    assert code == 0, out[-4000:] + err[-2000:]
+    assert "::test_the_same_as_keras PASSED" in out

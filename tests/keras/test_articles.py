@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
-from importlib.util import find_spec
 from pathlib import Path
 
-import pytest
+from child import on_each_backend, run_job
 
 FOLDER = Path(__file__).parents[2] / "examples" / "articles"
-KERAS = Path(__file__).parents[1] / "keras"
 PROGRAMS = {  # each on torch, each of them on one of the others: they compile every model
     "torch": ("article2_lstm", "article4_lstm", "article5_rnn", "article5_lstm"),
     "jax": ("article2_lstm", "article5_lstm"),
@@ -20,8 +15,8 @@ PROGRAMS = {  # each on torch, each of them on one of the others: they compile e
 }
 BRIEFLY = f"""
 import runpy, sys
-sys.path[:0] = {str(FOLDER)!r}, {str(KERAS)!r}
-import alone, data, keras
+sys.path.insert(0, {str(FOLDER)!r})
+import data, keras
 
 def brief(load):
     def parts(**options):
@@ -39,25 +34,11 @@ for program in sys.argv[1:]:
 """
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("backend", PROGRAMS)
+@on_each_backend("backend")
 def test_articles(backend: str, tmp_path: Path) -> None:
-    missing = [name for name in ("keras", "matplotlib", backend) if find_spec(name) is None]
-    if missing:
-        pytest.skip(f"not installed: {', '.join(missing)}")
-    environment = {
-        **os.environ,
-        "CUDA_VISIBLE_DEVICES": "",
-        "KERAS_BACKEND": backend,
-        "OMP_NUM_THREADS": "1",
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-    }
-    command = [sys.executable, "-c", BRIEFLY, *PROGRAMS[backend]]
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", check=False
-    )
-    assert done.returncode == 0, done.stderr
-    printed = dict(part.split("\n", 1) for part in done.stdout.split("== ")[1:])
+    code, out, err = run_job(backend, tmp_path, [*PROGRAMS[backend]], code=BRIEFLY)
+    assert code == 0, err
+    printed = dict(part.split("\n", 1) for part in out.split("== ")[1:])
     assert tuple(printed) == PROGRAMS[backend]
     for program, lines in printed.items():
         assert "path: compiled: float32 on this CPU" in lines
