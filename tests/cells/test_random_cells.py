@@ -26,7 +26,7 @@ from checks import TARGETS, close_gradients, close_results, make_case
 from fuzz import LENGTHS, TOLERANCE, Trial, search
 from random_cells import SMALLEST, RandomCell, make, random_cells
 
-PARTS, EACH = 6, 54
+PARTS, EACH = 6, 48
 CHOICES = ("reverse", "alone", "hoist", "pieces", "optimised")
 
 

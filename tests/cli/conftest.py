@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from anyrnn.cli.main import main
+from pictures import _no_pictures, pictures  # noqa: F401
 
 
 @pytest.fixture

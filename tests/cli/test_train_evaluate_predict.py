@@ -632,6 +632,7 @@ def test_no_run(anyrnn: Callable[..., Outcome], data: Path, tmp_path: Path) -> N
     assert "--resume" in anyrnn("predict", tmp_path / "half", "x").error
 
 
+@pytest.mark.usefixtures("pictures")
 def test_chinese_and_odd_labels(anyrnn: Callable[..., Outcome], tmp_path: Path) -> None:
     labels = ['<b>好</b> & "co"', "坏/糟, ok"]
     rows = [

@@ -10,6 +10,7 @@ from toy_reviews import reviews, write_csv
 
 from anyrnn.tasks.classify import DataOptions, ModelOptions, Options
 from anyrnn.tasks.common_options import TrainingOptions
+from pictures import _no_pictures, pictures  # noqa: F401
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -194,6 +194,7 @@ def several(path: Path) -> Path:
     return write_csv(path, rows)
 
 
+@pytest.mark.usefixtures("pictures")
 def test_several_labels(tmp_path: Path) -> None:
     data = {"text": "review", "label": "sentiment", "label_separator": ";"}
     path = several(tmp_path / "a.csv")

@@ -456,6 +456,7 @@ def test_intervals_of_a_normal_distribution_and_its_score() -> None:
 # What a person gets.
 
 
+@pytest.mark.usefixtures("pictures")
 def test_a_run_is_measured_and_predicts_as_before(
     made: Callable[..., Options], tmp_path: Path
 ) -> None:

@@ -98,6 +98,7 @@ def test_a_run_is_read_evaluated_and_predicts(tmp_path: Path) -> None:
     assert model.predict([]) == []
 
 
+@pytest.mark.usefixtures("pictures")
 def test_spans_decide_when_tags_describe_them(tmp_path: Path) -> None:
     rows = [
         [(token, "I-PER" if tag == "PROPN" else "O") for token, tag in sentence]

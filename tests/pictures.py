@@ -1,0 +1,35 @@
+"""Reports without drawn pictures: to draw them takes longer than the short trainings of tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+import pytest
+
+CANVAS = "anyrnn.tasks.report.FigureCanvasSVG"
+
+
+class Blank:
+    """In the place of matplotlib's: a figure is made, and not drawn."""
+
+    def __init__(self, figure: Any) -> None:
+        self.figure = figure
+
+    def print_svg(self, file: TextIO, **_: Any) -> None:
+        file.write("<svg></svg>")
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _no_pictures() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CANVAS, Blank)
+        yield
+
+
+@pytest.fixture
+def pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw them in this test."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    monkeypatch.setattr(CANVAS, FigureCanvasSVG)
