@@ -42,7 +42,7 @@ def test_compiled(part: int) -> None:
         return new and fuzz.check(trial)
 
     failure = search(
-        part, EACH, [part == 0, False, False], once, lambda trial, _: sources.add(trial.source)
+        part, EACH, [part == 0, *[False] * 4], once, lambda trial, _: sources.add(trial.source)
     )
     assert not failure, failure
     assert len(sources) * PARTS >= 200
