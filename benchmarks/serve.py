@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.cases import Case, Data
-from benchmarks.peers import PEERS, Run
+from benchmarks.peers import PEERS
 from benchmarks.worker import PeerError
 
 PROCESS = Path("/proc/self")
@@ -28,7 +28,7 @@ PROCESS = Path("/proc/self")
 
 def serve(name: str, connection: Connection) -> None:
     """Load a library, then fork a child for each case that arrives."""
-    build = PEERS[name].load()
+    PEERS[name].load()
     connection.send(None)
     while True:
         try:
@@ -40,7 +40,7 @@ def serve(name: str, connection: Connection) -> None:
         child = os.fork()
         if child == 0:
             try:
-                _case(build, PEERS[name].beginning_first, connection, *message)
+                _case(connection, *message)
             except Exception as error:
                 line = " ".join(str(error).split())[:200]
                 connection.send(PeerError(f"{type(error).__name__}: {line}"))
@@ -51,15 +51,10 @@ def serve(name: str, connection: Connection) -> None:
             connection.send(PeerError(f"crashed: {signal.Signals(os.WTERMSIG(status)).name}"))
 
 
-def _case(
-    build: Callable[[Case, Data], Run],
-    beginning_first: bool,
-    connection: Connection,
-    case: Case,
-    data: Data,
-) -> None:
+def _case(connection: Connection, name: str, case: Case, data: Data) -> None:
     """Tell the results of the second call and the memory of the first, then time on demand."""
-    if beginning_first:
+    build = PEERS[name].load()
+    if PEERS[name].beginning_first:
         steps = min(2, case.shape[1])
         shorter = replace(case, shape=(case.shape[0], steps, *case.shape[2:]))
         run = build(shorter, data.beginning(steps))

@@ -37,10 +37,13 @@ class Worker:
 
     Args:
         name: A name in `PEERS`.
+
+    Attributes:
+        runs: The name of what a case is run with; others than `name` have to need no more.
     """
 
     def __init__(self, name: str) -> None:
-        self.name = name
+        self.name = self.runs = name
         self._process: subprocess.Popen[bytes] | None = None
 
     def _start(self) -> None:
@@ -76,7 +79,7 @@ class Worker:
         """
         if self._process is None:
             self._start()
-        self._send((case, data))
+        self._send((self.runs, case, data))
         return self._receive(limit)
 
     def time(self, seconds: float) -> list[float]:

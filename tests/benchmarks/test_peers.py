@@ -36,27 +36,43 @@ CASE = Case("gru", (2, 3, 5, 7), "training")
 COMPILING = ("torch.compile step", "torch.compile loop")  # for a minute; equations of torch loop
 
 
+ON_TORCH, ON_TENSORFLOW = "keras on torch", "keras on tensorflow"
+BESIDE = dict.fromkeys(("torch loop", "torch.nn", "torch.nn cell"), OURS)  # in whose process
+BESIDE |= {whose.format("torch"): ON_TORCH for whose in (OUR_MODEL, THEIR_MODEL)}
+BESIDE |= {OUR_MODEL.format("tensorflow"): ON_TENSORFLOW}
+
+
 def each_worker(*names: str) -> pytest.MarkDecorator:
     """The tests of a library share its process."""
+    groups = [pytest.mark.xdist_group(BESIDE.get(name, name)) for name in names]
     params = [
-        pytest.param(name, marks=[pytest.mark.long, pytest.mark.xdist_group(name)])
-        for name in names
+        pytest.param(name, marks=[pytest.mark.long, group])
+        for name, group in zip(names, groups, strict=True)
     ]
     return pytest.mark.parametrize("worker", params, indirect=True)
 
 
 @pytest.fixture(scope="module")
-def worker(request: pytest.FixtureRequest) -> Iterator[Worker]:
-    made = Worker(request.param)
+def workers() -> Iterator[dict[str, Worker]]:
+    made: dict[str, Worker] = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(benchmarks.worker, "threads", lambda: 1)  # other tests have the other cores
         yield made
-    made.stop()
+    for each in made.values():
+        each.stop()
+
+
+@pytest.fixture
+def worker(request: pytest.FixtureRequest, workers: dict[str, Worker]) -> Worker:
+    host = BESIDE.get(request.param, request.param)
+    found = workers.setdefault(host, Worker(host))
+    found.runs = request.param
+    return found
 
 
 SOME = (*STANDARD, "fast_slow", "sru")  # "torch loop" has the same equations
 LAYERS = sorted({*PEERS} - {*MODEL_PEERS, *COMPILING, *BASELINES})
-SAME = ("keras on jax", "keras on tensorflow")  # the program of "keras on torch"
+SAME = ("keras on jax", ON_TENSORFLOW)  # the program of "keras on torch"
 
 
 def some_of(name: str, cases: list[Any]) -> list[Any]:
@@ -67,16 +83,16 @@ def some_of(name: str, cases: list[Any]) -> list[Any]:
 
 @each_worker(*LAYERS)
 def test_numbers_of_every_cell(worker: Worker) -> None:
-    peer = PEERS[worker.name]
+    peer = PEERS[worker.runs]
     if peer.missing:
         pytest.skip(f"not installed: {', '.join(peer.missing)}")
     sizes = {"sru": (7, 7)}  # it mixes its input into its output
-    cells = SOME if worker.name in (OURS, "jax scan") else CELLS
+    cells = SOME if worker.runs in (OURS, "jax scan") else CELLS
     some = [(cell, 3, peer.modes[-1]) for cell in cells]
-    streams = STANDARD if worker.name == "torch.nn cell" else ("gru", "sru")
+    streams = STANDARD if worker.runs == "torch.nn cell" else ("gru", "sru")
     some += [(cell, 1, "inference") for cell in streams]
     cases = [Case(cell, (2, time, *sizes.get(cell, (5, 7))), mode) for cell, time, mode in some]
-    taken = some_of(worker.name, cases)
+    taken = some_of(worker.runs, cases)
     assert taken
     for case in taken:
         data = case.data()
@@ -92,19 +108,19 @@ CHANGED = [name for name in LAYERS if PEERS[name].options]
 
 @each_worker(*CHANGED)
 def test_numbers_with_every_option(worker: Worker) -> None:
-    peer = PEERS[worker.name]
+    peer = PEERS[worker.runs]
     if peer.missing:
         pytest.skip(f"not installed: {', '.join(peer.missing)}")
     cases = [Case("lstm", (8, 9, 40, 40), peer.modes[-1], option) for option in OPTIONS]
     cases += [Case("gru", (8, 9, 40, 40), peer.modes[-1], DROPOUT)]
-    taken = some_of(worker.name, cases)
+    taken = some_of(worker.runs, cases)
     import torch
 
-    if worker.name == "torch.nn" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if worker.runs == "torch.nn" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         taken = [case for case in taken if case.option != BFLOAT16]  # its LSTM raises there
     assert taken
     for case in taken:
-        found = measure(case, {worker.name: worker}, SHORT)["peers"][worker.name]
+        found = measure(case, {worker.runs: worker}, SHORT)["peers"][worker.runs]
         assert "error" not in found, (case, found["error"])
 
 
@@ -123,11 +139,11 @@ MODELED = {
 
 @each_worker(*MODELED)
 def test_numbers_of_models(worker: Worker) -> None:
-    peer = PEERS[worker.name]
+    peer = PEERS[worker.runs]
     if peer.missing:
         pytest.skip(f"not installed: {', '.join(peer.missing)}")
-    for case in MODELED[worker.name]:
-        found = measure(case, {worker.name: worker}, SHORT)["peers"][worker.name]
+    for case in MODELED[worker.runs]:
+        found = measure(case, {worker.runs: worker}, SHORT)["peers"][worker.runs]
         assert "error" not in found, (case, found["error"])
 
 
