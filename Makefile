@@ -6,13 +6,15 @@ BIN := .venv/bin
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m compileall -qq -j 0 .venv/lib || true # on all cores, where pip uses one
 	touch $@
 
 demo: .venv/installed ## train an RNN, an LSTM and a GRU on surnames of 18 languages; report in runs/demo
 	$(BIN)/anyrnn train classify --data examples/surnames/surnames.csv --text surname --label language \
 	    --cell rnn --cell lstm --cell gru --output runs/demo --overwrite
 
+test: export PYTHONDONTWRITEBYTECODE = # modules are compiled once, not in each of many processes
 test: .venv/installed ## all tests
 	$(BIN)/pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
