@@ -30,9 +30,16 @@ USUAL = os.environ.setdefault(OPTIMISE, "off")
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest first, each test by itself, because the last test is waited for; of the
-    rest each file in one process, so that no two compile the same.
+    rest each file in one process, so that no two compile the same. In a file what is compiled as
+    for users comes last, because what is compiled quickly is forgotten then.
     """
-    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+    place = {path: number for number, path in enumerate(dict.fromkeys(i.path for i in items))}
+
+    def order(item: pytest.Item) -> tuple[bool, int, bool]:
+        long, users = (item.get_closest_marker(name) for name in ("long", "optimised"))
+        return (long is None, 0 if long else place[item.path], users is not None)
+
+    items.sort(key=order)
     for item in items:
         if not item.get_closest_marker("long") and not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(str(item.path)))
