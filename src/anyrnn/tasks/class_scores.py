@@ -4,15 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torchmetrics.functional.classification import (
-    multiclass_confusion_matrix,
-    multiclass_f1_score,
-    multiclass_precision,
-    multiclass_recall,
-    multilabel_f1_score,
-    multilabel_precision,
-    multilabel_recall,
-)
 
 from anyrnn.tasks.task import ScoreTable
 
@@ -42,11 +33,13 @@ def class_scores(
         targets: The true one.
         labels: The names of the classes.
     """
+    from torchmetrics.functional import classification
+
     count = len(labels)
-    precision = multiclass_precision(predicted, targets, count, average="none")
-    recall = multiclass_recall(predicted, targets, count, average="none")
-    f1 = multiclass_f1_score(predicted, targets, count, average="none")
-    confusion = multiclass_confusion_matrix(predicted, targets, count)
+    precision = classification.multiclass_precision(predicted, targets, count, average="none")
+    recall = classification.multiclass_recall(predicted, targets, count, average="none")
+    f1 = classification.multiclass_f1_score(predicted, targets, count, average="none")
+    confusion = classification.multiclass_confusion_matrix(predicted, targets, count)
     scores = [
         ClassScore(
             label, float(precision[i]), float(recall[i]), float(f1[i]), int(confusion[i].sum())
@@ -66,10 +59,12 @@ def label_scores(
         targets: 1 where a row has a label, 0 where it has not.
         labels: The names of the labels.
     """
+    from torchmetrics.functional import classification
+
     count = len(labels)
-    precision = multilabel_precision(probabilities, targets, count, average="none")
-    recall = multilabel_recall(probabilities, targets, count, average="none")
-    f1 = multilabel_f1_score(probabilities, targets, count, average="none")
+    precision = classification.multilabel_precision(probabilities, targets, count, average="none")
+    recall = classification.multilabel_recall(probabilities, targets, count, average="none")
+    f1 = classification.multilabel_f1_score(probabilities, targets, count, average="none")
     return [
         ClassScore(
             label, float(precision[i]), float(recall[i]), float(f1[i]), int(targets[:, i].sum())

@@ -8,12 +8,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 import torch
-from torchmetrics import Metric
 
 from anyrnn.tasks.batches import Batch, BatchSource
+
+if TYPE_CHECKING:  # its import takes seconds, and only training needs it
+    from torchmetrics import Metric
 
 Part = TypeVar("Part")
 TaskOptions = TypeVar("TaskOptions")
@@ -246,11 +248,11 @@ class Task(ABC, Generic[TaskOptions, Part]):
             carried: What the step before gave, if the batch continues its streams.
         """
 
-    def metrics(self) -> dict[str, Metric]:
+    def metrics(self) -> dict[str, "Metric"]:
         """What computes those figures on the validation data that do not follow from the loss."""
         return {}
 
-    def measure(self, metrics: Mapping[str, Metric], step: Step, batch: Batch) -> None:
+    def measure(self, metrics: Mapping[str, "Metric"], step: Step, batch: Batch) -> None:
         """Update the metrics with a step."""
 
     @abstractmethod

@@ -4,12 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torchmetrics.functional.classification import (
-    multiclass_accuracy,
-    multiclass_f1_score,
-    multilabel_exact_match,
-    multilabel_f1_score,
-)
 
 from anyrnn.tasks.class_scores import ClassScore, class_scores, label_scores
 from anyrnn.tasks.task import Scores
@@ -91,22 +85,32 @@ def score(
         >>> round(scores.figures["accuracy"], 3)
         0.667
     """
+    from torchmetrics.functional import classification
+
     count = len(labels)
     confusion: list[list[int]] = []
     if targets.ndim == 1:
         predicted = probabilities.argmax(1)
         classes, confusion = class_scores(predicted, targets, labels)
         figures = {
-            "accuracy": multiclass_accuracy(predicted, targets, count, average="micro"),
-            "macro_f1": multiclass_f1_score(predicted, targets, count, average="macro"),
+            "accuracy": classification.multiclass_accuracy(
+                predicted, targets, count, average="micro"
+            ),
+            "macro_f1": classification.multiclass_f1_score(
+                predicted, targets, count, average="macro"
+            ),
         }
     else:
         true = targets.long()
         classes = label_scores(probabilities, true, labels)
         figures = {
-            "micro_f1": multilabel_f1_score(probabilities, true, count, average="micro"),
-            "macro_f1": multilabel_f1_score(probabilities, true, count, average="macro"),
-            "accuracy": multilabel_exact_match(probabilities, true, count),
+            "micro_f1": classification.multilabel_f1_score(
+                probabilities, true, count, average="micro"
+            ),
+            "macro_f1": classification.multilabel_f1_score(
+                probabilities, true, count, average="macro"
+            ),
+            "accuracy": classification.multilabel_exact_match(probabilities, true, count),
         }
     figures["loss"] = losses(probabilities, targets, weights).mean()
     return ClassificationScores(

@@ -4,18 +4,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy
 import torch
 from torch.nn import functional
-from torchmetrics import Metric
-from torchmetrics.classification import (
-    MulticlassAccuracy,
-    MulticlassF1Score,
-    MultilabelExactMatch,
-    MultilabelF1Score,
-)
 
 from anyrnn.errors import DataError, RunError, option_name
 from anyrnn.tasks.batches import Batch, Batches, Column
@@ -29,6 +22,9 @@ from anyrnn.tasks.classify.scores import ClassificationScores, Example, chosen, 
 from anyrnn.tasks.encoding import given_texts
 from anyrnn.tasks.run_files import CONFIG, entry, strings
 from anyrnn.tasks.task import LOSS, Data, Figure, ScoreTable, Step, Task, steps
+
+if TYPE_CHECKING:  # its import takes seconds, and only training needs it
+    from torchmetrics import Metric
 
 _BATCH_SIZE = 256
 _AT_ONCE = 1024
@@ -178,21 +174,23 @@ class Classify(Task[Options, Part]):
             loss = (every * weights[batch["class"]]).mean()
         return Step(loss, len(batch), logits)
 
-    def metrics(self) -> dict[str, Metric]:
+    def metrics(self) -> dict[str, "Metric"]:
         """Accuracy and F1."""
+        from torchmetrics import classification
+
         count = len(self.labels)
         if self.separator is not None:
             return {
-                "micro_f1": MultilabelF1Score(count, average="micro"),
-                "macro_f1": MultilabelF1Score(count, average="macro"),
-                "accuracy": MultilabelExactMatch(count),
+                "micro_f1": classification.MultilabelF1Score(count, average="micro"),
+                "macro_f1": classification.MultilabelF1Score(count, average="macro"),
+                "accuracy": classification.MultilabelExactMatch(count),
             }
         return {
-            "accuracy": MulticlassAccuracy(count, average="micro"),
-            "macro_f1": MulticlassF1Score(count, average="macro"),
+            "accuracy": classification.MulticlassAccuracy(count, average="micro"),
+            "macro_f1": classification.MulticlassF1Score(count, average="macro"),
         }
 
-    def measure(self, metrics: Mapping[str, Metric], step: Step, batch: Batch) -> None:
+    def measure(self, metrics: Mapping[str, "Metric"], step: Step, batch: Batch) -> None:
         """Update them."""
         several = self.separator is not None
         output = step.output.sigmoid() if several else step.output

@@ -4,12 +4,11 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy
 import pandas
 import torch
-from torchmetrics import MeanMetric, Metric
 
 from anyrnn.errors import DataError, OptionError, RunError, option_name
 from anyrnn.tasks.batches import Batch, Batches
@@ -30,6 +29,9 @@ from anyrnn.tasks.forecast.windows import Part, batches, origins
 from anyrnn.tasks.options import replaced
 from anyrnn.tasks.run_files import CONFIG, write_text
 from anyrnn.tasks.task import Data, ScoreTable, Step, Task
+
+if TYPE_CHECKING:  # its import takes seconds, and only training needs it
+    from torchmetrics import Metric
 
 _CONTEXT = "context.csv"
 
@@ -203,11 +205,13 @@ class Forecast(Task[Options, Part]):
         losses = self.head.loss(output, batch["target"])
         return Step(torch.where(known, losses, 0).sum() / max(1, count), count, output)
 
-    def metrics(self) -> dict[str, Metric]:
+    def metrics(self) -> dict[str, "Metric"]:
         """Means of all measures."""
+        from torchmetrics import MeanMetric
+
         return {figure.name: MeanMetric() for figure in FIGURES if figure.of_loss is None}
 
-    def measure(self, metrics: Mapping[str, Metric], step: Step, batch: Batch) -> None:
+    def measure(self, metrics: Mapping[str, "Metric"], step: Step, batch: Batch) -> None:
         """Update them."""
         if not step.count:
             return

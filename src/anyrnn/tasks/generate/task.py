@@ -4,11 +4,10 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from tokenizers import Tokenizer
-from torchmetrics import Metric
 
 from anyrnn.errors import DataError, RunError
 from anyrnn.tasks.batches import Batch
@@ -42,10 +41,12 @@ from anyrnn.tasks.generate.tokens import (
     encode_prompt,
     make_tokenizer,
 )
-from anyrnn.tasks.metrics import Mean
 from anyrnn.tasks.streams import StreamBatches
 from anyrnn.tasks.task import LOSS, PERPLEXITY, Data, Figure, ScoreTable, Step, Task, steps
 from anyrnn.tasks.vocabulary import load_tokenizer
+
+if TYPE_CHECKING:  # its import takes seconds, and only training needs it
+    from torchmetrics import Metric
 
 _TOKENIZER = "tokenizer.json"
 
@@ -168,11 +169,13 @@ class Generate(Task[Options, Part]):
         # Of the last batch a process may have rows only that have ended before.
         return Step(losses.sum() / max(1, len(losses)), len(losses), losses, carried=state)
 
-    def metrics(self) -> dict[str, Metric]:
+    def metrics(self) -> dict[str, "Metric"]:
         """Bits per character."""
+        from anyrnn.tasks.metrics import Mean
+
         return {"bits_per_character": Mean()}
 
-    def measure(self, metrics: Mapping[str, Metric], step: Step, batch: Batch) -> None:
+    def measure(self, metrics: Mapping[str, "Metric"], step: Step, batch: Batch) -> None:
         """Update them."""
         characters = batch["characters"][0]
         bits = step.loss / math.log(2) / characters
