@@ -19,7 +19,7 @@ from sklearn import clone
 from test_classify_train import same_run
 
 from anyrnn.errors import DataError, OptionError, StoppedError
-from anyrnn.tasks import LanguageModel
+from anyrnn.tasks import LanguageModel, large_tables
 from anyrnn.tasks.batches import Shared
 from anyrnn.tasks.experiment import train
 from anyrnn.tasks.generate import (
@@ -34,6 +34,7 @@ from anyrnn.tasks.generate.data import Part, read
 from anyrnn.tasks.generate.model import LanguageNetwork
 from anyrnn.tasks.generate.ngrams import ngrams
 from anyrnn.tasks.generate.sampling import chances
+from anyrnn.tasks.generate.task import Generate
 from anyrnn.tasks.generate.tokens import Writer, encode, encode_prompt, make_tokenizer
 from anyrnn.tasks.listener import Listener
 from anyrnn.tasks.results import Result
@@ -471,3 +472,32 @@ def test_language_model_with_the_verbs_of_scikit_learn(tmp_path: Path) -> None:
     assert again.predict(["the cat"]) == model.predict(["the cat"])
     with pytest.raises(DataError, match="row 1 is '', but has to be a text"):
         model.fit(["a text", ""])
+
+
+# Larger than memory
+
+
+@pytest.mark.parametrize("changes", [{}, {"lines": True}, {"text": "poem"}])
+def test_a_large_file_gives_the_batches_of_a_small_one(
+    options: MakeOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    """On disk, in pieces that end within lines, between \\r and \\n, before accents."""
+    monkeypatch.setenv("ANYRNN_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / ("book.tsv" if "text" in changes else "book.txt")
+    lines = [f"the cafe\u0301 number {i} closes at {i % 7}" for i in range(300)]
+    start = ["poem"] if "text" in changes else []
+    path.write_bytes("\r\n".join([*start, *lines, "x" * 25_000, ""]).encode())
+    chosen = options(path, **changes)
+
+    def batches(large: int) -> list[list[Any]]:
+        monkeypatch.setattr(large_tables, "LARGE", large)
+        data = read(chosen.data, 0)
+        task = Generate.prepare(chosen, data.training, lambda note: None)
+        parts = (data.training, data.validation, data.test)
+        found = [task.encoded(part).characters for part in parts if part]
+        assert isinstance(task.encoded(parts[0]).tokens.base, numpy.ndarray) == (large == 0)
+        source = task.batches(data.training, 3, seed=1)
+        return [found, *(batch["inputs"].tolist() for batch in source)]
+
+    monkeypatch.setattr(large_tables, "_BLOCK", 7)
+    assert batches(0) == batches(1 << 40)

@@ -1,6 +1,6 @@
 """Tables, and columns of them that need not fit into memory."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from hashlib import blake2b
@@ -11,6 +11,7 @@ from typing import Any, TypeVar, overload
 import numpy
 import pyarrow
 from numpy.typing import NDArray
+from pyarrow import compute
 
 from anyrnn.errors import DataError, option_name
 
@@ -36,6 +37,7 @@ class TextColumn(Sequence[Any]):
         chunks: The arrays, one after the other.
         key: A name that follows from all values.
         rows: Which rows of the arrays these are; all, if not given.
+        read: What makes a value of a text.
 
     Example:
         >>> column = TextColumn([pyarrow.array(["a", "b"]), pyarrow.array(["c"])], "abc")
@@ -43,8 +45,15 @@ class TextColumn(Sequence[Any]):
         (['c', 'a'], 'c', ['a', 'b'])
     """
 
-    def __init__(self, chunks: Sequence[pyarrow.Array], key: str, rows: Rows | None = None) -> None:
+    def __init__(
+        self,
+        chunks: Sequence[pyarrow.Array],
+        key: str,
+        rows: Rows | None = None,
+        read: Callable[[Any], Any] | None = None,
+    ) -> None:
         self._chunks = chunks
+        self._made = read
         self._starts = numpy.cumsum([0, *map(len, chunks)])
         self._rows = rows
         self._key = key
@@ -61,7 +70,18 @@ class TextColumn(Sequence[Any]):
         chosen = numpy.asarray(rows, dtype=numpy.int64)
         if self._rows is not None:
             chosen = self._rows[chosen]
-        return TextColumn(self._chunks, self._key, chosen)
+        return TextColumn(self._chunks, self._key, chosen, self._made)
+
+    def read_by(self, read: Callable[[Any], Any]) -> "TextColumn":
+        """The column of what a function makes of each text, when it is asked for."""
+        key = f"{self._key} {read.__module__}.{read.__qualname__}"
+        return TextColumn(self._chunks, key, self._rows, read)
+
+    def text_lengths(self) -> Rows:
+        """The number of characters of each text of a column without missing ones."""
+        lengths = [compute.utf8_length(chunk).to_numpy() for chunk in self._chunks]  # pyright: ignore
+        found = numpy.concatenate(lengths).astype(numpy.int64)
+        return found if self._rows is None else found[self._rows]
 
     def __len__(self) -> int:
         return int(self._starts[-1]) if self._rows is None else len(self._rows)
@@ -90,7 +110,49 @@ class TextColumn(Sequence[Any]):
             within = pyarrow.array(rows[start:stop] - self._starts[place])
             found += self._chunks[place].take(within).to_pylist()
             start = stop
-        return found
+        return found if self._made is None else list(map(self._made, found))
+
+
+class LongText:
+    """A text in pieces that lie on disk; it is cut by characters, like a string.
+
+    Args:
+        pieces: The pieces.
+        first, last: Which characters of all pieces these are.
+
+    Example:
+        >>> text = LongText(TextColumn([pyarrow.array(["to be ", "or not"])], "hamlet"))
+        >>> len(text), list(text[3:8]), text[3:8].key
+        (12, ['be ', 'or'], 'hamlet 3 8')
+    """
+
+    def __init__(self, pieces: TextColumn, first: int = 0, last: int | None = None) -> None:
+        self._pieces = pieces
+        self._ends = numpy.cumsum(pieces.text_lengths())
+        self._first = first
+        self._last = int(self._ends[-1]) if last is None else last
+
+    @property
+    def key(self) -> str:
+        """A name that follows from the text."""
+        return f"{self._pieces.key} {self._first} {self._last}"
+
+    def __len__(self) -> int:
+        """The number of characters."""
+        return self._last - self._first
+
+    def __getitem__(self, part: slice) -> "LongText":
+        first, last, _ = part.indices(len(self))
+        return LongText(self._pieces, self._first + first, self._first + max(first, last))
+
+    def __iter__(self) -> Iterator[str]:
+        """The pieces, the first and the last one cut."""
+        place = int(numpy.searchsorted(self._ends, self._first, side="right"))
+        begin = int(self._ends[place - 1]) if place else 0
+        while begin < self._last:
+            piece = self._pieces[place]
+            yield piece[max(0, self._first - begin) : self._last - begin]
+            begin, place = begin + len(piece), place + 1
 
 
 class RowNames(Sequence[str]):

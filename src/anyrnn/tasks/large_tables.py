@@ -140,6 +140,10 @@ class Characters:
         if rest:
             yield rest
 
+    def pieces(self) -> Iterator[str]:
+        """The whole text in pieces as they come."""
+        return self._pieces
+
     def _decoded(self) -> Iterator[str]:
         decoder = codecs.getincrementaldecoder(self._encoding)()
         before = lines = 0  # bytes and line ends that were decoded

@@ -7,11 +7,13 @@ it follows from, as Arrow writes them.
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
+import numpy
 import pyarrow
 from pyarrow import ipc
 
@@ -88,6 +90,22 @@ def prepared(
     if reader is None:
         raise WriteError(f"cannot prepare data: {path} is not as it was written")
     return key, reader
+
+
+def write_columns(path: Path, columns: Sequence[numpy.ndarray]) -> None:
+    """Write arrays of numbers, each in one piece, to be read by `read_columns`."""
+    lists: list[Any] = [
+        pyarrow.LargeListArray.from_arrays(pyarrow.array([0, len(each)]), pyarrow.array(each))
+        for each in columns
+    ]
+    batch = pyarrow.record_batch(lists, names=[str(number) for number in range(len(lists))])
+    with pyarrow.OSFile(str(path), "wb") as file, ipc.new_file(file, batch.schema) as writer:
+        writer.write_batch(batch)
+
+
+def read_columns(reader: ipc.RecordBatchFileReader) -> list[numpy.ndarray]:
+    """The arrays that `write_columns` wrote, as they lie on disk."""
+    return [column.values.to_numpy() for column in reader.get_batch(0).columns]
 
 
 def _opened(path: Path) -> ipc.RecordBatchFileReader | None:

@@ -15,7 +15,7 @@ IGNORED = -100
 
 
 @dataclass
-class StreamBatches(OrderedBatches[numpy.ndarray]):
+class StreamBatches(OrderedBatches["numpy.ndarray | _Reordered"]):
     """Pieces of a sequence of tokens for predicting the next one.
 
     The sequence is divided into `batch_size` streams of equal length, or one step less, which
@@ -56,16 +56,14 @@ class StreamBatches(OrderedBatches[numpy.ndarray]):
         """The number of batches of an epoch."""
         return -(-int((self._end - self._first).max()) // self.steps)
 
-    def _order(self) -> numpy.ndarray:
+    def _order(self) -> "numpy.ndarray | _Reordered":
         """The tokens in the order of the epoch."""
         if self.seed is None or self.starts is None or len(self.starts) < 2:
             return self.tokens
         order = numpy.random.default_rng((self.seed, self._epoch)).permutation(len(self.starts))
-        ends = [*self.starts[1:], len(self.tokens) - 1]
-        texts = [self.tokens[self.starts[text] : ends[text]] for text in order]
-        return numpy.concatenate([*texts, self.tokens[-1:]])
+        return _Reordered(self.tokens, self.starts, order)
 
-    def _batch(self, order: numpy.ndarray, number: int) -> Batch:
+    def _batch(self, order: "numpy.ndarray | _Reordered", number: int) -> Batch:
         first = self._first + number * self.steps
         left = numpy.clip(self._end - first, 0, self.steps)
         steps = numpy.arange(left.max())
@@ -81,3 +79,28 @@ class StreamBatches(OrderedBatches[numpy.ndarray]):
             torch.arange(count),
             continues=number > 0,
         )
+
+
+class _Reordered:
+    """The tokens of texts in another order of the texts; they stay where they are.
+
+    Args:
+        tokens: The tokens, and the boundary after the last text.
+        starts: Where each text begins.
+        order: The numbers of the texts in their new order.
+    """
+
+    def __init__(self, tokens: numpy.ndarray, starts: numpy.ndarray, order: numpy.ndarray) -> None:
+        lengths = numpy.diff(starts, append=len(tokens) - 1)[order]
+        self._tokens, self._starts = tokens, starts[order]
+        self._ends = numpy.cumsum(lengths)
+        self._shifts = self._starts - (self._ends - lengths)
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    def __getitem__(self, places: numpy.ndarray) -> numpy.ndarray:
+        texts = numpy.searchsorted(self._ends, places, side="right")
+        last = texts == len(self._ends)
+        shifts = self._shifts[numpy.minimum(texts, len(self._ends) - 1)]
+        return self._tokens[numpy.where(last, len(self._tokens) - 1, places + shifts)]

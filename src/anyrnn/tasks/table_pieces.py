@@ -3,7 +3,7 @@
 import csv
 import json
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -31,7 +31,7 @@ class Piece:
         numbers: The number of each row, as messages count them.
     """
 
-    columns: dict[str, list[str | None]]
+    columns: Mapping[str, Sequence[str | None]]
     names: list[str]
     numbers: Sequence[int]
 

@@ -15,7 +15,7 @@ import numpy
 from numpy.typing import NDArray
 
 from anyrnn.errors import DataError, option_name
-from anyrnn.tasks.columns import Table
+from anyrnn.tasks.columns import Table, TextColumn
 from anyrnn.tasks.encoding import check_encoding, likely_encoding, whole_characters
 from anyrnn.tasks.large_tables import Characters, is_large, large_table
 from anyrnn.tasks.table_pieces import Piece, Text, json_lines, parquet_rows, separated
@@ -134,6 +134,34 @@ def read_text(path: Path, encoding: str) -> tuple[str, str]:
     if not text.strip():
         raise DataError(f"{path} is empty")
     return text, digest
+
+
+def large_text(
+    path: Path, encoding: str, pieces: Callable[[Iterable[str]], Iterator[Piece]]
+) -> tuple[TextColumn, str] | None:
+    """What a large file of text holds, on disk, and a hash of its content; `None` if it is small.
+
+    Args:
+        path: The file, which may be compressed.
+        encoding: How its text is encoded.
+        pieces: Rows with one column, called "text", from the text in pieces.
+
+    Raises:
+        DataError: The file is damaged, blank or in another encoding.
+    """
+    suffix = path.suffix.lower()
+    compression = suffix if suffix in _DECOMPRESS else ""
+    if path.is_dir() or not is_large(path, compressed=bool(compression)):
+        return None
+    check_encoding(encoding)
+    text = Characters(path, compression, encoding)
+    options = (compression, encoding, f"{pieces.__module__}.{pieces.__qualname__}")
+    table = large_table(path, "line", pieces(text.pieces()), ["text"], options)
+    column = table.columns["text"]
+    assert isinstance(column, TextColumn)
+    if not any(piece.strip() for piece in column):
+        raise DataError(f"{path} is empty")
+    return column, table.digest
 
 
 def is_json_lines(path: Path) -> bool:

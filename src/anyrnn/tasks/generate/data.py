@@ -1,14 +1,21 @@
 """Books and collections of texts from the user's files, split into training, validation, test."""
 
+import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 
+import numpy
+
 from anyrnn.errors import DataError, option_name
+from anyrnn.tasks.columns import LongText, TextColumn, taken
 from anyrnn.tasks.generate.options import DataOptions
 from anyrnn.tasks.split import split_rows
-from anyrnn.tasks.tables import complete_rows, is_table, read_table, read_text
+from anyrnn.tasks.table_pieces import Piece
+from anyrnn.tasks.tables import complete_rows, is_table, large_text, read_table, read_text
 from anyrnn.tasks.task import Data
 
 # Of a book less than this cannot be learned from and measured.
@@ -20,13 +27,13 @@ class Part:
     """Texts.
 
     Attributes:
-        texts: The texts.
+        texts: The texts; those of a large file lie on disk.
         paths: The files that they come from.
         digests: A hash of each file's content.
         skipped: How many rows of the files were left out, by reason.
     """
 
-    texts: list[str]
+    texts: Sequence[str | LongText]
     paths: Sequence[Path]
     digests: Sequence[str] = ()
     skipped: Mapping[str, int] = field(default_factory=dict)
@@ -87,12 +94,12 @@ def read_part(paths: Path | Sequence[Path], options: DataOptions) -> Part:
     paths = (paths,) if isinstance(paths, Path) else paths
     if not paths:
         raise DataError(f"no file is named; name one with {option_name('data')}")
-    texts: list[str] = []
+    texts: Sequence[str | LongText] = []
     digests: list[str] = []
     skipped: dict[str, int] = {}
     for path in paths:
         found, digest, left_out = _read_file(path, options)
-        texts += found
+        texts = found if len(paths) == 1 else [*texts, *found]
         digests.append(digest)
         for reason, count in left_out.items():
             skipped[reason] = skipped.get(reason, 0) + count
@@ -117,20 +124,22 @@ def divided(part: Part, shares: Mapping[str, float], many: bool, seed: int) -> d
         options = " and ".join(option_name(f"{name}_share") for name in shares)
         raise DataError(f"{options} leave nothing to train on; together they have to be below 1")
     if many:
-        if len(set(part.texts)) < len(names):
+        keys = numpy.fromiter(map(_key, part.texts), numpy.uint64, len(part.texts))
+        different = len(numpy.unique(keys))
+        if different < len(names):
             raise DataError(
-                f"{part.paths[0]} has {len(set(part.texts))} different text(s), but {len(names)} "
+                f"{part.paths[0]} has {different} different text(s), but {len(names)} "
                 f"are needed to split into {', '.join(names)}"
             )
-        rows = split_rows(part.texts, [0] * len(part.texts), sizes, seed)
-        texts = [[part.texts[row] for row in taken] for taken in rows]
+        rows = split_rows(keys, [0] * len(keys), sizes, seed)
+        texts = [taken(part.texts, chosen) for chosen in rows]
     else:
         books = [_cut(part, number, sizes) for number in range(len(part.texts))]
         texts = [[book[place] for book in books] for place in range(len(names))]
     return {name: Part(each, part.paths) for name, each in zip(names, texts, strict=True)}
 
 
-def _cut(part: Part, number: int, sizes: Sequence[float]) -> list[str]:
+def _cut(part: Part, number: int, sizes: Sequence[float]) -> list[str | LongText]:
     """A book, cut from the start to the end."""
     text = part.texts[number]
     if len(text) < _SMALLEST_BOOK:
@@ -146,7 +155,9 @@ def _cut(part: Part, number: int, sizes: Sequence[float]) -> list[str]:
     return [text[start:end] for start, end in zip(places, [*places[1:], len(text)], strict=True)]
 
 
-def _read_file(path: Path, options: DataOptions) -> tuple[list[str], str, dict[str, int]]:
+def _read_file(
+    path: Path, options: DataOptions
+) -> tuple[Sequence[str | LongText], str, dict[str, int]]:
     if options.text is not None:
         table = read_table(
             path,
@@ -154,16 +165,23 @@ def _read_file(path: Path, options: DataOptions) -> tuple[list[str], str, dict[s
             separator=options.separator,
             header=options.header,
             wanted=[options.text],
+            on_disk=True,
         )
         rows, skipped = complete_rows(table, [(options.text, "text")], skip_bad=options.skip_bad)
         column = table.column(options.text, "text")
-        texts = [str(column[row]) for row in rows]
+        found = taken(column, rows)
         reasons = {f"without {name}": count for name, count in skipped.items()}
-        return [_normal(text) for text in texts], table.digest, reasons
+        if isinstance(found, TextColumn):
+            return found.read_by(_normal), table.digest, reasons
+        return [_normal(str(text)) for text in found], table.digest, reasons
     if is_table(path):
         raise DataError(
             f"{path} is a table; name the column of its texts with {option_name('text')}"
         )
+    on_disk = large_text(path, options.encoding, _lines if options.lines else _chunks)
+    if on_disk is not None:
+        column, digest = on_disk
+        return column if options.lines else [LongText(column)], digest, {}
     text, digest = read_text(path, options.encoding)
     text = _normal(text)
     if options.lines:
@@ -173,3 +191,55 @@ def _read_file(path: Path, options: DataOptions) -> tuple[list[str], str, dict[s
 
 def _normal(text: str) -> str:
     return unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def _chunks(pieces: Iterable[str]) -> Iterator[Piece]:
+    """Rows that are pieces of a text, normal together as the whole would be."""
+    number = 0
+    for number, text in enumerate(_normal_pieces(pieces), start=1):
+        yield Piece({_TEXT: [text]}, [_TEXT], [number])
+    if not number:
+        yield Piece({_TEXT: []}, [_TEXT], [])
+
+
+def _lines(pieces: Iterable[str]) -> Iterator[Piece]:
+    """Rows that are the lines of a text."""
+
+    def lines() -> Iterator[str]:
+        rest = ""
+        for text in _normal_pieces(pieces):
+            *whole, rest = (rest + text).split("\n")
+            yield from whole
+        yield rest
+
+    number = 0
+    left = filter(str.strip, lines())
+    while some := list(islice(left, _AT_ONCE)):
+        yield Piece({_TEXT: some}, [_TEXT], range(number + 1, number + len(some) + 1))
+        number += len(some)
+    if not number:
+        yield Piece({_TEXT: []}, [_TEXT], [])
+
+
+_AT_ONCE = 50_000
+_TEXT = "text"
+# Nothing before an ASCII character is composed with it.
+_BORDER = re.compile(r"(?s)(.*[^\r])(?=[\0-\x7f])|(.*\r)(?=[\0-\x09\x0b-\x7f])")
+
+
+def _normal_pieces(pieces: Iterable[str]) -> Iterator[str]:
+    rest = ""
+    for piece in pieces:
+        rest += piece
+        if border := _BORDER.match(rest):
+            yield _normal(border[0])
+            rest = rest[border.end() :]
+    if rest:
+        yield _normal(rest)
+
+
+def _key(text: str | LongText) -> int:
+    """A number that equal texts have."""
+    content = text.key if isinstance(text, LongText) else text
+    digest = blake2b(content.encode("utf-8", "backslashreplace"), digest_size=8).digest()
+    return int.from_bytes(digest, "little")

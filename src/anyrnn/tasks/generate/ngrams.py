@@ -1,6 +1,6 @@
 """Language models that count: interpolated n-grams, the floor that a network has to beat."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy
@@ -42,32 +42,66 @@ def ngrams(
         >>> [round(loss, 3) for loss, in found.losses]
         [0.693, 0.15]
     """
+    models = _counted(training, size, orders)
+    sums = numpy.zeros((len(models), len(measured)))
+    for number, sequence in enumerate(measured):
+        # A block begins with the longest context of its first token.
+        for start in range(1, len(sequence), _AT_ONCE):
+            context = min(start, orders)
+            block = numpy.asarray(sequence[start - context : start + _AT_ONCE])
+            for order, losses in enumerate(_losses(models, block, size)):
+                sums[order, number] += losses[context:].sum()
+    means = (sums / [max(1, len(each) - 1) for each in measured]).tolist()
+    return NGrams(means + means[-1:] * (orders - len(means)))
+
+
+_AT_ONCE = 1_000_000
+
+
+@dataclass(frozen=True)
+class _Order:
+    """The n-grams of one order: their keys, how often each occurs, and of each context the number
+    of different tokens after it and of all.
+    """
+
+    known: numpy.ndarray
+    counts: numpy.ndarray
+    kinds: numpy.ndarray
+    total: numpy.ndarray
+
+
+def _counted(training: numpy.ndarray, size: int, orders: int) -> list[_Order]:
+    """The n-grams of each order; fewer orders, if the training is too short for them."""
     # The number of the context before each token, -1 where the training has no such one.
-    contexts = [numpy.zeros(len(each), numpy.int64) for each in (training, *measured)]
-    chances = [numpy.full(len(each), 1 / size) for each in measured]
-    losses = []
-    for order in range(1, orders + 1):
-        keys = contexts[0] * size + training
-        known, counts = numpy.unique(keys[contexts[0] >= 0], return_counts=True)
-        if not len(known):  # the training is too short for this order and larger ones
-            losses += [losses[-1]] * (orders + 1 - order)
+    context = numpy.zeros(len(training), numpy.int64)
+    models: list[_Order] = []
+    for _ in range(orders):
+        keys = context * size + training
+        known, counts = numpy.unique(keys[context >= 0], return_counts=True)
+        if not len(known):
             break
-        kinds = numpy.bincount(known // size)
-        total = numpy.bincount(known // size, counts)
-        grams = [_places(known, contexts[0], keys)]
-        for number, sequence in enumerate(measured):
-            context = contexts[number + 1]
-            found = _places(known, context, context * size + sequence)
-            grams.append(found)
-            count = numpy.where(found >= 0, counts[found], 0)
-            seen = numpy.flatnonzero((context >= 0) & (context < len(kinds)))
-            seen = seen[kinds[context[seen]] > 0]
-            rest = kinds[context[seen]]
-            below = rest * chances[number][seen]
-            chances[number][seen] = (count[seen] + below) / (total[context[seen]] + rest)
-        losses.append([float(-numpy.log(each[1:]).mean()) for each in chances])
-        contexts = [numpy.concatenate([[-1], each[:-1]]) for each in grams]
-    return NGrams(losses)
+        kinds, total = (numpy.bincount(known // size, each) for each in (None, counts))
+        models.append(_Order(known, counts, kinds, total))
+        context = numpy.concatenate([[-1], _places(known, context, keys)[:-1]])
+    return models
+
+
+def _losses(
+    models: Sequence[_Order], sequence: numpy.ndarray, size: int
+) -> Iterator[numpy.ndarray]:
+    """The loss of each token by each order."""
+    context = numpy.zeros(len(sequence), numpy.int64)
+    chances = numpy.full(len(sequence), 1 / size)
+    for model in models:
+        found = _places(model.known, context, context * size + sequence)
+        count = numpy.where(found >= 0, model.counts[found], 0)
+        seen = numpy.flatnonzero((context >= 0) & (context < len(model.kinds)))
+        seen = seen[model.kinds[context[seen]] > 0]
+        rest = model.kinds[context[seen]]
+        below = rest * chances[seen]
+        chances[seen] = (count[seen] + below) / (model.total[context[seen]] + rest)
+        yield -numpy.log(chances)
+        context = numpy.concatenate([[-1], found[:-1]])
 
 
 def _places(known: numpy.ndarray, context: numpy.ndarray, keys: numpy.ndarray) -> numpy.ndarray:

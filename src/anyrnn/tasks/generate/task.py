@@ -55,6 +55,8 @@ _MEASURED_STREAMS, _SHORTEST_STREAM = 16, 2000
 
 _TEMPERATURES = (0.5, 0.8, 1.0, 1.2)
 _SAMPLE_CHARACTERS, _PROMPT_CHARACTERS, _PASSAGE_CHARACTERS = 400, 80, 1500
+_PASSAGE_TOKENS = 4 * _PASSAGE_CHARACTERS  # a character has four bytes at most
+_COUNTED = 10_000_000  # tokens of the training, so that memory is bounded
 _LISTED_TOKENS, _TOLD_TOKENS = 25, 10
 
 
@@ -120,14 +122,16 @@ class Generate(Task[Options, Part]):
         """Interpolated n-grams, of the order that is best on the validation texts."""
         parts = [data.validation, data.measured[1]]
         found = ngrams(
-            self.encoded(data.training).tokens,
+            self.encoded(data.training).tokens[:_COUNTED],
             [self.encoded(part).tokens for part in parts],
             self.tokenizer.get_vocab_size(),
             self.options.ngram_order,
         )
         order = found.order(0)
         figures = self._figures(found.losses[order - 1][1], self.encoded(parts[1]))
-        return {f"{order}-grams": figures}
+        part = self.encoded(data.training).count >= _COUNTED
+        counted = f" of the first {_COUNTED:,} tokens" if part else ""
+        return {f"{order}-grams{counted}": figures}
 
     def encoded(self, part: Part) -> Encoded:
         """The tokens of a part; they are kept."""
@@ -198,13 +202,14 @@ class Generate(Task[Options, Part]):
             sums += torch.bincount(chosen, losses, size)
             counts += torch.bincount(chosen, minlength=size)
             first = int(counted[0].sum())
-            passage += zip(chosen[:first].tolist(), losses[:first].tolist(), strict=True)
+            if len(passage) < _PASSAGE_TOKENS:
+                passage += zip(chosen[:first].tolist(), losses[:first].tolist(), strict=True)
         loss = float(sums.sum() / counts.sum())
         if not math.isfinite(loss):
             raise RunError(
                 "the network gives results that are no number: its weights are too large"
             )
-        prompt = "" if self.ends else part.texts[0][:_PROMPT_CHARACTERS]
+        prompt = "" if self.ends else "".join(part.texts[0][:_PROMPT_CHARACTERS])
         return GenerationScores(
             count=found.count,
             figures=self._figures(loss, found),

@@ -1,14 +1,26 @@
 """Texts to tokens and back."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
 
 import numpy
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from anyrnn.errors import DataError, SizeError, option_name
+from anyrnn.tasks.columns import LongText, TextColumn
 from anyrnn.tasks.generate.options import TokenKind, TokenOptions
+from anyrnn.tasks.prepared import (
+    Watch,
+    advanced,
+    prepared,
+    read_columns,
+    watching,
+    write_columns,
+)
 from anyrnn.tasks.vocabulary import SPACED_WORD, UNKNOWN, UNSPACED
 
 BOUNDARY = "[END]"
@@ -30,11 +42,14 @@ _PATTERNS: dict[TokenKind, str] = {
 }
 _BYTES = 256
 _AT_ONCE = 1000
+_TOLD = 1 << 20  # characters or tokens
+_LONGEST = 10_000  # characters of a piece
+_BOUNDARY = numpy.array([BOUNDARY_ID], numpy.int32)
 # Lines with their ends; a very long one is cut at a space, if it has any.
 _PIECES = re.compile(r"[^\n]{0,9999}(?:\s|\Z)|[^\n]{10000}")
 
 
-def make_tokenizer(texts: Sequence[str], options: TokenOptions) -> Tokenizer:
+def make_tokenizer(texts: Sequence[str | LongText], options: TokenOptions) -> Tokenizer:
     """A tokenizer whose vocabulary comes from the training texts.
 
     Raises:
@@ -71,13 +86,25 @@ def make_tokenizer(texts: Sequence[str], options: TokenOptions) -> Tokenizer:
         frequency = options.minimum_frequency
         trainer = trainers.WordLevelTrainer(min_frequency=frequency, **shared)
     tokenizer.normalizer = normalizers.Sequence(steps)
-    tokenizer.train_from_iterator((piece for text in texts for piece in _pieces(text)), trainer)
+    tokenizer.train_from_iterator(_counted(texts, watching()), trainer)
     if tokenizer.get_vocab_size() == len(SPECIAL):
         raise DataError(
             f"no {kind} token occurs {options.minimum_frequency} times in the training texts; give "
             f"more text, or {option_name('minimum_frequency', 1)}"
         )
     return tokenizer
+
+
+def _counted(texts: Sequence[str | LongText], told: Watch) -> Iterator[str]:
+    """The pieces of texts; they are asked for in a thread of the tokenizers library."""
+    total, done, shown = sum(map(len, texts)), 0, 0
+    for text in texts:
+        for piece in _pieces(text):
+            yield piece
+            done += len(piece)
+            if done - shown >= _TOLD or done == total:
+                told("counting tokens", done, total)
+                shown = done
 
 
 @dataclass(frozen=True)
@@ -89,31 +116,71 @@ class Encoded:
         starts: Where the boundary before each text stands.
         characters: The number of characters; where there are several texts, the end of each counts
             as one.
+        unknown: The number of tokens that the vocabulary lacks.
     """
 
     tokens: numpy.ndarray
     starts: numpy.ndarray
     characters: int
+    unknown: int
 
     @property
     def count(self) -> int:
         """The number of tokens that are predicted."""
         return len(self.tokens) - 1
 
-    @property
-    def unknown(self) -> int:
-        """The number of tokens that the vocabulary lacks."""
-        return int((self.tokens == UNKNOWN_ID).sum())
+
+def encode(tokenizer: Tokenizer, texts: Sequence[str | LongText]) -> Encoded:
+    """The tokens of texts; those of texts that lie on disk do so, too, prepared once.
+
+    Raises:
+        WriteError: They cannot be written.
+    """
+    characters = sum(map(len, texts)) + (len(texts) if len(texts) > 1 else 0)
+    starts: list[int] = []
+
+    def stream() -> Iterator[numpy.ndarray]:
+        count = done = shown = 0
+        for text in texts:
+            starts.append(count)
+            yield _BOUNDARY
+            count += 1
+            for some, size in _encoded(tokenizer, text):
+                yield some
+                count, done = count + len(some), done + size
+                if done - shown >= _TOLD:
+                    advanced("encoding text", done, characters)
+                    shown = done
+        if len(texts) > 1:
+            yield _BOUNDARY
+
+    def make(unfinished: Path) -> None:
+        # An array in one piece can be mapped into memory; only its end tells how long it is.
+        with tempfile.TemporaryFile(dir=unfinished.parent) as raw:
+            for some in stream():
+                raw.write(some.tobytes())
+            raw.flush()
+            mapped = numpy.memmap(raw, numpy.int32, "r")
+            write_columns(unfinished, [mapped, numpy.array(starts, numpy.int64)])
+
+    key = _key_on_disk(texts)
+    if key is None:
+        tokens, places = numpy.concatenate(list(stream())), numpy.array(starts, numpy.int64)
+    else:
+        tokens, places = read_columns(prepared(("stream", tokenizer.to_str(), key), make)[1])
+    unknown = sum(
+        int((tokens[start : start + _TOLD] == UNKNOWN_ID).sum())
+        for start in range(0, len(tokens), _TOLD)
+    )
+    return Encoded(tokens, places, characters, unknown)
 
 
-def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> Encoded:
-    """The tokens of texts."""
-    boundary = numpy.array([BOUNDARY_ID], numpy.int32)
-    parts = [numpy.concatenate([boundary, *_encoded(tokenizer, text)]) for text in texts]
-    starts = numpy.cumsum([0, *map(len, parts)])[:-1]
-    several = len(texts) > 1
-    tokens = numpy.concatenate([*parts, boundary] if several else parts)
-    return Encoded(tokens, starts, sum(map(len, texts)) + (len(texts) if several else 0))
+def _key_on_disk(texts: Sequence[str | LongText]) -> str | None:
+    """A name that follows from texts that lie on disk; `None` if some do not."""
+    if isinstance(texts, TextColumn):
+        return texts.key
+    keys = [text.key for text in texts if isinstance(text, LongText)]
+    return " ".join(keys) if keys and len(keys) == len(texts) else None
 
 
 def encode_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:
@@ -122,7 +189,7 @@ def encode_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:
     Raises:
         DataError: It has what the training texts never had.
     """
-    tokens = [token for array in _encoded(tokenizer, prompt) for token in array.tolist()]
+    tokens = [token for array, _ in _encoded(tokenizer, prompt) for token in array.tolist()]
     if UNKNOWN_ID in tokens:
         found = tokenizer.encode(prompt, add_special_tokens=False)
         start, end = found.offsets[found.ids.index(UNKNOWN_ID)]
@@ -133,16 +200,27 @@ def encode_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:
     return tokens
 
 
-def _encoded(tokenizer: Tokenizer, text: str) -> Iterator[numpy.ndarray]:
-    pieces = list(_pieces(text))
-    for start in range(0, len(pieces), _AT_ONCE):
-        batch = pieces[start : start + _AT_ONCE]
-        for found in tokenizer.encode_batch_fast(batch, add_special_tokens=False):
-            yield numpy.array(found.ids, numpy.int32)
+def _encoded(tokenizer: Tokenizer, text: str | LongText) -> Iterator[tuple[numpy.ndarray, int]]:
+    """The tokens of some pieces after the other, and the number of their characters."""
+    pieces = _pieces(text)
+    while batch := list(islice(pieces, _AT_ONCE)):
+        found = tokenizer.encode_batch_fast(batch, add_special_tokens=False)
+        tokens = [numpy.array(each.ids, numpy.int32) for each in found]
+        yield numpy.concatenate(tokens), sum(map(len, batch))
 
 
-def _pieces(text: str) -> Iterable[str]:
-    return filter(None, _PIECES.findall(text))
+def _pieces(text: str | LongText) -> Iterator[str]:
+    rest = ""
+    for some in [text] if isinstance(text, str) else text:
+        rest, end = rest + some, 0
+        for match in _PIECES.finditer(rest):
+            # What follows may belong to the last piece.
+            if not match[0].endswith("\n") and match.start() + _LONGEST > len(rest):
+                break
+            yield match[0]
+            end = match.end()
+        rest = rest[end:]
+    yield from filter(None, _PIECES.findall(rest))
 
 
 class Writer:
