@@ -17,6 +17,7 @@ from anyrnn.tasks.experiment import train
 from anyrnn.tasks.forecast import Options
 from anyrnn.tasks.forecast.data import data_of
 from anyrnn.tasks.forecast.frequency import Frequency
+from anyrnn.tasks.forecast.heads import GaussianHead, PointHead, QuantileHead
 from anyrnn.tasks.forecast.scores import MethodScore, _compared, chance
 from anyrnn.tasks.forecast.task import Forecast
 from anyrnn.tasks.options import from_flat
@@ -265,7 +266,6 @@ def test_bad_tables_are_refused_in_one_line(
         ({"intervals": (100,)}, "intervals has 100"),
         ({"form": "segments", "segment_length": 3}, "1, 2, 4, 8"),
         ({"segment_length": 4}, "segment_length needs form=segments"),
-        ({"decoding": "recursive"}, "quantiles"),
         ({"decoding": "recursive", "head": "point", "form": "segments"}, "form=steps"),
         ({"point_loss": "mae"}, "needs head=point"),
         ({"frequency": "fortnight"}, "frequency is 'fortnight'"),
@@ -303,6 +303,7 @@ _KINDS = [
     {"form": "segments", "head": "point", "point_loss": "mae"},
     {"form": "segments", "channels": "joint", "cells": ("lstm",), "segment_length": 4},
     {"decoding": "recursive", "head": "gaussian"},
+    {"decoding": "recursive"},
     {"decoding": "recursive", "head": "point", "channels": "joint", "cells": ("lstm",)},
 ]
 
@@ -335,9 +336,8 @@ def test_from_training_to_forecast(
     forecast = model.predict(newer)
     assert list(forecast["day"].astype(str)) == list(newer["day"][-4:])
     assert (forecast["z"] > 60).all()
-    if values.get("head") != "point":
-        assert (forecast["y-lo-95"] <= forecast["y-lo-80"]).all()
-        assert (forecast["y-lo-80"] < forecast["y-hi-80"]).all()
+    assert (forecast["y-lo-95"] <= forecast["y-lo-80"]).all()
+    assert (forecast["y-lo-80"] < forecast["y-hi-80"]).all()
     # The forecast is the same for a file, and follows from no value after the origin.
     newer.to_csv(tmp_path / "newer.csv", index=False)
     pandas.testing.assert_frame_equal(model.predict(tmp_path / "newer.csv"), forecast, rtol=1e-4)
@@ -437,8 +437,6 @@ def test_a_difference_within_chance_is_told_as_one() -> None:
 
 
 def test_intervals_of_a_normal_distribution_and_its_score() -> None:
-    from anyrnn.tasks.forecast.heads import GaussianHead, QuantileHead
-
     head, quantiles = GaussianHead(), QuantileHead([80, 95])
     output = torch.tensor([[[[3.0, 2.0]]]])
     target = torch.tensor([[[4.0]]])
@@ -451,6 +449,31 @@ def test_intervals_of_a_normal_distribution_and_its_score() -> None:
     same = 3 + 2 * torch.special.ndtri(quantiles._levels)
     score = quantiles.crps(same[None, None, None], target)
     assert float(score) == pytest.approx(float(by_draws), abs=0.05)
+
+
+def test_intervals_of_a_point_hold_their_share_of_new_errors() -> None:
+    head = PointHead(intervals=(80, 95))
+    generator = torch.Generator().manual_seed(0)
+    errors = torch.randn(2, 4000, 3, 2, generator=generator).abs() * torch.arange(1, 4)[:, None]
+    errors[0, ::5, 1] = torch.nan
+    widths = head.widths(errors[0])
+    inside = (errors[1][..., None] <= widths).float().mean((0, 2))
+    expected = torch.tensor([0.8, 0.95]).expand(3, 2)
+    torch.testing.assert_close(inside, expected, atol=0.02, rtol=0)
+    # Of few errors the largest, where nothing is known the largest of all.
+    few = torch.tensor([[[1.0, torch.nan]], [[2.0, torch.nan]]])
+    assert head.widths(few).tolist() == [[[2, 2], [2, 2]]]
+
+
+def test_a_mixture_of_quantiles_has_the_quantiles_of_its_values() -> None:
+    head = QuantileHead([80, 95])
+    one = 3 + 2 * torch.special.ndtri(head._levels)
+    torch.testing.assert_close(head.mixed(one.expand(20, 5, 1, -1))[0, 0], one, atol=0.15, rtol=0)
+    generator = torch.Generator().manual_seed(0)
+    parts = torch.stack([one, one + 6])[:, None, None]
+    draws = head.drawn(parts.expand(2, 20_000, 1, -1), generator).flatten()
+    found = head.mixed(parts)[0, 0]
+    torch.testing.assert_close(found, draws.quantile(head._levels), atol=0.15, rtol=0)
 
 
 # What a person gets.

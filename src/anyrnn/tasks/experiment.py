@@ -231,6 +231,7 @@ class _Experiment:
         )
         start = perf_counter()
         with on_device(network, options.torch_device()):
+            self.task.calibrate(network, self.data.validation, interruption.check)
             scores = self.task.score(network, self.data.measured[1], interruption.check)
         best = best_epoch(self.task, epochs)
         assert best is not None

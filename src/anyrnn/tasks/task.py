@@ -255,6 +255,17 @@ class Task(ABC, Generic[TaskOptions, Part]):
     def measure(self, metrics: Mapping[str, "Metric"], step: Step, batch: Batch) -> None:
         """Update the metrics with a step."""
 
+    def calibrate(
+        self, network: torch.nn.Module, validation: Part, check: Callable[[], None]
+    ) -> None:
+        """Add to a network that has learned what only the validation part tells, as buffers.
+
+        Args:
+            network: The network, in evaluation mode.
+            validation: The part.
+            check: Called now and then; it raises `StoppedError` when a stop was requested.
+        """
+
     @abstractmethod
     def score(
         self, network: torch.nn.Module, part: Part, check: Callable[[], None] = lambda: None

@@ -10,12 +10,21 @@ import torch
 from torch.nn import functional
 
 _SMALLEST_SCALE = 1e-3
+_PATHS = 20
+# How many values stand for a distribution in a mixture.
+_SHARES = 50
 
 
 class Head(ABC):
-    """The last axis of a network's outputs, `outputs` numbers for each future value."""
+    """The last axis of a network's outputs, `outputs` numbers for each future value.
+
+    Attributes:
+        outputs: The number of them.
+        paths: How many paths a recursive forecast draws.
+    """
 
     outputs: int
+    paths: int
 
     @abstractmethod
     def finish(
@@ -40,18 +49,53 @@ class Head(ABC):
     def crps(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """The continuous ranked probability score of each value, in its unit."""
 
+    @abstractmethod
     def interval(self, output: torch.Tensor, percent: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The ends of the central interval with so many per cent of outcomes."""
-        raise NotImplementedError
+
+    @abstractmethod
+    def drawn(self, raw: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """A value of each distribution, less its level, (...), from the raw outputs."""
+
+    @abstractmethod
+    def mixed(self, raw: torch.Tensor) -> torch.Tensor:
+        """The raw outputs for a mixture, from those of its parts, (parts, ..., outputs)."""
 
 
 class PointHead(Head):
-    """One number."""
+    """One number; its intervals are as wide as the errors on the validation part.
+
+    Conformal prediction (Vovk, Gammerman and Shafer 2005): of the absolute errors at a step of the
+    horizon, an interval's half width is the quantile.
+
+    Args:
+        loss: The squared or the absolute error.
+        intervals: The per cent of outcomes that each interval holds.
+    """
 
     outputs = 1
+    paths = 1
 
-    def __init__(self, loss: Literal["mse", "mae"] = "mse") -> None:
+    def __init__(self, loss: Literal["mse", "mae"] = "mse", intervals: Sequence[int] = ()) -> None:
         self._loss = loss
+        self.intervals = tuple(intervals)
+
+    def widths(self, errors: torch.Tensor) -> torch.Tensor:
+        """Half the width of each interval, (horizon, targets, intervals).
+
+        Args:
+            errors: The absolute errors, (windows, horizon, targets); NaN where the truth is not
+                known.
+        """
+        ordered = errors.sort(0).values  # NaN at last
+        counts = (~errors.isnan()).sum(0)
+        found = []
+        for percent in self.intervals:
+            # Of n + 1 exchangeable errors the new one is as likely at each rank.
+            rank = torch.ceil((counts + 1) * percent / 100).long().minimum(counts) - 1
+            width = ordered.gather(0, rank.clamp_min(0)[None])[0]
+            found.append(width.where(counts > 0, errors.nan_to_num(0).max()))
+        return torch.stack(found, -1)
 
     def finish(
         self, raw: torch.Tensor, level: torch.Tensor, deviation: torch.Tensor
@@ -72,6 +116,19 @@ class PointHead(Head):
         """The absolute error."""
         return (output[..., 0] - target).abs()
 
+    def interval(self, output: torch.Tensor, percent: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The number and the width, which stands after it, to both sides."""
+        width = output[..., 1 + self.intervals.index(percent)]
+        return output[..., 0] - width, output[..., 0] + width
+
+    def drawn(self, raw: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """The number itself."""
+        return raw[..., 0]
+
+    def mixed(self, raw: torch.Tensor) -> torch.Tensor:
+        """The only part."""
+        return raw[0]
+
 
 class QuantileHead(Head):
     """Deciles and the ends of intervals.
@@ -79,6 +136,8 @@ class QuantileHead(Head):
     Args:
         intervals: The per cent of outcomes that each interval holds.
     """
+
+    paths = _PATHS
 
     def __init__(self, intervals: Sequence[int]) -> None:
         # In thousandths, so that the same quantile is not there twice.
@@ -118,11 +177,38 @@ class QuantileHead(Head):
         lower, upper = (self._thousandths.index(500 + sign * 5 * percent) for sign in (-1, 1))
         return output[..., lower], output[..., upper]
 
+    def drawn(self, raw: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """By the quantile function."""
+        shape = (*raw.shape[:-1], 1)
+        share = torch.rand(shape, generator=generator, device=raw.device, dtype=raw.dtype)
+        return self._at(raw, share)[..., 0]
+
+    def mixed(self, raw: torch.Tensor) -> torch.Tensor:
+        """Quantiles of values that stand for equal shares of each part."""
+        shares = (torch.arange(_SHARES, device=raw.device, dtype=raw.dtype) + 0.5) / _SHARES
+        values = self._at(raw, shares.expand(*raw.shape[:-1], _SHARES))
+        every = values.movedim(0, -2).flatten(-2).sort(-1).values
+        place = self._levels.to(raw) * every.shape[-1] - 0.5
+        place = place.clamp(0, every.shape[-1] - 1)
+        lower, upper = every[..., place.floor().long()], every[..., place.ceil().long()]
+        return lower + (upper - lower) * place.frac()
+
+    def _at(self, raw: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+        """The quantile function at shares, (..., shares): straight between the quantiles, and on
+        beyond the outermost ones.
+        """
+        ordered, levels = raw.sort(-1).values, self._levels.to(raw)
+        upper = torch.searchsorted(levels, shares.contiguous()).clamp(1, self.outputs - 1)
+        below, above = ordered.gather(-1, upper - 1), ordered.gather(-1, upper)
+        first, last = levels[upper - 1], levels[upper]
+        return below + (above - below) * (shares - first) / (last - first)
+
 
 class GaussianHead(Head):
     """The mean and the standard deviation of a normal distribution."""
 
     outputs = 2
+    paths = _PATHS
 
     def finish(
         self, raw: torch.Tensor, level: torch.Tensor, deviation: torch.Tensor
@@ -151,3 +237,17 @@ class GaussianHead(Head):
         """The mean and so many deviations to both sides."""
         times = float(torch.special.ndtri(torch.tensor(0.5 + percent / 200)))
         return output[..., 0] - times * output[..., 1], output[..., 0] + times * output[..., 1]
+
+    def drawn(self, raw: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """From the normal distribution."""
+        mean, scale = raw[..., 0], functional.softplus(raw[..., 1])
+        noise = torch.randn(mean.shape, generator=generator, device=raw.device, dtype=raw.dtype)
+        return mean + scale * noise
+
+    def mixed(self, raw: torch.Tensor) -> torch.Tensor:
+        """The moments of the mixture."""
+        mean, scale = raw[..., 0], functional.softplus(raw[..., 1])
+        variance = scale.square().mean(0) + mean.var(0, correction=0)
+        deviation = variance.sqrt().clamp_min(1e-6)
+        # The inverse of softplus, which is applied later.
+        return torch.stack([mean.mean(0), deviation + torch.log(-torch.expm1(-deviation))], -1)

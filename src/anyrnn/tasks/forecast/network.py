@@ -7,12 +7,10 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from anyrnn.tasks.forecast.heads import Head
+from anyrnn.tasks.forecast.heads import Head, PointHead
 from anyrnn.tasks.forecast.options import ModelOptions, segment_length
 from anyrnn.tasks.layers import recurrent_layers
 
-# How many paths a recursive forecast with a distribution draws.
-_PATHS = 20
 _SMALLEST_DEVIATION = 1e-5
 
 
@@ -49,6 +47,8 @@ class ForecastNetwork(nn.Module):
         UnknownCellError: There is no such cell.
     """
 
+    widths: torch.Tensor | None
+
     def __init__(self, cell: str, sizes: Sizes, options: ModelOptions, head: Head) -> None:
         super().__init__()
         self.sizes = sizes
@@ -57,11 +57,15 @@ class ForecastNetwork(nn.Module):
         self.level = options.level
         width = sizes.targets if self.joint else 1
         channels = 1 if self.joint else sizes.targets
+        core = Segments if options.form == "segments" else Direct
         if options.decoding == "recursive":
-            self.core: nn.Module = Recursive(cell, sizes, width, channels, options, head)
-        else:
-            core = Segments if options.form == "segments" else Direct
-            self.core = core(cell, sizes, width, channels, options, head.outputs)
+            core = Recursive
+        self.core: nn.Module = core(Plan(cell, sizes, width, channels, options, head))
+        # Half the widths of a point's intervals, once the validation part has told them.
+        widths = None
+        if isinstance(head, PointHead):
+            widths = torch.zeros(sizes.horizon, sizes.targets, len(head.intervals))
+        self.register_buffer("widths", widths)
 
     def forward(
         self,
@@ -100,7 +104,10 @@ class ForecastNetwork(nn.Module):
         raw = raw.unflatten(-1, (-1, self.head.outputs))
         if not self.joint:
             raw = raw.unflatten(0, (count, -1)).squeeze(3).transpose(1, 2)
-        return self.head.finish(raw, level[..., None], deviation[..., None])
+        found = self.head.finish(raw, level[..., None], deviation[..., None])
+        if self.widths is None:
+            return found
+        return torch.cat([found, self.widths.to(found.dtype).expand(count, -1, -1, -1)], -1)
 
     def _level(self, read: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if self.level == "mean":
@@ -120,49 +127,78 @@ class ForecastNetwork(nn.Module):
         return values.repeat_interleave(self.sizes.targets, 0)
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a part of a network is made from.
+
+    Attributes:
+        cell: A name of the catalogue.
+        sizes: What the network reads and says.
+        width: How many targets are read together.
+        channels: How many are told apart.
+        options: The form and its sizes.
+        head: What is said of a value.
+    """
+
+    cell: str
+    sizes: Sizes
+    width: int
+    channels: int
+    options: ModelOptions
+    head: Head
+
+    @property
+    def inputs(self) -> int:
+        """The number of values of a step of the look-back."""
+        return self.width * (2 if self.sizes.gaps else 1) + self.sizes.features
+
+    @property
+    def outputs(self) -> int:
+        """The number of values that are said of a step of the horizon."""
+        return self.width * self.head.outputs
+
+
 class _Layers(nn.Module):
     """Recurrent layers, and a vector that says which of several targets is read."""
 
-    def __init__(self, cell: str, inputs: int, channels: int, options: ModelOptions) -> None:
+    def __init__(self, plan: Plan, inputs: int) -> None:
         super().__init__()
+        options, channels = plan.options, plan.channels
+        self.horizon = plan.sizes.horizon
         self.recurrent = recurrent_layers(
-            cell, inputs, options.hidden_size, options.layers, options.dropout
+            plan.cell, inputs, options.hidden_size, options.layers, options.dropout
         )
         self.dropout = nn.Dropout(options.dropout)
         self.size = self.recurrent.output_size
         self.channel = nn.Parameter(torch.zeros(channels, self.size)) if channels > 1 else None
 
-    def marked(self, vectors: torch.Tensor) -> torch.Tensor:
-        """Vectors, the last axis of which is that of outputs, with the vector of their target."""
+    def marked(self, vectors: torch.Tensor, paths: int = 1) -> torch.Tensor:
+        """Vectors, the last axis of which is that of outputs, with the vector of their target.
+
+        Args:
+            vectors: The vectors.
+            paths: How many vectors stand for each row.
+        """
         if self.channel is None:
             return vectors
-        channel = self.channel.repeat(len(vectors) // len(self.channel), 1)
+        channel = self.channel.repeat_interleave(paths, 0)
+        channel = channel.repeat(len(vectors) // len(channel), 1)
         return vectors + channel.view(len(vectors), *[1] * (vectors.ndim - 2), self.size)
 
 
 class Direct(_Layers):
     """The last output gives all steps of the horizon; what is known in advance is added to each."""
 
-    def __init__(
-        self,
-        cell: str,
-        sizes: Sizes,
-        width: int,
-        channels: int,
-        options: ModelOptions,
-        outputs: int,
-    ) -> None:
-        inputs = width * (2 if sizes.gaps else 1) + sizes.features
-        super().__init__(cell, inputs, channels, options)
-        self.horizon = sizes.horizon
-        self.dense = nn.Linear(self.size, sizes.horizon * width * outputs)
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan, plan.inputs)
+        known, hidden = plan.sizes.known, plan.options.hidden_size
+        self.dense = nn.Linear(self.size, self.horizon * plan.outputs)
         self.known = None
-        if sizes.known:
-            hidden = options.hidden_size
+        if known:
             self.known = nn.Sequential(
-                nn.Linear(self.size + sizes.known, hidden),
+                nn.Linear(self.size + known, hidden),
                 nn.ReLU(),
-                nn.Linear(hidden, width * outputs),
+                nn.Linear(hidden, plan.outputs),
             )
         _start_at_nothing(self.dense)
 
@@ -184,28 +220,18 @@ class Segments(_Layers):
     2023: parallel multi-step forecasting.
     """
 
-    def __init__(
-        self,
-        cell: str,
-        sizes: Sizes,
-        width: int,
-        channels: int,
-        options: ModelOptions,
-        outputs: int,
-    ) -> None:
-        super().__init__(cell, options.hidden_size, channels, options)
-        self.length = segment_length(sizes.look_back, options)
-        self.horizon = sizes.horizon
-        self.segments = -(-sizes.horizon // self.length)
-        inputs = width * (2 if sizes.gaps else 1) + sizes.features
-        hidden = options.hidden_size
-        self.project = nn.Linear(self.length * inputs, hidden)
+    def __init__(self, plan: Plan) -> None:
+        hidden, known, channels = plan.options.hidden_size, plan.sizes.known, plan.channels
+        super().__init__(plan, hidden)
+        self.length = segment_length(plan.sizes.look_back, plan.options)
+        self.segments = -(-self.horizon // self.length)
+        self.project = nn.Linear(self.length * plan.inputs, hidden)
         half = hidden // 2 if channels > 1 else hidden
         self.position = nn.Parameter(torch.randn(self.segments, half))
         self.which = nn.Parameter(torch.randn(channels, hidden - half)) if channels > 1 else None
         self.channel = None
-        self.known = nn.Linear(self.length * sizes.known, hidden) if sizes.known else None
-        self.dense = nn.Linear(self.size, self.length * width * outputs)
+        self.known = nn.Linear(self.length * known, hidden) if known else None
+        self.dense = nn.Linear(self.size, self.length * plan.outputs)
 
     def forward(self, read: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
         """(rows, horizon, width x outputs)."""
@@ -234,23 +260,13 @@ class Segments(_Layers):
 class Recursive(_Layers):
     """Each step is read before the next one is forecast: in training the true one, later our own.
 
-    Of a distribution, paths are drawn; the forecast is the normal distribution with their mean and
-    variance.
+    Of a distribution, paths are drawn; the forecast is the mixture of what follows each of them.
     """
 
-    def __init__(
-        self,
-        cell: str,
-        sizes: Sizes,
-        width: int,
-        channels: int,
-        options: ModelOptions,
-        head: Head,
-    ) -> None:
-        super().__init__(cell, width + sizes.known, channels, options)
-        self.horizon = sizes.horizon
-        self.head = head
-        self.dense = nn.Linear(self.size, width * head.outputs)
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan, plan.width + plan.sizes.known)
+        self.head = plan.head
+        self.dense = nn.Linear(self.size, plan.outputs)
         _start_at_nothing(self.dense)
 
     def forward(
@@ -280,55 +296,22 @@ class Recursive(_Layers):
         return self._continued(output[:, -1], state, known[:, begin:])
 
     def _continued(self, output: torch.Tensor, state: Any, known: torch.Tensor) -> torch.Tensor:
-        rows, paths = len(output), _PATHS if self.head.outputs == 2 else 1
+        rows, paths = len(output), self.head.paths
         generator = torch.Generator(output.device).manual_seed(0)
-        raw = self.dense(self.marked(output))
-        raw = raw.repeat_interleave(paths, 0)
+        raw = self.dense(self.marked(output)).repeat_interleave(paths, 0)
         state = pytree.tree_map(lambda each: each.repeat_interleave(paths, 1), state)
         known = known.repeat_interleave(paths, 0)
         steps = []
         for step in range(self.horizon):
-            mean, scale = self._moments(raw)
-            steps.append(self._joined(mean, scale, rows, paths))
-            if step + 1 == self.horizon:
-                break
-            value = mean
-            if scale is not None:
-                noise = torch.randn(
-                    mean.shape, generator=generator, device=mean.device, dtype=mean.dtype
-                )
-                value = mean + scale * noise
-            inputs = torch.cat([value, known[:, step]], -1)[:, None]
-            output, state = self.recurrent(inputs, state)
-            raw = self.dense(self._marked_paths(output[:, 0], paths))
+            raw = raw.unflatten(-1, (-1, self.head.outputs))
+            parts = raw.unflatten(0, (rows, paths)).movedim(1, 0)
+            steps.append(self.head.mixed(parts).flatten(1))
+            if step + 1 < self.horizon:
+                value = self.head.drawn(raw, generator)
+                inputs = torch.cat([value, known[:, step]], -1)[:, None]
+                output, state = self.recurrent(inputs, state)
+                raw = self.dense(self.marked(output[:, 0], paths))
         return torch.stack(steps, 1)
-
-    def _marked_paths(self, output: torch.Tensor, paths: int) -> torch.Tensor:
-        if self.channel is None:
-            return output
-        return output + self.channel.repeat_interleave(paths, 0).repeat(
-            len(output) // (paths * len(self.channel)), 1
-        )
-
-    def _moments(self, raw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The mean and the deviation of each path's next value, (rows x paths, width) each."""
-        raw = raw.unflatten(-1, (-1, self.head.outputs))
-        if self.head.outputs == 1:
-            return raw[..., 0], None
-        return raw[..., 0], nn.functional.softplus(raw[..., 1])
-
-    def _joined(
-        self, mean: torch.Tensor, scale: torch.Tensor | None, rows: int, paths: int
-    ) -> torch.Tensor:
-        """The outputs for all paths together: the moments of their mixture."""
-        if scale is None:
-            return mean
-        mean, scale = (each.view(rows, paths, -1) for each in (mean, scale))
-        variance = scale.square().mean(1) + mean.var(1, correction=0)
-        deviation = variance.sqrt().clamp_min(1e-6)
-        # The inverse of softplus, which the head applies.
-        raw = deviation + torch.log(-torch.expm1(-deviation))
-        return torch.stack([mean.mean(1), raw], -1).flatten(1)
 
 
 def _start_at_nothing(dense: nn.Linear) -> None:

@@ -239,11 +239,6 @@ def _check_recursive(options: Options) -> None:
         raise OptionError(
             f"{recursive} needs {option_name('form', 'steps')}: segments are decoded at once"
         )
-    if options.model.head == "quantile":
-        raise OptionError(
-            f"{recursive} cannot give quantiles; use {option_name('head', 'gaussian')} or "
-            f"{option_name('head', 'point')}"
-        )
     if options.data.past_covariates:
         raise OptionError(
             f"{recursive} would have to read {options.data.past_covariates[0]!r} in the future; "

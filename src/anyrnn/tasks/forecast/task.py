@@ -24,11 +24,11 @@ from anyrnn.tasks.forecast.prediction import forecast_frame
 from anyrnn.tasks.forecast.report import pictures, tables
 from anyrnn.tasks.forecast.scales import Scales, check_targets
 from anyrnn.tasks.forecast.scores import FIGURES, ForecastScores, Scaling, measures
-from anyrnn.tasks.forecast.scoring import score, simple_figures
+from anyrnn.tasks.forecast.scoring import BATCH_SIZE, score, simple_figures
 from anyrnn.tasks.forecast.windows import Part, batches, origins
 from anyrnn.tasks.options import replaced
 from anyrnn.tasks.run_files import CONFIG, write_text
-from anyrnn.tasks.task import Data, ScoreTable, Step, Task
+from anyrnn.tasks.task import Data, ScoreTable, Step, Task, steps
 
 if TYPE_CHECKING:  # its import takes seconds, and only training needs it
     from torchmetrics import Metric
@@ -150,13 +150,13 @@ class Forecast(Task[Options, Part]):
         model = self.options.model
         if model.head == "quantile":
             return QuantileHead(self.options.forecast.intervals)
-        return GaussianHead() if model.head == "gaussian" else PointHead(model.point_loss)
+        if model.head == "gaussian":
+            return GaussianHead()
+        return PointHead(model.point_loss, self.intervals)
 
     @property
     def intervals(self) -> tuple[int, ...]:
         """The per cent of outcomes of each interval, the narrowest first."""
-        if self.options.model.head == "point":
-            return ()
         return tuple(sorted(set(self.options.forecast.intervals)))
 
     @property
@@ -219,6 +219,24 @@ class Forecast(Task[Options, Part]):
         found = measures(self.head, step.output, batch["target"], scaling)
         for name, metric in metrics.items():
             metric.update(found[name][batch["observed"]].mean(), step.count)
+
+    def calibrate(
+        self, network: torch.nn.Module, validation: Part, check: Callable[[], None]
+    ) -> None:
+        """Give a point's intervals the widths of its errors on the validation part."""
+        assert isinstance(network, ForecastNetwork)
+        if not isinstance(self.head, PointHead):
+            return
+        errors = [
+            torch.where(
+                batch["observed"], (step.output[..., 0] - batch["target"]).abs(), torch.nan
+            ).cpu()
+            for batch, step in steps(
+                self, network, self.batches(validation, BATCH_SIZE, None), check
+            )
+        ]
+        widths = self.head.widths(torch.cat(errors))
+        network.load_state_dict({"widths": widths}, strict=False)
 
     def score(
         self, network: torch.nn.Module, part: Part, check: Callable[[], None] = lambda: None
