@@ -12,7 +12,7 @@ import torch
 from sklearn.base import clone
 
 from anyrnn.errors import DataError, OptionError, RunError
-from anyrnn.tasks import Forecaster
+from anyrnn.tasks import Forecaster, columns, large_tables
 from anyrnn.tasks.experiment import train
 from anyrnn.tasks.forecast import Options
 from anyrnn.tasks.forecast.data import data_of
@@ -211,6 +211,35 @@ def test_a_step_of_months_counts_from_any_day() -> None:
     positions, off = frequency.positions(months.astype(numpy.int64).to_numpy())
     assert (positions.tolist(), off) == ([0, 1, 3], None)
     assert frequency.positions(times.astype(numpy.int64).to_numpy())[1] == 2
+
+
+@pytest.mark.parametrize("written", ["%Y-%m-%d", "%d.%m.%Y", "%Y%m%d", None])
+def test_a_large_table_gives_the_series_of_a_small_one(
+    made: Callable[..., Options],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    written: str | None,
+) -> None:
+    monkeypatch.setenv("ANYRNN_CACHE", str(tmp_path / "cache"))
+    times = pandas.date_range("2020-01-10", periods=60)
+    text = times.strftime(written) if written else numpy.arange(60).astype(str)
+    frame = pandas.concat(
+        pandas.DataFrame({"unique_id": name, "day": text, "y": [wave(i) for i in range(60)]})
+        for name in "bac"
+    ).sample(frac=1, random_state=1)
+    frame.iloc[5, 2] = None
+    options = made(frame)
+    monkeypatch.setattr(columns, "_OF_SERIES", 7)
+    data = []
+    for large in (0, 1 << 40):
+        monkeypatch.setattr(large_tables, "LARGE", large)
+        data.append(Forecast.read(options))
+    ours, theirs = (each.training.panel for each in data)
+    assert ours.names == theirs.names
+    assert ours.frequency == theirs.frequency
+    numpy.testing.assert_array_equal(ours.times, theirs.times)
+    numpy.testing.assert_array_equal(ours.targets, theirs.targets)
+    assert len(list((tmp_path / "cache").glob("*.arrow"))) == 2  # names, values
 
 
 # What is refused, and how that is told.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar, overload
 
 import numpy
+import pandas
 import pyarrow
 from numpy.typing import NDArray
 from pyarrow import compute
@@ -19,6 +20,13 @@ T = TypeVar("T")
 Rows = NDArray[numpy.int64]
 
 _AT_ONCE = 10_000
+_OF_SERIES = 100_000
+
+
+def in_pieces(column: Any) -> Iterator[tuple[int, pandas.Series]]:
+    """Some values of a column after the other, as a series, each with the number of its first."""
+    for start in range(0, len(column), _OF_SERIES):
+        yield start, pandas.Series(column[start : start + _OF_SERIES]).reset_index(drop=True)
 
 
 def taken(values: Sequence[T], rows: Sequence[int]) -> Sequence[T]:

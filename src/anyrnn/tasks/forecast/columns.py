@@ -8,6 +8,7 @@ import numpy
 import pandas
 
 from anyrnn.errors import DataError, option_name
+from anyrnn.tasks.columns import TextColumn, in_pieces
 from anyrnn.tasks.forecast.frequency import Kind, read_times
 from anyrnn.tasks.forecast.options import DataOptions
 
@@ -134,7 +135,16 @@ def numbers(
     Raises:
         DataError: A value is no number, or is infinite.
     """
-    values = pandas.Series(source.column(name, option))
+    pieces = [
+        _numbers(source, label, name, values, start, options)
+        for start, values in in_pieces(source.column(name, option))
+    ]
+    return numpy.concatenate(pieces) if pieces else numpy.empty(0)
+
+
+def _numbers(
+    source: Source, label: str, name: str, values: pandas.Series, start: int, options: DataOptions
+) -> numpy.ndarray:
     if pandas.api.types.is_numeric_dtype(values.dtype):
         found = numpy.array(values.astype("float64"))
         missing = numpy.isnan(found)
@@ -152,7 +162,8 @@ def numbers(
         if "," in value and options.decimal == ".":
             hint = f"; if its comma is a decimal sign, say {option_name('decimal', ',')}"
         raise DataError(
-            f"{label}: {source.row(int(bad[0]))} has {value[:40]!r} in the column {name!r}, "
+            f"{label}: {source.row(start + int(bad[0]))} has {value[:40]!r} in the column "
+            f"{name!r}, "
             + (
                 f"but {_LARGEST:g} is the largest"
                 if too_large[bad[0]]
@@ -170,7 +181,9 @@ def times(
     Raises:
         DataError: One cannot be read.
     """
-    values = pandas.Series(source.column(name, "time")).iloc[rows].reset_index(drop=True)
+    column = source.column(name, "time")
+    values = column.taken(rows) if isinstance(column, TextColumn) else pandas.Series(column)[rows]
+    values = values if isinstance(values, TextColumn) else values.reset_index(drop=True)
     found, kind, off = read_times(values, options.time_format)
     if off is not None:
         written = (
@@ -188,8 +201,11 @@ def times(
 
 def present(source: Source, name: str, option: str) -> numpy.ndarray:
     """Whether each row has a value in a column that is no number."""
-    values = pandas.Series(source.column(name, option))
-    if pandas.api.types.is_numeric_dtype(values.dtype):
-        return values.notna().to_numpy()
-    texts = values.astype(object).where(values.notna(), "").astype(str).str.strip()
-    return (texts != "").to_numpy() & (texts != "NaT").to_numpy()
+    found = numpy.empty(len(source), bool)
+    for start, values in in_pieces(source.column(name, option)):
+        there = values.notna()
+        if not pandas.api.types.is_numeric_dtype(values.dtype):
+            texts = values.astype(object).where(there, "").astype(str).str.strip()
+            there = (texts != "") & (texts != "NaT")
+        found[start : start + len(values)] = there
+    return found

@@ -19,7 +19,8 @@ def table(
     options: DataOptions, columns: Callable[[DataOptions, Sequence[str]], Columns]
 ) -> tuple[Source, str]:
     """A table with the columns that are needed, and a hash of its content."""
-    asked = {"encoding": options.encoding, "separator": options.separator, "header": options.header}
+    asked: dict[str, Any] = {"encoding": options.encoding, "separator": options.separator}
+    asked |= {"header": options.header, "on_disk": True}
     names = read_table(options.data, **asked, wanted=[]).names
     table = read_table(options.data, **asked, wanted=columns(options, names).all)
     return table, table.digest

@@ -1,7 +1,7 @@
 """Times of series: how they are written, the step between them, seasons and the calendar."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -9,6 +9,7 @@ import numpy
 import pandas
 
 from anyrnn.errors import DataError, OptionError, option_name
+from anyrnn.tasks.columns import in_pieces
 
 _UNITS = {"us": 10**3, "ms": 10**6, "s": 10**9, "min": 60 * 10**9, "h": 3600 * 10**9}
 _DAY = 24 * _UNITS["h"]
@@ -161,53 +162,68 @@ def read_times(values: Any, format: str | None) -> tuple[numpy.ndarray, Kind, in
         values: Dates, numbers or strings; none is missing.
         format: How strings are written, if that is known.
     """
-    series = pandas.Series(values)
-    if pandas.api.types.is_datetime64_any_dtype(series.dtype):
-        return _dated(series)
-    if pandas.api.types.is_numeric_dtype(series.dtype) and format is None:
-        numbers = series.to_numpy(numpy.float64)
+    first = pandas.Series(values[:1])
+    if pandas.api.types.is_datetime64_any_dtype(first.dtype):
+        return _dated(_nanoseconds(pandas.Series(values)))
+    if pandas.api.types.is_numeric_dtype(first.dtype) and format is None:
+        numbers = pandas.Series(values).to_numpy(numpy.float64)
         off = numpy.flatnonzero(numbers != numpy.round(numbers))
         return numbers.astype(numpy.int64), "number", int(off[0]) if len(off) else None
-    series = series.astype(str).str.strip()
     if format is not None:
-        return _dated(pandas.to_datetime(series, format=format, utc=True, errors="coerce"))
-    if series.str.fullmatch(r"[+-]?\d{1,18}").all():
-        lengths = set(series.str.len())
+        return _dated(_parsed(values, format))
+    if all(texts.str.fullmatch(r"[+-]?\d{1,18}").all() for texts in _texts(values)):
+        lengths = {length for texts in _texts(values) for length in texts.str.len().unique()}
         wanted = {8: "%Y%m%d", 6: "%Y%m"}.get(lengths.pop() if len(lengths) == 1 else 0)
         if wanted is not None:
-            dates = pandas.to_datetime(series, format=wanted, utc=True, errors="coerce")
-            if dates.dt.year.between(1800, 2200).all():
-                return _dated(dates)
-        return series.astype(numpy.int64).to_numpy(), "number", None
-    return _dated(_guessed(series))
+            years = _parsed(values, wanted).astype("M8[ns]").astype("M8[Y]").astype(int) + 1970
+            if ((years >= 1800) & (years <= 2200)).all():
+                return _dated(_parsed(values, wanted))
+        numbers = [texts.astype(numpy.int64).to_numpy() for texts in _texts(values)]
+        return numpy.concatenate(numbers), "number", None
+    return _dated(_guessed(values))
 
 
-def _guessed(series: pandas.Series) -> pandas.Series:
+def _texts(values: Any) -> Iterator[pandas.Series]:
+    return (piece.astype(str).str.strip() for _, piece in in_pieces(values))
+
+
+def _parsed(values: Any, format: str) -> numpy.ndarray:
+    """Strings as nanoseconds since 1970; `_NO_TIME` for those that cannot be read."""
+    found = [
+        _nanoseconds(pandas.to_datetime(texts, format=format, utc=True, errors="coerce"))
+        for texts in _texts(values)
+    ]
+    return numpy.concatenate(found)
+
+
+def _guessed(values: Any) -> numpy.ndarray:
     """Strings as dates, by the format that reads the most of them; ISO 8601 before all others."""
-    best = pandas.to_datetime(series, format="ISO8601", utc=True, errors="coerce")
-    if best.notna().all():
-        return best
-    # A first look at some rows: most formats fail at once.
+    best = _parsed(values, "ISO8601")
     for format in _FORMATS:
-        if pandas.to_datetime(series[:1], format=format, errors="coerce").isna().all():
+        if (best != _NO_TIME).all():
+            break
+        # A first look at one row: most formats fail at once.
+        if (_parsed(values[:1], format) == _NO_TIME).all():
             continue
-        dates = pandas.to_datetime(series, format=format, utc=True, errors="coerce")
-        if dates.notna().sum() > best.notna().sum():
+        dates = _parsed(values, format)
+        if (dates != _NO_TIME).sum() > (best != _NO_TIME).sum():
             best = dates
     return best
 
 
-def _dated(dates: pandas.Series) -> tuple[numpy.ndarray, Kind, int | None]:
-    # As nanoseconds since 1970, 64 bits reach from 1677 to 2262.
-    missing = numpy.flatnonzero(dates.isna() | (dates.dt.year < 1678) | (dates.dt.year > 2261))
-    if len(missing):
-        return numpy.empty(0, numpy.int64), "date", int(missing[0])
-    return _nanoseconds(dates), "date", None
+def _dated(times: numpy.ndarray) -> tuple[numpy.ndarray, Kind, int | None]:
+    missing = numpy.flatnonzero(times == _NO_TIME)
+    return times, "date", int(missing[0]) if len(missing) else None
+
+
+_NO_TIME = numpy.iinfo(numpy.int64).min  # as NumPy has it
 
 
 def _nanoseconds(dates: pandas.Series) -> numpy.ndarray:
+    """Dates as nanoseconds since 1970; 64 bits reach from 1677 to 2262."""
     if dates.dt.tz is not None:
         dates = dates.dt.tz_convert("UTC").dt.tz_localize(None)
+    dates = dates.where((dates.dt.year >= 1678) & (dates.dt.year <= 2261))
     return dates.to_numpy().astype("M8[ns]").astype(numpy.int64)
 
 

@@ -8,7 +8,14 @@ import numpy
 import pandas
 
 from anyrnn.errors import DataError, OptionError, option_name
-from anyrnn.tasks.forecast.columns import Columns, Source, numbers, present, times
+from anyrnn.tasks.columns import in_pieces
+from anyrnn.tasks.forecast.columns import (
+    Columns,
+    Source,
+    numbers,
+    present,
+    times,
+)
 from anyrnn.tasks.forecast.frequency import (
     Frequency,
     Kind,
@@ -176,9 +183,15 @@ def _groups(
 ) -> tuple[numpy.ndarray, list[str]]:
     if columns.group is None:
         return numpy.zeros(len(rows), numpy.int64), [""]
-    values = pandas.Series(source.column(columns.group, "group")).iloc[rows]
-    codes, names = pandas.factorize(values.astype(str).str.strip())
-    return codes, [str(name) for name in names]
+    numbers: dict[str, int] = {}
+    found = numpy.empty(len(rows), numpy.int64)
+    for start, values in in_pieces(source.column(columns.group, "group")):
+        first, last = numpy.searchsorted(rows, [start, start + len(values)])
+        chosen = values.iloc[rows[first:last] - start]
+        codes, names = pandas.factorize(chosen.astype(str).str.strip())
+        known = [numbers.setdefault(str(name), len(numbers)) for name in names]
+        found[first:last] = numpy.array(known, numpy.int64)[codes]
+    return found, list(numbers)
 
 
 def _moments(

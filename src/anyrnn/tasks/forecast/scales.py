@@ -141,13 +141,14 @@ class Scales:
             `known` (those known in advance). What is missing is the last value before, or 0.
         """
         targets = self.scaled(panel, "targets")
-        known = [carried(panel, self.scaled(panel, "future")), calendar(panel.times, cycles)]
-        features = [carried(panel, self.scaled(panel, "past")), *known]
+        past, future = (carried(panel, self.scaled(panel, role)) for role in ("past", "future"))
+        covariates = [past, future, *(calendar(panel.times, [name]) for name in cycles)]
+        features = numpy.concatenate([each.astype(numpy.float32) for each in covariates], 1)
         return {
             "target": carried(panel, targets).astype(numpy.float32),
             "observed": ~numpy.isnan(targets),
-            "features": numpy.concatenate(features, 1).astype(numpy.float32),
-            "known": numpy.concatenate(known, 1).astype(numpy.float32),
+            "features": features,
+            "known": features[:, past.shape[1] :],
         }
 
     def tensors(self) -> dict[str, torch.Tensor]:
