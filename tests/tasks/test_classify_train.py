@@ -27,6 +27,18 @@ def hash_of(text: str) -> int:
     return zlib.crc32(text.encode()) & 1
 
 
+class StopAfter(Listener):
+    """A Ctrl-C after some batches."""
+
+    def __init__(self, batches: int) -> None:
+        self.left = batches
+
+    def batch_done(self, epoch: int, done: int, total: int) -> None:
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
 def same_run(one: Path, other: Path, cells: tuple[str, ...]) -> None:
     """Weights and figures are equal, bit for bit; only times may differ."""
     for cell in cells:

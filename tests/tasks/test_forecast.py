@@ -10,8 +10,9 @@ import pandas
 import pytest
 import torch
 from sklearn.base import clone
+from test_classify_train import StopAfter, same_run
 
-from anyrnn.errors import DataError, OptionError, RunError
+from anyrnn.errors import DataError, OptionError, RunError, StoppedError
 from anyrnn.tasks import Forecaster, columns, large_tables
 from anyrnn.tasks.experiment import train
 from anyrnn.tasks.forecast import Options
@@ -20,7 +21,7 @@ from anyrnn.tasks.forecast.frequency import Frequency
 from anyrnn.tasks.forecast.heads import GaussianHead, PointHead, QuantileHead
 from anyrnn.tasks.forecast.scores import MethodScore, _compared, chance
 from anyrnn.tasks.forecast.task import Forecast
-from anyrnn.tasks.options import from_flat
+from anyrnn.tasks.options import from_flat, replaced
 from anyrnn.tasks.trained import evaluate, load
 
 
@@ -659,3 +660,30 @@ def test_an_estimator_from_frame_to_frame(tmp_path: Path) -> None:
     pandas.testing.assert_frame_equal(loaded.predict(frame), forecast, rtol=1e-4)
     with pytest.raises(DataError, match="data frame"):
         forecaster.fit([1, 2, 3])
+
+
+@pytest.mark.parametrize("decoding", ["direct", "recursive"])
+def test_a_stop_within_an_epoch_changes_no_result(
+    made: Callable[..., Options], tmp_path: Path, decoding: str
+) -> None:
+    options = made(days(90, wave), decoding=decoding, dropout=0.3, epochs=2, head="point")
+    train(options, tmp_path / "whole")
+    with pytest.raises(StoppedError):
+        train(options, tmp_path / "stopped", listener=StopAfter(4))
+    train(options, tmp_path / "stopped", resume=True)
+    same_run(tmp_path / "whole", tmp_path / "stopped", ("gru",))
+
+
+def test_a_look_back_of_100_000_steps(made: Callable[..., Options]) -> None:
+    frame = pandas.DataFrame({"y": numpy.arange(100_200) % 7.0})
+    options = made(
+        frame, time=None, look_back=100_000, horizon=4, hidden_size=2, form="segments",
+        segment_length=1000,
+    )  # fmt: skip
+    data = Forecast.read(replaced(options, data=replaced(options.data, test_size=50.0,
+                                                         validation_size=50.0)))  # fmt: skip
+    task = Forecast.prepare(options, data.training, print)
+    batch = next(iter(task.batches(data.training, 1, 0)))
+    network = task.network("gru")
+    task.step(network, batch).loss.backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())

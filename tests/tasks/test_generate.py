@@ -16,7 +16,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as some
 from sklearn import clone
-from test_classify_train import same_run
+from test_classify_train import StopAfter, same_run
+from torch.autograd.graph import saved_tensors_hooks
 
 from anyrnn.errors import DataError, OptionError, StoppedError
 from anyrnn.tasks import LanguageModel, large_tables
@@ -36,7 +37,6 @@ from anyrnn.tasks.generate.ngrams import ngrams
 from anyrnn.tasks.generate.sampling import chances
 from anyrnn.tasks.generate.task import Generate
 from anyrnn.tasks.generate.tokens import Writer, encode, encode_prompt, make_tokenizer
-from anyrnn.tasks.listener import Listener
 from anyrnn.tasks.results import Result
 from anyrnn.tasks.streams import StreamBatches
 from anyrnn.tasks.trained import evaluate, load
@@ -360,21 +360,6 @@ def test_texts_that_are_equal_land_in_one_part(tmp_path: Path, options: MakeOpti
     assert sum(map(len, found)) == len(set.union(*found)) == 4
 
 
-class StopAfter(Listener):
-    """A Ctrl-C after some batches."""
-
-    def __init__(self, batches: int) -> None:
-        self.left = batches
-
-    def batch_done(self, epoch: int, done: int, total: int) -> None:
-        self.left -= 1
-        if self.left == 0:
-            import os
-            import signal
-
-            os.kill(os.getpid(), signal.SIGINT)
-
-
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_a_stop_within_an_epoch_changes_no_curve(
     options: MakeOptions, tmp_path: Path, cell: str
@@ -501,3 +486,28 @@ def test_a_large_file_gives_the_batches_of_a_small_one(
 
     monkeypatch.setattr(large_tables, "_BLOCK", 7)
     assert batches(0) == batches(1 << 40)
+
+
+def test_memory_of_a_training_does_not_grow_with_the_stream(learned: Result) -> None:
+    """Of 100,000 steps in one stream, the graph of one batch is alive at a time."""
+    task, network = learned.task, load(learned.run).network
+
+    def most_saved(count: int) -> int:
+        """Bytes that the graph of a batch holds."""
+        tokens = numpy.resize(task.encoded(Part([BOOK], [Path("book.txt")])).tokens, count + 1)
+        carried, found, sizes = None, 0, [0]
+
+        def saved(tensor: torch.Tensor) -> torch.Tensor:
+            sizes.append(tensor.nbytes)
+            return tensor
+
+        for batch in StreamBatches(tokens, 1, 5000, constants={"characters": 1.0}):
+            sizes.clear()
+            with saved_tensors_hooks(saved, lambda tensor: tensor):
+                step = task.step(network, batch, carried)
+                step.loss.backward()
+            carried = step.carried.detach()
+            found = max(found, sum(sizes))
+        return found
+
+    assert 0 < most_saved(100_000) < 1.01 * most_saved(5_000)
