@@ -275,8 +275,13 @@ def _with(place: int, *rows: str) -> str:
     ],
 )  # fmt: skip
 def test_bad_tables_are_refused_in_one_line(
-    made: Callable[..., Options], text: str, values: dict[str, Any], message: str
+    made: Callable[..., Options],
+    monkeypatch: pytest.MonkeyPatch,
+    text: str,
+    values: dict[str, Any],
+    message: str,
 ) -> None:
+    monkeypatch.setattr(columns, "_OF_SERIES", 4)
     options = made(text, **values)
 
     def prepared() -> None:
