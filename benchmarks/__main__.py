@@ -1,10 +1,10 @@
 """Measure our layers beside those of others: python -m benchmarks.
 
-Three groups of rows: cells as they are, layers with options (lengths, masks, dropout...), and
-models of Keras with its layers and with ours. A group writes its file, benchmarks/results.json,
-options.json or keras.json, after each row and, at its end, the tables in README.md, in
-docs/benchmarks.md and in their Chinese twins. A part of it, or a quick look, writes rows only where
---output says, and no document.
+Four groups of rows: cells as they are, layers with options (lengths, masks, dropout...), models of
+Keras with its layers and with ours, and trainings of the tasks. A group writes its file,
+benchmarks/results.json, options.json, keras.json or trainings.json, after each row and, at its end,
+the tables in README.md, in docs/benchmarks.md and in their Chinese twins. A part of it, or a quick
+look, writes rows only where --output says, and no document.
 """
 
 from __future__ import annotations
@@ -23,17 +23,21 @@ from benchmarks.cases import CELLS, MODES, OPTIONS, Case
 from benchmarks.cases import GROUPS as LAYER_GROUPS
 from benchmarks.measure import Options, estimate, machine, run
 from benchmarks.models import MODEL_MODES, MODELS
-from benchmarks.peers import MODEL_PEERS, PEERS
+from benchmarks.peers import PEERS, peers_of
 from benchmarks.report import LINES, Document, columns, errors, rewrite
+from benchmarks.trainings import TRAIN, TRAINING_CASES, TRAININGS
 from benchmarks.worker import ROOT
 
 RESULTS = {
     "layers": ROOT / "benchmarks" / "results.json",
     "options": ROOT / "benchmarks" / "options.json",
     "keras": ROOT / "benchmarks" / "keras.json",
+    "trainings": ROOT / "benchmarks" / "trainings.json",
 }
-GROUPS = {**LAYER_GROUPS, "keras": MODELS}
-LONGER = {"keras": Options(seconds=2.0)}  # where a call is of many batches
+GROUPS = {**LAYER_GROUPS, "keras": MODELS, "trainings": TRAINING_CASES}
+LONGER = dict.fromkeys(
+    ("keras", "trainings"), Options(seconds=2.0)
+)  # where a call is of many batches
 WIDTH = 125  # of the table
 QUICK = Options(seconds=0.05, rounds=1)
 
@@ -51,8 +55,8 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--group", choices=GROUPS, help="one of the groups only")
     parser.add_argument("--cells", nargs="+", choices=CELLS, metavar="CELL")
-    parser.add_argument("--modes", nargs="+", choices=(*MODES, *MODEL_MODES), metavar="MODE")
-    parser.add_argument("--options", nargs="+", choices=OPTIONS, metavar="OPTION")
+    parser.add_argument("--modes", nargs="+", choices=(*MODES, *MODEL_MODES, TRAIN), metavar="MODE")
+    parser.add_argument("--options", nargs="+", choices=(*OPTIONS, *TRAININGS), metavar="OPTION")
     parser.add_argument("--peers", nargs="+", choices=PEERS, metavar="PEER")
     parser.add_argument(
         "--shapes", nargs="+", type=_shape, metavar="SHAPE", help="batch,time,input,hidden"
@@ -104,7 +108,7 @@ def _measure(group: str, cases: list[Case], chosen: argparse.Namespace, console:
     )
     path = chosen.output or (None if part else RESULTS[group])
     options = QUICK if chosen.quick else LONGER.get(group, Options())
-    usual = [name for name in PEERS if (name in MODEL_PEERS) == (group == "keras")]
+    usual = peers_of(group)
     document = {"machine": machine(usual), "options": vars(options), "rows": []}
     if path and chosen.resume and path.exists():
         document["rows"] = json.loads(path.read_text())["rows"]

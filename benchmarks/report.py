@@ -13,15 +13,20 @@ from benchmarks.measure import Row
 from benchmarks.models import BACKENDS, BATCHES, MODEL_MODES, MODEL_OPTIONS
 from benchmarks.peers import (
     BASELINES,
+    BYPASSED,
     COPY,
+    LOOP_TRAINING,
     OUR_MODEL,
+    OUR_TRAINING,
     OURS,
     OURS_PLAIN,
     PEERS,
     SGEMM,
     SGEMM_SIZE,
     THEIR_MODEL,
+    TORCH_TRAINING,
 )
+from benchmarks.trainings import BATCHES as TRAINED_BATCHES
 from benchmarks.words import CHINESE, ENGLISH, Words
 
 LOOPS = ("torch loop", "torch.compile step", "torch.compile loop", "jax scan")
@@ -33,6 +38,7 @@ MARKS = {
     "layers": ("<!-- measured -->", "<!-- /measured -->"),
     "options": ("<!-- measured options -->", "<!-- /measured options -->"),
     "keras": ("<!-- measured keras -->", "<!-- /measured keras -->"),
+    "trainings": ("<!-- measured trainings -->", "<!-- /measured trainings -->"),
 }
 
 # the ratio in every row, and the geometric mean of the ratios
@@ -56,6 +62,8 @@ STEP_AIMS |= {(NORM, mode): 1.5 for mode in MODES}
 STEP_AIMS |= {(BFLOAT16, "inference"): 1 / 1.6, (BFLOAT16, "training"): 1.0}
 PEER_AIM, LINEAR_PEER_AIM, COPY_AIM = 3.0, 2.0, 1.5
 MODEL_AIMS = {option: 1.3 if option == PLAIN else 2.5 for option in MODEL_OPTIONS}
+TRAINING_AIMS = {"lstm": 1.0}  # of others:
+TRAINING_AIM = 1.3
 SLACK = 2**20  # bytes of memory: less than that is no difference
 
 KINDS = {
@@ -238,6 +246,30 @@ def model_cells(row: Row) -> list[list[str]]:
     return found
 
 
+def to_torch(row: Row) -> float | None:
+    """The time of a training on torch.nn, or on a loop of torch, divided by that of ours."""
+    ours = milliseconds(row, OUR_TRAINING)
+    theirs = milliseconds(row, TORCH_TRAINING) or milliseconds(row, LOOP_TRAINING)
+    return theirs / ours if ours and theirs else None
+
+
+def training_misses(row: Row) -> dict[str, float]:
+    """The ratio, if a row of trainings misses its aim."""
+    reached = to_torch(row)
+    missed = reached and reached < TRAINING_AIMS.get(row["cell"], TRAINING_AIM)
+    return {"ratio": reached} if reached and missed else {}
+
+
+def training_cells(row: Row) -> list[str]:
+    """A row of the table of trainings; what misses its aim is bold."""
+    theirs = TORCH_TRAINING if TORCH_TRAINING in row["peers"] else LOOP_TRAINING
+    times = [milliseconds(row, name) for name in (OUR_TRAINING, BYPASSED, theirs)]
+    ours, bypassed, peer = (f"{t / TRAINED_BATCHES:.3g}" if t else "-" for t in times)
+    name = theirs.partition(": ")[2]
+    over = _shown(to_torch(row), bool(training_misses(row)))
+    return [row["option"], row["cell"], shape(row), ours, bypassed, name, peer, over]
+
+
 def errors(rows: Iterable[Row]) -> list[str]:
     """What went wrong, one line each."""
     return [
@@ -259,7 +291,8 @@ def _of_row(row: Row, group: str) -> Iterator[tuple[str, str]]:
         for backend, value in model_misses(row).items():
             yield "ratio", f"{KINDS['ratio'].format(value)} ({backend})"
     else:
-        for kind, value in (option_misses if group == "options" else misses)(row).items():
+        found = {"options": option_misses, "trainings": training_misses}.get(group, misses)
+        for kind, value in found(row).items():
             yield kind, f"{KINDS[kind].format(value)} ({shape(row)})"
 
 
@@ -282,6 +315,7 @@ LINES: dict[str, Callable[[Row], list[list[str]]]] = {  # of a row in the table 
     "layers": lambda row: [cells(row)],
     "options": lambda row: [option_cells(row)],
     "keras": model_cells,
+    "trainings": lambda row: [training_cells(row)],
 }
 
 
@@ -335,7 +369,12 @@ def page(document: Document, group: str, words: Words) -> str:
     """
     rows, about = document["rows"], _about(document)
     missing = [f"{name} ({', '.join(of)})" for name, of in about["missing"].items()]
-    means = {"layers": _layer_means, "options": _option_means, "keras": _model_means}[group]
+    means = {
+        "layers": _layer_means,
+        "options": _option_means,
+        "keras": _model_means,
+        "trainings": _training_means,
+    }[group]
     parts = [
         words["conditions"].format(**about),
         *([words["missing"].format("; ".join(missing))] if missing else []),
@@ -392,6 +431,15 @@ def _model_means(rows: Sequence[Row], words: Words) -> str:
             numbers = [_mean(group, words) for group in groups]
             table.append([f"{mode}, {option}", *numbers, f"{MODEL_AIMS[option]}"])
     return _markdown(["", *BACKENDS, words["aim"]], table)
+
+
+def _training_means(rows: Sequence[Row], words: Words) -> str:
+    """The table of trainings: means of the ratio over the tasks, by cell."""
+    table = []
+    for cell in dict.fromkeys(row["cell"] for row in rows):
+        numbers = [found for row in rows if row["cell"] == cell and (found := to_torch(row))]
+        table.append([cell, _mean(numbers, words), f"{TRAINING_AIMS.get(cell, TRAINING_AIM)}"])
+    return _markdown(words["training means"].split(" | "), table)
 
 
 def rewrite(documents: Mapping[str, Document], root: Path) -> None:

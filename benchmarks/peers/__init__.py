@@ -23,6 +23,7 @@ from benchmarks.cases import (
     Case,
 )
 from benchmarks.models import BACKENDS, MODEL_MODES, MODEL_OPTIONS
+from benchmarks.trainings import LOOPED_CELLS, TRAIN, TRAINING_CELLS, TRAININGS
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ class Peer:
         needs: What has to be installed.
         seconds: About what making a run and its first calls take.
         cells: What it can run.
-        options: Likewise, for the cells in `STANDARD`.
+        options: Likewise.
+        option_cells: The cells that it runs with options.
         modes: Likewise.
         steps: The largest number of steps that it is asked for, and why.
         beginning_first: Whether a call with two steps prepares a longer one, so that the memory of
@@ -62,6 +64,7 @@ class Peer:
     seconds: float
     cells: tuple[str, ...] = STANDARD
     options: tuple[str, ...] = ()
+    option_cells: tuple[str, ...] = STANDARD
     modes: tuple[str, ...] = MODES
     steps: tuple[float, str] = (float("inf"), "")
     beginning_first: bool = True
@@ -77,7 +80,7 @@ class Peer:
         few = case.shape[1] <= self.steps[0]
         can = case.cell in self.cells
         if case.option not in ("", PLAIN):
-            can = case.cell in STANDARD and case.option in self.options
+            can = case.cell in self.option_cells and case.option in self.options
         return can and case.mode in self.modes and few
 
     def load(self) -> Callable[[Any, Any], Run]:
@@ -115,11 +118,25 @@ def _model(whose: str, backend: str) -> Peer:
     )
 
 
+def _training(whose: str, cells: tuple[str, ...] = TRAINING_CELLS) -> Peer:
+    return Peer(
+        f"torch_trainings:{whose}",
+        ("torch", "lightning"),
+        8,
+        options=tuple(TRAININGS),
+        option_cells=cells,
+        cells=cells,
+        modes=(TRAIN,),
+        beginning_first=False,
+    )
+
+
 OURS = "anyrnn"
 OURS_PLAIN = "anyrnn plain"  # our layer without the option of a row
 SGEMM = "sgemm"  # the rate that everything is held against
 COPY = "copy"  # reading the input and writing the output once
-BASELINES = (OURS_PLAIN, SGEMM, COPY)
+BYPASSED = "training: no recurrent layers"
+BASELINES = (OURS_PLAIN, SGEMM, COPY, BYPASSED)
 SGEMM_SIZE = 1024
 ALL = (*STANDARD, *CUSTOM, *LINEAR)
 CHANGED = tuple(option for option in OPTIONS if option != PLAIN)
@@ -131,6 +148,15 @@ MODEL_PEERS = {
     name.format(backend): _model(whose, backend)
     for backend in BACKENDS
     for name, whose in ((OUR_MODEL, "ours"), (THEIR_MODEL, "theirs"))
+}
+OUR_TRAINING, TORCH_TRAINING, LOOP_TRAINING = (
+    f"training: {whose}" for whose in ("anyrnn", "torch.nn", "torch loop")
+)
+TRAINING_PEERS = {
+    OUR_TRAINING: _training("ours"),
+    TORCH_TRAINING: _training("torch_nn", STANDARD),
+    LOOP_TRAINING: _training("torch_loop", LOOPED_CELLS),
+    BYPASSED: _training("bypassed"),
 }
 PEERS: dict[str, Peer] = {
     OURS: Peer("torch_layers:ours", ("torch",), 0.3, ALL, CHANGED),
@@ -157,4 +183,12 @@ PEERS: dict[str, Peer] = {
     SGEMM: Peer("torch_layers:sgemm", ("torch",), 0.1, ALL),
     COPY: Peer("torch_layers:copy", ("torch",), 0.1, LINEAR),
     **MODEL_PEERS,
+    **TRAINING_PEERS,
 }
+
+
+def peers_of(group: str) -> list[str]:
+    """The names of who runs a group of rows."""
+    own = {"keras": MODEL_PEERS, "trainings": TRAINING_PEERS}
+    others = {name for peers in own.values() for name in peers}
+    return [*own.get(group, (name for name in PEERS if name not in others))]

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import benchmarks.trainings
 import benchmarks.worker
 from benchmarks.cases import (
     BFLOAT16,
@@ -28,7 +29,8 @@ from benchmarks.cases import (
 )
 from benchmarks.measure import CALLS, Options, difference, measure, run, unlike
 from benchmarks.models import FIT, MODELS, PREDICT, Model
-from benchmarks.peers import BASELINES, MODEL_PEERS, OUR_MODEL, OURS, PEERS, THEIR_MODEL
+from benchmarks.peers import BASELINES, MODEL_PEERS, OUR_MODEL, OURS, PEERS, THEIR_MODEL, peers_of
+from benchmarks.trainings import TRAINING_CASES, TRAININGS
 from benchmarks.worker import PeerError, Worker
 
 SHORT = Options(seconds=0.01, rounds=2)
@@ -71,7 +73,7 @@ def worker(request: pytest.FixtureRequest, workers: dict[str, Worker]) -> Worker
 
 
 SOME = (*STANDARD, "fast_slow", "sru")  # "torch loop" has the same equations
-LAYERS = sorted({*PEERS} - {*MODEL_PEERS, *COMPILING, *BASELINES})
+LAYERS = sorted({*peers_of("layers")} - {*COMPILING, *BASELINES})
 SAME = ("keras on jax", ON_TENSORFLOW)  # the program of "keras on torch"
 
 
@@ -145,6 +147,29 @@ def test_numbers_of_models(worker: Worker) -> None:
     for case in MODELED[worker.runs]:
         found = measure(case, {worker.runs: worker}, SHORT)["peers"][worker.runs]
         assert "error" not in found, (case, found["error"])
+
+
+@pytest.mark.parametrize(("name", "cell"), [("classify numbers", "gru"), ("forecast", "lstm")])
+def test_a_training_is_the_same_on_torch(
+    name: str, cell: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from benchmarks.peers.torch_trainings import TorchLayers, trained
+
+    monkeypatch.setattr(benchmarks.trainings, "BATCHES", 2)
+    case = next(c for c in TRAINING_CASES if (c.option, c.cell) == (name, cell))
+    train, theirs = trained(case), trained(case, TorchLayers)
+    for _ in range(2):
+        losses, peers = train(), theirs()
+    right = case.reference(None, 2)["losses"]
+    assert len(right) == 2
+    np.testing.assert_allclose(losses, right, rtol=1e-5)
+    np.testing.assert_allclose(peers, right, rtol=1e-5)
+
+
+def test_the_rows_of_trainings() -> None:
+    assert len({*TRAINING_CASES}) == len(TRAININGS) * 4
+    for case in TRAINING_CASES:
+        assert len([name for name in peers_of("trainings") if PEERS[name].takes(case)]) == 3
 
 
 def test_the_rows_of_models() -> None:

@@ -19,6 +19,8 @@ from benchmarks.report import (
     page,
     rewrite,
     section,
+    training_cells,
+    training_misses,
 )
 from benchmarks.words import CHINESE, ENGLISH
 
@@ -199,3 +201,11 @@ def test_the_documents_say_what_the_files_hold(tmp_path: Path) -> None:
     rewrite(written, tmp_path)
     for name in NAMES:
         assert (tmp_path / name).read_text() == (ROOT / name).read_text()
+
+
+def test_a_row_of_trainings() -> None:
+    times = {"training: torch.nn": 36.0, "training: no recurrent layers": 9.0}
+    found = {**row("gru", [8, 9, 4, 4], "train", 1, **{"training: anyrnn": 30.0, **times})}
+    shown = training_cells({**found, "option": "tag"})
+    assert shown == ["tag", "gru", "8×9×4×4", "3", "0.9", "torch.nn", "3.6", "**1.20**"]
+    assert training_misses({**found, "cell": "lstm"}) == {}

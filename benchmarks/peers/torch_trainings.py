@@ -1,0 +1,161 @@
+"""Trainings of the tasks: with our recurrent layers, with those of torch.nn, and with none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from anyrnn.tasks.learner import Learner
+from anyrnn.torch import Recurrent
+from anyrnn.torch.path import forced
+from benchmarks.peers import Run
+from benchmarks.trainings import SEED, Training
+
+
+def ours(case: Training, data: None) -> Run:
+    """The task as it is."""
+    from anyrnn.kernels.cpu.machine.team import trust_threads
+
+    trust_threads()  # the process that forks this one has computed nothing
+    return _run(trained(case))
+
+
+def torch_nn(case: Training, data: None) -> Run:
+    """The recurrent layers are those of torch.nn."""
+    return _run(trained(case, TorchLayers))
+
+
+def torch_loop(case: Training, data: None) -> Run:
+    """The recurrent layers are loops of PyTorch's operations."""
+    train = trained(case)
+
+    def call() -> list[float]:
+        with forced("operations"):
+            return train()
+
+    return _run(call)
+
+
+def bypassed(case: Training, data: None) -> Run:
+    """There are no recurrent layers."""
+    train = trained(case, Bypass)
+    return Run(lambda _: (train(), None), lambda losses: {})
+
+
+def _run(train: Callable[[], list[float]]) -> Run:
+    return Run(lambda _: (train(), None), lambda losses: {"losses": losses})
+
+
+def trained(
+    case: Training, instead: Callable[[Recurrent], nn.Module] | None = None
+) -> Callable[[], list[float]]:
+    """What trains on the batches of a case, and tells the loss of each.
+
+    Args:
+        case: The case.
+        instead: Makes what stands in the place of each of our recurrent layers.
+    """
+    prepared = case.prepared()
+    torch.manual_seed(SEED)
+    network = prepared.task.network(case.cell)
+    if instead is not None:
+        for name, module in [*network.named_modules()]:
+            if isinstance(module, Recurrent):
+                network.set_submodule(name, instead(module))
+    learner = Learner(prepared.task, network, prepared.options)
+    optimiser = learner.configure_optimizers()
+
+    def train() -> list[float]:
+        losses = []
+        for number, batch in enumerate(prepared.batches):
+            loss = learner.training_step(batch, number)
+            optimiser.zero_grad()
+            loss.backward()
+            if prepared.options.clip:
+                nn.utils.clip_grad_norm_(network.parameters(), prepared.options.clip)
+            optimiser.step()
+            losses.append(float(loss.detach()))
+        return losses
+
+    return train
+
+
+class TorchLayers(nn.Module):
+    """Layers of torch.nn with the weights of ours.
+
+    They are given packed sequences only where that changes a result: in both directions.
+    """
+
+    def __init__(self, ours: Recurrent) -> None:
+        super().__init__()
+        kind = getattr(nn, ours.cell.name.upper())
+        self.layers = kind(
+            ours.input_size,
+            ours.hidden_size,
+            ours.num_layers,
+            batch_first=ours.batch_first,
+            bidirectional=ours.bidirectional,
+        )
+        stored = dict(ours.named_parameters())
+        for name, parameter in self.layers.named_parameters():
+            family, of, suffix = name.partition("_l")
+            with torch.no_grad():
+                if family != "bias_hh":
+                    parameter.copy_(stored[_FAMILIES[family] + of + suffix])
+                    continue
+                second = stored.get("d" + of + suffix)
+                parameter.zero_()
+                if second is not None:
+                    parameter[-len(second) :] = second
+            _hold_still(parameter, 0 if second is None else len(second))
+
+    def forward(
+        self,
+        input: Tensor,
+        state: Any = None,
+        lengths: Tensor | None = None,
+        *,
+        resets: None = None,
+        reset_state: None = None,
+    ) -> tuple[Tensor, Any]:
+        """As our layers."""
+        assert resets is None, "torch.nn has no resets"
+        if lengths is None or not self.layers.bidirectional:
+            return self.layers(input, state)
+        packed = pack_padded_sequence(input, lengths, batch_first=True, enforce_sorted=False)
+        output, state = self.layers(packed, state)
+        return pad_packed_sequence(output, True, total_length=input.shape[1])[0], state
+
+
+_FAMILIES = {"weight_ih": "W", "weight_hh": "U", "bias_ih": "b"}
+
+
+def _hold_still(bias: nn.Parameter, free: int) -> None:
+    """Train only the last elements of a second bias: the equations have no others."""
+    if not free:
+        bias.requires_grad_(False)
+        return
+    mask = torch.zeros_like(bias)
+    mask[-free:] = 1
+    bias.register_hook(lambda gradient: gradient * mask)
+
+
+class Bypass(nn.Module):
+    """What costs nearly nothing in the place of recurrent layers, with outputs of their size."""
+
+    def __init__(self, ours: Recurrent) -> None:
+        super().__init__()
+        self.size = ours.output_size * (1 + ours.bidirectional)
+        self.ours = ours  # its weights are updated, too
+
+    def forward(
+        self, input: Tensor, state: Any = None, lengths: Any = None, **marks: Any
+    ) -> tuple[Tensor, Any]:
+        """As our layers: the input, cut or continued with zeros, beside the state."""
+        output = nn.functional.pad(input, (0, self.size - input.shape[-1]))
+        output = output if state is None else output + state[0][:, None]
+        return output, output[None, :, -1]
