@@ -20,7 +20,7 @@ class Blank:
         file.write("<svg></svg>")
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _no_pictures() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(CANVAS, Blank)
