@@ -35,9 +35,8 @@ RESULTS = {
     "trainings": ROOT / "benchmarks" / "trainings.json",
 }
 GROUPS = {**LAYER_GROUPS, "keras": MODELS, "trainings": TRAINING_CASES}
-LONGER = dict.fromkeys(
-    ("keras", "trainings"), Options(seconds=2.0)
-)  # where a call is of many batches
+# where a call is of many batches
+LONGER = dict.fromkeys(("keras", "trainings"), Options(seconds=2.0))
 WIDTH = 125  # of the table
 QUICK = Options(seconds=0.05, rounds=1)
 

@@ -26,7 +26,6 @@ from benchmarks.peers import (
     THEIR_MODEL,
     TORCH_TRAINING,
 )
-from benchmarks.trainings import BATCHES as TRAINED_BATCHES
 from benchmarks.words import CHINESE, ENGLISH, Words
 
 LOOPS = ("torch loop", "torch.compile step", "torch.compile loop", "jax scan")
@@ -62,6 +61,7 @@ STEP_AIMS |= {(NORM, mode): 1.5 for mode in MODES}
 STEP_AIMS |= {(BFLOAT16, "inference"): 1 / 1.6, (BFLOAT16, "training"): 1.0}
 PEER_AIM, LINEAR_PEER_AIM, COPY_AIM = 3.0, 2.0, 1.5
 MODEL_AIMS = {option: 1.3 if option == PLAIN else 2.5 for option in MODEL_OPTIONS}
+THEIR_TRAININGS = (TORCH_TRAINING, LOOP_TRAINING)
 TRAINING_AIMS = {"lstm": 1.0}  # of others:
 TRAINING_AIM = 1.3
 SLACK = 2**20  # bytes of memory: less than that is no difference
@@ -248,9 +248,8 @@ def model_cells(row: Row) -> list[list[str]]:
 
 def to_torch(row: Row) -> float | None:
     """The time of a training on torch.nn, or on a loop of torch, divided by that of ours."""
-    ours = milliseconds(row, OUR_TRAINING)
-    theirs = milliseconds(row, TORCH_TRAINING) or milliseconds(row, LOOP_TRAINING)
-    return theirs / ours if ours and theirs else None
+    ours, found = milliseconds(row, OUR_TRAINING), fastest(row, THEIR_TRAININGS)
+    return found[1] / ours if ours and found else None
 
 
 def training_misses(row: Row) -> dict[str, float]:
@@ -262,10 +261,10 @@ def training_misses(row: Row) -> dict[str, float]:
 
 def training_cells(row: Row) -> list[str]:
     """A row of the table of trainings; what misses its aim is bold."""
-    theirs = TORCH_TRAINING if TORCH_TRAINING in row["peers"] else LOOP_TRAINING
-    times = [milliseconds(row, name) for name in (OUR_TRAINING, BYPASSED, theirs)]
-    ours, bypassed, peer = (f"{t / TRAINED_BATCHES:.3g}" if t else "-" for t in times)
-    name = theirs.partition(": ")[2]
+    name, time = fastest(row, THEIR_TRAININGS) or (": -", None)
+    times = (milliseconds(row, OUR_TRAINING), milliseconds(row, BYPASSED), time)
+    ours, bypassed, peer = (f"{t / BATCHES:.3g}" if t else "-" for t in times)
+    name = name.partition(": ")[2]
     over = _shown(to_torch(row), bool(training_misses(row)))
     return [row["option"], row["cell"], shape(row), ours, bypassed, name, peer, over]
 

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.cases import STANDARD, Arrays, Case
+from benchmarks.models import BATCHES
 
 TRAIN = "train"  # the mode
-BATCHES = 10  # in a call
 LOOPED_CELLS = ("lstm_peephole",)  # a cell that torch.nn does not have
 TRAINING_CELLS = (*STANDARD, *LOOPED_CELLS)
 SEED = 0

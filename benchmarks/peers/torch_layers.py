@@ -38,14 +38,15 @@ FAMILIES = {"weight_ih": "W", "weight_hh": "U", "bias_ih": "b", "bias_hh": "d"}
 def layer(case: Case, data: Data) -> Run:
     """A layer of torch.nn."""
     module = getattr(nn, case.cell.upper())(*case.shape[2:])
-    padded = partial(_padded, module) if case.option == LENGTHS else module
-    return _filled(module, case, data, _layout(case, "_l0"), padded)
+    called = partial(padded, module) if case.option == LENGTHS else module
+    return _filled(module, case, data, _layout(case, "_l0"), called)
 
 
-def _padded(module: nn.Module, x: Tensor, state: Any, lengths: Tensor) -> tuple[Tensor, Any]:
+def padded(module: nn.RNNBase, x: Tensor, state: Any, lengths: Tensor) -> tuple[Tensor, Any]:
     """A call with lengths, as torch.nn has it."""
-    packed, state = module(pack_padded_sequence(x, lengths, enforce_sorted=False), state)
-    return pad_packed_sequence(packed, total_length=len(x))[0], state
+    first = module.batch_first
+    packed, state = module(pack_padded_sequence(x, lengths, first, enforce_sorted=False), state)
+    return pad_packed_sequence(packed, first, total_length=x.shape[int(first)])[0], state
 
 
 def _low(module: Any, x: Tensor, state: Any) -> tuple[Tensor, Any]:

@@ -7,19 +7,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from anyrnn.kernels.cpu.machine.team import trust_threads
 from anyrnn.tasks.learner import Learner
 from anyrnn.torch import Recurrent
 from anyrnn.torch.path import forced
 from benchmarks.peers import Run
+from benchmarks.peers.torch_layers import FAMILIES, padded
 from benchmarks.trainings import SEED, Training
 
 
 def ours(case: Training, data: None) -> Run:
     """The task as it is."""
-    from anyrnn.kernels.cpu.machine.team import trust_threads
-
     trust_threads()  # the process that forks this one has computed nothing
     return _run(trained(case))
 
@@ -103,15 +102,14 @@ class TorchLayers(nn.Module):
         stored = dict(ours.named_parameters())
         for name, parameter in self.layers.named_parameters():
             family, of, suffix = name.partition("_l")
+            values = stored.get(FAMILIES[family] + of + suffix)  # of a second bias a part or none
+            free = 0 if values is None else len(values)
             with torch.no_grad():
-                if family != "bias_hh":
-                    parameter.copy_(stored[_FAMILIES[family] + of + suffix])
-                    continue
-                second = stored.get("d" + of + suffix)
                 parameter.zero_()
-                if second is not None:
-                    parameter[-len(second) :] = second
-            _hold_still(parameter, 0 if second is None else len(second))
+                if values is not None:
+                    parameter[-free:] = values
+            if free < len(parameter):
+                _hold_still(parameter, free)
 
     def forward(
         self,
@@ -126,12 +124,7 @@ class TorchLayers(nn.Module):
         assert resets is None, "torch.nn has no resets"
         if lengths is None or not self.layers.bidirectional:
             return self.layers(input, state)
-        packed = pack_padded_sequence(input, lengths, batch_first=True, enforce_sorted=False)
-        output, state = self.layers(packed, state)
-        return pad_packed_sequence(output, True, total_length=input.shape[1])[0], state
-
-
-_FAMILIES = {"weight_ih": "W", "weight_hh": "U", "bias_ih": "b"}
+        return padded(self.layers, input, state, lengths)
 
 
 def _hold_still(bias: nn.Parameter, free: int) -> None:
