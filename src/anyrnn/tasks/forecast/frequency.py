@@ -175,9 +175,10 @@ def read_times(values: Any, format: str | None) -> tuple[numpy.ndarray, Kind, in
         lengths = {length for texts in _texts(values) for length in texts.str.len().unique()}
         wanted = {8: "%Y%m%d", 6: "%Y%m"}.get(lengths.pop() if len(lengths) == 1 else 0)
         if wanted is not None:
-            years = _parsed(values, wanted).astype("M8[ns]").astype("M8[Y]").astype(int) + 1970
+            times = _parsed(values, wanted)
+            years = times.astype("M8[ns]").astype("M8[Y]").astype(int) + 1970
             if ((years >= 1800) & (years <= 2200)).all():
-                return _dated(_parsed(values, wanted))
+                return _dated(times)
         numbers = [texts.astype(numpy.int64).to_numpy() for texts in _texts(values)]
         return numpy.concatenate(numbers), "number", None
     return _dated(_guessed(values))

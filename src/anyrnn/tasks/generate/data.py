@@ -195,11 +195,7 @@ def _normal(text: str) -> str:
 
 def _chunks(pieces: Iterable[str]) -> Iterator[Piece]:
     """Rows that are pieces of a text, normal together as the whole would be."""
-    number = 0
-    for number, text in enumerate(_normal_pieces(pieces), start=1):
-        yield Piece({_TEXT: [text]}, [_TEXT], [number])
-    if not number:
-        yield Piece({_TEXT: []}, [_TEXT], [])
+    return _rows(_normal_pieces(pieces), 1)
 
 
 def _lines(pieces: Iterable[str]) -> Iterator[Piece]:
@@ -212,9 +208,13 @@ def _lines(pieces: Iterable[str]) -> Iterator[Piece]:
             yield from whole
         yield rest
 
+    return _rows(filter(str.strip, lines()), _AT_ONCE)
+
+
+def _rows(texts: Iterator[str], at_once: int) -> Iterator[Piece]:
+    """Rows with a text each, so many at once; of no text, a piece without rows."""
     number = 0
-    left = filter(str.strip, lines())
-    while some := list(islice(left, _AT_ONCE)):
+    while some := list(islice(texts, at_once)):
         yield Piece({_TEXT: some}, [_TEXT], range(number + 1, number + len(some) + 1))
         number += len(some)
     if not number:
