@@ -50,6 +50,11 @@ def switch(app: object, docname: str, source: list[str]) -> None:
         source[0] = re.sub(line, link, source[0], count=1, flags=re.MULTILINE)
 
 
+def name_files(app: object, docname: str, source: list[str]) -> None:
+    """Name the files that are not pages of the site instead of linking to them."""
+    source[0] = re.sub(r"\[([^]]*)\]\(\.\./([^)]*)\)", r"\1 (`\2`)", source[0])
+
+
 class SearchChinese(SearchEnglish):
     """English words, and Chinese characters in pairs; Sphinx' own needs a library to find words."""
 
@@ -73,4 +78,5 @@ function splitQuery(query) {
 
 def setup(app: object) -> None:
     app.connect("source-read", switch)
+    app.connect("source-read", name_files)
     app.add_search_language(SearchChinese)
