@@ -60,6 +60,7 @@ def test_from_a_book_to_a_text(
 def test_mistakes(run: Run, model: str) -> None:
     for arguments, message in [
         (["--prompt", "a €"], "the prompt has '€', which the model has not seen"),
+        (["--prompt", "a \udce9"], "the prompt has '?', which the model has not seen"),
         (["--temperature", "0"], "--temperature is 0.0, but has to be above 0"),
         (["--top-p", "1.5"], "--top-p is 1.5, but has to be 1 or less"),
         (["--cell", "lstm"], "has no cell 'lstm'"),

@@ -436,8 +436,9 @@ def test_prompts_with_what_was_never_seen(learned: Result) -> None:
     model = load(learned.run)
     with pytest.raises(DataError, match="the prompt has '€', which the model has not seen"):
         list(model.task.generate(model.network, SamplingOptions("the €", 5)))
-    # To measure a text, unknown characters do no harm.
-    assert math.isfinite(model.predict(["the € 猫"])[0].perplexity)
+    # To measure a text, unknown and half characters do no harm.
+    for text in ("the € 猫", "the \ud83d"):
+        assert math.isfinite(model.predict([text])[0].perplexity)
 
 
 # From Python

@@ -93,7 +93,7 @@ def given_texts(texts: Sequence[str], file: Path | None, encoding: str) -> Itera
     if not texts and file is None and (sys.stdin is None or sys.stdin.isatty()):
         raise DataError(f"no text: give one, or {option_name('file', 'FILE')}, or pipe lines in")
     # Bytes of the command line that are no text have become half characters.
-    yield from (text.encode("utf-8", "replace").decode() for text in texts)
+    yield from map(whole_characters, texts)
     if file is not None or not texts:
         yield from input_lines(file, encoding)
 

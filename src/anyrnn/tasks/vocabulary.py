@@ -13,6 +13,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, tr
 from anyrnn.errors import RunError, SizeError, option_name
 from anyrnn.tasks.columns import Sequences, TextColumn
 from anyrnn.tasks.common_options import TokenKind, VocabularyOptions
+from anyrnn.tasks.encoding import whole_characters
 from anyrnn.tasks.prepared import Watch, advanced, prepared, watching
 
 PADDING = "[PAD]"
@@ -153,7 +154,7 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> Sequences:
 def _encoded(tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[Any]:
     """The token numbers of some texts after the other."""
     for start in range(0, len(texts), _AT_ONCE):
-        some = list(texts[start : start + _AT_ONCE])
+        some = [whole_characters(text) for text in texts[start : start + _AT_ONCE]]
         try:
             encodings = tokenizer.encode_batch(some, add_special_tokens=False)
         # The tokenizers library raises a bare Exception for whatever is wrong.

@@ -12,6 +12,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 
 from anyrnn.errors import DataError, SizeError, option_name
 from anyrnn.tasks.columns import LongText, TextColumn
+from anyrnn.tasks.encoding import whole_characters
 from anyrnn.tasks.generate.options import TokenKind, TokenOptions
 from anyrnn.tasks.prepared import (
     Watch,
@@ -189,6 +190,7 @@ def encode_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:
     Raises:
         DataError: It has what the training texts never had.
     """
+    prompt = whole_characters(prompt)
     tokens = [token for array, _ in _encoded(tokenizer, prompt) for token in array.tolist()]
     if UNKNOWN_ID in tokens:
         found = tokenizer.encode(prompt, add_special_tokens=False)
@@ -212,7 +214,7 @@ def _encoded(tokenizer: Tokenizer, text: str | LongText) -> Iterator[tuple[numpy
 def _pieces(text: str | LongText) -> Iterator[str]:
     rest = ""
     for some in [text] if isinstance(text, str) else text:
-        rest, end = rest + some, 0
+        rest, end = rest + whole_characters(some), 0
         for match in _PIECES.finditer(rest):
             # What follows may belong to the last piece.
             if not match[0].endswith("\n") and match.start() + _LONGEST > len(rest):
