@@ -17,8 +17,8 @@ from anyrnn.graph.parameters import split_parameters
 from anyrnn.graph.verify import verify
 from anyrnn.schedule.build import place_operations
 from anyrnn.schedule.neighbours import products_together
-from anyrnn.schedule.normal import normal
 from anyrnn.schedule.phases import STEP, phases
+from anyrnn.schedule.rewrites import rewrite_step
 from checks import make_case
 from invented_cells import INVENTED, SMALLEST
 from random_cells import SMALLEST as SMALLEST_RANDOM
@@ -100,12 +100,12 @@ def keeps_values(cell: Cell, graph: Graph, smallest: int, seed: int = 0) -> None
 
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("seed", range(3))
-def test_normal_forms_keep_values(name: str, seed: int) -> None:
+def test_rewrites_keep_values(name: str, seed: int) -> None:
     cell = CELLS[name]
-    keeps_values(cell, normal(cell.graph), SMALLEST.get(name, 1), seed)
+    keeps_values(cell, rewrite_step(cell.graph), SMALLEST.get(name, 1), seed)
 
 
 @settings(max_examples=40)
 @given(random_cells(), st.integers(0, 99))
-def test_normal_forms_of_random_cells_keep_values(drawn: RandomCell, seed: int) -> None:
-    keeps_values(drawn.cell, normal(drawn.cell.graph), SMALLEST_RANDOM, seed)
+def test_rewrites_of_random_cells_keep_values(drawn: RandomCell, seed: int) -> None:
+    keeps_values(drawn.cell, rewrite_step(drawn.cell.graph), SMALLEST_RANDOM, seed)

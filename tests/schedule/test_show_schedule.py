@@ -15,7 +15,7 @@ from anyrnn import CATALOGUE
 from anyrnn.errors import InputError
 from anyrnn.graph.parameters import split_parameters
 from anyrnn.graph.sizes import Size
-from anyrnn.schedule.cost import Cost
+from anyrnn.schedule.cost import SizePolynomial
 from anyrnn.schedule.forms import FUSED, Policy
 from anyrnn.schedule.show import describe
 from checks import Case, close, make_case
@@ -169,12 +169,12 @@ def test_products_with_the_input_may_be_one_before_the_loop() -> None:
 
 def test_costs_are_polynomials() -> None:
     hidden, inputs = Size.of("hidden"), Size.of("input")
-    assert str(Cost.of(2, hidden + inputs, hidden - 1)) == (
+    assert str(SizePolynomial.of(2, hidden + inputs, hidden - 1)) == (
         "2 hidden² + 2 hidden input - 2 hidden - 2 input"
     )
-    assert str(Cost.of(hidden) + Cost.of(-1, hidden)) == "0"
-    assert str(Cost.of(-1, hidden) + Cost.of(1)) == "-hidden + 1"
-    assert str(Cost.of()) == "1"
+    assert str(SizePolynomial.of(hidden) + SizePolynomial.of(-1, hidden)) == "0"
+    assert str(SizePolynomial.of(-1, hidden) + SizePolynomial.of(1)) == "-hidden + 1"
+    assert str(SizePolynomial.of()) == "1"
 
 
 def test_the_memory_is_checked() -> None:

@@ -56,7 +56,7 @@ def test_the_choice_stays_with_the_layer(make) -> None:
     assert repr(low) == repr(high)
     del high.__dict__["memory"]  # as one that was pickled before there was a choice
     assert high.memory == "high"
-    with pytest.raises(InputError, match="memory=3; expected 'high', or 'low' to compute again"):
+    with pytest.raises(InputError, match="memory=3; expected 'high', or 'low' to rematerialise"):
         make(memory=3)
 
 

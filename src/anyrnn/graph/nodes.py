@@ -126,6 +126,17 @@ def topological(roots: Iterable[Node]) -> list[Node]:
     return list(order)
 
 
+def reached(roots: Iterable[Node], follow: Callable[[Node], Iterable[Node]]) -> set[Node]:
+    """The roots, and all nodes that are reached from them by following some arguments of each."""
+    found = set(roots)
+    left = list(found)
+    while left:
+        more = set(follow(left.pop())) - found
+        found |= more
+        left += more
+    return found
+
+
 @dataclass(frozen=True)
 class Graph:
     """A dataflow graph: named results as expressions of leaves.

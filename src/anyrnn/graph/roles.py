@@ -4,11 +4,11 @@ dropout, norms, heads and initialisers, say which roles they mean.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from enum import StrEnum
 
 from anyrnn.graph.cell import Cell
-from anyrnn.graph.nodes import Graph, Node, topological
+from anyrnn.graph.nodes import Graph, Node, reached, topological
 
 
 class Role(StrEnum):
@@ -51,9 +51,9 @@ def roles(graph: Graph, states: Iterable[str]) -> dict[Node, Role]:
     open_to_state = recurrent - activated(graph, states)
     last = {node for node in open_to_state if node.arguments[1] in second}
     for state in new_states:
-        reached = _down_to(state, last)
-        if any(node in found and node not in last for node in reached):
-            last -= set(topological([state]))
+        through = reached([state], lambda node: () if node in last else node.arguments)
+        if any(node in found and node not in last for node in through):
+            last.difference_update(topological([state]))
     return found | dict.fromkeys((node for node in products if node in last), Role.PROJECTION)
 
 
@@ -81,15 +81,4 @@ def _reading(nodes: Iterable[Node], sources: set[Node]) -> set[Node]:
     for node in nodes:
         if node in sources or not found.isdisjoint(node.arguments):
             found.add(node)
-    return found
-
-
-def _down_to(root: Node, stops: Container[Node]) -> set[Node]:
-    """The backward slice of a node, cut at some others."""
-    found, left = {root}, [root]
-    while left:
-        node = left.pop()
-        more = set(() if node in stops else node.arguments) - found
-        found |= more
-        left += more
     return found

@@ -10,8 +10,8 @@ from anyrnn.graph.keys import Name
 from anyrnn.graph.nodes import Graph
 from anyrnn.graph.verify import VERIFY
 from anyrnn.schedule.forms import Placement, Policy, Schedule
-from anyrnn.schedule.normal import loop_normal, normal
 from anyrnn.schedule.placement import place
+from anyrnn.schedule.rewrites import rewrite_loop, rewrite_step
 from anyrnn.schedule.stages import levels, split
 from anyrnn.schedule.verify import verify_placement, verify_schedule
 
@@ -33,7 +33,7 @@ def schedule(
         policy: What the target wants outside the loop, and what inside.
     """
     states = tuple(states)
-    placement = place(loop_normal(graph, states, policy), states, wanted, policy)
+    placement = place(rewrite_loop(graph, states, policy), states, wanted, policy)
     if VERIFY:
         verify_placement(placement)
     made = split(placement, levels(placement))
@@ -49,7 +49,7 @@ def place_operations(cell: Cell) -> Placement:
     A call costs more than the pass over memory that it makes, so all that needs no state is
     computed for the whole sequence at once, and the loop is not split.
     """
-    placement = place(normal(cell.graph), cell.states, [cell.output], OPERATIONS)
+    placement = place(rewrite_step(cell.graph), cell.states, [cell.output], OPERATIONS)
     if VERIFY:
         verify_placement(placement)
     return placement

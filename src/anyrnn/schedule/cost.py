@@ -1,4 +1,4 @@
-"""How many operations a node takes, as a polynomial of sizes."""
+"""How many floating-point operations a node takes, as a polynomial of the sizes."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from anyrnn.graph.nodes import Node
 from anyrnn.graph.sizes import Size
 
 
-class Cost:
-    """A number as a polynomial of sizes.
+class SizePolynomial:
+    """A number of operations or elements, as a polynomial of named sizes.
 
     Args:
-        terms: The factors, by the names that are multiplied.
+        terms: The coefficient of each product of names.
 
     Example:
         >>> from anyrnn.graph.sizes import Size
-        >>> from anyrnn.schedule.cost import Cost
+        >>> from anyrnn.schedule.cost import SizePolynomial
         >>> hidden = Size.of("hidden")
-        >>> print(Cost.of(hidden.scaled(3), hidden) + Cost.of(hidden + 2))
+        >>> print(SizePolynomial.of(hidden.scaled(3), hidden) + SizePolynomial.of(hidden + 2))
         3 hidden² + hidden + 2
     """
 
@@ -27,7 +27,7 @@ class Cost:
         self.terms = {names: factor for names, factor in terms.items() if factor}
 
     @staticmethod
-    def of(*sizes: Size | int) -> Cost:
+    def of(*sizes: Size | int) -> SizePolynomial:
         """The product of some sizes."""
         total = Counter({(): 1})
         for size in map(Size.of, sizes):
@@ -37,17 +37,17 @@ class Cost:
                 for atom, own in size.terms:
                     found[tuple(sorted((*names, str(atom))))] += factor * own
             total = found
-        return Cost(total)
+        return SizePolynomial(total)
 
-    def __add__(self, other: Cost) -> Cost:
+    def __add__(self, other: SizePolynomial) -> SizePolynomial:
         """The sum."""
         total = Counter(self.terms)
         for names, factor in other.terms.items():
             total[names] += factor
-        return Cost(total)
+        return SizePolynomial(total)
 
     def __str__(self) -> str:
-        """The terms of most sizes first."""
+        """The terms of the highest degree first, for example `3 hidden² + 2`."""
         text = ""
         for names, factor in sorted(self.terms.items(), key=lambda term: (-len(term[0]), term[0])):
             powers = Counter(names).items()
@@ -58,7 +58,7 @@ class Cost:
         return text or "0"
 
 
-def operations(node: Node) -> Cost:
+def operations(node: Node) -> SizePolynomial:
     """The floating-point operations of a node for one row; a function counts as one."""
     shapes = [value.type.shape for value in (node, *node.arguments[:1])]
-    return Cost.of(node.traits.cost, *max(shapes, key=len))
+    return SizePolynomial.of(node.traits.cost, *max(shapes, key=len))

@@ -38,7 +38,7 @@ class Placement:
     What is cheap may be in several of them: it is rematerialised rather than stored.
 
     Attributes:
-        graph: The step graph in its normal form.
+        graph: The step graph after the algebraic rewrites.
         states: The names of the states.
         wanted: The names of the results that are wanted for each step.
         once: Values that depend on parameters only, and the leaves of these.

@@ -22,28 +22,38 @@ def runs(items: Iterable[T], follows: Callable[[T, T], bool]) -> list[list[T]]:
     return found
 
 
-def neighbours(by_place: Mapping[int, T]) -> list[list[T]]:
-    """What belongs to neighbouring members of a stored parameter, by their places in it."""
-    places = runs(sorted(by_place), lambda one, other: other == one + 1)
-    return [[by_place[place] for place in run] for run in places]
+def products_together(
+    cell: Cell, nodes: Iterable[Node], gradients: Mapping[Node, str] | None = None
+) -> list[tuple[Node, ...]]:
+    """Group nodes by what is computed together: a node by itself, or the products of a vector with
+    neighbouring members of a stored parameter, in the order of its rows.
 
+    Args:
+        cell: The cell.
+        nodes: The nodes, each after its arguments; leaves are left out.
+        gradients: The sums over the batch that are gradients of members, with the members' names:
+            those of neighbouring members with the same vector are computed together too.
 
-def products_together(cell: Cell, nodes: Iterable[Node]) -> list[tuple[Node, ...]]:
-    """Group nodes, each after its arguments, by what is computed together: a node by itself, or the
-    products of a vector with neighbouring members of a stored parameter, in the order of its rows.
-    Leaves are left out.
+    Returns:
+        The groups, each after its arguments.
     """
-    nodes = [node for node in nodes if not node.is_leaf]
-    products: dict[tuple[str, Node], dict[int, Node]] = {}
-    for node in nodes:
-        if node.operation == "product" and node.arguments[0].operation == "parameter":
-            matrix, vector = node.arguments
-            stored, place = cell.places[matrix.name]
-            products.setdefault((stored.name, vector), {})[place] = node
-    together = {
-        node: tuple(group)
-        for by_place in products.values()
-        for group in neighbours(by_place)
-        for node in group
-    }
-    return list(dict.fromkeys(together.get(node, (node,)) for node in nodes))
+    order = {node: place for place, node in enumerate(nodes) if not node.is_leaf}
+    members = {node: name for node, name in (gradients or {}).items() if node.traits.batch_sum}
+    sharing: dict[object, dict[int, Node]] = {}
+    for node in order:
+        product = node.operation == "product" and node.arguments[0].operation == "parameter"
+        name = node.arguments[0].name if product else members.get(node)
+        if name in cell.places:
+            stored, place = cell.places[name]
+            sharing.setdefault((node.operation, stored.name, node.arguments[1:]), {})[place] = node
+    together: dict[Node, tuple[Node, ...]] = {}
+    for by_place in sharing.values():
+        for run in runs(sorted(by_place), lambda one, other: other == one + 1):
+            group = tuple(by_place[place] for place in run)
+            together.update(dict.fromkeys(group, group))
+
+    def place_of(group: tuple[Node, ...]) -> int:
+        """Products of one vector can be computed at the first's place, sums not before the last."""
+        return (max if group[0].traits.batch_sum else min)(order[node] for node in group)
+
+    return sorted({together.get(node, (node,)) for node in order}, key=place_of)

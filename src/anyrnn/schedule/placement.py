@@ -7,10 +7,10 @@ same at all steps. The loop has to compute the new states only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from anyrnn.graph.keys import Name
-from anyrnn.graph.nodes import Graph, Node, topological
+from anyrnn.graph.nodes import Graph, Node, reached, topological
 from anyrnn.schedule.forms import Placement, Policy
 from anyrnn.schedule.phases import ONCE, SEQUENCE, STEP, operands, phases, sink_elementwise
 from anyrnn.schedule.rematerialise import frontier, is_cheap, is_in_place
@@ -55,12 +55,7 @@ def place(
 
 def _live(graph: Graph) -> list[Node]:
     """The nodes whose values matter, not only their types, each after its arguments."""
-    found = set(graph.outputs.values())
-    left = list(found)
-    while left:
-        more = set(operands(left.pop())) - found
-        found |= more
-        left += more
+    found = reached(graph.outputs.values(), operands)
     return [node for node in graph.nodes() if node in found]
 
 
@@ -101,24 +96,19 @@ def _sunk(needed: Iterable[Node], when: Mapping[Node, int]) -> set[Node]:
 
     Adding a bias in the loop costs nothing; before it, it would cost a pass over the sequence.
     """
-    sunk: set[Node] = set()
-    left = [argument for node in needed for argument in operands(node)]
-    while left:
-        node = left.pop()
-        if node in sunk or when[node] == STEP:
-            continue
+
+    def is_sunk(node: Node) -> bool:
         if when[node] == ONCE:
-            cheap = is_in_place(node)
-        else:
-            values = frontier(node, lambda n: n.is_leaf or when[n] == ONCE)
-            inputs = [n for n in values if when[n] == SEQUENCE]
-            traits = node.traits
-            cheap = node.type.boolean or is_cheap(inputs)
-            cheap = cheap and traits.cheap and traits.elementwise
-        if cheap:
-            sunk.add(node)
-            left += node.arguments
-    return sunk
+            return is_in_place(node)
+        values = frontier(node, lambda n: n.is_leaf or when[n] == ONCE)
+        cheap = node.type.boolean or is_cheap(n for n in values if when[n] == SEQUENCE)
+        return when[node] == SEQUENCE and cheap and node.traits.cheap and node.traits.elementwise
+
+    def follow(node: Node) -> Iterator[Node]:
+        return filter(is_sunk, node.arguments)
+
+    read = {argument for node in needed for argument in operands(node)}
+    return reached(filter(is_sunk, read), follow)
 
 
 def _kept(
@@ -129,15 +119,11 @@ def _kept(
     For an old state, that is the new one of the step before; for a comparison, which is never
     stored, it is what is compared.
     """
-    kept = {*results}.union(*map(operands, deferred))
-    left = list(kept)
-    while left:
-        node = left.pop()
-        more: set[Node] = set()
+
+    def follow(node: Node) -> Iterator[Node]:
         if node.operation == "state":
-            more.add(graph.outputs[node.name])
+            yield graph.outputs[node.name]
         if node.type.boolean and when[node] == STEP:
-            more.update(operands(node))
-        left += more - kept
-        kept |= more
-    return kept
+            yield from operands(node)
+
+    return reached({*results}.union(*map(operands, deferred)), follow)

@@ -1,4 +1,4 @@
-"""What is cheap enough to be computed again where it is needed, instead of being stored."""
+"""What is cheap enough to be rematerialised where it is needed, instead of being stored."""
 
 from __future__ import annotations
 

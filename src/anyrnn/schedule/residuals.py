@@ -1,4 +1,6 @@
-"""The step of the derivative as a step graph, and what the forward step has to save for it."""
+"""The derivative of a step as another step, which runs from the last step to the first, and the
+residuals that the forward step saves for it.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,9 @@ from anyrnn.graph.nodes import Graph, Node, make, rebuilt, rewrite
 from anyrnn.graph.simplify import simplify
 from anyrnn.schedule.build import schedule
 from anyrnn.schedule.forms import FUSED, Policy, Schedule
-from anyrnn.schedule.normal import by_reciprocals, without_centred_sums, without_clips
 from anyrnn.schedule.phases import operands
 from anyrnn.schedule.rematerialise import frontier, is_cheap
+from anyrnn.schedule.rewrites import by_reciprocals, without_centred_sums, without_clips
 
 MEMORY = ("high", "low")
 
@@ -27,7 +29,7 @@ def check_memory(memory: object) -> str:
     """
     if memory not in MEMORY:
         raise InputError(
-            f"memory={memory!r}; expected 'high', or 'low' to compute again instead of keeping"
+            f"memory={memory!r}; expected 'high', or 'low' to rematerialise instead of saving"
         )
     return str(memory)
 
@@ -37,12 +39,12 @@ class Training:
     """The schedules of a cell's forward and reverse step.
 
     Attributes:
-        forward: The forward step; besides the output it leaves what is saved.
-        reverse: The reverse step. Its states are the cotangents of the states; its inputs are the
-            cell's input, `before:h` (a state before the step), `saved:...` (what the forward step
-            has left) and `gradient:output` (the gradient of the output).
-        saved: The forward nodes that are saved, by the names of the reverse step's inputs.
-        histories: The states whose values before each step the reverse step reads.
+        forward: The forward step; its results are the output and the residuals.
+        reverse: The reverse step. Its states are the cotangents of the states. Its inputs are the
+            cell's input, states before the step (`Before`), residuals (`Saved`) and the gradient
+            of the output (`OutputGradient`).
+        saved: The forward values that are residuals, by the names of the reverse step's inputs.
+        histories: The states of which the reverse step reads the values before each step.
     """
 
     forward: Schedule
@@ -50,9 +52,38 @@ class Training:
     saved: dict[Saved, Node]
     histories: tuple[str, ...]
 
+    def rematerialised(self) -> dict[Node, Node]:
+        """The values that the reverse step rematerialises, with those of the forward step."""
+        forward, found = self.forward.graph, {}
+        values = {node for node in forward.nodes() if not node.is_leaf}
+        called: dict[str, list[Node]] = {}
+        for node in values.intersection(forward.names):
+            called.setdefault(forward.names[node], []).append(node)
+
+        def rule(node: Node, arguments: tuple[Node, ...]) -> Node:
+            name = node.attributes.get("name")
+            if isinstance(name, Saved):
+                return forward.outputs[name]
+            if isinstance(name, Before):
+                return make("state", name=name.of, type=node.type)
+            original = rebuilt(node, arguments)
+            if original in values:
+                found[node] = original
+            return original
+
+        rewrite(self.reverse.graph, rule)
+        for node, name in self.reverse.graph.names.items():
+            if (
+                not node.is_leaf and len(called.get(name, ())) == 1
+            ):  # perhaps summed in another order
+                found.setdefault(node, called[name][0])
+        return found
+
 
 def _saved(reverse: Graph, forward: set[Node]) -> set[Node]:
-    """The forward values that the reverse step reads: what is cheap is computed again instead."""
+    """The residuals: the forward values that the reverse step reads, but where one is cheap to
+    rematerialise, the values from which it is.
+    """
     needed: dict[Node, None] = {}  # in the graph's order: what is saved must not differ by process
     for node in reverse.nodes():
         if node not in forward:
@@ -61,8 +92,8 @@ def _saved(reverse: Graph, forward: set[Node]) -> set[Node]:
     saved: set[Node] = set()
 
     def given(node: Node) -> bool:
-        again = node.is_leaf or node.operation == "random"  # drawn again
-        return again or node in saved or not node.type.per_row
+        drawn = node.operation == "random"  # follows from a counter
+        return node.is_leaf or drawn or node in saved or not node.type.per_row
 
     for node in needed:
         support = {n for n in frontier(node, given) if not given(n)}

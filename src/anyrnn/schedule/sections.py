@@ -1,91 +1,115 @@
-"""What a schedule computes together: before the loop, in each stage of a step, after the loop."""
+"""What a schedule computes together: before the loop, in each stage of a step, after the loop; and
+where the values go that the loop writes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from anyrnn.graph.nodes import Node
+from anyrnn.graph.nodes import Node, reached
 from anyrnn.graph.sizes import Size
-from anyrnn.schedule.cost import Cost, operations
+from anyrnn.schedule.cost import SizePolynomial, operations
 from anyrnn.schedule.forms import RowStage, Schedule
-from anyrnn.schedule.phases import operands
-
-ONCE = "once, of parameters only"
-LOOP = "each step, stage"
+from anyrnn.schedule.phases import ONCE, SEQUENCE, STEP, operands
 
 
 @dataclass(frozen=True)
 class Section:
-    """What is computed together."""
+    """What is computed together.
 
-    title: str  # when, and for what
-    nodes: tuple[Node, ...]  # what is computed, each after its arguments
-    sums: tuple[Node, ...] = ()  # of products: accumulated, so that adding costs nothing
-    results: tuple[Node, ...] = ()  # what is written
+    Attributes:
+        phase: Whether once, for the whole sequence at a time, or at each step (`phases.py`).
+        title: When, and for what, in words.
+        nodes: The values that are computed, each after its arguments.
+        sums: The sums of products among them: accumulated, so that adding costs nothing.
+        results: The values that a stage writes to memory.
+    """
+
+    phase: int
+    title: str
+    nodes: tuple[Node, ...]
+    sums: tuple[Node, ...] = ()
+    results: tuple[Node, ...] = ()
 
     @property
-    def cost(self) -> Cost:
+    def cost(self) -> SizePolynomial:
         """The operations for one row, or for all rows where that is one value."""
-        free: set[Node] = set()
-        left = [node for node in self.sums if node.operation == "add"]
-        while left:
-            node = left.pop()
-            free.add(node)
-            left += [argument for argument in node.arguments if argument.operation == "add"]
-        for node in self.nodes if self.title != ONCE else ():
+
+        def additions(nodes: Iterable[Node]) -> Iterator[Node]:
+            return (node for node in nodes if node.operation == "add")
+
+        free = reached(additions(self.sums), lambda node: additions(node.arguments))
+        for node in self.nodes if self.phase != ONCE else ():
             if not any(value.type.per_row for value in (node, *node.arguments)):
                 free.add(node)
-        return sum((operations(node) for node in self.nodes if node not in free), Cost.of(0))
+        counts = (operations(node) for node in self.nodes if node not in free)
+        return sum(counts, SizePolynomial.of(0))
 
 
-def sections(planned: Schedule) -> list[Section]:
+def sections(schedule: Schedule) -> list[Section]:
     """What a schedule computes, in the order in which it does."""
-    once = (n for n in planned.once if not (n.is_leaf or n.traits.view))
+    once = (n for n in schedule.once if not (n.is_leaf or n.traits.view))
     return [
-        Section(ONCE, tuple(once)),
-        Section("before the loop, for all steps at a time", planned.before),
-        *_loop(planned),
-        Section("after the loop, for all steps at a time", planned.after),
+        Section(ONCE, "once, of parameters only", tuple(once)),
+        Section(SEQUENCE, "before the loop, for all steps at a time", schedule.before),
+        *_loop(schedule),
+        Section(SEQUENCE, "after the loop, for all steps at a time", schedule.after),
     ]
 
 
-def _loop(planned: Schedule) -> Iterator[Section]:
+def _loop(schedule: Schedule) -> Iterator[Section]:
     """The stages of a step: each computes what it writes from what is in memory."""
-    order, outside = planned.graph.nodes(), {*planned.once, *planned.loop_inputs}
-    missing: dict[Node, set[Node]] = {}  # the parts of joined vectors that are not written yet
-    for piece, joins in planned.joins.items():
+    order, outside = schedule.graph.nodes(), {*schedule.once, *schedule.loop_inputs}
+    missing: dict[Node, set[Node]] = {}  # of joined vectors, those that are not written yet
+    for vector, joins in schedule.joins.items():
         for joined, _ in joins:
-            missing.setdefault(joined, set()).add(piece)
+            missing.setdefault(joined, set()).add(vector)
     memory = {*outside, *missing}
-    for stage in planned.stages:
+    for stage in schedule.stages:
         memory.update(stage.stores)
-    of_rows = {n for s in planned.stages if isinstance(s, RowStage) for n in s.stores}
+    of_rows = {n for s in schedule.stages if isinstance(s, RowStage) for n in s.stores}
 
     def there(node: Node) -> bool:
-        """Whether a stage reads a value: what is one number of a row is computed again instead."""
-        again = not node.type.shape and node not in outside and node not in of_rows
-        return node.is_leaf or (node in memory and not again)
+        """Whether a stage reads a value; scalars that no row stage stores are rematerialised."""
+        recomputed = not node.type.shape and node not in outside and node not in of_rows
+        return node.is_leaf or (node in memory and not recomputed)
 
     number = 0
-    for stage in planned.stages:
+    for stage in schedule.stages:
         if isinstance(stage, RowStage):
             title, written, sums = "whole rows", stage.stores, ()
         else:
             unit = "unit" if stage.size == Size.of(1) else "units"
             title, written = f"{stage.size} {unit}", stage.stores
             sums = tuple(accumulator.node for accumulator in stage.accumulators)
-        computed = {node for node in written if node not in outside and not node.is_leaf}
-        left = list(computed)
-        while left:
-            more = {a for a in operands(left.pop()) if not there(a)} - computed
-            computed |= more
-            left += more
-        complete = {node for node, pieces in missing.items() if pieces and pieces <= {*written}}
-        for pieces in missing.values():
-            pieces.difference_update(written)
+        computed = reached(
+            (node for node in written if node not in outside and not node.is_leaf),
+            lambda node: (a for a in operands(node) if not there(a)),
+        )
+        complete = {node for node, waiting in missing.items() if waiting and waiting <= {*written}}
+        for waiting in missing.values():
+            waiting.difference_update(written)
         results = tuple(n for n in order if n in complete or (n in written and n in computed))
         if results:
             number += 1
             nodes = tuple(node for node in order if node in computed or node in complete)
-            yield Section(f"{LOOP} {number}, {title}", nodes, sums, results)
+            yield Section(STEP, f"each step, stage {number}, {title}", nodes, sums, results)
+
+
+def destinations(schedule: Schedule, step: str) -> dict[Node, list[str]]:
+    """Where the values go that the loop writes: to another step, which `step` names, to what is
+    computed after the loop, or to later stages of the same step.
+    """
+    found: dict[Node, list[str]] = {}
+    deferred = {argument for node in schedule.after for argument in operands(node)}
+    for node in schedule.new_states.values():
+        found[node] = [step]
+    for node in schedule.emitted:
+        if node in deferred:
+            found.setdefault(node, []).append("after the loop")
+    for stage in schedule.stages:
+        for node in stage.stores:
+            if node not in found and node not in schedule.emitted:
+                found[node] = ["next stages"]
+    return found

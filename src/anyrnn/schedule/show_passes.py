@@ -8,16 +8,16 @@ from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Node
 from anyrnn.graph.show import listing
 from anyrnn.schedule.forms import FUSED, Policy, RowStage, Stage
-from anyrnn.schedule.normal import loop_normal
 from anyrnn.schedule.placement import place
+from anyrnn.schedule.rewrites import rewrite_loop
 from anyrnn.schedule.stages import levels, split
 
 SECTIONS = ("once", "before", "loop_inputs", "loop", "emitted", "after")
 
 
 def passes(cell: Cell, policy: Policy = FUSED) -> str:
-    """The forms of a cell's step on its way to a schedule: the canonical form node by node; the
-    placement, levels and stages with the numbers of nodes.
+    """The forms of a cell's step on its way to a schedule: the rewritten step, node by node; the
+    placement, the levels and the stages, which refer to nodes by number.
 
     Example:
         >>> import anyrnn
@@ -35,7 +35,7 @@ def passes(cell: Cell, policy: Policy = FUSED) -> str:
         stages
           level 0, hidden units: sum %7 = %1 @ %2 + %4 @ %5; stores %9
     """
-    graph = loop_normal(cell.graph, cell.states, policy)
+    graph = rewrite_loop(cell.graph, cell.states, policy)
     placement = place(graph, cell.states, [cell.output], policy)
     cut = levels(placement)
     numbers = {node: f"%{index}" for index, node in enumerate(placement.graph.nodes())}
@@ -48,7 +48,7 @@ def passes(cell: Cell, policy: Policy = FUSED) -> str:
         number: [node for node in cut.level if cut.level[node] == number]
         for number in sorted(set(cut.level.values()))
     }
-    lines = ["normal form", *("  " + row for row in listing(placement.graph).splitlines())]
+    lines = ["rewritten step", *("  " + row for row in listing(placement.graph).splitlines())]
     lines += ["", "placement"]
     lines += [f"  {name:<11}  {named(nodes)}" for name, nodes in sections.items() if nodes]
     lines += ["", "levels", *(f"  {number}  {named(nodes)}" for number, nodes in by_level.items())]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from anyrnn.errors import VerificationError
 from anyrnn.graph import verify as of_graphs
-from anyrnn.graph.nodes import Node
+from anyrnn.graph.nodes import Node, reached
 from anyrnn.graph.sizes import Size
 from anyrnn.schedule.forms import Placement, RowStage, Schedule, Stage
 from anyrnn.schedule.phases import ONCE, SEQUENCE, STEP, operands, phases
@@ -86,8 +86,8 @@ def _verify_ends(placement: Placement, when: dict[Node, int]) -> None:
     sections = (placement.once, placement.before, placement.loop, placement.after)
     done: set[Node] = set()
     for node in (node for section in sections for node in section):
-        again = node.traits.cheap or node.type.boolean or node.operation == "random"
-        _require(node not in done or again, "not cheap, but computed in two sections", node)
+        cheap = node.traits.cheap or node.type.boolean or node.operation == "random"
+        _require(node not in done or cheap, "not cheap, but computed in two sections", node)
         done.add(node)
 
 
@@ -166,13 +166,13 @@ def _terms(node: Node) -> list[tuple[Node, ...]]:
 
 def _verify_work(nodes: Iterable[Node], given: set[Node]) -> None:
     """Values follow by pointwise work from what is given, or are slices of it."""
-    left, seen = list(nodes), set()
-    while left:
-        node = left.pop()
-        if node in seen or node in given:
-            continue
-        seen.add(node)
+
+    def follow(node: Node) -> Iterable[Node]:
+        if node in given:
+            return ()
         sliced = node.operation == "slice" and node.arguments[0] in given
         pointwise = node.traits.pointwise and not node.is_leaf
         _require(pointwise or sliced, "read by a stage before it is complete in memory", node)
-        left += operands(node)
+        return operands(node)
+
+    reached(nodes, follow)

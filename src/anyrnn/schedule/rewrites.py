@@ -1,4 +1,7 @@
-"""Normal forms of a step: the same values, with products and sums as the schedule wants them."""
+"""Algebraic rewrites of a step before it is scheduled: they distribute products over
+concatenations, reassociate sums so that terms without a state can be hoisted, and replace
+divisions of a vector by a scalar. Values change by rounding only.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +27,9 @@ def _rows(matrix: Node, start: Size, stop: Size) -> Node:
     return make("transpose", _columns(make("transpose", matrix), start, stop))
 
 
-def split_products(graph: Graph) -> Graph:
-    """Products with joined vectors become sums of products; slices of products become smaller ones.
-
-    So the part of W @ [h, x] that has the input only can leave the loop.
+def distribute_products(graph: Graph) -> Graph:
+    """W @ [h, x] becomes a sum of two products, each with some columns of W, so that the one with
+    the input can be hoisted; a slice of W @ x becomes a product with some rows of W.
     """
 
     def rule(node: Node, arguments: tuple[Node, ...]) -> Node:
@@ -59,9 +61,9 @@ def _slice(value: Node, start: Size, stop: Size) -> Node:
     return make("slice", value, start=start, stop=stop)
 
 
-def regroup_sums(graph: Graph, hoist: bool = True) -> Graph:
-    """Add first what does not depend on a state, so that it can leave the loop; products last,
-    those of a family together.
+def reassociate_sums(graph: Graph, hoist: bool = True) -> Graph:
+    """Adds the terms of a sum that depend on no state first, so that their sum can be hoisted, and
+    the products with a state last, those of a family of parameters together.
     """
     nodes = graph.nodes()
     uses = uses_of(graph)
@@ -100,7 +102,7 @@ def _family(product: Node) -> str:
 
 
 def without_clips(graph: Graph) -> Graph:
-    """Without `clip_gradient`, which is the value itself once the derivative is a graph."""
+    """Replaces `clip_gradient` with its argument: it matters to the derivative only."""
 
     def rule(node: Node, arguments: tuple[Node, ...]) -> Node:
         return arguments[0] if node.operation == "clip_gradient" else rebuilt(node, arguments)
@@ -109,23 +111,23 @@ def without_clips(graph: Graph) -> Graph:
 
 
 def by_reciprocals(graph: Graph) -> Graph:
-    """A vector divided by a number of its row becomes a product with the number's reciprocal, which
-    is one division for the row.
+    """A vector divided by a per-row scalar becomes a product with the scalar's reciprocal: one
+    division for each row instead of one for each unit.
     """
 
     def rule(node: Node, arguments: tuple[Node, ...]) -> Node:
         if node.operation == "divide" and node.type.shape:
-            vector, number = arguments
-            if number.type.per_row and not number.type.shape:
-                return make("multiply", vector, make("divide", constant(1), number))
+            vector, scalar = arguments
+            if scalar.type.per_row and not scalar.type.shape:
+                return make("multiply", vector, make("divide", constant(1), scalar))
         return rebuilt(node, arguments)
 
     return rewrite(graph, rule)
 
 
 def without_centred_sums(graph: Graph) -> Graph:
-    """Without what adds nothing to a sum over units: values minus their own mean, multiplied with a
-    number of the row. Without them the derivative of a norm needs no sums after other sums.
+    """Drops terms of a sum over the hidden axis that add nothing to it: per-row scalars times a
+    vector minus its mean. Without them the derivative of a norm needs no reductions of reductions.
     """
 
     def rule(node: Node, arguments: tuple[Node, ...]) -> Node:
@@ -150,7 +152,7 @@ def _terms(node: Node, sign: int) -> list[tuple[int, Node]]:
 
 
 def _is_centred(term: Node) -> bool:
-    """Whether a value is a number of the row times a vector minus its mean."""
+    """Whether a value is a per-row scalar times a vector minus its mean."""
     if term.operation == "multiply":
         left, right = term.arguments
         if left.operation == "expand" or not left.type.shape:
@@ -164,24 +166,23 @@ def _is_centred(term: Node) -> bool:
     return mean.operation == "mean" and mean.arguments[0] is vector
 
 
-def normal(graph: Graph, hoist: bool = True) -> Graph:
-    """The rewrites that every step takes; without `hoist`, sums are not regrouped for work that
-    needs no state to leave the loop.
+def rewrite_step(graph: Graph, hoist: bool = True) -> Graph:
+    """The rewrites of every step; `hoist` as of `reassociate_sums`, which without it does not
+    separate what depends on the input only.
     """
-    return regroup_sums(split_products(by_reciprocals(graph)), hoist)
+    return reassociate_sums(distribute_products(by_reciprocals(graph)), hoist)
 
 
-def loop_normal(graph: Graph, states: Iterable[Name], policy: Policy) -> Graph:
-    """The step that a kernel runs.
+def rewrite_loop(graph: Graph, states: Iterable[Name], policy: Policy) -> Graph:
+    """The rewrites of a step that a kernel runs as a loop.
 
-    Each new state is a value that the loop computes: one that the loop would only pass on, a leaf
-    or a hoisted product, is multiplied by one.
+    The loop has to compute every new state itself: one that it would only pass on, a leaf or a
+    hoisted product, is multiplied by one.
     """
     states = set(states)
     graph = without_clips(graph)
-    graph = normal(
-        graph, policy.hoist and multiplies_each_step(graph, states)
-    )  # else no bit changes
+    hoist = policy.hoist and multiplies_each_step(graph, states)  # else no bit changes
+    graph = rewrite_step(graph, hoist)
     when = phases(graph.nodes())
 
     def is_passed_on(node: Node) -> bool:
