@@ -35,17 +35,29 @@ for _module in _NEEDED:
         raise MissingExtraError(f"the tasks need {_module!r}; pip install 'anyrnn[tasks]'")
 
 if TYPE_CHECKING:
-    from anyrnn.tasks.classify.estimator import TextClassifier
+    from anyrnn.tasks.classify.estimator import SequenceClassifier, TextClassifier
     from anyrnn.tasks.experiment import train
     from anyrnn.tasks.forecast.estimator import Forecaster
     from anyrnn.tasks.generate.estimator import LanguageModel
+    from anyrnn.tasks.tag.estimator import Tagger
     from anyrnn.tasks.trained import evaluate, load
 
-__all__ = ["Forecaster", "LanguageModel", "TextClassifier", "evaluate", "load", "train"]
+__all__ = [
+    "Forecaster",
+    "LanguageModel",
+    "SequenceClassifier",
+    "Tagger",
+    "TextClassifier",
+    "evaluate",
+    "load",
+    "train",
+]
 
 _PLACES = {
     "Forecaster": "forecast.estimator",
     "LanguageModel": "generate.estimator",
+    "SequenceClassifier": "classify.estimator",
+    "Tagger": "tag.estimator",
     "TextClassifier": "classify.estimator",
     "evaluate": "trained",
     "load": "trained",

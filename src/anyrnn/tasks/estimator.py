@@ -35,13 +35,18 @@ class Estimator(BaseEstimator):
     history_: list[dict[str, float]]
 
     def __init_subclass__(
-        cls, task: type[Task] | None = None, data: tuple[str, ...] = (), **keywords: Any
+        cls,
+        task: type[Task] | None = None,
+        data: tuple[str, ...] = (),
+        without: tuple[str, ...] = (),
+        **keywords: Any,
     ) -> None:
         """Make the constructor from the options.
 
         Args:
             task: The task.
             data: Those options on data that are parameters, too.
+            without: Options, and groups of them, that say nothing about such data, by their paths.
             keywords: For other bases.
         """
         super().__init_subclass__(**keywords)
@@ -50,9 +55,10 @@ class Estimator(BaseEstimator):
         cls.task = task
         defaults: dict[str, Any] = {"cell": "lstm"}
         for option in declared(task.options_type):
-            if option.name in data or not (
-                option.path.startswith("data.") or option.name in _LEFT_OUT
-            ):
+            group = option.path.partition(".")[0]
+            left_out = group == "data" or option.name in _LEFT_OUT
+            left_out = left_out or group in without or option.path in without
+            if option.name in data or not left_out:
                 default = option.declaration.default
                 defaults[option.name] = None if default is ... else default
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
@@ -125,6 +126,12 @@ def render_page(template: str, values: Mapping[str, object]) -> str:
         template: The file's name in `templates`.
         values: What the template uses.
     """
+    return _environment().get_template(template).render(values)
+
+
+@cache
+def _environment() -> Environment:
+    """The templates; each is compiled once, however many reports a search over parameters has."""
     environment = Environment(
         loader=PackageLoader("anyrnn.tasks"),
         autoescape=True,
@@ -136,7 +143,7 @@ def render_page(template: str, values: Mapping[str, object]) -> str:
     environment.filters["percent"] = lambda share: f"{100 * share:.1f}"
     environment.filters["duration"] = duration
     environment.filters["short_duration"] = short_duration
-    return environment.get_template(template).render(values)
+    return environment
 
 
 def render_run(

@@ -243,7 +243,7 @@ def read_parts(path: Path, options: DataOptions, **known: Any) -> dict[str, Part
         skip_bad=options.skip_bad,
     )
     found = read_series(path, kind, chosen)
-    return {name: _part_of(series) for name, series in found.items()}
+    return {name: part_of(series) for name, series in found.items()}
 
 
 def read_part(path: Path, options: DataOptions, **known: Any) -> Part:
@@ -270,7 +270,8 @@ def read_part(path: Path, options: DataOptions, **known: Any) -> Part:
     return part
 
 
-def _part_of(series: Series) -> Part:
+def part_of(series: Series) -> Part:
+    """What a file, or an array, holds as a part."""
     return Part(
         series.path,
         series.values,

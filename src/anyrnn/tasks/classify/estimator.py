@@ -1,27 +1,119 @@
-"""Text classification with scikit-learn's verbs."""
+"""Classification of texts and of sequences of numbers with scikit-learn's verbs."""
 
-from collections.abc import Iterable
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy
 from sklearn.base import ClassifierMixin
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils import Tags, check_array, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
 
-from anyrnn.errors import DataError
-from anyrnn.tasks.classify.data import Part, divided
+from anyrnn.errors import DataError, RunError
+from anyrnn.tasks.classify.data import Part, divided, part_of
+from anyrnn.tasks.classify.inputs import Inputs, Numbers, Texts
+from anyrnn.tasks.classify.series import SequenceError, Series
 from anyrnn.tasks.classify.task import Classify
 from anyrnn.tasks.estimator import Estimator
 from anyrnn.tasks.task import Data
 
+_PLACE = Path("the data")
 
-class TextClassifier(ClassifierMixin, Estimator, task=Classify):
-    """Texts to labels: embedding, recurrent layers of any cell, pooling, dense.
 
-    A tenth of the texts is kept aside in `fit` and decides when to stop.
+class Classifier(ClassifierMixin, Estimator):
+    """One label for each input; a subclass says what its inputs are.
+
+    A tenth of the inputs is kept aside in `fit` and decides when to stop.
 
     Attributes:
-        classes_: The labels, in the order of `predict_proba`.
+        classes_: The labels in ascending order, which is that of `predict_proba`.
+        kind: What its inputs are.
+        files: Options of files, for data that come from none.
+    """
+
+    kind: ClassVar[type[Inputs]]
+    files: ClassVar[dict[str, Any]]
+    classes_: numpy.ndarray
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Train on inputs and their labels.
+
+        Args:
+            X: The inputs, as the class says.
+            y: The label of each: words or whole numbers.
+
+        Raises:
+            DataError: There are not as many labels as inputs, or too few inputs of a label.
+            ValueError: An array is not as scikit-learn has it.
+        """
+        options = self.options(**self.files)
+        if y is None:
+            raise DataError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None"
+            )
+        labels = _labels(y)
+        names = [str(label) for label in labels.tolist()]
+        part = self._part(X, names, fitting=True)
+        seed, skip_bad = options.training.seed, options.data.skip_bad
+        parts = divided(part, ("training", "validation"), seed, skip_bad)
+        facts = {name: len(each) for name, each in parts.items()}
+        data = Data(parts["training"], parts["validation"], test=None, facts=facts)
+        self._fit(data, **self.files)
+        learned = set(self.model_.task.labels)
+        classes = numpy.unique(labels)
+        self.classes_ = classes[[str(label) in learned for label in classes.tolist()]]
+        return self
+
+    def predict(self, X: Any) -> numpy.ndarray:
+        """The most probable label of each input.
+
+        Returns:
+            (inputs); of a run whose inputs may have several labels, (inputs, labels): 1 for each
+            label of a probability above one half.
+        """
+        probabilities = self.predict_proba(X)
+        if self.model_.task.separator is not None:
+            return (probabilities > 0.5).astype(numpy.int64)
+        return self.classes_[probabilities.argmax(1)]
+
+    def predict_proba(self, X: Any) -> numpy.ndarray:
+        """The probability of each label for each input, (inputs, labels)."""
+        check_is_fitted(self, "model_")
+        model = self.model_
+        inputs = self._part(X, fitting=False).inputs
+        found = model.task.probabilities(model.network, inputs).double().numpy()
+        if model.task.separator is None:
+            found /= found.sum(1, keepdims=True)  # what 32 bits have left out
+        places = {name: place for place, name in enumerate(model.task.labels)}
+        return found[:, [places[str(label)] for label in self.classes_.tolist()]]
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """The classifier that a run folder holds; its labels are text.
+
+        Raises:
+            RunError: The folder is missing, damaged, or of other inputs.
+        """
+        found = super().load(path)
+        task = found.model_.task
+        if not isinstance(task.inputs, cls.kind):
+            raise RunError(
+                f"the run {path} reads {task.units}, but {cls.__name__} {cls.kind.units}"
+            )
+        found.classes_ = numpy.unique(task.labels)
+        return found
+
+    @abstractmethod
+    def _part(self, X: Any, labels: Sequence[str] | None = None, *, fitting: bool) -> Part:
+        """The inputs, with their labels if there are any."""
+
+
+class TextClassifier(Classifier, task=Classify, data=("skip_bad",), without=("numbers.scaling",)):
+    """Texts to labels: embedding, recurrent layers of any cell, pooling, dense.
+
+    The texts are a list, an array or a column of a data frame.
 
     Example:
         >>> from anyrnn.tasks import TextClassifier
@@ -32,58 +124,126 @@ class TextClassifier(ClassifierMixin, Estimator, task=Classify):
         (1,)
     """
 
-    classes_: numpy.ndarray
+    kind = Texts
+    files: ClassVar = {"data": _PLACE, "text": "text", "label": "label"}
 
-    def fit(self, X: Iterable[str], y: Iterable[Any]) -> Self:
-        """Train on texts and their labels.
+    def __sklearn_tags__(self) -> Tags:
+        """What scikit-learn asks: texts are read, and no array of numbers."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        return tags
 
-        Args:
-            X: The texts: a list, an array or a column of a data frame.
-            y: The label of each.
-
-        Raises:
-            DataError: There are not as many labels as texts, or too few of a label.
-        """
-        texts, labels = _texts(X), list(y)
-        if len(texts) != len(labels):
-            raise DataError(f"there are {len(texts)} texts, but {len(labels)} labels")
-        rows = [f"row {number}" for number in range(len(texts))]
-        names = [str(label) for label in labels]
-        part = Part(Path("the data"), texts, names, rows, "")
-        parts = divided(part, ("training", "validation"), self.options(**_DATA).training.seed)
-        facts = {name: len(each) for name, each in parts.items()}
-        data = Data(parts["training"], parts["validation"], test=None, facts=facts)
-        self._fit(data, **_DATA)
-        known = dict(zip(names, labels, strict=True))
-        self.classes_ = numpy.array([known[name] for name in self.model_.task.labels])
-        return self
-
-    def predict(self, X: Iterable[str]) -> numpy.ndarray:
-        """The most probable label of each text."""
-        return self.classes_[self.predict_proba(X).argmax(1)]
-
-    def predict_proba(self, X: Iterable[str]) -> numpy.ndarray:
-        """The probability of each label for each text, (texts, labels)."""
-        check_is_fitted(self, "model_")
-        model = self.model_
-        return model.task.probabilities(model.network, _texts(X)).numpy()
-
-    @classmethod
-    def load(cls, path: Path | str) -> Self:
-        """The classifier that a run folder holds; its labels are text."""
-        found = super().load(path)
-        found.classes_ = numpy.array(found.model_.task.labels)
-        return found
+    def _part(
+        self, X: Iterable[str], labels: Sequence[str] | None = None, *, fitting: bool
+    ) -> Part:
+        if isinstance(X, str):
+            raise DataError("one text was given, but a list of texts is needed")
+        texts = list(X)
+        for number, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise DataError(f"row {number} is {text!r}, but has to be a text")
+        _check_count(len(texts), labels, "texts")
+        return Part(_PLACE, texts, labels or [], [f"row {n}" for n in range(len(texts))], "")
 
 
-_DATA: dict[str, Any] = {"data": Path("the data"), "text": "text", "label": "label"}
+class SequenceClassifier(
+    Classifier,
+    task=Classify,
+    data=("skip_bad",),
+    without=("vocabulary", "model.embedding_size"),
+):
+    """Sequences of numbers to labels: recurrent layers of any cell, pooling, dense.
+
+    The sequences are an array (sequences, steps) or (sequences, steps, channels), or a list of
+    arrays (steps) or (steps, channels), each with its own number of steps. NaN is a missing value,
+    taken to be that of the step before.
+
+    Attributes:
+        n_features_in_: The number of steps, if `fit` was given an array (sequences, steps): then
+            `predict` takes no other one. A list of arrays has no such limit.
+        feature_names_in_: The columns, if it was a data frame.
+
+    Example:
+        >>> import numpy
+        >>> from anyrnn.tasks import SequenceClassifier
+        >>> rising = [numpy.arange(steps) + 0.1 * steps for steps in range(4, 12)]
+        >>> sequences = rising + [-each for each in rising]
+        >>> labels = ["up"] * 8 + ["down"] * 8
+        >>> classifier = SequenceClassifier(cell="gru", hidden_size=8, epochs=2)
+        >>> classifier.fit(sequences, labels).predict_proba(sequences[:3]).shape
+        (3, 2)
+    """
+
+    kind = Numbers
+    files: ClassVar = {"data": _PLACE}
+
+    def __sklearn_tags__(self) -> Tags:
+        """What scikit-learn asks: arrays of three axes are read, and missing values."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = True
+        return tags
+
+    def _part(self, X: Any, labels: Sequence[str] | None = None, *, fitting: bool) -> Part:
+        sequences = self._sequences(X, fitting)
+        _check_count(len(sequences), labels, "sequences")
+        series = Series(_PLACE)
+        for number, values in enumerate(sequences):
+            row = f"row {number}"
+            try:
+                series.add(_channels(values), labels[number] if labels else "", row)
+            except SequenceError as error:
+                raise DataError(f"{row} {error}") from None
+        return part_of(series)
+
+    def _sequences(self, X: Any, fitting: bool) -> Sequence[Any]:
+        """The sequences one by one; arrays as scikit-learn checks them."""
+        axes = getattr(X, "ndim", 2)
+        if isinstance(X, list | tuple) or (axes == 1 and X.dtype.kind == "O"):
+            self._forget_features(fitting)
+            return list(X)
+        checks: dict[str, Any] = {
+            "dtype": [numpy.float64, numpy.float32],
+            "ensure_all_finite": "allow-nan",
+            "ensure_min_samples": 2 if fitting else 1,
+        }
+        if axes != 3 and (fitting or hasattr(self, "n_features_in_")):
+            return validate_data(self, X, reset=fitting, **checks)
+        self._forget_features(fitting)
+        return check_array(X, allow_nd=axes == 3, estimator=self, input_name="X", **checks)
+
+    def _forget_features(self, fitting: bool) -> None:
+        for name in ("n_features_in_", "feature_names_in_") if fitting else ():
+            vars(self).pop(name, None)
 
 
-def _texts(X: Iterable[str]) -> list[str]:
-    if isinstance(X, str):
-        raise DataError("one text was given, but a list of texts is needed")
-    texts = list(X)
-    for number, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise DataError(f"row {number} is {text!r}, but has to be a text")
-    return texts
+def _channels(values: Any) -> numpy.ndarray:
+    """A sequence as (steps, channels), in 32 bits.
+
+    Raises:
+        SequenceError: It is no sequence of numbers.
+    """
+    try:
+        numbers = numpy.asarray(values, numpy.float64)
+    except (TypeError, ValueError):
+        raise SequenceError(f"is {values!r}, but has to be numbers") from None
+    if numbers.ndim not in (1, 2):
+        shape = numbers.shape or "one number"
+        raise SequenceError(f"has the shape {shape}, but has to be (steps) or (steps, channels)")
+    with numpy.errstate(over="ignore"):
+        return numbers.reshape(len(numbers), -1 if numbers.size else 1).astype(numpy.float32)
+
+
+def _labels(y: Any) -> numpy.ndarray:
+    """Labels as scikit-learn has them: one axis, none of them missing, no measured numbers."""
+    as_given: Any = None
+    check_array(y, ensure_2d=False, dtype=as_given, input_name="y")
+    labels = column_or_1d(y, warn=True)
+    check_classification_targets(labels)
+    return labels
+
+
+def _check_count(count: int, labels: Sequence[str] | None, units: str) -> None:
+    if labels is not None and len(labels) != count:
+        raise DataError(f"there are {count} {units}, but {len(labels)} labels")

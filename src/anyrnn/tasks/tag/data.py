@@ -64,16 +64,11 @@ def read(options: DataOptions, spans: Literal["auto", "yes", "no"], seed: int) -
     with_spans = are_spans(read_files["training"].tags, spans)
     parts = {name: part_of(found, with_spans) for name, found in read_files.items()}
     names = ["training", *(name for name in own if name not in parts)]
-    parts |= _split(parts["training"], names, seed)
+    parts |= divided(parts["training"], names, seed)
     known = set(distinct(parts["training"].tags))
-    if len(known) < 2:
-        raise DataError(
-            f"{options.data} has only the tag {known.pop()!r} in the sentences to train on; a "
-            "tagger needs two tags or more"
-        )
+    left_out = {str(files[name]): parts[name].facts for name in files if parts[name].facts}
     facts: dict[str, object] = {name: len(part) for name, part in parts.items()}
     facts |= {f"{name}_tokens": part.count() for name, part in parts.items()}
-    left_out = {str(files[name]): parts[name].facts for name in files if parts[name].facts}
     facts["skipped"] = left_out
     facts["unknown_tags"] = {
         name: found for name, part in parts.items() if (found := unknown_tags(part, known))
@@ -126,8 +121,17 @@ def unknown_tags(part: Part, known: set[str]) -> dict[str, int]:
     return unknown
 
 
-def _split(part: Part, names: Sequence[str], seed: int) -> dict[str, Part]:
-    """Split a part; every sentence of the same tokens lands in the same one."""
+def divided(part: Part, names: Sequence[str], seed: int) -> dict[str, Part]:
+    """Split a part: a tenth for each name but the first.
+
+    Args:
+        part: What is split; every sentence of the same tokens lands in the same part.
+        names: The names of the parts.
+        seed: Decides who goes where.
+
+    Raises:
+        DataError: There are too few sentences, or the first part has only one tag.
+    """
     groups = [tuple(tokens) for tokens in part.tokens]
     count = len(set(groups))
     if count < len(names):
@@ -137,7 +141,14 @@ def _split(part: Part, names: Sequence[str], seed: int) -> dict[str, Part]:
         )
     shares = [1 - _SHARE * (len(names) - 1), *[_SHARE] * (len(names) - 1)]
     rows = split_rows(groups, [0] * len(part), shares, seed)
-    return {name: part.take(chosen) for name, chosen in zip(names, rows, strict=True)}
+    parts = {name: part.take(chosen) for name, chosen in zip(names, rows, strict=True)}
+    known = set(distinct(parts[names[0]].tags))
+    if len(known) < 2:
+        raise DataError(
+            f"{part.path} has only the tag {known.pop()!r} in the sentences to train on; a "
+            "tagger needs two tags or more"
+        )
+    return parts
 
 
 def _notes(
