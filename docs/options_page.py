@@ -7,18 +7,20 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from anyrnn.cli.options import flags
+from anyrnn.cli.options import flag, flags
 from anyrnn.tasks.common_options import RunOptions
+from anyrnn.tasks.option_checks import Need, alternatives
 from anyrnn.tasks.options import Option, declared
 from anyrnn.tasks.registry import TASKS
 
 HERE = Path(__file__).parent
 CHINESE = HERE / "options.zh-CN.yaml"
 
-ENGLISH = {
+ENGLISH: dict[str, Any] = {
     "title": "Options of the tasks",
     "twin": "[中文](options.zh-CN.md)",
     "intro": """Every option of `anyrnn train TASK`: as a flag, as a name in a file and in Python.
@@ -35,11 +37,13 @@ This page is made by `docs/options_page.py` from the declarations.""",
     "run": "Run folder, of every task",
     "run intro": "These are flags only.",
     "required": "required",
+    "or": (", ", " or "),
+    "space": " ",
     "predict": "anyrnn predict, on a run of {}",
 }
 
 
-def page(texts: dict[str, str], words: dict[str, str], suffix: str) -> str:
+def page(texts: dict[str, Any], words: dict[str, str], suffix: str) -> str:
     """The page in a language.
 
     Args:
@@ -72,6 +76,7 @@ def words() -> set[str]:
     found: set[str] = set()
     for option in every_option():
         found |= {_plain(option.declaration.help), option.panel, option.declaration.shown}
+        found |= {need.words for need in option.declaration.needs}
         found |= set(_value(option, {}).split(", ")) if not option.choices else set()
     return found - {""}
 
@@ -85,7 +90,7 @@ def every_option() -> Iterator[Option]:
 
 
 def _panels(
-    options: list[Option], texts: dict[str, str], words: dict[str, str], named: bool
+    options: list[Option], texts: dict[str, Any], words: dict[str, str], named: bool
 ) -> list[str]:
     lines = []
     for panel in dict.fromkeys(option.panel for option in options):
@@ -96,7 +101,7 @@ def _panels(
 
 
 def _table(
-    options: list[Option], texts: dict[str, str], words: dict[str, str], named: bool
+    options: list[Option], texts: dict[str, Any], words: dict[str, str], named: bool
 ) -> list[str]:
     head = texts["head"]
     if not named:
@@ -107,8 +112,17 @@ def _table(
         cells = [_flags(option), f"`{option.path}`"] if named else [_flags(option)]
         cells += [_value(option, words), _default(option, texts, words)]
         help = _plain(option.declaration.help)
-        lines.append("| " + " | ".join([*cells, words.get(help, help)]) + " |")
+        told = [words.get(help, help)]
+        told += [_need(need, texts, words) for need in option.declaration.needs]
+        lines.append("| " + " | ".join([*cells, texts["space"].join(told)]) + " |")
     return [*lines, ""]
+
+
+def _need(need: Need, texts: dict[str, Any], words: dict[str, str]) -> str:
+    """A sentence on the choice without which an option has no effect."""
+    sentence = words.get(need.words, f"{need.words.capitalize()}.")
+    values = alternatives([f"`{value}`" for value in need.shown()], *texts["or"])
+    return sentence.format(name=f"`{flag(need.name)}`", values=values)
 
 
 def _flags(option: Option) -> str:
@@ -128,7 +142,7 @@ def _value(option: Option, words: dict[str, str]) -> str:
     return ", ".join(words.get(part, part) for part in (kind, option.bounds) if part)
 
 
-def _default(option: Option, texts: dict[str, str], words: dict[str, str]) -> str:
+def _default(option: Option, texts: dict[str, Any], words: dict[str, str]) -> str:
     default, shown = option.declaration.default, option.declaration.shown
     if shown:
         return words.get(shown, shown)

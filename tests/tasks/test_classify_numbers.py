@@ -43,7 +43,7 @@ def write_ts(path: Path, rows: list[tuple[numpy.ndarray, str]]) -> Path:
 
 
 def options(path: Path, **choices: Any) -> Options:
-    model = ModelOptions(hidden_size=12, dropout=0.1, embedding_size=12, **choices.pop("model", {}))
+    model = ModelOptions(hidden_size=12, dropout=0.1, **choices.pop("model", {}))
     training = {"epochs": 8, "batch_size": 16, "learning_rate": 2e-2, "device": "cpu"}
     training |= choices.pop("training", {})
     return Options(

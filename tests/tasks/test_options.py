@@ -21,9 +21,14 @@ from anyrnn.tasks.classify import (
     VocabularyOptions,
 )
 from anyrnn.tasks.common_options import RunOptions
+from anyrnn.tasks.experiment import train
+from anyrnn.tasks.generate import SamplingOptions
+from anyrnn.tasks.option_checks import Need
 from anyrnn.tasks.option_files import commented, read_options, read_setting
 from anyrnn.tasks.options import (
+    Option,
     OptionGroup,
+    check_needs,
     declared,
     flat,
     from_flat,
@@ -179,6 +184,89 @@ def test_every_option_has_a_name_a_help_and_flags_of_its_own(task: Any) -> None:
         for each in found:
             assert each.declaration.help.endswith(".")
             assert each.panel
+
+
+def _other(found: Option) -> Any:
+    """A value of an option that is not its default."""
+    default = found.declaration.default
+    if found.choices:
+        return next(each for each in found.choices if each != default)
+    kinds = {bool: not default, int: 7, float: 0.25, Path: "x.csv"}
+    return ("x",) if found.several else kinds.get(found.type, "x")
+
+
+def _beside(name: str, value: Any) -> dict[str, Any]:
+    """An option, and what its value asks for."""
+    asked = {"text": {"text": "t", "label": "l"}, "csv": {"label": "l"}}
+    return {name: value, **(asked.get(value, {}) if name == "format" else {})}
+
+
+NEEDS = [
+    pytest.param(kind, found, need, id=f"{kind.__module__}-{found.name}-{need.name}")
+    for kind in (*(entry.options for entry in TASKS.values()), SamplingOptions)
+    for found in declared(kind)
+    for need in found.declaration.needs
+    if need.name in {each.name for each in declared(kind)}
+]
+
+
+@pytest.mark.parametrize(("kind", "found", "need"), NEEDS)
+def test_an_option_that_another_choice_makes_void(
+    kind: type[OptionGroup], found: Option, need: Need
+) -> None:
+    (other,) = (each for each in declared(kind) if each.name == need.name)
+    required = {each.name: "x.ts" for each in declared(kind) if each.required}
+    given = {found.name: _other(found)}
+    values = (*other.choices, None, True, False, 0, 0.5, 1, 2, "x.ts")
+    fitting = [each for each in values if _can_be(kind, required | {need.name: each})]
+    effects = {each: need.met(each) for each in fitting if each != "auto"}
+    assert {*effects.values()} == {True, False}
+    for value, has_effect in effects.items():
+        options = from_flat(kind, required | _beside(need.name, value) | given)
+        if has_effect:
+            check_needs(options)
+            continue
+        with pytest.raises(OptionError) as caught:
+            check_needs(options)
+        assert caught.value.told("--{}".format).startswith(f"--{found.name} has no effect with")
+        assert f"--{need.name}" in caught.value.told("--{}".format)
+        check_needs(from_flat(kind, required | _beside(need.name, value)))
+
+
+def _can_be(kind: type[OptionGroup], values: dict[str, Any]) -> bool:
+    try:
+        from_flat(kind, values)
+    except AnyrnnError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"data": "a.ts", "text": "t"}, "text has no effect with format=ts; use format=text, or"),
+        ({"lowercase": False, "data": "a.npz"}, "lowercase has no effect with format=npz; use"),
+        ({"scaling": "none"}, "format=text; use format=ts, format=csv or format=npz, or leave"),
+        ({"decay": 0.1}, "schedule=constant; use schedule=plateau or schedule=step, or leave dec"),
+        ({"node_rank": 1}, "effect with nodes=1; give another value of nodes, or leave node_rank"),
+        ({"data": "a.ts", "label": "l", "validation_data": "b.csv", "sequence": "s"}, ""),
+    ],
+)
+def test_what_is_said_of_a_void_option(values: dict[str, Any], message: str) -> None:
+    known = DATA if "data" not in values else {}
+    options = from_flat(Options, known | values)
+    if not message:  # one of the files has an effect of it
+        check_needs(options)
+        return
+    with pytest.raises(OptionError) as caught:
+        train(options, "never")
+    assert message in str(caught.value)
+
+
+def test_needs_are_told_in_files() -> None:
+    text = " ".join(commented(Options, "a title").replace("#", "").split())
+    assert "(number, from 0 to below 1; only with optimiser sgd)" in text
+    assert "only with format ts, csv or npz)" in text
 
 
 def test_the_options_alone_are_light() -> None:

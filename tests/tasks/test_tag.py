@@ -50,14 +50,14 @@ def conllu(path: Path, rows: list[list[tuple[str, str]]]) -> Path:
 
 
 def options(path: Path, **choices: object) -> Options:
-    model = ModelOptions(
-        embedding_size=12, character_size=8, hidden_size=12, dropout=0.1, **choices.pop("model", {})
-    )
+    model = {"embedding_size": 12, "hidden_size": 12, "dropout": 0.1, **choices.pop("model", {})}
+    if model.get("characters") != "none":
+        model["character_size"] = 8
     training = {"epochs": 6, "batch_size": 16, "learning_rate": 2e-2, "device": "cpu"}
     training |= choices.pop("training", {})
     data = DataOptions(path, **choices.pop("data", {}))
     words = WordOptions(**choices)
-    return Options(data, ("gru",), words, model, TrainingOptions(**training))
+    return Options(data, ("gru",), words, ModelOptions(**model), TrainingOptions(**training))
 
 
 def write(path: Path, text: str, encoding: str = "utf-8") -> Path:

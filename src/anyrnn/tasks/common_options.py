@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from anyrnn.errors import RunError, option_name
-from anyrnn.tasks.option_checks import LARGEST_SEED
+from anyrnn.errors import OptionError, RunError, option_name
+from anyrnn.tasks.option_checks import LARGEST_SEED, Need
 from anyrnn.tasks.options import OptionGroup, option
 
 if TYPE_CHECKING:
@@ -15,21 +16,76 @@ if TYPE_CHECKING:
 TokenKind = Literal["word", "character", "bpe"]
 Pooling = Literal["last", "mean", "max"]
 
-# What every reader of tables has.
-ENCODING: Any = option("utf-8", "The encoding of the files.", metavar="NAME")
-SEPARATOR: Any = option(
-    None, "What separates the columns.", metavar="CHARACTER", shown="comma in .csv, tab in .tsv"
-)
-HEADER: Any = option(True, "The first line names the columns; if not, they are called 1, 2, ...")
 # What every network has.
 LAYERS: Any = option(1, "The number of recurrent layers.", ge=1, le=1000)
 # What is asked of a network on the command line.
 INPUT_ENCODING: Any = option("utf-8", "The encoding of the file or standard input.", metavar="NAME")
 
 
+def encoding(needs: tuple[Need, ...] = ()) -> Any:
+    """The option of the encoding of tables and texts."""
+    return option("utf-8", "The encoding of the files.", metavar="NAME", needs=needs)
+
+
+def separator(needs: tuple[Need, ...] = ()) -> Any:
+    """The option of what separates the columns of tables."""
+    return option(
+        None,
+        "What separates the columns.",
+        metavar="CHARACTER",
+        shown="comma in .csv, tab in .tsv",
+        needs=needs,
+    )
+
+
+def header(needs: tuple[Need, ...] = ()) -> Any:
+    """The option of tables whose first line is a row like the others."""
+    return option(
+        True, "The first line names the columns; if not, they are called 1, 2, ...", needs=needs
+    )
+
+
 def part_of_its_own(help: str) -> Any:
     """An option for a file that is a part of the data, which is split off if there is none."""
-    return option(None, help, metavar="FILE", shown="a tenth of the data", evaluation="left out")
+    return option(None, help, metavar="FILE", shown="split off the data", evaluation="left out")
+
+
+VALIDATION_SHARE: Any = option(
+    0.1,
+    "The share of the data that is split off for validation; with 0 the training part itself "
+    "decides when to stop.",
+    ge=0,
+    lt=1,
+    evaluation="left out",
+    needs=(Need("validation_data", (None,)),),
+)
+TEST_SHARE: Any = option(
+    0.1,
+    "The share of the data that is split off to measure the result; with 0 the validation part "
+    "does.",
+    ge=0,
+    lt=1,
+    evaluation="left out",
+    needs=(Need("test_data", (None,)),),
+)
+
+
+def shares_split_off(options: Any, there: Container[str] = ()) -> dict[str, float]:
+    """The shares of the data that become parts of their own, by the name of the part.
+
+    Args:
+        options: A group with the options above.
+        there: The parts that need not be split off.
+
+    Raises:
+        OptionError: Nothing is left to train on.
+    """
+    shares = {"validation": options.validation_share, "test": options.test_share}
+    shares = {name: share for name, share in shares.items() if share and name not in there}
+    if sum(shares.values()) >= 1:
+        names = " and ".join(option_name(f"{name}_share") for name in shares)
+        raise OptionError(f"{names} leave nothing to train on; together they have to be below 1")
+    return shares
 
 
 def cells(default: str = "lstm") -> Any:
@@ -44,9 +100,9 @@ def cells(default: str = "lstm") -> Any:
     )
 
 
-def embedding_size(default: int, of: str = "token") -> Any:
+def embedding_size(default: int, of: str = "token", needs: tuple[Need, ...] = ()) -> Any:
     """The option of the size of vectors that stand for tokens or words."""
-    return option(default, f"The size of a {of}'s vector.", ge=1)
+    return option(default, f"The size of a {of}'s vector.", ge=1, needs=needs)
 
 
 def hidden_size(default: int) -> Any:
@@ -64,13 +120,16 @@ def dropout(default: float) -> Any:
     return option(default, "The share of values dropped in training.", ge=0, lt=1)
 
 
-def minimum_frequency(default: int, what: str, where: str = "texts") -> Any:
+def minimum_frequency(
+    default: int, what: str, where: str = "texts", needs: tuple[Need, ...] = ()
+) -> Any:
     """The option of the tokens that a vocabulary leaves out."""
     return option(
         default,
         f"How often a {what} has to occur in the training {where} to be known.",
         ge=1,
         flags=("--min-frequency", "--minimum-frequency"),
+        needs=needs,
     )
 
 
@@ -106,6 +165,10 @@ class VocabularyOptions(OptionGroup, panel="Texts and tokens"):
     keep: Literal["start", "end"] = option("end", "Which end of a longer text is kept.")
 
 
+_DECAYING = (Need("schedule", ("plateau", "step")),)
+_MACHINES = (Need("nodes", but=1),)
+
+
 class TrainingOptions(OptionGroup, panel="Training"):
     """How a network is trained."""
 
@@ -116,7 +179,9 @@ class TrainingOptions(OptionGroup, panel="Training"):
     batch_size: int = option(64, "The number of sequences in a batch.", ge=1)
     optimiser: Literal["adam", "sgd"] = option("adam", "What changes the weights.")
     learning_rate: float = option(1e-3, "The step size at the beginning.", gt=0)
-    momentum: float = option(0.0, "The momentum of SGD.", ge=0, lt=1)
+    momentum: float = option(
+        0.0, "The momentum of SGD.", ge=0, lt=1, needs=(Need("optimiser", ("sgd",)),)
+    )
     weight_decay: float = option(
         0.0, "The weight decay; decoupled from the gradient with Adam (AdamW); 0 for none.", ge=0
     )
@@ -125,11 +190,14 @@ class TrainingOptions(OptionGroup, panel="Training"):
         "How the learning rate changes: not at all; down to 0 along a cosine; by the factor of "
         "decay when some epochs brought no improvement; by that factor in every epoch after some.",
     )
-    decay: float = option(0.5, "The factor of the schedules plateau and step.", gt=0, le=1)
+    decay: float = option(
+        0.5, "The factor of the schedules plateau and step.", gt=0, le=1, needs=_DECAYING
+    )
     decay_after: int = option(
         1,
         "Epochs without improvement before a plateau decays; epochs before a step schedule decays.",
         ge=1,
+        needs=_DECAYING,
     )
     clip: float = option(1.0, "The largest norm of the gradient; 0 for no limit.", ge=0)
     accumulate: int = option(
@@ -152,12 +220,16 @@ class TrainingOptions(OptionGroup, panel="Training"):
     )
     nodes: int = option(1, "The number of machines.", ge=1)
     node_rank: int = option(
-        0, "The number of this machine, from 0; the first one writes the run.", ge=0
+        0,
+        "The number of this machine, from 0; the first one writes the run.",
+        ge=0,
+        needs=_MACHINES,
     )
     rendezvous: str | None = option(
         None,
         "Where the first of several machines is: its address, and a free port of it.",
         metavar="HOST:PORT",
+        needs=_MACHINES,
     )
     tensorboard: Path | None = option(
         None,

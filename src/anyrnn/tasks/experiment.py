@@ -23,7 +23,7 @@ from anyrnn.tasks.interruption import Interruption
 from anyrnn.tasks.launch import launch
 from anyrnn.tasks.learner import Learner
 from anyrnn.tasks.listener import Listener
-from anyrnn.tasks.options import replaced
+from anyrnn.tasks.options import check_needs, replaced
 from anyrnn.tasks.prepared import watched
 from anyrnn.tasks.registry import entry_of
 from anyrnn.tasks.report import render_run
@@ -70,11 +70,13 @@ def train(
     Raises:
         DataError: The data cannot be used.
         RunError: The folder exists, cannot be written, or cannot be gone on with.
+        OptionError: An option has no effect beside the others, or does not fit them.
         SizeError: A size does not fit.
         UnknownCellError: There is no such cell.
         StoppedError: Ctrl-C or SIGTERM; the unfinished run can be gone on with by `resume`.
     """
     kind = entry_of(options).task
+    check_needs(options)
     for cell in options.cells:
         get(cell)
     listener, output = listener or Listener(), Path(output)
@@ -144,7 +146,7 @@ class _Experiment:
     ) -> "_Experiment":
         """Read the data, and make each network once: a mistake shows before anything is written."""
         data = data or kind.read(options)
-        for note in data.notes:
+        for note in (*data.notes, *data.lacking):
             listener.noted(note)
         task = processes.first(kind.prepare, options, data.training, listener.noted)
         listener.prepared(task)
@@ -221,17 +223,18 @@ class _Experiment:
     ) -> Trial:
         options = replaced(self.options.training, seed=seed)
         learner = Learner(self.task, network, options)
+        _, deciding = self.data.deciding
         epochs = fit(
             learner,
             self.task.batches(self.data.training, options.batch_size, seed),
-            self.task.batches(self.data.validation, options.batch_size, None),
+            self.task.batches(deciding, options.batch_size, None),
             folder,
             interruption,
             self.listener,
         )
         start = perf_counter()
         with on_device(network, options.torch_device()):
-            self.task.calibrate(network, self.data.validation, interruption.check)
+            self.task.calibrate(network, deciding, interruption.check)
             scores = self.task.score(network, self.data.measured[1], interruption.check)
         best = best_epoch(self.task, epochs)
         assert best is not None
@@ -264,6 +267,7 @@ class _Experiment:
             "state": self.task.state(),
             "figures": [figure.plain() for figure in self.task.shown_figures()],
             "deciding": self.task.decides().plain(),
+            "decided_on": self.data.deciding[0],
             "measured_on": self.data.measured[0],
             "facts": dict(self.data.facts),
             "versions": versions(),

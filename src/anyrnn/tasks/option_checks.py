@@ -1,7 +1,7 @@
 """What pydantic checks of an option, and our errors in the place of its own."""
 
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from operator import index
@@ -19,6 +19,52 @@ LARGEST_SEED = 2**63 - 1  # of all libraries that draw
 _LARGEST_NUMBER = 1e38  # a float32 has no larger power of ten
 
 
+@dataclass(frozen=True)
+class Need:
+    """The values of another option with which an option has an effect.
+
+    Attributes:
+        name: The other option; it decides nothing in a task that lacks it.
+        values: Those values; `None` is that of an option that was not given.
+        but: If no values are listed: the only one without an effect.
+
+    Example:
+        >>> Need("schedule", ("plateau", "step")).met("constant")
+        False
+    """
+
+    name: str
+    values: tuple[Any, ...] = ()
+    but: Any = None
+
+    def met(self, value: Any) -> bool:
+        """Whether there is an effect with a value of the other option."""
+        return value in self.values if self.values else value != self.but
+
+    @property
+    def words(self) -> str:
+        """With which values there is an effect, with places for the name and the values."""
+        if self.values in ((None,), (False,)):
+            return "only without {name}"
+        if self.values:
+            return "only with {name} {values}"
+        return "only with {name}" if self.but is None else "only with {name} other than {values}"
+
+    def shown(self) -> tuple[str, ...]:
+        """The values that its words name."""
+        return tuple(map(str, self.values or (self.but,)))
+
+
+def alternatives(words: Sequence[str], comma: str = ", ", last: str = " or ") -> str:
+    """Words of which one is to be chosen.
+
+    Example:
+        >>> alternatives(["ts", "csv", "npz"])
+        'ts, csv or npz'
+    """
+    return last.join(filter(None, (comma.join(words[:-1]), words[-1])))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Declaration:
     """What is declared about an option, besides its name and type.
@@ -34,6 +80,7 @@ class Declaration:
         evaluation: What an evaluation takes: the value of the training unless it is given, one that
             has to be given, or none.
         distinct: Whether a value that a list repeats counts once.
+        needs: Without which values of other options it has no effect.
     """
 
     default: Any
@@ -48,6 +95,7 @@ class Declaration:
     argument: bool = False
     evaluation: Literal["as trained", "required", "left out"] = "as trained"
     distinct: bool = False
+    needs: tuple[Need, ...] = ()
 
 
 def checked_type(type_: Any, declaration: Declaration) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from anyrnn.errors import DataError, OptionError
+from anyrnn.tasks.option_checks import alternatives
 from anyrnn.tasks.options import Option, OptionGroup, declared
 
 
@@ -135,10 +136,14 @@ def described(found: Option) -> str:
 
 def _explanation(found: Option) -> str:
     declaration = found.declaration
+    needs = [
+        need.words.format(name=need.name, values=alternatives(need.shown()))
+        for need in declaration.needs
+    ]
     note = "REQUIRED" if found.required else ""
     note = f"null: {declaration.shown}" if declaration.shown else note
     help = re.sub(r"\[/?\w+\]", "", declaration.help)
-    return f"{help} ({'; '.join(filter(None, (described(found), note)))})"
+    return f"{help} ({'; '.join(filter(None, (described(found), note, *needs)))})"
 
 
 def _written(value: Any) -> str:

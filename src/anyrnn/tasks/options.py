@@ -17,9 +17,11 @@ from typing import Any, ClassVar, TypeVar, dataclass_transform, get_origin, get_
 import pydantic
 import pydantic.dataclasses
 
-from anyrnn.errors import OptionError
+from anyrnn.errors import OptionError, option_name
 from anyrnn.tasks.option_checks import (
     Declaration,
+    Need,
+    alternatives,
     checked_type,
     choices,
     translated,
@@ -99,6 +101,7 @@ class OptionGroup:
 
     Args:
         panel: The title of the group in help.
+        needs: Without which values of other options none of the group has an effect.
 
     Raises:
         SizeError: A number is out of its bounds, or is none.
@@ -120,7 +123,9 @@ class OptionGroup:
     __declared__: ClassVar[dict[str, tuple[Any, Declaration | None]]] = {}
     """The type of each option or group, and what is declared about it."""
 
-    def __init_subclass__(cls, panel: str = "", **keywords: Any) -> None:
+    def __init_subclass__(
+        cls, panel: str = "", needs: tuple[Need, ...] = (), **keywords: Any
+    ) -> None:
         super().__init_subclass__(**keywords)
         cls.__panel__ = panel or cls.__panel__
         hints = get_type_hints(cls)
@@ -136,9 +141,21 @@ class OptionGroup:
                     delattr(cls, name)
                 else:
                     setattr(cls, name, declaration.default)
+        for name, (type_, declaration) in cls.__declared__.items() if needs else ():
+            if declaration:
+                declaration = dataclasses.replace(declaration, needs=(*declaration.needs, *needs))
+                cls.__declared__[name] = (type_, declaration)
         cls.__annotations__ = annotations
         pydantic.dataclasses.dataclass(cls, frozen=True, config=pydantic.ConfigDict(extra="forbid"))
         cls.__init__ = _with_our_errors(cls, cls.__init__)
+
+    def in_effect(self) -> dict[str, tuple[Any, ...]]:
+        """By the names of options that leave a choice to the data: what it comes to, for each file.
+
+        Raises:
+            OptionError: It cannot be told.
+        """
+        return {}
 
     def plain(self) -> dict[str, Any]:
         """The values as JSON and YAML know them, in the groups that they are in."""
@@ -232,6 +249,23 @@ def from_flat(kind: type[Group], values: Mapping[str, Any]) -> Group:
     return from_mapping(kind, nested)
 
 
+def check_needs(options: OptionGroup) -> None:
+    """Refuse an option that differs from its default and has no effect beside the others.
+
+    Raises:
+        OptionError: There is one; the message names the choice that makes it void.
+    """
+    values, in_effect = flat(options), options.in_effect()
+    for found in declared(type(options)):
+        if values[found.name] == found.declaration.default:
+            continue
+        for need in found.declaration.needs:
+            if need.name in values:
+                actual = in_effect.get(need.name, (values[need.name],))
+                if not any(map(need.met, actual)):
+                    raise OptionError(_void(found.name, need, actual[0]))
+
+
 def found_in(values: Mapping[str, Any], path: str) -> tuple[Any, ...]:
     """The value of an option in a nested mapping, or nothing."""
     group, _, rest = path.partition(".")
@@ -306,6 +340,20 @@ def _unknown(kind: type[OptionGroup], path: str, prefix: str = "") -> str:
     ]
     there = f"; there are {', '.join(kind.__declared__)}"
     return f"{path} is no option{f'; did you mean {near[0]}?' if near else there}"
+
+
+def _void(name: str, need: Need, value: Any) -> str:
+    """What is said of an option that has no effect with a value of another."""
+    here, other = option_name(name), option_name(need.name)
+    if value is None:
+        return f"{here} has no effect without {other}; give both, or leave {here} out"
+    void = f"{here} has no effect with {option_name(need.name, value)}"
+    if need.values in ((None,), (False,)):
+        return f"{void}; leave one of them out"
+    if not need.values:
+        return f"{void}; give another value of {other}, or leave {here} out"
+    choices = alternatives([option_name(need.name, each) for each in need.values])
+    return f"{void}; use {choices}, or leave {here} out"
 
 
 def _without_empty_groups(kind: type[OptionGroup], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -76,24 +76,45 @@ class Data(Generic[Part]):
     """The user's data, read and split.
 
     Attributes:
-        training, validation: The parts that a network learns from.
-        test: The part that measures it; without one, the validation part does.
+        training: The part that a network learns from.
+        validation: The part that decides on its best epoch; without one, the training part does.
+        test: The part that measures it; without one, the part that decides does.
         digests: A hash of the content of each file.
         facts: What a reader of the report wants to know: counts, what was skipped and why.
         notes: The same in sentences, told before the training.
     """
 
     training: Part
-    validation: Part
-    test: Part | None
+    validation: Part | None = None
+    test: Part | None = None
     digests: Sequence[str] = ()
     facts: Mapping[str, object] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
     @property
+    def deciding(self) -> tuple[str, Part]:
+        """The name of the part that decides on the best epoch and the best cell, and the part."""
+        if self.validation is None:
+            return "training", self.training
+        return "validation", self.validation
+
+    @property
     def measured(self) -> tuple[str, Part]:
         """The name of the part that results are measured on, and the part."""
-        return ("validation", self.validation) if self.test is None else ("test", self.test)
+        return self.deciding if self.test is None else ("test", self.test)
+
+    @property
+    def lacking(self) -> list[str]:
+        """What follows from a part that is not there, in sentences."""
+        notes = []
+        if self.validation is None:
+            notes.append(
+                "no validation part: the training part decides on the best epoch, and what is "
+                "called validation below is measured on it"
+            )
+        if self.test is None:
+            notes.append(f"no test part: the {self.deciding[0]} part measures the result")
+        return notes
 
 
 @dataclass(frozen=True)

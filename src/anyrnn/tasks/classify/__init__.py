@@ -1,7 +1,13 @@
 """Classification of texts and of sequences of numbers: recurrent layers, pooling, dense."""
 
-from anyrnn.tasks.classify.options import DataOptions, ModelOptions, NumberOptions, Options
-from anyrnn.tasks.common_options import TrainingOptions, VocabularyOptions
+from anyrnn.tasks.classify.options import (
+    DataOptions,
+    ModelOptions,
+    NumberOptions,
+    Options,
+    VocabularyOptions,
+)
+from anyrnn.tasks.common_options import TrainingOptions
 
 __all__ = [
     "DataOptions",

@@ -7,24 +7,23 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy
 import pandas
 from numpy.typing import NDArray
 
-from anyrnn.errors import DataError, OptionError, option_name
+from anyrnn.errors import DataError, option_name
 from anyrnn.tasks.classify.labels import label_order, split_labels
-from anyrnn.tasks.classify.options import DataOptions
+from anyrnn.tasks.classify.options import DataOptions, kind_of
 from anyrnn.tasks.classify.series import Series, SeriesOptions
-from anyrnn.tasks.classify.series_files import SeriesFormat, read_series
+from anyrnn.tasks.classify.series_files import read_series
 from anyrnn.tasks.columns import taken
+from anyrnn.tasks.common_options import shares_split_off
 from anyrnn.tasks.split import split_rows
 from anyrnn.tasks.tables import complete_rows, read_table
 from anyrnn.tasks.task import Data
 
-# The share of the rows that is split off for each part that has no file of its own.
-_SHARE = 0.1
 _LISTED = 20
 
 
@@ -80,38 +79,6 @@ class Part:
         return numpy.fromiter(map(_key, self.inputs), dtype=numpy.uint64, count=len(self))
 
 
-def kind_of(
-    path: Path, options: DataOptions, *, numbers: bool | None = None
-) -> Literal["text"] | SeriesFormat:
-    """What a file holds: "text", "ts", "csv" or "npz".
-
-    Args:
-        path: The file.
-        options: What the user said.
-        numbers: Whether it has to hold numbers, if that is known.
-
-    Raises:
-        OptionError: It is not said which column or array has the texts or labels.
-    """
-    suffixes = {suffix.lower() for suffix in path.suffixes}
-    if options.format != "auto":
-        kind = options.format
-    elif ".ts" in suffixes:
-        kind = "ts"
-    elif ".npz" in suffixes:
-        kind = "npz"
-    else:
-        kind = "csv" if options.sequence is not None or numbers else "text"
-    if kind == "text" and options.text is None:
-        raise OptionError(
-            f"{option_name('text')} is missing: name the column of the texts, or for numbers the "
-            f"column of the sequences with {option_name('sequence')}"
-        )
-    if kind in ("text", "csv") and options.label is None:
-        raise OptionError(f"{option_name('label')} is missing: name the column of the labels")
-    return kind
-
-
 def read(options: DataOptions, seed: int) -> Data[Part]:
     """Read the files and split off what has no file of its own.
 
@@ -131,19 +98,21 @@ def read(options: DataOptions, seed: int) -> Data[Part]:
     for name, path in given.items():
         if path is not None:
             found[name] = read_part(path, options, numbers=numbers, channels=channels)
-    names = ["training", *(name for name in given if name not in found)]
+    shares = shares_split_off(options, found)
     separator = options.label_separator
-    parts = found | divided(found["training"], names, seed, options.skip_bad, separator)
+    parts = found | divided(found["training"], shares, seed, options.skip_bad, separator)
     labels = sorted_labels(parts["training"], separator)
     for part in parts.values():
         targets(part, labels, separator)
-    overlap = int(numpy.isin(parts["test"].keys, parts["training"].keys).sum())
+    overlap = 0
+    if "test" in parts:
+        overlap = int(numpy.isin(parts["test"].keys, parts["training"].keys).sum())
     skipped = {str(part.path): part.skipped for part in found.values() if part.skipped}
-    counts = {name: len(parts[name]) for name in ("training", "validation", "test")}
+    counts = {name: len(parts.get(name, ())) for name in ("training", "validation", "test")}
     return Data(
         parts["training"],
-        parts["validation"],
-        parts["test"],
+        parts.get("validation"),
+        parts.get("test"),
         digests=[part.digest for part in found.values()],
         facts={**counts, "test_also_in_training": overlap, "skipped": skipped},
         notes=_notes("sequences" if numbers else "texts", counts, len(labels), skipped, overlap),
@@ -152,16 +121,16 @@ def read(options: DataOptions, seed: int) -> Data[Part]:
 
 def divided(
     part: Part,
-    names: Sequence[str],
+    shares: Mapping[str, float],
     seed: int,
     skip_bad: bool = False,
     separator: str | None = None,
 ) -> dict[str, Part]:
-    """Split a part: a tenth for each name but the first, each label in each of them.
+    """Split a part, each label into each of its parts; the rest is for training.
 
     Args:
         part: What is split; equal texts (but for capitals and spaces) land in the same part.
-        names: The names of the parts.
+        shares: The shares that are split off, by the names of the parts.
         seed: Decides who goes where.
         skip_bad: Leave out the rows of labels with too few rows.
         separator: What separates several labels of a row.
@@ -169,10 +138,10 @@ def divided(
     Raises:
         DataError: Too few rows of a label are there.
     """
+    names = ["training", *shares]
     part = _with_enough_rows(part, names, skip_bad, separator)
-    shares = [1 - _SHARE * (len(names) - 1), *[_SHARE] * (len(names) - 1)]
     strata = _strata(part, separator)
-    rows = split_rows(part.keys, strata, shares, seed)
+    rows = split_rows(part.keys, strata, [1 - sum(shares.values()), *shares.values()], seed)
     return {name: part.take(chosen) for name, chosen in zip(names, rows, strict=True)}
 
 

@@ -16,6 +16,7 @@ from anyrnn.tasks.classify.data import Part, divided, part_of
 from anyrnn.tasks.classify.inputs import Inputs, Numbers, Texts
 from anyrnn.tasks.classify.series import SequenceError, Series
 from anyrnn.tasks.classify.task import Classify
+from anyrnn.tasks.common_options import shares_split_off
 from anyrnn.tasks.estimator import Estimator
 from anyrnn.tasks.task import Data
 
@@ -25,7 +26,7 @@ _PLACE = Path("the data")
 class Classifier(ClassifierMixin, Estimator):
     """One label for each input; a subclass says what its inputs are.
 
-    A tenth of the inputs is kept aside in `fit` and decides when to stop.
+    A share of the inputs (`validation_share`) is kept aside in `fit` and decides when to stop.
 
     Attributes:
         classes_: The labels in ascending order, which is that of `predict_proba`.
@@ -57,9 +58,9 @@ class Classifier(ClassifierMixin, Estimator):
         names = [str(label) for label in labels.tolist()]
         part = self._part(X, names, fitting=True)
         seed, skip_bad = options.training.seed, options.data.skip_bad
-        parts = divided(part, ("training", "validation"), seed, skip_bad)
+        parts = divided(part, shares_split_off(options.data, ("test",)), seed, skip_bad)
         facts = {name: len(each) for name, each in parts.items()}
-        data = Data(parts["training"], parts["validation"], test=None, facts=facts)
+        data = Data(parts["training"], parts.get("validation"), facts=facts)
         self._fit(data, **self.files)
         learned = set(self.model_.task.labels)
         classes = numpy.unique(labels)
@@ -110,7 +111,9 @@ class Classifier(ClassifierMixin, Estimator):
         """The inputs, with their labels if there are any."""
 
 
-class TextClassifier(Classifier, task=Classify, data=("skip_bad",), without=("numbers.scaling",)):
+class TextClassifier(
+    Classifier, task=Classify, data=("skip_bad", "validation_share"), without=("numbers.scaling",)
+):
     """Texts to labels: embedding, recurrent layers of any cell, pooling, dense.
 
     The texts are a list, an array or a column of a data frame.
@@ -150,7 +153,7 @@ class TextClassifier(Classifier, task=Classify, data=("skip_bad",), without=("nu
 class SequenceClassifier(
     Classifier,
     task=Classify,
-    data=("skip_bad",),
+    data=("skip_bad", "validation_share"),
     without=("vocabulary", "model.embedding_size"),
 ):
     """Sequences of numbers to labels: recurrent layers of any cell, pooling, dense.

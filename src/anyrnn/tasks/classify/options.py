@@ -1,11 +1,19 @@
 """What a user can choose when a classifier is trained and used."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
+from anyrnn.errors import OptionError, option_name
 from anyrnn.tasks import common_options
-from anyrnn.tasks.common_options import Pooling, TrainingOptions, VocabularyOptions
+from anyrnn.tasks.common_options import Pooling, TrainingOptions
+from anyrnn.tasks.option_checks import Need
 from anyrnn.tasks.options import OptionGroup, option
+
+Format = Literal["text", "ts", "csv", "npz"]
+
+
+def _only(*formats: Format) -> tuple[Need, ...]:
+    return (Need("format", formats),)
 
 
 class DataOptions(OptionGroup, panel="Data"):
@@ -18,12 +26,15 @@ class DataOptions(OptionGroup, panel="Data"):
         metavar="FILE",
         evaluation="required",
     )
-    text: str | None = option(None, "The column of the texts.", metavar="COLUMN", shown="none")
+    text: str | None = option(
+        None, "The column of the texts.", metavar="COLUMN", shown="none", needs=_only("text")
+    )
     label: str | None = option(
         None,
         "The column of the labels, or the array of an .npz.",
         metavar="COLUMN",
         shown="the label of each line in .ts, else y, label or labels",
+        needs=_only("text", "csv", "npz"),
     )
     label_separator: str | None = option(
         None,
@@ -41,12 +52,14 @@ class DataOptions(OptionGroup, panel="Data"):
         "The column of a table that says to which sequence a row belongs.",
         metavar="COLUMN",
         shown="none",
+        needs=_only("csv"),
     )
     time: str | None = option(
         None,
         "The column by which the rows of a sequence are ordered, numbers or dates.",
         metavar="COLUMN",
         shown="the order in the file",
+        needs=_only("csv"),
     )
     features: tuple[str, ...] = option(
         (),
@@ -55,6 +68,7 @@ class DataOptions(OptionGroup, panel="Data"):
         flags=("--feature",),
         shown="all other columns; x, X, values or frames",
         distinct=True,
+        needs=_only("csv", "npz"),
     )
     lengths: str | None = option(
         None,
@@ -62,6 +76,7 @@ class DataOptions(OptionGroup, panel="Data"):
         "one after another.",
         metavar="ARRAY",
         shown="lengths or length, if there is one",
+        needs=_only("npz"),
     )
     validation_data: Path | None = common_options.part_of_its_own(
         "A file that decides when to stop."
@@ -69,14 +84,22 @@ class DataOptions(OptionGroup, panel="Data"):
     test_data: Path | None = common_options.part_of_its_own(
         "A held-out file that measures the result."
     )
-    encoding: str = common_options.ENCODING
-    separator: str | None = common_options.SEPARATOR
-    header: bool = common_options.HEADER
+    validation_share: float = common_options.VALIDATION_SHARE
+    test_share: float = common_options.TEST_SHARE
+    encoding: str = common_options.encoding(_only("text", "csv", "ts"))
+    separator: str | None = common_options.separator(_only("text", "csv"))
+    header: bool = common_options.header(_only("text", "csv"))
     skip_bad: bool = option(
         False,
         "Leave out rows without text or label, sequences that cannot be used, and labels too rare "
         "to split.",
     )
+
+
+class VocabularyOptions(
+    common_options.VocabularyOptions, panel="Texts and tokens", needs=_only("text")
+):
+    """How texts become tokens."""
 
 
 class NumberOptions(OptionGroup, panel="Numbers and labels"):
@@ -85,6 +108,7 @@ class NumberOptions(OptionGroup, panel="Numbers and labels"):
     scaling: Literal["standard", "none"] = option(
         "standard",
         "Whether each channel gets the mean 0 and the deviation 1 that it has in training.",
+        needs=_only("ts", "csv", "npz"),
     )
     class_weights: Literal["none", "balanced"] = option(
         "none", "Whether rare labels weigh as much as frequent ones in the loss."
@@ -94,7 +118,7 @@ class NumberOptions(OptionGroup, panel="Numbers and labels"):
 class ModelOptions(OptionGroup, panel="Model"):
     """The sizes of the network; see `SequenceNetwork`."""
 
-    embedding_size: int = common_options.embedding_size(128)
+    embedding_size: int = common_options.embedding_size(128, needs=_only("text"))
     hidden_size: int = common_options.hidden_size(128)
     layers: int = common_options.LAYERS
     bidirectional: bool = common_options.bidirectional(False)
@@ -111,6 +135,47 @@ class Options(OptionGroup, panel="Model"):
     numbers: NumberOptions = NumberOptions()
     model: ModelOptions = ModelOptions()
     training: TrainingOptions = TrainingOptions()
+
+    def in_effect(self) -> dict[str, tuple[str, ...]]:
+        """What each of the files holds."""
+        data = self.data
+        try:
+            first = kind_of(data.data, data)
+        except OptionError:  # nothing tells texts from numbers, which matters for files only
+            return {"format": get_args(Format)}
+        others = filter(None, (data.validation_data, data.test_data))
+        kinds = [kind_of(path, data, numbers=first != "text") for path in others]
+        return {"format": (first, *kinds)}
+
+
+def kind_of(path: Path, options: DataOptions, *, numbers: bool | None = None) -> Format:
+    """What a file holds: "text", "ts", "csv" or "npz".
+
+    Args:
+        path: The file.
+        options: What the user said.
+        numbers: Whether it has to hold numbers, if that is known.
+
+    Raises:
+        OptionError: It is not said which column or array has the texts or labels.
+    """
+    suffixes = {suffix.lower() for suffix in path.suffixes}
+    if options.format != "auto":
+        kind = options.format
+    elif ".ts" in suffixes:
+        kind = "ts"
+    elif ".npz" in suffixes:
+        kind = "npz"
+    else:
+        kind = "csv" if options.sequence is not None or numbers else "text"
+    if kind == "text" and options.text is None:
+        raise OptionError(
+            f"{option_name('text')} is missing: name the column of the texts, or for numbers the "
+            f"column of the sequences with {option_name('sequence')}"
+        )
+    if kind in ("text", "csv") and options.label is None:
+        raise OptionError(f"{option_name('label')} is missing: name the column of the labels")
+    return kind
 
 
 class PredictOptions(OptionGroup, panel="Texts"):

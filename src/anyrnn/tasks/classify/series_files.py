@@ -273,6 +273,8 @@ def _read_npz(path: Path, options: SeriesOptions) -> dict[str, Series]:
 
 
 def _arrays(path: Path, content: bytes) -> dict[str, numpy.ndarray]:
+    if not content.startswith((b"PK", numpy.lib.format.MAGIC_PREFIX)):
+        raise DataError(f"{path} is not a sound .npz file: it does not begin like one")
     try:
         with numpy.load(io.BytesIO(content), allow_pickle=False) as file:
             if not isinstance(file, numpy.lib.npyio.NpzFile):

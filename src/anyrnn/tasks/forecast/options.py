@@ -6,6 +6,7 @@ from typing import Literal
 from anyrnn.errors import OptionError, option_name
 from anyrnn.tasks import common_options
 from anyrnn.tasks.common_options import TrainingOptions
+from anyrnn.tasks.option_checks import Need
 from anyrnn.tasks.options import OptionGroup, option
 
 
@@ -82,8 +83,8 @@ class DataOptions(OptionGroup, panel="Data"):
         evaluation="left out",
     )
     encoding: str = option("utf-8", "The encoding of the file.", metavar="NAME")
-    separator: str | None = common_options.SEPARATOR
-    header: bool = common_options.HEADER
+    separator: str | None = common_options.separator()
+    header: bool = common_options.header()
     skip_bad: bool = option(
         False,
         "Leave out rows without time or group, second rows of a time, and too short series.",
@@ -141,6 +142,7 @@ class ModelOptions(OptionGroup, panel="Model"):
         "The steps of a segment, which divide the look-back.",
         ge=1,
         shown="about a quarter of the look-back",
+        needs=(Need("form", ("segments",)),),
     )
     decoding: Literal["direct", "recursive"] = option(
         "direct", "All steps of the horizon at once, or each from the one before."
@@ -148,7 +150,9 @@ class ModelOptions(OptionGroup, panel="Model"):
     head: Literal["quantile", "gaussian", "point"] = option(
         "quantile", "What is forecast: quantiles, a normal distribution, or one value."
     )
-    point_loss: Literal["mse", "mae"] = option("mse", "What a point forecast is trained on.")
+    point_loss: Literal["mse", "mae"] = option(
+        "mse", "What a point forecast is trained on.", needs=(Need("head", ("point",)),)
+    )
     channels: Literal["independent", "joint"] = option(
         "independent",
         "Several targets: each is read alone by the same network, or all are read together.",
@@ -225,12 +229,6 @@ def check(options: Options) -> None:
         _check_recursive(options)
     if model.form == "segments":
         segment_length(forecast.steps_read, model)
-    elif model.segment_length is not None:
-        raise OptionError(
-            f"{option_name('segment_length')} needs {option_name('form', 'segments')}"
-        )
-    if model.point_loss != "mse" and model.head != "point":
-        raise OptionError(f"{option_name('point_loss')} needs {option_name('head', 'point')}")
 
 
 def _check_recursive(options: Options) -> None:

@@ -12,6 +12,7 @@ import numpy
 
 from anyrnn.errors import DataError, option_name
 from anyrnn.tasks.columns import LongText, TextColumn, taken
+from anyrnn.tasks.common_options import shares_split_off
 from anyrnn.tasks.generate.options import DataOptions
 from anyrnn.tasks.split import split_rows
 from anyrnn.tasks.table_pieces import Piece
@@ -59,8 +60,7 @@ def read(options: DataOptions, seed: int) -> Data[Part]:
     main = read_part(options.data, options)
     own = {"validation": options.validation_data, "test": options.test_data}
     given = {name: read_part((path,), options) for name, path in own.items() if path is not None}
-    shares = {"validation": options.validation_share, "test": options.test_share}
-    shares = {name: share for name, share in shares.items() if share and name not in given}
+    shares = shares_split_off(options, given)
     many = options.text is not None or options.lines
     parts = divided(main, shares, many, seed) | given
     read_parts = (main, *given.values())
@@ -68,8 +68,6 @@ def read(options: DataOptions, seed: int) -> Data[Part]:
     skipped = {str(part.paths[0]): dict(part.skipped) for part in read_parts if part.skipped}
     listing = ", ".join(f"{count:,} for {name}" for name, count in counts.items())
     notes = [f"characters: {listing}; in {len(main.texts):,} text(s)"]
-    if "test" not in parts:
-        notes.append("without test texts, the validation texts also measure the result")
     notes += [
         f"skipped rows of {path}: {count:,} {reason}"
         for path, reasons in skipped.items()
@@ -77,7 +75,7 @@ def read(options: DataOptions, seed: int) -> Data[Part]:
     ]
     return Data(
         parts["training"],
-        parts["validation"],
+        parts.get("validation"),
         parts.get("test"),
         digests=[digest for part in read_parts for digest in part.digests],
         facts={"texts": len(main.texts), "characters": counts, "skipped": skipped},
@@ -120,9 +118,6 @@ def divided(part: Part, shares: Mapping[str, float], many: bool, seed: int) -> d
     """
     names = ["training", *shares]
     sizes = [1 - sum(shares.values()), *shares.values()]
-    if sizes[0] <= 0:
-        options = " and ".join(option_name(f"{name}_share") for name in shares)
-        raise DataError(f"{options} leave nothing to train on; together they have to be below 1")
     if many:
         keys = numpy.fromiter(map(_key, part.texts), numpy.uint64, len(part.texts))
         different = len(numpy.unique(keys))

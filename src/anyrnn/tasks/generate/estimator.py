@@ -7,6 +7,7 @@ from typing import Any, Self
 from sklearn.utils.validation import check_is_fitted
 
 from anyrnn.errors import DataError
+from anyrnn.tasks.common_options import shares_split_off
 from anyrnn.tasks.estimator import Estimator
 from anyrnn.tasks.generate.data import Part, divided
 from anyrnn.tasks.generate.options import SamplingOptions
@@ -14,10 +15,10 @@ from anyrnn.tasks.generate.task import Generate
 from anyrnn.tasks.task import Data
 
 
-class LanguageModel(Estimator, task=Generate):
+class LanguageModel(Estimator, task=Generate, data=("validation_share",)):
     """Texts of which each token is predicted from those before; new ones are written.
 
-    A tenth of what is given is kept aside in `fit` and decides when to stop.
+    A share of what is given (`validation_share`) is kept aside in `fit` and decides when to stop.
 
     Example:
         >>> from anyrnn.tasks import LanguageModel
@@ -39,13 +40,16 @@ class LanguageModel(Estimator, task=Generate):
         """
         many = not isinstance(X, str)
         part = _part(X)
-        seed = self.options(**_DATA).training.seed
-        parts = divided(part, {"validation": _SHARE}, many, seed)
+        options = self.options(**_DATA)
+        parts = divided(
+            part, shares_split_off(options.data, ("test",)), many, options.training.seed
+        )
         facts = {
             "texts": len(part.texts),
             "characters": {k: p.characters for k, p in parts.items()},
         }
-        return self._fit(Data(parts["training"], parts["validation"], None, facts=facts), **_DATA)
+        data = Data(parts["training"], parts.get("validation"), facts=facts)
+        return self._fit(data, **_DATA)
 
     def generate(self, prompt: str = "", **sampling: Any) -> str:
         """A text that goes on after a prompt, which is not repeated.
@@ -73,7 +77,6 @@ class LanguageModel(Estimator, task=Generate):
         return -self.model_.score(_part(X)).figures["bits_per_character"]
 
 
-_SHARE = 0.1
 _DATA: dict[str, Any] = {"data": (Path("the data"),)}
 
 

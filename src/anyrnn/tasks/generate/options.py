@@ -4,10 +4,13 @@ from pathlib import Path
 from typing import Literal
 
 from anyrnn.tasks import common_options
-from anyrnn.tasks.option_checks import LARGEST_SEED
+from anyrnn.tasks.option_checks import LARGEST_SEED, Need
 from anyrnn.tasks.options import OptionGroup, option
 
 TokenKind = Literal["character", "word", "whitespace", "bpe"]
+
+_TABLE = (Need("text", but=None),)
+_DRAWN = (Need("greedy", (False,)),)
 
 
 class DataOptions(OptionGroup, panel="Data"):
@@ -26,28 +29,23 @@ class DataOptions(OptionGroup, panel="Data"):
         metavar="COLUMN",
     )
     lines: bool = option(
-        False, "Each line is a text of its own, such as a name.", flags=("--lines",)
+        False,
+        "Each line is a text of its own, such as a name.",
+        flags=("--lines",),
+        needs=(Need("text", (None,)),),
     )
-    validation_data: Path | None = option(
-        None, "Texts that decide when to stop.", metavar="FILE", evaluation="left out"
+    validation_data: Path | None = common_options.part_of_its_own("Texts that decide when to stop.")
+    test_data: Path | None = common_options.part_of_its_own(
+        "Held-out texts that measure the result."
     )
-    test_data: Path | None = option(
-        None, "Held-out texts that measure the result.", metavar="FILE", evaluation="left out"
+    validation_share: float = common_options.VALIDATION_SHARE
+    test_share: float = common_options.TEST_SHARE
+    encoding: str = common_options.encoding()
+    separator: str | None = common_options.separator(_TABLE)
+    header: bool = common_options.header(_TABLE)
+    skip_bad: bool = option(
+        False, "Leave out rows without text.", flags=("--skip-bad",), needs=_TABLE
     )
-    validation_share: float = option(
-        0.1, "The share that is split off for validation.", gt=0, lt=1, evaluation="left out"
-    )
-    test_share: float = option(
-        0.1,
-        "The share that is split off to measure the result; with 0 the validation texts do.",
-        ge=0,
-        lt=1,
-        evaluation="left out",
-    )
-    encoding: str = common_options.ENCODING
-    separator: str | None = common_options.SEPARATOR
-    header: bool = common_options.HEADER
-    skip_bad: bool = option(False, "Leave out rows without text.", flags=("--skip-bad",))
 
 
 class TokenOptions(OptionGroup, panel="Texts and tokens"):
@@ -65,7 +63,9 @@ class TokenOptions(OptionGroup, panel="Texts and tokens"):
         ge=1,
         shown="4000 with bpe, 30000 with others",
     )
-    minimum_frequency: int = common_options.minimum_frequency(2, "character or word")
+    minimum_frequency: int = common_options.minimum_frequency(
+        2, "character or word", needs=(Need("tokens", ("character", "word", "whitespace")),)
+    )
 
 
 class ModelOptions(OptionGroup, panel="Model"):
@@ -76,7 +76,9 @@ class ModelOptions(OptionGroup, panel="Model"):
     layers: int = common_options.LAYERS
     dropout: float = common_options.dropout(0.2)
     locked_dropout: bool = option(
-        False, "Drop the same values at all steps of a batch (variational dropout)."
+        False,
+        "Drop the same values at all steps of a batch (variational dropout).",
+        needs=(Need("dropout", but=0),),
     )
     weight_dropout: float = option(
         0.0, "The share of elements of the recurrent matrices dropped in training.", ge=0, lt=1
@@ -116,15 +118,26 @@ class SamplingOptions(OptionGroup, panel="Text"):
     prompt: str = option("", "What the text begins with.", metavar="TEXT")
     length: int = option(500, "The largest number of tokens that are added.", ge=0)
     temperature: float = option(
-        1.0, "Below 1 likely tokens become likelier, above 1 less likely.", gt=0
+        1.0, "Below 1 likely tokens become likelier, above 1 less likely.", gt=0, needs=_DRAWN
     )
-    top_k: int = option(0, "Choose among so many of the likeliest tokens; 0 for all.", ge=0)
+    top_k: int = option(
+        0, "Choose among so many of the likeliest tokens; 0 for all.", ge=0, needs=_DRAWN
+    )
     top_p: float = option(
-        1.0, "Choose among the likeliest tokens that have this probability together.", gt=0, le=1
+        1.0,
+        "Choose among the likeliest tokens that have this probability together.",
+        gt=0,
+        le=1,
+        needs=_DRAWN,
     )
     greedy: bool = option(False, "Always take the likeliest token.", flags=("--greedy",))
     seed: int | None = option(
-        None, "Decides what is drawn.", ge=0, le=LARGEST_SEED, shown="another one each time"
+        None,
+        "Decides what is drawn.",
+        ge=0,
+        le=LARGEST_SEED,
+        shown="another one each time",
+        needs=_DRAWN,
     )
 
 

@@ -41,6 +41,7 @@ from anyrnn.tasks.generate.tokens import (
     encode_prompt,
     make_tokenizer,
 )
+from anyrnn.tasks.options import check_needs
 from anyrnn.tasks.streams import StreamBatches
 from anyrnn.tasks.task import LOSS, PERPLEXITY, Data, Figure, ScoreTable, Step, Task, steps
 from anyrnn.tasks.vocabulary import load_tokenizer
@@ -120,7 +121,7 @@ class Generate(Task[Options, Part]):
 
     def baselines(self, data: Data[Part]) -> dict[str, dict[str, float]]:
         """Interpolated n-grams, of the order that is best on the validation texts."""
-        parts = [data.validation, data.measured[1]]
+        parts = [data.deciding[1], data.measured[1]]
         found = ngrams(
             self.encoded(data.training).tokens[:_COUNTED],
             [self.encoded(part).tokens for part in parts],
@@ -263,8 +264,10 @@ class Generate(Task[Options, Part]):
 
         Raises:
             DataError: The prompt has what the training never had.
+            OptionError: An option has no effect, because the likeliest token is always taken.
         """
         assert isinstance(network, LanguageNetwork)
+        check_needs(sampling)
         generator = torch.Generator()
         if sampling.seed is None:
             generator.seed()

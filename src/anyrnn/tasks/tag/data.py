@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Literal
 
 from anyrnn.errors import DataError, option_name
+from anyrnn.tasks.common_options import shares_split_off
 from anyrnn.tasks.split import split_rows
 from anyrnn.tasks.tag.files import Sentences, distinct, read_sentences
 from anyrnn.tasks.tag.options import DataOptions
 from anyrnn.tasks.tag.spans import describe_spans, repaired
 from anyrnn.tasks.task import Data
 
-# The share of the sentences that is split off for each part that has no file of its own.
-_SHARE = 0.1
 _LISTED = 5
+_USES = {"training": "train", "validation": "validate", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -63,18 +63,24 @@ def read(options: DataOptions, spans: Literal["auto", "yes", "no"], seed: int) -
     read_files = {name: sentences_of(path, options) for name, path in files.items()}
     with_spans = are_spans(read_files["training"].tags, spans)
     parts = {name: part_of(found, with_spans) for name, found in read_files.items()}
-    names = ["training", *(name for name in own if name not in parts)]
-    parts |= divided(parts["training"], names, seed)
+    parts |= divided(parts["training"], shares_split_off(options, parts), seed)
     known = set(distinct(parts["training"].tags))
     left_out = {str(files[name]): parts[name].facts for name in files if parts[name].facts}
-    facts: dict[str, object] = {name: len(part) for name, part in parts.items()}
+    facts: dict[str, object] = {name: len(parts.get(name, ())) for name in ("training", *own)}
     facts |= {f"{name}_tokens": part.count() for name, part in parts.items()}
     facts["skipped"] = left_out
     facts["unknown_tags"] = {
         name: found for name, part in parts.items() if (found := unknown_tags(part, known))
     }
     digests = [found.digest for found in read_files.values()]
-    return Data(**parts, digests=digests, facts=facts, notes=_notes(parts, known, left_out))
+    return Data(
+        parts["training"],
+        parts.get("validation"),
+        parts.get("test"),
+        digests=digests,
+        facts=facts,
+        notes=_notes(parts, known, left_out),
+    )
 
 
 def sentences_of(path: Path, options: DataOptions) -> Sentences:
@@ -121,17 +127,18 @@ def unknown_tags(part: Part, known: set[str]) -> dict[str, int]:
     return unknown
 
 
-def divided(part: Part, names: Sequence[str], seed: int) -> dict[str, Part]:
-    """Split a part: a tenth for each name but the first.
+def divided(part: Part, shares: Mapping[str, float], seed: int) -> dict[str, Part]:
+    """Split a part; the rest is for training.
 
     Args:
         part: What is split; every sentence of the same tokens lands in the same part.
-        names: The names of the parts.
+        shares: The shares that are split off, by the names of the parts.
         seed: Decides who goes where.
 
     Raises:
         DataError: There are too few sentences, or the first part has only one tag.
     """
+    names = ["training", *shares]
     groups = [tuple(tokens) for tokens in part.tokens]
     count = len(set(groups))
     if count < len(names):
@@ -139,8 +146,8 @@ def divided(part: Part, names: Sequence[str], seed: int) -> dict[str, Part]:
             f"{part.path} has {count} different sentence(s), but {len(names)} are needed to split "
             f"into {', '.join(names)}; an empty line ends a sentence"
         )
-    shares = [1 - _SHARE * (len(names) - 1), *[_SHARE] * (len(names) - 1)]
-    rows = split_rows(groups, [0] * len(part), shares, seed)
+    sizes = [1 - sum(shares.values()), *shares.values()]
+    rows = split_rows(groups, [0] * len(part), sizes, seed)
     parts = {name: part.take(chosen) for name, chosen in zip(names, rows, strict=True)}
     known = set(distinct(parts[names[0]].tags))
     if len(known) < 2:
@@ -154,15 +161,12 @@ def divided(part: Part, names: Sequence[str], seed: int) -> dict[str, Part]:
 def _notes(
     parts: Mapping[str, Part], known: set[str], left_out: Mapping[str, Mapping[str, int]]
 ) -> list[str]:
-    sizes = {name: f"{len(part):,} ({part.count():,} tokens)" for name, part in parts.items()}
-    notes = [
-        f"sentences: {sizes['training']} to train, {sizes['validation']} to validate, "
-        f"{sizes['test']} to test; {len(known)} tags"
-    ]
+    sizes = [f"{len(part):,} ({part.count():,} tokens) to {_USES[n]}" for n, part in parts.items()]
+    notes = [f"sentences: {', '.join(sizes)}; {len(known)} tags"]
     for path, reasons in left_out.items():
         listing = ", ".join(f"{count:,} {what}" for what, count in reasons.items())
         notes.append(f"{path}: {listing}")
-    for name in ("validation", "test"):
+    for name in parts:
         unknown = unknown_tags(parts[name], known)
         if unknown:
             notes.append(

@@ -11,6 +11,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from anyrnn.errors import DataError
+from anyrnn.tasks.common_options import shares_split_off
 from anyrnn.tasks.estimator import Estimator
 from anyrnn.tasks.tag.data import are_spans, divided, part_of
 from anyrnn.tasks.tag.files import Sentences
@@ -21,11 +22,12 @@ from anyrnn.tasks.trained import Model
 _PLACE = Path("the data")
 
 
-class Tagger(Estimator, task=Tag):
+class Tagger(Estimator, task=Tag, data=("validation_share",)):
     """A tag for each token of a sentence, from its word, its characters and its neighbours.
 
-    A tenth of the sentences is kept aside in `fit` and decides when to stop. Tags that describe
-    spans (B-PER I-PER O) are mended where a span begins with I-; see the parameter `spans`.
+    A share of the sentences (`validation_share`) is kept aside in `fit` and decides when to stop.
+    Tags that describe spans (B-PER I-PER O) are mended where a span begins with I-; see the
+    parameter `spans`.
 
     Attributes:
         classes_: The tags in ascending order.
@@ -55,10 +57,10 @@ class Tagger(Estimator, task=Tag):
         options = self.options(data=_PLACE)
         found = _tagged(X, y)
         with_spans = are_spans(found.tags, options.words.spans)
-        names = ("training", "validation")
-        parts = divided(part_of(found, with_spans), names, options.training.seed)
+        shares = shares_split_off(options.data, ("test",))
+        parts = divided(part_of(found, with_spans), shares, options.training.seed)
         facts = {name: len(part) for name, part in parts.items()}
-        data = Data(parts["training"], parts["validation"], test=None, facts=facts)
+        data = Data(parts["training"], parts.get("validation"), facts=facts)
         return self._fit(data, data=_PLACE)
 
     def predict(self, X: Iterable[Iterable[str]]) -> list[list[str]]:

@@ -5,6 +5,7 @@ from typing import Literal
 
 from anyrnn.tasks import common_options
 from anyrnn.tasks.common_options import TrainingOptions
+from anyrnn.tasks.option_checks import Need
 from anyrnn.tasks.options import OptionGroup, option
 
 Characters = Literal["last", "max", "none"]
@@ -37,7 +38,9 @@ class DataOptions(OptionGroup, panel="Data"):
     test_data: Path | None = common_options.part_of_its_own(
         "Held-out sentences that measure the result."
     )
-    encoding: str = common_options.ENCODING
+    validation_share: float = common_options.VALIDATION_SHARE
+    test_share: float = common_options.TEST_SHARE
+    encoding: str = common_options.encoding()
     skip_bad: bool = option(False, "Leave out sentences with a row that cannot be used.")
 
 
@@ -63,7 +66,10 @@ class ModelOptions(OptionGroup, panel="Model"):
         "outputs, its largest ones, or nothing.",
     )
     character_size: int = option(
-        50, "The size of a character's vector, and of the layer over characters.", ge=1
+        50,
+        "The size of a character's vector, and of the layer over characters.",
+        ge=1,
+        needs=(Need("characters", ("last", "max")),),
     )
     hidden_size: int = common_options.hidden_size(150)
     layers: int = common_options.LAYERS
