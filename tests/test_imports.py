@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +34,22 @@ def run(code: str) -> str:
 )
 def test_nothing_heavy_is_loaded(statement: str) -> None:
     loaded = run(f"{statement}\nimport sys\nprint(*(m for m in {HEAVY} if m in sys.modules))")
+    assert loaded == ""
+
+
+def test_prediction_loads_nothing_that_only_training_needs(tmp_path: Path) -> None:
+    tasks = ", ".join(f"anyrnn.tasks.{n}.task" for n in ("classify", "forecast", "generate", "tag"))
+    libraries = ("lightning", "torchmetrics", "matplotlib", "statsmodels", "scipy", "torch._dynamo")
+    loaded = run(
+        f"import anyrnn.tasks.trained, {tasks}, pathlib, sys\n"
+        "from anyrnn.tasks.run_files import load_network, write_weights\n"
+        "from anyrnn.tasks.tag.model import TagNetwork\n"
+        "make = lambda: TagNetwork('gru', [1, 2], 5, 3)\n"
+        f"path = pathlib.Path({str(tmp_path / 'weights')!r})\n"
+        "write_weights(path, make())\n"
+        "load_network(path, make)\n"
+        f"print(*(m for m in {libraries} if m in sys.modules))"
+    )
     assert loaded == ""
 
 

@@ -23,6 +23,7 @@ from anyrnn.tasks.interruption import Interruption
 from anyrnn.tasks.launch import launch
 from anyrnn.tasks.learner import Learner
 from anyrnn.tasks.listener import Listener
+from anyrnn.tasks.memory import enough_memory
 from anyrnn.tasks.options import check_needs, replaced
 from anyrnn.tasks.prepared import watched
 from anyrnn.tasks.registry import entry_of
@@ -40,7 +41,7 @@ from anyrnn.tasks.run_folder import (
     resumable,
 )
 from anyrnn.tasks.task import Data, Task
-from anyrnn.tasks.training import best_epoch, enough_memory, fit
+from anyrnn.tasks.training import best_epoch, fit
 
 _FILES = ("history.csv", "results.json", "report.html")
 

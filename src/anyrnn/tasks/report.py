@@ -8,12 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import matplotlib
-import matplotlib.figure
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.ticker import MaxNLocator
 
 from anyrnn.tasks.task import LOSS, Figure, Task
 
@@ -77,6 +73,8 @@ def line_chart(
     factor = 100 if percent else 1
 
     def draw(axes: Any) -> None:
+        from matplotlib.ticker import MaxNLocator
+
         for line in lines:
             axes.plot(
                 range(1, len(line.values) + 1),
@@ -102,6 +100,10 @@ def chart(draw: Callable[[Any], None], label: str) -> Markup:
         draw: Draws on matplotlib's axes, in `SERIES_COLOURS` and `TEXT_COLOUR`.
         label: The chart's name for screen readers, which no other chart of the page has.
     """
+    import matplotlib
+    import matplotlib.figure
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
     # Identifiers come from the salt: they repeat, and those of two charts do not clash.
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": label}):
         figure = matplotlib.figure.Figure(figsize=(5.2, 3.4), layout="constrained")

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
+from torch.overrides import TorchFunctionMode
 
 from anyrnn.errors import RunError, WriteError
 from anyrnn.files import whole
@@ -139,11 +140,26 @@ def load_network(path: Path, make: Callable[[], Network], layers: int = 1) -> Ne
             f"the run is damaged: {path} has {len(found)} weights, too few for the {layers} layers "
             f"that {CONFIG} asks for"
         )
-    with torch.device("meta"):
+    with torch.device("meta"), _WithoutDrawing():
         _compare_shapes(path, make(), found)
     network = make()
     load_weights(path, network)
     return network
+
+
+class _WithoutDrawing(TorchFunctionMode):
+    """Draws no initial values: on the device meta there are none, and torch imports a compiler."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def load_weights(path: Path, network: torch.nn.Module) -> None:

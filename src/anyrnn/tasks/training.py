@@ -2,7 +2,6 @@
 
 import logging
 import math
-import re
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import DDPStrategy
 
-from anyrnn.errors import MissingExtraError, RunError, SizeError, option_name
+from anyrnn.errors import MissingExtraError, RunError, option_name
 from anyrnn.tasks import processes
 from anyrnn.tasks.batches import BatchSource, Shared
 from anyrnn.tasks.checkpoints import Checkpoints
@@ -25,6 +24,7 @@ from anyrnn.tasks.common_options import TrainingOptions
 from anyrnn.tasks.interruption import Interruption
 from anyrnn.tasks.learner import Learner
 from anyrnn.tasks.listener import Epoch, Listener
+from anyrnn.tasks.memory import enough_memory
 from anyrnn.tasks.run_files import (
     load_weights,
     read_json,
@@ -328,25 +328,6 @@ def _read_epochs(path: Path) -> list[Epoch]:
         return [Epoch(**epoch) for epoch in read_json(path)["epochs"]]
     except (KeyError, TypeError):
         raise RunError(f"the run is damaged: {path} does not list epochs") from None
-
-
-@contextmanager
-def enough_memory() -> Iterator[None]:
-    """Tell in one line when there is not enough memory.
-
-    Raises:
-        SizeError: There was not.
-    """
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        lacking = re.search("(not enough|allocate|out of) memory|size calculation", str(error))
-        if not (lacking or isinstance(error, MemoryError)):
-            raise
-        raise SizeError(
-            "there is not enough memory for such batches: use a smaller "
-            f"{option_name('batch_size')}, or a smaller network"
-        ) from None
 
 
 @contextmanager

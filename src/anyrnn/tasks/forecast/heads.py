@@ -144,10 +144,10 @@ class QuantileHead(Head):
         wanted = {100 * i for i in range(1, 10)}
         wanted |= {end for percent in intervals for end in (500 - 5 * percent, 500 + 5 * percent)}
         self._thousandths = sorted(wanted)
-        self._levels = torch.tensor(self._thousandths) / 1000
+        self._levels = torch.tensor([level / 1000 for level in self._thousandths])
         self.outputs = len(wanted)
         borders = [0, *((a + b) / 2 for a, b in pairwise(self._thousandths)), 1000]
-        self._weights = torch.tensor(borders).diff() / 1000
+        self._weights = torch.tensor([(b - a) / 1000 for a, b in pairwise(borders)])
 
     def finish(
         self, raw: torch.Tensor, level: torch.Tensor, deviation: torch.Tensor

@@ -68,12 +68,9 @@ class TagNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.pool = characters
-        first = UNKNOWN_ID + 1
-        count = first + len(frequencies)
-        self.words = small_embedding(count, embedding_size)
-        rarity = torch.zeros(count)
-        rarity[first:] = word_dropout / (word_dropout + torch.tensor(frequencies))
-        self.register_buffer("rarity", rarity, persistent=False)
+        rarity = [0.0] * (UNKNOWN_ID + 1) + [word_dropout / (word_dropout + f) for f in frequencies]
+        self.register_buffer("rarity", torch.tensor(rarity), persistent=False)
+        self.words = small_embedding(len(rarity), embedding_size)
         input_size = embedding_size
         if characters != "none":
             self.characters = nn.Embedding(character_count, character_size, padding_idx=PADDING_ID)

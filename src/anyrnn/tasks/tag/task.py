@@ -4,11 +4,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy
 import torch
-from torchmetrics import MeanMetric, Metric
 
 from anyrnn.errors import RunError
 from anyrnn.tasks.batches import Batch, Batches, Column
@@ -20,11 +19,14 @@ from anyrnn.tasks.tag.files import distinct, has_tokens, read_sentences
 from anyrnn.tasks.tag.model import TagNetwork
 from anyrnn.tasks.tag.options import DataOptions, Options, PredictOptions
 from anyrnn.tasks.tag.report import COMPARED, pictures
-from anyrnn.tasks.tag.scores import SpanF1, TaggedToken, TaggingScores, score
+from anyrnn.tasks.tag.scores import TaggedToken, TaggingScores, score
 from anyrnn.tasks.tag.spans import repaired
 from anyrnn.tasks.tag.vocabulary import Vocabulary
 from anyrnn.tasks.task import LOSS, Data, Figure, ScoreTable, Step, Task, steps
 from anyrnn.tasks.vocabulary import UNKNOWN_ID, split_words
+
+if TYPE_CHECKING:  # its import takes seconds, and only training needs it
+    from torchmetrics import Metric
 
 _BATCH_SIZE = 128
 _AT_ONCE = 1024
@@ -166,12 +168,16 @@ class Tag(Task[Options, Part]):
         losses = network.losses(scores, batch["tags"], lengths)
         return Step(losses.sum() / max(1, count), count, (losses, network.decode(scores, lengths)))
 
-    def metrics(self) -> dict[str, Metric]:
+    def metrics(self) -> dict[str, "Metric"]:
         """Accuracy; with spans, their F1."""
+        from torchmetrics import MeanMetric
+
+        from anyrnn.tasks.tag.span_f1 import SpanF1
+
         spans: dict[str, Metric] = {_SPAN_F1.name: SpanF1()} if self.with_spans else {}
         return {"accuracy": MeanMetric(), **spans}
 
-    def measure(self, metrics: Mapping[str, Metric], step: Step, batch: Batch) -> None:
+    def measure(self, metrics: Mapping[str, "Metric"], step: Step, batch: Batch) -> None:
         """Update them; what has a tag that the training did not have is wrong."""
         lengths = batch.lengths["words"]
         _, given = step.output
