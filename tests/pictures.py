@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 import pytest
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 
-CANVAS = "anyrnn.tasks.report.FigureCanvasSVG"
+CANVAS = "matplotlib.backends.backend_svg.FigureCanvasSVG"
 
 
 class Blank:
@@ -30,6 +31,4 @@ def _no_pictures() -> Iterator[None]:
 @pytest.fixture
 def pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw them in this test."""
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-
     monkeypatch.setattr(CANVAS, FigureCanvasSVG)
