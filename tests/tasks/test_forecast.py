@@ -16,6 +16,7 @@ from anyrnn.errors import DataError, OptionError, RunError, StoppedError
 from anyrnn.tasks import Forecaster, columns, large_tables
 from anyrnn.tasks.experiment import train
 from anyrnn.tasks.forecast import Options
+from anyrnn.tasks.forecast.columns import frame_table
 from anyrnn.tasks.forecast.data import data_of
 from anyrnn.tasks.forecast.frequency import Frequency
 from anyrnn.tasks.forecast.heads import GaussianHead, PointHead, QuantileHead
@@ -98,8 +99,8 @@ def test_scales_are_those_of_the_training_part_alone(made: Callable[..., Options
     assert data.training.borders.tolist() == [42]
     assert scales[0] == scales[1]
     known = numpy.array([wave(i) for i in range(42)])
-    assert scales[0]["centre"]["targets"] == [[pytest.approx(known.mean())]]
-    assert scales[0]["spread"]["targets"] == [[pytest.approx(known.std())]]
+    assert scales[0]["centre"] == [[pytest.approx(known.mean())]]
+    assert scales[0]["spread"] == [[pytest.approx(known.std())]]
 
 
 def test_the_published_borders_of_etth1(made: Callable[..., Options]) -> None:
@@ -158,7 +159,7 @@ def test_a_long_frame_of_series_of_different_lengths(made: Callable[..., Options
     assert lengths == {"a": 40, "b": 80}
     task = Forecast.prepare(options, data.training, print)
     for batch in task.batches(data.training, 7, seed=0):
-        rows = torch.tensor(task.scales.spread["targets"], dtype=torch.float32)
+        rows = torch.tensor(task.scales.spread, dtype=torch.float32)
         steps = batch["read"].diff(dim=1) * rows[batch["series"]][:, None]
         torch.testing.assert_close(steps, torch.ones_like(steps), atol=1e-3, rtol=0)
 
@@ -615,7 +616,7 @@ def test_data_from_a_frame_train_like_a_file(made: Callable[..., Options], tmp_p
     options = made(frame)
     of_file = Forecast.read(options)
     typed = frame.assign(day=pandas.to_datetime(frame["day"]))
-    of_frame = data_of(typed, "the frame", options, test=False)
+    of_frame = data_of(frame_table(typed), options, test=False)
     assert of_frame.test is None
     assert numpy.array_equal(of_frame.training.panel.times, of_file.training.panel.times)
     result = train(options, tmp_path / "run", data=of_frame)

@@ -253,7 +253,7 @@ class Table:
 
     path: Path
     names: list[str]
-    columns: Mapping[str, Sequence[str | None]]
+    columns: Mapping[str, Any]
     unit: str
     numbers: Sequence[int]
     digest: str

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 import torch
 
+from anyrnn.errors import RunError
 from anyrnn.tasks.batches import Batch, BatchSource
 
 if TYPE_CHECKING:  # its import takes seconds, and only training needs it
@@ -365,3 +366,13 @@ def steps(
             carried = step.carried
             yield batch, step
             check()
+
+
+def check_finite(output: torch.Tensor) -> None:
+    """Refuse what a network gives if it is no number.
+
+    Raises:
+        RunError: It is none.
+    """
+    if not output.isfinite().all():
+        raise RunError("the network gives results that are no number: its weights are too large")

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any
 
 import numpy
 import pandas
 
 from anyrnn.errors import DataError, option_name
-from anyrnn.tasks.columns import TextColumn, in_pieces
+from anyrnn.tasks.columns import Table, TextColumn, in_pieces
 from anyrnn.tasks.forecast.frequency import Kind, read_times
 from anyrnn.tasks.forecast.options import DataOptions
 
@@ -18,60 +19,11 @@ _LARGEST = 1e15
 DEFAULT_TIME, DEFAULT_TARGET, DEFAULT_GROUP = "ds", "y", "unique_id"
 
 
-class Source(Protocol):
-    """Where columns come from: a `Table`, or a frame."""
-
-    @property
-    def names(self) -> list[str]:
-        """The names of the columns."""
-        ...
-
-    def column(self, name: str, option: str) -> Any:
-        """The values of a column that an option names."""
-        ...
-
-    def row(self, index: int) -> str:
-        """How messages name a row."""
-        ...
-
-    def __len__(self) -> int:
-        """The number of rows."""
-        ...
-
-
-@dataclass(frozen=True)
-class FrameSource:
-    """A data frame as a source of columns."""
-
-    frame: pandas.DataFrame
-
-    @property
-    def names(self) -> list[str]:
-        """The names of the columns."""
-        return [str(name) for name in self.frame.columns]
-
-    def column(self, name: str, option: str) -> pandas.Series:
-        """The values of a column.
-
-        Raises:
-            DataError: There is none of that name, or several.
-        """
-        names = self.names
-        if names.count(name) != 1:
-            count = "two columns" if name in names else "no column"
-            raise DataError(
-                f"the frame has {count} {name!r} ({option_name(option)}); it has "
-                + ", ".join(map(repr, names[:20]))
-            )
-        return self.frame.iloc[:, names.index(name)].reset_index(drop=True)
-
-    def row(self, index: int) -> str:
-        """How messages name a row."""
-        return f"row {index}"
-
-    def __len__(self) -> int:
-        """The number of rows."""
-        return len(self.frame)
+def frame_table(frame: pandas.DataFrame, label: str = "the frame") -> Table:
+    """A data frame as a table, whose rows messages count from 0."""
+    names = [str(name) for name in frame.columns]
+    columns = {name: frame.iloc[:, i].reset_index(drop=True) for i, name in enumerate(names)}
+    return Table(Path(label), names, columns, "row", range(len(frame)), "")
 
 
 @dataclass(frozen=True)
@@ -119,93 +71,138 @@ class Columns:
     @property
     def all(self) -> list[str]:
         """Every column."""
-        return [
-            *filter(None, (self.group, self.time)),
-            *self.targets,
-            *self.past,
-            *self.future,
-        ]
+        return [*filter(None, (self.group, self.time)), *(name for name, _ in self.values)]
 
 
-def numbers(
-    source: Source, label: str, name: str, option: str, options: DataOptions
-) -> numpy.ndarray:
-    """A column as float64, in which what is missing is NaN.
+@dataclass(frozen=True)
+class Reader:
+    """A table, the roles of its columns, and how they are read."""
 
-    Raises:
-        DataError: A value is no number, or is infinite.
-    """
-    pieces = [
-        _numbers(source, label, name, values, start, options)
-        for start, values in in_pieces(source.column(name, option))
-    ]
-    return numpy.concatenate(pieces) if pieces else numpy.empty(0)
+    table: Table
+    columns: Columns
+    options: DataOptions
 
+    def usable(self) -> tuple[numpy.ndarray, dict[str, Any]]:
+        """The rows with a time and a group, and what was found: how many rows have none.
 
-def _numbers(
-    source: Source, label: str, name: str, values: pandas.Series, start: int, options: DataOptions
-) -> numpy.ndarray:
-    if pandas.api.types.is_numeric_dtype(values.dtype):
-        found = numpy.array(values.astype("float64"))
-        missing = numpy.isnan(found)
-    else:
-        texts = values.astype(object).where(values.notna(), "").astype(str).str.strip()
-        missing = texts.str.lower().isin(_MISSING).to_numpy()
-        decimal = texts.str.replace(",", ".", regex=False) if options.decimal == "," else texts
-        known: Any = pandas.to_numeric(decimal.where(~missing, "nan"), errors="coerce")
-        found = numpy.array(known, numpy.float64)
-    too_large = numpy.abs(found) > _LARGEST
-    bad = numpy.flatnonzero((numpy.isnan(found) & ~missing) | too_large)
-    if len(bad):
-        value = str(values.iloc[bad[0]])
-        hint = ""
-        if "," in value and options.decimal == ".":
-            hint = f"; if its comma is a decimal sign, say {option_name('decimal', ',')}"
-        raise DataError(
-            f"{label}: {source.row(start + int(bad[0]))} has {value[:40]!r} in the column "
-            f"{name!r}, "
-            + (
-                f"but {_LARGEST:g} is the largest"
-                if too_large[bad[0]]
-                else f"which is no number{hint}"
+        Raises:
+            DataError: A row has none and `skip_bad` is not set, or no row has both.
+        """
+        usable = numpy.ones(len(self.table), bool)
+        found: dict[str, Any] = {}
+        for name, option in ((self.columns.time, "time"), (self.columns.group, "group")):
+            if name is None:
+                continue
+            there = self._present(name, option)
+            if not there.all() and not self.options.skip_bad:
+                raise DataError(
+                    f"{self.table.path}: {self.table.row(int(there.argmin()))} has no {name!r}; "
+                    f"fill it in, or leave such rows out with {option_name('skip_bad', True)}"
+                )
+            if not there.all():
+                found[f"rows without {name}"] = int((~there).sum())
+            usable &= there
+        if not usable.any():
+            raise DataError(
+                f"{self.table.path} has no row in which every needed column has a value"
             )
-        )
-    return numpy.where(numpy.isin(found, options.missing_value), numpy.nan, found)
+        return numpy.flatnonzero(usable), found
 
+    def _present(self, name: str, option: str) -> numpy.ndarray:
+        """Whether each row has a value in a column that is no number."""
+        found = numpy.empty(len(self.table), bool)
+        for start, values in in_pieces(self.table.column(name, option)):
+            there = values.notna()
+            if not pandas.api.types.is_numeric_dtype(values.dtype):
+                texts = values.astype(object).where(there, "").astype(str).str.strip()
+                there = (texts != "") & (texts != "NaT")
+            found[start : start + len(values)] = there
+        return found
 
-def times(
-    source: Source, label: str, name: str, rows: numpy.ndarray, options: DataOptions
-) -> tuple[numpy.ndarray, Kind]:
-    """The times of some rows, as integers, and what they are.
+    def groups(self, rows: numpy.ndarray) -> tuple[numpy.ndarray, list[str]]:
+        """The number of the series of each of some rows, and the names of the series."""
+        if self.columns.group is None:
+            return numpy.zeros(len(rows), numpy.int64), [""]
+        numbers: dict[str, int] = {}
+        found = numpy.empty(len(rows), numpy.int64)
+        for start, values in in_pieces(self.table.column(self.columns.group, "group")):
+            first, last = numpy.searchsorted(rows, [start, start + len(values)])
+            chosen = values.iloc[rows[first:last] - start]
+            codes, names = pandas.factorize(chosen.astype(str).str.strip())
+            known = [numbers.setdefault(str(name), len(numbers)) for name in names]
+            found[first:last] = numpy.array(known, numpy.int64)[codes]
+        return found, list(numbers)
 
-    Raises:
-        DataError: One cannot be read.
-    """
-    column = source.column(name, "time")
-    values = column.taken(rows) if isinstance(column, TextColumn) else pandas.Series(column)[rows]
-    values = values if isinstance(values, TextColumn) else values.reset_index(drop=True)
-    found, kind, off = read_times(values, options.time_format)
-    if off is not None:
-        written = (
-            f"as {options.time_format!r}"
-            if options.time_format
-            else "as a date or a whole number; say how it is written with "
-            + option_name("time_format", "FORMAT")
-        )
-        raise DataError(
-            f"{label}: {source.row(int(rows[off]))} has the time {str(values[off])[:40]!r} in the "
-            f"column {name!r}, which cannot be read {written}"
-        )
-    return found, kind
+    def times(self, rows: numpy.ndarray, codes: numpy.ndarray) -> tuple[numpy.ndarray, Kind]:
+        """The times of some rows, as integers, and what they are.
 
+        Args:
+            rows: The rows.
+            codes: The number of the series of each: without a column of times, the rows of a
+                series are counted.
 
-def present(source: Source, name: str, option: str) -> numpy.ndarray:
-    """Whether each row has a value in a column that is no number."""
-    found = numpy.empty(len(source), bool)
-    for start, values in in_pieces(source.column(name, option)):
-        there = values.notna()
-        if not pandas.api.types.is_numeric_dtype(values.dtype):
-            texts = values.astype(object).where(there, "").astype(str).str.strip()
-            there = (texts != "") & (texts != "NaT")
-        found[start : start + len(values)] = there
-    return found
+        Raises:
+            DataError: One cannot be read.
+        """
+        name, format = self.columns.time, self.options.time_format
+        if name is None:
+            return pandas.Series(rows).groupby(codes).cumcount().to_numpy(numpy.int64) + 1, "number"
+        column: Any = self.table.column(name, "time")
+        if isinstance(column, TextColumn):
+            values: Any = column.taken(rows)
+        else:
+            values = pandas.Series(column).iloc[rows].reset_index(drop=True)
+        found, kind, off = read_times(values, format)
+        if off is not None:
+            written = (
+                f"as {format!r}"
+                if format
+                else "as a date or a whole number; say how it is written with "
+                + option_name("time_format", "FORMAT")
+            )
+            raise DataError(
+                f"{self.table.path}: {self.table.row(int(rows[off]))} has the time "
+                f"{str(values[off])[:40]!r} in the column {name!r}, which cannot be read {written}"
+            )
+        return found, kind
+
+    def numbers(self, rows: numpy.ndarray) -> numpy.ndarray:
+        """The columns of numbers, (rows, columns), as float64, in which what is missing is NaN.
+
+        Raises:
+            DataError: A value is no number, or is infinite.
+        """
+        columns = []
+        for name, option in self.columns.values:
+            pieces = [
+                self._numbers(name, values, start)
+                for start, values in in_pieces(self.table.column(name, option))
+            ]
+            columns.append(numpy.concatenate(pieces)[rows])
+        return numpy.stack(columns, 1)
+
+    def _numbers(self, name: str, values: pandas.Series, start: int) -> numpy.ndarray:
+        if pandas.api.types.is_numeric_dtype(values.dtype):
+            found = numpy.array(values.astype("float64"))
+            missing = numpy.isnan(found)
+        else:
+            texts = values.astype(object).where(values.notna(), "").astype(str).str.strip()
+            missing = texts.str.lower().isin(_MISSING).to_numpy()
+            comma = self.options.decimal == ","
+            decimal = texts.str.replace(",", ".", regex=False) if comma else texts
+            known: Any = pandas.to_numeric(decimal.where(~missing, "nan"), errors="coerce")
+            found = numpy.array(known, numpy.float64)
+        too_large = numpy.abs(found) > _LARGEST
+        bad = numpy.flatnonzero((numpy.isnan(found) & ~missing) | too_large)
+        if len(bad):
+            value = str(values.iloc[bad[0]])
+            problem = "which is no number"
+            if too_large[bad[0]]:
+                problem = f"but {_LARGEST:g} is the largest"
+            elif "," in value and self.options.decimal == ".":
+                problem += f"; if its comma is a decimal sign, say {option_name('decimal', ',')}"
+            raise DataError(
+                f"{self.table.path}: {self.table.row(start + int(bad[0]))} has {value[:40]!r} in "
+                f"the column {name!r}, {problem}"
+            )
+        return numpy.where(numpy.isin(found, self.options.missing_value), numpy.nan, found)

@@ -1,12 +1,12 @@
-"""Series from the user's table or data frame, split by time into training, validation and test."""
+"""Series from the user's table, split by time into training, validation and test."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy
-import pandas
 
-from anyrnn.tasks.forecast.columns import Columns, FrameSource, Source
+from anyrnn.tasks.columns import Table
+from anyrnn.tasks.forecast.columns import Columns
 from anyrnn.tasks.forecast.frequency import in_words
 from anyrnn.tasks.forecast.options import DataOptions, Options, check
 from anyrnn.tasks.forecast.panel import Panel, panel
@@ -15,42 +15,29 @@ from anyrnn.tasks.tables import read_table
 from anyrnn.tasks.task import Data
 
 
-def table(
-    options: DataOptions, columns: Callable[[DataOptions, Sequence[str]], Columns]
-) -> tuple[Source, str]:
-    """A table with the columns that are needed, and a hash of its content."""
+def table(options: DataOptions, columns: Columns | None = None) -> Table:
+    """A table with the columns that are needed."""
     asked: dict[str, Any] = {"encoding": options.encoding, "separator": options.separator}
     asked |= {"header": options.header, "on_disk": True}
-    names = read_table(options.data, **asked, wanted=[]).names
-    table = read_table(options.data, **asked, wanted=columns(options, names).all)
-    return table, table.digest
+    if columns is None:
+        columns = Columns.of(options, read_table(options.data, **asked, wanted=[]).names)
+    return read_table(options.data, **asked, wanted=columns.all)
 
 
-def data_of(
-    source: Source | pandas.DataFrame,
-    label: str,
-    options: Options,
-    *,
-    test: bool = True,
-    digests: Sequence[str] = (),
-) -> Data[Part]:
-    """Series from a table or a data frame, split by time.
+def data_of(table: Table, options: Options, *, test: bool = True) -> Data[Part]:
+    """Series from a table, split by time.
 
     Args:
-        source: The table or frame.
-        label: How messages name it.
+        table: The table.
         options: Columns, sizes of the parts, look-back and horizon.
         test: Whether there is a test part.
-        digests: Hashes of the files' content.
 
     Raises:
         DataError: It cannot be used.
     """
     check(options)
-    if isinstance(source, pandas.DataFrame):
-        source = FrameSource(source)
     forecast = options.forecast
-    made = panel(source, label, options.data)
+    made = panel(table, options.data)
     parts, short = split(made, options.data, forecast.steps_read, forecast.horizon, test=test)
     counts = {name: len(part) for name, part in parts.items()}
     found = {name: value for name, value in made.found.items() if value}
@@ -60,7 +47,7 @@ def data_of(
         parts["training"],
         parts["validation"],
         parts.get("test"),
-        digests=digests,
+        digests=[table.digest],
         facts={
             **counts,
             "series": len(made) - len(short),
@@ -121,18 +108,12 @@ def _shorter_targets(made: Panel) -> list[str]:
 
 def _constant_columns(made: Panel, training: Part) -> list[str]:
     notes = []
-    for names, values in (
-        (made.columns.targets, made.targets),
-        (made.columns.past, made.past),
-        (made.columns.future, made.future),
-    ):
-        for column, name in enumerate(names):
-            for number, border in enumerate(training.borders):
-                part = values[made.starts[number] : border, column]
-                known = part[~numpy.isnan(part)]
-                if len(known) and known.min() == known.max():
-                    notes.append(
-                        f"{name!r} of {made.series(number)} is always {known[0]:g} in the training "
-                        "part"
-                    )
+    for (name, _), values in zip(made.columns.values, made.values.T, strict=True):
+        for number, border in enumerate(training.borders):
+            part = values[made.starts[number] : border]
+            known = part[~numpy.isnan(part)]
+            if len(known) and known.min() == known.max():
+                notes.append(
+                    f"{name!r} of {made.series(number)} is always {known[0]:g} in the training part"
+                )
     return notes[:5]

@@ -7,7 +7,9 @@ import pandas
 from sklearn.utils.validation import check_is_fitted
 
 from anyrnn.errors import DataError
+from anyrnn.tasks.columns import Table
 from anyrnn.tasks.estimator import Estimator
+from anyrnn.tasks.forecast.columns import frame_table
 from anyrnn.tasks.forecast.data import data_of
 from anyrnn.tasks.forecast.task import Forecast
 
@@ -60,7 +62,7 @@ class Forecaster(Estimator, task=Forecast, data=_COLUMNS):
             DataError: The frame cannot be used.
         """
         options = self.options(**_DATA)
-        self._fit(data_of(_frame(X), "the frame", options, test=False), **_DATA)
+        self._fit(data_of(_table(X), options, test=False), **_DATA)
         group = self.model_.task.columns.group
         self._names = None if group is None else X[group].dtype
         return self
@@ -85,10 +87,14 @@ class Forecaster(Estimator, task=Forecast, data=_COLUMNS):
         """The MASE of all windows of a frame, negative, so that a better one is larger."""
         check_is_fitted(self, "model_")
         task = self.model_.task
-        return -self.model_.score(task.part_of(_frame(X), "the frame")).figures["mase"]
+        return -self.model_.score(task.part_of(_table(X))).figures["mase"]
 
 
 def _frame(X: Any) -> pandas.DataFrame:
     if not isinstance(X, pandas.DataFrame):
         raise DataError(f"a {type(X).__name__} was given, but a data frame is needed")
     return X
+
+
+def _table(X: Any) -> Table:
+    return frame_table(_frame(X))

@@ -1,4 +1,4 @@
-"""Series on a regular grid of times, from a table or a data frame."""
+"""Series on a regular grid of times, from a table."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,14 +8,8 @@ import numpy
 import pandas
 
 from anyrnn.errors import DataError, OptionError, option_name
-from anyrnn.tasks.columns import in_pieces
-from anyrnn.tasks.forecast.columns import (
-    Columns,
-    Source,
-    numbers,
-    present,
-    times,
-)
+from anyrnn.tasks.columns import Table
+from anyrnn.tasks.forecast.columns import Columns, Reader
 from anyrnn.tasks.forecast.frequency import (
     Frequency,
     Kind,
@@ -40,7 +34,8 @@ class Panel:
         starts: The first step of each series; at last, the number of all steps.
         ends: The step after the last one of each series with a target.
         times: The time of each step.
-        targets, past, future: The columns of numbers, (steps, columns); NaN where missing.
+        values: The columns of numbers, as `Columns.values` has them, (steps, columns); NaN where
+            missing.
         frequency: The step of time.
         found: What was found and done, by name: counts of rows and gaps.
     """
@@ -51,15 +46,23 @@ class Panel:
     starts: numpy.ndarray
     ends: numpy.ndarray
     times: numpy.ndarray
-    targets: numpy.ndarray
-    past: numpy.ndarray
-    future: numpy.ndarray
+    values: numpy.ndarray
     frequency: Frequency
     found: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """The number of series."""
         return len(self.names)
+
+    @property
+    def targets(self) -> numpy.ndarray:
+        """What is forecast, (steps, targets)."""
+        return self.values[:, : len(self.columns.targets)]
+
+    @property
+    def future(self) -> numpy.ndarray:
+        """The covariates that are known in advance, (steps, columns)."""
+        return self.values[:, len(self.columns.targets) + len(self.columns.past) :]
 
     def series(self, number: int) -> str:
         """How messages name a series."""
@@ -84,18 +87,13 @@ class Panel:
             dates = self.times[taken]
             kind = self.frequency.kind
             frame[self.columns.time] = dates if kind == "number" else dates.astype("M8[ns]")
-        for columns, values in (
-            (self.columns.targets, self.targets),
-            (self.columns.past, self.past),
-            (self.columns.future, self.future),
-        ):
-            frame |= {name: values[taken, i] for i, name in enumerate(columns)}
+        for (name, _), values in zip(self.columns.values, self.values.T, strict=True):
+            frame[name] = values[taken]
         return pandas.DataFrame(frame)
 
 
 def panel(
-    source: Source,
-    label: str,
+    table: Table,
     options: DataOptions,
     *,
     columns: Columns | None = None,
@@ -105,107 +103,51 @@ def panel(
     """Read series.
 
     Args:
-        source: The table or frame.
-        label: How messages name it.
+        table: Where they are.
         options: Which columns, and what is done with what lacks.
         columns: The columns, if they are known.
         frequency: The step of time, if it is known.
-        ahead: How many steps there are after the last target of each series; those that the source
+        ahead: How many steps there are after the last target of each series; those that the table
             has not are missing.
 
     Raises:
         DataError: A time or number cannot be read, a time is there twice, the times keep to no
             step, a column has no value.
     """
-    columns = columns or Columns.of(options, source.names)
-    rows, found = _usable(source, label, columns, options)
-    codes, names = _groups(source, columns, rows)
-    moments, kind = _moments(source, label, columns, rows, codes, options)
+    reader = Reader(table, columns or Columns.of(options, table.names), options)
+    rows, found = reader.usable()
+    codes, names = reader.groups(rows)
+    moments, kind = reader.times(rows, codes)
     if options.until is not None:
         kept = moments <= _until(options, kind)
         rows, codes, moments = rows[kept], codes[kept], moments[kept]
         if not len(rows):
-            raise DataError(f"{label} has no row until {options.until} ({option_name('until')})")
+            raise DataError(
+                f"{table.path} has no row until {options.until} ({option_name('until')})"
+            )
     order = numpy.lexsort((moments, codes))
     found["unsorted"] = bool((order[1:] < order[:-1]).any())
     rows, codes, moments = rows[order], codes[order], moments[order]
     again = (codes[1:] == codes[:-1]) & (moments[1:] == moments[:-1])
     if again.any():
-        keep = _without_repeated(source, label, columns, options, rows, moments, kind, again)
+        if not options.skip_bad:
+            raise _twice(reader, rows, shown_time(int(moments[again.argmax()]), kind), again)
+        keep = numpy.concatenate([[True], ~again])
         rows, codes, moments = rows[keep], codes[keep], moments[keep]
         found["second rows of a time"] = int(again.sum())
     used, codes = numpy.unique(codes, return_inverse=True)
-    names = [names[i] for i in used]
-    values = [
-        numbers(source, label, name, option, options)[rows] for name, option in columns.values
-    ]
-    parts = numpy.split(numpy.arange(len(rows)), numpy.flatnonzero(numpy.diff(codes)) + 1)
-    frequency = frequency or _frequency(label, options, kind, [moments[part] for part in parts])
-    return _on_grid(
-        label,
-        columns,
-        names,
-        parts,
-        moments,
-        numpy.stack(values, 1),
-        frequency,
-        found,
-        ahead,
-        options,
-    )
-
-
-def _usable(
-    source: Source, label: str, columns: Columns, options: DataOptions
-) -> tuple[numpy.ndarray, dict[str, Any]]:
-    """The rows with a time and a group."""
-    usable = numpy.ones(len(source), bool)
-    found: dict[str, Any] = {}
-    for name, option in ((columns.time, "time"), (columns.group, "group")):
-        if name is None:
-            continue
-        there = present(source, name, option)
-        if not there.all() and not options.skip_bad:
-            raise DataError(
-                f"{label}: {source.row(int(there.argmin()))} has no {name!r}; fill it in, or leave "
-                f"such rows out with {option_name('skip_bad', True)}"
-            )
-        if not there.all():
-            found[f"rows without {name}"] = int((~there).sum())
-        usable &= there
-    if not usable.any():
-        raise DataError(f"{label} has no row in which every needed column has a value")
-    return numpy.flatnonzero(usable), found
-
-
-def _groups(
-    source: Source, columns: Columns, rows: numpy.ndarray
-) -> tuple[numpy.ndarray, list[str]]:
-    if columns.group is None:
-        return numpy.zeros(len(rows), numpy.int64), [""]
-    numbers: dict[str, int] = {}
-    found = numpy.empty(len(rows), numpy.int64)
-    for start, values in in_pieces(source.column(columns.group, "group")):
-        first, last = numpy.searchsorted(rows, [start, start + len(values)])
-        chosen = values.iloc[rows[first:last] - start]
-        codes, names = pandas.factorize(chosen.astype(str).str.strip())
-        known = [numbers.setdefault(str(name), len(numbers)) for name in names]
-        found[first:last] = numpy.array(known, numpy.int64)[codes]
-    return found, list(numbers)
-
-
-def _moments(
-    source: Source,
-    label: str,
-    columns: Columns,
-    rows: numpy.ndarray,
-    codes: numpy.ndarray,
-    options: DataOptions,
-) -> tuple[numpy.ndarray, Kind]:
-    """The times; without a column of times, the numbers of the rows of each series."""
-    if columns.time is not None:
-        return times(source, label, columns.time, rows, options)
-    return pandas.Series(rows).groupby(codes).cumcount().to_numpy(numpy.int64) + 1, "number"
+    borders = numpy.flatnonzero(numpy.diff(codes)) + 1
+    series = numpy.split(moments, borders)
+    if frequency is None and options.frequency is not None:
+        frequency = named_frequency(options.frequency, kind, series)
+    frequency = frequency or found_frequency(kind, series)
+    if frequency is None:
+        raise refuse_irregular(str(table.path), kind, series)
+    values = numpy.split(reader.numbers(rows), borders)
+    made = _on_grid(reader, [names[i] for i in used], series, values, frequency, found, ahead)
+    if options.missing == "refuse":
+        _refuse_missing(made)
+    return made
 
 
 def _until(options: DataOptions, kind: Kind) -> int:
@@ -217,56 +159,29 @@ def _until(options: DataOptions, kind: Kind) -> int:
     return int(found[0])
 
 
-def _without_repeated(
-    source: Source,
-    label: str,
-    columns: Columns,
-    options: DataOptions,
-    rows: numpy.ndarray,
-    moments: numpy.ndarray,
-    kind: Kind,
-    again: numpy.ndarray,
-) -> numpy.ndarray:
-    if not options.skip_bad:
-        first = int(again.argmax())
-        several = (
-            ""
-            if columns.group
-            else (f"; if they are of several series, name their column with {option_name('group')}")
-        )
-        raise DataError(
-            f"{label}: {source.row(int(rows[first]))} and {source.row(int(rows[first + 1]))} have "
-            f"the same time {shown_time(int(moments[first]), kind)}{several}; to keep the first "
-            f"of such rows, say {option_name('skip_bad', True)}"
-        )
-    return numpy.concatenate([[True], ~again])
-
-
-def _frequency(
-    label: str, options: DataOptions, kind: Kind, series: list[numpy.ndarray]
-) -> Frequency:
-    if options.frequency is None:
-        found = found_frequency(kind, series)
-        if found is None:
-            raise refuse_irregular(label, kind, series)
-        return found
-    return named_frequency(options.frequency, kind, series)
+def _twice(reader: Reader, rows: numpy.ndarray, time: str, again: numpy.ndarray) -> DataError:
+    """The error for rows of the same time."""
+    first = int(again.argmax())
+    one, other = (reader.table.row(int(row)) for row in rows[first : first + 2])
+    several = f"; if they are of several series, name their column with {option_name('group')}"
+    return DataError(
+        f"{reader.table.path}: {one} and {other} have the same time {time}"
+        f"{'' if reader.columns.group else several}; to keep the first of such rows, say "
+        f"{option_name('skip_bad', True)}"
+    )
 
 
 def _on_grid(
-    label: str,
-    columns: Columns,
+    reader: Reader,
     names: list[str],
-    parts: list[numpy.ndarray],
-    moments: numpy.ndarray,
-    values: numpy.ndarray,
+    series: list[numpy.ndarray],
+    values: list[numpy.ndarray],
     frequency: Frequency,
     found: dict[str, Any],
     ahead: int,
-    options: DataOptions,
 ) -> Panel:
-    count = len(columns.targets)
-    series = [moments[part] for part in parts]
+    """The panel of the times and values of each series."""
+    label, columns = str(reader.table.path), reader.columns
     off = off_the_grid(frequency, series)
     if off is not None:
         time = shown_time(int(series[off[0]][off[1]]), frequency.kind)
@@ -275,42 +190,26 @@ def _on_grid(
             f"one; name another step with {option_name('frequency')}"
         )
     places = [frequency.positions(times)[0] for times in series]
-    known = [_known(values[part, :count]) for part in parts]
+    known = [_known(each[:, : len(columns.targets)]) for each in values]
     # From the first row of a series to the last one, or to the last forecast step.
     sizes = [
         max(int(place[-1]) + 1, (int(place[last - 1]) + 1 if last else 0) + ahead)
         for place, last in zip(places, known, strict=True)
     ]
-    if sum(sizes) > 20 * len(moments) + ahead * len(parts) + 1000:
+    found["rows"] = sum(map(len, series))
+    if sum(sizes) > 20 * found["rows"] + ahead * len(series) + 1000:
         raise refuse_irregular(label, frequency.kind, series)
     starts = numpy.concatenate([[0], numpy.cumsum(sizes)])
-    full = numpy.full((starts[-1], values.shape[1]), numpy.nan)
-    moments_full = numpy.empty(starts[-1], numpy.int64)
-    ends = numpy.empty(len(parts), numpy.int64)
-    gaps = 0
-    for i, (part, place) in enumerate(zip(parts, places, strict=True)):
-        full[starts[i] + place] = values[part]
-        moments_full[starts[i] : starts[i + 1]] = _times(frequency, series[i], sizes[i])
-        ends[i] = starts[i] + (int(place[known[i] - 1]) + 1 if known[i] else 0)
-        gaps += int(place[-1]) + 1 - len(place)
-    found["rows"] = len(moments)
-    found["missing times"] = gaps
-    made = Panel(
-        label,
-        columns,
-        names,
-        starts,
-        ends,
-        moments_full,
-        full[:, :count],
-        full[:, count : count + len(columns.past)],
-        full[:, count + len(columns.past) :],
-        frequency,
-        found,
-    )
-    if options.missing == "refuse":
-        _refuse_missing(made)
-    return made
+    full = numpy.full((starts[-1], len(columns.values)), numpy.nan)
+    times = numpy.empty(starts[-1], numpy.int64)
+    ends = starts[:-1].copy()
+    for i, place in enumerate(places):
+        full[starts[i] + place] = values[i]
+        times[starts[i] : starts[i + 1]] = _times(frequency, series[i], sizes[i])
+        if known[i]:
+            ends[i] += place[known[i] - 1] + 1
+    found["missing times"] = sum(int(place[-1]) + 1 - len(place) for place in places)
+    return Panel(label, columns, names, starts, ends, times, full, frequency, found)
 
 
 def _times(frequency: Frequency, times: numpy.ndarray, size: int) -> numpy.ndarray:
@@ -330,16 +229,11 @@ def _refuse_missing(made: Panel) -> None:
     inside = numpy.zeros(len(made.times), bool)
     for start, end in zip(made.starts, made.ends, strict=False):
         inside[start:end] = True
-    for names, values in (
-        (made.columns.targets, made.targets),
-        (made.columns.past, made.past),
-        (made.columns.future, made.future),
-    ):
-        lacking = numpy.argwhere(numpy.isnan(values) & inside[:, None])
-        if len(lacking):
-            step, column = lacking[0]
-            raise DataError(
-                f"{made.label}: {names[column]!r} has no value at {made.time(int(step))} "
-                f"({len(lacking)} values are missing); fill them in, or let the last known ones "
-                f"stand for them with {option_name('missing', 'carry')}"
-            )
+    lacking = numpy.argwhere((numpy.isnan(made.values) & inside[:, None]).T)
+    if len(lacking):
+        column, step = lacking[0]
+        raise DataError(
+            f"{made.label}: {made.columns.values[column][0]!r} has no value at "
+            f"{made.time(int(step))} ({len(lacking)} values are missing); fill them in, or let the "
+            f"last known ones stand for them with {option_name('missing', 'carry')}"
+        )

@@ -10,8 +10,8 @@ import numpy
 import pandas
 import torch
 
-from anyrnn.errors import DataError, RunError, option_name
-from anyrnn.tasks.forecast.columns import Columns, FrameSource, Source
+from anyrnn.errors import DataError, option_name
+from anyrnn.tasks.forecast.columns import Columns, frame_table
 from anyrnn.tasks.forecast.data import table
 from anyrnn.tasks.forecast.panel import Panel, panel
 from anyrnn.tasks.forecast.scales import Scales
@@ -19,7 +19,7 @@ from anyrnn.tasks.forecast.scores import Scaling
 from anyrnn.tasks.forecast.scoring import BATCH_SIZE
 from anyrnn.tasks.forecast.windows import Part, batches
 from anyrnn.tasks.options import replaced
-from anyrnn.tasks.task import steps
+from anyrnn.tasks.task import check_finite, steps
 
 if TYPE_CHECKING:
     from anyrnn.tasks.forecast.task import Forecast
@@ -35,10 +35,7 @@ def forecast_frame(task: Forecast, network: torch.nn.Module, inputs: Any) -> pan
     source = batches(part, arrays, forecast.steps_read, forecast.horizon, BATCH_SIZE, None)
     columns: dict[tuple[str, int], list[numpy.ndarray]] = {}
     for batch, step in steps(task, network, source, lambda: None):
-        if not step.output.isfinite().all():
-            raise RunError(
-                "the network gives results that are no number: its weights are too large"
-            )
+        check_finite(step.output)
         said = {"": task.head.middle(step.output)}
         for percent in task.intervals:
             ends = task.head.interval(step.output, percent)
@@ -63,23 +60,15 @@ def _series(task: Forecast, inputs: Any) -> Panel:
     """The series to forecast from, with the steps of the horizon after each."""
     options = replaced(task.options.data, until=None)
     if inputs is None:
-        label = "the end of the training data"
-        source: Source = FrameSource(_context(task.context, task.columns))
+        known = frame_table(_context(task.context, task.columns), "the end of the training data")
         # It is written as pandas writes, not as the user's table is.
         options = type(options)(options.data)
     elif isinstance(inputs, pandas.DataFrame):
-        source, label = FrameSource(inputs), "the frame"
+        known = frame_table(inputs)
     else:
-        source, _ = table(replaced(options, data=Path(inputs)), lambda *_: task.columns)
-        label = str(inputs)
-    made = panel(
-        source,
-        label,
-        options,
-        columns=task.columns,
-        frequency=task.frequency,
-        ahead=task.options.forecast.horizon,
-    )
+        known = table(replaced(options, data=Path(inputs)), task.columns)
+    horizon = task.options.forecast.horizon
+    made = panel(known, options, columns=task.columns, frequency=task.frequency, ahead=horizon)
     for number in range(len(made)):
         _check_enough(task, made, number)
     return made

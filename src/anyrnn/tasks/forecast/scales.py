@@ -11,7 +11,7 @@ from anyrnn.errors import DataError
 from anyrnn.tasks.forecast.frequency import calendar
 from anyrnn.tasks.forecast.panel import Panel
 
-_ROLES = ("targets", "past", "future")
+_ARRAYS = ("centre", "spread", "deviation", "seasonal")
 # The quartiles of a normal distribution are so many deviations apart.
 _QUARTILES_APART = 1.349
 _ROUNDING = 1e-9
@@ -23,15 +23,15 @@ class Scales:
 
     Attributes:
         names: The names of the series.
-        centre, spread: By role (targets, past, future): what is subtracted from a column, and what
-            it is divided by, (series, columns).
+        centre, spread: What is subtracted from each column of a panel, and what it is divided by,
+            (series, columns).
         deviation: The standard deviation of each target, (series, targets); 1 if it is constant.
         seasonal: The unit of MASE; see `_unit_of_mase`.
     """
 
     names: list[str]
-    centre: dict[str, numpy.ndarray]
-    spread: dict[str, numpy.ndarray]
+    centre: numpy.ndarray
+    spread: numpy.ndarray
     deviation: numpy.ndarray
     seasonal: numpy.ndarray
 
@@ -51,51 +51,25 @@ class Scales:
             season: The number of steps of a season.
             scaling: The kind.
         """
-        centre: dict[str, list[Any]] = {role: [] for role in _ROLES}
-        spread: dict[str, list[Any]] = {role: [] for role in _ROLES}
-        deviation, seasonal = [], []
+        count = len(panel.columns.targets)
+        found: list[tuple[numpy.ndarray, ...]] = []
         for number, end in enumerate(ends):
-            steps = slice(panel.starts[number], end)
-            for role in _ROLES:
-                values = getattr(panel, role)[steps]
-                middle, width = _scale(values, scaling)
-                centre[role].append(middle)
-                spread[role].append(width)
-            targets = panel.targets[steps]
-            deviation.append(_scale(targets, "standard")[1])
-            seasonal.append(_unit_of_mase(targets, season, deviation[-1]))
-        return cls(
-            panel.names,
-            {role: numpy.stack(each) for role, each in centre.items()},
-            {role: numpy.stack(each) for role, each in spread.items()},
-            numpy.stack(deviation),
-            numpy.stack(seasonal),
-        )
+            values = panel.values[panel.starts[number] : end]
+            _, deviation = _scale(values[:, :count], "standard")
+            seasonal = _unit_of_mase(values[:, :count], season, deviation)
+            found.append((*_scale(values, scaling), deviation, seasonal))
+        return cls(panel.names, *map(numpy.stack, zip(*found, strict=True)))
 
     def state(self) -> dict[str, Any]:
         """The scales as JSON knows them."""
-        return {
-            "names": self.names,
-            "centre": {role: each.tolist() for role, each in self.centre.items()},
-            "spread": {role: each.tolist() for role, each in self.spread.items()},
-            "deviation": self.deviation.tolist(),
-            "seasonal": self.seasonal.tolist(),
-        }
+        return {"names": self.names} | {name: getattr(self, name).tolist() for name in _ARRAYS}
 
     @classmethod
     def restored(cls, state: Mapping[str, Any]) -> Self:
         """The scales that `state` gave."""
-
-        def array(values: Any) -> numpy.ndarray:
-            return numpy.asarray(values, numpy.float64).reshape(len(state["names"]), -1)
-
-        return cls(
-            list(state["names"]),
-            {role: array(state["centre"][role]) for role in _ROLES},
-            {role: array(state["spread"][role]) for role in _ROLES},
-            array(state["deviation"]),
-            array(state["seasonal"]),
-        )
+        names = list(state["names"])
+        arrays = [numpy.asarray(state[name], numpy.float64) for name in _ARRAYS]
+        return cls(names, *(each.reshape(len(names), -1) for each in arrays))
 
     def of_series(self, names: Sequence[str], others: "Scales | None" = None) -> "Scales":
         """The scales of series in another order.
@@ -104,30 +78,20 @@ class Scales:
             names: Their names.
             others: The scales of those of them that are not known, by the same names.
         """
-        known = {name: number for number, name in enumerate(self.names)}
-        theirs = {name: number for number, name in enumerate(others.names)} if others else {}
-
-        def taken(own: numpy.ndarray, other: numpy.ndarray | None) -> numpy.ndarray:
-            rows = [
-                own[known[name]] if name in known else other[theirs[name]]  # type: ignore[index]
-                for name in names
-            ]
-            return numpy.stack(rows)
-
-        return Scales(
-            list(names),
-            {r: taken(self.centre[r], others and others.centre[r]) for r in _ROLES},
-            {r: taken(self.spread[r], others and others.spread[r]) for r in _ROLES},
-            taken(self.deviation, others and others.deviation),
-            taken(self.seasonal, others and others.seasonal),
+        every = [*(others.names if others else ()), *self.names]
+        number_of = {name: number for number, name in enumerate(every)}
+        rows = [number_of[name] for name in names]
+        arrays = (
+            numpy.concatenate([*([getattr(others, name)] if others else ()), getattr(self, name)])
+            for name in _ARRAYS
         )
+        return Scales(list(names), *(each[rows] for each in arrays))
 
-    def scaled(self, panel: Panel, role: str) -> numpy.ndarray:
-        """The columns of a role, scaled, (steps, columns); NaN where missing."""
+    def scaled(self, panel: Panel) -> numpy.ndarray:
+        """The columns of a panel, scaled, (steps, columns); NaN where missing."""
         sizes = numpy.diff(panel.starts)
-        centre = numpy.repeat(self.centre[role], sizes, axis=0)
-        spread = numpy.repeat(self.spread[role], sizes, axis=0)
-        return (getattr(panel, role) - centre) / spread
+        centre, spread = (numpy.repeat(each, sizes, axis=0) for each in (self.centre, self.spread))
+        return (panel.values - centre) / spread
 
     def arrays(self, panel: Panel, cycles: Sequence[str]) -> dict[str, numpy.ndarray]:
         """What windows are cut from.
@@ -140,25 +104,21 @@ class Scales:
             For each step: `target`, whether it is `observed`, `features` (all covariates) and
             `known` (those known in advance). What is missing is the last value before, or 0.
         """
-        targets = self.scaled(panel, "targets")
-        past, future = (carried(panel, self.scaled(panel, role)) for role in ("past", "future"))
-        covariates = [past, future, *(calendar(panel.times, [name]) for name in cycles)]
-        features = numpy.concatenate([each.astype(numpy.float32) for each in covariates], 1)
+        count = len(panel.columns.targets)
+        values = carried(panel, self.scaled(panel)).astype(numpy.float32)
+        times = (calendar(panel.times, [name]).astype(numpy.float32) for name in cycles)
+        features = numpy.concatenate([values[:, count:], *times], 1)
         return {
-            "target": carried(panel, targets).astype(numpy.float32),
-            "observed": ~numpy.isnan(targets),
+            "target": numpy.ascontiguousarray(values[:, :count]),
+            "observed": ~numpy.isnan(panel.targets),
             "features": features,
-            "known": features[:, past.shape[1] :],
+            "known": features[:, len(panel.columns.past) :],
         }
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """What undoes the scaling of targets, (series, targets) each."""
-        return {
-            "centre": torch.from_numpy(self.centre["targets"]).float(),
-            "spread": torch.from_numpy(self.spread["targets"]).float(),
-            "deviation": torch.from_numpy(self.deviation).float(),
-            "seasonal": torch.from_numpy(self.seasonal).float(),
-        }
+        count = self.deviation.shape[1]
+        return {name: torch.from_numpy(getattr(self, name)[:, :count]).float() for name in _ARRAYS}
 
 
 def carried(panel: Panel, values: numpy.ndarray) -> numpy.ndarray:

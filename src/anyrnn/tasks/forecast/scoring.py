@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy
 import torch
 
-from anyrnn.errors import RunError
 from anyrnn.tasks.batches import Batch, Batches
 from anyrnn.tasks.forecast.baselines import (
     ETS,
@@ -32,7 +31,7 @@ from anyrnn.tasks.forecast.scores import (
     standard,
 )
 from anyrnn.tasks.forecast.windows import Part, batches
-from anyrnn.tasks.task import steps
+from anyrnn.tasks.task import check_finite, steps
 
 if TYPE_CHECKING:
     from anyrnn.tasks.forecast.task import Forecast
@@ -70,9 +69,73 @@ def simple_figures(task: Forecast, part: Part, scales: Scales) -> dict[str, dict
     """The figures of the methods that need no network, by their names; arguments as of `score`."""
     scoring = _Scoring(task, part, scales)
     for batch in scoring.batches():
-        for name, found in scoring.simple_measures(batch):
-            scoring.tally(name, found, batch["observed"])
-    return {name: tally.figures() for name, tally in scoring.tallies.items()}
+        scoring.add(batch, {})
+    return {name: tally.figures() for name, tally in scoring.comparison.tallies.items()}
+
+
+@dataclass
+class _Comparison:
+    """Ways to forecast the same windows.
+
+    Attributes:
+        tensors: What undoes the scaling of each series.
+        own_units: Whether errors are told in the unit of the data.
+        intervals: The per cent of outcomes of each interval of a network.
+        counts: The number of known values of each window.
+        tallies: The measures of each way.
+        sums: A measure of each way, summed over each window.
+    """
+
+    tensors: Mapping[str, torch.Tensor]
+    own_units: bool
+    intervals: Sequence[int]
+    counts: torch.Tensor
+    tallies: dict[str, Tally] = field(default_factory=dict)
+    sums: dict[tuple[str, str], torch.Tensor] = field(default_factory=dict)
+
+    def add(
+        self,
+        rows: torch.Tensor,
+        series: torch.Tensor,
+        target: torch.Tensor,
+        known: torch.Tensor,
+        ways: Mapping[str, tuple[Head, torch.Tensor]],
+    ) -> None:
+        """Add some windows.
+
+        Args:
+            rows: Their numbers.
+            series: The series of each.
+            target: The truth, scaled, (windows, horizon, targets).
+            known: Which values of it are known.
+            ways: What each way says of them, scaled, and what its numbers mean.
+        """
+        scaling = Scaling.of(self.tensors, series, self.own_units)
+        self.counts[rows] = known.sum((1, 2)).double().cpu()
+        for name, (head, output) in ways.items():
+            intervals = () if head is _POINT else self.intervals
+            found = measures(head, output.to(target.device), target, scaling, intervals)
+            self.tallies.setdefault(name, Tally()).add(found, known)
+            for measure in ("mae", "standard_mae", "standard_mse"):
+                sums = self.sums.setdefault((name, measure), torch.zeros_like(self.counts))
+                sums[rows] = torch.where(known, found[measure], 0).double().sum((1, 2)).cpu()
+
+    def methods(self, overlap: int) -> list[MethodScore]:
+        """The figures of each way.
+
+        Args:
+            overlap: How many windows on overlap, so that their errors are not independent.
+        """
+        there = self.counts > 0
+        if not there.any():
+            return []
+        found = []
+        for name, tally in self.tallies.items():
+            differences = self.sums[_NETWORK, "mae"] - self.sums[name, "mae"]
+            differences = differences[there] / self.counts[there]
+            equal = None if name == _NETWORK else chance(differences, overlap)
+            found.append(MethodScore(name, tally.figures(), equal))
+        return found
 
 
 @dataclass
@@ -80,31 +143,38 @@ class _Scoring:
     task: Forecast
     part: Part
     scales: Scales
-    tallies: dict[str, Tally] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         options, panel = self.task.options.forecast, self.part.panel
         self.horizon, self.season = options.horizon, self.task.season
         self.intervals = self.task.intervals
         self.arrays = self.scales.arrays(panel, self.task.cycles)
-        self.tensors = self.scales.tensors()
         self.series = numpy.searchsorted(panel.starts, self.part.origins, side="right") - 1
         count = max(1, options.backtest or _PICTURES)
         self.chosen = numpy.unique(
             numpy.linspace(0, len(self.part) - 1, min(count, len(self.part))).round().astype(int)
         )
         self.kept: dict[int, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
-        self.squares, self.absolutes, self.counts = torch.zeros(
-            3, len(self.part), dtype=torch.double
-        )
-        self.differences: dict[str, torch.Tensor] = {}
         self.losses = 0.0
+        self.comparison = self.compared(len(self.part), len(panel.columns.targets))
+
+    def compared(self, windows: int, targets: int) -> _Comparison:
+        """A comparison on so many windows and targets."""
+        tensors = {name: each[:, :targets] for name, each in self.scales.tensors().items()}
+        counts = torch.zeros(windows, dtype=torch.double)
+        return _Comparison(tensors, self.task.own_units, self.intervals, counts)
 
     def run(self, network: torch.nn.Module, check: Callable[[], None]) -> ForecastScores:
         """Measure a network."""
         for batch, step in steps(self.task, network, self.batches(), check):
-            self._add(batch, step.output)
+            check_finite(step.output)
+            self.add(batch, {_NETWORK: (self.task.head, step.output)})
             self.losses += float(step.loss) * step.count
+            each = (step.output, batch["target"], batch["observed"])
+            for place, row in enumerate(batch.rows.tolist()):
+                if row in self.chosen:
+                    output, target, known = (values[place].cpu() for values in each)
+                    self.kept[row] = (output, target, known)
         return self._scores(check)
 
     def batches(self) -> Batches:
@@ -112,60 +182,28 @@ class _Scoring:
         read = self.task.options.forecast.steps_read
         return batches(self.part, self.arrays, read, self.horizon, BATCH_SIZE, None)
 
-    def simple_measures(self, batch: Batch) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
-        """The names and the measures of the simple methods."""
-        scaling = Scaling.of(self.tensors, batch["series"], self.task.own_units)
-        for name, forecast in self._simple(batch).items():
-            outputs = forecast[..., None].to(batch["target"].device)
-            yield name, measures(_POINT, outputs, batch["target"], scaling)
-
-    def tally(self, name: str, found: Mapping[str, torch.Tensor], known: torch.Tensor) -> None:
-        """Add the measures of a method."""
-        self.tallies.setdefault(name, Tally()).add(found, known)
-
-    def _add(self, batch: Batch, output: torch.Tensor) -> None:
+    def add(self, batch: Batch, ways: Mapping[str, tuple[Head, torch.Tensor]]) -> None:
+        """Compare some ways, and the simple methods, on a batch."""
         rows = batch.rows.cpu()
-        if not output.isfinite().all():
-            raise RunError(
-                "the network gives results that are no number: its weights are too large"
-            )
-        scaling = Scaling.of(self.tensors, batch["series"], self.task.own_units)
-        found = measures(self.task.head, output, batch["target"], scaling, self.intervals)
-        known = batch["observed"]
-        self.tally(_NETWORK, found, known)
-        for name, simple in self.simple_measures(batch):
-            self.tally(name, simple, known)
-            difference = torch.where(known, found["mae"] - simple["mae"], 0).sum((1, 2))
-            every = self.differences.setdefault(name, torch.zeros_like(self.counts))
-            every[rows] = (difference / known.sum((1, 2)).clamp_min(1)).double().cpu()
-        for name, sums in (("standard_mse", self.squares), ("standard_mae", self.absolutes)):
-            sums[rows] = torch.where(known, found[name], 0).sum((1, 2)).double().cpu()
-        self.counts[rows] = known.sum((1, 2)).double().cpu()
-        for place, row in enumerate(rows.tolist()):
-            if row in self.chosen:
-                self.kept[row] = (
-                    output[place].cpu(),
-                    batch["target"][place].cpu(),
-                    known[place].cpu(),
-                )
-
-    def _simple(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """The forecasts of the simple methods, scaled."""
-        found = {LAST: batch["read"][:, -1:].expand(-1, self.horizon, -1)}
-        if self.season > 1:
-            found[SEASONAL] = torch.from_numpy(self._seasonal(batch.rows.cpu().numpy()))
-        return found
-
-    def _seasonal(self, rows: numpy.ndarray) -> numpy.ndarray:
-        starts = self.part.panel.starts[self.series[rows]]
-        return seasonal_naive(
-            self.arrays["target"], starts, self.part.origins[rows], self.horizon, self.season
+        simple = {name: _as_points(each) for name, each in self._simple(rows.numpy()).items()}
+        self.comparison.add(
+            rows, batch["series"], batch["target"], batch["observed"], {**ways, **simple}
         )
 
+    def _simple(self, rows: numpy.ndarray) -> dict[str, numpy.ndarray]:
+        """The forecasts of the simple methods, scaled, (windows, horizon, targets)."""
+        target, origins = self.arrays["target"], self.part.origins[rows]
+        found = {LAST: target[origins - 1][:, None].repeat(self.horizon, 1)}
+        if self.season > 1:
+            starts = self.part.panel.starts[self.series[rows]]
+            found[SEASONAL] = seasonal_naive(target, starts, origins, self.horizon, self.season)
+        return found
+
     def _scores(self, check: Callable[[], None]) -> ForecastScores:
-        own = self.tallies[_NETWORK]
+        found = self.comparison
+        own = found.tallies[_NETWORK]
         names = self.part.panel.columns.targets
-        figures = own.figures() | {"loss": self.losses / float(self.counts.sum())}
+        figures = own.figures() | {"loss": self.losses / float(found.counts.sum())}
         smoothed = self._smoothed(check) if self.task.options.forecast.backtest else {}
         # Errors of each target in its own unit: what standardised ones were divided by.
         units = self.scales.deviation[0] if not self.task.own_units else numpy.ones(len(names))
@@ -174,22 +212,20 @@ class _Scoring:
                 method: value * float(units[i])
                 if (value := tally.by_target("mae")[i]) is not None
                 else None
-                for method, tally in self.tallies.items()
+                for method, tally in found.tallies.items()
             }
             for i, name in enumerate(names[:_LISTED_TARGETS])
         }
+        squares, absolutes = (found.sums[_NETWORK, f"standard_{name}"] for name in ("mse", "mae"))
         return ForecastScores(
             count=len(self.part),
             figures=figures,
             unit=self.task.unit_of_errors,
-            methods=[
-                MethodScore(name, tally.figures(), self._chance(name))
-                for name, tally in self.tallies.items()
-            ],
+            methods=found.methods(self.horizon),
             backtest=self._backtest(smoothed),
             backtest_origins=len(self.chosen) if smoothed else 0,
             targets=targets,
-            steps={name: tally.by_step("mase") for name, tally in self.tallies.items()},
+            steps={name: tally.by_step("mase") for name, tally in found.tallies.items()},
             intervals={
                 str(percent): {
                     "coverage": own.mean(f"inside_{percent}"),
@@ -197,12 +233,9 @@ class _Scoring:
                 }
                 for percent in self.intervals
             },
-            standard=standard(self.squares, self.absolutes, self.counts),
+            standard=standard(squares, absolutes, found.counts),
             examples=self._examples(smoothed),
         )
-
-    def _chance(self, name: str) -> float | None:
-        return chance(self.differences[name], self.horizon) if name in self.differences else None
 
     def _smoothed(self, check: Callable[[], None]) -> dict[tuple[int, int], Smoothed]:
         """What exponential smoothing forecasts at the chosen windows, by row and target, scaled."""
@@ -221,43 +254,26 @@ class _Scoring:
         return found
 
     def _backtest(self, smoothed: Mapping[tuple[int, int], Smoothed]) -> list[MethodScore]:
+        """The ways, and exponential smoothing, at the chosen windows."""
         if not smoothed:
             return []
-        count = 1 + max(target for _, target in smoothed)
-        tallies: dict[str, Tally] = {}
-        errors: dict[str, list[torch.Tensor]] = {}
-        for row in self.chosen.tolist():
-            output, target, known = (each[None, :, :count] for each in self.kept[row])
-            if not known.any():
-                continue
-            tensors = {name: each[:, :count] for name, each in self.tensors.items()}
-            scaling = Scaling.of(tensors, torch.tensor([self.series[row]]), self.task.own_units)
-            ways: dict[str, tuple[Head, torch.Tensor]] = {_NETWORK: (self.task.head, output)}
-            for name, each in self._simple_at(row, smoothed, count).items():
-                ways[name] = (_POINT, torch.from_numpy(each).float()[None, :, :count, None])
-            for name, (head, said) in ways.items():
-                found = measures(head, said, target, scaling)
-                tallies.setdefault(name, Tally()).add(found, known)
-                errors.setdefault(name, []).append(found["mae"][known].mean())
-        if not tallies:
-            return []
-        ours = torch.stack(errors.pop(_NETWORK)).double()
-        differences = {name: ours - torch.stack(each) for name, each in errors.items()}
-        chances = {name: chance(each, 0) for name, each in differences.items()}
-        return [
-            MethodScore(name, tally.figures(), chances.get(name)) for name, tally in tallies.items()
-        ]
-
-    def _simple_at(
-        self, row: int, smoothed: Mapping[tuple[int, int], Smoothed], count: int
-    ) -> dict[str, numpy.ndarray]:
-        """The forecasts of the simple methods at a window, scaled, (horizon, targets)."""
-        last = self.arrays["target"][self.part.origins[row] - 1]
-        found = {LAST: numpy.tile(last, (self.horizon, 1))}
-        if self.season > 1:
-            found[SEASONAL] = self._seasonal(numpy.array([row]))[0]
-        found[ETS] = numpy.stack([smoothed[row, i].mean for i in range(count)], 1)
-        return found
+        count, rows = 1 + max(target for _, target in smoothed), self.chosen.tolist()
+        kept = zip(*(self.kept[row] for row in rows), strict=True)
+        output, target, known = (torch.stack(each)[:, :, :count] for each in kept)
+        simple = {name: each[:, :, :count] for name, each in self._simple(self.chosen).items()}
+        simple[ETS] = numpy.stack(
+            [numpy.stack([smoothed[row, i].mean for i in range(count)], 1) for row in rows]
+        )
+        ways = {name: _as_points(each) for name, each in simple.items()}
+        comparison = self.compared(len(rows), count)
+        comparison.add(
+            torch.arange(len(rows)),
+            torch.from_numpy(self.series[self.chosen]),
+            target,
+            known,
+            {_NETWORK: (self.task.head, output), **ways},
+        )
+        return comparison.methods(0)
 
     def _examples(self, smoothed: Mapping[tuple[int, int], Smoothed]) -> list[Example]:
         panel, made = self.part.panel, []
@@ -270,8 +286,7 @@ class _Scoring:
     def _example(self, row: int, target: int, smoothed: Smoothed | None) -> Example:
         panel, origin = self.part.panel, int(self.part.origins[row])
         series = int(self.series[row])
-        centre = float(self.scales.centre["targets"][series, target])
-        spread = float(self.scales.spread["targets"][series, target])
+        centre, spread = self.scales.centre[series, target], self.scales.spread[series, target]
         length = min(self.task.options.forecast.steps_read, 3 * self.horizon)
         first = max(int(panel.starts[series]), origin - length)
         output = self.kept[row][0]
@@ -281,8 +296,9 @@ class _Scoring:
 
         head = self.task.head
         forecasts = {_NETWORK: undone(head.middle(output)[:, target])}
-        if self.season > 1:
-            forecasts[SEASONAL] = undone(self._seasonal(numpy.array([row]))[0, :, target])
+        simple = self._simple(numpy.array([row]))
+        if SEASONAL in simple:
+            forecasts[SEASONAL] = undone(simple[SEASONAL][0, :, target])
         if smoothed is not None:
             forecasts[ETS] = undone(smoothed.mean)
         intervals = {}
@@ -299,6 +315,10 @@ class _Scoring:
             forecasts,
             intervals,
         )
+
+
+def _as_points(forecast: numpy.ndarray) -> tuple[Head, torch.Tensor]:
+    return _POINT, torch.from_numpy(forecast).float()[..., None]
 
 
 def _plain(values: Sequence[float] | numpy.ndarray) -> list[float | None]:

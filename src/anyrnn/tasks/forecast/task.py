@@ -12,14 +12,15 @@ import torch
 
 from anyrnn.errors import DataError, OptionError, RunError, option_name
 from anyrnn.tasks.batches import Batch, Batches
+from anyrnn.tasks.columns import Table
 from anyrnn.tasks.forecast.baselines import Smoothed
-from anyrnn.tasks.forecast.columns import Columns, FrameSource, Source
+from anyrnn.tasks.forecast.columns import Columns
 from anyrnn.tasks.forecast.data import data_of, table
 from anyrnn.tasks.forecast.frequency import Frequency, cycles
 from anyrnn.tasks.forecast.heads import GaussianHead, Head, PointHead, QuantileHead
 from anyrnn.tasks.forecast.network import ForecastNetwork, Sizes
 from anyrnn.tasks.forecast.options import DataOptions, Options, PredictOptions, check
-from anyrnn.tasks.forecast.panel import Panel, panel
+from anyrnn.tasks.forecast.panel import panel
 from anyrnn.tasks.forecast.prediction import forecast_frame
 from anyrnn.tasks.forecast.report import pictures, tables
 from anyrnn.tasks.forecast.scales import Scales, check_targets
@@ -74,8 +75,7 @@ class Forecast(Task[Options, Part]):
     def read(cls, options: Options) -> Data[Part]:
         """Read the table and split each series by time."""
         check(options)
-        source, digest = table(options.data, Columns.of)
-        return data_of(source, str(options.data.data), options, digests=[digest])
+        return data_of(table(options.data), options)
 
     @classmethod
     def prepare(cls, options: Options, training: Part, noted: Callable[[str], None]) -> Self:
@@ -256,39 +256,27 @@ class Forecast(Task[Options, Part]):
     def read_part(self, options: DataOptions) -> tuple[Part, dict[str, object]]:
         """Read a table of the same series; every window in it is measured."""
         options = replaced(options, until=None)
-        source, _ = table(options, lambda *_: self.columns)
-        part = self.part_of(source, str(options.data), options)
+        part = self.part_of(table(options, self.columns), options)
         return part, dict(part.panel.found)
 
-    def part_of(
-        self, source: Source | pandas.DataFrame, label: str, options: DataOptions | None = None
-    ) -> Part:
+    def part_of(self, known: Table, options: DataOptions | None = None) -> Part:
         """Every window of series that the run knows.
 
         Args:
-            source: A table or a data frame.
-            label: How messages name it.
+            known: A table.
             options: How it is read, if not as in the training.
 
         Raises:
             DataError: It cannot be used, has other series, or is too short.
         """
-        made = panel(
-            FrameSource(source) if isinstance(source, pandas.DataFrame) else source,
-            label,
-            options or replaced(self.options.data, until=None),
-            columns=self.columns,
-            frequency=self.frequency,
-        )
+        options = options or replaced(self.options.data, until=None)
+        made = panel(known, options, columns=self.columns, frequency=self.frequency)
         for name in made.names:
             if name not in self.scales.names:
                 raise DataError(
-                    f"{label} has the series {name!r}, which the run does not know; it knows "
+                    f"{made.label} has the series {name!r}, which the run does not know; it knows "
                     + ", ".join(map(repr, self.scales.names[:20]))
                 )
-        return self._windows(made)
-
-    def _windows(self, made: Panel) -> Part:
         forecast = self.options.forecast
         read, horizon = forecast.steps_read, forecast.horizon
         found = origins(made, made.starts[:-1], made.ends, read, horizon)
