@@ -1,6 +1,6 @@
 """Train the cells of a task and write the run folder."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,25 +175,19 @@ class _Experiment:
                 for cell in cells:
                     results.append(self._cell(cell, unfinished, interruption))
         best = max(results, key=lambda result: self._goodness(result.best_trial))
-        run = processes.first(lambda: self._finish(_own(unfinished), results, best, baselines))
-        return Result(run, self.task, results, best, self.data.measured[0], baselines)
+        target = processes.first(lambda: _own(unfinished).target)
+        result = Result(target, self.task, results, best, self.data.measured[0], baselines)
+        processes.first(lambda: self._finish(_own(unfinished), result))
+        return result
 
-    def _finish(
-        self,
-        unfinished: UnfinishedRun,
-        results: Sequence[CellResult],
-        best: CellResult,
-        baselines: Mapping[str, Mapping[str, float]],
-    ) -> Path:
+    def _finish(self, unfinished: UnfinishedRun, result: Result) -> None:
         """Write what the run holds beside weights, and give it its name."""
-        config = self._config(best)
+        config = self._config(result.best)
         for name, text in self.task.files().items():
             write_text(unfinished.path / name, text)
-        write_results(unfinished.path, config, results, baselines)
-        report = render_run(self.task, config, results, baselines)
-        write_text(unfinished.path / "report.html", report)
+        write_results(unfinished.path, result)
+        write_text(unfinished.path / "report.html", render_run(result, config))
         unfinished.finish(config)
-        return unfinished.target
 
     def _cell(
         self, cell: str, unfinished: UnfinishedRun | None, interruption: Interruption
@@ -209,12 +203,13 @@ class _Experiment:
             if processes.rank() > 0:  # the same weights, but other masks of dropout
                 torch.manual_seed(seed + processes.rank())
             name = cell if count == 1 else f"{cell}-{seed}"
-            folder = processes.first(_subfolder, unfinished, name)
+            folder = processes.first(lambda name=name: _own(unfinished).subfolder(name))
             trials.append(self._trial(network, seed, folder, interruption))
             self.listener.trial_done()
             best = max(trials, key=self._goodness)  # the first of equal ones
             if best is trials[-1]:
-                processes.first(_write_weights, unfinished, cell, network)
+                place = processes.first(lambda: _own(unfinished).path)
+                processes.first(write_weights, place / f"{cell}.safetensors", network)
         with torch.device("meta"):
             parameters = sum(each.numel() for each in _network(self.task, cell).parameters())
         return CellResult(cell, parameters, trials, max(trials, key=self._goodness))
@@ -279,14 +274,6 @@ def _own(unfinished: UnfinishedRun | None) -> UnfinishedRun:
     """The folder, which the first process has."""
     assert unfinished is not None
     return unfinished
-
-
-def _subfolder(unfinished: UnfinishedRun | None, name: str) -> Path:
-    return _own(unfinished).subfolder(name)
-
-
-def _write_weights(unfinished: UnfinishedRun | None, cell: str, network: torch.nn.Module) -> None:
-    write_weights(_own(unfinished).path / f"{cell}.safetensors", network)
 
 
 @contextmanager

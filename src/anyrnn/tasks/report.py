@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from anyrnn.tasks.task import LOSS, Figure, Task
+from anyrnn.tasks.task import LOSS, Figure
 
 if TYPE_CHECKING:
-    from anyrnn.tasks.results import CellResult
+    from anyrnn.tasks.results import CellResult, Result
 
 # Colours that stand for variables of the style sheet, so that charts follow light and dark.
 TEXT_COLOUR, _FAINT = "#010101", "#020202"
@@ -148,20 +148,14 @@ def _environment() -> Environment:
     return environment
 
 
-def render_run(
-    task: Task,
-    config: Mapping[str, object],
-    results: Sequence[CellResult],
-    baselines: Mapping[str, Mapping[str, float]],
-) -> str:
+def render_run(result: Result, config: Mapping[str, object]) -> str:
     """The page that shows a run: figures, learning curves, what the task adds, settings.
 
     Args:
-        task: The task; its template adds what only it has.
+        result: What the training made; the template of its task adds what only that has.
         config: The configuration of the run.
-        results: The cells.
-        baselines: The figures of methods without a network.
     """
+    task, results = result.task, result.cells
     shares = [figure for figure in task.figures if figure.percent]
     charts = [curves(results, [figure]) for figure in task.shown_figures() if not figure.percent]
     charts += [curves(results, shares)] if shares else []
@@ -171,8 +165,8 @@ def render_run(
             "task": task,
             "config": config,
             "results": results,
-            "best": next(result for result in results if result.cell == config["best_cell"]),
-            "baselines": baselines,
+            "best": result.best,
+            "baselines": result.baselines,
             "curves": charts,
             **task.pictures(results),
         },

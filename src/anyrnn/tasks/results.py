@@ -1,6 +1,6 @@
 """What a training results in, and the files that say so."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean, stdev
@@ -99,12 +99,7 @@ class Result:
     baselines: Mapping[str, Mapping[str, float]]
 
 
-def write_results(
-    folder: Path,
-    config: Mapping[str, object],
-    results: Sequence[CellResult],
-    baselines: Mapping[str, Mapping[str, float]],
-) -> None:
+def write_results(folder: Path, found: Result) -> None:
     """Write `history.csv`, with a row for each epoch, and `results.json`."""
     history = [
         {
@@ -114,7 +109,7 @@ def write_results(
             **epoch.figures,
             "seconds": epoch.seconds,
         }
-        for result in results
+        for result in found.cells
         for trial in result.trials
         for epoch in trial.epochs
     ]
@@ -137,7 +132,7 @@ def write_results(
             "training_seconds": result.training_seconds,
             "seconds_per_row": result.seconds_per_row,
         }
-        for result in results
+        for result in found.cells
     }
-    found = {"best_cell": config["best_cell"], "cells": cells, "baselines": baselines}
-    write_json(folder / "results.json", found)
+    told = {"best_cell": found.best.cell, "cells": cells, "baselines": found.baselines}
+    write_json(folder / "results.json", told)
