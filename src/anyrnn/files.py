@@ -1,4 +1,4 @@
-"""Files that others see whole or not at all."""
+"""Files that others see whole or not at all, and why one cannot be read or written."""
 
 import os
 import re
@@ -7,8 +7,42 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 
+from anyrnn.errors import AnyrnnError, DataError, WriteError
+
 UNFINISHED = re.compile(r".+\.[0-9a-f]{8}\.partial(\.[.\w]+)?")
 """The names of files that `whole` did not come to finish, because the process was killed."""
+
+
+@contextmanager
+def reading(
+    path: object, error: type[AnyrnnError] = DataError, missing: str = "there is no file {}"
+) -> Iterator[None]:
+    """Tell in one line why a file cannot be read.
+
+    Args:
+        path: The file, as the message names it.
+        error: What is raised.
+        missing: What is said of a file that is not there.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise error(missing.format(path)) from None
+    except OSError as reason:
+        raise error(f"cannot read {path}: {reason.strerror or reason}") from None
+
+
+@contextmanager
+def writing(path: object) -> Iterator[None]:
+    """Tell in one line why a file or folder cannot be written.
+
+    Raises:
+        WriteError: It cannot be.
+    """
+    try:
+        yield
+    except OSError as reason:
+        raise WriteError(f"cannot write {path}: {reason.strerror or reason}") from None
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from sklearn.base import clone
 from test_classify_train import StopAfter, same_run
 
 from anyrnn.errors import DataError, OptionError, RunError, StoppedError
-from anyrnn.tasks import Forecaster, columns, large_tables
+from anyrnn.tasks import Forecaster, columns, contents
 from anyrnn.tasks.experiment import train
 from anyrnn.tasks.forecast import Options
 from anyrnn.tasks.forecast.columns import frame_table
@@ -234,7 +234,7 @@ def test_a_large_table_gives_the_series_of_a_small_one(
     monkeypatch.setattr(columns, "_OF_SERIES", 7)
     data = []
     for large in (0, 1 << 40):
-        monkeypatch.setattr(large_tables, "LARGE", large)
+        monkeypatch.setattr(contents, "LARGE", large)
         data.append(Forecast.read(options))
     ours, theirs = (each.training.panel for each in data)
     assert ours.names == theirs.names

@@ -20,7 +20,7 @@ from test_classify_train import StopAfter, same_run
 from torch.autograd.graph import saved_tensors_hooks
 
 from anyrnn.errors import DataError, OptionError, StoppedError
-from anyrnn.tasks import LanguageModel, large_tables
+from anyrnn.tasks import LanguageModel, contents
 from anyrnn.tasks.batches import Shared
 from anyrnn.tasks.experiment import train
 from anyrnn.tasks.generate import (
@@ -476,7 +476,7 @@ def test_a_large_file_gives_the_batches_of_a_small_one(
     chosen = options(path, **changes)
 
     def batches(large: int) -> list[list[Any]]:
-        monkeypatch.setattr(large_tables, "LARGE", large)
+        monkeypatch.setattr(contents, "LARGE", large)
         data = read(chosen.data, 0)
         task = Generate.prepare(chosen, data.training, lambda note: None)
         parts = (data.training, data.validation, data.test)
@@ -485,7 +485,7 @@ def test_a_large_file_gives_the_batches_of_a_small_one(
         source = task.batches(data.training, 3, seed=1)
         return [found, *(batch["inputs"].tolist() for batch in source)]
 
-    monkeypatch.setattr(large_tables, "_BLOCK", 7)
+    monkeypatch.setattr(contents, "_BLOCK", 7)
     assert batches(0) == batches(1 << 40)
 
 

@@ -8,7 +8,7 @@ from test_classify_train import same_run
 
 from anyrnn.errors import StoppedError, WriteError
 from anyrnn.kernels import store
-from anyrnn.tasks import large_tables, prepared, table_pieces, vocabulary
+from anyrnn.tasks import contents, prepared, table_pieces, vocabulary
 from anyrnn.tasks.classify import Options
 from anyrnn.tasks.columns import TextColumn
 from anyrnn.tasks.experiment import train
@@ -21,7 +21,7 @@ MakeOptions = Callable[..., Options]
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Every file is large, and read in pieces of few rows."""
-    monkeypatch.setattr(large_tables, "LARGE", 0)
+    monkeypatch.setattr(contents, "LARGE", 0)
     monkeypatch.setattr(table_pieces, "_ROWS", 60)
     monkeypatch.setattr(vocabulary, "_AT_ONCE", 50)
     monkeypatch.setenv("ANYRNN_CACHE", str(tmp_path / "cache"))
@@ -59,7 +59,7 @@ def test_the_same_training_prepared_once(
     assert data_in(cache) == there
     assert len(there) == 4  # the table, and the tokens of three parts
     with monkeypatch.context() as patch:
-        patch.setattr(large_tables, "LARGE", 1 << 40)
+        patch.setattr(contents, "LARGE", 1 << 40)
         train(chosen, tmp_path / "memory")
     for name in ("again", "memory"):
         same_run(tmp_path / "disk", tmp_path / name, ("gru",))
@@ -69,7 +69,7 @@ def test_the_same_training_prepared_once(
 def test_a_preparation_that_is_stopped_leaves_nothing_half(
     options: MakeOptions, tmp_path: Path, cache: Path, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(large_tables, "_BLOCK", 1000)
+    monkeypatch.setattr(contents, "_BLOCK", 1000)
     with pytest.raises(StoppedError):
         train(options(epochs=1), tmp_path / "run", listener=Told(stop=what))
     assert not [path for path in cache.iterdir() if path.suffix not in (".code", ".arrow")]
@@ -78,7 +78,7 @@ def test_a_preparation_that_is_stopped_leaves_nothing_half(
 
 def test_what_is_damaged_is_prepared_again(table: Path, cache: Path) -> None:
     def texts() -> list[str]:
-        column = read_table(table, wanted=["review"], on_disk=True).columns["review"]
+        column = read_table(table, wanted=["review"]).columns["review"]
         assert isinstance(column, TextColumn)
         return list(column)
 
@@ -96,7 +96,7 @@ def test_without_a_cache_data_is_prepared_for_this_process(
 ) -> None:
     (tmp_path / "file").write_text("mine")
     monkeypatch.setenv("ANYRNN_CACHE", "off" if how == "off" else str(tmp_path / "file"))
-    assert len(read_table(table, wanted=["review"], on_disk=True)) == 200
+    assert len(read_table(table, wanted=["review"])) == 200
     assert not cache.exists()
     assert (tmp_path / "file").read_text() == "mine"
 
@@ -107,11 +107,11 @@ def test_a_full_disk_is_told(table: Path, cache: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(prepared, "whole", full)
     with pytest.raises(WriteError, match=r"cannot prepare data .*No space left.*ANYRNN_CACHE"):
-        read_table(table, wanted=["review"], on_disk=True)
+        read_table(table, wanted=["review"])
 
 
 def test_clear_removes_data_too(table: Path, cache: Path) -> None:
-    read_table(table, wanted=["review"], on_disk=True)
+    read_table(table, wanted=["review"])
     (cache / "thesis.arrow").write_text("mine")
     assert [entry.label for entry in store.entries()] == ["prepared data"]
     assert store.clear()[0] == 1

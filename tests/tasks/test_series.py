@@ -148,7 +148,7 @@ def test_npz(tmp_path: Path) -> None:
         ({"X": numpy.array([[1], [2, 3]], object), "y": [0, 1]}, "Python objects"),
         ({"X": numpy.ones((2, 3)), "y": [0, 1, 2]}, r"2 sequences but labels of the shape \(3,\)"),
         ({"X": numpy.ones((2, 3))}, "no array 'y' "),
-        ({"Z": numpy.ones((2, 3)), "y": [0, 1]}, r"no array 'x' \(it has Z, y\)"),
+        ({"Z": numpy.ones((2, 3)), "y": [0, 1]}, r"no array 'x' \(it has 'Z', 'y'\)"),
         ({"X": numpy.ones(3), "y": [0, 1]}, "without a time"),
         ({"X": numpy.ones((2, 3)), "y": [0, 1], "lengths": [3, 4]}, "lengths up to 4, but 3"),
         ({"X": numpy.ones((9, 3)), "y": [0, 1], "lengths": [3, 4]}, "lengths sum up to 7"),

@@ -1,6 +1,5 @@
 import gzip
 from pathlib import Path
-from typing import Any
 
 import pandas
 import pyarrow
@@ -8,27 +7,21 @@ import pytest
 from pyarrow import parquet
 
 from anyrnn.errors import DataError
-from anyrnn.tasks import large_tables, table_pieces
+from anyrnn.tasks import contents, table_pieces
 from anyrnn.tasks.columns import Table
 from anyrnn.tasks.encoding import decoded_lines
-from anyrnn.tasks.tables import complete_rows
-from anyrnn.tasks.tables import read_table as read
+from anyrnn.tasks.tables import complete_rows, read_table
 
 
 @pytest.fixture(autouse=True, params=["in memory", "on disk"])
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Where tables are kept; large ones on disk, read in pieces, here of two rows and few bytes."""
     if request.param == "on disk":
-        monkeypatch.setattr(large_tables, "LARGE", 0)
-        monkeypatch.setattr(large_tables, "_BLOCK", 5)
+        monkeypatch.setattr(contents, "LARGE", 0)
+        monkeypatch.setattr(contents, "_BLOCK", 5)
         monkeypatch.setattr(table_pieces, "_ROWS", 2)
         monkeypatch.setenv("ANYRNN_CACHE", str(tmp_path / "cache"))
     return request.param
-
-
-def read_table(path: Path, **options: Any) -> Table:
-    """The table, on disk if it is large."""
-    return read(path, on_disk=True, **options)
 
 
 def lists(table: Table) -> dict[str, list[str | None]]:
@@ -156,7 +149,7 @@ def test_two_columns_of_one_name(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("value", ["[" * 10**5 + "]" * 10**5, '{"a":' * 10**5 + "1" + "}" * 10**5])
 def test_deeply_nested_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    monkeypatch.setattr(large_tables, "_BLOCK", 2**14)  # the line is long
+    monkeypatch.setattr(contents, "_BLOCK", 2**14)  # the line is long
     with pytest.raises(DataError, match="line 2 is nested too deeply"):
         columns(tmp_path, "a.jsonl", '{"t": "a"}\n{"t": ' + value + "}\n")
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -103,3 +104,18 @@ def frequent_confusions(
         if row != column and count
     ]
     return sorted(pairs, key=lambda pair: -pair[2])[:_LISTED_CONFUSIONS]
+
+
+def confusions(results: Sequence[Any]) -> dict[str, object]:
+    """What a report shows of the confusions of each cell: beside the values of its template.
+
+    Args:
+        results: The cells; their scores have `classes` and `confusion`.
+    """
+    found = {
+        result.cell: frequent_confusions(
+            [one.label for one in result.scores.classes], result.scores.confusion
+        )
+        for result in results
+    }
+    return {"largest_matrix": LARGEST_MATRIX, "confusions": found}

@@ -29,6 +29,16 @@ def in_pieces(column: Any) -> Iterator[tuple[int, pandas.Series]]:
         yield start, pandas.Series(column[start : start + _OF_SERIES]).reset_index(drop=True)
 
 
+def listing(names: Sequence[object], most: int = 20) -> str:
+    """Names for a message, the first of them if they are many.
+
+    Example:
+        >>> listing(["a", "b", "c"], most=2)
+        "'a', 'b', ..."
+    """
+    return ", ".join([*map(repr, names[:most]), *(["..."] if len(names) > most else [])])
+
+
 def taken(values: Sequence[T], rows: Sequence[int]) -> Sequence[T]:
     """The values of some rows; those that lie on disk stay there."""
     if rows == range(len(values)):
@@ -46,6 +56,7 @@ class TextColumn(Sequence[Any]):
         key: A name that follows from all values.
         rows: Which rows of the arrays these are; all, if not given.
         read: What makes a value of a text.
+        on_disk: Whether the arrays lie on disk.
 
     Example:
         >>> column = TextColumn([pyarrow.array(["a", "b"]), pyarrow.array(["c"])], "abc")
@@ -59,7 +70,9 @@ class TextColumn(Sequence[Any]):
         key: str,
         rows: Rows | None = None,
         read: Callable[[Any], Any] | None = None,
+        on_disk: bool = False,
     ) -> None:
+        self.on_disk = on_disk
         self._chunks = chunks
         self._made = read
         self._starts = numpy.cumsum([0, *map(len, chunks)])
@@ -78,12 +91,31 @@ class TextColumn(Sequence[Any]):
         chosen = numpy.asarray(rows, dtype=numpy.int64)
         if self._rows is not None:
             chosen = self._rows[chosen]
-        return TextColumn(self._chunks, self._key, chosen, self._made)
+        return TextColumn(self._chunks, self._key, chosen, self._made, self.on_disk)
+
+    @classmethod
+    def joined(cls, columns: Sequence["TextColumn"]) -> "TextColumn":
+        """The values of columns that are read alike, one after the other."""
+        if len(columns) == 1:
+            return columns[0]
+        rows = []
+        first = 0
+        for column in columns:
+            own = numpy.arange(len(column)) if column._rows is None else column._rows
+            rows.append(own + first)
+            first += int(column._starts[-1])
+        return cls(
+            [chunk for column in columns for chunk in column._chunks],
+            " ".join(column.key for column in columns),
+            numpy.concatenate(rows),
+            columns[0]._made,
+            any(column.on_disk for column in columns),
+        )
 
     def read_by(self, read: Callable[[Any], Any]) -> "TextColumn":
         """The column of what a function makes of each text, when it is asked for."""
         key = f"{self._key} {read.__module__}.{read.__qualname__}"
-        return TextColumn(self._chunks, key, self._rows, read)
+        return TextColumn(self._chunks, key, self._rows, read, self.on_disk)
 
     def text_lengths(self) -> Rows:
         """The number of characters of each text of a column without missing ones."""
@@ -122,7 +154,7 @@ class TextColumn(Sequence[Any]):
 
 
 class LongText:
-    """A text in pieces that lie on disk; it is cut by characters, like a string.
+    """A text in pieces, which may lie on disk; it is cut by characters, like a string.
 
     Args:
         pieces: The pieces.
@@ -139,6 +171,11 @@ class LongText:
         self._ends = numpy.cumsum(pieces.text_lengths())
         self._first = first
         self._last = int(self._ends[-1]) if last is None else last
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether the pieces lie on disk."""
+        return self._pieces.on_disk
 
     @property
     def key(self) -> str:
@@ -161,6 +198,15 @@ class LongText:
             piece = self._pieces[place]
             yield piece[max(0, self._first - begin) : self._last - begin]
             begin, place = begin + len(piece), place + 1
+
+
+def key_on_disk(texts: Sequence[Any]) -> str:
+    """A name that follows from texts of which some lie on disk; empty if none does."""
+    if isinstance(texts, TextColumn):
+        columns: list[Any] = [texts]
+    else:
+        columns = [text for text in texts if isinstance(text, LongText)]
+    return " ".join(each.key for each in columns) if any(c.on_disk for c in columns) else ""
 
 
 class RowNames(Sequence[str]):
@@ -279,13 +325,14 @@ class Table:
             )
         if name in self.columns:
             return self.columns[name]
-        near = get_close_matches(name, names, n=1, cutoff=0.5)
+        near = [other for other in names if other.casefold() == name.casefold()]
+        near = near or get_close_matches(name, names, n=1, cutoff=0.5)
         guess = f"; did you mean {near[0]!r}?" if near else ""
         if len(names) == 1:
             guess = _other_separator(names[0]) or guess
-        listing = ", ".join(map(repr, names[:20])) + (", ..." if len(names) > 20 else "")
         raise DataError(
-            f"{self.path} has no column {name!r} ({option_name(option)}){guess} (it has {listing})"
+            f"{self.path} has no column {name!r} ({option_name(option)}){guess} "
+            f"(it has {listing(names)})"
         )
 
     @property

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from anyrnn.errors import DataError, option_name
+from anyrnn.files import reading
 
 
 def check_encoding(encoding: str) -> None:
@@ -76,12 +77,8 @@ def _open(file: Path | None) -> BinaryIO | nullcontext[BinaryIO]:
         if sys.stdin is None:
             raise DataError("standard input is closed")
         return nullcontext(sys.stdin.buffer)
-    try:
+    with reading(file):
         return file.open("rb")
-    except FileNotFoundError:
-        raise DataError(f"there is no file {file}") from None
-    except OSError as error:
-        raise DataError(f"cannot read {file}: {error.strerror or error}") from None
 
 
 def given_texts(texts: Sequence[str], file: Path | None, encoding: str) -> Iterator[str]:

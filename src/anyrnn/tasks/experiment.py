@@ -147,7 +147,7 @@ class _Experiment:
     ) -> "_Experiment":
         """Read the data, and make each network once: a mistake shows before anything is written."""
         data = data or kind.read(options)
-        for note in (*data.notes, *data.lacking):
+        for note in data.told():
             listener.noted(note)
         task = processes.first(kind.prepare, options, data.training, listener.noted)
         listener.prepared(task)
@@ -265,7 +265,7 @@ class _Experiment:
             "deciding": self.task.decides().plain(),
             "decided_on": self.data.deciding[0],
             "measured_on": self.data.measured[0],
-            "facts": dict(self.data.facts),
+            "facts": {**self.data.facts, "skipped": self.data.skipped},
             "versions": versions(),
         }
 

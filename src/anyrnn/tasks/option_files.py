@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from anyrnn.errors import DataError, OptionError
+from anyrnn.files import reading
 from anyrnn.tasks.option_checks import alternatives
 from anyrnn.tasks.options import Option, OptionGroup, declared
 
@@ -60,13 +61,10 @@ def read_options(path: Path) -> dict[str, Any]:
     if suffix not in (".yaml", ".yml", ".toml", ".json"):
         raise DataError(f"cannot tell what {path} is by its name; use .yaml, .toml or .json")
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise DataError(f"there is no file {path}") from None
+        with reading(path):
+            text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not utf-8: byte {error.start}") from None
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
     try:
         if suffix == ".toml":
             values = tomllib.loads(text)

@@ -57,13 +57,14 @@ def advanced(what: str, done: int, total: int) -> None:
 
 
 def prepared(
-    parts: tuple[str, ...], make: Callable[[Path], None]
+    parts: tuple[str, ...], make: Callable[[pyarrow.NativeFile], None], *, on_disk: bool = True
 ) -> tuple[str, ipc.RecordBatchFileReader]:
     """The file that follows from some strings; made once, whole or not at all.
 
     Args:
         parts: All that it follows from.
         make: Writes it; called again if the file that is there is damaged.
+        on_disk: Whether it is kept on disk, or made in memory each time.
 
     Returns:
         Its name, and the file in memory as it lies on disk.
@@ -72,15 +73,19 @@ def prepared(
         WriteError: It cannot be written.
     """
     key = store.key("data 1", *parts)
-    folder = _folder()
+    if not on_disk:
+        with pyarrow.BufferOutputStream() as buffer:
+            make(buffer)
+            return key, ipc.open_file(buffer.getvalue())
+    folder = folder_of_data()
     path = folder / (key + store.DATA)
     try:
         with _alone(folder / (key + store.LOCK)):
             reader = _opened(path)
             if reader is None:
                 _forget_unused(folder)
-                with whole(path) as unfinished:
-                    make(unfinished)
+                with whole(path) as unfinished, pyarrow.OSFile(str(unfinished), "wb") as file:
+                    make(file)
                 reader = _opened(path)
     except OSError as error:
         raise WriteError(
@@ -92,14 +97,14 @@ def prepared(
     return key, reader
 
 
-def write_columns(path: Path, columns: Sequence[numpy.ndarray]) -> None:
+def write_columns(file: pyarrow.NativeFile, columns: Sequence[numpy.ndarray]) -> None:
     """Write arrays of numbers, each in one piece, to be read by `read_columns`."""
     lists: list[Any] = [
         pyarrow.LargeListArray.from_arrays(pyarrow.array([0, len(each)]), pyarrow.array(each))
         for each in columns
     ]
     batch = pyarrow.record_batch(lists, names=[str(number) for number in range(len(lists))])
-    with pyarrow.OSFile(str(path), "wb") as file, ipc.new_file(file, batch.schema) as writer:
+    with ipc.new_file(file, batch.schema) as writer:
         writer.write_batch(batch)
 
 
@@ -118,7 +123,7 @@ def _opened(path: Path) -> ipc.RecordBatchFileReader | None:
     return reader
 
 
-def _folder() -> Path:
+def folder_of_data() -> Path:
     """The folder of what is kept; one for this process alone if nothing is to be kept."""
     with suppress(CacheError):
         folder = store.ready_folder()

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 
 from anyrnn.tasks.listener import Epoch
 from anyrnn.tasks.run_files import write_json, write_rows
@@ -56,15 +56,9 @@ class CellResult:
         """A figure of the result: the mean of the trials."""
         return fmean(trial.scores.figures[figure] for trial in self.trials)
 
-    def deviation(self, figure: str) -> float | None:
-        """The standard deviation between the trials; `None` if there is one only."""
-        values = [trial.scores.figures[figure] for trial in self.trials]
-        return stdev(values) if len(values) > 1 else None
-
     def shown(self, figure: Figure) -> str:
         """A figure of the result as people read it, with the deviation if there is one."""
-        mean, deviation = self.mean(figure.name), self.deviation(figure.name)
-        return figure.shown(mean) + ("" if deviation is None else f" ± {figure.shown(deviation)}")
+        return figure.of_trials([trial.scores.figures[figure.name] for trial in self.trials])
 
     @property
     def training_seconds(self) -> float:

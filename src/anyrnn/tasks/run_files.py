@@ -5,6 +5,7 @@ import io
 import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,8 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch.overrides import TorchFunctionMode
 
-from anyrnn.errors import RunError, WriteError
-from anyrnn.files import whole
+from anyrnn.errors import RunError
+from anyrnn.files import reading, whole, writing
 
 CONFIG = "config.json"
 
@@ -31,11 +32,8 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         WriteError: The file cannot be written.
     """
-    try:
-        with whole(path) as unfinished:
-            unfinished.write_bytes(content)
-    except OSError as error:
-        raise WriteError(f"cannot write {path}: {error.strerror or error}") from None
+    with writing(path), whole(path) as unfinished:
+        unfinished.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -76,6 +74,15 @@ def versions() -> dict[str, str]:
     return found
 
 
+def reading_run(path: Path) -> AbstractContextManager[None]:
+    """Tell in one line why a file of a run cannot be read.
+
+    Raises:
+        RunError: It cannot be.
+    """
+    return reading(path, RunError, "the run is damaged: {} is missing")
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object of a run.
 
@@ -83,11 +90,10 @@ def read_json(path: Path) -> dict[str, Any]:
         RunError: The file is missing, unreadable, or holds something else.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RunError(f"the run is damaged: {path} is missing") from None
-    except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror or error}") from None
+        with reading_run(path):
+            value = json.loads(path.read_text(encoding="utf-8"))
+    except RunError:
+        raise
     except (ValueError, RecursionError) as error:
         raise RunError(f"the run is damaged: {path} is not JSON: {error}") from None
     if not isinstance(value, dict):
@@ -182,17 +188,15 @@ def load_weights(path: Path, network: torch.nn.Module) -> None:
 def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """The shapes that the header of a safetensors file tells."""
     try:
-        with path.open("rb") as file:
+        with reading_run(path), path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             if length > path.stat().st_size:
                 raise ValueError("it is cut off")
             header = json.loads(file.read(length))
         header.pop("__metadata__", None)
         return {name: tuple(tensor["shape"]) for name, tensor in header.items()}
-    except FileNotFoundError:
-        raise RunError(f"the run is damaged: {path} is missing") from None
-    except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror or error}") from None
+    except RunError:
+        raise
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise RunError(
             f"the run is damaged: {path} holds no weights in the format safetensors"

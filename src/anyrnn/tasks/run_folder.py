@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from anyrnn.errors import AnyrnnError, RunError, StoppedError, WriteError, option_name
-from anyrnn.files import UNFINISHED, beside, sync_folder
+from anyrnn.files import UNFINISHED, beside, sync_folder, writing
 from anyrnn.tasks.run_files import CONFIG, read_json, write_json
 
 try:
@@ -137,10 +137,8 @@ class UnfinishedRun:
     def subfolder(self, name: str) -> Path:
         """A folder for checkpoints; it is removed when the run is whole."""
         folder = self.path / _CHECKPOINTS / name
-        try:
+        with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise WriteError(f"cannot write {folder}: {error.strerror or error}") from None
         return folder
 
     def finish(self, config: Mapping[str, object]) -> None:

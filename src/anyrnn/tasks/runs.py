@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 from anyrnn.errors import RunError
-from anyrnn.tasks.run_files import CONFIG, entry, read_json, strings
+from anyrnn.files import reading
+from anyrnn.tasks.run_files import CONFIG, entry, read_json, reading_run, strings
 from anyrnn.tasks.run_folder import read_config
 from anyrnn.tasks.task import Figure
 
@@ -48,10 +49,7 @@ class Summary:
     def shown(self, cell: str, figure: Figure) -> str:
         """A figure of a cell as people read it: the mean of the seeds, and their deviation."""
         values = self.measured[cell].get(figure.name)
-        if not values:
-            return ""
-        text = figure.shown(fmean(values))
-        return f"{text} ± {figure.shown(stdev(values))}" if len(values) > 1 else text
+        return figure.of_trials(values) if values else ""
 
     def plain(self) -> dict[str, object]:
         """All of it as JSON knows it."""
@@ -85,6 +83,8 @@ def summary(run: Path) -> Summary:
     cells, best = strings(config, "cells", path), entry(config, "best_cell", str, path)
     results = run / "results.json"
     listed = entry(read_json(results), "cells", dict, results)
+    with reading_run(path):
+        date = datetime.fromtimestamp(path.stat().st_mtime).astimezone()
     try:
         figures = [Figure(**figure) for figure in entry(config, "figures", list, path)]
         decides = Figure(**entry(config, "deciding", dict, path))
@@ -92,7 +92,7 @@ def summary(run: Path) -> Summary:
         found = Summary(
             run,
             entry(config, "task", str, path),
-            datetime.fromtimestamp(path.stat().st_mtime).astimezone(),
+            date,
             cells,
             best,
             sorted(map(int, listed[best]["trials"])),
@@ -107,8 +107,6 @@ def summary(run: Path) -> Summary:
         raise RunError(
             f"the run is damaged: {results} lacks figures: {type(error).__name__} {error}"
         ) from None
-    except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror or error}") from None
     return found
 
 
@@ -132,12 +130,8 @@ def summaries(folder: Path) -> tuple[list[Summary], dict[str, str]]:
     """
     if (folder / CONFIG).exists():
         return [summary(folder)], {}
-    try:
+    with reading(folder, RunError, "there is no folder {}"):
         folders = sorted(each for each in folder.iterdir() if each.is_dir())
-    except FileNotFoundError:
-        raise RunError(f"there is no folder {folder}") from None
-    except OSError as error:
-        raise RunError(f"cannot read {folder}: {error.strerror or error}") from None
     found: list[Summary] = []
     skipped: dict[str, str] = {}
     for each in folders:

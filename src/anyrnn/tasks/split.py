@@ -1,11 +1,42 @@
 """Splitting rows into parts: stratified, repeatable, and without leaks between the parts."""
 
-from collections.abc import Hashable, Sequence
-from typing import Any
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy
 import pandas
 from numpy.typing import NDArray
+
+
+class Taken(Protocol):
+    """A part of the data of which some rows can be taken."""
+
+    def take(self, rows: Sequence[int]) -> Self:
+        """The part that consists of some rows."""
+        ...
+
+
+SomePart = TypeVar("SomePart", bound=Taken)
+
+
+def divided(
+    part: SomePart,
+    shares: Mapping[str, float],
+    groups: Sequence[Hashable] | NDArray[Any],
+    strata: Sequence[Hashable],
+    seed: int,
+) -> dict[str, SomePart]:
+    """Split a part: the others get their shares, "training" gets the rest.
+
+    Args:
+        part: What is split.
+        shares: The share of each other part, by its name.
+        groups, strata, seed: See `split_rows`.
+    """
+    sizes = [1 - sum(shares.values()), *shares.values()]
+    rows = split_rows(groups, strata, sizes, seed)
+    names = ["training", *shares]
+    return {name: part.take(chosen) for name, chosen in zip(names, rows, strict=True)}
 
 
 def split_rows(

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 import torch
@@ -53,6 +54,16 @@ class Figure:
             return f"{value:,.0f}"
         return f"{100 * value if self.percent else value:.{digits}f}"
 
+    def of_trials(self, values: Sequence[float]) -> str:
+        """The mean of trials as people read it, with the deviation if there are several.
+
+        Example:
+            >>> Figure("accuracy", "accuracy", percent=True).of_trials([0.9, 0.92])
+            '91.0 ± 1.4'
+        """
+        mean = self.shown(fmean(values))
+        return f"{mean} ± {self.shown(stdev(values))}" if len(values) > 1 else mean
+
     def plain(self) -> dict[str, Any]:
         """What is shown of it, as JSON knows it."""
         return {"name": self.name, "title": self.title, "percent": self.percent}
@@ -81,8 +92,9 @@ class Data(Generic[Part]):
         validation: The part that decides on its best epoch; without one, the training part does.
         test: The part that measures it; without one, the part that decides does.
         digests: A hash of the content of each file.
-        facts: What a reader of the report wants to know: counts, what was skipped and why.
+        facts: What a reader of the report wants to know, such as counts.
         notes: The same in sentences, told before the training.
+        skipped: How many rows of each file were left out, by reason.
     """
 
     training: Part
@@ -91,6 +103,21 @@ class Data(Generic[Part]):
     digests: Sequence[str] = ()
     facts: Mapping[str, object] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    skipped: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    def told(self) -> Iterator[str]:
+        """The notes, what was left out, and what follows from a part that is not there."""
+        yield from self.notes
+        for path, reasons in self.skipped.items():
+            listed = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
+            yield f"skipped in {path}: {listed}"
+        if self.validation is None:
+            yield (
+                "no validation part: the training part decides on the best epoch, and what is "
+                "called validation below is measured on it"
+            )
+        if self.test is None:
+            yield f"no test part: the {self.deciding[0]} part measures the result"
 
     @property
     def deciding(self) -> tuple[str, Part]:
@@ -103,19 +130,6 @@ class Data(Generic[Part]):
     def measured(self) -> tuple[str, Part]:
         """The name of the part that results are measured on, and the part."""
         return self.deciding if self.test is None else ("test", self.test)
-
-    @property
-    def lacking(self) -> list[str]:
-        """What follows from a part that is not there, in sentences."""
-        notes = []
-        if self.validation is None:
-            notes.append(
-                "no validation part: the training part decides on the best epoch, and what is "
-                "called validation below is measured on it"
-            )
-        if self.test is None:
-            notes.append(f"no test part: the {self.deciding[0]} part measures the result")
-        return notes
 
 
 @dataclass(frozen=True)

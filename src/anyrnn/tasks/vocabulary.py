@@ -8,13 +8,14 @@ from typing import Any
 
 import pyarrow
 from pyarrow import ipc
-from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from anyrnn.errors import RunError, SizeError, option_name
-from anyrnn.tasks.columns import Sequences, TextColumn
+from anyrnn.tasks.columns import Sequences, key_on_disk
 from anyrnn.tasks.common_options import TokenKind, VocabularyOptions
 from anyrnn.tasks.encoding import whole_characters
 from anyrnn.tasks.prepared import Watch, advanced, prepared, watching
+from anyrnn.tasks.run_files import reading_run
 
 PADDING = "[PAD]"
 UNKNOWN = "[UNK]"
@@ -33,6 +34,7 @@ SPACED_WORD = rf"{_WORD_CHARACTER}+(?:['’]{_WORD_CHARACTER}+)*|[^\w\s]"
 # Where such a script stands among words, each of its characters is a word.
 _WORD = rf"{UNSPACED}|{SPACED_WORD}"
 _LETTER = r"[^\W\d_]"
+CHARACTER = r"[\s\S]"
 _BYTES = 256
 
 
@@ -89,31 +91,72 @@ def train_tokenizer(texts: Sequence[str], options: VocabularyOptions) -> Tokeniz
     Raises:
         SizeError: The vocabulary is too small for this kind of tokens.
     """
-    smallest = 2 + (_BYTES if options.tokens == "bpe" else 1)
-    if options.vocabulary_size < smallest:
+    tokenizer = tokenizer_of(
+        _counted(texts, watching()),
+        options.tokens,
+        _WORD if options.tokens == "word" else CHARACTER,
+        steps=[normalizers.Replace(Regex(r"<br\s*/?>"), "\n")],
+        special=(PADDING, UNKNOWN),
+        lowercase=options.lowercase,
+        vocabulary_size=options.vocabulary_size,
+        minimum_frequency=options.minimum_frequency,
+        space_before=True,
+    )
+    direction = "left" if options.keep == "end" else "right"
+    tokenizer.enable_truncation(options.maximum_length, direction=direction)
+    return tokenizer
+
+
+def tokenizer_of(
+    texts: Iterator[str],
+    kind: str,
+    pattern: str,
+    *,
+    steps: Sequence[normalizers.Normalizer],
+    special: tuple[str, str],
+    lowercase: bool,
+    vocabulary_size: int,
+    minimum_frequency: int,
+    space_before: bool,
+) -> Tokenizer:
+    """A tokenizer with the vocabulary of texts, the most frequent tokens first.
+
+    Args:
+        texts: The texts, or pieces of them.
+        kind: What tokens are: "bpe" for byte-pair encoding; all others are what the pattern finds.
+        pattern: A regular expression for a token.
+        steps: What is done to a text besides Unicode's normal form C.
+        special: The tokens 0 and 1, of which the latter stands for unknown ones.
+        lowercase: Whether capitals are made small.
+        vocabulary_size: The largest number of tokens.
+        minimum_frequency: How often a token has to occur.
+        space_before: Whether a first word counts as one after a space; of byte-pair encoding only.
+
+    Raises:
+        SizeError: The vocabulary is too small for this kind of tokens.
+    """
+    smallest = len(special) + (_BYTES if kind == "bpe" else 1)
+    if vocabulary_size < smallest:
         raise SizeError(
-            f"a vocabulary of {options.tokens} tokens needs at least {smallest} entries, "
-            f"but {option_name('vocabulary_size')} is {options.vocabulary_size}"
+            f"a vocabulary of {kind} tokens needs at least {smallest} entries, "
+            f"but {option_name('vocabulary_size')} is {vocabulary_size}"
         )
-    shared = {"special_tokens": [PADDING, UNKNOWN], "show_progress": False}
-    shared |= {"vocab_size": options.vocabulary_size, "min_frequency": options.minimum_frequency}
-    steps: list[normalizers.Normalizer] = [normalizers.NFC()]
-    steps.append(normalizers.Replace(Regex(r"<br\s*/?>"), "\n"))
-    if options.lowercase:
-        steps.append(normalizers.Lowercase())
-    if options.tokens == "bpe":
-        tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
-        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    settings = {"vocab_size": vocabulary_size, "min_frequency": minimum_frequency}
+    shared: dict[str, Any] = {"special_tokens": list(special), "show_progress": False, **settings}
+    small = [normalizers.Lowercase()] if lowercase else []
+    if kind == "bpe":
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=space_before)
+        tokenizer.decoder = decoders.ByteLevel()
         alphabet = pre_tokenizers.ByteLevel.alphabet()
         trainer = trainers.BpeTrainer(initial_alphabet=alphabet, **shared)
     else:
-        tokenizer = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
-        tokenizer.pre_tokenizer = _splitter(options.tokens)
+        tokenizer = Tokenizer(models.WordLevel(unk_token=special[1]))
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), "removed", invert=True)
+        tokenizer.decoder = decoders.Fuse()
         trainer = trainers.WordLevelTrainer(**shared)
-    tokenizer.normalizer = normalizers.Sequence(steps)
-    tokenizer.train_from_iterator(_counted(texts, watching()), trainer)
-    direction = "left" if options.keep == "end" else "right"
-    tokenizer.enable_truncation(options.maximum_length, direction=direction)
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), *steps, *small])
+    tokenizer.train_from_iterator(texts, trainer)
     return tokenizer
 
 
@@ -134,19 +177,17 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> Sequences:
         RunError: The tokenizer of a run cannot do what its file asks for.
         WriteError: The numbers cannot be written.
     """
-    if not isinstance(texts, TextColumn):
+    key = key_on_disk(texts)
+    if not key:
         return Sequences(list(_encoded(tokenizer, texts)))
 
-    def make(unfinished: Path) -> None:
+    def make(file: pyarrow.NativeFile) -> None:
         schema = pyarrow.schema([("tokens", _TOKENS)])
-        with (
-            pyarrow.OSFile(str(unfinished), "wb") as file,
-            ipc.new_file(file, schema) as writer,
-        ):
+        with ipc.new_file(file, schema) as writer:
             for chunk in _encoded(tokenizer, texts):
                 writer.write_batch(pyarrow.record_batch([chunk], schema=schema))
 
-    _, reader = prepared(("tokens", tokenizer.to_str(), texts.key), make)
+    _, reader = prepared(("tokens", tokenizer.to_str(), key), make)
     numbers = range(reader.num_record_batches)
     return Sequences([reader.get_batch(number).column(0) for number in numbers])
 
@@ -175,11 +216,10 @@ def load_tokenizer(path: Path, special: tuple[str, str] = (PADDING, UNKNOWN)) ->
         RunError: The file is missing, or no tokenizer of ours.
     """
     try:
-        tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RunError(f"the run is damaged: {path} is missing") from None
-    except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror or error}") from None
+        with reading_run(path):
+            tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
+    except RunError:
+        raise
     # The tokenizers library raises a bare Exception for whatever is wrong with the text.
     except Exception as error:
         raise RunError(f"the run is damaged: {path} is no tokenizer: {error}") from None
@@ -194,9 +234,3 @@ def load_tokenizer(path: Path, special: tuple[str, str] = (PADDING, UNKNOWN)) ->
             f"the run is damaged: {path} does not number its {len(numbers)} tokens from 0 on"
         )
     return tokenizer
-
-
-def _splitter(tokens: str) -> pre_tokenizers.PreTokenizer:
-    if tokens == "word":
-        return pre_tokenizers.Split(Regex(_WORD), "removed", invert=True)
-    return pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")

@@ -14,17 +14,15 @@ import pandas
 from numpy.typing import NDArray
 
 from anyrnn.errors import DataError, option_name
+from anyrnn.tasks import split
 from anyrnn.tasks.classify.labels import label_order, split_labels
 from anyrnn.tasks.classify.options import DataOptions, kind_of
 from anyrnn.tasks.classify.series import Series, SeriesOptions
 from anyrnn.tasks.classify.series_files import read_series
-from anyrnn.tasks.columns import taken
+from anyrnn.tasks.columns import listing, taken
 from anyrnn.tasks.common_options import shares_split_off
-from anyrnn.tasks.split import split_rows
 from anyrnn.tasks.tables import complete_rows, read_table
 from anyrnn.tasks.task import Data
-
-_LISTED = 20
 
 
 @dataclass(frozen=True)
@@ -107,15 +105,22 @@ def read(options: DataOptions, seed: int) -> Data[Part]:
     overlap = 0
     if "test" in parts:
         overlap = int(numpy.isin(parts["test"].keys, parts["training"].keys).sum())
-    skipped = {str(part.path): part.skipped for part in found.values() if part.skipped}
     counts = {name: len(parts.get(name, ())) for name in ("training", "validation", "test")}
+    units = "sequences" if numbers else "texts"
+    notes = [
+        f"{units}: {counts['training']:,} to train, {counts['validation']:,} to validate, "
+        f"{counts['test']:,} to test; {len(labels)} labels"
+    ]
+    if overlap:
+        notes.append(f"{overlap:,} of the test {units} also occur in the training {units}")
     return Data(
         parts["training"],
         parts.get("validation"),
         parts.get("test"),
         digests=[part.digest for part in found.values()],
-        facts={**counts, "test_also_in_training": overlap, "skipped": skipped},
-        notes=_notes("sequences" if numbers else "texts", counts, len(labels), skipped, overlap),
+        facts={**counts, "test_also_in_training": overlap},
+        notes=notes,
+        skipped={str(part.path): part.skipped for part in found.values() if part.skipped},
     )
 
 
@@ -140,9 +145,7 @@ def divided(
     """
     names = ["training", *shares]
     part = _with_enough_rows(part, names, skip_bad, separator)
-    strata = _strata(part, separator)
-    rows = split_rows(part.keys, strata, [1 - sum(shares.values()), *shares.values()], seed)
-    return {name: part.take(chosen) for name, chosen in zip(names, rows, strict=True)}
+    return split.divided(part, shares, part.keys, _strata(part, separator), seed)
 
 
 def _strata(part: Part, separator: str | None) -> Sequence[str]:
@@ -154,25 +157,6 @@ def _strata(part: Part, separator: str | None) -> Sequence[str]:
         min(split_labels(label, separator), key=lambda one: (frequency[one], one), default="")
         for label in part.labels
     ]
-
-
-def _notes(
-    units: str,
-    counts: Mapping[str, int],
-    labels: int,
-    skipped: Mapping[str, Mapping[str, int]],
-    overlap: int,
-) -> list[str]:
-    notes = [
-        f"{units}: {counts['training']:,} to train, {counts['validation']:,} to validate, "
-        f"{counts['test']:,} to test; {labels} labels"
-    ]
-    for path, reasons in skipped.items():
-        listing = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
-        notes.append(f"skipped rows of {path}: {listing}")
-    if overlap:
-        notes.append(f"{overlap:,} of the test {units} also occur in the training {units}")
-    return notes
 
 
 def sorted_labels(training: Part, separator: str | None = None) -> list[str]:
@@ -234,7 +218,7 @@ def read_part(path: Path, options: DataOptions, **known: Any) -> Part:
     if channels and len(part.channels) != len(channels):
         raise DataError(
             f"{path} has {len(part.channels)} channel(s), but the training had {len(channels)}: "
-            f"{', '.join(channels[:_LISTED])}"
+            f"{listing(channels)}"
         )
     return part
 
@@ -262,7 +246,6 @@ def _read_texts(path: Path, options: DataOptions) -> Part:
         separator=options.separator,
         header=options.header,
         wanted=[name for name, _ in columns],
-        on_disk=True,
     )
     needed = columns if options.label_separator is None else columns[:1]
     rows, skipped = complete_rows(table, needed, skip_bad=options.skip_bad)
@@ -302,12 +285,9 @@ def targets(part: Part, labels: Sequence[str], separator: str | None = None) -> 
 
 def _number(part: Part, row: int, label: str, numbers: Mapping[str, int]) -> int:
     if label not in numbers:
-        labels = list(numbers)
-        listing = ", ".join(map(repr, labels[:_LISTED]))
-        listing += ", ..." if len(labels) > _LISTED else ""
         raise DataError(
             f"{part.path}: {part.rows[row]} has the label {label!r}, which no training "
-            f"{part.unit} has; the labels are {listing}"
+            f"{part.unit} has; the labels are {listing(list(numbers))}"
         )
     return numbers[label]
 

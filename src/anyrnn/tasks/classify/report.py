@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from anyrnn.tasks.class_scores import LARGEST_MATRIX, frequent_confusions
+from anyrnn.tasks.class_scores import confusions
 from anyrnn.tasks.classify.curves import drawn
 from anyrnn.tasks.classify.scores import ClassificationScores
 from anyrnn.tasks.report import Line, line_chart
@@ -30,18 +30,12 @@ def pictures(
         channels: The names of the channels of numbers.
         curves: The mean sequence of each label: the values of its channels.
     """
-    scores: dict[str, ClassificationScores] = {
-        result.cell: cast(ClassificationScores, result.scores) for result in results
-    }
-    first = next(iter(scores.values()))
+    first = results[0].scores
+    assert isinstance(first, ClassificationScores)
     return {
+        **confusions(results),
         "heading": heading,
         "most_frequent": first.baseline,
-        "largest_matrix": LARGEST_MATRIX,
-        "confusions": {
-            cell: frequent_confusions([one.label for one in each.classes], each.confusion)
-            for cell, each in scores.items()
-        },
         "mean_curves": _mean_curves(channels, curves),
         "drawn": drawn,
     }

@@ -1,10 +1,8 @@
 """Files of sequences of numbers: .ts of the UCR/UEA archive, long tables, .npz."""
 
-import io
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,11 +11,12 @@ import pandas
 
 from anyrnn.errors import DataError, option_name
 from anyrnn.tasks.classify.series import SequenceError, Series, SeriesOptions
-from anyrnn.tasks.tables import Table, read_bytes, read_table, read_text
+from anyrnn.tasks.columns import Table, listing
+from anyrnn.tasks.contents import Content, read_text
+from anyrnn.tasks.tables import read_table
 
 SeriesFormat = Literal["ts", "csv", "npz"]
 _MISSING = {"", "?", "NA", "N/A", "nan", "NaN", "null", "None"}
-_LISTED = 20
 
 
 def read_series(path: Path, kind: SeriesFormat, options: SeriesOptions) -> dict[str, Series]:
@@ -98,7 +97,7 @@ def _ts_case(
     if labelled and classes and label not in classes:
         raise SequenceError(
             f"breaks off or has the wrong label: it ends in {label[-20:]!r}, but the labels of "
-            f"@classLabel are {', '.join(classes[:_LISTED])}"
+            f"@classLabel are {listing(classes)}"
         )
     dimensions = header.get("dimensions", "").strip()
     if header.get("univariate", "").lower() == "true":
@@ -108,7 +107,7 @@ def _ts_case(
     channels = [_numbers(part.split(","), f"dimension {k}") for k, part in enumerate(parts, 1)]
     lengths = [len(channel) for channel in channels]
     if len(set(lengths)) > 1:
-        raise SequenceError(f"has dimensions of different lengths: {_listing(lengths)}")
+        raise SequenceError(f"has dimensions of different lengths: {listing(lengths)}")
     length = header.get("serieslength", "")
     equal = header.get("equallength", "").lower() == "true" and length.isdecimal()
     if equal and any(found != int(length) for found in lengths):
@@ -138,10 +137,6 @@ def _float32(numbers: numpy.ndarray) -> numpy.ndarray:
         return numbers.astype(numpy.float32)
 
 
-def _listing(values: Sequence[object]) -> str:
-    return ", ".join(map(str, values[:_LISTED])) + (", ..." if len(values) > _LISTED else "")
-
-
 def _read_long_table(path: Path, options: SeriesOptions) -> dict[str, Series]:
     if options.sequence is None:
         raise DataError(
@@ -159,11 +154,11 @@ def _read_long_table(path: Path, options: SeriesOptions) -> dict[str, Series]:
         header=options.header,
         wanted=[name for _, name in given if name] if options.features else None,
     )
-    columns = {name: table.column(name, option) for option, name in given if name}
+    columns = {name: list(table.column(name, option)) for option, name in given if name}
     named = {name for _, name in given if name} | {options.label}
     channels = list(options.features) or [name for name in table.names if name not in named]
     if not channels:
-        raise DataError(f"{path} has no column with numbers beside {_listing(sorted(columns))}")
+        raise DataError(f"{path} has no column with numbers beside {listing(sorted(columns))}")
     numbers = _channel_columns(table, channels)
     rows_of: dict[str, list[int]] = {}
     for row, name in enumerate(columns[options.sequence]):
@@ -189,7 +184,7 @@ def _channel_columns(table: Table, channels: Sequence[str]) -> numpy.ndarray:
     """The numbers of the channels, (rows, channels)."""
     numbers = numpy.empty((len(table), len(channels)), numpy.float32)
     for place, name in enumerate(channels):
-        values = table.column(name, "features")
+        values = list(table.column(name, "features"))
         try:
             numbers[:, place] = _numbers(values, f"the column {name!r}")
         except SequenceError as error:
@@ -212,7 +207,7 @@ def _is_number(value: str | None) -> bool:
 
 def _order(table: Table, time: str) -> numpy.ndarray:
     """A number for each row by which rows are ordered: times are numbers or dates."""
-    values: Any = pandas.Series(table.column(time, "time"), dtype=object)
+    values: Any = pandas.Series(list(table.column(time, "time")), dtype=object)
     numbers: Any = pandas.to_numeric(values, errors="coerce")
     if numbers.isna().mean() > 0.5:
         dates: Any = pandas.to_datetime(values, errors="coerce", format="mixed", utc=True)
@@ -253,9 +248,8 @@ def _one_label(
 
 
 def _read_npz(path: Path, options: SeriesOptions) -> dict[str, Series]:
-    content = read_bytes(path)
+    content = Content(path)
     arrays = _arrays(path, content)
-    digest = sha256(content).hexdigest()
     suffixed = {"training": "_train", "validation": "_val", "test": "_test"}
     parts = {name: end for name, end in suffixed.items() if f"x{end}" in arrays}
     if options.features or "training" not in parts:
@@ -268,15 +262,16 @@ def _read_npz(path: Path, options: SeriesOptions) -> dict[str, Series]:
         if options.with_labels:
             known = (f"y{end}", "label", "labels") if options.label is None else (options.label,)
             labels = _array(path, arrays, known)
-        found[name] = _npz_part(path, digest, options, values, lengths, labels)
+        found[name] = _npz_part(path, content.digest, options, values, lengths, labels)
     return found
 
 
-def _arrays(path: Path, content: bytes) -> dict[str, numpy.ndarray]:
-    if not content.startswith((b"PK", numpy.lib.format.MAGIC_PREFIX)):
-        raise DataError(f"{path} is not a sound .npz file: it does not begin like one")
+def _arrays(path: Path, content: Content) -> dict[str, numpy.ndarray]:
+    with content.open() as opened:
+        if not opened.read(6).startswith((b"PK", numpy.lib.format.MAGIC_PREFIX)):
+            raise DataError(f"{path} is not a sound .npz file: it does not begin like one")
     try:
-        with numpy.load(io.BytesIO(content), allow_pickle=False) as file:
+        with content.open() as opened, numpy.load(opened, allow_pickle=False) as file:
             if not isinstance(file, numpy.lib.npyio.NpzFile):
                 raise DataError(f"{path} holds a single array; an .npz has them by name")
             return {name: file[name] for name in file.files}
@@ -297,7 +292,7 @@ def _array(path: Path, arrays: Mapping[str, numpy.ndarray], names: Sequence[str]
     for name in names:
         if name in arrays:
             return arrays[name]
-    raise DataError(f"{path} has no array {names[0]!r} (it has {_listing(list(arrays))})")
+    raise DataError(f"{path} has no array {names[0]!r} (it has {listing(list(arrays))})")
 
 
 def _lengths(

@@ -21,7 +21,7 @@ from anyrnn.tasks.classify.report import pictures
 from anyrnn.tasks.classify.scores import ClassificationScores, Example, chosen, score
 from anyrnn.tasks.encoding import given_texts
 from anyrnn.tasks.run_files import CONFIG, entry, strings
-from anyrnn.tasks.task import LOSS, Data, Figure, ScoreTable, Step, Task, steps
+from anyrnn.tasks.task import LOSS, Data, Figure, ScoreTable, Step, Task, check_finite, steps
 
 if TYPE_CHECKING:  # its import takes seconds, and only training needs it
     from torchmetrics import Metric
@@ -293,10 +293,7 @@ class Classify(Task[Options, Part]):
             logits = step.output
             found = logits.softmax(1) if self.separator is None else logits.sigmoid()
             results[batch.rows.cpu()] = found.cpu()
-        if not results.isfinite().all():
-            raise RunError(
-                "the network gives results that are no number: its weights are too large"
-            )
+        check_finite(results)
         return results
 
     def pictures(self, results: Sequence[Any]) -> dict[str, object]:

@@ -9,7 +9,7 @@ import numpy
 import pandas
 
 from anyrnn.errors import DataError, option_name
-from anyrnn.tasks.columns import Table, TextColumn, in_pieces
+from anyrnn.tasks.columns import Table, TextColumn, in_pieces, listing
 from anyrnn.tasks.forecast.frequency import Kind, read_times
 from anyrnn.tasks.forecast.options import DataOptions
 
@@ -55,7 +55,7 @@ class Columns:
         if not targets:
             raise DataError(
                 f"nothing says which column to forecast: name it with {option_name('target')} "
-                f"(there are {', '.join(map(repr, names[:20]))})"
+                f"(there are {listing(names)})"
             )
         return cls(time, group, targets, options.past_covariates, options.future_covariates)
 
@@ -187,10 +187,12 @@ class Reader:
             missing = numpy.isnan(found)
         else:
             texts = values.astype(object).where(values.notna(), "").astype(str).str.strip()
-            missing = texts.str.lower().isin(_MISSING).to_numpy()
+            lower = texts.str.lower()
+            missing = lower.isin(_MISSING).to_numpy()
             comma = self.options.decimal == ","
             decimal = texts.str.replace(",", ".", regex=False) if comma else texts
-            known: Any = pandas.to_numeric(decimal.where(~missing, "nan"), errors="coerce")
+            decimal = decimal.where(~missing, "nan").where(lower != "true", "1")
+            known: Any = pandas.to_numeric(decimal.where(lower != "false", "0"), errors="coerce")
             found = numpy.array(known, numpy.float64)
         too_large = numpy.abs(found) > _LARGEST
         bad = numpy.flatnonzero((numpy.isnan(found) & ~missing) | too_large)

@@ -18,7 +18,7 @@ from anyrnn.tasks.task import Data
 def table(options: DataOptions, columns: Columns | None = None) -> Table:
     """A table with the columns that are needed."""
     asked: dict[str, Any] = {"encoding": options.encoding, "separator": options.separator}
-    asked |= {"header": options.header, "on_disk": True}
+    asked["header"] = options.header
     if columns is None:
         columns = Columns.of(options, read_table(options.data, **asked, wanted=[]).names)
     return read_table(options.data, **asked, wanted=columns.all)

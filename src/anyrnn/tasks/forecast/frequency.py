@@ -11,26 +11,14 @@ import pandas
 from anyrnn.errors import DataError, OptionError, option_name
 from anyrnn.tasks.columns import in_pieces
 
-_UNITS = {"us": 10**3, "ms": 10**6, "s": 10**9, "min": 60 * 10**9, "h": 3600 * 10**9}
-_DAY = 24 * _UNITS["h"]
+_HOUR = 3600 * 10**9
+_DAY = 24 * _HOUR
+_UNITS = {"us": 10**3, "ms": 10**6, "s": 10**9, "min": _HOUR // 60, "h": _HOUR}
 _UNITS |= {"D": _DAY, "W": 7 * _DAY}
 _MONTHS = {"M": 1, "MS": 1, "ME": 1, "Q": 3, "QS": 3, "QE": 3, "Y": 12, "YS": 12, "YE": 12}
-_WORDS = {
-    "ns": "nanosecond",
-    "us": "microsecond",
-    "ms": "millisecond",
-    "s": "second",
-    "min": "minute",
-    "h": "hour",
-    "D": "day",
-    "W": "week",
-    "MS": "month",
-    "ME": "month",
-    "QS": "quarter",
-    "QE": "quarter",
-    "YS": "year",
-    "YE": "year",
-}
+_WORDS = {"ns": "nanosecond", "us": "microsecond", "ms": "millisecond", "s": "second"}
+_WORDS |= {"min": "minute", "h": "hour", "D": "day", "W": "week"}
+_WORDS |= {"M": "month", "Q": "quarter", "Y": "year"}  # with an S or E behind
 _ROW_NAMES = ("row", "rows")
 # Below this share of present times a step is not taken for that of the series.
 _LEAST_PRESENT = 0.5
@@ -151,7 +139,7 @@ def in_words(frequency: Frequency) -> str:
         return "1 working day"
     written = re.fullmatch(r"(\d*)([A-Za-z]+)", str(frequency))
     assert written is not None
-    count, name = int(written[1] or 1), _WORDS[written[2]]
+    count, name = int(written[1] or 1), _WORDS.get(written[2]) or _WORDS[written[2][0]]
     return f"{count} {name}{'s' if count > 1 else ''}"
 
 
@@ -257,7 +245,7 @@ def named_frequency(text: str, kind: Kind, series: Sequence[numpy.ndarray]) -> F
         OptionError: There is no such step.
     """
     if text in _ROW_NAMES:
-        return _by_rows(kind, series)
+        return Frequency(kind, "row", _usual(series))
     found = re.fullmatch(r"(\d*)\s*([A-Za-z]*)", text)
     count, unit = (int(found[1] or 1), found[2]) if found else (0, "")
     if kind == "number" and count and not unit:
@@ -300,15 +288,6 @@ def found_frequency(kind: Kind, series: Sequence[numpy.ndarray]) -> Frequency | 
     return candidates[best] if shares[best] >= _LEAST_PRESENT else None
 
 
-def off_the_grid(frequency: Frequency, series: Sequence[numpy.ndarray]) -> tuple[int, int] | None:
-    """The first series with a time off the grid, and the number of that time."""
-    for number, times in enumerate(series):
-        _, off = frequency.positions(times)
-        if off is not None:
-            return number, off
-    return None
-
-
 def _present(frequency: Frequency, series: Sequence[numpy.ndarray]) -> float:
     """The share of the grid's times that are there; 0 if a time is off the grid."""
     steps = 0
@@ -328,17 +307,13 @@ def _usual(series: Sequence[numpy.ndarray]) -> int:
     return int(values[counts.argmax()])
 
 
-def _by_rows(kind: Kind, series: Sequence[numpy.ndarray]) -> Frequency:
-    return Frequency(kind, "row", _usual(series))
-
-
 def _at_end(series: Sequence[numpy.ndarray]) -> bool:
     """Whether all times lie on the last day of a month (and not all on a day that each has)."""
     days = numpy.concatenate([_dates(times).astype("M8[D]") for times in series])
     return bool(((days + 1) == (days + 1).astype("M8[M]").astype("M8[D]")).all())
 
 
-CYCLES = {"hour": _UNITS["h"], "day": _DAY, "week": 7 * _DAY, "year": int(365.2425 * _DAY)}
+CYCLES = {"hour": _HOUR, "day": _DAY, "week": 7 * _DAY, "year": int(365.2425 * _DAY)}
 """The periods that the network can read, in nanoseconds."""
 
 

@@ -15,7 +15,6 @@ from anyrnn.tasks.forecast.frequency import (
     Kind,
     found_frequency,
     named_frequency,
-    off_the_grid,
     read_times,
     refuse_irregular,
     shown_time,
@@ -182,14 +181,16 @@ def _on_grid(
 ) -> Panel:
     """The panel of the times and values of each series."""
     label, columns = str(reader.table.path), reader.columns
-    off = off_the_grid(frequency, series)
-    if off is not None:
-        time = shown_time(int(series[off[0]][off[1]]), frequency.kind)
-        raise DataError(
-            f"{label}: the time {time} is not a number of steps of {frequency} after the first "
-            f"one; name another step with {option_name('frequency')}"
-        )
-    places = [frequency.positions(times)[0] for times in series]
+    places = []
+    for times in series:
+        place, off = frequency.positions(times)
+        if off is not None:
+            raise DataError(
+                f"{label}: the time {shown_time(int(times[off]), frequency.kind)} is not a number "
+                f"of steps of {frequency} after the first one; name another step with "
+                f"{option_name('frequency')}"
+            )
+        places.append(place)
     known = [_known(each[:, : len(columns.targets)]) for each in values]
     # From the first row of a series to the last one, or to the last forecast step.
     sizes = [

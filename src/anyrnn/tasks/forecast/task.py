@@ -12,7 +12,7 @@ import torch
 
 from anyrnn.errors import DataError, OptionError, RunError, option_name
 from anyrnn.tasks.batches import Batch, Batches
-from anyrnn.tasks.columns import Table
+from anyrnn.tasks.columns import Table, listing
 from anyrnn.tasks.forecast.baselines import Smoothed
 from anyrnn.tasks.forecast.columns import Columns
 from anyrnn.tasks.forecast.data import data_of, table
@@ -275,7 +275,7 @@ class Forecast(Task[Options, Part]):
             if name not in self.scales.names:
                 raise DataError(
                     f"{made.label} has the series {name!r}, which the run does not know; it knows "
-                    + ", ".join(map(repr, self.scales.names[:20]))
+                    f"{listing(self.scales.names)}"
                 )
         forecast = self.options.forecast
         read, horizon = forecast.steps_read, forecast.horizon

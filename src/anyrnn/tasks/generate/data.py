@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -11,12 +12,12 @@ from pathlib import Path
 import numpy
 
 from anyrnn.errors import DataError, option_name
+from anyrnn.tasks import split
 from anyrnn.tasks.columns import LongText, TextColumn, taken
 from anyrnn.tasks.common_options import shares_split_off
 from anyrnn.tasks.generate.options import DataOptions
-from anyrnn.tasks.split import split_rows
 from anyrnn.tasks.table_pieces import Piece
-from anyrnn.tasks.tables import complete_rows, is_table, large_text, read_table, read_text
+from anyrnn.tasks.tables import complete_rows, is_table, read_table, read_texts
 from anyrnn.tasks.task import Data
 
 # Of a book less than this cannot be learned from and measured.
@@ -38,6 +39,10 @@ class Part:
     paths: Sequence[Path]
     digests: Sequence[str] = ()
     skipped: Mapping[str, int] = field(default_factory=dict)
+
+    def take(self, rows: Sequence[int]) -> "Part":
+        """The part that consists of some texts."""
+        return Part(taken(self.texts, rows), self.paths)
 
     @property
     def characters(self) -> int:
@@ -66,20 +71,16 @@ def read(options: DataOptions, seed: int) -> Data[Part]:
     read_parts = (main, *given.values())
     counts = {name: part.characters for name, part in parts.items()}
     skipped = {str(part.paths[0]): dict(part.skipped) for part in read_parts if part.skipped}
-    listing = ", ".join(f"{count:,} for {name}" for name, count in counts.items())
-    notes = [f"characters: {listing}; in {len(main.texts):,} text(s)"]
-    notes += [
-        f"skipped rows of {path}: {count:,} {reason}"
-        for path, reasons in skipped.items()
-        for reason, count in reasons.items()
-    ]
+    listed = ", ".join(f"{count:,} for {name}" for name, count in counts.items())
+    notes = [f"characters: {listed}; in {len(main.texts):,} text(s)"]
     return Data(
         parts["training"],
         parts.get("validation"),
         parts.get("test"),
         digests=[digest for part in read_parts for digest in part.digests],
-        facts={"texts": len(main.texts), "characters": counts, "skipped": skipped},
+        facts={"texts": len(main.texts), "characters": counts},
         notes=notes,
+        skipped=skipped,
     )
 
 
@@ -92,16 +93,17 @@ def read_part(paths: Path | Sequence[Path], options: DataOptions) -> Part:
     paths = (paths,) if isinstance(paths, Path) else paths
     if not paths:
         raise DataError(f"no file is named; name one with {option_name('data')}")
-    texts: Sequence[str | LongText] = []
+    texts: list[TextColumn] = []
     digests: list[str] = []
-    skipped: dict[str, int] = {}
+    skipped: Counter[str] = Counter()
     for path in paths:
         found, digest, left_out = _read_file(path, options)
-        texts = found if len(paths) == 1 else [*texts, *found]
+        texts.append(found)
         digests.append(digest)
-        for reason, count in left_out.items():
-            skipped[reason] = skipped.get(reason, 0) + count
-    return Part(texts, paths, digests, skipped)
+        skipped.update(left_out)
+    many = options.text is not None or options.lines
+    joined = TextColumn.joined(texts) if many else [LongText(each) for each in texts]
+    return Part(joined, paths, digests, skipped)
 
 
 def divided(part: Part, shares: Mapping[str, float], many: bool, seed: int) -> dict[str, Part]:
@@ -126,12 +128,11 @@ def divided(part: Part, shares: Mapping[str, float], many: bool, seed: int) -> d
                 f"{part.paths[0]} has {different} different text(s), but {len(names)} "
                 f"are needed to split into {', '.join(names)}"
             )
-        rows = split_rows(keys, [0] * len(keys), sizes, seed)
-        texts = [taken(part.texts, chosen) for chosen in rows]
-    else:
-        books = [_cut(part, number, sizes) for number in range(len(part.texts))]
-        texts = [[book[place] for book in books] for place in range(len(names))]
-    return {name: Part(each, part.paths) for name, each in zip(names, texts, strict=True)}
+        return split.divided(part, shares, keys, [0] * len(keys), seed)
+    books = [_cut(part, number, sizes) for number in range(len(part.texts))]
+    return {
+        name: Part([book[place] for book in books], part.paths) for place, name in enumerate(names)
+    }
 
 
 def _cut(part: Part, number: int, sizes: Sequence[float]) -> list[str | LongText]:
@@ -150,9 +151,8 @@ def _cut(part: Part, number: int, sizes: Sequence[float]) -> list[str | LongText
     return [text[start:end] for start, end in zip(places, [*places[1:], len(text)], strict=True)]
 
 
-def _read_file(
-    path: Path, options: DataOptions
-) -> tuple[Sequence[str | LongText], str, dict[str, int]]:
+def _read_file(path: Path, options: DataOptions) -> tuple[TextColumn, str, dict[str, int]]:
+    """The texts of a file, or the pieces of a book; a hash of it, and what was left out."""
     if options.text is not None:
         table = read_table(
             path,
@@ -160,28 +160,15 @@ def _read_file(
             separator=options.separator,
             header=options.header,
             wanted=[options.text],
-            on_disk=True,
         )
         rows, skipped = complete_rows(table, [(options.text, "text")], skip_bad=options.skip_bad)
-        column = table.column(options.text, "text")
-        found = taken(column, rows)
-        reasons = {f"without {name}": count for name, count in skipped.items()}
-        if isinstance(found, TextColumn):
-            return found.read_by(_normal), table.digest, reasons
-        return [_normal(str(text)) for text in found], table.digest, reasons
+        texts = table.column(options.text, "text").taken(rows).read_by(_normal)
+        return texts, table.digest, {f"without {name}": count for name, count in skipped.items()}
     if is_table(path):
         raise DataError(
             f"{path} is a table; name the column of its texts with {option_name('text')}"
         )
-    on_disk = large_text(path, options.encoding, _lines if options.lines else _chunks)
-    if on_disk is not None:
-        column, digest = on_disk
-        return column if options.lines else [LongText(column)], digest, {}
-    text, digest = read_text(path, options.encoding)
-    text = _normal(text)
-    if options.lines:
-        return [line for line in text.split("\n") if line.strip()], digest, {}
-    return [text], digest, {}
+    return *read_texts(path, options.encoding, _lines if options.lines else _chunks), {}
 
 
 def _normal(text: str) -> str:

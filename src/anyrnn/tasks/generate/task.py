@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from tokenizers import Tokenizer
 
-from anyrnn.errors import DataError, RunError
+from anyrnn.errors import DataError
 from anyrnn.tasks.batches import Batch
 from anyrnn.tasks.encoding import given_texts
 from anyrnn.tasks.generate.data import Part, read, read_part
@@ -43,7 +43,17 @@ from anyrnn.tasks.generate.tokens import (
 )
 from anyrnn.tasks.options import check_needs
 from anyrnn.tasks.streams import StreamBatches
-from anyrnn.tasks.task import LOSS, PERPLEXITY, Data, Figure, ScoreTable, Step, Task, steps
+from anyrnn.tasks.task import (
+    LOSS,
+    PERPLEXITY,
+    Data,
+    Figure,
+    ScoreTable,
+    Step,
+    Task,
+    check_finite,
+    steps,
+)
 from anyrnn.tasks.vocabulary import load_tokenizer
 
 if TYPE_CHECKING:  # its import takes seconds, and only training needs it
@@ -206,10 +216,7 @@ class Generate(Task[Options, Part]):
             if len(passage) < _PASSAGE_TOKENS:
                 passage += zip(chosen[:first].tolist(), losses[:first].tolist(), strict=True)
         loss = float(sums.sum() / counts.sum())
-        if not math.isfinite(loss):
-            raise RunError(
-                "the network gives results that are no number: its weights are too large"
-            )
+        check_finite(sums)
         prompt = "" if self.ends else "".join(part.texts[0][:_PROMPT_CHARACTERS])
         return GenerationScores(
             count=found.count,

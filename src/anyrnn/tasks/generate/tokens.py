@@ -5,24 +5,26 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
+from typing import Any
 
 import numpy
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+import pyarrow
+from tokenizers import Regex, Tokenizer, decoders, normalizers
 
-from anyrnn.errors import DataError, SizeError, option_name
-from anyrnn.tasks.columns import LongText, TextColumn
+from anyrnn.errors import DataError, option_name
+from anyrnn.tasks.columns import LongText, key_on_disk
 from anyrnn.tasks.encoding import whole_characters
 from anyrnn.tasks.generate.options import TokenKind, TokenOptions
 from anyrnn.tasks.prepared import (
     Watch,
     advanced,
+    folder_of_data,
     prepared,
     read_columns,
     watching,
     write_columns,
 )
-from anyrnn.tasks.vocabulary import SPACED_WORD, UNKNOWN, UNSPACED
+from anyrnn.tasks.vocabulary import CHARACTER, SPACED_WORD, UNKNOWN, UNSPACED, tokenizer_of
 
 BOUNDARY = "[END]"
 BOUNDARY_ID, UNKNOWN_ID = 0, 1
@@ -37,11 +39,9 @@ _SIZES: dict[TokenKind, int] = {
     "bpe": 4_000,
 }
 _PATTERNS: dict[TokenKind, str] = {
-    "character": r"[\s\S]",
     "word": rf"\n|{UNSPACED}| ?(?:{SPACED_WORD})",
     "whitespace": r"\n| \S+",
 }
-_BYTES = 256
 _AT_ONCE = 1000
 _TOLD = 1 << 20  # characters or tokens
 _LONGEST = 10_000  # characters of a piece
@@ -58,36 +58,21 @@ def make_tokenizer(texts: Sequence[str | LongText], options: TokenOptions) -> To
         DataError: No token occurs often enough.
     """
     kind = options.tokens
-    size = options.vocabulary_size or _SIZES[kind]
-    smallest = len(SPECIAL) + (_BYTES if kind == "bpe" else 1)
-    if size < smallest:
-        raise SizeError(
-            f"a vocabulary of {kind} tokens needs at least {smallest} entries, "
-            f"but {option_name('vocabulary_size')} is {size}"
-        )
-    shared = {"special_tokens": list(SPECIAL), "show_progress": False, "vocab_size": size}
-    steps: list[normalizers.Normalizer] = [normalizers.NFC()]
-    if options.lowercase:
-        steps.append(normalizers.Lowercase())
-    if kind == "bpe":
-        tokenizer = Tokenizer(models.BPE())
-        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        tokenizer.decoder = decoders.ByteLevel()
-        alphabet = pre_tokenizers.ByteLevel.alphabet()
-        trainer = trainers.BpeTrainer(initial_alphabet=alphabet, **shared)
-    else:
-        if kind != "character":
-            # A word has a space before it wherever it stands, so that it is always the same one.
-            steps.append(normalizers.Replace(Regex(r"^[^\S\n]*|[^\S\n]+"), " "))
-        tokenizer = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
-        tokenizer.pre_tokenizer = pre_tokenizers.Split(
-            Regex(_PATTERNS[kind]), "removed", invert=True
-        )
-        tokenizer.decoder = decoders.Fuse()
-        frequency = options.minimum_frequency
-        trainer = trainers.WordLevelTrainer(min_frequency=frequency, **shared)
-    tokenizer.normalizer = normalizers.Sequence(steps)
-    tokenizer.train_from_iterator(_counted(texts, watching()), trainer)
+    steps: list[normalizers.Normalizer] = []
+    if kind in ("word", "whitespace"):
+        # A word has a space before it wherever it stands, so that it is always the same one.
+        steps.append(normalizers.Replace(Regex(r"^[^\S\n]*|[^\S\n]+"), " "))
+    tokenizer = tokenizer_of(
+        _counted(texts, watching()),
+        kind,
+        _PATTERNS.get(kind, CHARACTER),
+        steps=steps,
+        special=SPECIAL,
+        lowercase=options.lowercase,
+        vocabulary_size=options.vocabulary_size or _SIZES[kind],
+        minimum_frequency=0 if kind == "bpe" else options.minimum_frequency,
+        space_before=False,
+    )
     if tokenizer.get_vocab_size() == len(SPECIAL):
         raise DataError(
             f"no {kind} token occurs {options.minimum_frequency} times in the training texts; give "
@@ -142,46 +127,44 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str | LongText]) -> Encoded:
 
     def stream() -> Iterator[numpy.ndarray]:
         count = done = shown = 0
-        for text in texts:
-            starts.append(count)
-            yield _BOUNDARY
-            count += 1
-            for some, size in _encoded(tokenizer, text):
-                yield some
-                count, done = count + len(some), done + size
-                if done - shown >= _TOLD:
-                    advanced("encoding text", done, characters)
-                    shown = done
+        pieces = _marked(texts)
+        while batch := list(islice(pieces, _AT_ONCE)):
+            found = tokenizer.encode_batch_fast(
+                [text for text, _ in batch], add_special_tokens=False
+            )
+            tokens: list[Any] = []
+            for (text, begins), each in zip(batch, found, strict=True):
+                if begins:
+                    starts.append(count)
+                    tokens.append(_BOUNDARY)
+                tokens.append(numpy.array(each.ids, numpy.int32))
+                count, done = count + begins + len(each.ids), done + len(text)
+            yield numpy.concatenate(tokens)
+            if done - shown >= _TOLD:
+                advanced("encoding text", done, characters)
+                shown = done
         if len(texts) > 1:
             yield _BOUNDARY
 
-    def make(unfinished: Path) -> None:
+    def make(file: pyarrow.NativeFile) -> None:
         # An array in one piece can be mapped into memory; only its end tells how long it is.
-        with tempfile.TemporaryFile(dir=unfinished.parent) as raw:
+        with tempfile.TemporaryFile(dir=folder_of_data()) as raw:
             for some in stream():
                 raw.write(some.tobytes())
             raw.flush()
             mapped = numpy.memmap(raw, numpy.int32, "r")
-            write_columns(unfinished, [mapped, numpy.array(starts, numpy.int64)])
+            write_columns(file, [mapped, numpy.array(starts, numpy.int64)])
 
-    key = _key_on_disk(texts)
-    if key is None:
-        tokens, places = numpy.concatenate(list(stream())), numpy.array(starts, numpy.int64)
-    else:
+    key = key_on_disk(texts)
+    if key:
         tokens, places = read_columns(prepared(("stream", tokenizer.to_str(), key), make)[1])
+    else:
+        tokens, places = numpy.concatenate(list(stream())), numpy.array(starts, numpy.int64)
     unknown = sum(
         int((tokens[start : start + _TOLD] == UNKNOWN_ID).sum())
         for start in range(0, len(tokens), _TOLD)
     )
     return Encoded(tokens, places, characters, unknown)
-
-
-def _key_on_disk(texts: Sequence[str | LongText]) -> str | None:
-    """A name that follows from texts that lie on disk; `None` if some do not."""
-    if isinstance(texts, TextColumn):
-        return texts.key
-    keys = [text.key for text in texts if isinstance(text, LongText)]
-    return " ".join(keys) if keys and len(keys) == len(texts) else None
 
 
 def encode_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:
@@ -191,7 +174,8 @@ def encode_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:
         DataError: It has what the training texts never had.
     """
     prompt = whole_characters(prompt)
-    tokens = [token for array, _ in _encoded(tokenizer, prompt) for token in array.tolist()]
+    pieces = tokenizer.encode_batch_fast(list(_pieces(prompt)), add_special_tokens=False)
+    tokens = [token for piece in pieces for token in piece.ids]
     if UNKNOWN_ID in tokens:
         found = tokenizer.encode(prompt, add_special_tokens=False)
         start, end = found.offsets[found.ids.index(UNKNOWN_ID)]
@@ -202,13 +186,15 @@ def encode_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:
     return tokens
 
 
-def _encoded(tokenizer: Tokenizer, text: str | LongText) -> Iterator[tuple[numpy.ndarray, int]]:
-    """The tokens of some pieces after the other, and the number of their characters."""
-    pieces = _pieces(text)
-    while batch := list(islice(pieces, _AT_ONCE)):
-        found = tokenizer.encode_batch_fast(batch, add_special_tokens=False)
-        tokens = [numpy.array(each.ids, numpy.int32) for each in found]
-        yield numpy.concatenate(tokens), sum(map(len, batch))
+def _marked(texts: Sequence[str | LongText]) -> Iterator[tuple[str, bool]]:
+    """The pieces of texts, one or more of each, and whether a text begins with it."""
+    for text in texts:
+        begins = True
+        for piece in _pieces(text):
+            yield piece, begins
+            begins = False
+        if begins:
+            yield "", begins
 
 
 def _pieces(text: str | LongText) -> Iterator[str]:

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 from anyrnn.errors import DataError, option_name
+from anyrnn.tasks import split
+from anyrnn.tasks.columns import listing
 from anyrnn.tasks.common_options import shares_split_off
-from anyrnn.tasks.split import split_rows
 from anyrnn.tasks.tag.files import Sentences, distinct, read_sentences
 from anyrnn.tasks.tag.options import DataOptions
 from anyrnn.tasks.tag.spans import describe_spans, repaired
@@ -68,7 +69,6 @@ def read(options: DataOptions, spans: Literal["auto", "yes", "no"], seed: int) -
     left_out = {str(files[name]): parts[name].facts for name in files if parts[name].facts}
     facts: dict[str, object] = {name: len(parts.get(name, ())) for name in ("training", *own)}
     facts |= {f"{name}_tokens": part.count() for name, part in parts.items()}
-    facts["skipped"] = left_out
     facts["unknown_tags"] = {
         name: found for name, part in parts.items() if (found := unknown_tags(part, known))
     }
@@ -79,7 +79,8 @@ def read(options: DataOptions, spans: Literal["auto", "yes", "no"], seed: int) -
         parts.get("test"),
         digests=digests,
         facts=facts,
-        notes=_notes(parts, known, left_out),
+        notes=_notes(parts, known),
+        skipped=left_out,
     )
 
 
@@ -121,7 +122,7 @@ def unknown_tags(part: Part, known: set[str]) -> dict[str, int]:
     if len(unknown) == len(counts):
         raise DataError(
             f"{part.path} has no tag that the training sentences have: it has "
-            f"{_listing(list(unknown))}, they have {_listing(sorted(known))}; is "
+            f"{listing(list(unknown), _LISTED)}, they have {listing(sorted(known), _LISTED)}; is "
             f"{option_name('tag_column')} the right one?"
         )
     return unknown
@@ -146,9 +147,7 @@ def divided(part: Part, shares: Mapping[str, float], seed: int) -> dict[str, Par
             f"{part.path} has {count} different sentence(s), but {len(names)} are needed to split "
             f"into {', '.join(names)}; an empty line ends a sentence"
         )
-    sizes = [1 - sum(shares.values()), *shares.values()]
-    rows = split_rows(groups, [0] * len(part), sizes, seed)
-    parts = {name: part.take(chosen) for name, chosen in zip(names, rows, strict=True)}
+    parts = split.divided(part, shares, groups, [0] * len(part), seed)
     known = set(distinct(parts[names[0]].tags))
     if len(known) < 2:
         raise DataError(
@@ -158,24 +157,14 @@ def divided(part: Part, shares: Mapping[str, float], seed: int) -> dict[str, Par
     return parts
 
 
-def _notes(
-    parts: Mapping[str, Part], known: set[str], left_out: Mapping[str, Mapping[str, int]]
-) -> list[str]:
+def _notes(parts: Mapping[str, Part], known: set[str]) -> list[str]:
     sizes = [f"{len(part):,} ({part.count():,} tokens) to {_USES[n]}" for n, part in parts.items()]
     notes = [f"sentences: {', '.join(sizes)}; {len(known)} tags"]
-    for path, reasons in left_out.items():
-        listing = ", ".join(f"{count:,} {what}" for what, count in reasons.items())
-        notes.append(f"{path}: {listing}")
     for name in parts:
         unknown = unknown_tags(parts[name], known)
         if unknown:
             notes.append(
                 f"{sum(unknown.values()):,} {name} token(s) have a tag that no training sentence "
-                f"has ({_listing(list(unknown))}): they count as wrong, and not in the loss"
+                f"has ({listing(list(unknown), _LISTED)}): they count as wrong, and not in the loss"
             )
     return notes
-
-
-def _listing(tags: Sequence[str]) -> str:
-    more = f" and {len(tags) - _LISTED} more" if len(tags) > _LISTED else ""
-    return ", ".join(map(repr, tags[:_LISTED])) + more

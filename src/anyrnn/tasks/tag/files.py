@@ -9,7 +9,8 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from anyrnn.errors import DataError, option_name
-from anyrnn.tasks.tables import is_json_lines, read_table, read_text
+from anyrnn.tasks.contents import read_text
+from anyrnn.tasks.tables import is_json_lines, read_table
 
 _UNIVERSAL = ["id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc"]
 _COLUMNS = "# global.columns ="
@@ -233,7 +234,7 @@ def _read_json_lines(
     table = read_table(path, encoding=encoding, wanted=wanted)
     found = Sentences(path, digest=table.digest)
     token_lists = table.column(token_column, "token_column")
-    tag_lists = table.column(tag_column, "tag_column") if tag_column else None
+    tag_lists = list(table.column(tag_column, "tag_column")) if tag_column else None
     for number, text in enumerate(token_lists):
         try:
             tokens = _list(text, token_column)

@@ -22,7 +22,7 @@ from anyrnn.tasks.tag.report import COMPARED, pictures
 from anyrnn.tasks.tag.scores import TaggedToken, TaggingScores, score
 from anyrnn.tasks.tag.spans import repaired
 from anyrnn.tasks.tag.vocabulary import Vocabulary
-from anyrnn.tasks.task import LOSS, Data, Figure, ScoreTable, Step, Task, steps
+from anyrnn.tasks.task import LOSS, Data, Figure, ScoreTable, Step, Task, check_finite, steps
 from anyrnn.tasks.vocabulary import UNKNOWN_ID, split_words
 
 if TYPE_CHECKING:  # its import takes seconds, and only training needs it
@@ -279,10 +279,7 @@ class Tag(Task[Options, Part]):
         batches = self._batches(sentences, tags, _BATCH_SIZE)
         for batch, step in steps(self, network, batches, check) if sentences else ():
             found, decoded = step.output
-            if not found.isfinite().all():
-                raise RunError(
-                    "the network gives results that are no number: its weights are too large"
-                )
+            check_finite(found)
             names = self._named(decoded, batch.lengths["words"])
             for row, own, loss in zip(batch.rows.tolist(), names, found.tolist(), strict=True):
                 given[row], losses[row] = own, loss
