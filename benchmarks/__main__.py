@@ -20,23 +20,13 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.cases import CELLS, MODES, OPTIONS, Case
-from benchmarks.cases import GROUPS as LAYER_GROUPS
 from benchmarks.measure import Options, estimate, machine, run
-from benchmarks.models import MODEL_MODES, MODELS
-from benchmarks.peers import PEERS, peers_of
-from benchmarks.report import LINES, Document, columns, errors, rewrite
-from benchmarks.trainings import TRAIN, TRAINING_CASES, TRAININGS
+from benchmarks.models import MODEL_MODES
+from benchmarks.peers import PEERS
+from benchmarks.report import GROUPS, Document, columns, errors, rewrite
+from benchmarks.trainings import TRAIN, TRAININGS
 from benchmarks.worker import ROOT
 
-RESULTS = {
-    "layers": ROOT / "benchmarks" / "results.json",
-    "options": ROOT / "benchmarks" / "options.json",
-    "keras": ROOT / "benchmarks" / "keras.json",
-    "trainings": ROOT / "benchmarks" / "trainings.json",
-}
-GROUPS = {**LAYER_GROUPS, "keras": MODELS, "trainings": TRAINING_CASES}
-# where a call is of many batches
-LONGER = dict.fromkeys(("keras", "trainings"), Options(seconds=2.0))
 WIDTH = 125  # of the table
 QUICK = Options(seconds=0.05, rounds=1)
 
@@ -71,7 +61,7 @@ def _cases(group: str, chosen: argparse.Namespace) -> list[Case]:
     """Those of a group that are asked for; with shapes of one's own once for each."""
     cases = [
         case
-        for case in GROUPS[group]
+        for case in GROUPS[group].cases
         if case.cell in (chosen.cells or CELLS)
         and (chosen.modes is None or case.mode in chosen.modes)
         and (chosen.options is None or case.option in chosen.options)
@@ -98,16 +88,20 @@ def main() -> None:
 
 def _written() -> dict[str, Document]:
     """What the files hold, by group."""
-    return {group: json.loads(path.read_text()) for group, path in RESULTS.items() if path.exists()}
+    return {
+        name: json.loads(group.path.read_text())
+        for name, group in GROUPS.items()
+        if group.path.exists()
+    }
 
 
 def _measure(group: str, cases: list[Case], chosen: argparse.Namespace, console: Console) -> None:
     part = any(
         (chosen.cells, chosen.shapes, chosen.modes, chosen.options, chosen.peers, chosen.quick)
     )
-    path = chosen.output or (None if part else RESULTS[group])
-    options = QUICK if chosen.quick else LONGER.get(group, Options())
-    usual = peers_of(group)
+    path = chosen.output or (None if part else GROUPS[group].path)
+    options = QUICK if chosen.quick else GROUPS[group].pace
+    usual = GROUPS[group].peers
     document = {"machine": machine(usual), "options": vars(options), "rows": []}
     if path and chosen.resume and path.exists():
         document["rows"] = json.loads(path.read_text())["rows"]
@@ -127,10 +121,10 @@ def _measure(group: str, cases: list[Case], chosen: argparse.Namespace, console:
     finally:
         table = Table(*columns(group), box=None, header_style="bold")
         for row in document["rows"]:
-            for line in LINES[group](row):
+            for line in GROUPS[group].lines(row):
                 table.add_row(*line)
         console.print(table, *errors(document["rows"]), sep="\n")
-    if path == RESULTS[group] and not part:
+    if path == GROUPS[group].path and not part:
         rewrite(_written(), ROOT)
 
 

@@ -291,11 +291,9 @@ def _option_cases() -> list[Case]:
     return [Case(*each) for group in groups for each in product(*group)]
 
 
-GROUPS = {
-    "layers": [
-        Case(cell, *each)
-        for cell in CELLS
-        for each in product(LINEAR_SHAPES if cell in LINEAR else SHAPES, MODES)
-    ],
-    "options": _option_cases(),
-}
+LAYER_CASES = [
+    Case(cell, *each)
+    for cell in CELLS
+    for each in product(LINEAR_SHAPES if cell in LINEAR else SHAPES, MODES)
+]
+OPTION_CASES = _option_cases()

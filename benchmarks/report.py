@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from statistics import geometric_mean
 from typing import Any
 
-from benchmarks.cases import BFLOAT16, CUSTOM, LINEAR, MODES, NORM, OPTIONS, PLAIN, STANDARD
-from benchmarks.measure import Row
-from benchmarks.models import BACKENDS, BATCHES, MODEL_MODES, MODEL_OPTIONS
+from benchmarks.cases import (
+    BFLOAT16,
+    CUSTOM,
+    LAYER_CASES,
+    LINEAR,
+    MODES,
+    NORM,
+    OPTION_CASES,
+    OPTIONS,
+    PLAIN,
+    STANDARD,
+    Case,
+)
+from benchmarks.measure import Options, Row
+from benchmarks.models import BACKENDS, BATCHES, MODEL_MODES, MODEL_OPTIONS, MODELS
 from benchmarks.peers import (
     BASELINES,
     BYPASSED,
     COPY,
+    LAYER_PEERS,
     LOOP_TRAINING,
+    MODEL_PEERS,
     OUR_MODEL,
     OUR_TRAINING,
     OURS,
@@ -25,20 +40,16 @@ from benchmarks.peers import (
     SGEMM_SIZE,
     THEIR_MODEL,
     TORCH_TRAINING,
+    TRAINING_PEERS,
 )
+from benchmarks.trainings import TRAINING_CASES
 from benchmarks.words import CHINESE, ENGLISH, Words
+from benchmarks.worker import ROOT
 
 LOOPS = ("torch loop", "torch.compile step", "torch.compile loop", "jax scan")
 TORCH = ("torch.nn", "torch loop")
 OTHER = "other"  # the cells of CUSTOM together
 Document = Mapping[str, Any]  # what a run has written
-# around what is written in the documents about a group; in README, those of layers around all
-MARKS = {
-    "layers": ("<!-- measured -->", "<!-- /measured -->"),
-    "options": ("<!-- measured options -->", "<!-- /measured options -->"),
-    "keras": ("<!-- measured keras -->", "<!-- /measured keras -->"),
-    "trainings": ("<!-- measured trainings -->", "<!-- /measured trainings -->"),
-}
 
 # the ratio in every row, and the geometric mean of the ratios
 AIMS = {
@@ -155,15 +166,15 @@ def shape(row: Row) -> str:
     return "×".join(map(str, row["shape"]))
 
 
-def cells(row: Row) -> list[str]:
-    """A row of the large table."""
+def cells(row: Row) -> list[list[str]]:
+    """The line of a row in the large table."""
     name, theirs = fastest(row) or ("-", None)
     loops = ratio(row, LOOPS) if row["cell"] in CUSTOM else None
     times = (milliseconds(row, OURS), ".3g"), (theirs, ".3g")
     numbers = *times, (ratio(row), ".2f"), (loops, ".2f"), (share(row), ".0%")
     ours, peer, *rest = ("-" if n is None else format(n, form) for n, form in numbers)
     used = " / ".join(f"{size / 1e6:.1f}" for size in memory(row) or ()) or "-"
-    return [row["cell"], row["mode"], shape(row), ours, name, peer, *rest, used]
+    return [[row["cell"], row["mode"], shape(row), ours, name, peer, *rest, used]]
 
 
 def _named(row: Row) -> list[str]:
@@ -206,11 +217,11 @@ def _shown(number: float | None, missed: bool) -> str:
     return "-" if number is None else f"**{number:.2f}**" if missed else f"{number:.2f}"
 
 
-def option_cells(row: Row) -> list[str]:
-    """A row of the table of options; what misses its aim is bold."""
+def option_cells(row: Row) -> list[list[str]]:
+    """The line of a row in the table of options; what misses its aim is bold."""
     found, missed = fastest(row), option_misses(row)
     times = [f"{n:.3g}" if n else "-" for n in (milliseconds(row, OURS), found and found[1])]
-    return [
+    line = [
         *_named(row),
         shape(row),
         f"{row['real']:.0%}",
@@ -221,6 +232,7 @@ def option_cells(row: Row) -> list[str]:
         times[1],
         _shown(ratio(row), "ratio" in missed),
     ]
+    return [line]
 
 
 def to_keras(row: Row, backend: str) -> float | None:
@@ -259,14 +271,14 @@ def training_misses(row: Row) -> dict[str, float]:
     return {"ratio": reached} if reached and missed else {}
 
 
-def training_cells(row: Row) -> list[str]:
-    """A row of the table of trainings; what misses its aim is bold."""
+def training_cells(row: Row) -> list[list[str]]:
+    """The line of a row in the table of trainings; what misses its aim is bold."""
     name, time = fastest(row, THEIR_TRAININGS) or (": -", None)
     times = (milliseconds(row, OUR_TRAINING), milliseconds(row, BYPASSED), time)
     ours, bypassed, peer = (f"{t / BATCHES:.3g}" if t else "-" for t in times)
     name = name.partition(": ")[2]
     over = _shown(to_torch(row), bool(training_misses(row)))
-    return [row["option"], row["cell"], shape(row), ours, bypassed, name, peer, over]
+    return [[row["option"], row["cell"], shape(row), ours, bypassed, name, peer, over]]
 
 
 def errors(rows: Iterable[Row]) -> list[str]:
@@ -284,38 +296,21 @@ def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in table)
 
 
-def _of_row(row: Row, group: str) -> Iterator[tuple[str, str]]:
-    """The kinds of aims that a row misses, each with what it reached and where."""
-    if group == "keras":
-        for backend, value in model_misses(row).items():
-            yield "ratio", f"{KINDS['ratio'].format(value)} ({backend})"
-    else:
-        found = {"options": option_misses, "trainings": training_misses}.get(group, misses)
-        for kind, value in found(row).items():
-            yield kind, f"{KINDS[kind].format(value)} ({shape(row)})"
-
-
 def _missed(rows: Iterable[Row], group: str, words: Words) -> str:
     """A list of the rows that miss an aim, for each kind of aim."""
     found: dict[str, dict[str, list[str]]] = {}
     for row in rows:
         whose = " ".join(words.get(part, part) for part in _named(row) if part)
-        for kind, reached in _of_row(row, group):
-            found.setdefault(kind, {}).setdefault(whose, []).append(reached)
+        for name, reached in GROUPS[group].misses(row).items():
+            kind, where = ("ratio", name) if name in BACKENDS else (name, shape(row))
+            told = f"{KINDS[kind].format(reached)} ({where})"
+            found.setdefault(kind, {}).setdefault(whose, []).append(told)
     parts = [
         f"{words[kind]}\n\n" + "\n".join(f"- {k}: {', '.join(v)}" for k, v in of.items())
         for kind in KINDS
         if (of := found.get(kind))
     ]
     return "\n\n".join(parts) or words["none"]
-
-
-LINES: dict[str, Callable[[Row], list[list[str]]]] = {  # of a row in the table of its group
-    "layers": lambda row: [cells(row)],
-    "options": lambda row: [option_cells(row)],
-    "keras": model_cells,
-    "trainings": lambda row: [training_cells(row)],
-}
 
 
 def columns(group: str, words: Words = ENGLISH) -> list[str]:
@@ -368,23 +363,17 @@ def page(document: Document, group: str, words: Words) -> str:
     """
     rows, about = document["rows"], _about(document)
     missing = [f"{name} ({', '.join(of)})" for name, of in about["missing"].items()]
-    means = {
-        "layers": _layer_means,
-        "options": _option_means,
-        "keras": _model_means,
-        "trainings": _training_means,
-    }[group]
     parts = [
         words["conditions"].format(**about),
         *([words["missing"].format("; ".join(missing))] if missing else []),
-        means(rows, words),
+        GROUPS[group].means(rows, words),
         _missed(rows, group, words),
         _markdown(
             columns(group, words),
             (
                 [words.get(part, part) for part in line]
                 for row in rows
-                for line in LINES[group](row)
+                for line in GROUPS[group].lines(row)
             ),
         ),
         *(words["wrong"].format(error) for error in errors(rows)),
@@ -441,6 +430,81 @@ def _training_means(rows: Sequence[Row], words: Words) -> str:
     return _markdown(words["training means"].split(" | "), table)
 
 
+_USUAL = Options()
+_LONGER = Options(seconds=2.0)  # where a call is of many batches
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group of rows, and what is written about it.
+
+    Attributes:
+        cases: What is measured.
+        peers: Who is asked.
+        file: The name of the file with its rows.
+        mark: What its place in the documents is called; in README, that of layers is around all.
+        means: The table of means, from rows.
+        lines: The lines of a row in the table of all rows.
+        misses: What a row misses and reached: by kind of aim, or by backend of Keras.
+        pace: How long things may take.
+    """
+
+    cases: Sequence[Case]
+    peers: Sequence[str]
+    file: str
+    mark: str
+    means: Callable[[Sequence[Row], Words], str]
+    lines: Callable[[Row], list[list[str]]]
+    misses: Callable[[Row], dict[str, float]]
+    pace: Options = _USUAL
+
+    @property
+    def path(self) -> Path:
+        """The file with its rows."""
+        return ROOT / "benchmarks" / self.file
+
+    @property
+    def marks(self) -> tuple[str, str]:
+        """What stands around its place in the documents."""
+        return f"<!-- {self.mark} -->", f"<!-- /{self.mark} -->"
+
+
+GROUPS = {
+    "layers": Group(
+        LAYER_CASES, [*LAYER_PEERS], "results.json", "measured", _layer_means, cells, misses
+    ),
+    "options": Group(
+        OPTION_CASES,
+        [*LAYER_PEERS],
+        "options.json",
+        "measured options",
+        _option_means,
+        option_cells,
+        option_misses,
+    ),
+    "keras": Group(
+        MODELS,
+        [*MODEL_PEERS],
+        "keras.json",
+        "measured keras",
+        _model_means,
+        model_cells,
+        model_misses,
+        _LONGER,
+    ),
+    "trainings": Group(
+        TRAINING_CASES,
+        [*TRAINING_PEERS],
+        "trainings.json",
+        "measured trainings",
+        _training_means,
+        training_cells,
+        training_misses,
+        _LONGER,
+    ),
+}
+
+
 def rewrite(documents: Mapping[str, Document], root: Path) -> None:
     """Write the tables into README.md, docs/benchmarks.md and their twins, between their marks.
 
@@ -453,9 +517,9 @@ def rewrite(documents: Mapping[str, Document], root: Path) -> None:
     """
     texts: list[tuple[str, tuple[str, str], str]] = []
     for words in (ENGLISH, CHINESE) if documents else ():
-        texts.append((words["readme"], MARKS["layers"], section(documents, words)))
+        texts.append((words["readme"], GROUPS["layers"].marks, section(documents, words)))
         for group, document in documents.items():
-            texts.append((words["page"], MARKS[group], page(document, group, words)))
+            texts.append((words["page"], GROUPS[group].marks, page(document, group, words)))
     for name, marks, text in texts:
         before, begin, rest = (root / name).read_text().partition(marks[0])
         _, end, after = rest.partition(marks[1])

@@ -125,7 +125,6 @@ def _training(whose: str, cells: tuple[str, ...] = TRAINING_CELLS) -> Peer:
         8,
         options=tuple(TRAININGS),
         option_cells=cells,
-        cells=cells,
         modes=(TRAIN,),
         beginning_first=False,
     )
@@ -158,7 +157,7 @@ TRAINING_PEERS = {
     LOOP_TRAINING: _training("torch_loop", LOOPED_CELLS),
     BYPASSED: _training("bypassed"),
 }
-PEERS: dict[str, Peer] = {
+LAYER_PEERS = {
     OURS: Peer("torch_layers:ours", ("torch",), 0.3, ALL, CHANGED),
     OURS_PLAIN: Peer("torch_layers:ours_plain", ("torch",), 0.3, (), CHANGED),
     "torch.nn": Peer("torch_layers:layer", ("torch",), 0.2, options=(LENGTHS, PACKED, BFLOAT16)),
@@ -182,13 +181,5 @@ PEERS: dict[str, Peer] = {
     ),
     SGEMM: Peer("torch_layers:sgemm", ("torch",), 0.1, ALL),
     COPY: Peer("torch_layers:copy", ("torch",), 0.1, LINEAR),
-    **MODEL_PEERS,
-    **TRAINING_PEERS,
 }
-
-
-def peers_of(group: str) -> list[str]:
-    """The names of who runs a group of rows."""
-    own = {"keras": MODEL_PEERS, "trainings": TRAINING_PEERS}
-    others = {name for peers in own.values() for name in peers}
-    return [*own.get(group, (name for name in PEERS if name not in others))]
+PEERS = {**LAYER_PEERS, **MODEL_PEERS, **TRAINING_PEERS}

@@ -18,9 +18,9 @@ from benchmarks.cases import (
     BFLOAT16,
     CELLS,
     DROPOUT,
-    GROUPS,
     LENGTHS,
     MASK,
+    OPTION_CASES,
     OPTIONS,
     RESETS,
     STANDARD,
@@ -29,7 +29,16 @@ from benchmarks.cases import (
 )
 from benchmarks.measure import CALLS, Options, difference, measure, run, unlike
 from benchmarks.models import FIT, MODELS, PREDICT, Model
-from benchmarks.peers import BASELINES, MODEL_PEERS, OUR_MODEL, OURS, PEERS, THEIR_MODEL, peers_of
+from benchmarks.peers import (
+    BASELINES,
+    LAYER_PEERS,
+    MODEL_PEERS,
+    OUR_MODEL,
+    OURS,
+    PEERS,
+    THEIR_MODEL,
+    TRAINING_PEERS,
+)
 from benchmarks.trainings import TRAINING_CASES, TRAININGS
 from benchmarks.worker import PeerError, Worker
 
@@ -73,7 +82,7 @@ def worker(request: pytest.FixtureRequest, workers: dict[str, Worker]) -> Worker
 
 
 SOME = (*STANDARD, "fast_slow", "sru")  # "torch loop" has the same equations
-LAYERS = sorted({*peers_of("layers")} - {*COMPILING, *BASELINES})
+LAYERS = sorted({*LAYER_PEERS} - {*COMPILING, *BASELINES})
 SAME = ("keras on jax", ON_TENSORFLOW)  # the program of "keras on torch"
 
 
@@ -169,7 +178,7 @@ def test_a_training_is_the_same_on_torch(
 def test_the_rows_of_trainings() -> None:
     assert len({*TRAINING_CASES}) == len(TRAININGS) * 4
     for case in TRAINING_CASES:
-        assert len([name for name in peers_of("trainings") if PEERS[name].takes(case)]) == 3
+        assert len([peer for peer in TRAINING_PEERS.values() if peer.takes(case)]) == 3
 
 
 def test_the_rows_of_models() -> None:
@@ -199,7 +208,7 @@ def test_too_little_noise_is_told() -> None:
 
 
 def test_the_rows_of_options() -> None:
-    cases = GROUPS["options"]
+    cases = OPTION_CASES
     assert len(cases) == len({*cases}) == 2 * 2 * 2 * 7 + 2 + 2 * 3 * 2 + 2 * 4
     for case in cases:
         assert PEERS[OURS].takes(case)

@@ -134,8 +134,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 QUESTIONS = [
-    ("predict forecast", "'holiday' has to be known until 2020-03-04"),
-    ("predict forecast --data early.csv", "'holiday' has to be known until"),
+    ("predict forecast", "'holiday' of the series has to be known until 2020-03-04"),
+    ("predict forecast --data early.csv", "'holiday' of the series has to be known until"),
     ("predict forecast --data short.csv", "has 5 steps, but the network reads 8"),
     ("predict forecast --data unknown.csv", "has 0 steps, but the network reads 8"),
     ("evaluate forecast --data short.csv", "has 5 steps, but 12 are needed"),
