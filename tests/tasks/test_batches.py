@@ -62,3 +62,11 @@ def test_position_is_taken_up() -> None:
     again.load_state_dict(batches.state_dict())
     rest = rows(again)
     assert begun + rest == rows(again)
+
+
+def test_very_long_rows_stand_in_smaller_batches_where_nothing_is_learned() -> None:
+    data = [numpy.ones(length, numpy.int64) for length in (300_000, 3, 90_000, 5, 100_000, 4)]
+    found = batched(data, 4, None)
+    assert rows(found) == [[1, 5], [3, 2], [4], [0]]
+    assert len(found) == 4
+    assert len(batched(data, 4, seed=0)) == 2

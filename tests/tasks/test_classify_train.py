@@ -27,16 +27,23 @@ def hash_of(text: str) -> int:
     return zlib.crc32(text.encode()) & 1
 
 
-class StopAfter(Listener):
-    """A Ctrl-C after some batches."""
+class StopAt(Listener):
+    """A signal to this process at a batch (or the last one) of an epoch of the training with a
+    number.
+    """
 
-    def __init__(self, batches: int) -> None:
-        self.left = batches
+    def __init__(
+        self, epoch: int, batch: int | None, sent: int = signal.SIGINT, training: int = 1
+    ) -> None:
+        self.place = (training, epoch)
+        self.batch, self.sent = batch, sent
+
+    def trial_started(self, cell: str, seed: int | None, number: int, total: int) -> None:
+        self.number = number
 
     def batch_done(self, epoch: int, done: int, total: int) -> None:
-        self.left -= 1
-        if self.left == 0:
-            os.kill(os.getpid(), signal.SIGINT)
+        if (self.number, epoch) == self.place and done == (self.batch or total):
+            os.kill(os.getpid(), self.sent)
 
 
 def same_run(one: Path, other: Path, cells: tuple[str, ...]) -> None:
@@ -104,21 +111,6 @@ def test_a_cell_does_not_depend_on_the_others(options: MakeOptions, tmp_path: Pa
     assert all(torch.equal(both[name], alone[name]) for name in both)
 
 
-class Stop(Listener):
-    """Sends a signal to this process at a chosen batch of a chosen epoch of the second cell."""
-
-    def __init__(self, epoch: int, batch: int | None, number: int) -> None:
-        self.epoch, self.batch, self.number = epoch, batch, number
-        self.cells = 0
-
-    def trial_started(self, cell: str, seed: int | None, number: int, total: int) -> None:
-        self.cells = number
-
-    def batch_done(self, epoch: int, done: int, total: int) -> None:
-        if (self.cells, epoch) == (2, self.epoch) and done == (self.batch or total):
-            os.kill(os.getpid(), self.number)
-
-
 @pytest.mark.parametrize(
     ("epoch", "batch", "number"),
     [
@@ -135,7 +127,7 @@ def test_resumed_equals_uninterrupted(
     chosen = options(cells=("rnn", "gru"), epochs=4)
     train(chosen, tmp_path / "whole")
     with pytest.raises(StoppedError, match="resume=True"):
-        train(chosen, tmp_path / "run", listener=Stop(epoch, batch, number))
+        train(chosen, tmp_path / "run", listener=StopAt(epoch, batch, number, training=2))
     assert not (tmp_path / "run").exists()
     train(chosen, tmp_path / "run", resume=True)
     same_run(tmp_path / "whole", tmp_path / "run", ("rnn", "gru"))
@@ -159,7 +151,7 @@ def test_resumed_equals_uninterrupted_with_every_option(
     train(chosen, tmp_path / "whole")
     logged = replace(chosen, training=replace(chosen.training, tensorboard=tmp_path / "events"))
     with pytest.raises(StoppedError):
-        train(logged, tmp_path / "run", listener=Stop(2, 3, signal.SIGTERM))
+        train(logged, tmp_path / "run", listener=StopAt(2, 3, signal.SIGTERM, training=2))
     train(logged, tmp_path / "run", resume=True)
     same_run(tmp_path / "whole", tmp_path / "run", ("gru",))
     assert list((tmp_path / "events").rglob("events.*"))
@@ -185,7 +177,7 @@ def test_stops_early_and_keeps_the_best_epoch(
 def test_unfinished_run_is_not_overwritten_silently(options: MakeOptions, tmp_path: Path) -> None:
     chosen = options(cells=("rnn", "gru"), epochs=1)
     with pytest.raises(StoppedError):
-        train(chosen, tmp_path / "run", listener=Stop(1, 1, signal.SIGINT))
+        train(chosen, tmp_path / "run", listener=StopAt(1, 1, training=2))
     with pytest.raises(RunError, match=r"unfinished.*resume=True.*overwrite=True"):
         train(chosen, tmp_path / "run")
     with pytest.raises(RunError, match="training was"):
@@ -201,7 +193,7 @@ def test_unfinished_run_is_not_overwritten_silently(options: MakeOptions, tmp_pa
 def test_damaged_checkpoint(options: MakeOptions, tmp_path: Path) -> None:
     chosen = options(cells=("rnn", "gru"), epochs=1)
     with pytest.raises(StoppedError):
-        train(chosen, tmp_path / "run", listener=Stop(1, 1, signal.SIGINT))
+        train(chosen, tmp_path / "run", listener=StopAt(1, 1, training=2))
     checkpoint = tmp_path / "run.partial" / "checkpoints" / "gru" / "checkpoint.ckpt"
 
     class Evil:

@@ -10,7 +10,7 @@ import pandas
 import pytest
 import torch
 from sklearn.base import clone
-from test_classify_train import StopAfter, same_run
+from test_classify_train import StopAt, same_run
 
 from anyrnn.errors import DataError, OptionError, RunError, StoppedError
 from anyrnn.tasks import Forecaster, columns, contents
@@ -22,7 +22,7 @@ from anyrnn.tasks.forecast.frequency import Frequency
 from anyrnn.tasks.forecast.heads import GaussianHead, PointHead, QuantileHead
 from anyrnn.tasks.forecast.scores import MethodScore, _compared, chance
 from anyrnn.tasks.forecast.task import Forecast
-from anyrnn.tasks.options import from_flat, replaced
+from anyrnn.tasks.options import from_flat
 from anyrnn.tasks.trained import evaluate, load
 
 
@@ -673,21 +673,24 @@ def test_a_stop_within_an_epoch_changes_no_result(
     options = made(days(90, wave), decoding=decoding, dropout=0.3, epochs=2, head="point")
     train(options, tmp_path / "whole")
     with pytest.raises(StoppedError):
-        train(options, tmp_path / "stopped", listener=StopAfter(4))
+        train(options, tmp_path / "stopped", listener=StopAt(2, 2))
     train(options, tmp_path / "stopped", resume=True)
     same_run(tmp_path / "whole", tmp_path / "stopped", ("gru",))
 
 
-def test_a_look_back_of_100_000_steps(made: Callable[..., Options]) -> None:
+@pytest.mark.parametrize("form", [{"form": "segments", "segment_length": 1000}, {"form": "steps"}])
+def test_a_look_back_of_100_000_steps(made: Callable[..., Options], form: dict[str, Any]) -> None:
     frame = pandas.DataFrame({"y": numpy.arange(100_200) % 7.0})
     options = made(
-        frame, time=None, look_back=100_000, horizon=4, hidden_size=2, form="segments",
-        segment_length=1000,
+        frame, time=None, look_back=100_000, horizon=4, hidden_size=2, test_size=50.0,
+        validation_size=50.0, **form,
     )  # fmt: skip
-    data = Forecast.read(replaced(options, data=replaced(options.data, test_size=50.0,
-                                                         validation_size=50.0)))  # fmt: skip
+    data = Forecast.read(options)
     task = Forecast.prepare(options, data.training, print)
     batch = next(iter(task.batches(data.training, 1, 0)))
     network = task.network("gru")
     task.step(network, batch).loss.backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
+    # Where the network is measured, few windows at once: memory does not grow with the look-back.
+    assert {len(batch) for batch in task.batches(data.test, 256, None)} <= {1, 2}
+    assert len(next(iter(task.batches(data.training, 256, 0)))) > 2

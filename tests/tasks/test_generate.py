@@ -16,7 +16,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as some
 from sklearn import clone
-from test_classify_train import StopAfter, same_run
+from test_classify_train import StopAt, same_run
 from torch.autograd.graph import saved_tensors_hooks
 
 from anyrnn.errors import DataError, OptionError, StoppedError
@@ -367,7 +367,7 @@ def test_a_stop_within_an_epoch_changes_no_curve(
     chosen = options(cells=(cell,), epochs=2, dropout=0.3, weight_dropout=0.2)
     train(chosen, tmp_path / "whole")
     with pytest.raises(StoppedError):
-        train(chosen, tmp_path / "stopped", listener=StopAfter(7))
+        train(chosen, tmp_path / "stopped", listener=StopAt(2, 2))
     train(chosen, tmp_path / "stopped", resume=True)
     same_run(tmp_path / "whole", tmp_path / "stopped", (cell,))
 

@@ -18,6 +18,8 @@ from anyrnn.errors import RunError, StoppedError, WriteError
 from anyrnn.tasks.classify import Options
 from anyrnn.tasks.experiment import train
 from anyrnn.tasks.listener import Epoch, Listener
+from anyrnn.tasks.options import from_flat
+from anyrnn.tasks.registry import TASKS
 from anyrnn.tasks.trained import load
 
 MakeOptions = Callable[..., Options]
@@ -80,6 +82,38 @@ def test_a_kill_anywhere_changes_no_result(
     for place in found:
         same_run(whole, finished_or_resumed(chosen, place), ("gru",))
         assert not (place / "run.partial").exists()
+
+
+@pytest.fixture(params=["generate", "forecast"])
+def another_task(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    """Options of a task other than the classification of texts."""
+    training = {"epochs": 2, "batch_size": 8, "device": "cpu"}
+    if request.param == "generate":
+        (tmp_path / "book.txt").write_text("to be or not to be, that is the question\n" * 30)
+        small = {"hidden_size": 8, "embedding_size": 8, "steps": 10, "dropout": 0.3}
+        files = {"data": (tmp_path / "book.txt",)}
+        return from_flat(TASKS["generate"].options, {**files, **small, **training})
+    values = "\n".join(str((i * 7919) % 11 + i % 7) for i in range(90))
+    (tmp_path / "series.csv").write_text(f"y\n{values}\n")
+    small = {"horizon": 4, "look_back": 8, "hidden_size": 8, "dropout": 0.3, "backtest": 0}
+    files = {"data": tmp_path / "series.csv"}
+    return from_flat(TASKS["forecast"].options, {**files, **small, **training})
+
+
+def test_a_kill_or_a_full_disk_changes_no_result_of_other_tasks(
+    another_task: Any, tmp_path: Path, killed: Callable[..., list[Path]]
+) -> None:
+    cells = another_task.cells
+    (tmp_path / "here").mkdir()
+    whole = tmp_path / "here" / "run"
+    found = killed(lambda: train(another_task, whole))
+    assert len(found) > 3
+    for place in found[1::3]:
+        same_run(whole, finished_or_resumed(another_task, place), cells)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(WriteError, match="No space left"):
+        train(another_task, tmp_path / "run", listener=During(2, lambda: full_disk(patch)))
+    train(another_task, tmp_path / "run", resume=True)
+    same_run(whole, tmp_path / "run", cells)
 
 
 def test_a_kill_while_a_run_is_replaced_leaves_one_of_the_two(

@@ -13,6 +13,8 @@ from anyrnn.tasks.columns import Sequences
 # How many batches' worth of random rows are sorted by length together: more means less padding,
 # fewer means more random batches.
 _POOL = 50
+# Steps of all rows of a batch that no gradient follows: memory does not grow with their lengths.
+_MOST_STEPS = 1 << 18
 Order = TypeVar("Order")
 
 
@@ -186,9 +188,11 @@ class Batches(OrderedBatches[list[numpy.ndarray]]):
     Args:
         columns: The columns, by name; all have a value for every row.
         batch_size: The number of rows in a batch; the last one may be smaller.
-        seed: Decides the order; `None` means from the shortest to the longest, always.
+        seed: Decides the order; `None` means from the shortest to the longest, always, and fewer
+            rows in a batch where they are very long.
         by: The column whose lengths decide which rows stand together; the first padded one, if it
             is not named.
+        steps: The number of steps of each row, if all have the same.
 
     Example:
         >>> texts = [numpy.array([5]), numpy.array([6, 7]), numpy.array([8])]
@@ -201,6 +205,7 @@ class Batches(OrderedBatches[list[numpy.ndarray]]):
     batch_size: int
     seed: int | None = None
     by: str | None = None
+    steps: int = 1
 
     def __post_init__(self) -> None:
         self._lengths = {
@@ -208,18 +213,30 @@ class Batches(OrderedBatches[list[numpy.ndarray]]):
         }
         self._count = len(next(iter(self.columns.values())).values)
         by = self.by or next(iter(self._lengths), None)
-        self._sorted_by = self._lengths[by] if by else numpy.zeros(self._count, numpy.int64)
+        self._sorted_by = (
+            self._lengths[by] if by else numpy.full(self._count, self.steps, numpy.int64)
+        )
+        self._fixed = self._by_length() if self.seed is None else None
 
     def __len__(self) -> int:
         """The number of batches of an epoch."""
-        return -(-self._count // self.batch_size)
+        return -(-self._count // self.batch_size) if self._fixed is None else len(self._fixed)
+
+    def _by_length(self) -> list[numpy.ndarray]:
+        rows = numpy.argsort(self._sorted_by, kind="stable")
+        batches = []
+        for start in range(0, len(rows), self.batch_size):
+            some = rows[start : start + self.batch_size]
+            longest = max(1, int(self._sorted_by[some[-1]]))
+            size = max(1, min(len(some), _MOST_STEPS // longest))
+            batches += [some[first : first + size] for first in range(0, len(some), size)]
+        return batches
 
     def _order(self) -> list[numpy.ndarray]:
+        if self._fixed is not None:
+            return self._fixed
         size = self.batch_size
         rows = numpy.arange(self._count)
-        if self.seed is None:
-            rows = rows[numpy.argsort(self._sorted_by, kind="stable")]
-            return [rows[start : start + size] for start in range(0, len(rows), size)]
         generator = numpy.random.default_rng((self.seed, self._epoch))
         generator.shuffle(rows)
         batches = []

@@ -191,4 +191,6 @@ def batches(
         for name, (array, (first, last)) in ranges.items()
     }
     columns["series"] = Column(numbers)
-    return Batches(columns, batch_size, seed)
+    # Each target is read as a row of its own.
+    steps = look_back * len(part.panel.columns.targets)
+    return Batches(columns, batch_size, seed, steps=steps)
