@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy
 
@@ -162,7 +163,8 @@ def _read_file(path: Path, options: DataOptions) -> tuple[TextColumn, str, dict[
             wanted=[options.text],
         )
         rows, skipped = complete_rows(table, [(options.text, "text")], skip_bad=options.skip_bad)
-        texts = table.column(options.text, "text").taken(rows).read_by(_normal)
+        column: Any = table.column(options.text, "text")
+        texts = column.taken(rows).read_by(_normal)
         return texts, table.digest, {f"without {name}": count for name, count in skipped.items()}
     if is_table(path):
         raise DataError(
