@@ -216,11 +216,11 @@ class Batches(OrderedBatches[list[numpy.ndarray]]):
         self._sorted_by = (
             self._lengths[by] if by else numpy.full(self._count, self.steps, numpy.int64)
         )
-        self._fixed = self._by_length() if self.seed is None else None
+        self._fixed = self._by_length() if self.seed is None else []
 
     def __len__(self) -> int:
         """The number of batches of an epoch."""
-        return -(-self._count // self.batch_size) if self._fixed is None else len(self._fixed)
+        return len(self._fixed) if self.seed is None else -(-self._count // self.batch_size)
 
     def _by_length(self) -> list[numpy.ndarray]:
         rows = numpy.argsort(self._sorted_by, kind="stable")
@@ -233,7 +233,7 @@ class Batches(OrderedBatches[list[numpy.ndarray]]):
         return batches
 
     def _order(self) -> list[numpy.ndarray]:
-        if self._fixed is not None:
+        if self.seed is None:
             return self._fixed
         size = self.batch_size
         rows = numpy.arange(self._count)
