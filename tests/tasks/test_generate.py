@@ -473,7 +473,9 @@ def test_a_large_file_gives_the_batches_of_a_small_one(
     lines = [f"the cafe\u0301 number {i} closes at {i % 7}" for i in range(300)]
     start = ["poem"] if "text" in changes else []
     path.write_bytes("\r\n".join([*start, *lines, "x" * 25_000, ""]).encode())
-    chosen = options(path, **changes)
+    other = path.with_stem("other")
+    other.write_text("\n".join([*start, *(f"another number {i}" for i in range(99))]))
+    chosen = options(path, other, **changes)
 
     def batches(large: int) -> list[list[Any]]:
         monkeypatch.setattr(contents, "LARGE", large)
