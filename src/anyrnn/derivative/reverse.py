@@ -34,7 +34,7 @@ def derivative(graph: Graph) -> Graph:
     cotangents: dict[Node, Node] = {}
     for name, node in graph.outputs.items():
         leaf = make("cotangent", name=Cotangent(name), type=node.type)
-        cotangents[node] = make("add", cotangents[node], leaf) if node in cotangents else leaf
+        cotangents[node] = cotangents[node] + leaf if node in cotangents else leaf
     for node in reversed(nodes):
         cotangent = cotangents.get(node)
         if cotangent is None:
@@ -46,7 +46,7 @@ def derivative(graph: Graph) -> Graph:
                 continue
             part = _sum_to(part, argument)
             known = cotangents.get(argument)
-            cotangents[argument] = part if known is None else make("add", known, part)
+            cotangents[argument] = part if known is None else known + part
     outputs = {
         Gradient(node.name): cotangents[node]
         for node in nodes

@@ -10,65 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from anyrnn.graph.nodes import Node, constant, limited, make
+from anyrnn.graph.nodes import Node, constant, joined, limited, make, where
 from anyrnn.graph.operations import LEAVES
 from anyrnn.graph.sizes import Size
 
 Cotangents = tuple[Node | None, ...]
 Rule = Callable[[Node, Node], Cotangents]
 
-ZERO = constant(0)
-ONE = constant(1)
-
-
-def _times(left: Node, right: Node) -> Node:
-    return make("multiply", left, right)
-
-
-def _negative(value: Node) -> Node:
-    return make("negative", value)
-
-
-def _where_greater(left: Node, right: Node, then: Node, otherwise: Node) -> Node:
-    return make("where", make("greater", left, right), then, otherwise)
-
 
 def _none(node: Node, d: Node) -> Cotangents:
     return (None,) * len(node.arguments)
 
 
-def _multiply(node: Node, d: Node) -> Cotangents:
-    left, right = node.arguments
-    return _times(d, right), _times(d, left)
-
-
 def _divide(node: Node, d: Node) -> Cotangents:
-    share = make("divide", d, node.arguments[1])
-    return share, _negative(_times(share, node))
-
-
-def _sigmoid(node: Node, d: Node) -> Cotangents:
-    return (_times(d, _times(node, make("subtract", ONE, node))),)
-
-
-def _tanh(node: Node, d: Node) -> Cotangents:
-    return (_times(d, make("subtract", ONE, _times(node, node))),)
-
-
-def _sqrt(node: Node, d: Node) -> Cotangents:
-    return (make("divide", d, _times(constant(2), node)),)
-
-
-def _abs(node: Node, d: Node) -> Cotangents:
-    (value,) = node.arguments
-    negative = _where_greater(ZERO, value, _negative(d), ZERO)
-    return (_where_greater(value, ZERO, d, negative),)
-
-
-def _hard_sigmoid(node: Node, d: Node) -> Cotangents:
-    (value,) = node.arguments
-    inside = _where_greater(constant(3), value, make("divide", d, constant(6)), ZERO)
-    return (_where_greater(value, constant(-3), inside, ZERO),)
+    share = d / node.arguments[1]
+    return share, -(share * node)
 
 
 def _extreme(node: Node, d: Node) -> Cotangents:
@@ -76,9 +32,8 @@ def _extreme(node: Node, d: Node) -> Cotangents:
     PyTorch.
     """
     left, right = node.arguments
-    half = make("divide", d, constant(2))
-    left_larger = _where_greater(left, right, d, _where_greater(right, left, ZERO, half))
-    right_larger = _where_greater(right, left, d, _where_greater(left, right, ZERO, half))
+    left_larger = where(left > right, d, where(right > left, 0, d / 2))
+    right_larger = where(right > left, d, where(left > right, 0, d / 2))
     if node.operation == "minimum":
         return right_larger, left_larger
     return left_larger, right_larger
@@ -86,36 +41,25 @@ def _extreme(node: Node, d: Node) -> Cotangents:
 
 def _where(node: Node, d: Node) -> Cotangents:
     condition = node.arguments[0]
-    return None, make("where", condition, d, ZERO), make("where", condition, ZERO, d)
+    return None, where(condition, d, 0), where(condition, 0, d)
 
 
-def _clip_gradient(node: Node, d: Node) -> Cotangents:
-    return limited(d, node.arguments[1]), None
+def _of_value(rule: Callable[[Node, Node, Node], Node]) -> Rule:
+    """The rule of a function of one value, given the value, the result and the cotangent."""
+    return lambda node, d: (rule(node.arguments[0], node, d),)
 
 
-def _mean(node: Node, d: Node) -> Cotangents:
-    (value,) = node.arguments
-    share = make("divide", d, make("size", size=value.type.shape[0]))
-    return (make("expand", share, value),)
-
-
-def _softmax(node: Node, d: Node) -> Cotangents:
-    total = make("sum", _times(d, node))
-    return (_times(node, make("subtract", d, total)),)
+def _mean(value: Node, node: Node, d: Node) -> Node:
+    return make("expand", d / make("size", size=value.type.shape[0]), value)
 
 
 def _product(node: Node, d: Node) -> Cotangents:
     matrix, vector = node.arguments
-    return make("outer", d, vector), make("product", make("transpose", matrix), d)
+    return make("outer", d, vector), make("transpose", matrix) @ d
 
 
 def _concatenate(node: Node, d: Node) -> Cotangents:
-    parts, start = [], Size.of(0)
-    for argument in node.arguments:
-        stop = start + argument.type.shape[0]
-        parts.append(make("slice", d, start=start, stop=stop))
-        start = stop
-    return tuple(parts)
+    return tuple(make("slice", d, start=start, stop=stop) for _, start, stop in joined(node))
 
 
 def _slice(node: Node, d: Node) -> Cotangents:
@@ -123,48 +67,50 @@ def _slice(node: Node, d: Node) -> Cotangents:
     start, stop, end = node.attributes["start"], node.attributes["stop"], value.type.shape[0]
     parts = [d]
     if start != Size.of(0):
-        parts.insert(0, make("expand", ZERO, make("slice", value, start=Size.of(0), stop=start)))
+        parts.insert(
+            0, make("expand", constant(0), make("slice", value, start=Size.of(0), stop=start))
+        )
     if stop != end:
-        parts.append(make("expand", ZERO, make("slice", value, start=stop, stop=end)))
+        parts.append(make("expand", constant(0), make("slice", value, start=stop, stop=end)))
     return (make("concatenate", *parts),)
 
 
 def _outer(node: Node, d: Node) -> Cotangents:
     left, right = node.arguments
-    return make("product", d, right), make("product", make("transpose", d), left)
+    return d @ right, make("transpose", d) @ left
 
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(LEAVES, _none),
-    "add": lambda node, d: (d, d),
     "random": _none,
-    "subtract": lambda node, d: (d, _negative(d)),
-    "multiply": _multiply,
+    "add": lambda node, d: (d, d),
+    "subtract": lambda node, d: (d, -d),
+    "multiply": lambda node, d: (d * node.arguments[1], d * node.arguments[0]),
     "divide": _divide,
-    "negative": lambda node, d: (_negative(d),),
-    "sigmoid": _sigmoid,
-    "tanh": _tanh,
-    "relu": lambda node, d: (_where_greater(node, ZERO, d, ZERO),),
-    "exp": lambda node, d: (_times(d, node),),
-    "log": lambda node, d: (make("divide", d, node.arguments[0]),),
-    "softplus": lambda node, d: (_times(d, make("sigmoid", node.arguments[0])),),
-    "sqrt": _sqrt,
-    "abs": _abs,
-    "hard_sigmoid": _hard_sigmoid,
+    "negative": _of_value(lambda x, y, d: -d),
+    "sigmoid": _of_value(lambda x, y, d: d * (y * (1 - y))),
+    "tanh": _of_value(lambda x, y, d: d * (1 - y * y)),
+    "relu": _of_value(lambda x, y, d: where(y > 0, d, 0)),
+    "exp": _of_value(lambda x, y, d: d * y),
+    "log": _of_value(lambda x, y, d: d / x),
+    "softplus": _of_value(lambda x, y, d: d * make("sigmoid", x)),
+    "sqrt": _of_value(lambda x, y, d: d / (2 * y)),
+    "abs": _of_value(lambda x, y, d: where(x > 0, d, where(x < 0, -d, 0))),
+    "hard_sigmoid": _of_value(lambda x, y, d: where(x > -3, where(x < 3, d / 6, 0), 0)),
     "maximum": _extreme,
     "minimum": _extreme,
     "greater": _none,
     "greater_equal": _none,
     "where": _where,
-    "clip_gradient": _clip_gradient,
-    "sum": lambda node, d: (make("expand", d, node.arguments[0]),),
-    "mean": _mean,
-    "softmax": _softmax,
+    "clip_gradient": lambda node, d: (limited(d, node.arguments[1]), None),
+    "sum": _of_value(lambda x, y, d: make("expand", d, x)),
+    "mean": _of_value(_mean),
+    "softmax": _of_value(lambda x, y, d: y * (d - make("sum", d * y))),
     "product": _product,
-    "transpose": lambda node, d: (make("transpose", d),),
+    "transpose": _of_value(lambda x, y, d: make("transpose", d)),
     "concatenate": _concatenate,
     "slice": _slice,
     "expand": lambda node, d: (d, None),
     "outer": _outer,
-    "batch_sum": lambda node, d: (make("expand", d, node.arguments[0]),),
+    "batch_sum": _of_value(lambda x, y, d: make("expand", d, x)),
 }

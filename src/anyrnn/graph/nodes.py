@@ -7,14 +7,27 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, Self, TypeVar
 
 from anyrnn.errors import VerificationError
 from anyrnn.graph.operations import LEAVES, OPERATIONS, Operation, Type
+from anyrnn.graph.sizes import Size
+
+
+def _operator(operation: str) -> tuple[Callable[[Node, Any], Node], Callable[[Node, Any], Node]]:
+    """An operator of nodes, which takes numbers too, and the same with its operands exchanged."""
+
+    def on_left(self: Node, other: Node | float) -> Node:
+        return make(operation, self, as_node(other))
+
+    def on_right(self: Node, other: Node | float) -> Node:
+        return make(operation, as_node(other), self)
+
+    return on_left, on_right
 
 
 class Node:
-    """One operation applied to other nodes. Make one with `make`, never directly."""
+    """One operation applied to other nodes. Make one with `make`, or with Python's operators."""
 
     __slots__ = ("__weakref__", "arguments", "attributes", "operation", "type")
 
@@ -43,6 +56,17 @@ class Node:
     def __repr__(self) -> str:
         """The operation and the type; `anyrnn.graph.show` prints whole graphs."""
         return f"<{self.operation}: {self.type}>"
+
+    __add__, __radd__ = _operator("add")
+    __sub__, __rsub__ = _operator("subtract")
+    __mul__, __rmul__ = _operator("multiply")
+    __truediv__, __rtruediv__ = _operator("divide")
+    __matmul__, _ = _operator("product")
+    __gt__, __lt__ = _operator("greater")
+    __ge__, __le__ = _operator("greater_equal")
+
+    def __neg__(self) -> Node:
+        return make("negative", self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Node:
         """The node itself: it is immutable, and equality is identity."""
@@ -96,18 +120,37 @@ def constant(value: float) -> Node:
     return make("constant", value=float(value))
 
 
+def as_node(value: Node | float) -> Node:
+    """A node itself, or the constant of a number."""
+    return value if isinstance(value, Node) else constant(value)
+
+
+def where(condition: Node, left: Node | float, right: Node | float) -> Node:
+    """The left value where the condition holds, else the right one."""
+    return make("where", condition, as_node(left), as_node(right))
+
+
 def limited(value: Node, bound: Node) -> Node:
     """The value clamped to +-bound; its derivative is zero outside, as that of torch.clamp."""
-    lower = make("negative", bound)
-    above = make("where", make("greater", lower, value), lower, value)
-    return make("where", make("greater", value, bound), bound, above)
+    return where(value > bound, bound, where(-bound > value, -bound, value))
 
 
-def topological(roots: Iterable[Node]) -> list[Node]:
-    """All nodes that the roots depend on, each after its arguments."""
-    order: dict[Node, None] = {}
-    stack: list[tuple[Node, Iterator[Node]]] = []
-    entered: set[Node] = set()
+class HasArguments(Protocol):
+    """What depends on others of its kind."""
+
+    @property
+    def arguments(self) -> tuple[Self, ...]:  # noqa: D102
+        ...
+
+
+Expression = TypeVar("Expression", bound=HasArguments)
+
+
+def topological(roots: Iterable[Expression]) -> list[Expression]:
+    """All nodes, or expressions, that the roots depend on, each after its arguments."""
+    order: dict[Expression, None] = {}
+    stack: list[tuple[Expression, Iterator[Expression]]] = []
+    entered: set[Expression] = set()
     for root in roots:
         if root in entered:
             continue
@@ -135,6 +178,15 @@ def reached(roots: Iterable[Node], follow: Callable[[Node], Iterable[Node]]) -> 
         found |= more
         left += more
     return found
+
+
+def joined(concatenation: Node) -> Iterator[tuple[Node, Size, Size]]:
+    """The vectors that a concatenation joins, each with its first element and its end."""
+    start = Size.of(0)
+    for vector in concatenation.arguments:
+        stop = start + vector.type.shape[0]
+        yield vector, start, stop
+        start = stop
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ hash-consed, so that common subexpressions need no pass, and a dead node is in n
 
 from __future__ import annotations
 
-from anyrnn.graph.nodes import Graph, Node, constant, make, rebuilt, rewrite
+from anyrnn.graph.nodes import Graph, Node, constant, joined, make, rebuilt, rewrite
 from anyrnn.graph.sizes import Size
 from anyrnn.graph.verify import VERIFY, verify
 
@@ -37,16 +37,16 @@ def _arithmetic(node: Node, arguments: tuple[Node, ...]) -> Node | None:
             if _is(right, 0.0):
                 return left
             if right.operation == "negative":
-                return make("subtract", left, right.arguments[0])
+                return left - right.arguments[0]
             if left.operation == "negative":
-                return make("subtract", right, left.arguments[0])
+                return right - left.arguments[0]
         case "subtract":
             if _is(right, 0.0):
                 return left
             if _is(left, 0.0):
-                return make("negative", right)
+                return -right
             if right.operation == "negative":
-                return make("add", left, right.arguments[0])
+                return left + right.arguments[0]
         case "multiply":
             if _is(left, 1.0):
                 return right
@@ -81,12 +81,9 @@ def _slice(argument: Node, start: Size, stop: Size) -> Node | None:
         offset = argument.attributes["start"]
         return make("slice", argument.arguments[0], start=offset + start, stop=offset + stop)
     if argument.operation == "concatenate":
-        position = Size.of(0)
-        for part in argument.arguments:
-            end = position + part.type.shape[0]
-            if position == start and end == stop and part.type.per_row == argument.type.per_row:
-                return part
-            position = end
+        for vector, *ends in joined(argument):
+            if ends == [start, stop] and vector.type.per_row == argument.type.per_row:
+                return vector
     return None
 
 

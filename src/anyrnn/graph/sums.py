@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from anyrnn.graph.nodes import Graph, Node, make
+from anyrnn.graph.nodes import Graph, Node
 
 
 def uses_of(graph: Graph) -> dict[Node, int]:
@@ -32,7 +32,7 @@ def total_of(terms: list[tuple[int, Node]]) -> Node:
     start = next((place for place, (sign, _) in enumerate(terms) if sign > 0), 0)
     sign, total = terms[start]
     if sign < 0:
-        total = make("negative", total)
+        total = -total
     for sign, term in terms[:start] + terms[start + 1 :]:
-        total = make("add" if sign > 0 else "subtract", total, term)
+        total = total + term if sign > 0 else total - term
     return total

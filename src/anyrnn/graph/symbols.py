@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from numbers import Integral, Real
+from operator import eq, floordiv, ge, gt, le, lt, mod
 from typing import Any, NoReturn, Protocol, TypeAlias
 
 from anyrnn.errors import CellError
@@ -177,6 +178,27 @@ def shown(value: object) -> str:
     return repr(value)[:60]
 
 
+def _of_numbers(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """An operator of a hyperparameter that Python computes, whatever the other operand is."""
+
+    def apply(self: Hyperparameter, other: Any) -> Any:
+        return function(self._value, other._value if isinstance(other, Hyperparameter) else other)
+
+    return apply
+
+
+def _compared(function: Callable[[Any, Any], bool], symbolic: Operator) -> Callable[..., Any]:
+    """A comparison of a hyperparameter: a boolean with a number, a symbol with another value."""
+
+    def compare(self: Hyperparameter, other: Any) -> Any:
+        other = other._value if isinstance(other, Hyperparameter) else other
+        if isinstance(other, int | float):
+            return function(self._value, other)
+        return symbolic(self, other)
+
+    return compare
+
+
 class Hyperparameter(Symbol):
     """A number that the user of a cell may choose, or one computed from such numbers; where Python
     needs its value, as for the bounds of a slice, it is that number.
@@ -185,12 +207,6 @@ class Hyperparameter(Symbol):
     def __init__(self, tracer: Builder, traced: Traced, value: float) -> None:
         super().__init__(tracer, traced)
         self._value = value
-
-    def __floordiv__(self, other: Any) -> Any:
-        return self._value // (other._value if isinstance(other, Hyperparameter) else other)
-
-    def __mod__(self, other: Any) -> Any:
-        return self._value % (other._value if isinstance(other, Hyperparameter) else other)
 
     def __index__(self) -> int:  # type: ignore[override]
         if isinstance(self._value, int) or self._value.is_integer():
@@ -206,26 +222,11 @@ class Hyperparameter(Symbol):
     def __bool__(self) -> bool:
         return bool(self._value)
 
-    def __eq__(self, other: object) -> bool:
-        return self._value == (other._value if isinstance(other, Hyperparameter) else other)
-
+    __floordiv__, __mod__ = map(_of_numbers, (floordiv, mod))
+    __eq__ = _of_numbers(eq)  # type: ignore[assignment]
     __hash__ = object.__hash__
-
-    def __gt__(self, other: Any) -> Any:
-        other = other._value if isinstance(other, Hyperparameter) else other
-        return self._value > other if isinstance(other, int | float) else super().__gt__(other)
-
-    def __ge__(self, other: Any) -> Any:
-        other = other._value if isinstance(other, Hyperparameter) else other
-        return self._value >= other if isinstance(other, int | float) else super().__ge__(other)
-
-    def __lt__(self, other: Any) -> Any:
-        other = other._value if isinstance(other, Hyperparameter) else other
-        return self._value < other if isinstance(other, int | float) else super().__lt__(other)
-
-    def __le__(self, other: Any) -> Any:
-        other = other._value if isinstance(other, Hyperparameter) else other
-        return self._value <= other if isinstance(other, int | float) else super().__le__(other)
+    __gt__, __lt__ = _compared(gt, Symbol.__gt__), _compared(lt, Symbol.__lt__)
+    __ge__, __le__ = _compared(ge, Symbol.__ge__), _compared(le, Symbol.__le__)
 
 
 class Parameter(Symbol):

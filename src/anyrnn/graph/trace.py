@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from anyrnn.errors import SizeError
-from anyrnn.graph.nodes import Graph, Node
+from anyrnn.graph.nodes import Graph, Node, topological
 from anyrnn.graph.sizes import Size, SizeVariable
 from anyrnn.graph.symbols import Family, Hyperparameter, Symbol, Traced
-from anyrnn.graph.tracer import DeclaredSizes, Tracer, ordered
+from anyrnn.graph.tracer import DeclaredSizes, Tracer
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def trace(
             tracer.fail(
                 f"sizes names '{key}', which is neither a state nor a parameter{hint}", line=""
             )
-    used = ordered([traced for _, traced in results])
+    used = topological(traced for _, traced in results)
     parameters = {name: traced for name, traced in tracer.parameters.items() if traced in used}
     final, sizes, reasons = _name_sizes(tracer, leaves, parameters)
     nodes = tracer.build(used, final)

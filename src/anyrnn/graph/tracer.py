@@ -12,7 +12,7 @@ from types import CodeType, FrameType
 from typing import Any, NoReturn
 
 from anyrnn.errors import CellError, SizeError
-from anyrnn.graph.nodes import Node, make
+from anyrnn.graph.nodes import Node, make, topological
 from anyrnn.graph.operations import OPERATIONS, Type
 from anyrnn.graph.sizes import Size, SizeVariable, Unifier
 from anyrnn.graph.symbols import (
@@ -177,7 +177,7 @@ class Tracer:
             operands = [self._operand(value, 2 if matrix else 1, matrix) for value in values]
             shape = self._join_shapes(operation, operands)
             numbers = [operand for operand in operands if not operand.shape]
-            if len(shape) == 2 and any(e.operation == "parameter" for e in ordered(numbers)):
+            if len(shape) == 2 and any(e.operation == "parameter" for e in topological(numbers)):
                 self.fail(
                     "a trained number cannot scale a matrix; scale the product: a.name * (U @ h)",
                     error=SizeError,
@@ -345,19 +345,3 @@ class Tracer:
 def _hint(name: str) -> str:
     near = difflib.get_close_matches(name, KNOWN, 1)
     return f"did you mean {near[0]}?" if near else f"known functions: {', '.join(KNOWN)}"
-
-
-def ordered(roots: list[Traced]) -> list[Traced]:
-    """All expressions, each after its arguments."""
-    order: dict[Traced, None] = {}
-    stack = [(root, False) for root in reversed(roots)]
-    while stack:
-        traced, ready = stack.pop()
-        if traced in order:
-            continue
-        if ready:
-            order[traced] = None
-        else:
-            stack.append((traced, True))
-            stack.extend((argument, False) for argument in reversed(traced.arguments))
-    return list(order)

@@ -11,7 +11,7 @@ import keras
 
 from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
-from anyrnn.graph.nodes import Node, constant, make, rebuilt, rewrite
+from anyrnn.graph.nodes import Node, constant, make, rebuilt, rewrite, where
 
 SELU = 1.0507009873554805, 1.6732632423543772  # scale and alpha, as Klambauer et al. 2017
 
@@ -20,57 +20,25 @@ def _limited(value: Node, lower: float, upper: float) -> Node:
     return make("minimum", make("maximum", value, constant(lower)), constant(upper))
 
 
-def _where_positive(value: Node, positive: Node, other: Node) -> Node:
-    return make("where", make("greater", value, constant(0)), positive, other)
-
-
 def _elu(value: Node, alpha: float = 1) -> Node:
-    below = make("subtract", make("exp", make("minimum", value, constant(0))), constant(1))
-    return _where_positive(value, value, make("multiply", constant(alpha), below))
+    return where(value > 0, value, alpha * _below_zero(value))
 
 
-def _celu(value: Node) -> Node:
-    return make(
-        "add",
-        make("relu", value),
-        make("subtract", make("exp", make("minimum", value, constant(0))), constant(1)),
-    )
-
-
-def _times(function: str) -> Callable[[Node], Node]:
-    return lambda value: make("multiply", value, make(function, value))
-
-
-def _softsign(value: Node) -> Node:
-    return make("divide", value, make("add", constant(1), make("abs", value)))
-
-
-def _mish(value: Node) -> Node:
-    return make("multiply", value, make("tanh", make("softplus", value)))
-
-
-def _squareplus(value: Node) -> Node:
-    square = make("add", make("multiply", value, value), constant(4))
-    return make("multiply", constant(0.5), make("add", value, make("sqrt", square)))
-
-
-def _log_sigmoid(value: Node) -> Node:
-    return make("negative", make("softplus", make("negative", value)))
+def _below_zero(value: Node) -> Node:
+    """exp(value) - 1 below zero, and zero above."""
+    return make("exp", make("minimum", value, constant(0))) - 1
 
 
 def _sparse_plus(value: Node) -> Node:
-    above = make("add", value, constant(1))
-    square = make("multiply", constant(0.25), make("multiply", above, above))
-    upper = make("where", make("greater_equal", value, constant(1)), value, square)
-    return make("where", make("greater", value, constant(-1)), upper, constant(0))
+    above = value + 1
+    upper = where(value >= 1, value, 0.25 * (above * above))
+    return where(value > -1, upper, 0)
 
 
 def _beyond(value: Node, threshold: float, shift: float) -> Node:
     """Zero within +-threshold; outside the value, nearer to zero by the shift."""
-    up = make("subtract", value, constant(shift)) if shift else value
-    down = make("add", value, constant(shift)) if shift else value
-    lower = make("where", make("greater", constant(-threshold), value), down, constant(0))
-    return make("where", make("greater", value, constant(threshold)), up, lower)
+    up, down = (value - shift, value + shift) if shift else (value, value)
+    return where(value > threshold, up, where(-threshold > value, down, 0))
 
 
 ACTIVATIONS: dict[str, Callable[[Node], Node]] = {
@@ -83,24 +51,20 @@ ACTIVATIONS: dict[str, Callable[[Node], Node]] = {
     "linear": lambda value: value,
     "exponential": partial(make, "exp"),
     "elu": _elu,
-    "celu": _celu,
-    "selu": lambda value: make("multiply", constant(SELU[0]), _elu(value, SELU[1])),
+    "celu": lambda value: make("relu", value) + _below_zero(value),
+    "selu": lambda value: SELU[0] * _elu(value, SELU[1]),
     "relu6": lambda value: _limited(value, 0, 6),
     "hard_tanh": lambda value: _limited(value, -1, 1),
-    "leaky_relu": lambda value: _where_positive(
-        value, value, make("multiply", constant(0.2), value)
-    ),
-    "silu": _times("sigmoid"),
-    "hard_silu": _times("hard_sigmoid"),
-    "softsign": _softsign,
-    "mish": _mish,
-    "squareplus": _squareplus,
-    "log_sigmoid": _log_sigmoid,
+    "leaky_relu": lambda value: where(value > 0, value, 0.2 * value),
+    "silu": lambda value: value * make("sigmoid", value),
+    "hard_silu": lambda value: value * make("hard_sigmoid", value),
+    "softsign": lambda value: value / (1 + make("abs", value)),
+    "mish": lambda value: value * make("tanh", make("softplus", value)),
+    "squareplus": lambda value: 0.5 * (value + make("sqrt", value * value + 4)),
+    "log_sigmoid": lambda value: -make("softplus", -value),
     "sparse_plus": _sparse_plus,
-    "sparse_sigmoid": lambda value: _limited(
-        make("multiply", constant(0.5), make("add", value, constant(1))), 0, 1
-    ),
-    "tanh_shrink": lambda value: make("subtract", value, make("tanh", value)),
+    "sparse_sigmoid": lambda value: _limited(0.5 * (value + 1), 0, 1),
+    "tanh_shrink": lambda value: value - make("tanh", value),
     "soft_shrink": lambda value: _beyond(value, 0.5, 0.5),
     "hard_shrink": lambda value: _beyond(value, 0.5, 0),
 }

@@ -22,6 +22,7 @@ from anyrnn.keras.keras_ops import KERAS
 from anyrnn.keras.saving import CellSerialisation, name_of_cell
 from anyrnn.transforms.bias import biases, without_bias
 from anyrnn.transforms.dropout import with_recurrent_dropout
+from anyrnn.transforms.option_values import check_rate
 
 DEFAULTS = {"kernel": "glorot_uniform", "recurrent": "orthogonal", "bias": "zeros"}
 ROLES = {
@@ -116,8 +117,8 @@ class RecurrentCell(CellSerialisation, keras.Layer, DropoutRNNCell, CellAdapter)
         super().__init__(**options)
         self.base, self.units, self.use_bias = base, units, use_bias
         self.unit_forget_bias, self.seed = unit_forget_bias, seed
-        self.dropout = _probability("dropout", dropout)
-        self.recurrent_dropout = _probability("recurrent_dropout", recurrent_dropout)
+        self.dropout = check_rate("dropout", dropout, InputError)
+        self.recurrent_dropout = check_rate("recurrent_dropout", recurrent_dropout, InputError)
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.hyperparameters, self.own_sizes = numbers, sizes
         cell = base.with_hyperparameters(**numbers)
@@ -378,14 +379,3 @@ class Recurrent(CellSerialisation, CompiledLayer, keras.layers.RNN):
 
 
 OWN = ("name", "dtype", "trainable", "activity_regularizer", "autocast")
-
-
-def _probability(option: str, value: float) -> float:
-    """Check a rate of dropout.
-
-    Raises:
-        InputError: It is none below 1.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
-        raise InputError(f"{option}={value!r}; expected a probability, from 0 up to 1 without 1")
-    return float(value)

@@ -137,7 +137,7 @@ def training(cell: Cell, memory: str = "high", policy: Policy = FUSED) -> Traini
             if result not in cell.states:
                 return gradient
             later = make("state", name=Gradient(result), type=node.type)
-            return make("add", later, gradient) if result == cell.output else later
+            return later + gradient if result == cell.output else later
         return rebuilt(node, arguments)
 
     step = simplify(rewrite(reverse, rule))

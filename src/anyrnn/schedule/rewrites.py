@@ -6,9 +6,11 @@ divisions of a vector by a scalar. Values change by rounding only.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import reduce
+from operator import add
 
 from anyrnn.graph.keys import Name
-from anyrnn.graph.nodes import Graph, Node, constant, make, rebuilt, rewrite, topological
+from anyrnn.graph.nodes import Graph, Node, joined, make, rebuilt, rewrite, topological
 from anyrnn.graph.sizes import Size
 from anyrnn.graph.sums import addends, total_of, uses_of
 from anyrnn.schedule.forms import Policy
@@ -34,13 +36,10 @@ def distribute_products(graph: Graph) -> Graph:
 
     def rule(node: Node, arguments: tuple[Node, ...]) -> Node:
         if node.operation == "product" and arguments[1].operation == "concatenate":
-            matrix, start, total = arguments[0], Size.of(0), None
-            for part in arguments[1].arguments:
-                stop = start + part.type.shape[0]
-                term = make("product", _columns(matrix, start, stop), part)
-                total = term if total is None else make("add", total, term)
-                start = stop
-            if total is not None and total.type == node.type:
+            matrix, vector = arguments
+            terms = [_columns(matrix, *ends) @ own for own, *ends in joined(vector)]
+            total = reduce(add, terms)
+            if total.type == node.type:
                 return total
         if node.operation == "slice":
             return _slice(arguments[0], node.attributes["start"], node.attributes["stop"])
@@ -57,7 +56,7 @@ def _slice(value: Node, start: Size, stop: Size) -> Node:
         return make(value.operation, left, right)
     if value.operation == "product":
         matrix, vector = value.arguments
-        return make("product", _rows(matrix, start, stop), vector)
+        return _rows(matrix, start, stop) @ vector
     return make("slice", value, start=start, stop=stop)
 
 
@@ -119,7 +118,7 @@ def by_reciprocals(graph: Graph) -> Graph:
         if node.operation == "divide" and node.type.shape:
             vector, scalar = arguments
             if scalar.type.per_row and not scalar.type.shape:
-                return make("multiply", vector, make("divide", constant(1), scalar))
+                return vector * (1 / scalar)
         return rebuilt(node, arguments)
 
     return rewrite(graph, rule)
@@ -190,7 +189,7 @@ def rewrite_loop(graph: Graph, states: Iterable[Name], policy: Policy) -> Graph:
         return node.is_leaf or hoisted
 
     outputs = {
-        name: make("multiply", node, constant(1)) if name in states and is_passed_on(node) else node
+        name: node * 1 if name in states and is_passed_on(node) else node
         for name, node in graph.outputs.items()
     }
     return Graph(outputs, graph.names)

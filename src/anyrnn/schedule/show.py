@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.keys import Gradient, Name
-from anyrnn.graph.nodes import Node, make
+from anyrnn.graph.nodes import Node
 from anyrnn.graph.show import ATOM, Equations
 from anyrnn.schedule.cost import SizePolynomial
 from anyrnn.schedule.forms import FUSED, Policy, Schedule
@@ -53,7 +53,7 @@ class _NamedEquations(Equations):
         if node.operation == "add" and node.arguments[1].operation == "negative":
             left, right = node.arguments
             if right not in self.names:
-                return super()._expression(make("subtract", left, right.arguments[0]))
+                return super()._expression(left - right.arguments[0])
         return super()._expression(node)
 
 

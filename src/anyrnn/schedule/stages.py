@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from anyrnn.graph.nodes import Node
+from anyrnn.graph.nodes import Node, joined
 from anyrnn.graph.sizes import Size
 from anyrnn.schedule.forms import Accumulator, Levels, Placement, RowStage, Schedule, Stage
 from anyrnn.schedule.phases import operands
@@ -117,10 +117,8 @@ def _joins(loop: Iterable[Node]) -> dict[Node, tuple[tuple[Node, Size], ...]]:
     found: dict[Node, tuple[tuple[Node, Size], ...]] = {}
     for node in loop:
         if node.operation == "concatenate":
-            offset = Size.of(0)
-            for part in node.arguments:
-                found[part] = (*found.get(part, ()), (node, offset))
-                offset = offset + part.type.shape[0]
+            for vector, offset, _ in joined(node):
+                found[vector] = (*found.get(vector, ()), (node, offset))
     return found
 
 

@@ -91,7 +91,7 @@ def with_two_biases(cell: Cell) -> Cell:
     def rule(node: Node, arguments: tuple[Node, ...]) -> Node:
         twin = twins.get(node)
         if twin is not None and twin.name not in leaves:
-            return make("add", node, twin)
+            return node + twin
         return rebuilt(node, arguments)
 
     graph = rewrite(cell.graph, rule)

@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from functools import lru_cache
 
-from anyrnn.errors import CellError
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Graph, Node, constant, limited, make, rebuilt, rewrite
-from anyrnn.transforms.per_state import by_state
-
-
-def check_bound(option: str, bound: object) -> float:
-    """Check a bound.
-
-    Raises:
-        CellError: It is no number above zero.
-    """
-    number = isinstance(bound, int | float) and not isinstance(bound, bool)
-    if not number or not 0 < bound < math.inf:  # type: ignore[operator]
-        raise CellError(f"{option}={bound!r}; expected a number above zero")
-    return float(bound)  # type: ignore[arg-type]
+from anyrnn.transforms.option_values import by_state, check_bound
 
 
 def with_clipped_state(cell: Cell, bound: float | Mapping[str, float]) -> Cell:

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from functools import lru_cache
 
 from anyrnn.errors import CellError
 from anyrnn.graph.cell import Cell
-from anyrnn.graph.nodes import Graph, Node, constant, make, rebuilt, rewrite
+from anyrnn.graph.nodes import Graph, Node, make, rebuilt, rewrite, where
 from anyrnn.graph.roles import Role, roles
-from anyrnn.transforms.per_state import by_state
-
-
-def _check_rate(option: str, rate: object) -> float:
-    number = isinstance(rate, int | float) and not isinstance(rate, bool)
-    if not number or not 0 <= rate < 1 or math.isnan(rate):  # type: ignore[operator, arg-type]
-        raise CellError(f"{option}={rate!r}; expected a probability, from 0 up to 1 without 1")
-    return float(rate)  # type: ignore[arg-type]
+from anyrnn.transforms.option_values import by_state, check_rate
 
 
 def next_stream(cell: Cell) -> int:
@@ -52,7 +44,7 @@ def with_recurrent_dropout(cell: Cell, rate: float, per_gate: bool = False) -> C
         >>> print(equations(with_recurrent_dropout(anyrnn.get("rnn"), 0.5).graph))
         h' = tanh(W @ x + U @ (where(random(0) >= 0.5, 2, 0) * h) + b)
     """
-    number = _check_rate("recurrent_dropout", rate)
+    number = check_rate("recurrent_dropout", rate)
     return _dropout(cell, "recurrent_dropout", number, per_gate) if number else cell
 
 
@@ -80,7 +72,7 @@ def with_input_dropout(cell: Cell, rate: float, per_gate: bool = False) -> Cell:
         >>> print(equations(with_input_dropout(anyrnn.get("rnn"), 0.5).graph))
         h' = tanh(W @ (where(random(0) >= 0.5, 2, 0) * x) + U @ h + b)
     """
-    number = _check_rate("input_dropout", rate)
+    number = check_rate("input_dropout", rate)
     return _dropout(cell, "input_dropout", number, per_gate) if number else cell
 
 
@@ -101,9 +93,7 @@ def _dropout(cell: Cell, option: str, rate: float, per_gate: bool) -> Cell:
         key = node if per_gate else vector.type
         stream = first + streams.setdefault(key, len(streams))
         drawn = make("random", stream=stream, every_step=False, type=vector.type)
-        kept = make("greater_equal", drawn, constant(rate))
-        mask = make("where", kept, constant(1 / (1 - rate)), constant(0))
-        return make("product", matrix, make("multiply", mask, vector))
+        return matrix @ (where(drawn >= rate, 1 / (1 - rate), 0) * vector)
 
     graph = rewrite(cell.graph, rule)
     return cell.with_graph(graph, remake, rate, per_gate)
@@ -157,7 +147,7 @@ def with_zoneout(cell: Cell, rate: float | Mapping[str, float], expected: bool =
         h1 = tanh(W @ x + U @ h + b)
         h' = 0.25 * h + 0.75 * h1
     """
-    rates = by_state(cell, "zoneout", rate, _check_rate)
+    rates = by_state(cell, "zoneout", rate, check_rate)
     chosen = tuple((name, number) for name, number in rates.items() if number)
     return _zoneout(cell, chosen, expected) if chosen else cell
 
@@ -170,11 +160,9 @@ def _zoneout(cell: Cell, rates: tuple[tuple[str, float], ...], expected: bool) -
         new = outputs[name]
         old = leaves.get(name) or make("state", name=name, type=new.type)
         if expected:
-            kept = make("multiply", constant(rate), old)
-            outputs[name] = make("add", kept, make("multiply", constant(1 - rate), new))
+            outputs[name] = rate * old + (1 - rate) * new
         else:
             drawn = make("random", stream=first + number, every_step=True, type=new.type)
-            changes = make("greater_equal", drawn, constant(rate))
-            outputs[name] = make("where", changes, new, old)
+            outputs[name] = where(drawn >= rate, new, old)
     graph = Graph(outputs, cell.graph.names)
     return cell.with_graph(graph, with_zoneout, dict(rates), expected)

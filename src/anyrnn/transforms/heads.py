@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from operator import matmul
 
 from anyrnn.errors import CellError
 from anyrnn.graph.cell import Cell
@@ -74,7 +75,7 @@ def with_independent_units(cell: Cell) -> Cell:
 
     def rule(node: Node, arguments: tuple[Node, ...]) -> Node:
         if node in products:
-            return make("multiply", vectors[node.arguments[0]], arguments[1])
+            return vectors[node.arguments[0]] * arguments[1]
         return rebuilt(node, arguments)
 
     parameters = [vectors.get(leaf, leaf) for leaf in cell.members]
@@ -142,8 +143,7 @@ def _with_heads(cell: Cell, heads: int) -> Cell:
                 make("slice", vector, start=size.scaled(k), stop=size.scaled(k + 1))
                 for k in range(heads)
             ]
-            pairs = zip(own, cuts, strict=True)
-            return make("concatenate", *(make("product", *pair) for pair in pairs))
+            return make("concatenate", *map(matmul, own, cuts))
         if not any(key in node.attributes for key in ("type", "size", "start")):
             return rebuilt(node, arguments)
         attributes = dict(node.attributes)

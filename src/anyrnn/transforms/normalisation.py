@@ -8,10 +8,11 @@ from itertools import chain, count
 
 from anyrnn.errors import CellError
 from anyrnn.graph.cell import Cell
-from anyrnn.graph.nodes import Graph, Node, constant, make, rebuilt, rewrite, topological
+from anyrnn.graph.nodes import Graph, Node, make, rebuilt, rewrite, topological
 from anyrnn.graph.operations import Type
 from anyrnn.graph.roles import Role, activated, matrix_leaf, roles
 from anyrnn.graph.sums import addends, total_of, uses_of
+from anyrnn.transforms.option_values import check_bound
 
 KINDS = ("layer", "rms")
 INITIAL = {"input_gain": 1.0, "recurrent_gain": 1.0, "state_gain": 1.0, "state_bias": 0.0}
@@ -55,21 +56,19 @@ def with_normalisation(cell: Cell, kind: str = "layer", epsilon: float = 1e-5) -
     """
     if kind not in KINDS:
         raise CellError(f"norm={kind!r}; expected {' or '.join(map(repr, KINDS))}")
-    if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not epsilon > 0:
-        raise CellError(f"epsilon={epsilon!r}; expected a number above zero")
+    epsilon = check_bound("epsilon", epsilon)
     families = {leaf.name.split(".")[0] for leaf in cell.members}
     for name in INITIAL:
         if name in families:
             raise CellError(f"cell '{cell.name}' has parameters called {name} already")
-    return _normalised(cell, kind, float(epsilon))
+    return _normalised(cell, kind, epsilon)
 
 
 def _norm(value: Node, kind: str, epsilon: float) -> Node:
     """The normalised value, before gain and bias."""
     if kind == "layer":
-        value = make("subtract", value, make("mean", value))
-    square = make("mean", make("multiply", value, value))
-    return make("divide", value, make("sqrt", make("add", square, constant(epsilon))))
+        value = value - make("mean", value)
+    return value / make("sqrt", make("mean", value * value) + epsilon)
 
 
 def _vector(name: str, like: Node) -> Node:
@@ -134,7 +133,7 @@ def _normalised(cell: Cell, kind: str, epsilon: float) -> Cell:
         sign = terms[0][0]
         total = total_of([(sign * own, plain[product]) for own, product in terms])
         gain = gains.gain(role, (product for _, product in terms))
-        return sign, make("multiply", gain, _norm(total, kind, epsilon))
+        return sign, gain * _norm(total, kind, epsilon)
 
     def sum_of(node: Node) -> Node:
         terms = addends(node, 1, uses, True)
@@ -158,8 +157,7 @@ def _normalised(cell: Cell, kind: str, epsilon: float) -> Cell:
             name = carried[node.arguments[0]]
             gain, bias = (_vector(f"state_{own}.{name}", state) for own in ("gain", "bias"))
             gains.of_states += [leaf for leaf in (gain, bias) if leaf not in gains.of_states]
-            scaled = make("multiply", gain, _norm(state, kind, epsilon))
-            same = make(node.operation, make("add", scaled, bias))
+            same = make(node.operation, gain * _norm(state, kind, epsilon) + bias)
         new[node] = same
         return same
 

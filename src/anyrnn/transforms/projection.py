@@ -73,14 +73,14 @@ def with_projection(cell: Cell) -> Cell:
         if node.operation == "product" and node.arguments[0] in matrices:
             parts = [projected if part is state else new[part] for part in _joined(node)]
             vector = make("concatenate", *parts) if len(parts) > 1 else parts[0]
-            new[node] = make("product", matrices[node.arguments[0]], vector)
+            new[node] = matrices[node.arguments[0]] @ vector
         return new[node]
 
     graph = rewrite(cell.graph, rule)
     matrix = make("parameter", name=MATRIX, type=Type((PROJECTION, size), per_row=False))
     outputs = dict(graph.outputs)
     unprojected = outputs[first]
-    outputs[first] = make("product", matrix, unprojected)
+    outputs[first] = matrix @ unprojected
     states = cell.states
     if whole in Graph(outputs).leaves("state"):
         outputs[UNPROJECTED], states = unprojected, (*states, UNPROJECTED)

@@ -1,11 +1,36 @@
-"""Options that are one number for all states, or one for some by name."""
+"""The values of options: bounds, probabilities, and numbers for all states or for some by name."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 from anyrnn.errors import CellError
 from anyrnn.graph.cell import Cell
+
+
+def check_bound(option: str, bound: object) -> float:
+    """Check a bound.
+
+    Raises:
+        CellError: It is no number above zero.
+    """
+    number = isinstance(bound, int | float) and not isinstance(bound, bool)
+    if not number or not 0 < bound < math.inf:  # type: ignore[operator]
+        raise CellError(f"{option}={bound!r}; expected a number above zero")
+    return float(bound)  # type: ignore[arg-type]
+
+
+def check_rate(option: str, rate: object, error: type[Exception] = CellError) -> float:
+    """Check a rate of dropout.
+
+    Raises:
+        error: It is no probability below 1.
+    """
+    number = isinstance(rate, int | float) and not isinstance(rate, bool)
+    if not number or not 0 <= rate < 1:  # type: ignore[operator]
+        raise error(f"{option}={rate!r}; expected a probability, from 0 up to 1 without 1")
+    return float(rate)  # type: ignore[arg-type]
 
 
 def by_state(
