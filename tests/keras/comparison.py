@@ -135,12 +135,13 @@ class Drawn:
     def run(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """`anyrnn.keras.backends.run`, watched."""
 
-        def watched(cell: Any, sizes: Any, x: Any, *others: Any, seed: Any, **options: Any) -> Any:
+        def watched(call: backends.CellCall) -> Any:
             self.compiled = True
-            if cell.draws:
-                words = [int(word) for word in np.ravel(keras.ops.convert_to_numpy(seed))]
-                self._read(cell, words[0] << 32 | words[1] & 0xFFFFFFFF, x.shape, sizes)
-            return original(cell, sizes, x, *others, seed=seed, **options)
+            if call.cell.draws:
+                words = [int(word) for word in np.ravel(keras.ops.convert_to_numpy(call.seed))]
+                seed = words[0] << 32 | words[1] & 0xFFFFFFFF
+                self._read(call.cell, seed, call.x.shape, call.sizes)
+            return original(call)
 
         return watched
 

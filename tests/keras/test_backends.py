@@ -123,17 +123,9 @@ def run(
     count = 1 + len(case.states)
     mask = None if case.mask is None else ops.convert_to_tensor(case.mask)
     seed = None if seed is None else ops.convert_to_tensor(np.array(seed))
-    output, last = backends.run(
-        case.cell,
-        case.sizes,
-        tensors[0],
-        tensors[1:count],
-        tensors[count:],
-        mask=mask,
-        reverse=turned,
-        seed=seed,
-        recorded=recorded,
-    )
+    given = tensors[0], tensors[1:count], tensors[count:], recorded
+    call = backends.CellCall(case.cell, case.sizes, *given, mask=mask, reverse=turned, seed=seed)
+    output, last = backends.run(call)
     return [output, *last]
 
 
@@ -399,7 +391,8 @@ if BACKEND == "jax":
             x = numpy.ones((64, 500, 64))
             parameters = [numpy.ones(each.shape_for(sizes)) for each in cell.parameters]
             states = [numpy.zeros((64, 64))]
-            run = jax.jit(lambda x: backends.run(cell, sizes, x, states, parameters, recorded=True))
+            call = backends.CellCall(cell, sizes, x, states, parameters, recorded=True)
+            run = jax.jit(lambda x: backends.run(call._replace(x=x)))
             jax.block_until_ready(run(x))
             last = run(x), run(x)
         """

@@ -103,11 +103,23 @@ class CompiledLayer:
         is_state = final.output == final.states[0]
         outputs, last, ended = sequences, [], []
         for place, (part, cell) in enumerate(parts):
-            given = states[len(last) : len(last) + len(cell.states)]
+            layer = part.keras_layer()
+            if part.masks_input(training):
+                outputs = outputs * ops.expand_dims(layer.get_dropout_mask(outputs[:, 0, :]), 1)
             backwards = self.go_backwards and not place
-            whole = place < len(parts) - 1 or self.return_sequences or not is_state
-            options = mask, backwards, whole, training
-            outputs, ended = _run(part, cell, stored[place], outputs, given, *options)
+            call = backends.CellCall(
+                cell,
+                part.sizes,
+                outputs,
+                states[len(last) : len(last) + len(cell.states)],
+                stored[place],
+                recorded=bool(training),
+                mask=mask,
+                reverse=backwards,
+                sequences=place < len(parts) - 1 or self.return_sequences or not is_state,
+                seed=layer.seed_generator.next() if cell.draws else None,
+            )
+            outputs, ended = backends.run(call)
             last += ended
             if backwards and mask is not None:
                 mask = ops.flip(mask, axis=1)
@@ -222,32 +234,3 @@ def _mask(mask: Any, sequences: Any) -> Any:
     if len(given) != 2 or any(a != b for a, b in known if a is not None and b is not None):
         raise InputError(f"the mask has shape {given}; expected (batch, time) = {wanted}")
     return mask
-
-
-def _run(
-    part: CellAdapter,
-    cell: Cell,
-    stored: Sequence[Any],
-    sequences: Any,
-    states: Sequence[Any],
-    mask: Any,
-    backwards: bool,
-    whole: bool,
-    training: bool,
-) -> tuple[Any, list[Any]]:
-    """Run one cell over time; there are outputs if the whole sequence of them is wanted."""
-    layer = part.keras_layer()
-    if part.masks_input(training):
-        sequences = sequences * ops.expand_dims(layer.get_dropout_mask(sequences[:, 0, :]), 1)
-    return backends.run(
-        cell,
-        part.sizes,
-        sequences,
-        states,
-        stored,
-        mask=mask,
-        reverse=backwards,
-        sequences=whole,
-        seed=layer.seed_generator.next() if cell.draws else None,
-        recorded=training,
-    )

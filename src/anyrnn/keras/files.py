@@ -28,6 +28,9 @@ CELLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
 """The Keras layer of each of our cells that Keras has too, and its options."""
 
 _POSSIBLE = {4: ("lstm",), 3: ("gru", "gru_reset_before"), 1: ("rnn", "rnn_relu")}
+Conversion = tuple[list[tuple[str, str]], Callable[[Path], object]]
+"""What the layers become, as `convert` returns it, and what writes the file."""
+
 _STORED = re.compile(r"layers/(\w+?)(_\d+)?/(?:((?:for|back)ward)_layer/)?cell/vars/(\d)")
 
 
@@ -90,19 +93,14 @@ def convert(
     if cell is not None and cell not in CELLS:
         raise InputError(f"no layer of Keras has the cell '{cell}'; known: {', '.join(CELLS)}")
     _check(source, target, overwrite)
-    if endings[0] == SAFETENSORS:
-        return _to_keras(source, target, like, names, cell, overwrite)
-    return _to_torch(source, target, like, names, cell, overwrite)
+    chosen = _to_keras if endings[0] == SAFETENSORS else _to_torch
+    rows, write = chosen(source, like, names, cell)
+    with _written(target, overwrite) as unfinished:
+        write(unfinished)
+    return rows
 
 
-def _to_torch(
-    source: Path,
-    target: Path,
-    like: Path | None,
-    names: Names | None,
-    cell: str | None,
-    overwrite: bool,
-) -> list[tuple[str, str]]:
+def _to_torch(source: Path, like: Path | None, names: Names | None, cell: str | None) -> Conversion:
     safetensors = _safetensors()
     if _ending(source) == MODEL:
         if like is not None or cell is not None:
@@ -117,19 +115,10 @@ def _to_torch(
         own = ", ".join(dict.fromkeys(part.name for part in parts))
         rows.append((own, f"{prefix} = {constructor(parts)}" if prefix else constructor(parts)))
     content = safetensors.save(arrays)
-    with _written(target, overwrite) as unfinished:
-        unfinished.write_bytes(content)
-    return rows
+    return rows, lambda path: path.write_bytes(content)
 
 
-def _to_keras(
-    source: Path,
-    target: Path,
-    like: Path | None,
-    names: Names | None,
-    cell: str | None,
-    overwrite: bool,
-) -> list[tuple[str, str]]:
+def _to_keras(source: Path, like: Path | None, names: Names | None, cell: str | None) -> Conversion:
     try:
         loaded = _safetensors().load(source.read_bytes())
         state_dict = dict(sorted(loaded.items()))  # safetensors gives them in a random order
@@ -138,20 +127,15 @@ def _to_keras(
     except Exception as error:  # of safetensors, of the system, or of a type that NumPy lacks
         raise DataError(f"{source} is no sound safetensors file: {_line(error)}") from None
     model = _model(like, lambda: _layers_of_state(source, state_dict, cell))
-    found = pairs(model, state_dict, names)
+    rows = [(layer.name, _place(found)) for layer, found in pairs(model, state_dict, names)]
     from_torch(model, state_dict, names)
-    with _written(target, overwrite) as unfinished:
-        if _ending(target) == MODEL:
-            model.save(unfinished)
-        else:
-            model.save_weights(unfinished)
-    return [(part.name, _place(unit)) for part, unit in found]
+    return rows, lambda path: (model.save if _ending(path) == MODEL else model.save_weights)(path)
 
 
-def _place(unit: StateDictLayer) -> str:
+def _place(found: StateDictLayer) -> str:
     """The place of a layer in a state_dict, for the user."""
-    layer = [] if "weight" in unit.directions[0] else [f"layer {unit.number}"]
-    return ", ".join([*([unit.prefix] if unit.prefix else []), *layer]) or "weight"
+    number = [] if "weight" in found.directions[0] else [f"layer {found.number}"]
+    return ", ".join([*([found.prefix] if found.prefix else []), *number]) or "weight"
 
 
 def _model(like: Path | None, layers: Callable[[], list[_Layer]]) -> Any:
@@ -170,17 +154,17 @@ def _model(like: Path | None, layers: Callable[[], list[_Layer]]) -> Any:
 
 def _layers_of_state(source: Path, state_dict: dict[str, Any], cell: str | None) -> list[_Layer]:
     """The recurrent layers that a state_dict holds, if it holds nothing else."""
-    units = state_dict_layers(state_dict)
-    other = [unit for unit in units if not {"weight_hh", "U"} & unit.directions[0].keys()]
-    if other or len({unit.prefix for unit in units}) > 1:
+    found = state_dict_layers(state_dict)
+    other = [each for each in found if not {"weight_hh", "U"} & each.directions[0].keys()]
+    if other or len({each.prefix for each in found}) > 1:
         which = f"holds {other[0]}" if other else "holds several recurrent layers"
         raise InputError(
             f"{source} {which}, and does not say in what order a model has its layers; give the "
             "model with --like MODEL.keras"
         )
     layers = []
-    for unit in units:
-        arrays = unit.directions[0]
+    for each in found:
+        arrays = each.directions[0]
         own = "W" in arrays
         matrices = arrays["W" if own else "weight_ih"], arrays["U" if own else "weight_hh"]
         rows, hidden = matrices[1].shape
@@ -190,7 +174,7 @@ def _layers_of_state(source: Path, state_dict: dict[str, Any], cell: str | None)
         chosen = _chosen(source, possible, cell, asked=own)
         bias = "b" in arrays or "bias_ih" in arrays
         sizes = matrices[0].shape[1], hidden
-        layers.append(_Layer(chosen, *sizes, len(unit.directions), bias, str(matrices[1].dtype)))
+        layers.append(_Layer(chosen, *sizes, len(each.directions), bias, str(matrices[1].dtype)))
     return layers
 
 

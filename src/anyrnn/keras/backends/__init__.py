@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from keras import config
 
@@ -33,27 +33,16 @@ def refusal(tensors: Sequence[Any]) -> str | None:
     return _backend(name).refusal(tensors) if name in BACKENDS else f"Keras' backend '{name}'"
 
 
-def run(
-    cell: Cell,
-    sizes: Mapping[str, int],
-    x: Any,
-    states: Sequence[Any],
-    parameters: Sequence[Any],
-    *,
-    mask: Any = None,
-    reverse: bool = False,
-    sequences: bool = True,
-    seed: Any = None,
-    recorded: bool,
-) -> tuple[Any, list[Any]]:
-    """Run a cell over sequences with the backend of Keras, which can differentiate it.
+class CellCall(NamedTuple):
+    """A cell, and the tensors of Keras' backend that it is run over.
 
-    Args:
+    Attributes:
         cell: The cell.
         sizes: The named sizes as numbers.
         x: The inputs, (batch, time, input).
         states: The initial states, each (batch, size).
         parameters: The stored parameters, in the order of `cell.parameters`.
+        recorded: Whether a derivative is likely to be asked for.
         mask: Whether each step counts, (batch, time). Over a step that does not count, states and
             output are carried; before the first that counts the output is zero.
         reverse: Whether to go from the last step to the first, as `go_backwards` does: the outputs
@@ -61,7 +50,30 @@ def run(
         sequences: Whether the outputs are asked for, not the last states only.
         seed: What random numbers follow from, for a cell that draws some: one whole number, or the
             two that Keras' SeedGenerator gives.
-        recorded: Whether a derivative is likely to be asked for.
+    """
+
+    cell: Cell
+    sizes: Mapping[str, int]
+    x: Any
+    states: Sequence[Any]
+    parameters: Sequence[Any]
+    recorded: bool
+    mask: Any = None
+    reverse: bool = False
+    sequences: bool = True
+    seed: Any = None
+
+    @property
+    def options(self) -> tuple[bool, bool, bool, bool]:
+        """The fields of a `Callback` besides its run."""
+        return self.reverse, self.sequences, self.mask is not None, self.cell.draws
+
+
+def run(call: CellCall) -> tuple[Any, list[Any]]:
+    """Run a cell over sequences with the backend of Keras, which can differentiate it.
+
+    Args:
+        call: The cell, and what it is run over.
 
     Returns:
         The outputs, (batch, time, size), or None if nobody asks for them, and the last states.
@@ -69,24 +81,17 @@ def run(
     Raises:
         InputError: Keras has another backend, or a shape does not fit.
     """
-    _check_shapes(cell, sizes, x, states, parameters, mask)
-    arguments = cell, sizes, x, states, parameters, mask, reverse, sequences, seed, recorded
-    return _backend(config.backend()).run(*arguments)
+    _check_shapes(call)
+    return _backend(config.backend()).run(call)
 
 
-def _check_shapes(
-    cell: Cell,
-    sizes: Mapping[str, int],
-    x: Any,
-    states: Sequence[Any],
-    parameters: Sequence[Any],
-    mask: Any,
-) -> None:
+def _check_shapes(call: CellCall) -> None:
     """Whether shapes fit, as far as they are known: kernels go by addresses.
 
     Raises:
         InputError: They do not.
     """
+    cell, sizes, x = call.cell, call.sizes, call.x
     batch, time = tuple(x.shape[:2]) if len(x.shape) == 3 else (None, None)
     if time == 0:
         raise InputError(
@@ -96,12 +101,12 @@ def _check_shapes(
     wanted: list[tuple[str, Any, tuple[int | None, ...]]] = [
         ("the input", x, (batch, time, sizes["input"]))
     ]
-    for name, state, size in zip(cell.states, states, cell.state_sizes, strict=True):
+    for name, state, size in zip(cell.states, call.states, cell.state_sizes, strict=True):
         wanted.append((f"the state {name}", state, (batch, size.evaluate(sizes))))
-    for stored, given in zip(cell.parameters, parameters, strict=True):
+    for stored, given in zip(cell.parameters, call.parameters, strict=True):
         wanted.append((f"the parameter {stored.name}", given, stored.shape_for(sizes)))
-    if mask is not None:
-        wanted.append(("the mask", mask, (batch, time)))
+    if call.mask is not None:
+        wanted.append(("the mask", call.mask, (batch, time)))
     for what, tensor, shape in wanted:
         found = tuple(tensor.shape)
         if len(found) != len(shape) or not all(

@@ -45,24 +45,26 @@ Handler = Callable[[str, list[Array], list[Array]], None]
 _Words = cache(lambda count: ctypes.c_int64 * count)
 
 
-class _List(ctypes.Structure):
+class _Struct(ctypes.Structure):
+    """What most structures of the interface begin with."""
+
+    _fields_ = (("struct_size", ctypes.c_size_t), ("extension", ctypes.c_void_p))
+
+
+class _List(_Struct):
     """XLA_FFI_Args and XLA_FFI_Rets, which have the same layout."""
 
     _fields_ = (
-        ("struct_size", ctypes.c_size_t),
-        ("extension", ctypes.c_void_p),
         ("size", ctypes.c_int64),
         ("types", ctypes.c_void_p),
         ("items", ctypes.c_void_p),
     )
 
 
-class _Attributes(ctypes.Structure):
+class _Attributes(_Struct):
     """XLA_FFI_Attrs."""
 
     _fields_ = (
-        ("struct_size", ctypes.c_size_t),
-        ("extension", ctypes.c_void_p),
         ("size", ctypes.c_int64),
         ("types", ctypes.c_void_p),
         ("names", ctypes.c_void_p),
@@ -70,12 +72,10 @@ class _Attributes(ctypes.Structure):
     )
 
 
-class _Frame(ctypes.Structure):
+class _Frame(_Struct):
     """XLA_FFI_CallFrame."""
 
     _fields_ = (
-        ("struct_size", ctypes.c_size_t),
-        ("extension", ctypes.c_void_p),
         ("api", ctypes.c_void_p),
         ("context", ctypes.c_void_p),
         ("stage", ctypes.c_int),
@@ -85,12 +85,10 @@ class _Frame(ctypes.Structure):
     )
 
 
-class _Buffer(ctypes.Structure):
+class _Buffer(_Struct):
     """XLA_FFI_Buffer."""
 
     _fields_ = (
-        ("struct_size", ctypes.c_size_t),
-        ("extension", ctypes.c_void_p),
         ("dtype", ctypes.c_int),
         ("data", ctypes.c_void_p),
         ("rank", ctypes.c_int64),
@@ -109,12 +107,10 @@ class _Extension(ctypes.Structure):
     )
 
 
-class _Version(ctypes.Structure):
+class _Version(_Struct):
     """XLA_FFI_Api_Version."""
 
     _fields_ = (
-        ("struct_size", ctypes.c_size_t),
-        ("extension", ctypes.c_void_p),
         ("major", ctypes.c_int),
         ("minor", ctypes.c_int),
     )
@@ -130,24 +126,20 @@ class _Metadata(ctypes.Structure):
     )
 
 
-class _Api(ctypes.Structure):
+class _Api(_Struct):
     """XLA_FFI_Api, up to the function that makes errors."""
 
     _fields_ = (
-        ("struct_size", ctypes.c_size_t),
-        ("extension", ctypes.c_void_p),
         ("version", _Version),
         ("internal", ctypes.c_void_p),
         ("create_error", ctypes.c_void_p),
     )
 
 
-class _Error(ctypes.Structure):
+class _Error(_Struct):
     """XLA_FFI_Error_Create_Args."""
 
     _fields_ = (
-        ("struct_size", ctypes.c_size_t),
-        ("extension", ctypes.c_void_p),
         ("message", ctypes.c_char_p),
         ("code", ctypes.c_int),
     )

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from typing import Any, NamedTuple
@@ -19,8 +19,7 @@ from jax.custom_derivatives import SymbolicZero
 from jax.interpreters.ad import JVPTracer
 
 from anyrnn.errors import InputError
-from anyrnn.graph.cell import Cell
-from anyrnn.keras.backends import NO_SECOND, ffi, tracers
+from anyrnn.keras.backends import NO_SECOND, CellCall, ffi, tracers
 from anyrnn.kernels import run_keys
 from anyrnn.kernels.callbacks import Callback
 from anyrnn.kernels.host import usual_threads
@@ -34,25 +33,20 @@ class CustomCall(NamedTuple):
 
     Attributes:
         key: The key of the run, see `anyrnn.kernels.run_keys.key`.
-        turned, sequences, masked, seeded: As in `anyrnn.kernels.callbacks.Callback`.
+        options: The other fields of an `anyrnn.kernels.callbacks.Callback`.
         method: Of `anyrnn.kernels.callbacks.Batch`: `forward` or `backward`.
         wanted: For `backward`: whether the gradient of the input is wanted, and of each parameter.
     """
 
     key: str
-    turned: bool
-    sequences: bool
-    masked: bool
-    seeded: bool
+    options: tuple[bool, bool, bool, bool]
     method: str = "forward"
     wanted: tuple[bool, ...] = ()
 
     @property
     def callback(self) -> Callback:
         """The run that its handler computes."""
-        return Callback(
-            run_keys.run_of(self.key), self.turned, self.sequences, self.masked, self.seeded
-        )
+        return Callback(run_keys.run_of(self.key), *self.options)
 
     def call(self, shapes: Sequence[tuple[int, ...]], dtype: Any, *arguments: Array) -> Any:
         """Call it with arrays; the results, whose shapes are given."""
@@ -64,7 +58,7 @@ class CustomCall(NamedTuple):
 @lru_cache(maxsize=1024)
 def _decode(text: str) -> CustomCall:
     call = CustomCall(*json.loads(text))
-    return call._replace(wanted=tuple(call.wanted))
+    return call._replace(options=tuple(call.options), wanted=tuple(call.wanted))
 
 
 def _threads() -> int:
@@ -199,23 +193,12 @@ def refusal(tensors: Sequence[Array]) -> str | None:
     return tracers.exporter() if traced else None
 
 
-def run(
-    cell: Cell,
-    sizes: Mapping[str, int],
-    x: Array,
-    states: Sequence[Array],
-    parameters: Sequence[Array],
-    mask: Array | None,
-    reverse: bool,
-    sequences: bool,
-    seed: Array | None,
-    recorded: bool,
-) -> tuple[Array | None, list[Array]]:
+def run(call: CellCall) -> tuple[Array | None, list[Array]]:
     """Run a cell; as `anyrnn.keras.backends.run`. JAX knows itself what to record."""
     _register()
-    key = run_keys.key(Run(cell, tuple(sizes.items())))
-    call = CustomCall(key, reverse, sequences, mask is not None, cell.draws)
-    mask = None if mask is None else mask.astype(bool)
-    further = mask, seed if cell.draws else None
-    found: list[Array] = _run(call, x, list(states), list(parameters), further)
-    return (found.pop(0) if sequences else None), found
+    key = run_keys.key(Run(call.cell, tuple(call.sizes.items())))
+    mask = None if call.mask is None else call.mask.astype(bool)
+    further = mask, call.seed if call.cell.draws else None
+    custom = CustomCall(key, call.options)
+    found: list[Array] = _run(custom, call.x, list(call.states), list(call.parameters), further)
+    return (found.pop(0) if call.sequences else None), found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,8 +11,7 @@ import tensorflow as tf
 from tensorflow.python.eager import record
 
 from anyrnn.errors import InputError
-from anyrnn.graph.cell import Cell
-from anyrnn.keras.backends import NO_SECOND, tracers
+from anyrnn.keras.backends import NO_SECOND, CellCall, tracers
 from anyrnn.kernels.callbacks import Batch, Callback
 from anyrnn.kernels.host import empty, usual_threads
 from anyrnn.kernels.run import Run
@@ -53,19 +52,11 @@ class _Functions:
     def _read(self, arrays: Sequence[Array]) -> tuple[Batch, list[Array]]:
         return self.callback.read(_threads(), arrays)
 
-    def forward(self, *arrays: Array) -> list[Array]:
-        """The output, if it is asked for, and the last states."""
+    def forward(self, save: bool, *arrays: Array) -> list[Array]:
+        """The output, if it is asked for, and the last states; to `save`, the residuals too."""
         batch, _ = self._read(arrays)
         shapes = self.callback.result_shapes(*batch.x.shape[:2])
-        into = _empty(shapes, batch.x.dtype)
-        batch.forward(into)
-        return into
-
-    def record(self, *arrays: Array) -> list[Array]:
-        """The results of `forward`, and the residuals."""
-        batch, _ = self._read(arrays)
-        shapes = self.callback.result_shapes(*batch.x.shape[:2])
-        shapes += self.callback.residual_shapes(*batch.x.shape[:2])
+        shapes += self.callback.residual_shapes(*batch.x.shape[:2]) if save else []
         into = _empty(shapes, batch.x.dtype)
         batch.forward(into)
         return into
@@ -119,51 +110,35 @@ def _xla() -> str | None:
 
 
 @tf.autograph.experimental.do_not_convert
-def run(
-    cell: Cell,
-    sizes: Mapping[str, int],
-    x: Tensor,
-    states: Sequence[Tensor],
-    parameters: Sequence[Tensor],
-    mask: Tensor | None,
-    reverse: bool,
-    sequences: bool,
-    seed: Tensor | None,
-    recorded: bool,
-) -> tuple[Tensor | None, list[Tensor]]:
+def run(call: CellCall) -> tuple[Tensor | None, list[Tensor]]:
     """Run a cell; as `anyrnn.keras.backends.run`."""
-    run = Run(cell, tuple(sizes.items()))
-    callback = Callback(run, reverse, sequences, mask is not None, cell.draws)
-    functions = _Functions(callback, x.dtype)
-    further = [] if mask is None else [tf.cast(mask, tf.bool)]
-    further += [seed] if cell.draws else []
+    cell, x = call.cell, call.x
+    functions = _Functions(Callback(Run(cell, tuple(call.sizes.items())), *call.options), x.dtype)
+    further = [] if call.mask is None else [tf.cast(call.mask, tf.bool)]
+    further += [call.seed] if cell.draws else []
     count, whole = functions.results, tf.executing_eagerly() or record.should_record_backprop([x])
 
     @tf.custom_gradient
-    def computed(*given: Tensor) -> Any:
-        residuals: list[Tensor] = []
-        if recorded:
-            found = _call(
-                functions.record, [*given, *further], [x.dtype] * (count + functions.residuals)
-            )
-            found, residuals = found[:count], found[count:]
-        else:
-            found = _call(functions.forward, [*given, *further], [x.dtype] * count)
+    def computed(*tensors: Tensor) -> Any:
+        given = [*tensors, *further]
+
+        def forward(save: bool) -> list[Tensor]:
+            number = count + save * functions.residuals
+            return _call(partial(functions.forward, save), given, [x.dtype] * number)
+
+        found = forward(call.recorded)
 
         def derivative(*gradients: Tensor) -> Any:
-            saved = residuals
-            if not recorded:
-                number = count + functions.residuals
-                saved = _call(functions.record, [*given, *further], [x.dtype] * number)[count:]
-            return _differentiate(functions, [*given, *further], saved, gradients, whole)
+            saved = (found if call.recorded else forward(True))[count:]
+            return _differentiate(functions, given, saved, gradients, whole)
 
-        return found, derivative
+        return found[:count], derivative
 
-    last: list[Tensor] = computed(*map(tf.convert_to_tensor, (x, *states, *parameters)))
-    output = last.pop(0) if sequences else None
+    last: list[Tensor] = computed(*map(tf.convert_to_tensor, (x, *call.states, *call.parameters)))
+    output = last.pop(0) if call.sequences else None
     if output is not None:
-        output.set_shape([*x.shape[:2], cell.output_size.evaluate(dict(sizes))])
-    for array, state in zip(last, states, strict=True):
+        output.set_shape([*x.shape[:2], cell.output_size.evaluate(dict(call.sizes))])
+    for array, state in zip(last, call.states, strict=True):
         array.set_shape(state.shape)
     return output, last
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from anyrnn.graph.cell import Cell
 from anyrnn.graph.randomness import WORD
+from anyrnn.keras.backends import CellCall
 from anyrnn.kernels.run import Run
 from anyrnn.torch.execute import breaks_graph, execute
 from anyrnn.torch.inputs import NO_MARKS, Marks, read_input
@@ -22,36 +22,24 @@ def refusal(tensors: Sequence[Tensor]) -> str | None:
     return None if path.name == "compiled" else path.reason
 
 
-def run(
-    cell: Cell,
-    sizes: Mapping[str, int],
-    x: Tensor,
-    states: Sequence[Tensor],
-    parameters: Sequence[Tensor],
-    mask: Tensor | None,
-    reverse: bool,
-    sequences: bool,
-    seed: Tensor | None,
-    recorded: bool,
-) -> tuple[Tensor | None, list[Tensor]]:
+def run(call: CellCall) -> tuple[Tensor | None, list[Tensor]]:
     """Run a cell; as `anyrnn.keras.backends.run`. PyTorch knows itself what to record."""
-    if breaks_graph(cell, x, mask, parameters):
-        options = mask, reverse, sequences, seed, recorded
-        return untraced(run, cell, sizes, x, states, parameters, *options)
-    if reverse:
+    x, mask, states, parameters = call.x, call.mask, call.states, call.parameters
+    if breaks_graph(call.cell, x, mask, parameters):
+        return untraced(run, call)
+    if call.reverse:
         x, mask = x.flip(1), None if mask is None else mask.flip(1)
     marks = NO_MARKS if mask is None else Marks(mask=mask.bool(), padding="carry")
-    rows = read_input(x, x, sizes["input"], True, marks)
-    made = Run(cell, tuple(sizes.items()))
+    rows = read_input(x, x, call.sizes["input"], True, marks)
     output, last = execute(
-        made,
+        Run(call.cell, tuple(call.sizes.items())),
         rows.data,
         None if torch.compiler.is_compiling() else rows.batch_sizes,
         [rows.begin(state, state, False) for state in states],
-        dict(zip(made.cell.parameter_names, parameters, strict=True)),
-        None if seed is None else _whole(seed),
+        dict(zip(call.cell.parameter_names, parameters, strict=True)),
+        None if call.seed is None else _whole(call.seed),
     )
-    restored = rows.restore(output) if sequences else None
+    restored = rows.restore(output) if call.sequences else None
     assert isinstance(restored, Tensor | None)
     both = zip(last, states, strict=True)
     return restored, [rows.end(part, state, state, False) for part, state in both]
