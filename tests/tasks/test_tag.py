@@ -74,7 +74,7 @@ def test_learns(tmp_path: Path, characters: str, crf: bool) -> None:
     assert isinstance(scores, TaggingScores)
     # Four of eight words could be either; their neighbour tells.
     assert scores.figures["accuracy"] > 0.97
-    assert scores.figures["accuracy"] > scores.baseline["accuracy"] + 0.05
+    assert scores.figures["accuracy"] > scores.baselines["most frequent tags"]["accuracy"] + 0.05
     assert scores.figures["loss"] < 0.3
     assert sum(map(sum, scores.confusion)) == scores.count
 

@@ -77,10 +77,18 @@ def _print_scores(evaluation: Evaluation) -> None:
     task, scores = evaluation.model.task, evaluation.scores
     figures = task.shown_figures()
     columns = (task.units, *(figure.heading for figure in figures))
-    values = (
-        figure.shown(scores.figures[figure.name], 2 if figure.percent else 4) for figure in figures
-    )
-    row = (evaluation.model.cell, f"{scores.count:,}", *values)
-    say_table(("cell", *columns), [row], right=columns, box=SIMPLE)
+    measured = {evaluation.model.cell: scores.figures, **scores.baselines}
+    rows = [
+        (
+            name,
+            f"{scores.count:,}",
+            *(
+                f.shown(reached[f.name], 2 if f.percent else 4) if f.name in reached else ""
+                for f in figures
+            ),
+        )
+        for name, reached in measured.items()
+    ]
+    say_table(("cell", *columns), rows, right=columns, box=SIMPLE)
     for table in task.tables(scores):
         say_table(table.columns, table.rows, right=table.columns[1:], box=SIMPLE)

@@ -175,6 +175,7 @@ class _Experiment:
                 for cell in cells:
                     results.append(self._cell(cell, unfinished, interruption))
         best = max(results, key=lambda result: self._goodness(result.best_trial))
+        baselines = {**best.scores.baselines, **baselines}
         target = processes.first(lambda: _own(unfinished).target)
         result = Result(target, self.task, results, best, self.data.measured[0], baselines)
         processes.first(lambda: self._finish(_own(unfinished), result))

@@ -156,10 +156,13 @@ class Scores:
     Attributes:
         count: The number of rows, tokens or values.
         figures: The figures, by name.
+        baselines: The figures of methods without a network on the same part, by their names; those
+            that need the training part too are `Task.baselines`.
     """
 
     count: int
     figures: dict[str, float]
+    baselines: dict[str, dict[str, float]] = field(default_factory=dict, kw_only=True)
 
 
 @dataclass(frozen=True)

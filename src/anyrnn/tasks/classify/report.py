@@ -9,7 +9,6 @@ from markupsafe import Markup
 
 from anyrnn.tasks.class_scores import confusions
 from anyrnn.tasks.classify.curves import drawn
-from anyrnn.tasks.classify.scores import ClassificationScores
 from anyrnn.tasks.report import Line, line_chart
 
 if TYPE_CHECKING:
@@ -30,12 +29,9 @@ def pictures(
         channels: The names of the channels of numbers.
         curves: The mean sequence of each label: the values of its channels.
     """
-    first = results[0].scores
-    assert isinstance(first, ClassificationScores)
     return {
         **confusions(results),
         "heading": heading,
-        "most_frequent": first.baseline,
         "mean_curves": _mean_curves(channels, curves),
         "drawn": drawn,
     }

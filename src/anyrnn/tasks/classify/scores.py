@@ -50,13 +50,11 @@ class ClassificationScores(Scores):
         confusion: How many inputs of each true class (row) were given each class (column); empty
             if an input may have several.
         mistakes: The inputs that it got most wrong, the worst first.
-        baseline: The accuracy of giving all of them the most frequent answer.
     """
 
     classes: list[ClassScore]
     confusion: list[list[int]]
     mistakes: list[Mistake]
-    baseline: float
 
 
 def score(
@@ -119,7 +117,7 @@ def score(
         classes=classes,
         confusion=confusion,
         mistakes=worst_mistakes(example, probabilities, targets, labels, separator),
-        baseline=_most_frequent(targets),
+        baselines={"majority label": {"accuracy": _most_frequent(targets)}},
     )
 
 

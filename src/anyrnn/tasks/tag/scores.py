@@ -27,7 +27,6 @@ class TaggingScores(Scores):
     """The figures of one tagger on some sentences.
 
     Attributes:
-        baseline: The same figures if every token gets its most frequent tag of the training.
         sentences: The number of sentences.
         unknown: The number of tokens that the training sentences do not have.
         classes: The figures of each tag.
@@ -36,7 +35,6 @@ class TaggingScores(Scores):
         mistakes: The sentences of the largest loss with a mistake, the worst first.
     """
 
-    baseline: dict[str, float]
     sentences: int
     unknown: int
     classes: list[ClassScore]
@@ -86,7 +84,7 @@ def score(
     return TaggingScores(
         count=len(tokens),
         figures=figures,
-        baseline=baseline,
+        baselines={"most frequent tags": baseline},
         sentences=len(tagged),
         unknown=sum(not token.known for token in tokens),
         classes=classes,

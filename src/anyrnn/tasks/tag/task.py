@@ -250,10 +250,7 @@ class Tag(Task[Options, Part]):
         names = [name for name in COMPARED if name in scores.figures]
         rows = [
             (title, *(f"{100 * figures[name]:.1f}" for name in names))
-            for title, figures in (
-                ("tagger", scores.figures),
-                ("most frequent tags", scores.baseline),
-            )
+            for title, figures in {"tagger": scores.figures, **scores.baselines}.items()
         ]
         headings = (COMPARED[name] for name in names)
         tables = [ScoreTable(("", *(f"{heading} %" for heading in headings)), rows)]
