@@ -10,17 +10,23 @@ from dataclasses import dataclass, field
 from itertools import islice, product
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from benchmarks.cases import STANDARD, Arrays, Case
 from benchmarks.models import BATCHES
 
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+    from anyrnn.torch import Recurrent
+
 TRAIN = "train"  # the mode
 LOOPED_CELLS = ("lstm_peephole",)  # a cell that torch.nn does not have
 TRAINING_CELLS = (*STANDARD, *LOOPED_CELLS)
 SEED = 0
+Losses = list[float]
 Write = Callable[[Path, np.random.Generator], dict[str, Any]]
 
 
@@ -161,6 +167,42 @@ class Training(Case):
             batches = task.batches(data.training, options.training.batch_size, SEED)
             return Prepared(task, options.training, [*islice(batches, BATCHES)])
 
+    def trained(self, instead: Callable[[Recurrent], Module] | None = None) -> Callable[[], Losses]:
+        """What trains on the batches, and tells the loss of each.
+
+        Args:
+            instead: Makes what stands in the place of each of our recurrent layers.
+        """
+        import torch
+
+        from anyrnn.tasks.learner import Learner
+        from anyrnn.torch import Recurrent
+
+        prepared = self.prepared()
+        torch.manual_seed(SEED)
+        network = prepared.task.network(self.cell)
+        if instead is not None:
+            for name, module in [*network.named_modules()]:
+                if isinstance(module, Recurrent):
+                    network.set_submodule(name, instead(module))
+        learner = Learner(prepared.task, network, prepared.options)
+        optimiser = learner.configure_optimizers()
+
+        def train() -> Losses:
+            losses = []
+            for number, batch in enumerate(prepared.batches):
+                loss = learner.training_step(batch, number)
+                optimiser.zero_grad()
+                loss.backward()
+                if prepared.options.clip:
+                    clip = prepared.options.clip
+                    torch.nn.utils.clip_grad_norm_(network.parameters(), clip)
+                optimiser.step()
+                losses.append(float(loss.detach()))
+            return losses
+
+        return train
+
     def reference(self, data: None, calls: int) -> Arrays:
         """The loss of each batch, by PyTorch's operations and derivative.
 
@@ -169,10 +211,9 @@ class Training(Case):
             calls: How often the batches have been trained on.
         """
         from anyrnn.torch.path import forced
-        from benchmarks.peers.torch_trainings import trained
 
         with forced("operations"):
-            train = trained(self)
+            train = self.trained()
             return {"losses": np.array([train() for _ in range(calls)][-1])}
 
 

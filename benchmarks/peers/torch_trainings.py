@@ -9,28 +9,27 @@ import torch
 from torch import Tensor, nn
 
 from anyrnn.kernels.cpu.machine.team import trust_threads
-from anyrnn.tasks.learner import Learner
 from anyrnn.torch import Recurrent
 from anyrnn.torch.path import forced
 from benchmarks.peers import Run
 from benchmarks.peers.torch_layers import FAMILIES, padded
-from benchmarks.trainings import SEED, Training
+from benchmarks.trainings import Training
 
 
 def ours(case: Training, data: None) -> Run:
     """The task as it is."""
     trust_threads()  # the process that forks this one has computed nothing
-    return _run(trained(case))
+    return _run(case.trained())
 
 
 def torch_nn(case: Training, data: None) -> Run:
     """The recurrent layers are those of torch.nn."""
-    return _run(trained(case, TorchLayers))
+    return _run(case.trained(TorchLayers))
 
 
 def torch_loop(case: Training, data: None) -> Run:
     """The recurrent layers are loops of PyTorch's operations."""
-    train = trained(case)
+    train = case.trained()
 
     def call() -> list[float]:
         with forced("operations"):
@@ -41,46 +40,12 @@ def torch_loop(case: Training, data: None) -> Run:
 
 def bypassed(case: Training, data: None) -> Run:
     """There are no recurrent layers."""
-    train = trained(case, Bypass)
+    train = case.trained(Bypass)
     return Run(lambda _: (train(), None), lambda losses: {})
 
 
 def _run(train: Callable[[], list[float]]) -> Run:
     return Run(lambda _: (train(), None), lambda losses: {"losses": losses})
-
-
-def trained(
-    case: Training, instead: Callable[[Recurrent], nn.Module] | None = None
-) -> Callable[[], list[float]]:
-    """What trains on the batches of a case, and tells the loss of each.
-
-    Args:
-        case: The case.
-        instead: Makes what stands in the place of each of our recurrent layers.
-    """
-    prepared = case.prepared()
-    torch.manual_seed(SEED)
-    network = prepared.task.network(case.cell)
-    if instead is not None:
-        for name, module in [*network.named_modules()]:
-            if isinstance(module, Recurrent):
-                network.set_submodule(name, instead(module))
-    learner = Learner(prepared.task, network, prepared.options)
-    optimiser = learner.configure_optimizers()
-
-    def train() -> list[float]:
-        losses = []
-        for number, batch in enumerate(prepared.batches):
-            loss = learner.training_step(batch, number)
-            optimiser.zero_grad()
-            loss.backward()
-            if prepared.options.clip:
-                nn.utils.clip_grad_norm_(network.parameters(), prepared.options.clip)
-            optimiser.step()
-            losses.append(float(loss.detach()))
-        return losses
-
-    return train
 
 
 class TorchLayers(nn.Module):

@@ -162,11 +162,11 @@ def test_numbers_of_models(worker: Worker) -> None:
 def test_a_training_is_the_same_on_torch(
     name: str, cell: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from benchmarks.peers.torch_trainings import TorchLayers, trained
+    from benchmarks.peers.torch_trainings import TorchLayers
 
     monkeypatch.setattr(benchmarks.trainings, "BATCHES", 2)
     case = next(c for c in TRAINING_CASES if (c.option, c.cell) == (name, cell))
-    train, theirs = trained(case), trained(case, TorchLayers)
+    train, theirs = case.trained(), case.trained(TorchLayers)
     for _ in range(2):
         losses, peers = train(), theirs()
     right = case.reference(None, 2)["losses"]
