@@ -158,7 +158,7 @@ def test_rounding(way: str) -> None:
     lanes = target.lanes(False)
     commands = CommandBuffer(np.float32, 1, target)
     source = commands.give((1, len(NUMBERS)))
-    place = commands.give((operand.places(len(NUMBERS)), lanes))
+    place = commands.give((operand.slots(len(NUMBERS)), lanes))
     job = PackingJob(1, len(NUMBERS), lanes, 1, 1)
     packing.write(commands, [job], [source], [place], operand)
     found = np.full(place.shape, np.nan, np.float32)

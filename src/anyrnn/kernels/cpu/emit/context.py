@@ -47,7 +47,7 @@ class Context:
     def load_words(self) -> None:
         """Load the whole record."""
         for field in self.record.fields:
-            at = self.function.element("%record", str(field.place), "i64")
+            at = self.function.element("%record", str(field.index), "i64")
             type_ = "ptr" if field.is_address else "i64"
             self._words[field] = self.function.value(f"load {type_}, ptr {at}", "word")
 

@@ -1,8 +1,8 @@
 """The operands of products: numbers as they are, or rounded to bfloat16.
 
 The sums are float32 in any case. Where the CPU multiplies pairs of bfloat16, two consecutive
-elements take the place of one float32: half the memory, half the multiplications. Elsewhere
-rounded numbers are stored and multiplied as float32.
+elements share a slot, the space of one float32: half the memory, half the multiplications.
+Elsewhere rounded numbers are stored and multiplied as float32.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ class Operand(Enum):
 
     @property
     def each(self) -> int:
-        """How many consecutive elements share a place."""
+        """How many consecutive elements share a slot."""
         return 2 if self is Operand.PAIRS else 1
 
-    def places(self, length: int) -> int:
-        """The places that the elements of a vector take."""
+    def slots(self, length: int) -> int:
+        """The number of slots that the elements of a vector take."""
         return -(-length // self.each)
 
     def join(self, v: Vectors, parts: Sequence[str]) -> str:
@@ -53,7 +53,7 @@ class Operand(Enum):
         v.function.emit(f"store {short} {high}, ptr {at}, align 2")
 
     def multiply_add(self, v: Vectors, left: str, right: str, total: str) -> str:
-        """Multiply two places, and add the products to a sum, in every lane."""
+        """Multiply two slots, and add the products to a sum, in every lane."""
         if self is not Operand.PAIRS:
             return v.fma(left, right, total)
         pairs = f"<{2 * v.lanes} x bfloat>"

@@ -20,7 +20,7 @@ class PackingJob(NamedTuple):
     vectors: int  # the width of a block of units, in vector registers
     all_vectors: int  # the width of all blocks: rows beyond `units` become zeros
     block_step: int = 0  # the distance of two blocks in the packed matrix
-    place: int = 0  # the destination: the address of the first packed element
+    destination: int = 0  # the address of the first packed element
     source: int = 0  # the address of the first element of the matrix
     unit_stride: int = 0  # the distance of two rows of the matrix
     element_stride: int = 0  # the distance of two columns of the matrix
@@ -43,19 +43,19 @@ class _Packing:
         """
         function = self.function
         jobs, count, thread, threads = (
-            function.value(f"load i64, ptr {function.element('%record', str(place), 'i64')}")
-            for place in range(4)
+            function.value(f"load i64, ptr {function.element('%record', str(index), 'i64')}")
+            for index in range(4)
         )
         table = function.value(f"inttoptr i64 {jobs} to ptr", "jobs")
         with function.loop("job", "0", count) as number:
             fields = len(PackingJob._fields)
             start = function.integer("mul", number, fields)
             given = []
-            for place in range(fields):
-                at = function.element(table, function.integer("add", start, place), "i64")
+            for index in range(fields):
+                at = function.element(table, function.integer("add", start, index), "i64")
                 given.append(function.value(f"load i64, ptr {at}", "given"))
             self.given = dict(zip(PackingJob._fields, given, strict=True))
-            for name in ("source", "place"):
+            for name in ("source", "destination"):
                 self.given[name] = function.value(f"inttoptr i64 {self.given[name]} to ptr", name)
             share = function.integer("mul", self.given["all_vectors"], thread)
             first = function.integer("sdiv", share, threads)
@@ -72,36 +72,36 @@ class _Packing:
         inner = function.integer("srem", vector, given["vectors"])
         start = function.integer("mul", block, given["block_step"])
         start = function.integer("add", start, function.integer("mul", inner, self.lanes))
-        place = function.element(given["place"], start, self.v.scalar)
+        destination = function.element(given["destination"], start, self.v.scalar)
         unit = function.integer("mul", vector, self.lanes)
         offset = function.integer("mul", unit, given["unit_stride"])
         source = function.element(given["source"], offset, self.v.scalar)
         left = function.integer("sub", given["units"], unit)
         whole = function.value(f"icmp sge i64 {left}, {self.lanes}", "whole")
         with function.either(self._steps_by_one(whole, given["element_stride"]), "pack") as rest:
-            self._transposed(source, place)
+            self._transposed(source, destination)
             rest()
             with function.either(self._steps_by_one(whole, given["unit_stride"]), "pack") as rest:
-                self._along_columns(source, place)
+                self._along_columns(source, destination)
                 rest()
-                self._one_by_one(source, place, "0", left)
+                self._one_by_one(source, destination, "0", left)
 
     def _steps_by_one(self, whole: str, stride: str) -> str:
         """Whether a vector is whole, and a stride is one."""
         one = self.function.value(f"icmp eq i64 {stride}, 1", "one")
         return self.function.value(f"and i1 {whole}, {one}", "both")
 
-    def _store(self, values: Sequence[str], place: str, element: str) -> None:
-        """Write consecutive columns, which share a place, from `element` on."""
-        self.v.store(self.operand.join(self.v, values), self._packed(place, element))
+    def _store(self, values: Sequence[str], destination: str, element: str) -> None:
+        """Write consecutive columns, which share a slot, from `element` on."""
+        self.v.store(self.operand.join(self.v, values), self._packed(destination, element))
 
-    def _packed(self, place: str, element: str) -> str:
+    def _packed(self, destination: str, element: str) -> str:
         function, each = self.function, self.operand.each
         number = function.integer("sdiv", element, each) if each > 1 else element
         step = function.integer("mul", number, self.given["element_step"])
-        return function.element(place, step, self.v.scalar)
+        return function.element(destination, step, self.v.scalar)
 
-    def _along_columns(self, source: str, place: str) -> None:
+    def _along_columns(self, source: str, destination: str) -> None:
         """Copy the columns of a column-major matrix, which are as tiles read them."""
         function, v, length, each = self.function, self.v, self.given["length"], self.operand.each
 
@@ -113,13 +113,13 @@ class _Packing:
         whole = function.integer("sub", length, rest)
         with function.loop("element", "0", whole, str(each)) as element:
             parts = [column(function.integer("add", element, part)) for part in range(each)]
-            self._store(parts, place, element)
+            self._store(parts, destination, element)
         if each > 1:
             some = function.value(f"icmp sgt i64 {rest}, 0", "some")
             with function.when(some, "rest"):
-                self._store([column(whole), "zeroinitializer"], place, whole)
+                self._store([column(whole), "zeroinitializer"], destination, whole)
 
-    def _transposed(self, source: str, place: str) -> None:
+    def _transposed(self, source: str, destination: str) -> None:
         """Transpose square blocks of a row-major matrix; the last columns one by one."""
         function, v, length = self.function, self.v, self.given["length"]
         rest = function.integer("srem", length, self.lanes)
@@ -133,17 +133,17 @@ class _Packing:
             columns = v.transpose(rows)
             for number in range(0, self.lanes, self.operand.each):
                 parts = columns[number : number + self.operand.each]
-                self._store(parts, place, function.integer("add", element, number))
-        self._one_by_one(source, place, whole, str(self.lanes))
+                self._store(parts, destination, function.integer("add", element, number))
+        self._one_by_one(source, destination, whole, str(self.lanes))
 
-    def _one_by_one(self, source: str, place: str, first: str, left: str) -> None:
+    def _one_by_one(self, source: str, destination: str, first: str, left: str) -> None:
         """Element by element; zero beyond the last unit."""
         function, v, each = self.function, self.v, self.operand.each
         parts = []  # rounding needs whole vectors: they are gathered here first
         if self.operand is not Operand.PLAIN:
             parts = [function.early(f"alloca {v.type}, align 64", "part") for _ in range(each)]
         with function.loop("element", first, self.given["length"], str(each)) as element:
-            at = self._packed(place, element)
+            at = self._packed(destination, element)
             for number, part in enumerate(parts or [at]):
                 self._gather(source, function.integer("add", element, number), left, part)
             if parts:

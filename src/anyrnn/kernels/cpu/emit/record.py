@@ -21,7 +21,7 @@ from anyrnn.schedule.forms import Schedule
 class Field:
     """A word of a record."""
 
-    place: int  # its index
+    index: int  # among the words
     is_address: bool  # whether it is an address; if not, it is an integer
 
 
@@ -54,7 +54,7 @@ class CopyFields:
 class GroupFields:
     """The products of a group."""
 
-    lengths: tuple[Field, ...]  # of each vector, in places of its `Operand`
+    lengths: tuple[Field, ...]  # of each vector, in slots of its `Operand`
     weights: Field | None  # the packed matrices; None if they are read as they are
     matrices: tuple[tuple[ArrayFields, ...], ...]  # those: of each accumulator, of each term
 

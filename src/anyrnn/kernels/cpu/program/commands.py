@@ -43,19 +43,19 @@ class Bindings:
         self.arrays, self.blocks, self.addresses = arrays, blocks, addresses
         self.table = blocks[TABLE]
 
-    def array(self, place: BufferView) -> Array:
+    def array(self, view: BufferView) -> Array:
         """The array of a view."""
-        block = self.blocks[place.block]
+        block = self.blocks[view.block]
         memory = block if isinstance(block, np.ndarray) else self.arrays.view(block)
-        return np.ndarray(place.shape, place.dtype, memory, place.offset, place.strides)
+        return np.ndarray(view.shape, view.dtype, memory, view.offset, view.strides)
 
-    def rows(self, places: Mapping[Any, BufferView]) -> dict[Any, Any]:
+    def rows(self, views: Mapping[Any, BufferView]) -> dict[Any, Any]:
         """Results, or some rows of them, as arrays of the caller's kind, by name."""
         found = {}
-        for name, place in places.items():
-            block, count = self.blocks[place.block], place.shape[0]
+        for name, view in views.items():
+            block, count = self.blocks[view.block], view.shape[0]
             if block.shape[0] != count:
-                first = place.offset // place.strides[0]
+                first = view.offset // view.strides[0]
                 block = block[first : first + count]
             found[name] = block
         return found
@@ -123,25 +123,25 @@ class CommandBuffer:
 
     def scratch(self, shape: Sequence[int], dtype: Any = None) -> BufferView:
         """An array in the workspace, aligned to a cache line."""
-        place = self._block(shape, dtype, WORKSPACE)
-        place.offset = self.room
-        self.room += -(-place.bytes // LINE) * LINE
-        return place
+        view = self._block(shape, dtype, WORKSPACE)
+        view.offset = self.room
+        self.room += -(-view.bytes // LINE) * LINE
+        return view
 
     def constant(self, array: Array) -> BufferView:
         """An array that is the same in every run."""
         array = np.ascontiguousarray(array)
-        place = self._block(array.shape, array.dtype)
-        self._constants.append((place.block, array, address(array)))
-        return place
+        view = self._block(array.shape, array.dtype)
+        self._constants.append((view.block, array, address(array)))
+        return view
 
     # commands
 
-    def call(self, function: Callable[..., Any], *places: BufferView) -> None:
+    def call(self, function: Callable[..., Any], *views: BufferView) -> None:
         """Append a call of a function with arrays."""
 
         def step(bindings: Bindings) -> None:
-            function(*map(bindings.array, places))
+            function(*map(bindings.array, views))
 
         self.steps.append(step)
 
@@ -162,7 +162,7 @@ class CommandBuffer:
     def compute(
         self,
         function: Callable[..., Array],
-        places: Sequence[BufferView],
+        views: Sequence[BufferView],
         shape: Sequence[int],
         dtype: Any = None,
     ) -> BufferView:
@@ -172,7 +172,7 @@ class CommandBuffer:
         fields = self._fields.setdefault(block, [])
 
         def step(bindings: Bindings) -> None:
-            array = np.ascontiguousarray(function(*map(bindings.array, places)), result.dtype)
+            array = np.ascontiguousarray(function(*map(bindings.array, views)), result.dtype)
             bindings.blocks[block] = array.reshape(shape)
             bindings.addresses[block] = start = address(array)
             for indices, offsets in fields:
@@ -181,12 +181,12 @@ class CommandBuffer:
         self.steps.append(step)
         return result
 
-    def contiguous(self, place: BufferView) -> BufferView:
+    def contiguous(self, view: BufferView) -> BufferView:
         """The view itself, or that of a copy with contiguous rows."""
-        if place.row_major:
-            return place
-        copied = self.scratch(place.shape, place.dtype)
-        self.copy(place, copied)
+        if view.row_major:
+            return view
+        copied = self.scratch(view.shape, view.dtype)
+        self.copy(view, copied)
         return copied
 
     def table(self, numbers: Any) -> int:
@@ -225,8 +225,8 @@ class CommandBuffer:
         start = self.table([*entry.header, *records.ravel()])
         first = start + len(entry.header)
         rows = first + size * np.arange(count)
-        for column, place in pointers:
-            self.point(rows + column, place.block, place.offset)
+        for column, view in pointers:
+            self.point(rows + column, view.block, view.offset)
         behind = start * WORD
 
         def step(bindings: Bindings) -> None:
@@ -241,7 +241,7 @@ class CommandBuffer:
         """End the recording."""
         self._template = np.concatenate(self._pieces or [np.zeros(0, np.int64)])
         fixed = [TABLE, WORKSPACE, *(block for block, *_ in self._constants)]
-        self._varying = [place.block for place in (*self.given, *self.results)]
+        self._varying = [view.block for view in (*self.given, *self.results)]
         self._fields_of_each = [
             [
                 pair
@@ -276,8 +276,8 @@ class CommandBuffer:
         addresses = [0] * self._blocks
         for block in (TABLE, WORKSPACE):
             addresses[block] = address(blocks[block])
-        for block, array, place in self._constants:
-            blocks[block], addresses[block] = array, place
+        for block, array, start in self._constants:
+            blocks[block], addresses[block] = array, start
         _fill(table, self._fields_of_memory, addresses)
         return Bindings(arrays, blocks, addresses)
 
@@ -301,12 +301,12 @@ class CommandBuffer:
             bindings = self.memory(arrays)
         blocks, addresses = bindings.blocks, bindings.addresses
         ready = arrays.ready(given, self.given)
-        for place, array, start in zip(self.given, *ready, strict=True):
-            blocks[place.block], addresses[place.block] = array, start
-        for place in self.results:
-            found = made.get(place.block)
-            found = arrays.empty(place.shape, place.dtype) if found is None else found
-            blocks[place.block], addresses[place.block] = found, arrays.address(found)
+        for view, array, start in zip(self.given, *ready, strict=True):
+            blocks[view.block], addresses[view.block] = array, start
+        for view in self.results:
+            found = made.get(view.block)
+            found = arrays.empty(view.shape, view.dtype) if found is None else found
+            blocks[view.block], addresses[view.block] = found, arrays.address(found)
         _fill(bindings.table, self._fields_of_arrays, addresses)
         self._do(bindings)
         return bindings
@@ -334,8 +334,8 @@ class CommandBuffer:
         self._do(bindings)
 
     def _do(self, bindings: Bindings) -> None:
-        for place in self._barriers:
-            bindings.table[place] = 0
+        for index in self._barriers:
+            bindings.table[index] = 0
         for step in self.steps:
             step(bindings)
 

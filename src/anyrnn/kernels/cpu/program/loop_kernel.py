@@ -119,7 +119,7 @@ class PreparedLoop:
         self.records = layout.records.copy()
         self.pointers: list[tuple[int, BufferView]] = []
         for node, field in layout.record.parameters.items():
-            self.pointers.append((field.place, commands.contiguous(values[node])))
+            self.pointers.append((field.index, commands.contiguous(values[node])))
         for node, array in layout.record.matrices:
             self._point(self.records, self.pointers, array, commands.contiguous(values[node]))
         matrices = [values[node] for node in layout.packed]
@@ -130,8 +130,8 @@ class PreparedLoop:
     def _point(
         records: Array, pointers: list[tuple[int, BufferView]], array: ArrayFields, view: BufferView
     ) -> None:
-        pointers.append((array.address.place, view))
-        records[:, array.stride.place] = view.steps[0]
+        pointers.append((array.address.index, view))
+        records[:, array.stride.index] = view.steps[0]
 
     def run(
         self,
@@ -158,28 +158,28 @@ class PreparedLoop:
         record, layout, commands = self.layout.record, self.layout, self.commands
         records, pointers = self.records.copy(), [*self.pointers]
         steps = len(offsets) - 1
-        records[:, record.steps.place] = steps
-        records[:, record.first_step.place] = steps - 1 if reverse else 0
-        records[:, record.direction.place] = -1 if reverse else 1
-        records[:, record.clock.place] = clock
+        records[:, record.steps.index] = steps
+        records[:, record.first_step.index] = steps - 1 if reverse else 0
+        records[:, record.direction.index] = -1 if reverse else 1
+        records[:, record.clock.index] = clock
         if layout.by_rows:
             bounds = divide_rows(np.diff(offsets), layout.threads)
             for field, part in zip(record.rows, (bounds[:-1], bounds[1:]), strict=True):
-                records[1:, field.place] = part
+                records[1:, field.index] = part
         if seed is not None:
-            pointers.append((record.seed.place, seed))
+            pointers.append((record.seed.index, seed))
         for node, array in record.loop_inputs.items():
             self._point(records, pointers, array, commands.contiguous(values[node]))
         for node, array in record.emitted.items():
             self._point(records, pointers, array, emitted[node])
         for name, state in record.states.items():
             for field, view in zip((state.current, state.next), states[name], strict=True):
-                pointers.append((field.place, view))
+                pointers.append((field.index, view))
         first = commands.enter(self.code, records, pointers)
         rows = first + len(record) * np.arange(len(records))
-        commands.point(rows + record.offsets.place, TABLE, commands.table(offsets) * WORD)
+        commands.point(rows + record.offsets.index, TABLE, commands.table(offsets) * WORD)
         commands.point(
-            rows[:, None] + layout.places, WORKSPACE, self.workspace.offset + layout.offsets
+            rows[:, None] + layout.pointers, WORKSPACE, self.workspace.offset + layout.offsets
         )
         if not layout.by_rows:
-            commands.point(rows[1:] + record.barrier.place, TABLE, commands.barrier() * WORD)
+            commands.point(rows[1:] + record.barrier.index, TABLE, commands.barrier() * WORD)

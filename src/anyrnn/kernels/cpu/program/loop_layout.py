@@ -23,8 +23,8 @@ class LoopLayout:
 
     Attributes:
         records: A record for one thread alone, then one for each thread; addresses are missing.
-        places: The indices in a record of addresses in the workspace.
-        offsets: Where these are in the workspace, in bytes, (records, places).
+        pointers: The indices in a record of the addresses that point into the workspace.
+        offsets: The offsets in the workspace that they point to, in bytes, (records, pointers).
         bytes: The size of the workspace.
         jobs: How to pack each of `packed`; destinations count from the beginning of the workspace.
         packed: The matrices to pack.
@@ -55,7 +55,7 @@ class LoopLayout:
         self._set(self.record.threads, threads)
         self._set(self.record.rows[1], batch)
         self._set(self.record.give_way, team.give_way())
-        self.places = np.array([field.place for field in self._addresses], np.int64)
+        self.pointers = np.array([field.index for field in self._addresses], np.int64)
         self.offsets = np.array(list(self._addresses.values()), np.int64).T
 
     def _size(self, node: Node) -> int:
@@ -63,7 +63,7 @@ class LoopLayout:
         return node.type.shape[0].evaluate(self.sizes) if node.type.shape else 1
 
     def _set(self, field: Field, number: int) -> None:
-        self.records[:, field.place] = number
+        self.records[:, field.index] = number
 
     def _take(self, elements: int) -> int:
         """Take a part of the workspace: its offset."""
@@ -84,7 +84,7 @@ class LoopLayout:
         """The rounded copy of a vector: its rows are whole registers; threads that share rows have
         one each.
         """
-        stride = self.operand.places(-(-size // self.lanes) * self.lanes)
+        stride = self.operand.slots(-(-size // self.lanes) * self.lanes)
         self._set(copy.size, size)
         self._set(copy.rows.stride, stride)
         self._reserve(copy.rows.address, self.batch * stride)
@@ -115,24 +115,24 @@ class LoopLayout:
         """The lengths of the vectors of a group, and where its matrices are packed."""
         terms = group.accumulators[0].terms
         lengths = [matrix.type.shape[1].evaluate(self.sizes) for matrix, _ in terms]
-        places = [self.operand.places(length) for length in lengths]
-        for field, number in zip(fields.lengths, places, strict=True):
+        slots = [self.operand.slots(length) for length in lengths]
+        for field, number in zip(fields.lengths, slots, strict=True):
             self._set(field, number)
         if fields.weights is None:
             return
         vector = width * self.lanes
         blocks = -(-units // vector)
         element_step = len(group.accumulators) * vector
-        block_step = sum(places) * element_step
+        block_step = sum(slots) * element_step
         self._reserve(fields.weights, blocks * block_step)
         start = self._addresses[fields.weights][0]
         for index, accumulator in enumerate(group.accumulators):
             before = 0
-            for (matrix, _), length, number in zip(accumulator.terms, lengths, places, strict=True):
+            for (matrix, _), length, number in zip(accumulator.terms, lengths, slots, strict=True):
                 job = PackingJob(
                     units=units,
                     length=length,
-                    place=start + (before * element_step + index * vector) * self.itemsize,
+                    destination=start + (before * element_step + index * vector) * self.itemsize,
                     block_step=block_step,
                     element_step=element_step,
                     vectors=width,
@@ -144,7 +144,7 @@ class LoopLayout:
 
     def _divide(self, fields: tuple[Field, Field], blocks: int) -> None:
         """Divide the units of a stage between threads that do not divide the rows."""
-        first, last = (field.place for field in fields)
+        first, last = (field.index for field in fields)
         self.records[:, last] = blocks
         if not self.by_rows:
             bounds = blocks * np.arange(self.threads + 1) // self.threads

@@ -141,9 +141,9 @@ class OuterSums:
 
     def _transpose(self, pairs: Sequence[tuple[BufferView, BufferView]]) -> None:
         """Transpose matrices into arrays whose rows are whole vector registers."""
-        jobs = [_transposition(matrix, place, self.lanes) for matrix, place in pairs]
+        jobs = [_transposition(matrix, out, self.lanes) for matrix, out in pairs]
         packing.write(
-            self.commands, jobs, [matrix for matrix, _ in pairs], [place for _, place in pairs]
+            self.commands, jobs, [matrix for matrix, _ in pairs], [out for _, out in pairs]
         )
 
     def write(self, outs: Sequence[BufferView]) -> None:

@@ -17,7 +17,7 @@ from anyrnn.kernels.cpu.program.commands import TABLE, WORD, CommandBuffer
 
 PARALLEL = 1 << 16  # elements from which on several threads pay
 
-SOURCE, PLACE = PackingJob._fields.index("source"), PackingJob._fields.index("place")
+SOURCE, DESTINATION = map(PackingJob._fields.index, ("source", "destination"))
 STRIDES = slice(SOURCE + 1, SOURCE + 3)
 
 
@@ -32,13 +32,13 @@ def write(
     commands: CommandBuffer,
     jobs: Sequence[PackingJob],
     matrices: Sequence[BufferView],
-    places: Sequence[BufferView],
+    destinations: Sequence[BufferView],
     operand: Operand = Operand.PLAIN,
 ) -> None:
     """Append a command that packs matrices.
 
-    The destination of each is its place, and after it the offset in bytes that its job has as
-    `place`; `source` and the strides are filled in here.
+    Each is packed into its buffer, from the offset in bytes on that its job has as `destination`;
+    `source` and the strides are filled in here.
     """
     if not jobs:
         return
@@ -47,9 +47,9 @@ def write(
         job[STRIDES] = matrix.steps
     table = commands.table(numbers)
     start = table
-    for job, matrix, place in zip(jobs, matrices, places, strict=True):
+    for job, matrix, buffer in zip(jobs, matrices, destinations, strict=True):
         commands.point(start + SOURCE, matrix.block, matrix.offset)
-        commands.point(start + PLACE, place.block, place.offset + job.place)
+        commands.point(start + DESTINATION, buffer.block, buffer.offset + job.destination)
         start += len(PackingJob._fields)
     small = sum(job.units * job.length for job in jobs) < PARALLEL
     threads = 1 if small else commands.threads

@@ -54,14 +54,14 @@ class Program:
             while len(self._written) >= WRITTEN:
                 self._written.pop(next(iter(self._written)), None)
             self._written[key] = found
-        commands, places = found
+        commands, views = found
         given = [*map(inputs.__getitem__, self._inputs), *states, *parameters]
         given += [seed] if self.plan.draws else []
         small = commands.room <= KEPT
         bindings = self._idle.pop(commands, None) if small else None
-        made = _blocks(commands, places, into) if into else NOTHING
+        made = _blocks(commands, views, into) if into else NOTHING
         bindings = commands.run(interface, given, bindings, made)
-        outcome = Outcome(*map(bindings.rows, places))
+        outcome = Outcome(*map(bindings.rows, views))
         if small:
             commands.forget(bindings)
             self._idle = {commands: bindings}
@@ -69,13 +69,13 @@ class Program:
 
 
 def _blocks(
-    commands: CommandBuffer, places: Outcome, into: Mapping[tuple[int, Any], Any]
+    commands: CommandBuffer, views: Outcome, into: Mapping[tuple[int, Any], Any]
 ) -> dict[int, Any]:
     """The arrays for what comes out, by the blocks that they are the whole of."""
-    whole = {place.block: place.shape for place in commands.results}
+    whole = {view.block: view.shape for view in commands.results}
     found: dict[int, Any] = {}
     for (part, name), array in into.items():
-        place = places[part][name]
-        if whole.get(place.block) == place.shape:
-            found.setdefault(place.block, array)
+        view = views[part][name]
+        if whole.get(view.block) == view.shape:
+            found.setdefault(view.block, array)
     return found

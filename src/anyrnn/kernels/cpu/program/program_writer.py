@@ -204,7 +204,7 @@ class ProgramWriter:
             if joined is not None and node in plan.columns:
                 place = joined[:, slice(*plan.columns[node])]
             else:
-                place = frame.place(node, plan.width(node))
+                place = frame.destination(node, plan.width(node))
             frame.emitted[node] = frame.values[node] = place
 
     def _copy(

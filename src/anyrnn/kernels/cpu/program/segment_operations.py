@@ -57,7 +57,7 @@ class Frame:
             self.projections[key] = found
         found(vectors, out)
 
-    def place(self, node: Node, width: int) -> BufferView:
+    def destination(self, node: Node, width: int) -> BufferView:
         """The destination of a value: its result if it is one, a buffer if not."""
         found = self.whole.get(node)
         return self.buffer(node, width) if found is None else found[self.first : self.last]
@@ -130,7 +130,7 @@ class Expand(SegmentOperation):
     def write(self, frame: Frame) -> None:  # noqa: D102
         (node,) = self.results
         if node.type.per_row:
-            place = frame.place(node, self.shape[-1])
+            place = frame.destination(node, self.shape[-1])
         else:
             place = frame.commands.scratch(self.shape)
         frame.commands.copy(frame.values[self.arguments[0]], place)
@@ -151,7 +151,7 @@ class Multiply(SegmentOperation):
         matrix = computed[0] if self.matrix is None else frame.stored(self.matrix)
         first, width = self.results[0], self.columns[-1][1]
         alone = len(self.results) == 1
-        out = frame.place(first, width) if alone else frame.buffer(first, width)
+        out = frame.destination(first, width) if alone else frame.buffer(first, width)
         frame.project(first, matrix, vectors, out, False)
         for node, (start, stop) in zip(self.results, self.columns, strict=True):
             frame.values[node] = out[:, start:stop]
@@ -168,7 +168,7 @@ class SumOfProducts(SegmentOperation):
 
     def write(self, frame: Frame) -> None:  # noqa: D102
         (node,) = self.results
-        out = frame.values[node] = frame.place(node, self.width)
+        out = frame.values[node] = frame.destination(node, self.width)
         for place, (rows, columns) in enumerate(self.terms):
             matrix = frame.stored(rows).T
             frame.project((node, place), matrix, columns.of(frame), out, place > 0)

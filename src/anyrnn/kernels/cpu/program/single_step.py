@@ -82,9 +82,9 @@ class SingleStep:
         for stored in cell.parameters:
             dtype = np.dtype(np.uint16) if self.short and stored.is_matrix else None
             name = ("parameter", stored.name)
-            place = commands.give(stored.shape_for(self.sizes), dtype, name)
-            members |= {name: place[rows] for name, rows in stored.rows(self.sizes).items()}
-            self.parameters.append(place)
+            view = commands.give(stored.shape_for(self.sizes), dtype, name)
+            members |= {name: view[rows] for name, rows in stored.rows(self.sizes).items()}
+            self.parameters.append(view)
 
         def locate(node: Node) -> BufferView:
             if node.operation == "slice":
