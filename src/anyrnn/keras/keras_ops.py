@@ -9,6 +9,8 @@ from typing import Any
 
 from keras import ops
 
+from anyrnn.graph.operations import OPERATIONS
+
 
 def _over_hidden(function: Callable[..., Any]) -> Callable[[Any], Any]:
     return lambda a: function(a, axis=-1, keepdims=len(a.shape) > 1)
@@ -34,26 +36,11 @@ def _clip_gradient(value: Any, bound: Any) -> Any:
     return limited(value, bound)
 
 
+_SAME = [name for name, row in OPERATIONS.items() if row.elementwise and hasattr(ops, name)]
+"""The elementwise operations, which `keras.ops` has under the same names."""
+
 KERAS: dict[str, Callable[..., Any]] = {
-    "add": ops.add,
-    "subtract": ops.subtract,
-    "multiply": ops.multiply,
-    "divide": ops.divide,
-    "negative": ops.negative,
-    "sigmoid": ops.sigmoid,
-    "tanh": ops.tanh,
-    "relu": ops.relu,
-    "exp": ops.exp,
-    "log": ops.log,
-    "softplus": ops.softplus,
-    "sqrt": ops.sqrt,
-    "abs": ops.abs,
-    "hard_sigmoid": ops.hard_sigmoid,
-    "maximum": ops.maximum,
-    "minimum": ops.minimum,
-    "greater": ops.greater,
-    "greater_equal": ops.greater_equal,
-    "where": ops.where,
+    **{name: getattr(ops, name) for name in _SAME},
     "clip_gradient": _clip_gradient,
     "sum": _over_hidden(ops.sum),
     "mean": _over_hidden(ops.mean),
