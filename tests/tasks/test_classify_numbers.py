@@ -55,10 +55,14 @@ def options(path: Path, **choices: Any) -> Options:
     )
 
 
-@pytest.mark.parametrize(("pool", "bidirectional"), [("last", True), ("mean", False)])
-def test_learns_and_is_read(tmp_path: Path, pool: str, bidirectional: bool) -> None:
+@pytest.mark.parametrize(
+    "model",
+    [{"pool": "last", "bidirectional": True}, {"pool": "mean", "segment_length": 4}],
+    ids=["steps", "segments"],
+)
+def test_learns_and_is_read(tmp_path: Path, model: dict[str, Any]) -> None:
     path = write_ts(tmp_path / "a.ts", waves(160))
-    chosen = options(path, model={"pool": pool, "bidirectional": bidirectional})
+    chosen = options(path, model=model)
     result = train(chosen, tmp_path / "run")
     assert result.best.scores.figures["accuracy"] > 0.9
     other = write_ts(tmp_path / "b.ts", waves(60, seed=1))

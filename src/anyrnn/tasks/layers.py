@@ -21,6 +21,30 @@ def small_embedding(count: int, size: int) -> nn.Embedding:
     return embedding
 
 
+def segments(
+    inputs: torch.Tensor, lengths: torch.Tensor, length: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sequences with several steps side by side as one; what lacks in the last one is 0.
+
+    Args:
+        inputs: Padded values, (batch, time, input).
+        lengths: The number of steps of each sequence, (batch).
+        length: How many steps become one.
+
+    Returns:
+        The values, (batch, segments, length x input), and the number of segments of each sequence.
+
+    Example:
+        >>> values, lengths = segments(torch.ones(2, 5, 3), torch.tensor([5, 2]), 2)
+        >>> values.shape, lengths.tolist()
+        (torch.Size([2, 3, 6]), [3, 1])
+    """
+    if length == 1:
+        return inputs, lengths
+    inputs = nn.functional.pad(inputs, (0, 0, 0, -inputs.shape[1] % length))
+    return inputs.unflatten(1, (-1, length)).flatten(2), (lengths + length - 1) // length
+
+
 def recurrent_layers(
     cell: str, input_size: int, hidden_size: int, layers: int, dropout: float, **options: Any
 ) -> Recurrent:

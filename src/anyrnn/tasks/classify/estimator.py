@@ -112,7 +112,10 @@ class Classifier(ClassifierMixin, Estimator):
 
 
 class TextClassifier(
-    Classifier, task=Classify, data=("skip_bad", "validation_share"), without=("numbers.scaling",)
+    Classifier,
+    task=Classify,
+    data=("skip_bad", "validation_share"),
+    without=("numbers.scaling", "model.segment_length"),
 ):
     """Texts to labels: embedding, recurrent layers of any cell, pooling, dense.
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from anyrnn.tasks.common_options import Pooling
-from anyrnn.tasks.layers import recurrent_layers, small_embedding
+from anyrnn.tasks.layers import recurrent_layers, segments, small_embedding
 from anyrnn.tasks.pooling import pooled
 
 
@@ -26,6 +26,7 @@ class SequenceNetwork(nn.Module):
             dense layer.
         pool: What of the outputs over time is given to the dense layer: the last one of each
             direction, the mean, or the largest value of each unit.
+        segment_length: How many steps are read as one step of the layers.
         embedding: What makes vectors of numbers of tokens.
 
     Raises:
@@ -48,13 +49,16 @@ class SequenceNetwork(nn.Module):
         bidirectional: bool = False,
         dropout: float = 0.5,
         pool: Pooling = "last",
+        segment_length: int = 1,
         embedding: nn.Embedding | None = None,
     ) -> None:
         super().__init__()
         self.bidirectional = bidirectional
         self.pool: Pooling = pool
+        self.segment_length = segment_length
         self.embedding = embedding
         self.dropout = nn.Dropout(dropout)
+        input_size *= segment_length
         self.recurrent = recurrent_layers(
             cell, input_size, hidden_size, layers, dropout, bidirectional=bidirectional
         )
@@ -73,6 +77,7 @@ class SequenceNetwork(nn.Module):
         """
         if self.embedding is not None:
             inputs = self.dropout(self.embedding(inputs))
+        inputs, lengths = segments(inputs, lengths, self.segment_length)
         output, _ = self.recurrent(inputs, lengths=lengths)
         vector = pooled(output, lengths, self.pool, bidirectional=self.bidirectional)
         return self.dense(self.dropout(vector))

@@ -16,6 +16,9 @@ def _only(*formats: Format) -> tuple[Need, ...]:
     return (Need("format", formats),)
 
 
+_NUMBERS = _only("ts", "csv", "npz")
+
+
 class DataOptions(OptionGroup, panel="Data"):
     """Which files, columns and arrays hold the texts or numbers, and the labels."""
 
@@ -108,7 +111,7 @@ class NumberOptions(OptionGroup, panel="Numbers and labels"):
     scaling: Literal["standard", "none"] = option(
         "standard",
         "Whether each channel gets the mean 0 and the deviation 1 that it has in training.",
-        needs=_only("ts", "csv", "npz"),
+        needs=_NUMBERS,
     )
     class_weights: Literal["none", "balanced"] = option(
         "none", "Whether rare labels weigh as much as frequent ones in the loss."
@@ -124,6 +127,12 @@ class ModelOptions(OptionGroup, panel="Model"):
     bidirectional: bool = common_options.bidirectional(False)
     dropout: float = common_options.dropout(0.5)
     pool: Pooling = option("last", "What of the outputs over time is classified.")
+    segment_length: int = option(
+        1,
+        "How many steps are read as one step of the layers; for long, smooth sequences.",
+        ge=1,
+        needs=_NUMBERS,
+    )
 
 
 class Options(OptionGroup, panel="Model"):
