@@ -1,9 +1,15 @@
 from collections import Counter
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from anyrnn.errors import OptionError
+from anyrnn.tasks.options import from_flat
+from anyrnn.tasks.registry import TASKS
 from anyrnn.tasks.split import split_rows
+from anyrnn.tasks.task import Data
 
 ROWS = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 3)), min_size=1, max_size=60)
 
@@ -38,3 +44,33 @@ def test_a_large_group_does_not_starve_the_other_parts() -> None:
     groups = [0] * 90 + list(range(1, 11))
     parts = split_rows(groups, [0] * 100, [0.8, 0.1, 0.1], seed=0)
     assert all(parts)
+
+
+FILES = {
+    "classify": ("a.csv", "text,label\n", "word {0},{1}\n", {"text": "text", "label": "label"}),
+    "tag": ("a.conll", "", "word{0} {1}\nthe X\n\n", {}),
+    "generate": ("a.csv", "text\n", "word {0}\n", {"text": "text"}),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_shares_of_every_task_that_splits(tmp_path: Path, name: str) -> None:
+    file, head, row, columns = FILES[name]
+    path, entry = tmp_path / file, TASKS[name]
+    rows = (row.format(number, "AB"[number % 2]) for number in range(40))
+    path.write_text(head + "".join(rows))
+
+    def read(**shares: float) -> Data:
+        return entry.task.read(from_flat(entry.options, {"data": path, **columns, **shares}))
+
+    both = read(validation_share=0.25, test_share=0)
+    assert both.validation is not None
+    assert [name for name, _ in (both.deciding, both.measured)] == ["validation"] * 2
+    none = read(validation_share=0, test_share=0.5)
+    assert none.validation is None
+    assert none.deciding == ("training", none.training)
+    assert none.measured[0] == "test"
+    assert "the training part decides on the best epoch" in none.lacking[0]
+    assert read(validation_share=0, test_share=0).measured[0] == "training"
+    with pytest.raises(OptionError, match="validation_share and test_share leave nothing to train"):
+        read(validation_share=0.5, test_share=0.5)
