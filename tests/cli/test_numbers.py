@@ -117,7 +117,7 @@ def test_what_does_not_fit_the_training(run, tmp_path: Path) -> None:
     assert "b.ts: line 7 has the label 'left', which no training sequence has" in error
     test.write_text("@classLabel true up\n@data\n1,2:up\n")
     error = mistake(run(*train, "--test-data", str(test)))
-    assert "b.ts has 1 channel(s), but the training had 2: 1, 2" in error
+    assert "b.ts has 1 channel(s), but the training had 2: '1', '2'" in error
     config = tmp_path / "run.yaml"
     config.write_text("numbers: {scalling: none}\n")
     error = mistake(run(*train, "--config", str(config)))
