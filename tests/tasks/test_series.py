@@ -1,16 +1,21 @@
 """Files of labelled sequences of numbers, sound ones and others."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
 
 from anyrnn.errors import DataError
-from anyrnn.tasks.classify.series import SeriesOptions
+from anyrnn.tasks.classify.options import DataOptions
 from anyrnn.tasks.classify.series_files import read_series
 
 HEADER = "# comment\n@problemName Toy\n@timeStamps false\n"
 TWO = f"{HEADER}@univariate false\n@dimensions 2\n@equalLength false\n@classLabel true a b\n@data\n"
+
+
+def chosen(**options: Any) -> DataOptions:
+    return DataOptions(Path("which is not read"), **options)
 
 
 def write(path: Path, text: str) -> Path:
@@ -20,15 +25,15 @@ def write(path: Path, text: str) -> Path:
 
 def test_ts(tmp_path: Path) -> None:
     path = write(tmp_path / "a.ts", f"{TWO}1,2,?:4,5,6:a\n\n# comment\n-1e-3:?:b\r\n")
-    series = read_series(path, "ts", SeriesOptions())["training"]
+    series = read_series(path, "ts", chosen())["training"]
     assert series.labels == ["a", "b"]
     assert series.rows == ["line 9", "line 12"]
     numpy.testing.assert_array_equal(series.values[0], [[1, 4], [2, 5], [numpy.nan, 6]])
     numpy.testing.assert_array_equal(series.values[1], numpy.float32([[-1e-3, numpy.nan]]))
     unlabelled = write(tmp_path / "b.ts", f"{HEADER}@classLabel false\n@data\n1,2\n")
-    options = SeriesOptions(with_labels=False)
-    assert read_series(unlabelled, "ts", options)["training"].values[0].shape == (2, 1)
-    assert read_series(path, "ts", options)["training"].labels == ["a", "b"]
+    options = chosen()
+    assert read_series(unlabelled, "ts", options, False)["training"].values[0].shape == (2, 1)
+    assert read_series(path, "ts", options, False)["training"].labels == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -55,14 +60,14 @@ def test_ts(tmp_path: Path) -> None:
 def test_ts_files_that_cannot_be_used(tmp_path: Path, text: str, message: str) -> None:
     path = write(tmp_path / "a.ts", text)
     with pytest.raises(DataError, match=message) as caught:
-        read_series(path, "ts", SeriesOptions())
+        read_series(path, "ts", chosen())
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_bad_sequences_can_be_left_out(tmp_path: Path) -> None:
     path = write(tmp_path / "a.ts", f"{TWO}1:2:a\n1:2,3:b\n3:4:b\n5:6")
-    series = read_series(path, "ts", SeriesOptions(skip_bad=True))["training"]
+    series = read_series(path, "ts", chosen(skip_bad=True))["training"]
     assert series.labels == ["a", "b"]
     assert sum(series.skipped.values()) == 2
 
@@ -72,12 +77,12 @@ LONG = "id,t,x,y,kind\na,2,20,,up\nb,1,5,6,down\na,1,10,1,up\n"
 
 def test_long_table(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", LONG)
-    options = SeriesOptions(label="kind", sequence="id", time="t")
+    options = chosen(label="kind", sequence="id", time="t")
     series = read_series(path, "csv", options)["training"]
     assert series.channels == ["x", "y"]
     assert series.labels == ["up", "down"]
     numpy.testing.assert_array_equal(series.values[0], [[10, 1], [20, numpy.nan]])
-    one = SeriesOptions(label="kind", sequence="id", features=["y"])
+    one = chosen(label="kind", sequence="id", features=("y",))
     series = read_series(path, "csv", one)["training"]
     numpy.testing.assert_array_equal(series.values[0], [[numpy.nan], [1]])
     dates = LONG.replace("a,2", "a,2024-01-10").replace("a,1", "a,2024-01-09")
@@ -107,7 +112,7 @@ def test_long_tables_that_cannot_be_used(
 ) -> None:
     options = {"label": "kind", "sequence": "id", "time": "t"} | changes
     with pytest.raises(DataError, match=message):
-        read_series(write(tmp_path / "a.csv", text), "csv", SeriesOptions(**options))
+        read_series(write(tmp_path / "a.csv", text), "csv", chosen(**options))
 
 
 def saved(path: Path, **arrays: object) -> Path:
@@ -121,24 +126,24 @@ def test_npz(tmp_path: Path) -> None:
     found = read_series(
         saved(path, x_train=images, y_train=[1, 0], x_test=images[:1], y_test=[1]),
         "npz",
-        SeriesOptions(),
+        chosen(),
     )
     assert set(found) == {"training", "test"}
     assert found["training"].labels == ["1", "0"]
     assert found["test"].values[0].tolist() == images[0].tolist()
     # Frames one after another, 2 x 2 numbers each.
     frames = numpy.arange(20, dtype=numpy.float32).reshape(5, 2, 2)
-    options = SeriesOptions(features=["frames"], lengths="length", label="action")
+    options = chosen(features=("frames",), lengths="length", label="action")
     saved(path, frames=frames, length=[2, 3], action=["x", "y"])
     series = read_series(path, "npz", options)["training"]
     assert [each.shape for each in series.values] == [(2, 4), (3, 4)]
     assert series.values[1][0].tolist() == [8, 9, 10, 11]
     # Padded, and without channels.
     saved(path, X=numpy.ones((2, 4)), lengths=[4, 1], labels=[0, 1])
-    series = read_series(path, "npz", SeriesOptions())["training"]
+    series = read_series(path, "npz", chosen())["training"]
     assert [each.shape for each in series.values] == [(4, 1), (1, 1)]
     saved(path, X=numpy.ones(3), lengths=[1, 2])
-    series = read_series(path, "npz", SeriesOptions(with_labels=False))["training"]
+    series = read_series(path, "npz", chosen(), False)["training"]
     assert [each.shape for each in series.values] == [(1, 1), (2, 1)]
 
 
@@ -161,11 +166,11 @@ def test_npz_files_that_cannot_be_used(
     tmp_path: Path, arrays: dict[str, object], message: str
 ) -> None:
     with pytest.raises(DataError, match=message):
-        read_series(saved(tmp_path / "a.npz", **arrays), "npz", SeriesOptions())
+        read_series(saved(tmp_path / "a.npz", **arrays), "npz", chosen())
 
 
 def test_damaged_npz(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.npz", X=numpy.ones((2, 3)), y=[0, 1])
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(DataError, match=r"not a sound \.npz file"):
-        read_series(path, "npz", SeriesOptions())
+        read_series(path, "npz", chosen())

@@ -26,52 +26,35 @@ class ClassScore:
 
 def class_scores(
     predicted: torch.Tensor, targets: torch.Tensor, labels: Sequence[str]
-) -> tuple[list[ClassScore], list[list[int]]]:
-    """The figures of each class, and how often each true class (row) was given each class (column).
+) -> list[ClassScore]:
+    """The figures of each class.
 
     Args:
-        predicted: The number of the class that was given, for each text or token.
-        targets: The true one.
+        predicted: The number of the class that was given, for each text or token; or, where a row
+            may have several labels, the probability of each (column).
+        targets: The true number; or 1 where a row has a label, 0 where it has not.
         labels: The names of the classes.
     """
-    from torchmetrics.functional import classification
+    from torchmetrics import functional
 
     count = len(labels)
-    precision = classification.multiclass_precision(predicted, targets, count, average="none")
-    recall = classification.multiclass_recall(predicted, targets, count, average="none")
-    f1 = classification.multiclass_f1_score(predicted, targets, count, average="none")
-    confusion = classification.multiclass_confusion_matrix(predicted, targets, count)
-    scores = [
-        ClassScore(
-            label, float(precision[i]), float(recall[i]), float(f1[i]), int(confusion[i].sum())
-        )
-        for i, label in enumerate(labels)
+    settings: Any = {"task": "multiclass", "num_classes": count}
+    if targets.ndim > 1:
+        settings = {"task": "multilabel", "num_labels": count}
+    counts = targets.sum(0) if targets.ndim > 1 else targets.bincount(minlength=count)
+    shares = [
+        measure(predicted, targets, average="none", **settings).tolist()
+        for measure in (functional.precision, functional.recall, functional.f1_score)
     ]
-    return scores, confusion.tolist()
+    rows = zip(labels, *shares, counts.tolist(), strict=True)
+    return [ClassScore(*row) for row in rows]
 
 
-def label_scores(
-    probabilities: torch.Tensor, targets: torch.Tensor, labels: Sequence[str]
-) -> list[ClassScore]:
-    """The figures of each label where a row may have several.
+def confusion_of(predicted: torch.Tensor, targets: torch.Tensor, count: int) -> list[list[int]]:
+    """How often each true class (row) was given each class (column)."""
+    from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-    Args:
-        probabilities: Of each label (column) for each row.
-        targets: 1 where a row has a label, 0 where it has not.
-        labels: The names of the labels.
-    """
-    from torchmetrics.functional import classification
-
-    count = len(labels)
-    precision = classification.multilabel_precision(probabilities, targets, count, average="none")
-    recall = classification.multilabel_recall(probabilities, targets, count, average="none")
-    f1 = classification.multilabel_f1_score(probabilities, targets, count, average="none")
-    return [
-        ClassScore(
-            label, float(precision[i]), float(recall[i]), float(f1[i]), int(targets[:, i].sum())
-        )
-        for i, label in enumerate(labels)
-    ]
+    return multiclass_confusion_matrix(predicted, targets, count).tolist()
 
 
 def table_of(scores: Sequence[ClassScore], title: str, units: str) -> ScoreTable:

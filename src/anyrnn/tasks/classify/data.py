@@ -17,10 +17,11 @@ from anyrnn.errors import DataError, option_name
 from anyrnn.tasks import split
 from anyrnn.tasks.classify.labels import label_order, split_labels
 from anyrnn.tasks.classify.options import DataOptions, kind_of
-from anyrnn.tasks.classify.series import Series, SeriesOptions
+from anyrnn.tasks.classify.series import Series
 from anyrnn.tasks.classify.series_files import read_series
 from anyrnn.tasks.columns import listing, taken
 from anyrnn.tasks.common_options import shares_split_off
+from anyrnn.tasks.options import replaced
 from anyrnn.tasks.tables import complete_rows, read_table
 from anyrnn.tasks.task import Data
 
@@ -182,20 +183,8 @@ def read_parts(path: Path, options: DataOptions, **known: Any) -> dict[str, Part
         return {"training": _read_texts(path, options)}
     # Channels by name are those of the training; of other files only their number is known.
     channels = known.get("channels", ()) if kind == "csv" else ()
-    chosen = SeriesOptions(
-        label=options.label,
-        sequence=options.sequence,
-        time=options.time,
-        features=channels or options.features,
-        lengths=options.lengths,
-        with_labels=known.get("with_labels", True),
-        without_label=options.label_separator is not None,
-        encoding=options.encoding,
-        separator=options.separator,
-        header=options.header,
-        skip_bad=options.skip_bad,
-    )
-    found = read_series(path, kind, chosen)
+    chosen = replaced(options, features=tuple(channels)) if channels else options
+    found = read_series(path, kind, chosen, known.get("with_labels", True))
     return {name: part_of(series) for name, series in found.items()}
 
 

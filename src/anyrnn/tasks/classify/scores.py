@@ -1,11 +1,11 @@
 """How well probabilities agree with the true classes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from anyrnn.tasks.class_scores import ClassScore, class_scores, label_scores
+from anyrnn.tasks.class_scores import ClassScore, class_scores, confusion_of
 from anyrnn.tasks.task import Scores
 
 _WORST = 25
@@ -61,6 +61,7 @@ def score(
     probabilities: torch.Tensor,
     targets: torch.Tensor,
     labels: Sequence[str],
+    metrics: Mapping[str, Callable[..., torch.Tensor]],
     example: Callable[[int], Example],
     weights: torch.Tensor | None = None,
     separator: str = ", ",
@@ -72,6 +73,7 @@ def score(
         targets: The class number of each input, or a column for each class where it may have
             several.
         labels: The labels, in the order of the classes.
+        metrics: What computes the figures, but for the loss.
         example: What is shown of the input of a row.
         weights: The weight of each class in the loss.
         separator: What stands between several labels.
@@ -79,43 +81,21 @@ def score(
     Example:
         >>> probabilities = torch.tensor([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]])
         >>> texts = [Example("a"), Example("b"), Example("c")]
-        >>> scores = score(probabilities, torch.tensor([0, 0, 1]), ["no", "yes"], texts.__getitem__)
-        >>> round(scores.figures["accuracy"], 3)
-        0.667
+        >>> scores = score(
+        ...     probabilities, torch.tensor([0, 0, 1]), ["no", "yes"], {}, texts.__getitem__
+        ... )
+        >>> round(scores.figures["loss"], 3)
+        0.415
     """
-    from torchmetrics.functional import classification
-
-    count = len(labels)
-    confusion: list[list[int]] = []
-    if targets.ndim == 1:
-        predicted = probabilities.argmax(1)
-        classes, confusion = class_scores(predicted, targets, labels)
-        figures = {
-            "accuracy": classification.multiclass_accuracy(
-                predicted, targets, count, average="micro"
-            ),
-            "macro_f1": classification.multiclass_f1_score(
-                predicted, targets, count, average="macro"
-            ),
-        }
-    else:
-        true = targets.long()
-        classes = label_scores(probabilities, true, labels)
-        figures = {
-            "micro_f1": classification.multilabel_f1_score(
-                probabilities, true, count, average="micro"
-            ),
-            "macro_f1": classification.multilabel_f1_score(
-                probabilities, true, count, average="macro"
-            ),
-            "accuracy": classification.multilabel_exact_match(probabilities, true, count),
-        }
+    several = targets.ndim > 1
+    predicted = probabilities if several else probabilities.argmax(1)
+    figures = {name: metric(probabilities, targets.long()) for name, metric in metrics.items()}
     figures["loss"] = losses(probabilities, targets, weights).mean()
     return ClassificationScores(
         count=len(targets),
         figures={name: float(figure) for name, figure in figures.items()},
-        classes=classes,
-        confusion=confusion,
+        classes=class_scores(predicted, targets.long(), labels),
+        confusion=[] if several else confusion_of(predicted, targets, len(labels)),
         mistakes=worst_mistakes(example, probabilities, targets, labels, separator),
         baselines={"majority label": {"accuracy": _most_frequent(targets)}},
     )

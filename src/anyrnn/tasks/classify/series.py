@@ -1,7 +1,6 @@
 """Labelled sequences of numbers, and what is said of the files that they come from."""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,32 +49,3 @@ class Series:
 
 class SequenceError(Exception):
     """A sequence cannot be used; the message says why."""
-
-
-@dataclass(frozen=True)
-class SeriesOptions:
-    """Which columns or arrays of a file hold what.
-
-    Attributes:
-        label: The column or array of the labels.
-        sequence: The column that says to which sequence a row of a long table belongs.
-        time: The column by which the rows of a sequence are ordered.
-        features: The columns with the channels, or the array with the numbers.
-        lengths: The array with the number of steps of each sequence.
-        with_labels: Whether there have to be labels.
-        without_label: Whether a sequence may be without a label.
-        encoding, separator, header: How tables are read.
-        skip_bad: Leave out sequences that cannot be used.
-    """
-
-    label: str | None = None
-    sequence: str | None = None
-    time: str | None = None
-    features: Sequence[str] = ()
-    lengths: str | None = None
-    with_labels: bool = True
-    without_label: bool = False
-    encoding: str = "utf-8"
-    separator: str | None = None
-    header: bool = True
-    skip_bad: bool = False

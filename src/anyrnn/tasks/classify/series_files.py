@@ -10,7 +10,8 @@ import numpy
 import pandas
 
 from anyrnn.errors import DataError, option_name
-from anyrnn.tasks.classify.series import SequenceError, Series, SeriesOptions
+from anyrnn.tasks.classify.options import DataOptions
+from anyrnn.tasks.classify.series import SequenceError, Series
 from anyrnn.tasks.columns import Table, listing
 from anyrnn.tasks.contents import Content, read_text
 from anyrnn.tasks.tables import read_table
@@ -19,13 +20,16 @@ SeriesFormat = Literal["ts", "csv", "npz"]
 _MISSING = {"", "?", "NA", "N/A", "nan", "NaN", "null", "None"}
 
 
-def read_series(path: Path, kind: SeriesFormat, options: SeriesOptions) -> dict[str, Series]:
+def read_series(
+    path: Path, kind: SeriesFormat, options: DataOptions, with_labels: bool = True
+) -> dict[str, Series]:
     """Read a file.
 
     Args:
         path: The file.
         kind: What it is.
         options: Which columns or arrays hold what.
+        with_labels: Whether there have to be labels.
 
     Returns:
         Its sequences under "training"; those that it keeps apart, as `x_test` in an `.npz`, under
@@ -35,7 +39,7 @@ def read_series(path: Path, kind: SeriesFormat, options: SeriesOptions) -> dict[
         DataError: It is missing, empty, damaged, or has a sequence that cannot be used.
     """
     readers = {"ts": _read_ts, "csv": _read_long_table, "npz": _read_npz}
-    found = readers[kind](path, options)
+    found = readers[kind](path, options, with_labels)
     for series in found.values():
         if not series.values:
             raise DataError(f"{path} has no sequence that can be used")
@@ -43,7 +47,7 @@ def read_series(path: Path, kind: SeriesFormat, options: SeriesOptions) -> dict[
 
 
 def _try_add(
-    series: Series, row: str, options: SeriesOptions, make: Callable[[], tuple[numpy.ndarray, str]]
+    series: Series, row: str, options: DataOptions, make: Callable[[], tuple[numpy.ndarray, str]]
 ) -> None:
     """Add the values and the label that `make` gives, or refuse or leave out the sequence."""
     try:
@@ -58,7 +62,7 @@ def _try_add(
         series.skipped["sequences that cannot be used"] += 1
 
 
-def _read_ts(path: Path, options: SeriesOptions) -> dict[str, Series]:
+def _read_ts(path: Path, options: DataOptions, with_labels: bool) -> dict[str, Series]:
     text, digest = read_text(path, options.encoding)
     series = Series(path, digest=digest)
     header: dict[str, str] = {}
@@ -76,7 +80,7 @@ def _read_ts(path: Path, options: SeriesOptions) -> dict[str, Series]:
     if header.get("timestamps", "false").lower() == "true":
         raise DataError(f"{path} has time stamps (@timeStamps true), which cannot be read")
     labelled, *classes = header.get("classlabel", "false").split()
-    if options.with_labels and labelled.lower() != "true":
+    if with_labels and labelled.lower() != "true":
         raise DataError(f"{path} has no labels (@classLabel is {labelled})")
     for number, line in lines:
         if line.strip() and not line.startswith("#"):
@@ -137,14 +141,14 @@ def _float32(numbers: numpy.ndarray) -> numpy.ndarray:
         return numbers.astype(numpy.float32)
 
 
-def _read_long_table(path: Path, options: SeriesOptions) -> dict[str, Series]:
+def _read_long_table(path: Path, options: DataOptions, with_labels: bool) -> dict[str, Series]:
     if options.sequence is None:
         raise DataError(
             f"{path} is a table: name the column that says to which sequence each row belongs, "
             f"with {option_name('sequence')}"
         )
     given = [("sequence", options.sequence), ("time", options.time)]
-    if options.with_labels:
+    if with_labels:
         given.append(("label", options.label or "label"))
     given += [("features", name) for name in options.features]
     table = read_table(
@@ -166,14 +170,14 @@ def _read_long_table(path: Path, options: SeriesOptions) -> dict[str, Series]:
             raise DataError(f"{path}: {table.row(row)} has no {options.sequence!r}")
         rows_of.setdefault(name, []).append(row)
     order = _order(table, options.time) if options.time else None
-    labels = columns.get(options.label or "label") if options.with_labels else None
+    labels = columns.get(options.label or "label") if with_labels else None
     series = Series(path, channels, table.digest)
 
     def make(rows: list[int]) -> tuple[numpy.ndarray, str]:
         chosen = numpy.array(rows)
         if order is not None:
             chosen = _sorted(table, chosen, order, str(options.time))
-        return numbers[chosen], _one_label(table, rows, labels, options.without_label)
+        return numbers[chosen], _one_label(table, rows, labels, options.label_separator is not None)
 
     for name, rows in rows_of.items():
         _try_add(series, f"the sequence {name!r}", options, lambda rows=rows: make(rows))
@@ -247,7 +251,7 @@ def _one_label(
     return label
 
 
-def _read_npz(path: Path, options: SeriesOptions) -> dict[str, Series]:
+def _read_npz(path: Path, options: DataOptions, with_labels: bool) -> dict[str, Series]:
     content = Content(path)
     arrays = _arrays(path, content)
     suffixed = {"training": "_train", "validation": "_val", "test": "_test"}
@@ -259,7 +263,7 @@ def _read_npz(path: Path, options: SeriesOptions) -> dict[str, Series]:
         values = _array(path, arrays, (*options.features[:1], f"x{end}", "X", "values", "frames"))
         lengths = _lengths(path, arrays, options.lengths, end)
         labels = None
-        if options.with_labels:
+        if with_labels:
             known = (f"y{end}", "label", "labels") if options.label is None else (options.label,)
             labels = _array(path, arrays, known)
         found[name] = _npz_part(path, content.digest, options, values, lengths, labels)
@@ -310,7 +314,7 @@ def _lengths(
 def _npz_part(
     path: Path,
     digest: str,
-    options: SeriesOptions,
+    options: DataOptions,
     values: numpy.ndarray,
     lengths: numpy.ndarray | None,
     labels: numpy.ndarray | None,
@@ -329,7 +333,7 @@ def _npz_part(
         label = "" if labels is None else str(labels[number]).strip()
 
         def make(each: numpy.ndarray = each, label: str = label) -> tuple[numpy.ndarray, str]:
-            if not (label or labels is None or options.without_label):
+            if not (label or labels is None or options.label_separator is not None):
                 raise SequenceError("has no label")
             channels = math.prod(each.shape[1:])
             return _float32(each.reshape(len(each), channels)), label

@@ -214,6 +214,7 @@ class Classify(Task[Options, Part]):
             probabilities,
             torch.from_numpy(classes),
             self.labels,
+            self.metrics(),
             example,
             weights,
             self.separator or ", ",

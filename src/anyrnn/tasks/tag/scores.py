@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from anyrnn.tasks.class_scores import ClassScore, class_scores
+from anyrnn.tasks.class_scores import ClassScore, class_scores, confusion_of
 from anyrnn.tasks.tag.spans import SpanCounts, spans
 from anyrnn.tasks.task import Scores
 
@@ -67,7 +67,6 @@ def score(
     numbers = {tag: number for number, tag in enumerate(tags)}
     compared = [(numbers[one.given], numbers[one.true]) for one in tokens if one.true in numbers]
     given, true = torch.tensor(compared).reshape(-1, 2).T
-    classes, confusion = class_scores(given, true, tags)
     figures = {
         **_figures(tokens, [token.given for token in tokens]),
         "sentence_accuracy": _share([all(t.given == t.true for t in each) for each in tagged]),
@@ -87,8 +86,8 @@ def score(
         baselines={"most frequent tags": baseline},
         sentences=len(tagged),
         unknown=sum(not token.known for token in tokens),
-        classes=classes,
-        confusion=confusion,
+        classes=class_scores(given, true, tags),
+        confusion=confusion_of(given, true, len(tags)),
         kinds=kinds,
         mistakes=_worst(tagged, losses),
     )
