@@ -85,6 +85,9 @@ def test_long_table(tmp_path: Path) -> None:
     one = chosen(label="kind", sequence="id", features=("y",))
     series = read_series(path, "csv", one)["training"]
     numpy.testing.assert_array_equal(series.values[0], [[numpy.nan], [1]])
+    path = write(tmp_path / "c.csv", LONG.replace("5,6", "True,-"))
+    series = read_series(path, "csv", options)["training"]
+    numpy.testing.assert_array_equal(series.values[1], [[1, numpy.nan]])
     dates = LONG.replace("a,2", "a,2024-01-10").replace("a,1", "a,2024-01-09")
     path = write(tmp_path / "b.csv", dates.replace("b,1", "b,2024-01-09 10:00"))
     series = read_series(path, "csv", options)["training"]

@@ -1,5 +1,6 @@
 """Tables, and columns of them that need not fit into memory."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -21,6 +22,26 @@ Rows = NDArray[numpy.int64]
 
 _AT_ONCE = 10_000
 _OF_SERIES = 100_000
+
+
+MISSING = frozenset(["", "na", "n/a", "nan", "null", "none", "nil", "-", "--", "?", "<na>", "nat"])
+"""What stands in small letters where a number is missing."""
+
+TRUTH = {"true": "1", "false": "0"}
+
+
+def number_of(text: str | None) -> float:
+    """A number from text; NaN if it is missing, 1 and 0 for true and false.
+
+    Raises:
+        ValueError: It is none.
+
+    Example:
+        >>> number_of("1e3"), number_of(" NA"), number_of("True")
+        (1000.0, nan, 1.0)
+    """
+    plain = (text or "").strip().lower()
+    return math.nan if plain in MISSING else float(TRUTH.get(plain, plain))
 
 
 def in_pieces(column: Any) -> Iterator[tuple[int, pandas.Series]]:

@@ -12,12 +12,11 @@ import pandas
 from anyrnn.errors import DataError, option_name
 from anyrnn.tasks.classify.options import DataOptions
 from anyrnn.tasks.classify.series import SequenceError, Series
-from anyrnn.tasks.columns import Table, listing
+from anyrnn.tasks.columns import Table, listing, number_of
 from anyrnn.tasks.contents import Content, read_text
 from anyrnn.tasks.tables import read_table
 
 SeriesFormat = Literal["ts", "csv", "npz"]
-_MISSING = {"", "?", "NA", "N/A", "nan", "NaN", "null", "None"}
 
 
 def read_series(
@@ -128,11 +127,11 @@ def _numbers(values: Sequence[str | None], what: str) -> numpy.ndarray:
         pass
     numbers = numpy.empty(len(values))
     for place, value in enumerate(values):
-        text = (value or "").strip()
         try:
-            numbers[place] = math.nan if text in _MISSING else float(text)
+            numbers[place] = number_of(value)
         except ValueError:
-            raise SequenceError(f"has {text[:40]!r} in {what}, which is no number") from None
+            text = (value or "").strip()[:40]
+            raise SequenceError(f"has {text!r} in {what}, which is no number") from None
     return _float32(numbers)
 
 
@@ -202,11 +201,11 @@ def _channel_columns(table: Table, channels: Sequence[str]) -> numpy.ndarray:
 
 def _is_number(value: str | None) -> bool:
     """Whether it is a number, or none is there."""
-    text = (value or "").strip()
     try:
-        return text in _MISSING or isinstance(float(text), float)
+        number_of(value)
     except ValueError:
         return False
+    return True
 
 
 def _order(table: Table, time: str) -> numpy.ndarray:

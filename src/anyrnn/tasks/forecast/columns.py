@@ -9,11 +9,10 @@ import numpy
 import pandas
 
 from anyrnn.errors import DataError, option_name
-from anyrnn.tasks.columns import Table, TextColumn, in_pieces, listing
+from anyrnn.tasks.columns import MISSING, TRUTH, Table, TextColumn, in_pieces, listing
 from anyrnn.tasks.forecast.frequency import Kind, read_times
 from anyrnn.tasks.forecast.options import DataOptions
 
-_MISSING = {"", "na", "n/a", "nan", "null", "none", "nil", "-", "--", "?", "<na>", "nat"}
 # Networks compute in float32, and errors are squared.
 _LARGEST = 1e15
 DEFAULT_TIME, DEFAULT_TARGET, DEFAULT_GROUP = "ds", "y", "unique_id"
@@ -188,11 +187,11 @@ class Reader:
         else:
             texts = values.astype(object).where(values.notna(), "").astype(str).str.strip()
             lower = texts.str.lower()
-            missing = lower.isin(_MISSING).to_numpy()
+            missing = lower.isin(MISSING).to_numpy()
             comma = self.options.decimal == ","
             decimal = texts.str.replace(",", ".", regex=False) if comma else texts
-            decimal = decimal.where(~missing, "nan").where(lower != "true", "1")
-            known: Any = pandas.to_numeric(decimal.where(lower != "false", "0"), errors="coerce")
+            decimal = decimal.where(~missing, "nan").where(~lower.isin(TRUTH), lower.map(TRUTH))
+            known: Any = pandas.to_numeric(decimal, errors="coerce")
             found = numpy.array(known, numpy.float64)
         too_large = numpy.abs(found) > _LARGEST
         bad = numpy.flatnonzero((numpy.isnan(found) & ~missing) | too_large)
