@@ -208,5 +208,5 @@ def test_lines_of_a_stream(encoding: str) -> None:
 def test_the_line_that_is_damaged() -> None:
     found = decoded_lines([b"a\n", b"\xff\n"], "a.txt", "utf-8")
     assert next(found) == "a"
-    with pytest.raises(DataError, match=r"a\.txt is not utf-8: byte 0xff in line 2; "):
+    with pytest.raises(DataError, match=r"a\.txt is not utf-8: byte 0xff at position 2, line 2; "):
         next(found)

@@ -1,20 +1,18 @@
 """The content of the user's files: bytes, and text that is decoded in pieces."""
 
 import bz2
-import codecs
 import gzip
 import io
 import lzma
 import zlib
 from collections.abc import Iterator
 from hashlib import sha256
-from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
 from anyrnn.errors import DataError, option_name
 from anyrnn.files import reading
-from anyrnn.tasks.encoding import check_encoding, likely_encoding, whole_characters
+from anyrnn.tasks.encoding import check_encoding, decoded, likely_encoding
 from anyrnn.tasks.prepared import advanced
 
 LARGE = 64 << 20
@@ -141,31 +139,14 @@ class Characters:
         return self._pieces
 
     def _decoded(self) -> Iterator[str]:
-        decoder = codecs.getincrementaldecoder(self._encoding)()
-        before = lines = 0  # bytes and line ends that were decoded
-        pending = b""
-        first = blank = True
-        for block in chain(self._content.decompressed(), [b""]):
-            try:
-                text = decoder.decode(block, final=not block)
-            except UnicodeError as error:
-                raise self._foreign(error, before - len(pending), lines) from None
-            before += len(block)
-            lines += block.count(b"\n")
-            pending = decoder.getstate()[0]
-            if first and text:
-                text, first = text.removeprefix("\ufeff"), False
+        blank = True
+        for text in decoded(self._content.decompressed(), self._encoding, self._foreign):
             blank = blank and not text.strip()
-            yield whole_characters(text)
+            yield text
         if blank:
             raise DataError(f"{self._content.path} is empty")
 
-    def _foreign(self, error: UnicodeError, before: int, lines: int) -> DataError:
-        reason = str(error)
-        if isinstance(error, UnicodeDecodeError):
-            line = lines + error.object.count(b"\n", 0, error.start) + 1
-            byte = error.object[error.start]
-            reason = f"byte 0x{byte:02x} at position {before + error.start}, line {line}"
+    def _foreign(self, reason: str) -> DataError:
         sample = b""
         for block in self._content.decompressed():
             sample += block

@@ -4,7 +4,7 @@ import codecs
 import io
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
@@ -27,38 +27,61 @@ def check_encoding(encoding: str) -> None:
         raise DataError(f"{name}: Python knows no such encoding") from None
 
 
+def decoded(
+    pieces: Iterable[bytes], encoding: str, foreign: Callable[[str], DataError]
+) -> Iterator[str]:
+    """The text of pieces of bytes, as soon as each has come, without the mark of its encoding.
+
+    Args:
+        pieces: The bytes.
+        encoding: Their encoding; in some of them a byte does not tell where a line ends.
+        foreign: Makes the error for bytes of another encoding, from what is wrong with them.
+    """
+    check_encoding(encoding)
+    decoder = codecs.getincrementaldecoder(encoding)()
+    before = lines = 0  # bytes and line ends that were decoded
+    first = True
+    for piece in chain(pieces, [b""]):
+        pending = decoder.getstate()[0]
+        try:
+            text = decoder.decode(piece, final=not piece)
+        except UnicodeError as error:
+            reason = str(error)
+            if isinstance(error, UnicodeDecodeError):
+                line = lines + error.object.count(b"\n", 0, error.start) + 1
+                place = before - len(pending) + error.start
+                reason = f"byte 0x{error.object[error.start]:02x} at position {place}, line {line}"
+            raise foreign(reason) from None
+        before += len(piece)
+        lines += piece.count(b"\n")
+        if first and text:
+            text, first = text.removeprefix("\ufeff"), False
+        yield whole_characters(text)
+
+
 def decoded_lines(stream: Iterable[bytes], name: str, encoding: str) -> Iterator[str]:
     """The lines of a stream, without their ends, as soon as each is complete.
 
     Args:
         stream: Pieces of its bytes.
         name: What messages call it.
-        encoding: Its encoding; in some of them a byte does not tell where a line ends.
+        encoding: Its encoding.
 
     Raises:
         DataError: It cannot be read, or has another encoding.
     """
-    check_encoding(encoding)
-    number, rest = 1, ""
-    try:
-        decoder = codecs.getincrementaldecoder(encoding)()
-        for piece in chain(stream, [b""]):
-            text = decoder.decode(piece, final=not piece)
-            *lines, rest = (rest + whole_characters(text)).split("\n")
-            for line in lines:
-                yield line.removeprefix("\ufeff" if number == 1 else "").rstrip("\r")
-                number += 1
-    except UnicodeError as error:
-        reason = str(error)
-        if isinstance(error, UnicodeDecodeError):
-            reason = f"byte 0x{error.object[error.start]:02x} in line {number}"
-        raise DataError(
-            f"{name} is not {encoding}: {reason}; name its encoding with {option_name('encoding')}"
-        ) from None
-    except OSError as error:
-        raise DataError(f"cannot read {name}: {error.strerror or error}") from None
+
+    def foreign(reason: str) -> DataError:
+        advice = f"name its encoding with {option_name('encoding')}"
+        return DataError(f"{name} is not {encoding}: {reason}; {advice}")
+
+    rest = ""
+    with reading(name):
+        for text in decoded(stream, encoding, foreign):
+            *lines, rest = (rest + text).split("\n")
+            yield from (line.rstrip("\r") for line in lines)
     if rest:
-        yield rest.removeprefix("\ufeff" if number == 1 else "").rstrip("\r")
+        yield rest.rstrip("\r")
 
 
 def input_lines(file: Path | None, encoding: str) -> Iterator[str]:
