@@ -213,9 +213,9 @@ BREAKAGES = (
     ),
     Breakage(
         "accuracy is the mean over classes",
-        'predicted, targets, count, average="micro"',
-        'predicted, targets, count, average="macro"',
-        ("src/anyrnn/tasks/classify/scores.py",),
+        'MulticlassAccuracy(count, average="micro")',
+        'MulticlassAccuracy(count, average="macro")',
+        ("tests/tasks/test_labels.py",),
     ),
     Breakage(
         "a mistake on the command line ends with 0",
