@@ -37,7 +37,7 @@ from anyrnn.kernels.cpu.machine.processor import host
 from anyrnn.kernels.cpu.program import matrix_products, packing, program, program_plan
 from anyrnn.kernels.cpu.target import CPU
 from anyrnn.kernels.numpy_arrays import NUMPY_ARRAYS
-from anyrnn.kernels.run import Run, Steps
+from anyrnn.kernels.run import Arrays, Run, Steps
 from checks import TARGETS, Case, make_case
 from random_cells import SMALLEST, make, random_cells
 
@@ -47,7 +47,7 @@ SIZES = (SMALLEST, 5, 7, 17, 19, 33, 67)
 LENGTHS = [(1,), (1, 1, 1), (2,), (3, 3), (2, 2, 2, 2, 2), (3, 2, 2, 1), (5, 1), (2,) * 13]
 TOLERANCE = {"float64": 1e-10, "float32": 3e-5}
 NOISE = 64  # how many times as far as rounding of the given numbers alone explains
-Arrays = dict[str, np.ndarray]
+Named = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def trials(draw: Callable[[st.SearchStrategy[Any]], Any], optimised: list[bool])
     return Trial(draw(random_cells()).source, **chosen)
 
 
-def named(case: Case, result: anyrnn.SequenceResult, gradients: anyrnn.Gradients) -> Arrays:
+def named(case: Case, result: anyrnn.SequenceResult, gradients: anyrnn.Gradients) -> Named:
     """Everything that is computed, by what it is called."""
     names = case.cell.states
     found = {"output": result.output, "gradient of x": gradients.x}
@@ -161,9 +161,9 @@ def named(case: Case, result: anyrnn.SequenceResult, gradients: anyrnn.Gradients
     return found | {f"gradient of {n}": part for n, part in gradients.parameters.items()}
 
 
-def interpreted(case: Case, lengths: tuple[int, ...], reverse: bool) -> Arrays:
+def interpreted(case: Case, lengths: tuple[int, ...], reverse: bool) -> Named:
     """What the interpreter makes of sequences, one at a time; zeros where they have ended."""
-    total: Arrays = {}
+    total: Named = {}
     order = slice(None, None, -1 if reverse else 1)
     for row, length in enumerate(lengths):
         one = replace(
@@ -184,7 +184,7 @@ def interpreted(case: Case, lengths: tuple[int, ...], reverse: bool) -> Arrays:
     return total
 
 
-def compiled(trial: Trial, case: Case) -> Iterator[Arrays]:
+def compiled(trial: Trial, case: Case) -> Iterator[Named]:
     """What kernels make of the same: with a derivative, and without."""
     dtype, target = np.dtype(trial.dtype), CPU(host(trial.target))
     steps = Steps(tuple(sum(n > t for n in trial.lengths) for t in range(trial.lengths[0])))
@@ -193,23 +193,20 @@ def compiled(trial: Trial, case: Case) -> Iterator[Arrays]:
     case = case.as_type(dtype)
     sizes = tuple(case.sizes.items())
     run = Run(case.cell, sizes, trial.reverse, trial.memory, None, steps, dtype, trial.threads)
-    x, parameters = case.x[times, rows], list(case.parameters.values())
+    x = case.x[times, rows]
 
     def spread(packed: np.ndarray) -> np.ndarray:
         whole = np.zeros((trial.lengths[0], len(trial.lengths), packed.shape[1]), dtype)
         whole[times, rows] = packed
         return whole
 
-    given = run, NUMPY_ARRAYS, x, case.states, parameters
+    given = run, Arrays(NUMPY_ARRAYS, x, case.states, case.parameters)
     output, last, residuals = target.record(*given)
     x_gradient, states, totals = target.backward(
-        run,
-        NUMPY_ARRAYS,
-        x,
+        *given,
         residuals,
-        parameters,
         [case.output_gradient[times, rows], *case.state_gradients],
-        [True] * (1 + len(parameters)),
+        [True] * (1 + len(case.parameters)),
     )
     if x_gradient is None:
         x_gradient = np.zeros_like(x)
@@ -227,7 +224,7 @@ def compiled(trial: Trial, case: Case) -> Iterator[Arrays]:
             return
         output = memory.empty((len(x), single.output_size), dtype)
         last = [memory.empty(state.shape, dtype) for state in case.states]
-        arrays = [x, *case.states, *parameters, output, *last]
+        arrays = [x, *case.states, *case.parameters.values(), output, *last]
         single.run([array.ctypes.data for array in arrays])
     found = {"output": spread(output)}
     yield found | {f"state {n}": part for n, part in zip(case.cell.states, last, strict=True)}

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import anyrnn
 from anyrnn.kernels.callbacks import Batch, Callback, whole_number
@@ -90,7 +91,8 @@ def test_what_is_not_a_number_is_a_value() -> None:
 
 
 def test_seeds() -> None:
-    assert whole_number(np.array([7], np.int32)).tolist() == [7]
+    assert whole_number(np.array([7])).tolist() == [7]
     assert whole_number(np.array(7)).tolist() == [7]
-    assert whole_number(np.array([1, 2], np.uint32)).tolist() == [(1 << 32) + 2]
-    assert whole_number(np.array([-1, -1], np.int32)).tolist() == [-1]
+    assert whole_number(np.array([1, 2])).tolist() == [(1 << 32) + 2]
+    assert whole_number(np.array([-1, -1])).tolist() == [-1]
+    assert whole_number(torch.tensor([1, 2])).tolist() == [(1 << 32) + 2]

@@ -12,7 +12,7 @@ from anyrnn import tanh
 from anyrnn.kernels.cpu.program import program_plan
 from anyrnn.kernels.cpu.target import CPU
 from anyrnn.kernels.numpy_arrays import NUMPY_ARRAYS
-from anyrnn.kernels.run import Run, Steps
+from anyrnn.kernels.run import Arrays, Run, Steps
 from checks import close, make_case
 from invented_cells import INVENTED
 
@@ -39,15 +39,12 @@ def passes(case, steps, reverse):
         np.concatenate([part[:size] for part, size in zip(array, sizes, strict=True)])
         for array in (case.x, case.output_gradient)
     )
-    parameters = [case.parameters[stored.name] for stored in cell.parameters]
-    target, given = CPU(), (run, NUMPY_ARRAYS, rows, case.states, parameters)
-    output, last = target.forward(*given)
-    again, same, residuals = target.record(*given)
+    target, arrays = CPU(), Arrays(NUMPY_ARRAYS, rows, case.states, case.parameters)
+    output, last = target.forward(run, arrays)
+    again, same, residuals = target.record(run, arrays)
     gradients = [gradient, *case.state_gradients]
-    wanted = [True] * (1 + len(parameters))
-    x, states, gradients = target.backward(
-        run, NUMPY_ARRAYS, rows, residuals, parameters, gradients, wanted
-    )
+    wanted = [True] * (1 + len(case.parameters))
+    x, states, gradients = target.backward(run, arrays, residuals, gradients, wanted)
     for ours, wanted in zip((again, *same), (output, *last), strict=True):
         close(ours, wanted, 1e-12)
     found = [output, *last, *states, *gradients.values()]
@@ -84,7 +81,7 @@ def test_nothing_is_held_of_what_a_run_was_given() -> None:
     case = make_case(anyrnn.get("lstm"), 0, time=1, batch=2)
     run = Run(case.cell, tuple(case.sizes.items()), steps=Steps((2,)), dtype=case.x.dtype)
     rows = case.x[0].copy()
-    CPU().forward(run, NUMPY_ARRAYS, rows, case.states, list(case.parameters.values()))
+    CPU().forward(run, Arrays(NUMPY_ARRAYS, rows, case.states, case.parameters))
     given = weakref.ref(rows)
     del rows
     assert given() is None

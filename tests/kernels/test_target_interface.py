@@ -13,7 +13,7 @@ import torch
 
 import anyrnn
 from anyrnn import Cell
-from anyrnn.kernels.run import ArrayInterface, Residual, Run
+from anyrnn.kernels.run import ArrayInterface, Arrays, Residual, Run
 from anyrnn.kernels.target import default_target, devices, registered, target_for
 from anyrnn.torch import LSTM, Recurrent
 from anyrnn.torch.execute import forced
@@ -44,32 +44,26 @@ class Interpreter:
     def residuals(self, run: Run) -> Mapping[str, Residual]:
         return {name: Residual(size, history=True) for name, size in _sizes(run).items()}
 
-    def forward(
-        self,
-        run: Run,
-        interface: ArrayInterface,
-        rows: Any,
-        states: Sequence[Any],
-        parameters: Sequence[Any],
-        seed: Any = None,
-    ) -> tuple[Any, list[Any]]:
+    def forward(self, run: Run, arrays: Arrays) -> tuple[Any, list[Any]]:
         self.entered.append("forward")
-        output, last = self._interpret(run, interface, rows, states, parameters, seed)
-        return _made(interface, output), [_made(interface, state) for state in last]
+        view = arrays.interface.view
+        found = anyrnn.interpret(
+            run.cell,
+            _spread(run, view(arrays.rows)),
+            [view(state) for state in arrays.states],
+            parameters={name: view(array) for name, array in arrays.parameters.items()},
+            seed=None if arrays.seed is None else int(view(arrays.seed)[0]),
+        )
+        output = found.output[::-1] if run.reverse else found.output
+        rows = _made(arrays.interface, output.reshape(run.steps.rows, -1))
+        return rows, [_made(arrays.interface, state) for state in found.states]
 
     def record(
-        self,
-        run: Run,
-        interface: ArrayInterface,
-        rows: Any,
-        states: Sequence[Any],
-        parameters: Sequence[Any],
-        seed: Any = None,
-        into: Mapping[str, Any] | None = None,
+        self, run: Run, arrays: Arrays, into: Mapping[str, Any] | None = None
     ) -> tuple[Any, list[Any], dict[str, Any]]:
-        output, last = self.forward(run, interface, rows, states, parameters, seed)
-        saved = {}
-        for (name, part), state in zip(self.residuals(run).items(), states, strict=True):
+        output, last = self.forward(run, arrays)
+        saved, interface = {}, arrays.interface
+        for (name, part), state in zip(self.residuals(run).items(), arrays.states, strict=True):
             shape = (part.rows(run.steps.rows, run.steps.batch), part.width)
             saved[name] = interface.empty(shape, run.dtype)
             interface.view(saved[name])[: run.steps.batch] = interface.view(state)
@@ -78,25 +72,22 @@ class Interpreter:
     def backward(
         self,
         run: Run,
-        interface: ArrayInterface,
-        rows: Any,
+        arrays: Arrays,
         residuals: Mapping[str, Any],
-        parameters: Sequence[Any],
         gradients: Sequence[Any],
         wanted: Sequence[bool],
-        seed: Any = None,
     ) -> tuple[Any | None, list[Any], dict[str, Any]]:
         self.entered.append("backward")
-        view, names = interface.view, run.cell.parameter_names
-        x, *gradient = (_spread(run, view(array)) for array in (rows, gradients[0]))
+        interface, view = arrays.interface, arrays.interface.view
+        x, *gradient = (_spread(run, view(array)) for array in (arrays.rows, gradients[0]))
         found = anyrnn.gradients(
             run.cell,
             x,
             [view(array)[: run.steps.batch] for array in residuals.values()],
-            parameters=dict(zip(names, map(view, parameters), strict=True)),
+            parameters={name: view(array) for name, array in arrays.parameters.items()},
             output_gradient=gradient[0],
             state_gradients=[view(array) for array in gradients[1:]],
-            seed=None if seed is None else int(view(seed)[0]),
+            seed=None if arrays.seed is None else int(view(arrays.seed)[0]),
         )
         x_gradient = found.x[::-1] if run.reverse else found.x
         return (
@@ -104,7 +95,7 @@ class Interpreter:
             [_made(interface, state) for state in found.states],
             {
                 name: _made(interface, found.parameters[name])
-                for name, asked in zip(names, wanted[1:], strict=True)
+                for name, asked in zip(run.cell.parameter_names, wanted[1:], strict=True)
                 if asked
             },
         )
@@ -112,29 +103,9 @@ class Interpreter:
     def step(self, run: Run, short: bool = False) -> None:
         return None
 
-    @staticmethod
-    def _interpret(
-        run: Run,
-        interface: ArrayInterface,
-        rows: Any,
-        states: Sequence[Any],
-        parameters: Sequence[Any],
-        seed: Any,
-    ) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-        view = interface.view
-        found = anyrnn.interpret(
-            run.cell,
-            _spread(run, view(rows)),
-            [view(state) for state in states],
-            parameters=dict(zip(run.cell.parameter_names, map(view, parameters), strict=True)),
-            seed=None if seed is None else int(view(seed)[0]),
-        )
-        output = found.output[::-1] if run.reverse else found.output
-        return output.reshape(run.steps.rows, -1), found.states
-
 
 def _sizes(run: Run) -> dict[str, int]:
-    sizes = (size.evaluate(dict(run.sizes)) for size in run.cell.state_sizes)
+    sizes = (size for _, size in run.state_shapes(run.steps))
     return dict(zip(run.cell.states, sizes, strict=True))
 
 

@@ -190,7 +190,7 @@ def test_operators_are_what_torch_expects(dtype: str) -> None:
     results = custom_operators.record(x, states, parameters, None, key)
     given = [torch.randn_like(part) for part in results[:3]]
     wanted = [True, False, True, True, True, False]
-    arguments = (x, states, parameters, None, results[3:], given, wanted, key)
+    arguments = (x, states, parameters, None, key, results[3:], given, wanted)
     torch.library.opcheck(torch.ops.anyrnn.backward.default, arguments)
     for tensor in (x, *states, *parameters):
         tensor.requires_grad_()

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from anyrnn.graph.randomness import WORD
 from anyrnn.kernels.host import empty
-from anyrnn.kernels.numpy_arrays import NUMPY_ARRAYS
+from anyrnn.kernels.padded_run import PaddedRun
 from anyrnn.kernels.row_layout import lay_out
 from anyrnn.kernels.run import Array, Run
 from anyrnn.kernels.step_rows import AllSteps, SomeSteps
@@ -47,9 +48,8 @@ class Callback:
 
     def result_shapes(self, batch: Any, time: Any) -> list[Shape]:
         """The shapes of the output, if there is one, and of the last states."""
-        sizes = dict(self.run.sizes)
-        states = [(batch, size.evaluate(sizes)) for size in self.run.cell.state_sizes]
-        return [self.run.output_shape(batch, time)] * self.sequences + states
+        outputs = [self.run.output_shape(batch, time)] * self.sequences
+        return outputs + self.run.state_shapes(batch)
 
     def residual_shapes(self, batch: Any, time: Any) -> list[Shape]:
         """The shapes of the residuals: one row for each step of each sequence, whatever a mask
@@ -103,36 +103,20 @@ class Batch:
         """Compute the output, if there is one, the last states, and what `backward` needs, if there
         are arrays for it too.
         """
-        count = self.callback.sequences + len(self.states)
+        count, made = self.callback.sequences + len(self.states), self._padded
         into, kept = into[:count], into[count:]
-        with np.errstate(all="ignore"):  # infinities and NaN are values like others
-            steps = self._steps()
-            rows, begun = steps.enter(self._ordered(self.x), self.states)
-            found, last, saved, room = None, begun, {}, {}
-            if len(rows):
-                run = self._over(steps)
-                given = run, NUMPY_ARRAYS, rows, begun, self.parameters, self._words()
-                if kept:
-                    room = self._parts(kept, run)
-                    found, last, saved = default_target().record(*given, room)
-                else:
-                    found, last = default_target().forward(*given)
-            places = iter(into)
-            if self.callback.sequences:
-                output = next(places)
-                if found is None:
-                    output.fill(0)
-                else:
-                    np.copyto(output, steps.outputs(found).transpose(1, 0, 2))
-            for array, state in zip(places, steps.last(last, self.states), strict=True):
-                np.copyto(array, state)
-            for array, name in zip(
-                kept, default_target().residuals(self.callback.run), strict=False
-            ):
-                part = saved.get(name, array[:0])
-                array[len(part) :] = 0
-                if part is not room.get(name):
-                    array[: len(part)] = part
+        room = self._parts(kept) if kept else {}
+        output, last, saved = made.forward(bool(kept), room)
+        places = iter(into)
+        if self.callback.sequences:
+            np.copyto(next(places), made.steps.outputs(output).transpose(1, 0, 2))
+        for array, state in zip(places, last, strict=True):
+            np.copyto(array, state)
+        for array, (name, own) in zip(kept, room.items(), strict=True):
+            part = saved.get(name, array[:0])
+            array[len(part) :] = 0
+            if part is not own:
+                array[: len(part)] = part
 
     def backward(
         self,
@@ -149,38 +133,24 @@ class Batch:
             wanted: Whether the gradient of the input is wanted, and of each parameter.
             into: The arrays to write them into; of those that are not wanted, there are none.
         """
-        with np.errstate(all="ignore"):
-            steps, names = self._steps(), self.callback.run.cell.parameter_names
-            rows, _ = steps.enter(self._ordered(self.x), self.states)
-            begun, given = steps.last_back([*gradients[self.callback.sequences :]])
-            x, totals = None, {}
-            if len(rows):
-                run = self._over(steps)
-                x, begun, totals = default_target().backward(
-                    run,
-                    NUMPY_ARRAYS,
-                    rows,
-                    self._parts(kept, run),
-                    self.parameters,
-                    [self._of_output(steps, len(rows), gradients), *begun],
-                    wanted,
-                    self._words(),
-                )
-            places = iter(into)
-            if wanted[0]:
-                x = np.zeros_like(rows) if x is None else x
-                self._ordered(next(places))[...] = steps.inputs_back(x)
-            for state in steps.begun_back(begun, given):
-                np.copyto(next(places), state)
-            for name, asked in zip(names, wanted[1:], strict=True):
-                if asked:
-                    np.copyto(next(places), totals.get(name, 0))
+        made, states = self._padded, [*gradients[self.callback.sequences :]]
+        given = self._parts(kept), self._of_output(gradients), states, wanted
+        x, begun, totals = made.backward(*given)
+        places = iter(into)
+        if x is not None:
+            self._ordered(next(places))[...] = x
+        for state in begun:
+            np.copyto(next(places), state)
+        for name, asked in zip(made.arrays.parameters, wanted[1:], strict=True):
+            if asked:
+                np.copyto(next(places), totals.get(name, 0))
 
-    def _of_output(self, steps: AllSteps, rows: int, gradients: Sequence[Array]) -> Array:
+    def _of_output(self, gradients: Sequence[Array]) -> Array:
         """The gradient of the output of each row: zero where there is no output."""
+        made = self._padded
         if self.callback.sequences:
-            return steps.outputs_back(np.ascontiguousarray(gradients[0].transpose(1, 0, 2)))
-        zeros = empty(self.callback.run.output_shape(rows), self.x.dtype)
+            return made.steps.outputs_back(np.ascontiguousarray(gradients[0].transpose(1, 0, 2)))
+        zeros = empty(made.run.output_shape(len(made.arrays.rows)), self.x.dtype)
         zeros.fill(0)
         return zeros
 
@@ -197,14 +167,23 @@ class Batch:
             layout = lay_out(("batch", "time"), (batch, time), mask=mask)
         return AllSteps(time, batch) if layout is None else SomeSteps(layout, True, (time, batch))
 
-    def _over(self, steps: AllSteps) -> Run:
-        return self.callback.run.over(tuple(steps.batch_sizes), self.x.dtype, self.threads)
+    @cached_property
+    def _padded(self) -> PaddedRun:
+        run = self.callback.run
+        return PaddedRun(
+            default_target(),
+            run,
+            self.threads,
+            self._steps(),
+            self._ordered(self.x),
+            self.states,
+            dict(zip(run.cell.parameter_names, self.parameters, strict=True)),
+            None if self.seed is None else whole_number(self.seed.astype(np.int64)),
+        )
 
-    def _words(self) -> Array | None:
-        return None if self.seed is None else whole_number(self.seed)
-
-    def _parts(self, kept: Sequence[Array], run: Run) -> dict[str, Array]:
+    def _parts(self, kept: Sequence[Array]) -> dict[str, Array]:
         """The residuals by name, without the rows that no step has."""
+        run = self._padded.run
         rows, batch = run.steps.rows, run.steps.batch
         residuals = default_target().residuals(run).items()
         return {
@@ -213,8 +192,9 @@ class Batch:
         }
 
 
-def whole_number(seed: Array) -> Array:
-    """A seed as kernels read it: one whole number of 64 bits, of one, or of two words."""
-    words = [int(word) for word in seed.ravel()]
-    number = words[0] if len(words) == 1 else words[0] << 32 | words[1] & WORD
-    return np.array([number & (1 << 64) - 1], np.uint64).view(np.int64)
+def whole_number(seed: Any) -> Any:
+    """A seed as runs take it: one whole number of 64 bits, (1,), of one, or of two words; given a
+    framework's array of int64.
+    """
+    words = seed.reshape(-1)
+    return words if len(words) == 1 else words[:1] << 32 | words[1:] & WORD

@@ -15,7 +15,7 @@ from anyrnn.derivative.through_time import Gradients
 from anyrnn.errors import InputError, SizeError
 from anyrnn.graph.cell import Cell
 from anyrnn.kernels.arguments import as_array, checked_dtype, checked_threads, named_sizes
-from anyrnn.kernels.numpy_arrays import NUMPY_ARRAYS
+from anyrnn.kernels.padded_run import PaddedRun
 from anyrnn.kernels.row_layout import check_padding, lay_out
 from anyrnn.kernels.run import BFLOAT16, Array, Run
 from anyrnn.kernels.step_rows import AllSteps, SomeSteps
@@ -62,47 +62,30 @@ class Result:
             raise InputError(
                 "nothing was saved to go backward with; run forward(..., save=True) first"
             )
-        compiled, steps, shape = saved.compiled, saved.steps, self.output.shape
+        compiled, made, shape = saved.compiled, saved.made, self.output.shape
         if output_gradient is None:
             output_gradient = np.zeros(shape, compiled.dtype)
         output_gradient = compiled._check("the gradient of the output", output_gradient, shape)
         if state_gradients is None:
             state_gradients = [np.zeros_like(state) for state in self.states]
         states = compiled._states("the gradient of the state", state_gradients, shape[1])
-        x, totals = np.zeros_like(saved.rows), {}
-        with np.errstate(all="ignore"):
-            begun, given = steps.last_back(states)
-            rows = steps.outputs_back(output_gradient)
-            if saved.run is not None:
-                found, begun, totals = compiled.target.backward(
-                    saved.run,
-                    NUMPY_ARRAYS,
-                    saved.rows,
-                    saved.residuals,
-                    list(saved.parameters.values()),
-                    [rows, *begun],
-                    [True] * (1 + len(saved.parameters)),
-                    saved.seed,
-                )
-                x = x if found is None else found
-            x, states = steps.inputs_back(x), steps.begun_back(begun, given)
+        wanted, parameters = [True] * (1 + len(compiled._shapes)), made.arrays.parameters
+        rows = made.steps.outputs_back(output_gradient)
+        x, states, totals = made.backward(saved.residuals, rows, states, wanted)
+        assert x is not None
         gradients = {
             name: totals[name] if name in totals else np.zeros_like(array)
-            for name, array in saved.parameters.items()
+            for name, array in parameters.items()
         }
         return Gradients(x, tuple(states), gradients)
 
 
 @dataclass(frozen=True)
 class _Saved:
-    """What a run has computed with, and what it has saved; `run` is None for an empty one."""
+    """A run, and what it has saved."""
 
     compiled: Compiled
-    run: Run | None
-    steps: AllSteps
-    rows: Array
-    parameters: dict[str, Array]
-    seed: Array | None
+    made: PaddedRun
     residuals: dict[str, Array]
 
 
@@ -245,21 +228,12 @@ class Compiled:
         states = self._states("the state", states, batch)
         arrays = self._parameters(parameters)
         steps = _steps(time, batch, lengths, mask, resets, check_padding(padding))
-        rows, begun = steps.enter(x, states)
-        run, words, residuals = None, self._seed(seed) if len(rows) else None, {}
-        if len(rows):
-            run = self._run.over(tuple(steps.batch_sizes), self.dtype, self.threads)
-            given = run, NUMPY_ARRAYS, rows, begun, list(arrays.values()), words
-            with np.errstate(all="ignore"):  # infinities and NaN are values like others
-                if save:
-                    found, last, residuals = self.target.record(*given)
-                else:
-                    found, last = self.target.forward(*given)
-        else:
-            found = np.zeros((0, self._output_size), self.dtype)
-            last = [state.copy() for state in begun]
-        saved = _Saved(self, run, steps, rows, arrays, words, residuals) if save else None
-        return Result(steps.outputs(found), tuple(steps.last(last, states)), saved)
+        words = self._seed(seed) if any(steps.batch_sizes) else None
+        given = self.target, self._run, self.threads, steps, x, states, arrays, words
+        made = PaddedRun(*given)
+        rows, last, residuals = made.forward(save)
+        saved = _Saved(self, made, residuals) if save else None
+        return Result(steps.outputs(rows), tuple(last), saved)
 
     def _seed(self, given: int | None) -> Array | None:
         """A seed as kernels read it, if the cell draws random numbers."""

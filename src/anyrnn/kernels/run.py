@@ -141,6 +141,11 @@ class Run(NamedTuple):
         """What messages call a stored parameter."""
         return dict(self.called).get(stored, stored)
 
+    def state_shapes(self, batch: Any) -> list[tuple[Any, ...]]:
+        """The shape of each state."""
+        sizes = dict(self.sizes)
+        return [(batch, size.evaluate(sizes)) for size in self.cell.state_sizes]
+
     def output_shape(self, *leading: Any) -> tuple[Any, ...]:
         """The shape of the output behind some leading axes."""
         return (*leading, self.cell.output_size.evaluate(dict(self.sizes)))
@@ -167,6 +172,30 @@ class Slot(Protocol):
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     name: tuple[str, str]  # in an ArrayError: its kind, as `parameter`, and what it is called
+
+
+class Arrays(NamedTuple):
+    """The arrays that a run is given.
+
+    Attributes:
+        interface: What kind of arrays these are.
+        rows: The inputs of all steps, step after step, (rows of all steps, input).
+        states: The initial states, each (batch, size).
+        parameters: The stored parameters by name.
+        seed: What random numbers follow from, one whole number of 64 bits in an array, for a cell
+            that draws some.
+    """
+
+    interface: ArrayInterface
+    rows: Any
+    states: Sequence[Any]
+    parameters: Mapping[str, Any]
+    seed: Any = None
+
+    @property
+    def differentiable(self) -> list[Any]:
+        """The rows, the states and the parameters."""
+        return [self.rows, *self.states, *self.parameters.values()]
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,7 +22,7 @@ class AllSteps:
 
     def __init__(self, time: int, batch: int) -> None:
         self._shape = time, batch
-        self.batch_sizes = [batch] * time
+        self.batch_sizes = [batch] * time or [0]
 
     def enter(self, x: Array, states: Arrays) -> tuple[Array, Arrays]:
         """The rows of all steps, and the initial states of the sequences that they make."""

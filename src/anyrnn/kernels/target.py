@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from anyrnn.graph.cell import Cell
-from anyrnn.kernels.run import NOTHING, ArrayInterface, Residual, Run, Slot
+from anyrnn.kernels.run import NOTHING, Arrays, Residual, Run, Slot
 
 
 class Step(Protocol):
@@ -67,25 +67,12 @@ class Target(Protocol):
         """What `record` saves for `backward`, by name and in order."""
         ...
 
-    def forward(
-        self,
-        run: Run,
-        interface: ArrayInterface,
-        rows: Any,
-        states: Sequence[Any],
-        parameters: Sequence[Any],
-        seed: Any = None,
-    ) -> tuple[Any, list[Any]]:
+    def forward(self, run: Run, arrays: Arrays) -> tuple[Any, list[Any]]:
         """Run a cell over sequences.
 
         Args:
             run: What to run.
-            interface: What kind of arrays these are.
-            rows: The inputs of all steps, step after step, (rows of all steps, input).
-            states: The initial states, each (batch, size).
-            parameters: The stored parameters, in order.
-            seed: The seed of random numbers, one whole number of 64 bits in an array, for a cell
-                that draws some.
+            arrays: What it is given.
 
         Returns:
             The outputs, laid out as the inputs, and the last states.
@@ -93,19 +80,14 @@ class Target(Protocol):
         ...
 
     def record(
-        self,
-        run: Run,
-        interface: ArrayInterface,
-        rows: Any,
-        states: Sequence[Any],
-        parameters: Sequence[Any],
-        seed: Any = None,
-        into: Mapping[str, Any] = NOTHING,
+        self, run: Run, arrays: Arrays, into: Mapping[str, Any] = NOTHING
     ) -> tuple[Any, list[Any], dict[str, Any]]:
         """Run a cell and save the residuals that `backward` reads.
 
-        The arguments are those of `forward`; `into` are arrays that residuals may be written into,
-        by name.
+        Args:
+            run: What to run.
+            arrays: What it is given.
+            into: Arrays that residuals may be written into, by name.
 
         Returns:
             The outputs, the last states, and the residuals by name.
@@ -115,25 +97,19 @@ class Target(Protocol):
     def backward(
         self,
         run: Run,
-        interface: ArrayInterface,
-        rows: Any,
+        arrays: Arrays,
         residuals: Mapping[str, Any],
-        parameters: Sequence[Any],
         gradients: Sequence[Any],
         wanted: Sequence[bool],
-        seed: Any = None,
     ) -> tuple[Any | None, list[Any], dict[str, Any]]:
         """Compute the gradients of a run.
 
         Args:
-            run: What was run; it and its arrays as for `record`.
-            interface: What kind of arrays these are.
-            rows: The inputs of all steps.
+            run: What was run.
+            arrays: What it was given; the initial states may be left out.
             residuals: What `record` saved.
-            parameters: The stored parameters.
             gradients: The gradients of the outputs, laid out as they are, and of the last states.
             wanted: Whether the gradient of the inputs is wanted, and of each stored parameter.
-            seed: The seed of the run.
 
         Returns:
             The gradients of the inputs, of the initial states, and of the stored parameters by

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from anyrnn.errors import ArrayError
-from anyrnn.kernels.run import Array, ArrayInterface, Run, Slot
+from anyrnn.kernels.run import Array, ArrayInterface, Arrays, Run, Slot
 from anyrnn.kernels.target import Target, target_for
 from anyrnn.torch import operations_path
-from anyrnn.torch.tensors import DTYPES, TYPES, empty, problem, wants_gradient
+from anyrnn.torch.tensors import DTYPES, TYPES, Results, empty, problem, wants_gradient
 from anyrnn.torch.torch_ops import TORCH
 
 
@@ -60,8 +60,6 @@ TENSORS = ArrayInterface(
     address=Tensor.data_ptr,
     view=array,
 )
-
-
 NO_MEMORY = torch.empty(0)
 
 
@@ -70,6 +68,13 @@ def target_of(tensor: Tensor) -> Target:
     target = target_for(tensor.device.type)
     assert target is not None, "a path is chosen before it is taken"
     return target
+
+
+def arrays_of(run: Run, seed: Tensor | None, rows: Tensor, tensors: Sequence[Tensor]) -> Arrays:
+    """What a run is given: after the rows the states and the stored parameters, in order."""
+    count = len(run.cell.states)
+    parameters = dict(zip(run.cell.parameter_names, tensors[count:], strict=True))
+    return Arrays(TENSORS, rows, tensors[:count], parameters, seed)
 
 
 class _Recorded(torch.autograd.Function):
@@ -84,10 +89,8 @@ class _Recorded(torch.autograd.Function):
         rows: Tensor,
         *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
-        count = len(run.cell.states)
-        output, last, residuals = target_of(rows).record(
-            run, TENSORS, rows, tensors[:count], tensors[count:], seed
-        )
+        arrays = arrays_of(run, seed, rows, tensors)
+        output, last, residuals = target_of(rows).record(run, arrays)
         if leading is not None:
             output = output.view(*leading, -1)
         results, ctx.counters = _separate([output, *last], residuals.values())
@@ -102,26 +105,20 @@ class _Recorded(torch.autograd.Function):
         (rows, *rest), (output, *last) = ctx.saved_tensors, gradients
         if ctx.whole:
             gradients = output.reshape(run.steps.rows, output.shape[-1]), *last
-        count, number = len(run.cell.states), len(run.cell.states) + len(run.cell.parameters)
+        count = len(run.cell.states)
+        number = count + len(run.cell.parameters)
+        arrays = arrays_of(run, ctx.seed, rows, rest[:number])
         several = not all(map(torch._C._has_storage, gradients))  # gradients, under vmap
         if several or torch.is_grad_enabled():
-            return None, None, None, *_again(run, ctx.seed, rows, rest[:number], gradients)
-        needs = ctx.needs_input_grad[3:]
+            return None, None, None, *_again(run, arrays, gradients)
+        x_needed, *needs = ctx.needs_input_grad[3:]
         residuals = dict(zip(ctx.names, rest[number:], strict=True))
         try:
             if any(counter._version for counter in ctx.counters):
-                _, _, residuals = target_of(rows).record(
-                    run, TENSORS, rows, rest[:count], rest[count:number], ctx.seed
-                )
+                _, _, residuals = target_of(rows).record(run, arrays)
+            wanted = (x_needed, *needs[count:])
             x, states, parameters = target_of(rows).backward(
-                run,
-                TENSORS,
-                rows,
-                residuals,
-                rest[count:number],
-                gradients,
-                (needs[0], *needs[1 + count :]),
-                ctx.seed,
+                run, arrays, residuals, gradients, wanted
             )
         except ArrayError as error:
             changed = f"{error.problem}, as in the forward pass; it was changed since then"
@@ -149,22 +146,15 @@ def _separate(
     return results, counters
 
 
-def _again(
-    run: Run,
-    seed: Tensor | None,
-    rows: Tensor,
-    tensors: Sequence[Tensor],
-    gradients: Sequence[Tensor],
-) -> tuple[Tensor | None, ...]:
+def _again(run: Run, arrays: Arrays, gradients: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
     """The derivative as an expression, to be differentiated or for several gradients at a time: run
     again in PyTorch operations.
     """
-    inputs, count = [rows, *tensors], len(run.cell.states)
+    inputs = arrays.differentiable
     wanted = [tensor for tensor in inputs if tensor.requires_grad]
     twice = torch.is_grad_enabled()
-    parameters = dict(zip(run.cell.parameter_names, tensors[count:], strict=True))
     with torch.enable_grad(), torch.autocast("cpu", enabled=False):
-        output, last = operations_path.execute(run, rows, tensors[:count], parameters, seed)
+        output, last = operations_path.execute(run, arrays)
         found = torch.autograd.grad(
             [output, *last], wanted, list(gradients), create_graph=twice, allow_unused=True
         )
@@ -178,22 +168,12 @@ def over(run: Run, batch_sizes: Sequence[int], rows: Tensor) -> Run:
     return run.over(tuple(batch_sizes), dtype, torch.get_num_threads())
 
 
-def execute(
-    run: Run,
-    rows: Tensor,
-    states: Sequence[Tensor],
-    parameters: Mapping[str, Tensor],
-    seed: Tensor | None = None,
-) -> tuple[Tensor, tuple[Tensor, ...]]:
+def execute(run: Run, arrays: Arrays) -> Results:
     """Run a cell over sequences of falling lengths.
 
     Args:
         run: What to run, with its steps.
-        rows: The inputs of all steps, step after step, (rows of all steps, input); or (time, batch,
-            input).
-        states: The initial states, each (batch, size).
-        parameters: The stored parameters by name.
-        seed: The seed of random numbers, (1,), for a cell that draws some.
+        arrays: What it is given; its rows may be (time, batch, input) too.
 
     Returns:
         The outputs, laid out as the inputs, and the last states, each (batch, size).
@@ -201,17 +181,16 @@ def execute(
     Raises:
         ArrayError: A tensor is not as the cell has it.
     """
-    tensors = [*states, *map(parameters.__getitem__, run.cell.parameter_names)]
-    count = len(states)
-    leading = rows.shape[:2] if rows.dim() == 3 else None
-    if leading is not None:
-        rows = rows.reshape(-1, rows.shape[2])
+    rows, leading = arrays.rows, None
+    if rows.dim() == 3:
+        leading, rows = rows.shape[:2], rows.reshape(-1, rows.shape[2])
+    named = map(arrays.parameters.__getitem__, run.cell.parameter_names)
+    tensors = [rows, *arrays.states, *named]
     try:
-        if wants_gradient((rows, *tensors)):
-            output, *last = _Recorded.apply(run, seed, leading, rows, *tensors)  # type: ignore[misc]
+        if wants_gradient(tensors):
+            output, *last = _Recorded.apply(run, arrays.seed, leading, *tensors)  # type: ignore[misc]
         else:
-            given = run, TENSORS, rows, tensors[:count], tensors[count:], seed
-            output, last = target_of(rows).forward(*given)
+            output, last = target_of(rows).forward(run, arrays._replace(rows=rows))
             output = output if leading is None else output.view(*leading, -1)
     except ArrayError as error:
         raise ArrayError(error.kind, run.name_of(error.name), error.problem) from None

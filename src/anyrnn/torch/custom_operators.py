@@ -15,35 +15,38 @@ import torch
 from torch import Tensor
 
 from anyrnn.errors import InputError
-from anyrnn.kernels.run import Run
+from anyrnn.kernels.run import Arrays, Run
 from anyrnn.kernels.run_keys import run_of
 from anyrnn.torch import compiled_path, single_step
-from anyrnn.torch.compiled_path import TENSORS, target_of
-from anyrnn.torch.tensors import DTYPES
+from anyrnn.torch.compiled_path import arrays_of, target_of
+from anyrnn.torch.tensors import DTYPES, Results, wants_gradient
+from anyrnn.torch.tracing import run_key
 
 
-def _empty_results(found: Run, x: Tensor, states: Sequence[Tensor]) -> list[Tensor]:
-    """Outputs and last states, not filled in."""
-    output = x.new_empty(found.output_shape(*x.shape[:2]))
+def _empty_results(
+    x: Tensor, states: list[Tensor], parameters: list[Tensor], seed: Tensor | None, key: str
+) -> list[Tensor]:
+    """The results of `run`, not filled in."""
+    output = x.new_empty(run_of(key).output_shape(*x.shape[:2]))
     return [output, *(state.new_empty(state.shape) for state in states)]
 
 
-def _empty_record(found: Run, x: Tensor, states: Sequence[Tensor]) -> list[Tensor]:
-    """Outputs, last states and residuals, not filled in."""
+def _empty_record(x: Tensor, *given: Any) -> list[Tensor]:
+    """The results of `record`, not filled in."""
     time, batch = x.shape[:2]
-    residuals = target_of(x).residuals(found).values()
+    residuals = target_of(x).residuals(run_of(given[-1])).values()
     saved = [x.new_empty(part.rows(time * batch, batch), part.width) for part in residuals]
-    return [*_empty_results(found, x, states), *saved]
+    return [*_empty_results(x, *given), *saved]
 
 
 def _gradients(
     given: Sequence[Tensor], wanted: Sequence[bool], parts: Sequence[Tensor | None]
 ) -> list[Tensor]:
-    """Gradients: zeros for None; no elements where a gradient is not wanted, because an operator
-    always returns as many tensors.
+    """Gradients: zeros for None, and if there are no parts; no elements where a gradient is not
+    wanted, because an operator always returns as many tensors.
     """
     found = []
-    for tensor, needed, part in zip(given, wanted, parts, strict=True):
+    for tensor, needed, part in zip(given, wanted, parts or [None] * len(given), strict=True):
         if not needed:
             part = tensor.new_empty(0)
         found.append(tensor.new_zeros(tensor.shape) if part is None else part)
@@ -56,27 +59,25 @@ def _share_memory(one: Tensor, other: Tensor) -> bool:
     return starts[0] < starts[1] + other.nbytes and starts[1] < starts[0] + one.nbytes
 
 
-def _rows(x: Tensor) -> Tensor:
-    """The inputs of all steps, step after step."""
-    if not len(x):
+def _given(
+    x: Tensor, states: list[Tensor], parameters: list[Tensor], seed: Tensor | None, key: str
+) -> tuple[Run, Arrays]:
+    """What to run, and its arrays, with the inputs of all steps step after step."""
+    found, (time, batch, features) = run_of(key), x.shape
+    if not time:
         raise InputError("the input has a sequence length of 0; expected at least one step")
-    return x.reshape(x.shape[0] * x.shape[1], x.shape[2])
-
-
-def _over(found: Run, x: Tensor) -> Run:
-    """The run over an input, (time, batch, input)."""
-    time, batch = x.shape[:2]
     if x.dtype not in DTYPES:
         raise InputError(f"the input is {x.dtype}; expected float32 or float64")
-    return compiled_path.over(found, (batch,) * time, x)
+    rows = x.reshape(time * batch, features)
+    arrays = arrays_of(found, seed, rows, [*states, *parameters])
+    return compiled_path.over(found, (batch,) * time, x), arrays
 
 
 def _is_one_step(found: Run, x: Tensor, states: Sequence[Tensor]) -> bool:
     """Whether a call is a single step whose input and states have the right shapes."""
-    sizes = dict(found.sizes)
-    wanted = [(x.shape[1], size.evaluate(sizes)) for size in found.cell.state_sizes]
     shapes = [tuple(state.shape) for state in states]
-    return x.shape[0] == 1 and x.shape[2] == sizes["input"] and shapes == wanted
+    features = dict(found.sizes)["input"]
+    return x.shape[0] == 1 and x.shape[2] == features and shapes == found.state_shapes(x.shape[1])
 
 
 @torch.library.custom_op("anyrnn::run", mutates_args=())
@@ -95,26 +96,17 @@ def run(
     Returns:
         The outputs, (time, batch, size), and the last states.
     """
-    found, (time, batch) = run_of(key), x.shape[:2]
-    rows = _rows(x)
-    if not batch:
-        return _empty_results(found, x, states)
+    found, arrays = _given(x, states, parameters, seed, key)
+    if not x.shape[1]:
+        return _empty_results(x, states, parameters, seed, key)
     if _is_one_step(found, x, states):
-        named = dict(zip(found.cell.parameter_names, parameters, strict=True))
         before = [state[None] for state in states]
+        named = arrays.parameters
         single = single_step.enter(found.cell, found.sizes, x, before, named, found.operand)
         if single is not None:
             return [single[0], *(state[0] for state in single[1])]
-    given = _over(found, x), TENSORS, rows, states, parameters, seed
-    output, last = target_of(x).forward(*given)
-    return [output.reshape(time, batch, -1), *last]
-
-
-@run.register_fake
-def _(
-    x: Tensor, states: list[Tensor], parameters: list[Tensor], seed: Tensor | None, key: str
-) -> list[Tensor]:
-    return _empty_results(run_of(key), x, states)
+    output, last = target_of(x).forward(found, arrays)
+    return [output.reshape(*x.shape[:2], -1), *last]
 
 
 @torch.library.custom_op("anyrnn::record", mutates_args=())
@@ -122,26 +114,17 @@ def record(
     x: Tensor, states: list[Tensor], parameters: list[Tensor], seed: Tensor | None, key: str
 ) -> list[Tensor]:
     """Outputs, last states and residuals; arguments as those of `run`."""
-    found, (time, batch) = run_of(key), x.shape[:2]
-    rows = _rows(x)
-    if not batch:
-        return _empty_record(found, x, states)
-    given = _over(found, x), TENSORS, rows, states, parameters, seed
-    output, last, residuals = target_of(x).record(*given)
+    found, arrays = _given(x, states, parameters, seed, key)
+    if not x.shape[1]:
+        return _empty_record(x, states, parameters, seed, key)
+    output, last, residuals = target_of(x).record(found, arrays)
     if output.storage_offset():  # a view of a residual
         output = output.clone()
-    results = [output.reshape(time, batch, -1), *last]
+    results = [output.reshape(*x.shape[:2], -1), *last]
     for part in residuals.values():  # PyTorch does not allow that results share memory
         shared = any(_share_memory(part, other) for other in results)
         results.append(part.clone() if shared else part)
     return results
-
-
-@record.register_fake
-def _(
-    x: Tensor, states: list[Tensor], parameters: list[Tensor], seed: Tensor | None, key: str
-) -> list[Tensor]:
-    return _empty_record(run_of(key), x, states)
 
 
 @torch.library.custom_op("anyrnn::backward", mutates_args=())
@@ -150,61 +133,43 @@ def backward(
     states: list[Tensor],
     parameters: list[Tensor],
     seed: Tensor | None,
+    key: str,
     residuals: list[Tensor],
     gradients: list[Tensor],
     wanted: list[bool],
-    key: str,
 ) -> list[Tensor]:
     """Gradients of a run.
 
     Args:
-        x: The inputs.
-        states: The initial states.
-        parameters: The stored parameters.
-        seed: The seed of random numbers.
+        x, states, parameters, seed, key: As those of `run`.
         residuals: Those of `record`.
         gradients: The gradients of the outputs and of the last states.
         wanted: Whether the gradient is wanted of the inputs, of each state, of each parameter.
-        key: The key of the run.
 
     Returns:
         The gradients of the inputs, the initial states and the parameters; a tensor of no elements
         for one that is not wanted.
     """
-    found, (time, batch) = run_of(key), x.shape[:2]
-    given = [x, *states, *parameters]
-    if not batch:
-        return _gradients(given, wanted, [None] * len(given))
-    target, (output_gradient, *state_gradients) = target_of(x), gradients
-    inputs, initial, totals = target.backward(
-        _over(found, x),
-        TENSORS,
-        _rows(x),
-        dict(zip(target.residuals(found), residuals, strict=True)),
-        parameters,
-        [output_gradient.reshape(time * batch, -1), *state_gradients],
-        [wanted[0], *wanted[1 + len(states) :]],
-        seed,
-    )
-    inputs = inputs if inputs is None else inputs.reshape(x.shape)
-    return _gradients(
-        given, wanted, [inputs, *initial, *map(totals.get, found.cell.parameter_names)]
-    )
+    (found, arrays), target = _given(x, states, parameters, seed, key), target_of(x)
+    given, parts = [x, *states, *parameters], []
+    if x.shape[1]:
+        output, *last = gradients
+        saved = dict(zip(target.residuals(found), residuals, strict=True))
+        above = [output.reshape(-1, output.shape[2]), *last]
+        needs = [wanted[0], *wanted[1 + len(states) :]]
+        inputs, initial, totals = target.backward(found, arrays, saved, above, needs)
+        inputs = inputs if inputs is None else inputs.reshape(x.shape)
+        parts = [inputs, *initial, *map(totals.get, found.cell.parameter_names)]
+    return _gradients(given, wanted, parts)
+
+
+run.register_fake(_empty_results)
+record.register_fake(_empty_record)
 
 
 @backward.register_fake
-def _(
-    x: Tensor,
-    states: list[Tensor],
-    parameters: list[Tensor],
-    seed: Tensor | None,
-    residuals: list[Tensor],
-    gradients: list[Tensor],
-    wanted: list[bool],
-    key: str,
-) -> list[Tensor]:
-    given = [x, *states, *parameters]
-    return _gradients(given, wanted, [None] * len(given))
+def _(x: Tensor, states: list[Tensor], parameters: list[Tensor], *given: Any) -> list[Tensor]:
+    return _gradients([x, *states, *parameters], given[-1], [])
 
 
 def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
@@ -220,16 +185,16 @@ def _derivative(ctx: Any, gradients: Sequence[Tensor | None]) -> tuple[Any, ...]
     x, *rest = ctx.saved_tensors
     count, end = ctx.counts[0], sum(ctx.counts[:2])
     states, parameters, residuals = rest[:count], rest[count:end], rest[end + ctx.counts[2] :]
-    seed = rest[end] if ctx.counts[2] else None
+    given = x, states, parameters, rest[end] if ctx.counts[2] else None, ctx.key
     if len(residuals) < len(target_of(x).residuals(run_of(ctx.key))):  # it was `run`
-        residuals = record(x, states, parameters, seed, ctx.key)[1 + count :]
-    given = [
+        residuals = record(*given)[1 + count :]
+    above = [
         x.new_zeros(shape) if part is None else part
         for shape, part in zip(ctx.shapes, gradients, strict=False)
     ]
     needs = ctx.needs_input_grad
     wanted = [needs[0], *needs[1], *needs[2]]
-    found = backward(x, states, parameters, seed, residuals, given, wanted, ctx.key)
+    found = backward(*given, residuals, above, wanted)
     found = [part if needed else None for part, needed in zip(found, wanted, strict=True)]
     return found[0], found[1 : 1 + count], found[1 + count :], None, None
 
@@ -238,27 +203,21 @@ run.register_autograd(_derivative, setup_context=_save_for_backward)
 record.register_autograd(_derivative, setup_context=_save_for_backward)
 
 
-def execute(
-    key: str,
-    x: Tensor,
-    states: Sequence[Tensor],
-    parameters: Sequence[Tensor],
-    seed: Tensor | None,
-    recorded: bool,
-) -> tuple[Tensor, tuple[Tensor, ...]]:
+def execute(found: Run, arrays: Arrays) -> Results:
     """Run a cell over sequences of one length.
 
     Args:
-        key: The key of the run.
-        x: The inputs, (time, batch, input).
-        states: The initial states, each (batch, size).
-        parameters: The stored parameters, in order.
-        seed: The seed of random numbers, for a cell that draws some.
-        recorded: Whether to save residuals, because a backward pass is likely.
+        found: What to run.
+        arrays: What it is given; the rows are (time, batch, input).
 
     Returns:
         The outputs, (time, batch, size), and the last states.
     """
+    x, *_ = tensors = arrays.differentiable
+    key = run_key(*found[:5])
+    ordered = [arrays.parameters[name] for name in found.cell.parameter_names]
+    # a backward pass is likely: save its residuals at once
+    recorded = torch.compiler.is_dynamo_compiling() and wants_gradient(tensors)
     operator = record if recorded else run
-    output, *rest = operator(x, list(states), list(parameters), seed, key)
-    return output, tuple(rest[: len(states)])
+    output, *rest = operator(x, list(arrays.states), ordered, arrays.seed, key)
+    return output, tuple(rest[: len(arrays.states)])

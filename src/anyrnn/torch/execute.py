@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
-from anyrnn.kernels.run import Run
+from anyrnn.kernels.run import Arrays, Run
 from anyrnn.torch import compiled_path, custom_operators, operations_path, precision, vendor_path
+from anyrnn.torch.compiled_path import TENSORS
 from anyrnn.torch.path import Path, choose, forced
 from anyrnn.torch.single_step import single_step
-from anyrnn.torch.tensors import check_parameters, wants_gradient
-from anyrnn.torch.tracing import run_key, untraced
+from anyrnn.torch.tensors import Results, check_parameters
+from anyrnn.torch.tracing import untraced
 
 __all__ = ["PATHS", "Path", "breaks_graph", "choose", "execute", "forced"]
 
@@ -54,7 +54,7 @@ def execute(
     states: Sequence[Tensor],
     parameters: Mapping[str, Tensor],
     seed: Tensor | None = None,
-) -> tuple[Tensor, tuple[Tensor, ...]]:
+) -> Results:
     """Run a cell over sequences of falling lengths, on the path that fits.
 
     Args:
@@ -79,72 +79,49 @@ def execute(
     seed = draw_seed() if seed is None and cell.draws else seed
     path, low = choose(cell, tensors), precision.low_dtype(rows)
     if low is None:
-        return _execute(path, run, rows, batch_sizes, states, parameters, seed)
-    given, count = [rows, *states], 1 + len(states)
-    how = run.reverse, run.memory, precision.operand(low)
-    run = Run(cell, run.sizes, *how, called=run.called)
+        return _execute(path, run, batch_sizes, Arrays(TENSORS, rows, states, parameters, seed))
+    run = run._replace(operand=precision.operand(low))
     with torch.autocast("cpu", enabled=False):
-        wide = [tensor.to(precision.compute_dtype(tensor.dtype)) for tensor in tensors]
-        weights = dict(zip(parameters, wide[count:], strict=True))
-        found = _execute(path, run, wide[0], batch_sizes, wide[1:count], weights, seed)
-    return precision.cast_results(cell, low, given, found)
+        x, *wide = [tensor.to(precision.compute_dtype(tensor.dtype)) for tensor in tensors]
+        weights = dict(zip(parameters, wide[len(states) :], strict=True))
+        arrays = Arrays(TENSORS, x, wide[: len(states)], weights, seed)
+        found = _execute(path, run, batch_sizes, arrays)
+    return precision.cast_results(cell, low, [rows, *states], found)
 
 
-def _execute(
-    path: Path,
-    run: Run,
-    rows: Tensor,
-    batch_sizes: Sequence[int] | None,
-    states: Sequence[Tensor],
-    parameters: Mapping[str, Tensor],
-    seed: Tensor | None,
-) -> tuple[Tensor, tuple[Tensor, ...]]:
+def _execute(path: Path, run: Run, batch_sizes: Sequence[int] | None, arrays: Arrays) -> Results:
     """Run a cell on a path."""
     if torch.compiler.is_compiling():
-        return _traced(path, run, rows, batch_sizes, states, parameters, seed)
+        return _traced(path, run, batch_sizes, arrays)
     assert batch_sizes is not None
     if batch_sizes[0] == 0:  # nothing to compute, and no address to give to a kernel
         path = Path("operations", "an empty batch")
-    function = _FUNCTIONS[path.name]
-    arguments = compiled_path.over(run, batch_sizes, rows), rows, states, parameters, seed
+    run = compiled_path.over(run, batch_sizes, arrays.rows)
     if path.name != "compiled":
-        return _on_rows(function, *arguments)
-    if "torch._dynamo" in sys.modules:
-        return untraced(function, *arguments)  # torch.compile may be looking at each function
-    return function(*arguments)
+        return _on_rows(_FUNCTIONS[path.name], run, arrays)
+    if "torch._dynamo" in sys.modules:  # torch.compile may be looking at each function
+        return untraced(compiled_path.execute, run, arrays)
+    return compiled_path.execute(run, arrays)
 
 
-def _on_rows(
-    function: Callable[..., tuple[Tensor, tuple[Tensor, ...]]], run: Run, rows: Tensor, *given: Any
-) -> tuple[Tensor, tuple[Tensor, ...]]:
+def _on_rows(function: Callable[[Run, Arrays], Results], run: Run, arrays: Arrays) -> Results:
     """Call a path with rows step after step, for inputs (time, batch, input) too."""
+    rows = arrays.rows
     if rows.dim() == 2:
-        return function(run, rows, *given)
-    output, last = function(run, rows.flatten(0, 1), *given)
+        return function(run, arrays)
+    output, last = function(run, arrays._replace(rows=rows.flatten(0, 1)))
     return output.unflatten(0, rows.shape[:2]), last
 
 
-def _traced(
-    path: Path,
-    run: Run,
-    rows: Tensor,
-    batch_sizes: Sequence[int] | None,
-    states: Sequence[Tensor],
-    parameters: Mapping[str, Tensor],
-    seed: Tensor | None,
-) -> tuple[Tensor, tuple[Tensor, ...]]:
+def _traced(path: Path, run: Run, batch_sizes: Sequence[int] | None, arrays: Arrays) -> Results:
     """Run a cell in a graph that is being traced: as an operator, if that is possible."""
+    rows = arrays.rows
     one = rows.dim() == 2 and batch_sizes is not None and len(batch_sizes) == 1
     if path.name == "compiled" and (rows.dim() == 3 or one):
-        x = rows.unsqueeze(0) if one else rows
-        check_parameters(run, parameters, rows)
-        key = run_key(run.cell, run.sizes, run.reverse, run.memory, run.operand)
-        ordered = [parameters[stored.name] for stored in run.cell.parameters]
-        recorded = torch.compiler.is_dynamo_compiling() and wants_gradient([x, *states, *ordered])
-        output, last = custom_operators.execute(key, x, states, ordered, seed, recorded)
+        check_parameters(run, arrays.parameters, rows)
+        arrays = arrays._replace(rows=rows.unsqueeze(0) if one else rows)
+        output, last = custom_operators.execute(run, arrays)
         return output.squeeze(0) if one else output, last
     function = _FUNCTIONS["vendor" if path.name == "vendor" else "operations"]
-    if batch_sizes is None:
-        batch_sizes = [rows.shape[1]] * rows.shape[0]
-    run = compiled_path.over(run, batch_sizes, rows)
-    return _on_rows(function, run, rows, states, parameters, seed)
+    sizes = [rows.shape[1]] * rows.shape[0] if batch_sizes is None else batch_sizes
+    return _on_rows(function, compiled_path.over(run, sizes, rows), arrays)

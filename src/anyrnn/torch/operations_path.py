@@ -13,11 +13,11 @@ from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Node
 from anyrnn.graph.randomness import EVERY_STEP
 from anyrnn.graph.sizes import Size
-from anyrnn.kernels.run import Run
+from anyrnn.kernels.run import Arrays, Run
 from anyrnn.schedule.build import place_operations
 from anyrnn.schedule.neighbours import products_together
 from anyrnn.schedule.phases import operands
-from anyrnn.torch.tensors import check_parameters
+from anyrnn.torch.tensors import Results, check_parameters
 from anyrnn.torch.torch_ops import TORCH, uniform
 
 Values = dict[Node, Tensor]
@@ -99,24 +99,19 @@ class Evaluator:
         return tensor[first.start : last.stop]
 
 
-def execute(
-    run: Run,
-    rows: Tensor,
-    states: Sequence[Tensor],
-    parameters: Mapping[str, Tensor],
-    seed: Tensor | None = None,
-) -> tuple[Tensor, tuple[Tensor, ...]]:
+def execute(run: Run, arrays: Arrays) -> Results:
     """Run a cell over sequences of falling lengths; as `anyrnn.torch.compiled_path.execute`, with
     PyTorch's own derivative, to any order.
 
     Raises:
         ArrayError: A parameter is not as the cell has it.
     """
-    check_parameters(run, parameters, rows)
+    rows, states, seed = arrays.rows, arrays.states, arrays.seed
+    check_parameters(run, arrays.parameters, rows)
     cell, sizes, batch_sizes = run.cell, dict(run.sizes), run.steps.batch_sizes
     placement = place_operations(cell)
     once, before, loop = _groups(cell)
-    evaluator = Evaluator(cell, parameters, sizes, rows)
+    evaluator = Evaluator(cell, arrays.parameters, sizes, rows)
     graph = placement.graph
     values: Values = evaluator.leaves([n for n in graph.nodes() if n.is_leaf])
     input_leaf = next(iter(graph.leaves("input")), None)
@@ -131,9 +126,7 @@ def execute(
     loop_inputs = {node: values[node].split(list(batch_sizes)) for node in hoisted}
 
     current = list(states)
-    ended: list[list[Tensor]] = [
-        [] for _ in states
-    ]  # rows of sequences that are over, or not begun
+    ended: list[list[Tensor]] = [[] for _ in states]  # rows of sequences over, or not begun
     if run.reverse:
         ended = [[state] for state in states]
         current = [state[:0] for state in states]

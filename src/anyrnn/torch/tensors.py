@@ -17,6 +17,8 @@ from anyrnn.kernels.run import Run
 DTYPES = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
 TYPES = {number: kind for kind, number in DTYPES.items()} | {np.dtype(np.int64): torch.int64}
 
+Results = tuple[Tensor, tuple[Tensor, ...]]  # of a run: the outputs and the last states
+
 
 def is_mixed(device: str) -> bool:
     """Whether torch.autocast is on for a type of device."""

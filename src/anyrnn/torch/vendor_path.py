@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from anyrnn.cells.catalogue import get
 from anyrnn.graph.cell import Cell
-from anyrnn.kernels.run import Run, Steps
-from anyrnn.torch.tensors import check_parameters
+from anyrnn.kernels.run import Arrays, Run, Steps
+from anyrnn.torch.tensors import Results, check_parameters
 from anyrnn.torch.tracing import constant
 from anyrnn.transforms.bias import with_two_biases, without_bias
 
@@ -142,14 +142,9 @@ def _mirrored(steps: Steps) -> np.ndarray:
     return steps.offsets[length - 1 - step] + sequence
 
 
-def execute(
-    run: Run,
-    rows: Tensor,
-    states: Sequence[Tensor],
-    parameters: Mapping[str, Tensor],
-    seed: Tensor | None = None,
-) -> tuple[Tensor, tuple[Tensor, ...]]:
+def execute(run: Run, arrays: Arrays) -> Results:
     """Run a cell over sequences of falling lengths; as `anyrnn.torch.operations_path.execute`."""
+    rows, states, parameters = arrays.rows, arrays.states, arrays.parameters
     check_parameters(run, parameters, rows)
     kind, batch_sizes = mode(run.cell), run.steps.batch_sizes
     assert kind is not None, "a path is chosen before it is taken"

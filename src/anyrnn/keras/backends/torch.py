@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from anyrnn.graph.randomness import WORD
 from anyrnn.keras.backends import CellCall
+from anyrnn.kernels.callbacks import whole_number
 from anyrnn.kernels.run import Run
 from anyrnn.torch.execute import breaks_graph, execute
 from anyrnn.torch.inputs import NO_MARKS, Marks, read_input
@@ -37,15 +37,9 @@ def run(call: CellCall) -> tuple[Tensor | None, list[Tensor]]:
         None if torch.compiler.is_compiling() else rows.batch_sizes,
         [rows.begin(state, state, False) for state in states],
         dict(zip(call.cell.parameter_names, parameters, strict=True)),
-        None if call.seed is None else _whole(call.seed),
+        None if call.seed is None else whole_number(call.seed.to(torch.int64)),
     )
     restored = rows.restore(output) if call.sequences else None
     assert isinstance(restored, Tensor | None)
     both = zip(last, states, strict=True)
     return restored, [rows.end(part, state, state, False) for part, state in both]
-
-
-def _whole(seed: Tensor) -> Tensor:
-    """One whole number of 64 bits, (1,), of one, or of the two words that Keras gives."""
-    words = seed.reshape(-1).to(torch.int64)
-    return words if len(words) == 1 else words[:1] << 32 | words[1:] & WORD

@@ -16,7 +16,7 @@ from anyrnn.kernels.cpu.machine.processor import Processor, host
 from anyrnn.kernels.cpu.program.program import Machine, Outcome, Program
 from anyrnn.kernels.cpu.program.program_plan import ProgramPlan
 from anyrnn.kernels.cpu.program.single_step import SingleStep, single_step
-from anyrnn.kernels.run import BFLOAT16, NOTHING, ArrayInterface, History, Residual, Run, Sizes
+from anyrnn.kernels.run import BFLOAT16, NOTHING, Arrays, History, Residual, Run, Sizes
 from anyrnn.kernels.target import register
 from anyrnn.schedule.forms import FUSED, Policy
 from anyrnn.schedule.residuals import training
@@ -143,38 +143,21 @@ class CPU:
         """As `Target.residuals`."""
         return _residuals(run.cell, run.sizes, run.memory)
 
-    def forward(
-        self,
-        run: Run,
-        interface: ArrayInterface,
-        rows: Any,
-        states: Sequence[Any],
-        parameters: Sequence[Any],
-        seed: Any = None,
-    ) -> tuple[Any, list[Any]]:
+    def forward(self, run: Run, arrays: Arrays) -> tuple[Any, list[Any]]:
         """As `Target.forward`."""
         cell, made = run.cell, _forward(run.cell, run.sizes, None, policy.of_run(run))
-        outcome = self._run(made, run, interface, {cell.input: rows}, states, parameters, seed)
+        outcome = self._run(made, run, arrays, {cell.input: arrays.rows})
         return outcome.results[cell.output], [*map(outcome.states.__getitem__, cell.states)]
 
     def record(
-        self,
-        run: Run,
-        interface: ArrayInterface,
-        rows: Any,
-        states: Sequence[Any],
-        parameters: Sequence[Any],
-        seed: Any = None,
-        into: Mapping[Any, Any] = NOTHING,
+        self, run: Run, arrays: Arrays, into: Mapping[Any, Any] = NOTHING
     ) -> tuple[Any, list[Any], dict[Any, Any]]:
         """As `Target.record`."""
         cell, places = run.cell, _places(run.cell, run.sizes, run.memory)
         made = _forward(cell, run.sizes, run.memory, policy.of_run(run))
         room = {places[name]: array for name, array in into.items()} if into else NOTHING
-        inputs, saved = {cell.input: rows}, {}
-        outcome = self._run(made, run, interface, inputs, states, parameters, seed, room)
-        for name, (part, key) in places.items():
-            saved[name] = outcome[part][key]
+        outcome = self._run(made, run, arrays, {cell.input: arrays.rows}, room)
+        saved = {name: outcome[part][key] for name, (part, key) in places.items()}
         return outcome.results[cell.output], [*map(outcome.states.__getitem__, cell.states)], saved
 
     def _run(self, made: Program, run: Run, *given: Any) -> Outcome:
@@ -184,21 +167,18 @@ class CPU:
     def backward(
         self,
         run: Run,
-        interface: ArrayInterface,
-        rows: Any,
+        arrays: Arrays,
         residuals: Mapping[Any, Any],
-        parameters: Sequence[Any],
         gradients: Sequence[Any],
         wanted: Sequence[bool],
-        seed: Any = None,
     ) -> tuple[Any | None, list[Any], dict[str, Any]]:
         """As `Target.backward`."""
         cell, (output_gradient, *states) = run.cell, gradients
         found = _reverse(cell, run.sizes, run.memory, policy.of_run(run), tuple(wanted))
-        inputs = {cell.input: rows, OUTPUT: output_gradient, **residuals}
+        inputs = {cell.input: arrays.rows, OUTPUT: output_gradient, **residuals}
         for name, history in found.shared.items():
             inputs[name] = History(residuals[history], run.steps, run.reverse).new
-        outcome = self._run(found.program, run, interface, inputs, states, parameters, seed)
+        outcome = self._run(found.program, run, arrays._replace(states=states), inputs)
         last = [*map(outcome.states.__getitem__, found.states)]
         return outcome.results.get(found.x), last, outcome.gradients
 

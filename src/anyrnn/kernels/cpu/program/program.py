@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from anyrnn.kernels.cpu.program.commands import Bindings, CommandBuffer
 from anyrnn.kernels.cpu.program.program_plan import ProgramPlan
 from anyrnn.kernels.cpu.program.program_writer import Machine, Outcome, ProgramWriter
-from anyrnn.kernels.run import NOTHING, ArrayInterface, Run
+from anyrnn.kernels.run import NOTHING, Arrays, Run
 
 WRITTEN = 64  # command buffers of a program that are kept
 KEPT = 1 << 20  # bytes of a workspace that is kept from one call to the next
@@ -27,11 +27,8 @@ class Program:
         self,
         run: Run,
         machine: Machine,
-        interface: ArrayInterface,
+        arrays: Arrays,
         inputs: Mapping[Any, Any],
-        states: Sequence[Any],
-        parameters: Sequence[Any],
-        seed: Any = None,
         into: Mapping[tuple[int, Any], Any] = NOTHING,
     ) -> Outcome:
         """Run over sequences.
@@ -39,14 +36,12 @@ class Program:
         Args:
             run: What is run, or was run and is gone back through.
             machine: What it runs on.
-            interface: What kind of arrays these are.
-            inputs: The inputs by name: for the rows of all steps, or the array of a history.
-            states: The initial states, (batch, size).
-            parameters: The stored parameters.
-            seed: The seed of random numbers, for a schedule that draws some.
+            arrays: The states that the schedule begins with, the parameters and the seed.
+            inputs: Its inputs by name: for the rows of all steps, or the array of a history.
             into: Arrays for what comes out, by the index of the part of the outcome and the name:
                 it is there if it is not a part of something else, or the same.
         """
+        interface, names = arrays.interface, run.cell.parameter_names
         key = run.steps, run.dtype, run.reverse, run.operand, machine, interface
         found = self._written.get(key)
         if found is None:
@@ -54,9 +49,10 @@ class Program:
             while len(self._written) >= WRITTEN:
                 self._written.pop(next(iter(self._written)), None)
             self._written[key] = found
-        commands, views = found
-        given = [*map(inputs.__getitem__, self._inputs), *states, *parameters]
-        given += [seed] if self.plan.draws else []
+        commands, places = found
+        given = [*map(inputs.__getitem__, self._inputs), *arrays.states]
+        given += map(arrays.parameters.__getitem__, names)
+        given += [arrays.seed] if self.plan.draws else []
         small = commands.room <= KEPT
         bindings = self._idle.pop(commands, None) if small else None
         made = _blocks(commands, views, into) if into else NOTHING
