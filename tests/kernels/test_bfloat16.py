@@ -22,6 +22,7 @@ from anyrnn import Gradients, SequenceResult
 from anyrnn.errors import InputError
 from anyrnn.graph import interpret
 from anyrnn.kernels.compiled_cell import Compiled, Result
+from anyrnn.kernels.cpu.emit.arithmetic import arithmetic
 from anyrnn.kernels.cpu.emit.operand import Operand
 from anyrnn.kernels.cpu.emit.packing import PackingJob
 from anyrnn.kernels.cpu.machine.processor import Processor, host
@@ -156,7 +157,7 @@ def test_rounding(way: str) -> None:
     target = WAYS[way]
     operand = Operand.PAIRS if target.bfloat16 else Operand.ROUNDED
     lanes = target.lanes(False)
-    commands = CommandBuffer(np.float32, 1, target)
+    commands = CommandBuffer(arithmetic(target, np.float32), 1)
     source = commands.give((1, len(NUMBERS)))
     place = commands.give((operand.slots(len(NUMBERS)), lanes))
     job = PackingJob(1, len(NUMBERS), lanes, 1, 1)

@@ -12,6 +12,7 @@ from anyrnn.graph.nodes import Graph, constant, make
 from anyrnn.graph.operations import Type
 from anyrnn.graph.parameters import split_parameters
 from anyrnn.graph.sizes import Size
+from anyrnn.kernels.cpu.emit.arithmetic import arithmetic
 from anyrnn.kernels.cpu.emit.elementwise import COMPUTE
 from anyrnn.kernels.cpu.emit.lower import unsupported
 from anyrnn.kernels.cpu.machine.processor import host
@@ -45,7 +46,8 @@ def case(cell, dtype, time, batch, input_size, hidden, seed=0):
 def run_loop(cell, target, dtype, sizes, parameters, x, states, threads=2):
     """The outputs and last states of a compiled loop; what it writes to starts as NaN."""
     planned = schedule(cell.graph, cell.states, [cell.output])
-    loop = Loop(planned, dtype, host(target))
+    computing = arithmetic(host(target), dtype)
+    loop = Loop(planned, computing)
     time, batch = x.shape[:2]
     leaves = split_parameters(cell, parameters, sizes)
     leaves[cell.input] = x.reshape(time * batch, -1)
@@ -53,7 +55,7 @@ def run_loop(cell, target, dtype, sizes, parameters, x, states, threads=2):
         n for n in (*planned.once, *planned.before, *planned.loop_inputs) if n.operation != "state"
     ]
     values = evaluate(roots, leaves, sizes, np.dtype(dtype))
-    commands, given = CommandBuffer(dtype, threads, loop.target), []
+    commands, given = CommandBuffer(computing, threads), []
 
     def give(array):
         given.append(np.array(array, dtype, order="C"))
@@ -99,7 +101,7 @@ def test_what_a_loop_cannot_compute_is_refused(monkeypatch) -> None:
     )
     assert "clip_gradient" in (unsupported(planned) or "")
     with pytest.raises(KernelError, match="clip_gradient"):
-        Loop(planned, np.float32)
+        Loop(planned, arithmetic(host(), np.float32))
 
 
 @pytest.mark.parametrize(("name", "dtype", "target"), spread(anyrnn.CATALOGUE))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from anyrnn.kernels.cpu.emit.arithmetic import arithmetic
 from anyrnn.kernels.cpu.emit.packing import PackingJob
 from anyrnn.kernels.cpu.machine.processor import host
 from anyrnn.kernels.cpu.program import packing
@@ -38,7 +39,7 @@ def test_pack_lays_out_blocks(units, length, vectors, dtype, target, threads, mo
     cpu = host(target)
     lanes = cpu.lanes(dtype is np.float64)
     blocks = -(-units // (lanes * vectors))
-    commands = CommandBuffer(dtype, threads, cpu)
+    commands = CommandBuffer(arithmetic(cpu, dtype), threads)
     sources = views(units, length, commands)
     places = [commands.give((blocks, length, vectors, lanes)) for _ in sources]
     job = PackingJob(

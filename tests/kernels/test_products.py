@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from anyrnn.kernels.cpu.emit.arithmetic import arithmetic
 from anyrnn.kernels.cpu.machine.processor import host
 from anyrnn.kernels.cpu.program import matrix_products
 from anyrnn.kernels.cpu.program.commands import CommandBuffer
@@ -23,7 +24,7 @@ def normal(*shape: int, dtype: type = np.float64) -> np.ndarray:
 def test_projection(rows, length, units, threads, target) -> None:
     vectors, wide = normal(rows, length), normal(length, 2 * units)
     for add in (False, True):
-        commands = CommandBuffer(np.float64, threads, host(target))
+        commands = CommandBuffer(arithmetic(host(target), np.float64), threads)
         matrix = commands.give(wide.shape)[:, units:].T
         places = commands.give(vectors.shape), commands.give((rows, units))
         projection(commands, matrix, rows, add)(*places)
@@ -38,7 +39,7 @@ def test_projection(rows, length, units, threads, target) -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_outer_sums_over_several_parts(width, sizes, threads, target, monkeypatch) -> None:
     monkeypatch.setattr(matrix_products, "ROWS", 40)
-    commands, given = CommandBuffer(np.float64, threads, host(target)), []
+    commands, given = CommandBuffer(arithmetic(host(target), np.float64), threads), []
     sums = OuterSums(commands, width, sizes, 100)
     expected = [np.zeros((width, size) if size else (width,)) for size in sizes]
     for rows in (1, 37, 100):

@@ -23,6 +23,7 @@ import anyrnn
 from anyrnn.errors import KernelError
 from anyrnn.kernels.cpu import target as cpu
 from anyrnn.kernels.cpu.emit import packing
+from anyrnn.kernels.cpu.emit.arithmetic import arithmetic
 from anyrnn.kernels.cpu.emit.lower import lower
 from anyrnn.kernels.cpu.machine import engine, team
 from anyrnn.kernels.cpu.machine import processor as targets
@@ -91,16 +92,16 @@ def schedules(name: str) -> dict[str, Schedule]:
 )
 def test_sums_of_products_stay_in_registers(name, direction, dtype, packed) -> None:
     planned = schedules(name)[direction]
-    lowered = lower(planned, NEON, dtype == np.float64, packed)
+    lowered = lower(planned, arithmetic(NEON, dtype, packed=packed))
     lanes = "4s" if dtype == np.float32 else "2d"
     fused = re.compile(rf"fmla\s+v\d+\.{lanes}, v\d+\.{lanes}, v\d+\.({lanes}|[sd]\[)")
     moved = re.compile(r"(ldr|ldp|ldur|str|stp|stur)\s+[qdsv]\d+,.*\[sp")
     found = []
     for loop in inner_loops(assembly(lowered.text)):
-        arithmetic = [line for line in loop if line.startswith("f")]
-        if arithmetic and all(fused.match(line) for line in arithmetic):
+        floats = [line for line in loop if line.startswith("f")]
+        if floats and all(fused.match(line) for line in floats):
             assert not [line for line in loop if moved.match(line)]
-            found.append(len(arithmetic))
+            found.append(len(floats))
     assert found
     for cut in lowered.tiles if packed else ():
         for group in cut.groups if cut else ():
@@ -110,8 +111,7 @@ def test_sums_of_products_stay_in_registers(name, direction, dtype, packed) -> N
 @pytest.mark.optimised
 @pytest.mark.parametrize("dtype", TYPES)
 def test_packing_turns_squares_in_registers(dtype) -> None:
-    double = dtype == np.float64
-    code = assembly(packing.kernel(NEON, double))
+    code = assembly(packing.kernel(arithmetic(NEON, dtype)))
     turned = [loop for loop in inner_loops(code) if re.search(r"\b(zip|trn|uzp)[12]", str(loop))]
     assert turned
     assert not [line for loop in turned for line in loop if "[sp" in line]

@@ -151,7 +151,7 @@ class Vectors:
     the CPU has a fused multiply-add.
     """
 
-    def __init__(self, function: Function, lanes: int, double: bool, fused: bool = True) -> None:
+    def __init__(self, function: Function, lanes: int, double: bool, fused: bool) -> None:
         self.function = function
         self.lanes = lanes
         self.double = double
@@ -288,6 +288,19 @@ class Vectors:
         lanes = ", ".join(f"i64 {lane}" for lane in range(self.lanes))
         counts = self.function.splat("i64", count, self.lanes)
         return self.function.value(f"icmp slt <{self.lanes} x i64> <{lanes}>, {counts}", "mask")
+
+    def over(self, hint: str, length: str, write: Callable[[str, str | None], None]) -> None:
+        """A loop over the vectors of an array, and what is left of it with a mask; `write` gets the
+        index of the first element and the mask.
+        """
+        function = self.function
+        rest = function.integer("srem", length, self.lanes)
+        whole = function.integer("sub", length, rest)
+        with function.loop(hint, "0", whole, str(self.lanes)) as at:
+            write(at, None)
+        some = function.value(f"icmp sgt i64 {rest}, 0", "some")
+        with function.when(some, "rest"):
+            write(whole, self.mask(rest))
 
     def shuffle(self, left: str, right: str, places: Sequence[int]) -> str:
         """Elements of two vectors by their indices; those of the second follow the first's."""

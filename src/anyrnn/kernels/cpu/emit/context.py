@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from anyrnn.graph.keys import Name
 from anyrnn.graph.nodes import Node
 from anyrnn.graph.sizes import Size
-from anyrnn.kernels.cpu.emit.assembly import Function, Vectors
+from anyrnn.kernels.cpu.emit.arithmetic import Arithmetic
+from anyrnn.kernels.cpu.emit.assembly import Function
 from anyrnn.kernels.cpu.emit.record import ArrayFields, Field, Record
-from anyrnn.kernels.cpu.machine.processor import Processor
 from anyrnn.schedule.forms import Schedule
 
 
@@ -34,9 +34,9 @@ class Context:
     step: Step  # the step that is being written
 
     def __init__(
-        self, function: Function, v: Vectors, target: Processor, schedule: Schedule, record: Record
+        self, function: Function, arithmetic: Arithmetic, schedule: Schedule, record: Record
     ) -> None:
-        self.function, self.v, self.target = function, v, target
+        self.function, self.arithmetic, self.v = function, arithmetic, arithmetic.vectors(function)
         self.schedule, self.record = schedule, record
         self._words: dict[Field, str] = {}
         self._states = {leaf: leaf.name for leaf in schedule.graph.leaves("state")}

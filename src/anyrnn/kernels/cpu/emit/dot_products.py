@@ -7,17 +7,15 @@ end. A single step reads each matrix once, so packing it would cost more than it
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from anyrnn.graph.nodes import Node
+from anyrnn.kernels.cpu.emit.arithmetic import Arithmetic
 from anyrnn.kernels.cpu.emit.assembly import Function, Vectors
 from anyrnn.kernels.cpu.emit.context import Context
-from anyrnn.kernels.cpu.emit.entry import attributes
 from anyrnn.kernels.cpu.emit.operand import Operand, load_rounded
 from anyrnn.kernels.cpu.emit.operand_copies import rows_of
 from anyrnn.kernels.cpu.emit.record import ArrayFields, Field
 from anyrnn.kernels.cpu.emit.tiles import DOT_ROWS, Group
-from anyrnn.kernels.cpu.machine.processor import Processor
 
 
 def _name(rows: int, terms: int) -> str:
@@ -25,21 +23,7 @@ def _name(rows: int, terms: int) -> str:
     return f"dots.{rows}.{terms}"
 
 
-@dataclass(frozen=True)
-class Kind:
-    """What the functions multiply."""
-
-    double: bool  # float64 instead of float32
-    operand: Operand = Operand.PLAIN  # of the matrices; vectors are rounded already
-    short: bool = False  # whether the matrices are bfloat16 in memory
-
-    @property
-    def element(self) -> str:
-        """LLVM's type of an element of a matrix."""
-        return "i16" if self.short else "double" if self.double else "float"
-
-
-def functions(target: Processor, kind: Kind, terms: Iterable[int]) -> list[str]:
+def functions(arithmetic: Arithmetic, terms: Iterable[int]) -> list[str]:
     """The text of the functions for 1, 2 and 4 vectors, and for some numbers of terms of a sum.
 
     Arguments: of each term the first row of the matrix, the stride of its rows, the first vector,
@@ -48,17 +32,17 @@ def functions(target: Processor, kind: Kind, terms: Iterable[int]) -> list[str]:
     where the matrices have fewer rows, the other lanes are undefined.
     """
     counts = [1 << power for power in range(DOT_ROWS.bit_length())]
-    return [_function(target, kind, rows, number) for number in terms for rows in counts]
+    return [_function(arithmetic, rows, number) for number in terms for rows in counts]
 
 
-def _function(target: Processor, kind: Kind, rows: int, terms: int) -> str:
+def _function(arithmetic: Arithmetic, rows: int, terms: int) -> str:
     arguments = []
     for term in range(terms):
         arguments += [("ptr", f"matrix{term}"), ("i64", f"stride{term}"), ("ptr", f"x{term}")]
         arguments += [("i64", f"x_stride{term}"), ("i64", f"length{term}")]
     arguments += [("i64", "units"), ("ptr", "sums"), ("i64", "sums_stride")]
-    function = Function(_name(rows, terms), arguments, attributes(target))
-    v = Vectors(function, target.lanes(kind.double), kind.double)
+    function = Function(_name(rows, terms), arguments, arithmetic.attributes)
+    v = arithmetic.vectors(function)
     at_once = min(rows, v.lanes)
     each = v.lanes // at_once  # rows of the matrices
     last = function.integer("sub", "%units", 1)
@@ -69,7 +53,8 @@ def _function(target: Processor, kind: Kind, rows: int, terms: int) -> str:
                 v.store("zeroinitializer", place)
             units = [function.smaller(str(start + unit), last) for unit in range(each)]
             for term in range(terms):
-                _accumulate(v, kind, term, units, range(first_row, first_row + at_once), sums)
+                at = range(first_row, first_row + at_once)
+                _accumulate(v, arithmetic, term, units, at, sums)
             totals = v.totals([v.load(place) for place in sums])
             for number in range(at_once):
                 offset = function.integer("mul", "%sums_stride", first_row + number)
@@ -80,7 +65,7 @@ def _function(target: Processor, kind: Kind, rows: int, terms: int) -> str:
 
 
 def _accumulate(
-    v: Vectors, kind: Kind, term: int, units: list[str], rows: range, sums: list[str]
+    v: Vectors, arithmetic: Arithmetic, term: int, units: list[str], rows: range, sums: list[str]
 ) -> None:
     """Accumulate the products of some rows of a matrix with some vectors, lane by lane."""
     function = v.function
@@ -89,13 +74,13 @@ def _accumulate(
         offsets = [function.integer("mul", stride, place) for place in places]
         return [function.element(pointer, offset, type_) for offset in offsets]
 
-    matrix_rows = starts(f"%matrix{term}", f"%stride{term}", units, kind.element)
+    matrix_rows = starts(f"%matrix{term}", f"%stride{term}", units, arithmetic.matrix_element)
     vectors = starts(f"%x{term}", f"%x_stride{term}", rows, v.scalar)
 
     def load(row: str, at: str, mask: str | None) -> str:
-        if kind.operand is Operand.PLAIN:
+        if arithmetic.operand is Operand.PLAIN:
             return v.load(function.element(row, at, v.scalar), mask)
-        return load_rounded(v, row, at, kind.short, mask)
+        return load_rounded(v, row, at, arithmetic.short, mask)
 
     def add(at: str, mask: str | None) -> None:
         weights = [load(row, at, mask) for row in matrix_rows]
@@ -105,13 +90,7 @@ def _accumulate(
                 place = sums[number * len(units) + unit]
                 v.store(v.fma(weight, x, v.load(place)), place)
 
-    rest = function.integer("srem", f"%length{term}", v.lanes)
-    whole = function.integer("sub", f"%length{term}", rest)
-    with function.loop("element", "0", whole, str(v.lanes)) as at:
-        add(at, None)
-    some = function.value(f"icmp sgt i64 {rest}, 0", "some")
-    with function.when(some, "rest"):
-        add(whole, v.mask(rest))
+    v.over("element", f"%length{term}", add)
 
 
 def call(
@@ -119,7 +98,6 @@ def call(
     stage: int,
     index: int,
     group: Group,
-    kind: Kind,
     unit: str,
     row: str,
     count: str,
@@ -144,7 +122,7 @@ def call(
                 sums = context.scratch(function.integer("add", start, place * v.lanes))
                 lengths = fields.groups[index].lengths
                 terms = zip(matrices, group.vectors, lengths, strict=True)
-                arguments = [_term(context, kind, *term, unit, here) for term in terms]
+                arguments = [_term(context, *term, unit, here) for term in terms]
                 arguments.append(f"i64 {left}, ptr {sums}, i64 {step}")
                 called = _name(rows, len(group.vectors))
                 function.emit(f"call void @{called}({', '.join(arguments)})")
@@ -152,18 +130,13 @@ def call(
 
 
 def _term(
-    context: Context,
-    kind: Kind,
-    matrix: ArrayFields,
-    vector: Node,
-    length: Field,
-    unit: str,
-    row: str,
+    context: Context, matrix: ArrayFields, vector: Node, length: Field, unit: str, row: str
 ) -> str:
     """The arguments of a term: its matrix from a unit on, its vector of a row."""
     function, stride = context.function, context.word(matrix.stride)
     first = function.integer("mul", unit, stride)
-    weights = function.element(context.word(matrix.address), first, kind.element)
+    type_ = context.arithmetic.matrix_element
+    weights = function.element(context.word(matrix.address), first, type_)
     address, vector_stride = rows_of(context, vector, row)
     return (
         f"ptr {weights}, i64 {stride}, ptr {address}, i64 {vector_stride}, "

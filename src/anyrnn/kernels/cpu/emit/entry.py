@@ -2,14 +2,6 @@
 
 from __future__ import annotations
 
-from anyrnn.kernels.cpu.machine.processor import Processor
-
-
-def attributes(target: Processor) -> str:
-    """The attributes of every function: LLVM keeps to the vector width of the text."""
-    width = target.bits
-    return f'nounwind "prefer-vector-width"="{width}" "min-legal-vector-width"="{width}"'
-
 
 def entry(size: int) -> str:
     """LLVM IR of the entry points `enter` and `enter_alone`: each thread of a team finds its

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from anyrnn.errors import KernelError
 from anyrnn.kernels.cpu.emit import dot_products, register_blocks
+from anyrnn.kernels.cpu.emit.arithmetic import Arithmetic
 from anyrnn.kernels.cpu.emit.elementwise import COMPUTE
 from anyrnn.kernels.cpu.emit.entry import entry
 from anyrnn.kernels.cpu.emit.evaluation import Evaluation, Source, constants, evaluations
@@ -19,7 +20,6 @@ from anyrnn.kernels.cpu.emit.operand import Operand
 from anyrnn.kernels.cpu.emit.record import Record
 from anyrnn.kernels.cpu.emit.tiles import Tile, tile
 from anyrnn.kernels.cpu.emit.time_loop import TimeLoop
-from anyrnn.kernels.cpu.machine.processor import Processor
 from anyrnn.schedule.forms import Schedule, Stage
 
 
@@ -31,9 +31,7 @@ class Lowered:
     text: str  # the LLVM IR
     record: Record
     tiles: tuple[Tile | None, ...]  # the tile of each stage; None for a stage over rows
-    operand: Operand  # what products multiply
-    lanes: int  # the number of elements of a vector register
-    double: bool  # float64 instead of float32
+    arithmetic: Arithmetic
 
 
 def unsupported(schedule: Schedule) -> str | None:
@@ -52,49 +50,32 @@ def _reason(planned: list[Evaluation]) -> str | None:
     return None
 
 
-def lower(
-    schedule: Schedule,
-    target: Processor,
-    double: bool,
-    packed: bool = True,
-    operand: Operand = Operand.PLAIN,
-    short: bool = False,
-) -> Lowered:
+def lower(schedule: Schedule, arithmetic: Arithmetic) -> Lowered:
     """Write the kernel of a schedule.
 
     Args:
         schedule: The schedule.
-        target: The CPU.
-        double: float64 instead of float32.
-        packed: Whether matrices are packed; if not, they are read as they are.
-        operand: What products multiply.
-        short: Whether matrices that are not packed are bfloat16 in memory.
+        arithmetic: How it computes.
 
     Raises:
         KernelError: A value cannot be computed inside the loop.
     """
+    packed = arithmetic.packed
     planned = evaluations(schedule, packed)
     if reason := _reason(planned):
         raise KernelError(reason)
     tiles = tuple(
-        tile(stage, target, packed) if isinstance(stage, Stage) else None
-        for stage in schedule.stages
+        tile(stage, arithmetic) if isinstance(stage, Stage) else None for stage in schedule.stages
     )
     groups = [group for cut in tiles if cut for group in cut.groups]
     rounded = [vector for group in groups for vector in group.vectors]
-    record = Record(
-        schedule,
-        tiles,
-        packed,
-        () if operand is Operand.PLAIN else rounded,
-        constants(schedule, planned),
-    )
-    dots = dot_products.Kind(double, operand, short)
+    copied = () if arithmetic.operand is Operand.PLAIN else rounded
+    record = Record(schedule, tiles, packed, copied, constants(schedule, planned))
     if packed:
-        functions = [*register_blocks.functions(target, double, operand, tiles)]
+        functions = [*register_blocks.functions(arithmetic, tiles)]
     else:
         terms = sorted({len(group.vectors) for group in groups})
-        functions = dot_products.functions(target, dots, terms)
-    loop = TimeLoop(target, schedule, record, tiles, planned, dots, packed).write()
+        functions = dot_products.functions(arithmetic, terms)
+    loop = TimeLoop(arithmetic, schedule, record, tiles, planned).write()
     text = "\n\n".join([*functions, loop, entry(len(record))])
-    return Lowered(schedule, text, record, tiles, operand, target.lanes(double), double)
+    return Lowered(schedule, text, record, tiles, arithmetic)

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from enum import Enum
 
 from anyrnn.kernels.cpu.emit.assembly import Vectors
-from anyrnn.kernels.cpu.machine.processor import Processor
 
 
 class Operand(Enum):
@@ -95,10 +94,3 @@ def rounded_bits(v: Vectors, value: str) -> str:
         f"select {v.booleans} {unordered}, {v.integers} {quiet}, {v.integers} {rounded}", "bits"
     )
     return v.on_bits("and", chosen, v.integer(-0x10000))
-
-
-def operand(kind: str | None, target: Processor, packed: bool) -> Operand:
-    """The operand for a precision: `bfloat16`, or None for the numbers as they are."""
-    if kind is None:
-        return Operand.PLAIN
-    return Operand.PAIRS if target.bfloat16 and packed else Operand.ROUNDED

@@ -4,27 +4,19 @@ from __future__ import annotations
 
 from anyrnn.graph.nodes import Node
 from anyrnn.kernels.cpu.emit.context import Context
-from anyrnn.kernels.cpu.emit.operand import Operand
 
 
-def copy(context: Context, vector: Node, operand: Operand) -> None:
+def copy(context: Context, vector: Node) -> None:
     """Copy this thread's rows of a vector, rounded, and zero up to a whole register."""
-    function, v, fields = context.function, context.v, context.record.copies[vector]
-    size = context.word(fields.size)
-    rest = function.integer("srem", size, v.lanes)
-    whole = function.integer("sub", size, rest)
-    some = function.value(f"icmp sgt i64 {rest}, 0", "some")
+    v, fields = context.v, context.record.copies[vector]
     with context.rows() as row:
         start = context.array_element(fields.rows, row, "0")
 
         def store(unit: str, mask: str | None) -> None:
             value = v.load(context.address(vector, row, unit), mask)
-            operand.store_row(v, value, start, unit)
+            context.arithmetic.operand.store_row(v, value, start, unit)
 
-        with function.loop("unit", "0", whole, str(v.lanes)) as unit:
-            store(unit, None)
-        with function.when(some, "rest"):
-            store(whole, v.mask(rest))
+        v.over("unit", context.word(fields.size), store)
 
 
 def rows_of(context: Context, vector: Node, row: str) -> tuple[str, str]:

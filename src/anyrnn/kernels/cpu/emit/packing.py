@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from anyrnn.kernels.cpu.emit.assembly import Function, Vectors
-from anyrnn.kernels.cpu.emit.entry import attributes, entry
+from anyrnn.kernels.cpu.emit.arithmetic import Arithmetic
+from anyrnn.kernels.cpu.emit.entry import entry
 from anyrnn.kernels.cpu.emit.operand import Operand
-from anyrnn.kernels.cpu.machine.processor import Processor
 
 
 class PackingJob(NamedTuple):
@@ -29,13 +28,10 @@ class PackingJob(NamedTuple):
 class _Packing:
     """Writes the kernel."""
 
-    def __init__(self, target: Processor, double: bool, operand: Operand = Operand.PLAIN) -> None:
-        self.operand = operand
-        self.function = Function(
-            "kernel", [("ptr noalias", "record")], attributes(target), internal=False
-        )
-        self.v = Vectors(self.function, target.lanes(double), double)
-        self.lanes = self.v.lanes
+    def __init__(self, arithmetic: Arithmetic) -> None:
+        self.operand, self.lanes = arithmetic.operand, arithmetic.lanes
+        self.function = arithmetic.kernel()
+        self.v = arithmetic.vectors(self.function)
 
     def write(self) -> str:
         """The text of the kernel: its record is the address of the jobs, their number, the index of
@@ -165,6 +161,6 @@ class _Packing:
             function.emit(f"store {scalar} {value}, ptr {function.element(at, lane, scalar)}")
 
 
-def kernel(target: Processor, double: bool, operand: Operand = Operand.PLAIN) -> str:
+def kernel(arithmetic: Arithmetic) -> str:
     """The module that packs matrices of one type."""
-    return "\n\n".join([_Packing(target, double, operand).write(), entry(4)])
+    return "\n\n".join([_Packing(arithmetic).write(), entry(4)])

@@ -6,22 +6,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from anyrnn.kernels.cpu.emit.assembly import Function, Vectors
+from anyrnn.kernels.cpu.emit.arithmetic import Arithmetic
+from anyrnn.kernels.cpu.emit.assembly import Function
 from anyrnn.kernels.cpu.emit.context import Context
-from anyrnn.kernels.cpu.emit.entry import attributes
-from anyrnn.kernels.cpu.emit.operand import Operand
 from anyrnn.kernels.cpu.emit.operand_copies import rows_of
 from anyrnn.kernels.cpu.emit.tiles import Group, Tile
-from anyrnn.kernels.cpu.machine.processor import Processor
 
 
 def _name(stage: int, group: int, rows: int) -> str:
     return f"tile{stage}.{group}.{rows}"
 
 
-def functions(
-    target: Processor, double: bool, operand: Operand, tiles: Sequence[Tile | None]
-) -> Iterator[str]:
+def functions(arithmetic: Arithmetic, tiles: Sequence[Tile | None]) -> Iterator[str]:
     """The text of the functions: for each group of each stage, and each number of rows.
 
     Arguments: the packed matrices of a block of units; where the sums go; of each vector the first
@@ -32,28 +28,22 @@ def functions(
             for rows in range(1, tile.rows + 1 if tile else 0):
                 width = len(group.accumulators) * (tile.blocks if tile else 1)
                 name = _name(stage, index, rows)
-                yield _Block(target, double, operand, name, group, width, rows).write()
+                yield _Block(arithmetic, name, group, width, rows).write()
 
 
 class _Block:
     """Writes the function of a group for a number of rows, each with `width` vectors of sums."""
 
     def __init__(
-        self,
-        target: Processor,
-        double: bool,
-        operand: Operand,
-        name: str,
-        group: Group,
-        width: int,
-        rows: int,
+        self, arithmetic: Arithmetic, name: str, group: Group, width: int, rows: int
     ) -> None:
-        self.terms, self.width, self.rows, self.operand = len(group.vectors), width, rows, operand
+        self.terms, self.width, self.rows = len(group.vectors), width, rows
+        self.operand = arithmetic.operand
         arguments = [("ptr noalias", "weights"), ("ptr noalias", "sums")]
         for term in range(self.terms):
             arguments += [("ptr", f"x{term}"), ("i64", f"stride{term}"), ("i64", f"length{term}")]
-        self.function = Function(name, arguments, attributes(target))
-        self.v = Vectors(self.function, target.lanes(double), double)
+        self.function = Function(name, arguments, arithmetic.attributes)
+        self.v = arithmetic.vectors(self.function)
 
     def write(self) -> str:
         """The text of the function."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from anyrnn.graph.nodes import Node
-from anyrnn.kernels.cpu.machine.processor import Processor
+from anyrnn.kernels.cpu.emit.arithmetic import Arithmetic
 from anyrnn.schedule.forms import Accumulator, Stage
 
 DOT_ROWS = 4  # the most rows that dot products are computed for at a time; a power of two
@@ -28,9 +28,9 @@ class Tile:
     rows: int  # the most rows of a tile
 
 
-def tile(stage: Stage, target: Processor, packed: bool) -> Tile:
+def tile(stage: Stage, arithmetic: Arithmetic) -> Tile:
     """Cut a stage so that the accumulators of a tile stay in registers."""
-    budget = target.registers - 4  # a weight, a few broadcast numbers
+    budget = arithmetic.processor.registers - 4  # a weight, a few broadcast numbers
     alike: dict[tuple[Node, ...], list[Accumulator]] = {}
     for accumulator in stage.accumulators:
         vectors = tuple(vector for _, vector in accumulator.terms)
@@ -43,7 +43,7 @@ def tile(stage: Stage, target: Processor, packed: bool) -> Tile:
     if not groups:
         return Tile((), 1, 1)
     widest = max(len(group.accumulators) for group in groups)
-    if not packed:
+    if not arithmetic.packed:
         return Tile(tuple(groups), 1, DOT_ROWS)
     # weights come from the L2 cache, which is slower than the arithmetic: each one that is loaded
     # serves as many rows as there are registers for, and four vectors wide measures best

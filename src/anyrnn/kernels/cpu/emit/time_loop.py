@@ -7,16 +7,14 @@ from contextlib import contextmanager
 
 from anyrnn.graph.keys import Name
 from anyrnn.graph.nodes import Node
-from anyrnn.kernels.cpu.emit import barrier, dot_products, operand_copies
-from anyrnn.kernels.cpu.emit.assembly import Function, Vectors
+from anyrnn.kernels.cpu.emit import barrier, operand_copies
+from anyrnn.kernels.cpu.emit.arithmetic import Arithmetic
 from anyrnn.kernels.cpu.emit.context import Context, Step
-from anyrnn.kernels.cpu.emit.entry import attributes
 from anyrnn.kernels.cpu.emit.evaluation import Evaluation
 from anyrnn.kernels.cpu.emit.record import Record
 from anyrnn.kernels.cpu.emit.row_stage import ReducingStage
 from anyrnn.kernels.cpu.emit.tiles import Tile
 from anyrnn.kernels.cpu.emit.unit_stage import UnitStage
-from anyrnn.kernels.cpu.machine.processor import Processor
 from anyrnn.schedule.forms import RowStage, Schedule
 
 
@@ -25,21 +23,15 @@ class TimeLoop:
 
     def __init__(
         self,
-        target: Processor,
+        arithmetic: Arithmetic,
         schedule: Schedule,
         record: Record,
         tiles: Sequence[Tile | None],
         planned: Sequence[Evaluation],
-        dots: dot_products.Kind,
-        packed: bool,
     ) -> None:
-        self.schedule, self.record, self.dots, self.packed = schedule, record, dots, packed
+        self.schedule, self.record, self.function = schedule, record, arithmetic.kernel()
         self.stages = [*zip(schedule.stages, tiles, planned, strict=True)]
-        self.function = Function(
-            "kernel", [("ptr noalias", "record")], attributes(target), internal=False
-        )
-        v = Vectors(self.function, target.lanes(dots.double), dots.double, target.fused)
-        self.context = Context(self.function, v, target, schedule, record)
+        self.context = Context(self.function, arithmetic, schedule, record)
 
     def write(self) -> str:
         """The text of the function."""
@@ -112,7 +104,6 @@ class TimeLoop:
             for vector in dict.fromkeys(v for a in stage.accumulators for _, v in a.terms):
                 if vector in self.record.copies and vector not in copied:
                     copied.add(vector)
-                    operand_copies.copy(self.context, vector, self.dots.operand)
-            dots = None if self.packed else self.dots
-            UnitStage(self.context, number, stage, tile, evaluation, dots).write()
+                    operand_copies.copy(self.context, vector)
+            UnitStage(self.context, number, stage, tile, evaluation).write()
         barrier.wait(self.context, len(levels), len(levels))

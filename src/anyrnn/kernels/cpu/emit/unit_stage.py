@@ -28,7 +28,7 @@ class TileAddress:
 
 
 class UnitStage:
-    """Writes a stage over units, with packed matrices, or with dot products of `dots`."""
+    """Writes a stage over units."""
 
     def __init__(
         self,
@@ -37,10 +37,9 @@ class UnitStage:
         stage: Stage,
         tile: Tile,
         evaluation: Evaluation,
-        dots: dot_products.Kind | None,
     ) -> None:
         self.context, self.number, self.stage = context, number, stage
-        self.tile, self.evaluation, self.dots = tile, evaluation, dots
+        self.tile, self.evaluation = tile, evaluation
         self.fields = context.record.stages[number]
 
     def write(self) -> None:
@@ -62,10 +61,10 @@ class UnitStage:
                 for index, group in enumerate(tile.groups):
                     starts.append(offset)
                     stage = (context, self.number, index, group)
-                    if self.dots is None:
+                    if context.arithmetic.packed:
                         register_blocks.call(*stage, tile, block, row, count, offset)
                     else:
-                        dot_products.call(*stage, self.dots, unit, row, count, offset)
+                        dot_products.call(*stage, unit, row, count, offset)
                     offset += tile.rows * len(group.accumulators) * tile.blocks * lanes
                 self._elementwise(starts, unit, row, count)
 
@@ -121,7 +120,7 @@ class UnitStage:
     def _masked_or_whole(self, starts: list[int], at: TileAddress) -> None:
         """One vector, with a mask; where masks are slow, only if it is not whole."""
         function, v = self.context.function, self.context.v
-        if self.context.target.masks:
+        if self.context.arithmetic.processor.masks:
             self._compute(starts, at, v.mask(at.left))
             return
         whole = function.value(f"icmp sge i64 {at.left}, {v.lanes}", "whole")

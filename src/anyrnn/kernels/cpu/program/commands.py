@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from anyrnn.kernels.cpu.emit.arithmetic import Arithmetic
 from anyrnn.kernels.cpu.machine import memory, team
 from anyrnn.kernels.cpu.machine.engine import Code
-from anyrnn.kernels.cpu.machine.processor import Processor, host
 from anyrnn.kernels.cpu.program.buffer_view import BufferView
 from anyrnn.kernels.numpy_arrays import address
 from anyrnn.kernels.run import NOTHING, Array, ArrayInterface
@@ -65,21 +65,16 @@ class CommandBuffer:
     """The commands of a run: recorded first, then run any number of times.
 
     Args:
-        dtype: The type of the arrays, where no other is given.
+        arithmetic: How kernels compute.
         threads: The most threads that a kernel may use.
-        target: The CPU to compile for; this one if not given.
-        operand: `bfloat16` to round what products multiply.
+
+    Attributes:
+        dtype: The type of the arrays, where no other is given.
     """
 
-    def __init__(
-        self,
-        dtype: Any,
-        threads: int,
-        target: Processor | None = None,
-        operand: str | None = None,
-    ) -> None:
-        self.dtype, self.threads, self.target = np.dtype(dtype), threads, target or host()
-        self.operand = operand
+    def __init__(self, arithmetic: Arithmetic, threads: int) -> None:
+        self.arithmetic, self.threads = arithmetic, threads
+        self.dtype: np.dtype[Any] = np.dtype(arithmetic.dtype)
         self.steps: list[Callable[[Bindings], None]] = []
         self.given: list[BufferView] = []
         self.results: list[BufferView] = []

@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 
 from anyrnn.graph.nodes import Node
+from anyrnn.kernels.cpu.emit.arithmetic import Arithmetic
 from anyrnn.kernels.cpu.emit.lower import lower
-from anyrnn.kernels.cpu.emit.operand import operand as operand_for
+from anyrnn.kernels.cpu.emit.operand import Operand
 from anyrnn.kernels.cpu.emit.record import ArrayFields
 from anyrnn.kernels.cpu.machine.engine import Code, compile_text
-from anyrnn.kernels.cpu.machine.processor import Processor, host
 from anyrnn.kernels.cpu.program import packing
 from anyrnn.kernels.cpu.program.buffer_view import BufferView
 from anyrnn.kernels.cpu.program.commands import TABLE, WORD, WORKSPACE, CommandBuffer
 from anyrnn.kernels.cpu.program.loop_layout import LoopLayout
 from anyrnn.kernels.cpu.program.row_division import divide_rows
-from anyrnn.kernels.run import Array
+from anyrnn.kernels.run import BFLOAT16, Array
 from anyrnn.schedule.forms import Schedule
 
 LAYOUTS = 64  # layouts of a loop that are kept
@@ -31,29 +31,15 @@ class Loop:
 
     Args:
         schedule: The schedule.
-        dtype: float32 or float64.
-        target: The CPU to compile for; this one if not given.
-        packed: Whether matrices are packed first; if not, they are read as they are, which is
-            better for a single step.
-        operand: `bfloat16` to round what products multiply, which is float32.
-        short: Whether matrices that are not packed are bfloat16 in memory.
+        arithmetic: How it computes.
     """
 
-    def __init__(
-        self,
-        schedule: Schedule,
-        dtype: Any,
-        target: Processor | None = None,
-        packed: bool = True,
-        operand: str | None = None,
-        short: bool = False,
-    ) -> None:
-        self.schedule, self.target, dtype = schedule, target or host(), np.dtype(dtype)
-        kind = operand_for(operand, self.target, packed)
-        self.lowered = lower(schedule, self.target, dtype == np.float64, packed, kind, short)
+    def __init__(self, schedule: Schedule, arithmetic: Arithmetic) -> None:
+        self.schedule, self.lowered = schedule, lower(schedule, arithmetic)
         states = ", ".join(map(str, schedule.states)) or "product"
-        label = f"{states} ({operand or dtype}{'' if packed else ', one step'})"
-        self.code = compile_text(self.lowered.text, self.target, label)
+        kind = arithmetic.dtype if arithmetic.operand is Operand.PLAIN else BFLOAT16
+        label = f"{states} ({kind}{'' if arithmetic.packed else ', one step'})"
+        self.code = compile_text(self.lowered.text, arithmetic.processor, label)
         self._layouts: dict[Any, LoopLayout] = {}
 
     def _layout(

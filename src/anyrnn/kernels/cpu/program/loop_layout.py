@@ -33,8 +33,9 @@ class LoopLayout:
     def __init__(
         self, lowered: Lowered, sizes: Mapping[str, int], batch: int, threads: int, by_rows: bool
     ) -> None:
-        self.record, self.operand, self.lanes = lowered.record, lowered.operand, lowered.lanes
-        self.itemsize, self.sizes = 8 if lowered.double else 4, sizes
+        arithmetic, self.record, self.sizes = lowered.arithmetic, lowered.record, sizes
+        self.operand, self.lanes = arithmetic.operand, arithmetic.lanes
+        self.itemsize = 8 if arithmetic.double else 4
         self.batch, self.threads, self.by_rows = batch, threads, by_rows
         self.records = np.zeros((1 + threads, len(self.record)), np.int64)
         self.bytes = 0

@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
 from anyrnn.graph.nodes import Graph, Node, make
 from anyrnn.graph.operations import Type
 from anyrnn.graph.sizes import Size
+from anyrnn.kernels.cpu.emit.arithmetic import Arithmetic
 from anyrnn.kernels.cpu.emit.packing import PackingJob
-from anyrnn.kernels.cpu.machine.processor import Processor
 from anyrnn.kernels.cpu.program import packing
 from anyrnn.kernels.cpu.program.buffer_view import BufferView
 from anyrnn.kernels.cpu.program.commands import CommandBuffer
@@ -38,9 +37,7 @@ ROWS = 2048  # the most rows that are summed at a time: they fit the L2 cache
 
 
 @lru_cache(maxsize=16)
-def _loop(
-    result: Node, dtype: np.dtype[Any], target: Processor | None, operand: str | None
-) -> Loop:
+def _loop(result: Node, arithmetic: Arithmetic) -> Loop:
     """The kernel of a product, or of one that is added to what is there."""
     stages = (Stage(0, UNITS, (Accumulator(PRODUCT, ((MATRIX, VECTOR),)),), (result,)),)
     inputs = tuple(node for node in (VECTOR, BEFORE) if node in Graph({"": result}).nodes())
@@ -57,7 +54,7 @@ def _loop(
         stages=stages,
         joins={},
     )
-    return Loop(planned, dtype, target, operand=operand)
+    return Loop(planned, arithmetic)
 
 
 def projection(
@@ -82,8 +79,9 @@ def projection(
     """
     result = SUM if add else PRODUCT
     sizes = {"units": matrix.shape[0], "length": matrix.shape[1]}
-    loop = _loop(result, commands.dtype, commands.target, commands.operand)
-    prepared = loop.prepare(commands, {MATRIX: matrix}, sizes, rows, room)
+    prepared = _loop(result, commands.arithmetic).prepare(
+        commands, {MATRIX: matrix}, sizes, rows, room
+    )
 
     def project(vectors: BufferView, out: BufferView) -> None:
         steps = np.array([0, len(vectors)], np.int64)
@@ -102,7 +100,7 @@ class OuterSums:
     def __init__(
         self, commands: CommandBuffer, width: int, others: Sequence[int | None], rows: int
     ) -> None:
-        self.commands, self.lanes = commands, commands.target.lanes(commands.dtype.itemsize == 8)
+        self.commands, self.lanes = commands, commands.arithmetic.lanes
         self.starts = [0]
         for other in others:
             self.starts.append(self.starts[-1] + (other or 1))

@@ -8,10 +8,10 @@ from functools import lru_cache
 import numpy as np
 
 from anyrnn.kernels.cpu.emit import packing
+from anyrnn.kernels.cpu.emit.arithmetic import Arithmetic
 from anyrnn.kernels.cpu.emit.operand import Operand
 from anyrnn.kernels.cpu.emit.packing import PackingJob
 from anyrnn.kernels.cpu.machine.engine import Code, compile_text
-from anyrnn.kernels.cpu.machine.processor import Processor
 from anyrnn.kernels.cpu.program.buffer_view import BufferView
 from anyrnn.kernels.cpu.program.commands import TABLE, WORD, CommandBuffer
 
@@ -22,10 +22,9 @@ STRIDES = slice(SOURCE + 1, SOURCE + 3)
 
 
 @lru_cache(maxsize=16)
-def _code(target: Processor, double: bool, operand: Operand) -> Code:
-    text = packing.kernel(target, double, operand)
-    kind = "float64" if double else "float32"
-    return compile_text(text, target, f"packing ({kind}, {operand.value})")
+def _code(arithmetic: Arithmetic) -> Code:
+    label = f"packing ({arithmetic.dtype}, {arithmetic.operand.value})"
+    return compile_text(packing.kernel(arithmetic), arithmetic.processor, label)
 
 
 def write(
@@ -58,7 +57,5 @@ def write(
     records[:, 2] = np.arange(-1, threads)
     records[:, 3] = threads
     records[0, 2:] = 0, 1  # the fallback for one thread
-    first = commands.enter(
-        _code(commands.target, commands.dtype == np.float64, operand), records, ()
-    )
+    first = commands.enter(_code(commands.arithmetic._replace(operand=operand)), records, ())
     commands.point(first + 4 * np.arange(1 + threads), TABLE, table * WORD)

@@ -10,6 +10,7 @@ import numpy as np
 
 from anyrnn.graph.keys import Before
 from anyrnn.graph.nodes import Node
+from anyrnn.kernels.cpu.emit.arithmetic import arithmetic
 from anyrnn.kernels.cpu.machine.processor import Processor
 from anyrnn.kernels.cpu.program.buffer_view import BufferView
 from anyrnn.kernels.cpu.program.commands import CommandBuffer
@@ -51,9 +52,8 @@ class ProgramWriter:
     ) -> None:
         self.plan, self.steps, self.dtype = plan, run.steps, run.dtype
         self.reverse = run.reverse != plan.backward
-        self.commands = commands = CommandBuffer(
-            run.dtype, machine.threads, machine.processor, run.operand
-        )
+        computing = arithmetic(machine.processor, run.dtype, run.operand)
+        self.commands = commands = CommandBuffer(computing, machine.threads)
         batch = self.steps.batch
         self.inputs = {}
         for leaf in plan.inputs:
@@ -79,7 +79,7 @@ class ProgramWriter:
         plan, frame, commands = self.plan, self.frame, self.commands
         self._compute_once()
         histories = self._make_results()
-        loop = compiled_loop(plan.planned, self.dtype, commands.target, operand=commands.operand)
+        loop = compiled_loop(plan.planned, commands.arithmetic)
         steps = self.steps
         rows = steps.rows / len(steps.batch_sizes)
         prepared = loop.prepare(self.commands, frame.values, plan.sizes, steps.batch, rows=rows)

@@ -9,28 +9,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
-from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Node
 from anyrnn.kernels.cpu import policy
+from anyrnn.kernels.cpu.emit.arithmetic import arithmetic
 from anyrnn.kernels.cpu.machine.processor import Processor
 from anyrnn.kernels.cpu.program.buffer_view import BufferView
 from anyrnn.kernels.cpu.program.commands import CommandBuffer
-from anyrnn.kernels.cpu.program.loop_kernel import Loop
+from anyrnn.kernels.cpu.program.loop_kernel import compiled_loop
 from anyrnn.kernels.numpy_arrays import NUMPY_ARRAYS
 from anyrnn.kernels.run import Run
 from anyrnn.schedule.forms import FUSED
-
-
-@lru_cache(maxsize=256)
-def _loop(
-    cell: Cell, dtype: Any, target: Processor | None, operand: str | None, short: bool
-) -> Loop:
-    planned = policy.inference(cell, FUSED)
-    return Loop(planned, dtype, target, packed=False, operand=operand, short=short)
 
 
 class SingleStep:
@@ -45,15 +36,12 @@ class SingleStep:
 
     def __init__(self, run: Run, processor: Processor, short: bool) -> None:
         cell = run.cell
-        self.loop = _loop(cell, run.dtype, processor, run.operand, short)
-        self.cell, self.sizes, self.batch, self.short = (
-            cell,
-            dict(run.sizes),
-            run.steps.batch,
-            short,
-        )
+        kind = arithmetic(processor, run.dtype, run.operand, False, short)
+        self.loop = compiled_loop(policy.inference(cell, FUSED), kind)
+        self.cell, self.sizes, self.short = cell, dict(run.sizes), short
+        self.batch = run.steps.batch
         self.own = threading.local()
-        self.commands = CommandBuffer(run.dtype, policy.team_size(run), processor)
+        self.commands = CommandBuffer(kind, policy.team_size(run))
         planned = self.loop.schedule
         output = planned.graph.outputs[cell.output]
         self.output_size = output.type.shape[0].evaluate(self.sizes) if output.type.shape else 1
