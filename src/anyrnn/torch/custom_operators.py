@@ -101,8 +101,7 @@ def run(
         return _empty_results(x, states, parameters, seed, key)
     if _is_one_step(found, x, states):
         before = [state[None] for state in states]
-        named = arrays.parameters
-        single = single_step.enter(found.cell, found.sizes, x, before, named, found.operand)
+        single = single_step.enter(found, arrays._replace(rows=x, states=before))
         if single is not None:
             return [single[0], *(state[0] for state in single[1])]
     output, last = target_of(x).forward(found, arrays)

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from anyrnn.errors import InputError, SizeError
-from anyrnn.kernels.run import Run
+from anyrnn.kernels.run import Arrays, Run
 from anyrnn.schedule.residuals import check_memory
 from anyrnn.torch import precision
+from anyrnn.torch.compiled_path import TENSORS
 from anyrnn.torch.execute import execute
 from anyrnn.torch.inputs import GIVEN, Marks
 from anyrnn.torch.layer import Layer, parameter
@@ -281,12 +282,13 @@ class _Step(nn.RNNCellBase):
                 raise InputError(
                     f"the state {name} has shape {tuple(state.shape)}; expected {wanted}"
                 )
-        found = single_step(cell, sizes, tensor, states, parameters) if tensor.dim() == 2 else None
+        run = Run(cell, sizes, called=tuple(NAMES.items()))
+        given = Arrays(TENSORS, tensor, states, parameters)
+        found = single_step(run, given) if tensor.dim() == 2 else None
         if found is not None:
             return found[1][0] if len(states) == 1 else found[1]
         rows = tensor.reshape(-1, self.input_size)
         initial = [state.reshape(-1, self.hidden_size) for state in states]
-        run = Run(cell, sizes, called=tuple(NAMES.items()))
         _, last = execute(run, rows, [len(rows)], initial, parameters)
         shaped = tuple(own([state.reshape(wanted) for state in last]))
         return shaped[0] if len(shaped) == 1 else shaped

@@ -71,22 +71,24 @@ def execute(
     Returns:
         The outputs, laid out as the inputs, and the last states, each (batch, size).
     """
-    cell, tensors = run.cell, [rows, *states, *parameters.values()]
+    arrays = Arrays(TENSORS, rows, states, parameters, seed)
     if batch_sizes is not None and len(batch_sizes) == 1:
-        single = single_step(cell, run.sizes, rows, states, parameters)
+        single = single_step(run, arrays)
         if single is not None:
             return single
-    seed = draw_seed() if seed is None and cell.draws else seed
-    path, low = choose(cell, tensors), precision.low_dtype(rows)
+    if seed is None and run.cell.draws:
+        arrays = arrays._replace(seed=draw_seed())
+    tensors = arrays.differentiable
+    path, low = choose(run.cell, tensors), precision.low_dtype(rows)
     if low is None:
-        return _execute(path, run, batch_sizes, Arrays(TENSORS, rows, states, parameters, seed))
+        return _execute(path, run, batch_sizes, arrays)
     run = run._replace(operand=precision.operand(low))
     with torch.autocast("cpu", enabled=False):
         x, *wide = [tensor.to(precision.compute_dtype(tensor.dtype)) for tensor in tensors]
         weights = dict(zip(parameters, wide[len(states) :], strict=True))
-        arrays = Arrays(TENSORS, x, wide[: len(states)], weights, seed)
+        arrays = arrays._replace(rows=x, states=wide[: len(states)], parameters=weights)
         found = _execute(path, run, batch_sizes, arrays)
-    return precision.cast_results(cell, low, [rows, *states], found)
+    return precision.cast_results(run.cell, low, [rows, *states], found)
 
 
 def _execute(path: Path, run: Run, batch_sizes: Sequence[int] | None, arrays: Arrays) -> Results:

@@ -16,6 +16,7 @@ from anyrnn.errors import InputError
 from anyrnn.kernels.row_layout import GIVEN, check_padding, lay_out
 from anyrnn.torch.packed_rows import GatheredRows, PackedRows, Rows, gather
 from anyrnn.torch.tensors import check_tensor
+from anyrnn.torch.tracing import FUNCTORCH
 
 MOST_ROWS = 1 << 31  # of all steps: a longer list of steps would fill any memory
 
@@ -176,10 +177,6 @@ def _shown(numbers: Sequence[int]) -> str:
     return f"[{', '.join(map(str, numbers[:9]))}{', ...' if len(numbers) > 9 else ''}]"
 
 
-def _functorch() -> Any:
-    return getattr(torch._C, "_functorch")  # noqa: B009 - it has no type stub
-
-
 def _untransformed() -> Any:
     """What is done in it is not seen by the transforms of torch.func."""
     return getattr(torch._C, "_DisableFuncTorch")()  # noqa: B009 - it has no type stub
@@ -189,10 +186,9 @@ def _array(what: str, given: Any, wanted: str) -> Any:
     """Numbers that a user gives, where NumPy reads them, inside a transform of torch.func too."""
     if given is None:
         return None
-    functorch = _functorch()
-    while isinstance(given, Tensor) and functorch.is_gradtrackingtensor(given):
-        given = functorch.get_unwrapped(given)
-    if isinstance(given, Tensor) and functorch.is_batchedtensor(given):
+    while isinstance(given, Tensor) and FUNCTORCH.is_gradtrackingtensor(given):
+        given = FUNCTORCH.get_unwrapped(given)
+    if isinstance(given, Tensor) and FUNCTORCH.is_batchedtensor(given):
         raise InputError(
             f"{what}: a tensor that torch.func.vmap maps was given; it has to be the same for all "
             "that is mapped"

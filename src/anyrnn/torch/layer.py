@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from anyrnn.errors import InputError
-from anyrnn.kernels.run import Run
+from anyrnn.kernels.run import Arrays, Run
 from anyrnn.torch import vendor_path
+from anyrnn.torch.compiled_path import TENSORS
 from anyrnn.torch.execute import breaks_graph, execute
 from anyrnn.torch.inputs import GIVEN, Marks, read_input
 from anyrnn.torch.layer_part import LayerPart, extend
@@ -24,14 +25,12 @@ from anyrnn.torch.layer_stack import (
     stack_states,
     write_states,
 )
-from anyrnn.torch.packed_rows import Input, Rows
+from anyrnn.torch.packed_rows import Input, Rows, Start
 from anyrnn.torch.path import ORDER, Path, choose, may_be_vendor
 from anyrnn.torch.results import own
 from anyrnn.torch.single_step import single_step
 from anyrnn.torch.tensors import check_parameters
 from anyrnn.torch.tracing import refuse_script, untraced
-
-Start = tuple[Tensor, Tensor, bool]
 
 
 def parameter(module: nn.Module, name: str) -> Tensor:
@@ -105,27 +104,26 @@ class Layer(nn.Module):
     def _call(self, given: object, state: object, marks: Marks, returned: object) -> Any:
         """Run the layer; arguments are those of `forward`."""
         structure = self._structure or self._made()
+        marked = marks.some
         # Where Dynamo gives up on this frame, only the functions that it calls are compiled.
-        if marks.some or not isinstance(given, Tensor) or torch.compiler.is_compiling():
-            lengths = marks if marks.some else None
+        if marked or not isinstance(given, Tensor) or torch.compiler.is_compiling():
+            lengths = marks if marked else None
             if breaks_graph(structure.first.cell, given, lengths, self.parameters()):
                 return untraced(self._call, given, state, marks, returned)
         if returned == "last":
-            if structure.single and not marks.some:
+            if structure.single and not marked:
                 single = self._single_step(structure, given, state)
                 if single is not None:
                     return single
         elif returned != "all":
             raise InputError(f"return_states={returned!r}; expected 'last' or 'all'")
-        rows, starts, begun = self._read(structure, given, state, marks)
-        data, found = self._run(structure, rows, begun, str(returned))
+        rows, starts = self._read(structure, given, state, marks)
+        data, found = self._run(structure, rows, starts, str(returned))
         finish, stack = rows.end, rows.stack_end
         if returned == "all":
             finish, stack = rows.every, rows.stack_every
         for place, (each, part) in enumerate(zip(found, starts, strict=True)):
-            found[place] = [
-                finish(values, *start) for values, start in zip(each, part, strict=True)
-            ]
+            found[place] = [*map(finish, each, part)]
         output, *states = own(
             [rows.restore(data), *stack_states(structure.form, iter(found), stack)]
         )
@@ -154,7 +152,7 @@ class Layer(nn.Module):
         for tensor, shape in zip(old, shapes, strict=True):
             if not isinstance(tensor, Tensor) or tensor.shape != shape:
                 return None
-        found = single_step(part.cell, part.size_items, given, old, self._weights(part))
+        found = single_step(part.run, Arrays(TENSORS, given, old, self._weights(part)))
         if found is None:
             return None
         output, last = found
@@ -162,18 +160,15 @@ class Layer(nn.Module):
 
     def _weights(self, part: LayerPart) -> dict[str, Tensor]:
         found, own = {}, self._parameters
-        for stored, name in part.called:
+        for stored, name in part.run.called:
             tensor = own.get(name)
             found[stored] = parameter(self, name) if tensor is None else tensor
         return found
 
     def _read(
         self, structure: LayerStack, given: object, state: object, marks: Marks
-    ) -> tuple[Rows, list[list[Start]], list[Sequence[Tensor]]]:
-        """The input as rows; of each state of each part the initial value, what it is put back to,
-        and whether the part runs from the last step to the first; and the initial states of each
-        part, one for each sequence of rows.
-        """
+    ) -> tuple[Rows, list[list[Start]]]:
+        """The input as rows, and what each state of each part begins with."""
         like = self._like if structure.example is None else parameter(self, structure.example)
         rows = read_input(given, like, structure.input_size, self.batch_first, marks)
         initial = reset = self._initial(structure, rows, state, like)
@@ -181,12 +176,11 @@ class Layer(nn.Module):
             isinstance(marks.reset_state, str) and marks.reset_state == GIVEN
         ):
             reset = self._initial(structure, rows, marks.reset_state, like)
-        starts, begun = [], []
+        starts = []
         for part, given, put_back in zip(structure.parts, initial, reset, strict=True):
-            reverse = part.direction == 1
-            starts.append([(*pair, reverse) for pair in zip(given, put_back, strict=True)])
-            begun.append([rows.begin(*start) for start in starts[-1]])
-        return rows, starts, begun
+            pairs = zip(given, put_back, strict=True)
+            starts.append([Start(*pair, part.run.reverse) for pair in pairs])
+        return rows, starts
 
     def _initial(
         self, structure: LayerStack, rows: Rows, state: object, like: Tensor
@@ -209,7 +203,7 @@ class Layer(nn.Module):
         self,
         structure: LayerStack,
         rows: Rows,
-        initial: Sequence[Sequence[Tensor]],
+        starts: Sequence[Sequence[Start]],
         returned: str,
     ) -> tuple[Tensor, list[Sequence[Tensor]]]:
         """Run all layers.
@@ -217,7 +211,7 @@ class Layer(nn.Module):
         Args:
             structure: Their parts.
             rows: The input.
-            initial: The initial states of each part, one for each sequence of rows.
+            starts: What each state of each part begins with.
             returned: What to return of each part: the `last` states, `all` states, or the `values`
                 that the cell's equations name.
 
@@ -226,10 +220,11 @@ class Layer(nn.Module):
         """
         options, data = structure.options, rows.data
         batch_sizes = None if torch.compiler.is_compiling() else rows.batch_sizes
-        last = returned == "last" and may_be_vendor(data)
-        if last and self._is_one_call(structure, data, batch_sizes):
-            sizes = None if data.dim() == 3 else batch_sizes
-            return self._run_at_once(structure, data, sizes, initial)
+        initial = [[*map(rows.begin, part)] for part in starts]
+        if returned == "last" and may_be_vendor(data):
+            at_once = self._run_at_once(structure, data, batch_sizes, initial)
+            if at_once is not None:
+                return at_once
         found: list[Sequence[Tensor]] = []
         for place, layer in enumerate(structure.layers):
             entering, outputs = data, []
@@ -245,8 +240,8 @@ class Layer(nn.Module):
                     extend(part, returned, self.training)
                     extended = part.extended[returned, self.training]
                     cell = extended.cell
-                how = part.direction == 1, self.memory
-                run = Run(cell, part.size_items, *how, called=part.called)
+                _, sizes, reverse, *_, called = part.run
+                run = Run(cell, sizes, reverse, self.memory, called=called)
                 output, last = execute(run, data, batch_sizes, initial[len(found)], weights)
                 if extended is not None:
                     last = output.split(extended.sizes, dim=-1)
@@ -263,31 +258,25 @@ class Layer(nn.Module):
                 data = functional.dropout(data, self.dropout)
         return data, found
 
-    def _is_one_call(
-        self, structure: LayerStack, data: Tensor, batch_sizes: Sequence[int] | None
-    ) -> bool:
-        """Whether one call of torch.nn's operator runs all layers."""
-        empty = batch_sizes is not None and not batch_sizes[0]
-        if empty or (structure.drops and self.training):
-            return False
-        tensors = [data, *self.parameters()]
-        return bool(structure.torch_mode) and choose(structure.first.cell, tensors).name == "vendor"
-
     def _run_at_once(
         self,
         structure: LayerStack,
         data: Tensor,
         batch_sizes: Sequence[int] | None,
         initial: Sequence[Sequence[Tensor]],
-    ) -> tuple[Tensor, list[Sequence[Tensor]]]:
-        """Run all layers in one call of torch.nn's operator; as `_run`."""
+    ) -> tuple[Tensor, list[Sequence[Tensor]]] | None:
+        """Run all layers in one call of torch.nn's operator; None if it does not run them."""
+        mode, empty = structure.torch_mode, batch_sizes is not None and not batch_sizes[0]
+        if mode is None or empty or (structure.drops and self.training):
+            return None
+        if choose(structure.first.cell, [data, *self.parameters()]).name != "vendor":
+            return None
         weights = [self._weights(part) for part in structure.parts]
         for part, stored in zip(structure.parts, weights, strict=True):
-            check_parameters(Run(part.cell, part.size_items, called=part.called), stored, data)
-        mode, bidirectional = structure.torch_mode, structure.bidirectional
-        assert mode is not None
-        options = bidirectional, self.dropout, self.training
-        return vendor_path.run_layers(mode, data, batch_sizes, initial, weights, *options)
+            check_parameters(part.run, stored, data)
+        sizes = None if data.dim() == 3 else batch_sizes
+        options = structure.bidirectional, self.dropout, self.training
+        return vendor_path.run_layers(mode, data, sizes, initial, weights, *options)
 
     def _past(self, entering: Tensor, output: Tensor, place: int, highway: bool) -> Tensor:
         """The output of a layer, mixed with its input."""
@@ -378,8 +367,8 @@ class Layer(nn.Module):
         """
         structure = self._structure or self._made()
         marks = Marks(lengths, mask, resets, reset_state)
-        rows, _, begun = self._read(structure, input, state, marks)
-        _, found = self._run(structure, rows, begun, "values")
+        rows, starts = self._read(structure, input, state, marks)
+        _, found = self._run(structure, rows, starts, "values")
         several, given_back = len(structure.parts) > 1, {}
         for part, values in zip(structure.parts, found, strict=True):
             names = part.extended["values", self.training].names

@@ -12,6 +12,7 @@ from torch.nn import functional
 from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.roles import Role, matrices
+from anyrnn.kernels.run import Run
 from anyrnn.torch.tracing import constant
 from anyrnn.transforms import outputs as state_outputs
 
@@ -40,6 +41,7 @@ class LayerPart:
     Attributes:
         cell: The cell.
         training_cell: The cell as it is in training.
+        run: What is run of it outside training.
         size_items: Its named sizes.
         layer: The place of the layer, from 0.
         direction: 0 forwards, 1 backwards.
@@ -61,7 +63,8 @@ class LayerPart:
         self.suffix = f"_l{self.layer}" + "_reverse" * self.direction
         stored = [parameter.name for parameter in self.cell.parameters]
         self.names = {each: name(each) + self.suffix for each in stored}
-        self.called = tuple(self.names.items())
+        called = tuple(self.names.items())
+        self.run = Run(self.cell, self.size_items, self.direction == 1, called=called)
         self.recurrent_rows: dict[str, list[tuple[int, int, bool]]] = {}
         self.extended: dict[tuple[str, bool], ExtendedCell] = {}
         self.initial_names = [f"{state}_0{self.suffix}" for state in self.cell.states]

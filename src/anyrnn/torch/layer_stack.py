@@ -301,11 +301,6 @@ def count_layers(num_layers: int | None, lists: Mapping[str, object]) -> int:
     return num_layers or next(iter(counts.values()), 1)
 
 
-def each_layer(value: Any, count: int) -> list[Any]:
-    """A value for each layer: of a list its elements, else the same for all."""
-    return value if isinstance(value, list) else [value] * count
-
-
 def build(
     cells: Iterable[Sequence[Cell]],
     input_size: int,

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -94,6 +94,20 @@ class _Scatter(torch.autograd.Function):
         return ctx.index.gather(gradients[0]), None
 
 
+class Start(NamedTuple):
+    """What a state begins with.
+
+    Attributes:
+        state: The initial state, (batch, size).
+        reset: The state after a reset, (batch, size).
+        reverse: Whether the run is from the last step to the first.
+    """
+
+    state: Tensor
+    reset: Tensor
+    reverse: bool
+
+
 @dataclass(frozen=True)
 class Rows:
     """A batch of sequences of one length.
@@ -122,28 +136,17 @@ class Rows:
         """The number of packed sequences, each with an initial state of its own."""
         return self.batch
 
-    def begin(self, state: Tensor, reset: Tensor, reverse: bool) -> Tensor:
-        """The initial state of each packed sequence, (sequences, size).
+    def begin(self, start: Start) -> Tensor:
+        """The initial state of each packed sequence, (sequences, size)."""
+        return start.state
 
-        Args:
-            state: The initial state, (batch, size).
-            reset: The state after a reset, (batch, size).
-            reverse: Whether the run is from the last step to the first.
+    def end(self, last: Tensor, start: Start) -> Tensor:
+        """The last state of each sequence of the batch, (batch, size), given that of each packed
+        sequence, (sequences, size).
         """
-        return state
+        return last.clone() if last is start.state else last
 
-    def end(self, last: Tensor, state: Tensor, reset: Tensor, reverse: bool) -> Tensor:
-        """The last state of each sequence of the batch, (batch, size).
-
-        Args:
-            last: The last state of each packed sequence, (sequences, size).
-            state: The initial state, (batch, size).
-            reset: The state after a reset, (batch, size).
-            reverse: Whether the run was from the last step to the first.
-        """
-        return last.clone() if last is state else last
-
-    def every(self, rows: Tensor, state: Tensor, reset: Tensor, reverse: bool) -> Tensor:
+    def every(self, rows: Tensor, start: Start) -> Tensor:
         """The state after every step, as `stack_every` takes it, given that of each row."""
         return rows
 
@@ -193,11 +196,11 @@ class PackedRows(_Ragged):
         """The number of rows of each step."""
         return self.packed.batch_sizes.tolist()
 
-    def begin(self, state: Tensor, reset: Tensor, reverse: bool) -> Tensor:
+    def begin(self, start: Start) -> Tensor:
         """The initial state in the sorted order of the packed sequences."""
-        return _select(state, self.packed.sorted_indices)
+        return _select(start.state, self.packed.sorted_indices)
 
-    def end(self, last: Tensor, state: Tensor, reset: Tensor, reverse: bool) -> Tensor:
+    def end(self, last: Tensor, start: Start) -> Tensor:
         """The last state in the order of the caller."""
         return _select(last, self.packed.unsorted_indices)
 
@@ -231,18 +234,18 @@ class GatheredRows(_Ragged):
         """The number of packed sequences."""
         return self.layout.sequences
 
-    def begin(self, state: Tensor, reset: Tensor, reverse: bool) -> Tensor:
+    def begin(self, start: Start) -> Tensor:
         """The initial state of each packed sequence."""
-        index, _ = self._find("begin", reverse)
-        return self._starts(state, reset).index_select(0, index)
+        index, _ = self._find("begin", start.reverse)
+        return self._starts(start).index_select(0, index)
 
-    def end(self, last: Tensor, state: Tensor, reset: Tensor, reverse: bool) -> Tensor:
+    def end(self, last: Tensor, start: Start) -> Tensor:
         """The last state of each sequence: that of the last one of its packed sequences."""
-        return self._among("end", last, state, reset, reverse)
+        return self._among("end", last, start)
 
-    def every(self, rows: Tensor, state: Tensor, reset: Tensor, reverse: bool) -> Tensor:
+    def every(self, rows: Tensor, start: Start) -> Tensor:
         """The state after each step in the layout of the input, carried over masked steps."""
-        return self._lay_out(self._among("every", rows, state, reset, reverse))
+        return self._lay_out(self._among("every", rows, start))
 
     def stack_every(self, states: Sequence[Tensor]) -> Tensor:
         """The states of several layers at every step, with the layers as the first axis."""
@@ -283,16 +286,14 @@ class GatheredRows(_Ragged):
         result = result.unflatten(0, shape)
         return result if self.batched else result.squeeze(1)
 
-    def _starts(self, state: Tensor, reset: Tensor) -> Tensor:
-        return torch.cat([state, reset]) if self.layout.resets else state
+    def _starts(self, start: Start) -> Tensor:
+        return torch.cat([start.state, start.reset]) if self.layout.resets else start.state
 
-    def _among(
-        self, name: str, found: Tensor, state: Tensor, reset: Tensor, reverse: bool
-    ) -> Tensor:
+    def _among(self, name: str, found: Tensor, start: Start) -> Tensor:
         """Select from computed rows, followed by the initial states and those after a reset."""
-        index, highest = self._find(name, reverse)
+        index, highest = self._find(name, start.reverse)
         if highest >= len(found):
-            found = torch.cat([found, self._starts(state, reset).to(found.dtype)])
+            found = torch.cat([found, self._starts(start).to(found.dtype)])
         return found.index_select(0, index)
 
 

@@ -6,18 +6,16 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
 from anyrnn.kernels.target import Target, target_for
 from anyrnn.torch import precision, vendor_path
-from anyrnn.torch.tensors import is_mixed
-from anyrnn.torch.tracing import constant
+from anyrnn.torch.tensors import PLAIN, is_mixed
+from anyrnn.torch.tracing import FUNCTORCH, cached_constant, constant
 
 ORDER = ("compiled", "vendor", "operations")
 _TRACE = "torch.jit.trace"
@@ -80,8 +78,7 @@ def transformed() -> str | None:
     """The active transform or tracer that sees only PyTorch operations, if any."""
     if torch.autograd.forward_ad._current_level >= 0:
         return "forward-mode differentiation"
-    functorch: Any = getattr(torch._C, "_functorch")  # noqa: B009 - it has no type stub
-    if functorch.peek_interpreter_stack() is not None:
+    if FUNCTORCH.peek_interpreter_stack() is not None:
         return "inside a transform of torch.func"
     return _TRACE if torch._C._get_tracing_state() else None
 
@@ -111,7 +108,7 @@ def choose(cell: Cell | None, tensors: Iterable[Tensor]) -> Path:
     device, dtype, subclass, several = "cpu", None, None, False
     mixed = torch.is_autocast_enabled("cpu")
     for tensor in tensors:
-        if type(tensor) not in (Tensor, nn.Parameter):
+        if type(tensor) not in PLAIN:
             exporting = torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()
             subclass = subclass if exporting else type(tensor).__name__
         if not tensor.is_cpu:
@@ -122,25 +119,14 @@ def choose(cell: Cell | None, tensors: Iterable[Tensor]) -> Path:
             dtype = kind
     if several and (device == "cpu" or not is_mixed(device)):
         return Path("operations", "tensors of several types")
-    return _first(cell, device, dtype, subclass, transform)
+    return _first(_target(device), cell, device, dtype, subclass, transform)
 
 
-@constant
+_target = constant(target_for)
+
+
+@cached_constant
 def _first(
-    cell: Cell | None,
-    device: str,
-    dtype: torch.dtype | None,
-    subclass: str | None,
-    tracer: str | None,
-) -> Path:
-    """The first path that takes a cell, on a type of device, in a type; for a subclass of tensors
-    and a tracer of which kernels know nothing, if there are any.
-    """
-    return _decide(target_for(device), cell, device, dtype, subclass, tracer)
-
-
-@lru_cache(maxsize=256)
-def _decide(
     target: Target | None,
     cell: Cell | None,
     device: str,
@@ -148,7 +134,10 @@ def _decide(
     subclass: str | None,
     tracer: str | None,
 ) -> Path:
-    """As `_first`, for the target of the device. The order of the paths is here only."""
+    """The first path that takes a cell, on a type of device, in a type; for a subclass of tensors
+    and a tracer of which kernels know nothing, if there are any. The order of the paths is here
+    only.
+    """
     kind = None if dtype is None else str(dtype).removeprefix("torch.")
     if tracer is not None:
         refused: str | None = tracer

@@ -6,7 +6,7 @@ would give.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache, reduce
+from functools import reduce
 from typing import Any
 
 import torch
@@ -15,7 +15,8 @@ from torch import Tensor
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Node, topological
 from anyrnn.kernels.run import BFLOAT16
-from anyrnn.torch.tracing import constant
+from anyrnn.torch.tensors import Results
+from anyrnn.torch.tracing import cached_constant
 
 
 def low_dtype(tensor: Tensor) -> torch.dtype | None:
@@ -61,10 +62,10 @@ def cast(value: Any, dtype: torch.dtype) -> Any:
     return tuple(cast(part, dtype) for part in value)
 
 
-@constant
+@cached_constant
 def result_dtypes(
     cell: Cell, low: torch.dtype, given: tuple[torch.dtype, ...]
-) -> list[torch.dtype]:
+) -> tuple[torch.dtype, ...]:
     """The types of the outputs and the new states that PyTorch's own operations would give.
 
     Args:
@@ -72,13 +73,6 @@ def result_dtypes(
         low: The type of products.
         given: The types of the input and the states.
     """
-    return [*_result_dtypes(cell, low, given)]
-
-
-@lru_cache(maxsize=256)
-def _result_dtypes(
-    cell: Cell, low: torch.dtype, given: tuple[torch.dtype, ...]
-) -> tuple[torch.dtype, ...]:
     outputs, states = cell.graph.outputs, dict(zip(cell.states, given[1:], strict=True))
     types: dict[Node, torch.dtype] = {}
     for node in topological(outputs.values()):
@@ -91,12 +85,7 @@ def _result_dtypes(
     return tuple(types[outputs[name]] for name in (cell.output, *cell.states))
 
 
-def cast_results(
-    cell: Cell,
-    low: torch.dtype,
-    given: Sequence[Tensor],
-    found: tuple[Tensor, tuple[Tensor, ...]],
-) -> tuple[Tensor, tuple[Tensor, ...]]:
+def cast_results(cell: Cell, low: torch.dtype, given: Sequence[Tensor], found: Results) -> Results:
     """The results of a run in mixed precision, converted to PyTorch's types.
 
     Args:

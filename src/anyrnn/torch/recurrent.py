@@ -17,7 +17,7 @@ from anyrnn.schedule.residuals import check_memory
 from anyrnn.torch.inputs import GIVEN, Marks
 from anyrnn.torch.layer import Layer
 from anyrnn.torch.layer_options import Options
-from anyrnn.torch.layer_stack import LayerStack, State, build, count_layers, each_layer
+from anyrnn.torch.layer_stack import LayerStack, State, build, count_layers
 from anyrnn.torch.packed_rows import Input
 from anyrnn.transforms.bias import without_bias
 
@@ -62,6 +62,11 @@ def _directions(cell: Directions, bidirectional: bool) -> tuple[Cell, ...]:
     return tuple(map(get, cell))
 
 
+def _each_layer(value: Any, count: int) -> list[Any]:
+    """A value for each layer: of a list its elements, else the same for all."""
+    return value if isinstance(value, list) else [value] * count
+
+
 def _chosen(cell: Cell, numbers: Mapping[str, Any], bias: bool) -> Cell:
     """The cell with its user's hyperparameters, with or without biases."""
     own = {name: value for name, value in numbers.items() if name in cell.hyperparameters}
@@ -82,9 +87,9 @@ def _structure(
     options, further = Options.take(given)
     lists = {f"{name}_size": size for name, size in own_sizes.items()}
     count = count_layers(num_layers, {"cell": cell, **lists, **further})
-    layers = [_directions(part, bidirectional) for part in each_layer(cell, count)]
+    layers = [_directions(part, bidirectional) for part in _each_layer(cell, count)]
     sizes, numbers = _sort((found for layer in layers for found in layer), further)
-    projections = each_layer(own_sizes["proj"], count)
+    projections = _each_layer(own_sizes["proj"], count)
     changed = [
         tuple(options.changed(_chosen(found, numbers, bias), size != 0) for found in layer)
         for layer, size in zip(layers, projections, strict=True)
@@ -97,7 +102,7 @@ def _structure(
                 "size; give one of them"
             )
         sizes["projection"] = [size or None for size in projections]
-    columns = {name: each_layer(each, count) for name, each in sizes.items()}
+    columns = {name: _each_layer(each, count) for name, each in sizes.items()}
     named = [{name: each[k] for name, each in columns.items()} for k in range(count)]
     return build(changed, input_size, named, options, str)
 

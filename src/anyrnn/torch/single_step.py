@@ -7,40 +7,29 @@ usual way, which computes it or says what is wrong with it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from anyrnn.graph.cell import Cell
-from anyrnn.kernels.run import Run, Sizes
+from anyrnn.kernels.run import Arrays, Run, Sizes
 from anyrnn.kernels.target import Step, Target, target_for
 from anyrnn.torch import precision
 from anyrnn.torch.path import asked, transformed
-from anyrnn.torch.tensors import DTYPES
+from anyrnn.torch.tensors import DTYPES, PLAIN, Results
 
-Found = tuple[Tensor, tuple[Tensor, ...]]
 Slot = tuple[tuple[int, ...] | None, torch.dtype]
-PLAIN = frozenset((Tensor, nn.Parameter))
 
 
-def single_step(
-    cell: Cell,
-    sizes: Sizes,
-    rows: Tensor,
-    states: Sequence[Tensor],
-    parameters: Mapping[str, Tensor],
-) -> Found | None:
+def single_step(run: Run, arrays: Arrays) -> Results | None:
     """Run a cell for one step by the short way there is for it, if this call can take it.
 
     Args:
-        cell: The cell.
-        sizes: The named sizes, and their numbers.
-        rows: The inputs, (..., batch, input).
-        states: The states, each (..., batch, size).
-        parameters: The stored parameters by name.
+        run: What to run.
+        arrays: What it is given: the inputs, (..., batch, input), and the states, each (..., batch,
+            size).
 
     Returns:
         The outputs, laid out as the inputs, and the new states, as the states; None where
@@ -48,30 +37,24 @@ def single_step(
     """
     if torch.compiler.is_compiling() or asked() or transformed():
         return None
-    low = precision.low_dtype(rows)
+    low = precision.low_dtype(arrays.rows)
     if low is None:
-        return enter(cell, sizes, rows, states, parameters)
-    given, operand = [rows, *states], precision.operand(low)
+        return enter(run, arrays)
+    given, run = [arrays.rows, *arrays.states], run._replace(operand=precision.operand(low))
     x, *before = [tensor.to(precision.compute_dtype(tensor.dtype)) for tensor in given]
-    weights = precision.step_parameters(cell, parameters, operand)
-    found = enter(cell, sizes, x, before, weights, operand)
-    return None if found is None else precision.cast_results(cell, low, given, found)
+    weights = precision.step_parameters(run.cell, arrays.parameters, run.operand)
+    found = enter(run, arrays._replace(rows=x, states=before, parameters=weights))
+    return None if found is None else precision.cast_results(run.cell, low, given, found)
 
 
-def enter(
-    cell: Cell,
-    sizes: Sizes,
-    rows: Tensor,
-    states: Sequence[Tensor],
-    parameters: Mapping[str, Tensor],
-    operand: str | None = None,
-) -> Found | None:
-    """As `single_step`, for tensors that plain PyTorch computes with. What is multiplied is rounded
-    to `operand`; then all matrices may be of bfloat16.
+def enter(run: Run, arrays: Arrays) -> Results | None:
+    """As `single_step`, for tensors that plain PyTorch computes with. Where products round what
+    they multiply to bfloat16, all matrices may be of that type.
     """
+    rows, states, parameters, operand = arrays.rows, arrays.states, arrays.parameters, run.operand
     dtype, batch, threads = rows.dtype, states[0].shape[-2], torch.get_num_threads()
     short = operand is not None and torch.bfloat16 in {p.dtype for p in parameters.values()}
-    key = target_for("cpu"), cell, sizes, batch, dtype, threads, operand, short
+    key = target_for("cpu"), run.cell, run.sizes, batch, dtype, threads, operand, short
     step, names, slots = _prepared(*key)
     if step is None:
         return None

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from anyrnn.errors import ArrayError, InputError
 from anyrnn.kernels import host
 from anyrnn.kernels.run import Run
 
 DTYPES = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
+PLAIN = frozenset((Tensor, nn.Parameter))  # tensors of PyTorch's own classes
 TYPES = {number: kind for kind, number in DTYPES.items()} | {np.dtype(np.int64): torch.int64}
 
 Results = tuple[Tensor, tuple[Tensor, ...]]  # of a run: the outputs and the last states

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NoReturn, TypeVar
+from functools import lru_cache
+from typing import Any, NoReturn, TypeVar, cast
 
 import torch
 
 from anyrnn.errors import InputError
-from anyrnn.graph.cell import Cell
 from anyrnn.kernels import run_keys
-from anyrnn.kernels.run import Run, Sizes
+from anyrnn.kernels.run import Run
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+FUNCTORCH: Any = getattr(torch._C, "_functorch")  # noqa: B009 - it has no type stub
 _untraced: Callable[..., Any] | None = None
 
 
@@ -23,6 +24,16 @@ def constant(function: Function) -> Function:
     """
     function._dynamo_marked_constant = True  # type: ignore[attr-defined]
     return function
+
+
+def cached_constant(function: Function) -> Function:
+    """As `constant`, and what the function returns is kept for the next call with the same."""
+    cached = lru_cache(maxsize=256)(function)
+
+    def call(*arguments: Any) -> Any:
+        return cached(*arguments)
+
+    return constant(cast(Function, call))
 
 
 def _outside_of_the_graph(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -45,9 +56,9 @@ def untraced(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 @constant
-def run_key(cell: Cell, sizes: Sizes, reverse: bool, memory: str, operand: str | None) -> str:
-    """The key of a run."""
-    return run_keys.key(Run(cell, sizes, reverse, memory, operand))
+def run_key(*run: Any) -> str:
+    """The key of a run, whose fields are given one by one, because a graph holds no record."""
+    return run_keys.key(Run(*run))
 
 
 def refuse_script(module: object) -> NoReturn:

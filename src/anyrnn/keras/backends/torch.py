@@ -12,6 +12,7 @@ from anyrnn.kernels.callbacks import whole_number
 from anyrnn.kernels.run import Run
 from anyrnn.torch.execute import breaks_graph, execute
 from anyrnn.torch.inputs import NO_MARKS, Marks, read_input
+from anyrnn.torch.packed_rows import Start
 from anyrnn.torch.path import choose
 from anyrnn.torch.tracing import untraced
 
@@ -31,15 +32,15 @@ def run(call: CellCall) -> tuple[Tensor | None, list[Tensor]]:
         x, mask = x.flip(1), None if mask is None else mask.flip(1)
     marks = NO_MARKS if mask is None else Marks(mask=mask.bool(), padding="carry")
     rows = read_input(x, x, call.sizes["input"], True, marks)
+    starts = [Start(state, state, False) for state in states]
     output, last = execute(
         Run(call.cell, tuple(call.sizes.items())),
         rows.data,
         None if torch.compiler.is_compiling() else rows.batch_sizes,
-        [rows.begin(state, state, False) for state in states],
+        [*map(rows.begin, starts)],
         dict(zip(call.cell.parameter_names, parameters, strict=True)),
         None if call.seed is None else whole_number(call.seed.to(torch.int64)),
     )
     restored = rows.restore(output) if call.sequences else None
     assert isinstance(restored, Tensor | None)
-    both = zip(last, states, strict=True)
-    return restored, [rows.end(part, state, state, False) for part, state in both]
+    return restored, [*map(rows.end, last, starts)]
