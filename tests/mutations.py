@@ -153,8 +153,8 @@ BREAKAGES = (
     ),
     Breakage(
         "a single step reads the first elements of a row instead of the last",
-        "add(whole, v.mask(rest))",
-        'add("0", v.mask(rest))',
+        "write(whole, self.mask(rest))",
+        'write("0", self.mask(rest))',
         ("tests/kernels/test_step.py",),
     ),
     Breakage(

@@ -240,8 +240,8 @@ class Layer(nn.Module):
                     extend(part, returned, self.training)
                     extended = part.extended[returned, self.training]
                     cell = extended.cell
-                _, sizes, reverse, *_, called = part.run
-                run = Run(cell, sizes, reverse, self.memory, called=called)
+                how = part.run.reverse, self.memory
+                run = Run(cell, part.size_items, *how, called=part.run.called)
                 output, last = execute(run, data, batch_sizes, initial[len(found)], weights)
                 if extended is not None:
                     last = output.split(extended.sizes, dim=-1)

@@ -35,13 +35,13 @@ def own(results: Sequence[Any]) -> list[Any]:
         results: Tensors, and sequences packed.
     """
     found = [*results]
-    if torch.compiler.is_compiling() or transformed():
+    if torch.compiler.is_compiling():
         return found
     views: dict[int, Tensor] = {}  # that autograd follows, by place
     for place, result in enumerate(found):
         if isinstance(result, PackedSequence):
             found[place] = PackedSequence(own([result.data])[0], *result[1:])
-        elif type(result) is Tensor and result._is_view():
+        elif type(result) is Tensor and result._is_view() and not transformed():
             if result.requires_grad:
                 views[place] = result
             else:

@@ -10,8 +10,10 @@ import math
 from anyrnn.kernels.cpu.emit.assembly import Vectors
 
 LOG2_E = 1.4426950408889634
-LN2_HIGH_SINGLE, LN2_LOW_SINGLE = 0.693359375, -2.12194440e-4
-LN2_HIGH_DOUBLE, LN2_LOW_DOUBLE = 6.93145751953125e-1, 1.42860682030941723212e-6
+LN2 = {  # as a sum of two numbers, the first of few digits, by whether it is float64
+    False: (0.693359375, -2.12194440e-4),
+    True: (6.93145751953125e-1, 1.42860682030941723212e-6),
+}
 EXP = [1 / math.factorial(n) for n in range(13, -1, -1)]
 
 
@@ -22,9 +24,8 @@ def exponential(v: Vectors, x: str) -> str:
     shift = 1.5 * 2.0 ** (52 if v.double else 23)  # adding it leaves the nearest whole number
     shifted = v.fma(x, v.constant(LOG2_E), v.constant(shift))
     n = v.subtract(shifted, v.constant(shift))
-    ln2 = (LN2_HIGH_DOUBLE, LN2_LOW_DOUBLE) if v.double else (LN2_HIGH_SINGLE, LN2_LOW_SINGLE)
-    r = v.fma(n, v.constant(-ln2[0]), x)
-    r = v.fma(n, v.constant(-ln2[1]), r)
+    high, low = LN2[v.double]
+    r = v.fma(n, v.constant(-low), v.fma(n, v.constant(-high), x))
     p = v.polynomial(r, EXP if v.double else EXP[6:])
     bits = v.on_bits("sub", v.bits(shifted), v.bits_of(shift))
     half = v.on_bits("ashr", bits, v.integer(1))
@@ -56,9 +57,9 @@ def logarithm(v: Vectors, x: str) -> str:
     s2 = v.multiply(s, s)
     terms = 11 if v.double else 5
     series = v.polynomial(s2, [2 / (2 * k + 1) for k in range(terms, 0, -1)])
-    ln2 = (LN2_HIGH_DOUBLE, LN2_LOW_DOUBLE) if v.double else (LN2_HIGH_SINGLE, LN2_LOW_SINGLE)
-    tail = v.fma(n, v.constant(ln2[1]), v.multiply(v.multiply(s, s2), series))
-    result = v.fma(n, v.constant(ln2[0]), v.fma(s, v.constant(2.0), tail))
+    high, low = LN2[v.double]
+    tail = v.fma(n, v.constant(low), v.multiply(v.multiply(s, s2), series))
+    result = v.fma(n, v.constant(high), v.fma(s, v.constant(2.0), tail))
     infinite = v.compare("oeq", x, v.constant(math.inf))
     result = v.select(infinite, v.constant(math.inf), result)
     result = v.select(v.compare("oeq", x, v.constant(0.0)), v.constant(-math.inf), result)

@@ -26,6 +26,8 @@ LINE = 64  # bytes of a cache line
 WORD = 8  # bytes of a word of a record
 TABLE, WORKSPACE = 0, 1  # the blocks of every call
 
+Place = tuple[int, slice | None]  # a block, and some of its rows; None for all
+
 
 class Bindings:
     """The memory of a call.
@@ -49,16 +51,13 @@ class Bindings:
         memory = block if isinstance(block, np.ndarray) else self.arrays.view(block)
         return np.ndarray(view.shape, view.dtype, memory, view.offset, view.strides)
 
-    def rows(self, views: Mapping[Any, BufferView]) -> dict[Any, Any]:
+    def rows(self, places: Mapping[Any, Place]) -> dict[Any, Any]:
         """Results, or some rows of them, as arrays of the caller's kind, by name."""
-        found = {}
-        for name, view in views.items():
-            block, count = self.blocks[view.block], view.shape[0]
-            if block.shape[0] != count:
-                first = view.offset // view.strides[0]
-                block = block[first : first + count]
-            found[name] = block
-        return found
+        blocks = self.blocks
+        return {
+            name: blocks[block] if rows is None else blocks[block][rows]
+            for name, (block, rows) in places.items()
+        }
 
 
 class CommandBuffer:
@@ -230,6 +229,18 @@ class CommandBuffer:
         self.steps.append(step)
         return first
 
+    def places(self, views: Mapping[Any, BufferView]) -> dict[Any, Place]:
+        """Where arrays are that the caller gives or that are returned, or some rows of them."""
+        lengths = {place.block: len(place) for place in (*self.given, *self.results)}
+        found: dict[Any, Place] = {}
+        for name, view in views.items():
+            rows = None
+            if len(view) != lengths[view.block]:
+                first = view.offset // view.strides[0]
+                rows = slice(first, first + len(view))
+            found[name] = view.block, rows
+        return found
+
     # a call
 
     def finish(self) -> CommandBuffer:
@@ -296,20 +307,23 @@ class CommandBuffer:
             bindings = self.memory(arrays)
         blocks, addresses = bindings.blocks, bindings.addresses
         ready = arrays.ready(given, self.given)
-        for view, array, start in zip(self.given, *ready, strict=True):
-            blocks[view.block], addresses[view.block] = array, start
-        for view in self.results:
-            found = made.get(view.block)
-            found = arrays.empty(view.shape, view.dtype) if found is None else found
-            blocks[view.block], addresses[view.block] = found, arrays.address(found)
+        for place, array, start in zip(self.given, *ready, strict=True):
+            blocks[place.block], addresses[place.block] = array, start
+        for place in self.results:
+            block = place.block
+            array = made.get(block)
+            if array is None:
+                array = arrays.empty(place.shape, place.dtype)
+            blocks[block], addresses[block] = array, arrays.address(array)
         _fill(bindings.table, self._fields_of_arrays, addresses)
         self._do(bindings)
         return bindings
 
     def forget(self, bindings: Bindings) -> None:
         """Release the arrays of a call, but keep its memory for the next one."""
+        blocks = bindings.blocks
         for block in self._loose:
-            bindings.blocks[block] = None
+            blocks[block] = None
 
     def run_in(self, bindings: Bindings, addresses: Sequence[int]) -> None:
         """Run in the memory of a run before, without checks.

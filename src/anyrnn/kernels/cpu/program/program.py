@@ -55,23 +55,14 @@ class Program:
         given += [arrays.seed] if self.plan.draws else []
         small = commands.room <= KEPT
         bindings = self._idle.pop(commands, None) if small else None
-        made = _blocks(commands, views, into) if into else NOTHING
+        made = {}
+        for (part, name), array in into.items():
+            block, rows = places[part][name]
+            if rows is None:
+                made.setdefault(block, array)
         bindings = commands.run(interface, given, bindings, made)
         outcome = Outcome(*map(bindings.rows, views))
         if small:
             commands.forget(bindings)
             self._idle = {commands: bindings}
         return outcome
-
-
-def _blocks(
-    commands: CommandBuffer, views: Outcome, into: Mapping[tuple[int, Any], Any]
-) -> dict[int, Any]:
-    """The arrays for what comes out, by the blocks that they are the whole of."""
-    whole = {view.block: view.shape for view in commands.results}
-    found: dict[int, Any] = {}
-    for (part, name), array in into.items():
-        view = views[part][name]
-        if whole.get(view.block) == view.shape:
-            found.setdefault(view.block, array)
-    return found

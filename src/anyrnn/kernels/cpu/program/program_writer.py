@@ -111,7 +111,8 @@ class ProgramWriter:
         results = {name: frame.whole[outputs[name]] for name in plan.results}
         arrays = {name: history.array for name, history in histories.items()}
         last = {name: self._last(name, states[name]) for name in states}
-        return self.commands.finish(), Outcome(results, arrays, last, frame.totals)
+        places = Outcome(*map(commands.places, (results, arrays, last, frame.totals)))
+        return commands.finish(), places
 
     def _compute_once(self) -> None:
         """Locate the parameters, and compute what depends on them only."""
