@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +17,7 @@ from anyrnn.graph.cell import Cell
 from anyrnn.kernels.target import Target, target_for
 from anyrnn.torch import precision, vendor_path
 from anyrnn.torch.tensors import PLAIN, is_mixed
-from anyrnn.torch.tracing import FUNCTORCH, cached_constant, constant
+from anyrnn.torch.tracing import FUNCTORCH, constant
 
 ORDER = ("compiled", "vendor", "operations")
 _TRACE = "torch.jit.trace"
@@ -119,17 +121,20 @@ def choose(cell: Cell | None, tensors: Iterable[Tensor]) -> Path:
             dtype = kind
     if several and (device == "cpu" or not is_mixed(device)):
         return Path("operations", "tensors of several types")
-    return _first(_target(device), cell, device, dtype, subclass, transform)
+    return _first(device, cell, dtype, subclass, transform)
 
 
-_target = constant(target_for)
+@constant
+def _first(device: str, *given: Any) -> Path:
+    """The path that is chosen for the target that a type of device has now."""
+    return _decide(target_for(device), device, *given)
 
 
-@cached_constant
-def _first(
+@lru_cache(maxsize=256)
+def _decide(
     target: Target | None,
-    cell: Cell | None,
     device: str,
+    cell: Cell | None,
     dtype: torch.dtype | None,
     subclass: str | None,
     tracer: str | None,
