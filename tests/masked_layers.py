@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anyrnn.kernels.run import Run
+from anyrnn.kernels.run import Arrays, Run
 from anyrnn.torch import Recurrent
+from anyrnn.torch.compiled_path import TENSORS
 from anyrnn.torch.operations_path import execute
 
 States = list[tuple[Tensor, ...]]
@@ -44,7 +45,8 @@ def loop(
                     states = _where(resets[behind], reset[len(every)], states)
                 weights = layer._weights(part)
                 run = Run(part.cell, part.size_items).over((x.shape[1],), None, 1)
-                output, new = execute(run, x[step], states, weights)
+                arrays = Arrays(TENSORS, x[step], states, weights)
+                output, new = execute(run, arrays)
                 states = _where(counts[step], new, states)
                 output = torch.where(counts[step][:, None], output, torch.zeros_like(output))
                 found[step] = output, states

@@ -12,8 +12,9 @@ import anyrnn
 from anyrnn import CATALOGUE, Cell, concatenate, relu, sigmoid, tanh
 from anyrnn.graph.roles import Role, matrices, roles
 from anyrnn.graph.show import equations
-from anyrnn.kernels.run import Run
+from anyrnn.kernels.run import Arrays, Run
 from anyrnn.torch import Recurrent
+from anyrnn.torch.compiled_path import TENSORS
 from anyrnn.torch.operations_path import execute
 from anyrnn.transforms import transform
 from anyrnn.transforms.dropout import with_recurrent_dropout, with_zoneout
@@ -174,7 +175,8 @@ def test_interpreter_kernels_and_torch_agree(name: str) -> None:
     close_gradients(found.backward(case.output_gradient, case.state_gradients), gradients, 1e-9)
     x, states, parameters = to_torch(case.x, case.states, case.parameters)
     run = Run(case.cell, tuple(case.sizes.items())).over((x.shape[1],) * len(x), None, 1)
-    output, last = execute(run, x.flatten(0, 1), states, parameters, torch.tensor(SEED))
+    arrays = Arrays(TENSORS, x.flatten(0, 1), states, parameters, torch.tensor(SEED))
+    output, last = execute(run, arrays)
     np.testing.assert_allclose(output.unflatten(0, x.shape[:2]), wanted.output, atol=1e-10)
     for ours, theirs in zip(last, wanted.states, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-10)

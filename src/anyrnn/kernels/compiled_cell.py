@@ -119,10 +119,8 @@ class Compiled:
         self._shapes = cell.stored_shapes(sizes)
         for name, shape in self._shapes.items():
             self._check_memory(f"the parameter {name}", shape)
-        self._state_sizes = [size.evaluate(sizes) for size in cell.state_sizes]
-        self._output_size = cell.output_size.evaluate(sizes)
-        for name, size in zip(cell.states, self._state_sizes, strict=True):
-            self._check_memory(f"the state {name}", (1, size))
+        for name, shape in zip(cell.states, self._run.state_shapes(1), strict=True):
+            self._check_memory(f"the state {name}", shape)
 
     def __repr__(self) -> str:
         """The cell, the sizes and what the code is for."""
@@ -174,8 +172,8 @@ class Compiled:
                 f"{len(given)} were given"
             )
         return [
-            self._check(f"{what} {name}", state, (batch, size))
-            for name, state, size in zip(names, given, self._state_sizes, strict=True)
+            self._check(f"{what} {name}", state, shape)
+            for name, state, shape in zip(names, given, self._run.state_shapes(batch), strict=True)
         ]
 
     def forward(
@@ -221,10 +219,10 @@ class Compiled:
                 f"the input has shape {rows.shape}; expected (time, batch, {self.sizes['input']})"
             )
         time, batch, _ = rows.shape
-        self._check_memory("the output", (time, batch, self._output_size), there=True)
+        self._check_memory("the output", self._run.output_shape(time, batch), there=True)
         x = self._check("the input", x, (time, batch, self.sizes["input"]))
         if states is None:
-            states = [np.zeros((batch, size), self.dtype) for size in self._state_sizes]
+            states = [np.zeros(shape, self.dtype) for shape in self._run.state_shapes(batch)]
         states = self._states("the state", states, batch)
         arrays = self._parameters(parameters)
         steps = _steps(time, batch, lengths, mask, resets, check_padding(padding))

@@ -78,17 +78,13 @@ def execute(
             return single
     if seed is None and run.cell.draws:
         arrays = arrays._replace(seed=draw_seed())
-    tensors = arrays.differentiable
-    path, low = choose(run.cell, tensors), precision.low_dtype(rows)
+    path, low = choose(run.cell, arrays.differentiable), precision.low_dtype(rows)
     if low is None:
         return _execute(path, run, batch_sizes, arrays)
-    run = run._replace(operand=precision.operand(low))
     with torch.autocast("cpu", enabled=False):
-        x, *wide = [tensor.to(precision.compute_dtype(tensor.dtype)) for tensor in tensors]
-        weights = dict(zip(parameters, wide[len(states) :], strict=True))
-        arrays = arrays._replace(rows=x, states=wide[: len(states)], parameters=weights)
-        found = _execute(path, run, batch_sizes, arrays)
-    return precision.cast_results(run.cell, low, [rows, *states], found)
+        wide_run, wide = precision.widened(run, low, arrays)
+        found = _execute(path, wide_run, batch_sizes, wide)
+    return precision.cast_results(run, low, arrays, found)
 
 
 def _execute(path: Path, run: Run, batch_sizes: Sequence[int] | None, arrays: Arrays) -> Results:

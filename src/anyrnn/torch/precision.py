@@ -5,8 +5,8 @@ would give.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import reduce
+from collections.abc import Collection
+from functools import lru_cache, reduce
 from typing import Any
 
 import torch
@@ -14,9 +14,9 @@ from torch import Tensor
 
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Node, topological
-from anyrnn.kernels.run import BFLOAT16
+from anyrnn.kernels.run import BFLOAT16, Arrays, Run
 from anyrnn.torch.tensors import Results
-from anyrnn.torch.tracing import cached_constant
+from anyrnn.torch.tracing import constant
 
 
 def low_dtype(tensor: Tensor) -> torch.dtype | None:
@@ -40,19 +40,28 @@ def compute_dtype(dtype: torch.dtype) -> torch.dtype:
     return dtype if dtype == torch.float64 else torch.float32
 
 
-def step_parameters(
-    cell: Cell, parameters: Mapping[str, Tensor], operand: str | None
-) -> dict[str, Tensor]:
-    """The parameters as a single step in mixed precision reads them: in the type that it computes
-    in, but for matrices that are all bfloat16 already, which it reads as they are.
+def _wide(tensor: Tensor) -> Tensor:
+    return tensor.to(compute_dtype(tensor.dtype))
+
+
+def widened(
+    run: Run, low: torch.dtype, arrays: Arrays, kept: Collection[str] = ()
+) -> tuple[Run, Arrays]:
+    """A run in mixed precision, and its arrays in the type that it computes in.
+
+    Args:
+        run: What to run.
+        low: The type of products.
+        arrays: What it is given.
+        kept: The parameters that are left as they are.
     """
-    matrices = [stored.name for stored in cell.parameters if stored.is_matrix]
-    short = operand and all(parameters[name].dtype == torch.bfloat16 for name in matrices)
-    kept = matrices if short else ()
-    return {
-        name: tensor if name in kept else tensor.to(compute_dtype(tensor.dtype))
-        for name, tensor in parameters.items()
+    parameters = {
+        name: tensor if name in kept else _wide(tensor)
+        for name, tensor in arrays.parameters.items()
     }
+    states = [*map(_wide, arrays.states)]
+    wide = arrays._replace(rows=_wide(arrays.rows), states=states, parameters=parameters)
+    return run._replace(operand=operand(low)), wide
 
 
 def cast(value: Any, dtype: torch.dtype) -> Any:
@@ -62,8 +71,8 @@ def cast(value: Any, dtype: torch.dtype) -> Any:
     return tuple(cast(part, dtype) for part in value)
 
 
-@cached_constant
-def result_dtypes(
+@lru_cache(maxsize=256)
+def _result_dtypes(
     cell: Cell, low: torch.dtype, given: tuple[torch.dtype, ...]
 ) -> tuple[torch.dtype, ...]:
     """The types of the outputs and the new states that PyTorch's own operations would give.
@@ -85,15 +94,22 @@ def result_dtypes(
     return tuple(types[outputs[name]] for name in (cell.output, *cell.states))
 
 
-def cast_results(cell: Cell, low: torch.dtype, given: Sequence[Tensor], found: Results) -> Results:
+@constant
+def result_dtypes(*given: Any) -> tuple[torch.dtype, ...]:
+    """As `_result_dtypes`, for a graph that is being traced too."""
+    return _result_dtypes(*given)
+
+
+def cast_results(run: Run, low: torch.dtype, given: Arrays, found: Results) -> Results:
     """The results of a run in mixed precision, converted to PyTorch's types.
 
     Args:
-        cell: The cell.
+        run: What was run.
         low: The type of products.
-        given: The input and the states, as the caller gave them.
+        given: What the caller gave.
         found: The outputs and the new states.
     """
-    output, *states = result_dtypes(cell, low, tuple(tensor.dtype for tensor in given))
+    types = tuple(tensor.dtype for tensor in (given.rows, *given.states))
+    output, *states = result_dtypes(run.cell, low, types)
     last = zip(found[1], states, strict=True)
     return found[0].to(output), tuple(state.to(dtype) for state, dtype in last)

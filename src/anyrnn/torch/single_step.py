@@ -40,11 +40,11 @@ def single_step(run: Run, arrays: Arrays) -> Results | None:
     low = precision.low_dtype(arrays.rows)
     if low is None:
         return enter(run, arrays)
-    given, run = [arrays.rows, *arrays.states], run._replace(operand=precision.operand(low))
-    x, *before = [tensor.to(precision.compute_dtype(tensor.dtype)) for tensor in given]
-    weights = precision.step_parameters(run.cell, arrays.parameters, run.operand)
-    found = enter(run, arrays._replace(rows=x, states=before, parameters=weights))
-    return None if found is None else precision.cast_results(run.cell, low, given, found)
+    matrices = [stored.name for stored in run.cell.parameters if stored.is_matrix]
+    short = all(arrays.parameters[name].dtype == torch.bfloat16 for name in matrices)
+    kept = matrices if short and precision.operand(low) else ()
+    found = enter(*precision.widened(run, low, arrays, kept))
+    return None if found is None else precision.cast_results(run, low, arrays, found)
 
 
 def enter(run: Run, arrays: Arrays) -> Results | None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
-from typing import Any, NoReturn, TypeVar, cast
+from typing import Any, NoReturn, TypeVar
 
 import torch
 
@@ -24,16 +23,6 @@ def constant(function: Function) -> Function:
     """
     function._dynamo_marked_constant = True  # type: ignore[attr-defined]
     return function
-
-
-def cached_constant(function: Function) -> Function:
-    """As `constant`, and what the function returns is kept for the next call with the same."""
-    cached = lru_cache(maxsize=256)(function)
-
-    def call(*arguments: Any) -> Any:
-        return cached(*arguments)
-
-    return constant(cast(Function, call))
 
 
 def _outside_of_the_graph(function: Callable[..., Any], *arguments: Any) -> Any:
