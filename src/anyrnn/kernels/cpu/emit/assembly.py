@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
 
@@ -101,22 +101,36 @@ class Function:
         turns = zip_longest(*parts)
         self.lines = before + [line for turn in turns for line in turn if line is not None]
 
+    def repeat(self, head: str) -> Callable[[Iterable[tuple[str, str, str, str]]], None]:
+        """Begin a basic block that runs again and again. Called at the end of the last block of the
+        loop, what this returns says what is carried from one time to the next: of each value the
+        register, the type, what it is at first, and what it is next.
+        """
+        before, slot = self.block, len(self.lines) + 2
+        self.jump(head)
+        self.start(head)
+        self.lines.append("")
+
+        def carry(values: Iterable[tuple[str, str, str, str]]) -> None:
+            self.lines[slot] = "\n".join(
+                f"  {name} = phi {type_} [{first}, %{before}], [{following}, %{self.block}]"
+                for name, type_, first, following in values
+            )
+
+        return carry
+
     @contextmanager
     def loop(self, hint: str, first: str, last: str, step: str = "1") -> Iterator[str]:
         """A loop over the integers of a half-open range: the index."""
         head, body, end = (self.name(f"{hint}.{part}") for part in ("head", "body", "end"))
         index, following = "%" + self.name(hint), "%" + self.name(f"{hint}.next")
-        before = self.block
-        self.jump(head)
-        self.start(head)
-        slot = len(self.lines)
-        self.lines.append("")
+        carry = self.repeat(head)
         inside = self.value(f"icmp slt i64 {index}, {last}", f"{hint}.inside")
         self.branch(inside, body, end)
         self.start(body)
         yield index
         self.emit(f"{following} = add nsw i64 {index}, {step}")
-        self.lines[slot] = f"  {index} = phi i64 [{first}, %{before}], [{following}, %{self.block}]"
+        carry([(index, "i64", first, following)])
         self.jump(head)
         self.start(end)
 

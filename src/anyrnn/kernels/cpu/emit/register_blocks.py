@@ -67,15 +67,11 @@ class _Block:
         for row in range(1, rows):
             offset = function.integer("mul", f"%stride{term}", row)
             pointers.append(function.element(f"%x{term}", offset, v.scalar))
-        before = function.block
         head, end = function.name("products"), function.name("products.end")
         index, following = "%" + function.name("k"), "%" + function.name("k.next")
         here, next_weights = "%" + function.name("w"), "%" + function.name("w.next")
         phis = [[("%" + function.name("sum")) for _ in range(width)] for _ in range(rows)]
-        function.jump(head)
-        function.start(head)
-        slot = len(function.lines)
-        function.lines.append("")
+        carry = function.repeat(head)
         numbers = [v.load_number(function.element(p, index, v.scalar)) for p in pointers]
         new = [[""] * width for _ in range(rows)]
         for place in range(width):
@@ -89,15 +85,11 @@ class _Block:
         function.emit(f"{following} = add nsw i64 {index}, 1")
         more = function.value(f"icmp slt i64 {following}, %length{term}", "more")
         function.branch(more, head, end)
-        lines = [f"  {index} = phi i64 [0, %{before}], [{following}, %{head}]"]
-        lines.append(f"  {here} = phi ptr [{weights}, %{before}], [{next_weights}, %{head}]")
+        carried = [(index, "i64", "0", following), (here, "ptr", weights, next_weights)]
         for row in range(rows):
-            lines += [
-                f"  {phis[row][place]} = phi {v.type} [{sums[row][place]}, %{before}], "
-                f"[{new[row][place]}, %{head}]"
-                for place in range(width)
-            ]
-        function.lines[slot] = "\n".join(lines)
+            types = [v.type] * width
+            carried += zip(phis[row], types, sums[row], new[row], strict=True)
+        carry(carried)
         function.start(end)
         return new, next_weights
 

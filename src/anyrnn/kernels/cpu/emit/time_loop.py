@@ -45,12 +45,8 @@ class TimeLoop:
     def _steps(self) -> Iterator[tuple[dict[Name, str], dict[Name, str]]]:
         """The loop: the buffers of the states before and after a step, which swap."""
         function, record, word = self.function, self.record, self.context.word
-        before = function.block
         head, body, end = (function.name(f"time.{part}") for part in ("head", "body", "end"))
-        function.jump(head)
-        function.start(head)
-        slot = len(function.lines)
-        function.lines.append("")
+        carry = function.repeat(head)
         inside = function.value(f"icmp slt i64 %step, {word(record.steps)}", "inside")
         function.branch(inside, body, end)
         function.start(body)
@@ -61,17 +57,13 @@ class TimeLoop:
         yield current, following
         function.emit("%step.next = add nsw i64 %step, 1")
         function.emit(f"%now.next = add nsw i64 %now, {word(record.direction)}")
-        first, block = word(record.first_step), function.block
-        lines = [
-            f"  %step = phi i64 [0, %{before}], [%step.next, %{block}]",
-            f"  %now = phi i64 [{first}, %{before}], [%now.next, %{block}]",
-        ]
+        carried = [("%step", "i64", "0", "%step.next")]
+        carried.append(("%now", "i64", word(record.first_step), "%now.next"))
         for name, fields in record.states.items():
             old, new = current[name], following[name]
-            for one, other, field in ((old, new, fields.current), (new, old, fields.next)):
-                given = word(field)
-                lines.append(f"  {one} = phi ptr [{given}, %{before}], [{other}, %{block}]")
-        function.lines[slot] = "\n".join(lines)
+            carried.append((old, "ptr", word(fields.current), new))
+            carried.append((new, "ptr", word(fields.next), old))
+        carry(carried)
         function.jump(head)
         function.start(end)
 
