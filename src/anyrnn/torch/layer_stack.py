@@ -84,25 +84,24 @@ Form = StackedStates | tuple["Form", ...]
 Values = list[Tensor] | None
 
 
-def _stacked(parts: Sequence[LayerPart], place: tuple[str, str]) -> StackedStates | None:
+def _alike(parts: Sequence[LayerPart]) -> bool:
+    return all(part.like(parts[0]) for part in parts)
+
+
+def _stacked(parts: Sequence[LayerPart], axis: str, whose: str) -> StackedStates:
     first = parts[0]
-    if not all(part.like(first) for part in parts):
-        return None
-    return StackedStates(first.cell.states, tuple(first.state_sizes), len(parts), place)
+    return StackedStates(first.cell.states, tuple(first.state_sizes), len(parts), (axis, whose))
 
 
 def state_form(layers: Sequence[Sequence[LayerPart]]) -> Form:
     """The form of the states of a layer's parts."""
     parts = [part for layer in layers for part in layer]
-    found: Form | None = _stacked(parts, ("layers x directions", ""))
-    return found or tuple(
-        _stacked(layer, ("directions", f" of layer {place}"))
-        or tuple(
-            StackedStates(
-                part.cell.states, tuple(part.state_sizes), 1, ("1", f" of {part.suffix[1:]}")
-            )
-            for part in layer
-        )
+    if _alike(parts):
+        return _stacked(parts, "layers x directions", "")
+    return tuple(
+        _stacked(layer, "directions", f" of layer {place}")
+        if _alike(layer)
+        else tuple(_stacked([part], "1", f" of {part.suffix[1:]}") for part in layer)
         for place, layer in enumerate(layers)
     )
 
@@ -207,11 +206,9 @@ class LayerStack:
         """What torch.nn calls the cell, if one of its layers is as this one; else None. Whatever is
         dropped in training does not count.
         """
-        first, options = self.first, self.options
-        alike = all(part.like(first) for part in self.parts)
-        if not alike or any(self.skips) or options.merge != "concat":
+        if not _alike(self.parts) or any(self.skips) or self.options.merge != "concat":
             return None
-        return vendor_path.mode(first.cell)
+        return vendor_path.mode(self.first.cell)
 
     def _skip(self, layer: Sequence[LayerPart]) -> bool:
         """Whether the input of a layer goes past it."""
