@@ -26,7 +26,7 @@ LINE = 64  # bytes of a cache line
 WORD = 8  # bytes of a word of a record
 TABLE, WORKSPACE = 0, 1  # the blocks of every call
 
-Place = tuple[int, slice | None]  # a block, and some of its rows; None for all
+BlockRows = tuple[int, slice | None]  # a block, and some of its rows; None for all
 
 
 class Bindings:
@@ -51,12 +51,12 @@ class Bindings:
         memory = block if isinstance(block, np.ndarray) else self.arrays.view(block)
         return np.ndarray(view.shape, view.dtype, memory, view.offset, view.strides)
 
-    def rows(self, places: Mapping[Any, Place]) -> dict[Any, Any]:
+    def rows(self, parts: Mapping[Any, BlockRows]) -> dict[Any, Any]:
         """Results, or some rows of them, as arrays of the caller's kind, by name."""
         blocks = self.blocks
         return {
             name: blocks[block] if rows is None else blocks[block][rows]
-            for name, (block, rows) in places.items()
+            for name, (block, rows) in parts.items()
         }
 
 
@@ -229,10 +229,10 @@ class CommandBuffer:
         self.steps.append(step)
         return first
 
-    def places(self, views: Mapping[Any, BufferView]) -> dict[Any, Place]:
+    def block_rows(self, views: Mapping[Any, BufferView]) -> dict[Any, BlockRows]:
         """Where arrays are that the caller gives or that are returned, or some rows of them."""
-        lengths = {place.block: len(place) for place in (*self.given, *self.results)}
-        found: dict[Any, Place] = {}
+        lengths = {view.block: len(view) for view in (*self.given, *self.results)}
+        found: dict[Any, BlockRows] = {}
         for name, view in views.items():
             rows = None
             if len(view) != lengths[view.block]:
@@ -307,13 +307,13 @@ class CommandBuffer:
             bindings = self.memory(arrays)
         blocks, addresses = bindings.blocks, bindings.addresses
         ready = arrays.ready(given, self.given)
-        for place, array, start in zip(self.given, *ready, strict=True):
-            blocks[place.block], addresses[place.block] = array, start
-        for place in self.results:
-            block = place.block
+        for view, array, start in zip(self.given, *ready, strict=True):
+            blocks[view.block], addresses[view.block] = array, start
+        for view in self.results:
+            block = view.block
             array = made.get(block)
             if array is None:
-                array = arrays.empty(place.shape, place.dtype)
+                array = arrays.empty(view.shape, view.dtype)
             blocks[block], addresses[block] = array, arrays.address(array)
         _fill(bindings.table, self._fields_of_arrays, addresses)
         self._do(bindings)

@@ -49,7 +49,7 @@ class Program:
             while len(self._written) >= WRITTEN:
                 self._written.pop(next(iter(self._written)), None)
             self._written[key] = found
-        commands, places = found
+        commands, outcome_rows = found
         given = [*map(inputs.__getitem__, self._inputs), *arrays.states]
         given += map(arrays.parameters.__getitem__, names)
         given += [arrays.seed] if self.plan.draws else []
@@ -57,11 +57,11 @@ class Program:
         bindings = self._idle.pop(commands, None) if small else None
         made = {}
         for (part, name), array in into.items():
-            block, rows = places[part][name]
+            block, rows = outcome_rows[part][name]
             if rows is None:
                 made.setdefault(block, array)
         bindings = commands.run(interface, given, bindings, made)
-        outcome = Outcome(*map(bindings.rows, views))
+        outcome = Outcome(*map(bindings.rows, outcome_rows))
         if small:
             commands.forget(bindings)
             self._idle = {commands: bindings}

@@ -111,8 +111,8 @@ class ProgramWriter:
         results = {name: frame.whole[outputs[name]] for name in plan.results}
         arrays = {name: history.array for name, history in histories.items()}
         last = {name: self._last(name, states[name]) for name in states}
-        places = Outcome(*map(commands.places, (results, arrays, last, frame.totals)))
-        return commands.finish(), places
+        parts = results, arrays, last, frame.totals
+        return commands.finish(), Outcome(*map(commands.block_rows, parts))
 
     def _compute_once(self) -> None:
         """Locate the parameters, and compute what depends on them only."""
