@@ -160,6 +160,8 @@ def test_what_cannot_be_used(tmp_path: Path) -> None:
         evaluate(tmp_path / "run", {"data": other})
     with pytest.raises(DataError, match="'left', which no training"):
         train(options(path, data={"test_data": other}), tmp_path / "other")
+    with pytest.raises(OptionError, match="sequence has no effect with format=ts; use format=csv"):
+        evaluate(tmp_path / "run", {"data": path, "sequence": "id"})
     other.write_text("@classLabel true up\n@data\n1,2:up\n")
     with pytest.raises(DataError, match=r"has 1 channel\(s\), but the training had 2"):
         evaluate(tmp_path / "run", {"data": other})

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import inspect
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -249,15 +249,20 @@ def from_flat(kind: type[Group], values: Mapping[str, Any]) -> Group:
     return from_mapping(kind, nested)
 
 
-def check_needs(options: OptionGroup) -> None:
+def check_needs(options: OptionGroup, names: Container[str] | None = None) -> None:
     """Refuse an option that differs from its default and has no effect beside the others.
+
+    Args:
+        options: All options.
+        names: Which of them are asked about; without names all.
 
     Raises:
         OptionError: There is one; the message names the choice that makes it void.
     """
     values, in_effect = flat(options), options.in_effect()
     for found in declared(type(options)):
-        if values[found.name] == found.declaration.default:
+        asked = names is None or found.name in names
+        if not asked or values[found.name] == found.declaration.default:
             continue
         for need in found.declaration.needs:
             if need.name in values:

@@ -10,7 +10,7 @@ import torch
 from anyrnn.cells.catalogue import get
 from anyrnn.errors import AnyrnnError, OptionError, RunError, UnknownCellError, option_name
 from anyrnn.tasks.memory import enough_memory
-from anyrnn.tasks.options import from_mapping, replaced
+from anyrnn.tasks.options import check_needs, from_mapping, replaced
 from anyrnn.tasks.registry import entry_of_run
 from anyrnn.tasks.run_files import CONFIG, entry, load_network, strings
 from anyrnn.tasks.run_folder import read_config
@@ -112,11 +112,13 @@ def evaluate(
 
     Raises:
         RunError: The run cannot be used.
-        OptionError: No file is named, or an option cannot be.
+        OptionError: No file is named, or an option cannot be or has no effect on such a file.
         DataError: The file cannot be used, or has a label that the run does not know.
     """
     if "data" not in changes:
         raise OptionError(f"{option_name('data')} is missing: name a file")
     model = load(run, cell)
-    part, facts = model.task.read_part(replaced(model.task.options.data, **changes))
+    data = replaced(model.task.options.data, **changes)
+    check_needs(replaced(model.task.options, data=data), changes)
+    part, facts = model.task.read_part(data)
     return Evaluation(model, model.score(part), facts)
