@@ -190,7 +190,7 @@ def execute(run: Run, arrays: Arrays) -> Results:
         if wants_gradient(tensors):
             output, *last = _Recorded.apply(run, arrays.seed, leading, *tensors)  # type: ignore[misc]
         else:
-            output, last = target_of(rows).forward(run, arrays._replace(rows=rows))
+            output, last = target_of(rows).forward(run, Arrays(arrays.interface, rows, *arrays[2:]))
             output = output if leading is None else output.view(*leading, -1)
     except ArrayError as error:
         raise ArrayError(error.kind, run.name_of(error.name), error.problem) from None
