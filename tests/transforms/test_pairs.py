@@ -45,8 +45,9 @@ REFUSED = {
 
 @pytest.mark.parametrize(("name", "options"), COMBINATIONS)
 def test_compiled(name: str, options: Options) -> None:
-    place = COMBINATIONS.index((name, options)) % len(SIZES)
-    check(name, options, (place, (place + 2) % len(SIZES)))
+    number = COMBINATIONS.index((name, options))
+    place = number % len(SIZES)
+    check(name, options, (place, (place + 2) % len(SIZES)), inference=number % 2 == 0)
 
 
 def test_what_is_checked() -> None:
@@ -69,8 +70,8 @@ def test_a_cell_says_why_it_cannot_have_an_option(option: str) -> None:
 def test_pairs_that_a_cell_cannot_have() -> None:
     changes = {option for line in CHANGES for option in line}
     pairs = [pair for pair in PAIRS if changes.issuperset(pair)]
-    for name in anyrnn.CATALOGUE:
-        for pair in pairs:
+    for place, name in enumerate(anyrnn.CATALOGUE):
+        for pair in pairs[place % 3 :: 3]:  # each meets eight cells
             if all(can_have(name, (option,)) for option in pair) and not can_have(name, pair):
                 assert excludes(*pair), (name, pair)
                 with pytest.raises(CellError) as caught:
