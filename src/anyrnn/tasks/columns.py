@@ -366,6 +366,27 @@ class Table:
         return f"{self.unit} {self.numbers[index]}"
 
 
+def leave_out(found: Any, row: str, problem: object, units: str, skip_bad: bool) -> None:
+    """Leave out what cannot be used, and count it; or refuse the file that it is in.
+
+    Args:
+        found: What was found in the file so far: it has a `path`, and counts in `skipped`.
+        row: How messages name what cannot be used.
+        problem: Why.
+        units: What it is, in the plural.
+        skip_bad: Whether it may be left out.
+
+    Raises:
+        DataError: It may not be.
+    """
+    if not skip_bad:
+        raise DataError(
+            f"{found.path}: {row} {problem}; mend it, or leave such {units} out with "
+            f"{option_name('skip_bad', True)}"
+        ) from None
+    found.skipped[f"{units} that cannot be used"] += 1
+
+
 def _other_separator(header: str) -> str:
     for separator in (";", "\t", "|"):
         if separator in header:

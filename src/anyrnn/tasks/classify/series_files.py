@@ -12,7 +12,7 @@ import pandas
 from anyrnn.errors import DataError, option_name
 from anyrnn.tasks.classify.options import DataOptions
 from anyrnn.tasks.classify.series import SequenceError, Series
-from anyrnn.tasks.columns import Table, listing, number_of
+from anyrnn.tasks.columns import Table, leave_out, listing, number_of
 from anyrnn.tasks.contents import Content, read_text
 from anyrnn.tasks.tables import read_table
 
@@ -53,12 +53,7 @@ def _try_add(
         values, label = make()
         series.add(values, label, row)
     except SequenceError as error:
-        if not options.skip_bad:
-            raise DataError(
-                f"{series.path}: {row} {error}; mend it, or leave such sequences out with "
-                f"{option_name('skip_bad', True)}"
-            ) from None
-        series.skipped["sequences that cannot be used"] += 1
+        leave_out(series, row, error, "sequences", options.skip_bad)
 
 
 def _read_ts(path: Path, options: DataOptions, with_labels: bool) -> dict[str, Series]:

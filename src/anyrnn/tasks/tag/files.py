@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from anyrnn.errors import DataError, option_name
+from anyrnn.tasks.columns import leave_out
 from anyrnn.tasks.contents import read_text
 from anyrnn.tasks.tables import is_json_lines, read_table
 
@@ -143,13 +144,7 @@ class _Columns:
                     number = row_number
                     self._add(line, tokens, tags)
             except _RowError as error:
-                reason = str(error)
-                if not skip_bad:
-                    raise DataError(
-                        f"{self._found.path}: line {number} {reason}; mend it, or leave such "
-                        f"sentences out with {option_name('skip_bad', True)}"
-                    ) from None
-                self._found.skipped["sentences with a row that cannot be used"] += 1
+                leave_out(self._found, f"line {number}", error, "sentences", skip_bad)
                 continue
             if tokens:
                 self._found.add(tokens, tags, f"line {rows[0][0]}")
@@ -242,12 +237,7 @@ def _read_json_lines(
             if tag_lists and len(tags) != len(tokens):
                 raise _RowError(f"has {len(tokens)} tokens but {len(tags)} tags")
         except _RowError as error:
-            if not skip_bad:
-                raise DataError(
-                    f"{path}: {table.row(number)} {error}; mend it, or leave such sentences out "
-                    f"with {option_name('skip_bad', True)}"
-                ) from None
-            found.skipped["sentences that cannot be used"] += 1
+            leave_out(found, table.row(number), error, "sentences", skip_bad)
             continue
         if tokens:
             found.add(tokens, tags, table.row(number))
