@@ -10,9 +10,12 @@ BIN := .venv/bin
 	$(BIN)/python -m compileall -qq -j 0 .venv/lib || true # on all cores, where pip uses one
 	touch $@
 
-demo: .venv/installed ## train an RNN, an LSTM and a GRU on surnames of 18 languages; report in runs/demo
+demo: .venv/installed ## surnames of 18 languages with an RNN, an LSTM and a GRU, then parts of speech; reports in runs/
 	$(BIN)/anyrnn train classify --data examples/surnames/surnames.csv --text surname --label language \
 	    --cell rnn --cell lstm --cell gru --output runs/demo --overwrite
+	$(BIN)/anyrnn train tag --data examples/tagging/ewt.conll --cell gru --hidden-size 64 --character-size 32 \
+	    --learning-rate 0.01 --schedule cosine --epochs 6 --output runs/ewt --overwrite
+	$(BIN)/anyrnn predict runs/ewt "The old man the boats , and we walk along the walk ."
 
 test: export PYTHONDONTWRITEBYTECODE = # modules are compiled once, not in each of many processes
 test: .venv/installed ## all tests

@@ -189,6 +189,14 @@ def test_sequences_of_numbers_in_every_form(form: str, tmp_path: Path) -> None:
             found.predict(X[:, :, :1])
 
 
+def test_without_a_validation_part() -> None:
+    sequences, labels = waves(20)
+    found = SequenceClassifier(**TINY | {"epochs": 1}, validation_share=0).fit(sequences, labels)
+    assert set(found.predict(sequences)) <= {"9", "10"}
+    tagger = Tagger(**TINY | {"epochs": 1}, validation_share=0).fit(SENTENCES, TAGS)
+    assert len(tagger.predict(SENTENCES)) == len(SENTENCES)
+
+
 def test_sequences_in_searches_and_pipelines() -> None:
     sequences, labels = waves(40)
     assert len(cross_val_score(NUMBERS, sequences, labels, cv=2, scoring="neg_log_loss")) == 2

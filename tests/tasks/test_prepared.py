@@ -1,5 +1,6 @@
 """Data on disk: the same result as in memory, prepared once, whole or not at all."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,12 +9,14 @@ from test_classify_train import same_run
 
 from anyrnn.errors import StoppedError, WriteError
 from anyrnn.kernels import store
-from anyrnn.tasks import contents, prepared, table_pieces, vocabulary
+from anyrnn.tasks import contents, prepared, table_pieces, tag, vocabulary
 from anyrnn.tasks.classify import Options
 from anyrnn.tasks.columns import TextColumn
 from anyrnn.tasks.experiment import train
 from anyrnn.tasks.listener import Listener
 from anyrnn.tasks.tables import read_table
+from anyrnn.tasks.tag import files
+from anyrnn.tasks.trained import evaluate
 
 MakeOptions = Callable[..., Options]
 
@@ -108,6 +111,53 @@ def test_a_full_disk_is_told(table: Path, cache: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(prepared, "whole", full)
     with pytest.raises(WriteError, match=r"cannot prepare data .*No space left.*ANYRNN_CACHE"):
         read_table(table, wanted=["review"])
+
+
+@pytest.mark.parametrize("name", ["a.conll", "a.jsonl"])
+def test_sentences_on_disk_train_the_same_tagger(
+    name: str, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_AT_ONCE", 25)
+    monkeypatch.setattr(tag.task, "_NUMBERED_AT_ONCE", 30)
+    rows = [
+        [(f"{word}{number}", "I-PER"), ("walks", "O")]
+        for number in range(40)
+        for word in ("Ana", "Bo")
+    ]
+    lines = [{"tokens": [t for t, _ in row], "tags": [t for _, t in row]} for row in rows]
+    text = {
+        "a.jsonl": "\n".join([*map(json.dumps, lines), '{"tokens": [" "], "tags": ["O"]}']),
+        "a.conll": "# a comment\n\n"
+        + "\n".join("".join(f"{token} {label}\r\n" for token, label in row) for row in rows)
+        + "\nrow\n",
+    }[name]
+    path = tmp_path / name
+    path.write_text(text)
+    chosen = tag.Options(
+        tag.DataOptions(path, skip_bad=True),
+        ("gru",),
+        model=tag.ModelOptions(hidden_size=4, embedding_size=4, character_size=4, dropout=0.1),
+        training=tag.TrainingOptions(epochs=2, batch_size=16, device="cpu"),
+    )
+    told = Told()
+    train(chosen, tmp_path / "disk", listener=told)
+    there = data_in(cache)
+    assert {f"preparing {name}", "encoding sentences"} <= set(told.told)
+    assert len(there) == 10  # the sentences; words, forms and tags of three parts
+    again = Told()
+    train(chosen, tmp_path / "again", listener=again)
+    assert set(again.told) == {f"reading {name}"}
+    assert data_in(cache) == there
+    disk = evaluate(tmp_path / "disk", {"data": path})
+    monkeypatch.setattr(contents, "LARGE", 1 << 40)
+    train(chosen, tmp_path / "memory")
+    for other in ("again", "memory"):
+        same_run(tmp_path / "disk", tmp_path / other, ("gru",))
+    memory = evaluate(tmp_path / "memory", {"data": path})
+    assert disk.scores == memory.scores
+    assert disk.facts == memory.facts
+    assert disk.facts["skipped"]["tags I- that begin a span, now B-"] == 80
+    assert len(disk.facts["skipped"]) == 2
 
 
 def test_clear_removes_data_too(table: Path, cache: Path) -> None:

@@ -153,7 +153,7 @@ def test_conll_columns(tmp_path: Path) -> None:
     found = read_sentences(write(tmp_path / "eng.train", text))
     assert found.tokens == [["EU", "rejects"], ["#", "1"]]
     assert found.tags == [["B-ORG", "O"], ["O", "O"]]
-    assert found.rows == ["line 4", "line 9"]
+    assert list(found.rows) == ["line 4", "line 9"]
     tabs = write(tmp_path / "a.tsv", "New York\tB-LOC\n\nein Café\tO\n", "utf-16")
     assert read_sentences(tabs, encoding="utf-16").tokens == [["New York"], ["ein Café"]]
 
@@ -187,6 +187,7 @@ U = "1\ta\ta\tX\tX\t_\t0\troot\t_\t_\n"
         ("a.conllu", U.replace("X", "_"), "line 1 has no tag in column 4 upos"),
         ("a.conllu", U.replace("\ta\ta", "\t \ta"), "line 1 has no token"),
         ("a.conllu", "# only\n# comments\n", "has no sentence"),
+        ("a.conll", "# only\n# comments\n", "has no sentence"),
         ("a.conllu", "\n\n", "is empty"),
         ("a.jsonl", '{"tokens": ["a"]}\n', "has no column 'tags'"),
         ("a.jsonl", '{"tokens": ["a"], "tags": ["X", "Y"]}\n', "line 1 has 1 tokens but 2 tags"),

@@ -13,7 +13,7 @@ from anyrnn.tasks.contents import Content
 from anyrnn.tasks.prepared import prepared
 from anyrnn.tasks.table_pieces import Piece
 
-_NAMES = "names"
+_NAMES, _SKIPPED = "names", "skipped"
 
 
 def arrow_table(
@@ -36,10 +36,11 @@ def arrow_table(
         DataError: The file cannot be read.
         WriteError: The table cannot be written.
     """
-    parts = ("table", content.digest, json.dumps(list(options)))
+    parts = ("table 2", content.digest, json.dumps(list(options)))
     key, reader = prepared(parts, lambda file: _write(file, pieces, columns), on_disk=content.large)
     *batches, last = range(reader.num_record_batches)
-    names: list[str] = json.loads(reader.get_batch_with_custom_metadata(last)[1][_NAMES])
+    facts = reader.get_batch_with_custom_metadata(last)[1]
+    names: list[str] = json.loads(facts[_NAMES])
     read = [reader.get_batch(number) for number in batches]
     found = {
         name: TextColumn(
@@ -49,13 +50,16 @@ def arrow_table(
         if place and name in names
     }
     numbers: Any = pyarrow.chunked_array([batch.column(0) for batch in read]).to_numpy()
-    return Table(content.path, names, found, unit, numbers, content.digest)
+    skipped = json.loads(facts[_SKIPPED])
+    return Table(content.path, names, found, unit, numbers, content.digest, skipped)
 
 
 def _write(
     file: pyarrow.NativeFile, pieces: Iterator[Piece], columns: Sequence[str] | None
 ) -> None:
-    """Write the pieces, and behind them the names, which are known when all are written."""
+    """Write the pieces, and behind them the names and what was left out, which are known when all
+    are written.
+    """
     first = next(pieces)
     columns = list(first.columns) if columns is None else columns
     fields = [("", pyarrow.int64()), *((name, pyarrow.large_string()) for name in columns)]
@@ -71,4 +75,5 @@ def _write(
             ]
             writer.write_batch(pyarrow.record_batch(arrays, schema=schema))
         nothing = pyarrow.RecordBatch.from_pylist([], schema=schema)
-        writer.write_batch(nothing, custom_metadata={_NAMES: json.dumps(piece.names)})
+        facts = {_NAMES: json.dumps(piece.names), _SKIPPED: json.dumps(piece.skipped)}
+        writer.write_batch(nothing, custom_metadata=facts)

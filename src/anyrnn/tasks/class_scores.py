@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy
 import torch
+from numpy.typing import NDArray
 
 from anyrnn.tasks.task import ScoreTable
 
@@ -35,18 +37,35 @@ def class_scores(
         targets: The true number; or 1 where a row has a label, 0 where it has not.
         labels: The names of the classes.
     """
+    if targets.ndim == 1:
+        confusion = confusion_of(predicted, targets, len(labels))
+        return scores_of(numpy.array(confusion), labels)
     from torchmetrics import functional
 
-    count = len(labels)
-    settings: Any = {"task": "multiclass", "num_classes": count}
-    if targets.ndim > 1:
-        settings = {"task": "multilabel", "num_labels": count}
-    counts = targets.sum(0) if targets.ndim > 1 else targets.bincount(minlength=count)
     shares = [
-        measure(predicted, targets, average="none", **settings).tolist()
+        measure(
+            predicted, targets, average="none", task="multilabel", num_labels=len(labels)
+        ).tolist()
         for measure in (functional.precision, functional.recall, functional.f1_score)
     ]
-    rows = zip(labels, *shares, counts.tolist(), strict=True)
+    rows = zip(labels, *shares, targets.sum(0).tolist(), strict=True)
+    return [ClassScore(*row) for row in rows]
+
+
+def scores_of(confusion: NDArray[numpy.int64], labels: Sequence[str]) -> list[ClassScore]:
+    """The figures of each class; a share of nothing is 0.
+
+    Args:
+        confusion: How often each true class (row) was given each class (column).
+        labels: The names of the classes.
+
+    Example:
+        >>> scores_of(numpy.array([[3, 1], [0, 0]]), ["a", "b"])[0]
+        ClassScore(label='a', precision=1.0, recall=0.75, f1=0.8571428571428571, count=4)
+    """
+    right, given, true = confusion.diagonal(), confusion.sum(0), confusion.sum(1)
+    columns = (right / given.clip(1), right / true.clip(1), 2 * right / (given + true).clip(1))
+    rows = zip(labels, *(column.tolist() for column in columns), true.tolist(), strict=True)
     return [ClassScore(*row) for row in rows]
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from hashlib import blake2b
 from itertools import groupby
@@ -316,6 +316,7 @@ class Table:
         unit: How messages count a row: "record" (from 1, without the header), "line" or "row".
         numbers: The number of each row, in that unit.
         digest: A hash of the file's content.
+        skipped: How many rows were left out, by reason.
     """
 
     path: Path
@@ -324,6 +325,7 @@ class Table:
     unit: str
     numbers: Sequence[int]
     digest: str
+    skipped: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """The number of rows."""

@@ -20,6 +20,7 @@ from pyarrow import ipc
 from anyrnn.errors import CacheError, WriteError
 from anyrnn.files import whole
 from anyrnn.kernels import store
+from anyrnn.tasks.columns import Sequences, key_on_disk
 
 try:
     import fcntl
@@ -29,6 +30,7 @@ except ImportError:  # Windows
 Watch = Callable[[str, int, int], None]
 _watch: ContextVar[Watch | None] = ContextVar("watch", default=None)
 _UNUSED = 30 * 86400  # seconds after which data is removed when other data is prepared
+_NUMBERS = pyarrow.large_list(pyarrow.int32())
 _own: list[tempfile.TemporaryDirectory[str]] = []
 
 
@@ -95,6 +97,35 @@ def prepared(
     if reader is None:
         raise WriteError(f"cannot prepare data: {path} is not as it was written")
     return key, reader
+
+
+def number_sequences(
+    parts: tuple[str, ...], source: Sequence[Any], chunks: Callable[[], Iterator[Any]]
+) -> Sequences:
+    """A sequence of whole numbers for each of some values; on disk, prepared once, if they are.
+
+    Args:
+        parts: All that the numbers follow from beside the values.
+        source: The values.
+        chunks: Makes the numbers, some lists of 32 bits after the other.
+
+    Raises:
+        WriteError: They cannot be written.
+    """
+    key = key_on_disk(source)
+    if not key:
+        return Sequences([pyarrow.array(chunk, _NUMBERS) for chunk in chunks()])
+
+    def make(file: pyarrow.NativeFile) -> None:
+        schema = pyarrow.schema([("numbers", _NUMBERS)])
+        with ipc.new_file(file, schema) as writer:
+            for chunk in chunks():
+                array = pyarrow.array(chunk, _NUMBERS)
+                writer.write_batch(pyarrow.record_batch([array], schema=schema))
+
+    _, reader = prepared((*parts, key), make)
+    numbers = range(reader.num_record_batches)
+    return Sequences([reader.get_batch(number).column(0) for number in numbers])
 
 
 def write_columns(file: pyarrow.NativeFile, columns: Sequence[numpy.ndarray]) -> None:

@@ -4,7 +4,7 @@ import csv
 import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,11 +29,13 @@ class Piece:
         columns: The values of the columns that were wanted, all of the same length.
         names: The names of all columns that were seen so far; two may be the same.
         numbers: The number of each row, as messages count them.
+        skipped: How many rows were left out so far, by reason.
     """
 
     columns: Mapping[str, Sequence[str | None]]
     names: list[str]
     numbers: Sequence[int]
+    skipped: Mapping[str, int] = field(default_factory=dict)
 
 
 def json_lines(path: Path, text: Text, wanted: Sequence[str] | None) -> Iterator[Piece]:

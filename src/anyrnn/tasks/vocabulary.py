@@ -6,15 +6,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow
-from pyarrow import ipc
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from anyrnn.errors import RunError, SizeError, option_name
-from anyrnn.tasks.columns import Sequences, key_on_disk
+from anyrnn.tasks.columns import Sequences
 from anyrnn.tasks.common_options import TokenKind, VocabularyOptions
 from anyrnn.tasks.encoding import whole_characters
-from anyrnn.tasks.prepared import Watch, advanced, prepared, watching
+from anyrnn.tasks.prepared import Watch, advanced, number_sequences, watching
 from anyrnn.tasks.run_files import reading_run
 
 PADDING = "[PAD]"
@@ -23,7 +21,6 @@ PADDING_ID = 0
 UNKNOWN_ID = 1
 
 _AT_ONCE = 10_000  # texts
-_TOKENS = pyarrow.large_list(pyarrow.int32())
 
 # Scripts written without spaces between words: Han, kana, Thai, Lao, Burmese, Khmer.
 UNSPACED = (
@@ -177,19 +174,8 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> Sequences:
         RunError: The tokenizer of a run cannot do what its file asks for.
         WriteError: The numbers cannot be written.
     """
-    key = key_on_disk(texts)
-    if not key:
-        return Sequences(list(_encoded(tokenizer, texts)))
-
-    def make(file: pyarrow.NativeFile) -> None:
-        schema = pyarrow.schema([("tokens", _TOKENS)])
-        with ipc.new_file(file, schema) as writer:
-            for chunk in _encoded(tokenizer, texts):
-                writer.write_batch(pyarrow.record_batch([chunk], schema=schema))
-
-    _, reader = prepared(("tokens", tokenizer.to_str(), key), make)
-    numbers = range(reader.num_record_batches)
-    return Sequences([reader.get_batch(number).column(0) for number in numbers])
+    parts = ("tokens", tokenizer.to_str())
+    return number_sequences(parts, texts, lambda: _encoded(tokenizer, texts))
 
 
 def _encoded(tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[Any]:
@@ -201,7 +187,7 @@ def _encoded(tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[Any]:
         # The tokenizers library raises a bare Exception for whatever is wrong.
         except Exception as error:
             raise RunError(f"the tokenizer of the run is damaged: {error}") from None
-        yield pyarrow.array([encoding.ids or [UNKNOWN_ID] for encoding in encodings], _TOKENS)
+        yield [encoding.ids or [UNKNOWN_ID] for encoding in encodings]
         advanced("encoding texts", start + len(some), len(texts))
 
 

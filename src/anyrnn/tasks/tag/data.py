@@ -1,15 +1,20 @@
 """Tagged sentences from the user's files, split into training, validation and test."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
 from typing import Literal
 
+import numpy
+
 from anyrnn.errors import DataError, option_name
 from anyrnn.tasks import split
-from anyrnn.tasks.columns import listing
+from anyrnn.tasks.columns import TextColumn, listing, taken
 from anyrnn.tasks.common_options import shares_split_off
-from anyrnn.tasks.tag.files import Sentences, distinct, read_sentences
+from anyrnn.tasks.tag.files import Sentences, distinct, from_json, read_sentences
 from anyrnn.tasks.tag.options import DataOptions
 from anyrnn.tasks.tag.spans import describe_spans, repaired
 from anyrnn.tasks.task import Data
@@ -24,14 +29,14 @@ class Part:
 
     Attributes:
         path: The file that they come from.
-        tokens: The tokens of each sentence.
-        tags: The tag of each of them.
+        tokens: The tokens of each sentence; those of a large file lie on disk.
+        tags: The tag of each of them, likewise.
         facts: What was left out or mended in the file, by what it was.
     """
 
     path: Path
-    tokens: list[list[str]]
-    tags: list[list[str]]
+    tokens: Sequence[list[str]]
+    tags: Sequence[list[str]]
     facts: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -40,12 +45,16 @@ class Part:
 
     def take(self, rows: Sequence[int]) -> "Part":
         """The part that consists of some sentences."""
-        tokens, tags = ([column[row] for row in rows] for column in (self.tokens, self.tags))
-        return Part(self.path, tokens, tags, self.facts)
+        return Part(self.path, taken(self.tokens, rows), taken(self.tags, rows), self.facts)
+
+    @cached_property
+    def tag_counts(self) -> Counter[str]:
+        """How often each tag occurs."""
+        return distinct(self.tags)
 
     def count(self) -> int:
         """The number of tokens."""
-        return sum(map(len, self.tokens))
+        return self.tag_counts.total()
 
 
 def read(options: DataOptions, spans: Literal["auto", "yes", "no"], seed: int) -> Data[Part]:
@@ -65,7 +74,7 @@ def read(options: DataOptions, spans: Literal["auto", "yes", "no"], seed: int) -
     with_spans = are_spans(read_files["training"].tags, spans)
     parts = {name: part_of(found, with_spans) for name, found in read_files.items()}
     parts |= divided(parts["training"], shares_split_off(options, parts), seed)
-    known = set(distinct(parts["training"].tags))
+    known = set(parts["training"].tag_counts)
     left_out = {str(files[name]): parts[name].facts for name in files if parts[name].facts}
     facts: dict[str, object] = {name: len(parts.get(name, ())) for name in ("training", *own)}
     facts |= {f"{name}_tokens": part.count() for name, part in parts.items()}
@@ -102,13 +111,23 @@ def are_spans(tags: Sequence[Sequence[str]], chosen: Literal["auto", "yes", "no"
 
 def part_of(found: Sentences, with_spans: bool) -> Part:
     """The sentences of a file; tags that describe spans are mended."""
-    tags = [repaired(each) for each in found.tags] if with_spans else found.tags
     facts = dict(found.skipped)
-    pairs = zip(found.tags, tags, strict=True)
-    mended = sum(a != b for before, after in pairs for a, b in zip(before, after, strict=True))
+    if not with_spans:
+        return Part(found.path, found.tokens, found.tags, facts)
+    mended = sum(
+        before != after
+        for tags in found.tags
+        for before, after in zip(tags, repaired(tags), strict=True)
+    )
     if mended:
         facts["tags I- that begin a span, now B-"] = mended
-    return Part(found.path, found.tokens, tags, facts)
+    if isinstance(found.tags, TextColumn):
+        return Part(found.path, found.tokens, found.tags.read_by(_repaired_json), facts)
+    return Part(found.path, found.tokens, list(map(repaired, found.tags)), facts)
+
+
+def _repaired_json(text: str) -> list[str]:
+    return repaired(from_json(text))
 
 
 def unknown_tags(part: Part, known: set[str]) -> dict[str, int]:
@@ -117,7 +136,7 @@ def unknown_tags(part: Part, known: set[str]) -> dict[str, int]:
     Raises:
         DataError: All tags are such ones: they come from another column or file.
     """
-    counts = distinct(part.tags)
+    counts = part.tag_counts
     unknown = {tag: count for tag, count in counts.most_common() if tag not in known}
     if len(unknown) == len(counts):
         raise DataError(
@@ -140,21 +159,27 @@ def divided(part: Part, shares: Mapping[str, float], seed: int) -> dict[str, Par
         DataError: There are too few sentences, or the first part has only one tag.
     """
     names = ["training", *shares]
-    groups = [tuple(tokens) for tokens in part.tokens]
-    count = len(set(groups))
+    keys = numpy.fromiter(map(_key, part.tokens), dtype=numpy.uint64, count=len(part))
+    count = len(numpy.unique(keys))
     if count < len(names):
         raise DataError(
             f"{part.path} has {count} different sentence(s), but {len(names)} are needed to split "
             f"into {', '.join(names)}; an empty line ends a sentence"
         )
-    parts = split.divided(part, shares, groups, [0] * len(part), seed)
-    known = set(distinct(parts[names[0]].tags))
+    parts = split.divided(part, shares, keys, [0] * len(part), seed)
+    known = list(parts["training"].tag_counts)
     if len(known) < 2:
         raise DataError(
-            f"{part.path} has only the tag {known.pop()!r} in the sentences to train on; a "
+            f"{part.path} has only the tag {known[0]!r} in the sentences to train on; a "
             "tagger needs two tags or more"
         )
     return parts
+
+
+def _key(tokens: Sequence[str]) -> int:
+    """A number that is the same for sentences of the same tokens."""
+    content = "\0".join(tokens).encode("utf-8", "backslashreplace")
+    return int.from_bytes(blake2b(content, digest_size=8).digest(), "little")
 
 
 def _notes(parts: Mapping[str, Part], known: set[str]) -> list[str]:

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from anyrnn.errors import DataError
 from anyrnn.tasks.common_options import shares_split_off
+from anyrnn.tasks.encoding import whole_characters
 from anyrnn.tasks.estimator import Estimator
 from anyrnn.tasks.tag.data import are_spans, divided, part_of
 from anyrnn.tasks.tag.files import Sentences
@@ -100,15 +101,13 @@ def _tagged(X: Iterable[Iterable[str]], y: Iterable[Iterable[str]]) -> Sentences
     tokens, tags = _lists(X, "token"), _lists(y, "tag")
     if len(tokens) != len(tags):
         raise DataError(f"there are {len(tokens)} sentences, but {len(tags)} lists of tags")
-    found = Sentences(_PLACE)
     for number, (own, given) in enumerate(zip(tokens, tags, strict=True)):
         if len(own) != len(given):
             raise DataError(f"row {number} has {len(own)} tokens, but {len(given)} tags")
-        if own:
-            found.add(own, given, f"row {number}")
-    if not len(found):
+    tokens, tags = (list(filter(None, lists)) for lists in (tokens, tags))
+    if not tokens:
         raise DataError("there is no sentence with a token")
-    return found
+    return Sentences(_PLACE, tokens, tags)
 
 
 def _lists(rows: Any, unit: str) -> list[list[str]]:
@@ -127,5 +126,5 @@ def _lists(rows: Any, unit: str) -> list[list[str]]:
         for value in values:
             if not isinstance(value, str) or not value.strip():
                 raise DataError(f"row {number} has the {unit} {value!r}, but it has to be a text")
-        found.append(values)
+        found.append(list(map(whole_characters, values)))
     return found

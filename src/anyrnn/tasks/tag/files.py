@@ -2,24 +2,31 @@
 
 import json
 import re
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from anyrnn.errors import DataError, option_name
-from anyrnn.tasks.columns import leave_out
-from anyrnn.tasks.contents import read_text
-from anyrnn.tasks.tables import is_json_lines, read_table
+from anyrnn.tasks.arrow_tables import arrow_table
+from anyrnn.tasks.columns import Table, leave_out
+from anyrnn.tasks.contents import Characters, Content
+from anyrnn.tasks.table_pieces import Piece, Text, json_lines
+from anyrnn.tasks.tables import is_json_lines
 
 _UNIVERSAL = ["id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc"]
 _COLUMNS = "# global.columns ="
+_KEPT = ("tokens", "tags")
 _DOCUMENT = "-DOCSTART-"
 _NO_WORD = re.compile(r"\d+-\d+|\d+\.\d+")
 _TOKEN_FILES = {".conllu", ".conllup", ".conll", ".bio", ".iob", ".iob2"}
 # Where "_" says that a word has no such feature, not that nobody wrote it down.
 _MAY_BE_EMPTY = ("feats", "deps", "misc")
+_AT_ONCE = 10_000  # sentences that are written to disk together
 
 
 @dataclass
@@ -28,29 +35,23 @@ class Sentences:
 
     Attributes:
         path: The file.
-        tokens: The tokens of each sentence.
-        tags: Their tags; empty lists if no tag was asked for.
+        tokens: The tokens of each sentence; those of a large file lie on disk.
+        tags: Their tags, likewise; empty lists if no tag was asked for.
         rows: How messages name each sentence, such as "line 17".
         digest: A hash of the file's content.
         skipped: How many sentences and rows were left out, by reason.
     """
 
     path: Path
-    tokens: list[list[str]] = field(default_factory=list)
-    tags: list[list[str]] = field(default_factory=list)
-    rows: list[str] = field(default_factory=list)
+    tokens: Sequence[list[str]]
+    tags: Sequence[list[str]]
+    rows: Sequence[str] = ()
     digest: str = ""
     skipped: Counter[str] = field(default_factory=Counter)
 
     def __len__(self) -> int:
         """The number of sentences."""
         return len(self.tokens)
-
-    def add(self, tokens: list[str], tags: list[str], row: str) -> None:
-        """Add a sentence."""
-        self.tokens.append(tokens)
-        self.tags.append(tags)
-        self.rows.append(row)
 
 
 class _RowError(Exception):
@@ -84,70 +85,117 @@ def read_sentences(
     Raises:
         DataError: The file is missing, empty, damaged or in another encoding; a column is missing.
     """
-    if is_json_lines(path):
-        names = (token_column or "tokens", (tag_column or "tags") if with_tags else None)
-        found = _read_json_lines(path, names, encoding, skip_bad)
-    else:
-        text, digest = read_text(path, encoding)
-        found = Sentences(path, digest=digest)
-        _Columns(found, text, token_column, tag_column, with_tags).read(skip_bad)
+    kind = _JsonLines if is_json_lines(path) else _Columns
+    chosen = _Chosen(path, token_column, tag_column, with_tags, skip_bad)
+    content = Content(path)
+    reader = kind(chosen, partial(Characters, content, encoding))
+    options = (kind.__name__, encoding, token_column, tag_column, with_tags, skip_bad)
+    table = arrow_table(content, "line", reader.pieces(), _KEPT, options)
+    tokens, tags = (table.columns[name].read_by(from_json) for name in _KEPT)
+    if not content.large:
+        tokens, tags = list(tokens), list(tags)
+    found = Sentences(path, tokens, tags, table.rows, table.digest, Counter(table.skipped))
     if not len(found):
         raise DataError(f"{path} has no sentence that can be used")
     return found
 
 
-class _Columns:
+def from_json(text: str) -> list[str]:
+    """The tokens or tags of a sentence that lies on disk."""
+    return json.loads(text)
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """What is read of which file, as `read_sentences` has it."""
+
+    path: Path
+    token_column: str | None
+    tag_column: str | None
+    with_tags: bool
+    skip_bad: bool
+
+
+class _Reader(ABC):
+    """Sentences from the text of a file, one after the other."""
+
+    def __init__(self, chosen: _Chosen, text: Text) -> None:
+        self.skipped: Counter[str] = Counter()
+        self._chosen = chosen
+        self.path = chosen.path
+        self._text = text
+
+    @abstractmethod
+    def sentences(self) -> Iterator[tuple[list[str], list[str], int]]:
+        """The tokens and tags of each sentence, and its line.
+
+        Raises:
+            DataError: A row cannot be used, and such sentences are not left out.
+        """
+
+    def pieces(self) -> Iterator[Piece]:
+        """The same, many together, as they are written to disk."""
+        rows: list[tuple[str, str, int]] = []
+        for tokens, tags, line in self.sentences():
+            rows.append((_as_json(tokens), _as_json(tags), line))
+            if len(rows) == _AT_ONCE:
+                yield self._piece(rows)
+                rows = []
+        yield self._piece(rows)
+
+    def _piece(self, rows: Sequence[tuple[str, str, int]]) -> Piece:
+        columns = {"tokens": [row[0] for row in rows], "tags": [row[1] for row in rows]}
+        return Piece(columns, list(_KEPT), [row[2] for row in rows], dict(self.skipped))
+
+
+def _as_json(values: list[str]) -> str:
+    return json.dumps(values, ensure_ascii=False)
+
+
+class _Columns(_Reader):
     """Reads a file with a token in each line."""
 
-    def __init__(
-        self,
-        found: Sentences,
-        text: str,
-        token_column: str | None,
-        tag_column: str | None,
-        with_tags: bool,
-    ) -> None:
-        self._found = found
-        self._lines = re.split(r"\r\n|\r|\n", text)
-        suffixes = [suffix.lower() for suffix in found.path.suffixes]
+    def __init__(self, chosen: _Chosen, text: Text) -> None:
+        super().__init__(chosen, text)
+        suffixes = [suffix.lower() for suffix in self.path.suffixes]
         self._universal = ".conllu" in suffixes or ".conllup" in suffixes
         self._names = _UNIVERSAL if self._universal else []
-        for line in self._lines[:1]:
-            if line.startswith(_COLUMNS):
-                self._names = line.removeprefix(_COLUMNS).lower().split()
-        first = next((line for line in self._lines if self._may_be_row(line)), "")
+        lines = iter(_lines(self._text()))
+        head = next(lines, "")
+        if head.startswith(_COLUMNS):
+            self._names = head.removeprefix(_COLUMNS).lower().split()
+        first = next((line for line in chain([head], lines) if self._may_be_row(line)), None)
+        if first is None:
+            raise DataError(f"{self.path} has no sentence that can be used")
         self._separator = "\t" if self._universal or "\t" in first else None
         self._count = len(self._names) or len(first.split(self._separator))
-        self._token = self._number(token_column, "token_column", "form", 1)
+        self._token = self._number(chosen.token_column, "token_column", "form", 1)
         self._tag = None
-        if with_tags:
-            self._tag = self._number(tag_column, "tag_column", "upos", self._count)
+        if chosen.with_tags:
+            self._tag = self._number(chosen.tag_column, "tag_column", "upos", self._count)
             if self._tag == self._token:
                 raise DataError(
-                    f"{found.path}: the tokens and the tags are both in column {self._tag + 1}; "
+                    f"{self.path}: the tokens and the tags are both in column {self._tag + 1}; "
                     f"name other ones with {option_name('token_column')} and "
                     f"{option_name('tag_column')}"
                 )
         self._id = self._names.index("id") if "id" in self._names else None
 
-    def read(self, skip_bad: bool) -> None:
-        """Read all sentences.
-
-        Raises:
-            DataError: A row cannot be used, and `skip_bad` is not set.
-        """
-        for number, rows in self._sentences():
+    def sentences(self) -> Iterator[tuple[list[str], list[str], int]]:
+        """Those whose rows can be used."""
+        for rows in self._sentences():
             tokens: list[str] = []
             tags: list[str] = []
+            number = rows[0][0]
             try:
                 for row_number, line in rows:
                     number = row_number
                     self._add(line, tokens, tags)
             except _RowError as error:
-                leave_out(self._found, f"line {number}", error, "sentences", skip_bad)
+                leave_out(self, f"line {number}", error, "sentences", self._chosen.skip_bad)
                 continue
             if tokens:
-                self._found.add(tokens, tags, f"line {rows[0][0]}")
+                yield tokens, tags, rows[0][0]
 
     def _add(self, line: str, tokens: list[str], tags: list[str]) -> None:
         values = line.split(self._separator)
@@ -158,7 +206,7 @@ class _Columns:
             if not _NO_WORD.fullmatch(values[self._id]):
                 raise _RowError(f"has the ID {values[self._id]!r}, which is no number")
             kind = "multiword tokens" if "-" in values[self._id] else "empty nodes"
-            self._found.skipped[kind] += 1
+            self.skipped[kind] += 1
             return
         token = values[self._token].strip()
         if not token:
@@ -172,19 +220,19 @@ class _Columns:
             raise _RowError(f"has no tag in column {self._tag + 1} {name}".rstrip())
         tags.append(tag)
 
-    def _sentences(self) -> Iterator[tuple[int, list[tuple[int, str]]]]:
+    def _sentences(self) -> Iterator[list[tuple[int, str]]]:
         """The rows of each sentence with their line numbers, from 1."""
         rows: list[tuple[int, str]] = []
-        for number, line in enumerate(self._lines, start=1):
+        for number, line in enumerate(_lines(self._text()), start=1):
             if line.strip() and not self._begins(line):
                 if not self._is_comment(line, bool(rows)):
                     rows.append((number, line))
                 continue
             if rows:
-                yield rows[0][0], rows
+                yield rows
             rows = [(number, line)] if line.strip() and not line.startswith(_DOCUMENT) else []
         if rows:
-            yield rows[0][0], rows
+            yield rows
 
     def _begins(self, line: str) -> bool:
         """Whether a row begins a sentence or document, even without an empty line before."""
@@ -205,7 +253,7 @@ class _Columns:
 
     def _number(self, column: str | None, option: str, name: str, number: int) -> int:
         """The place of a column, from 0."""
-        path = self._found.path
+        path = self.path
         if column is None:
             column = name if name in self._names else str(number)
         if column.lower() in self._names:
@@ -221,27 +269,35 @@ class _Columns:
         )
 
 
-def _read_json_lines(
-    path: Path, names: tuple[str, str | None], encoding: str, skip_bad: bool
-) -> Sentences:
-    token_column, tag_column = names
-    wanted = [name for name in names if name is not None]
-    table = read_table(path, encoding=encoding, wanted=wanted)
-    found = Sentences(path, digest=table.digest)
-    token_lists = table.column(token_column, "token_column")
-    tag_lists = list(table.column(tag_column, "tag_column")) if tag_column else None
-    for number, text in enumerate(token_lists):
-        try:
-            tokens = _list(text, token_column)
-            tags = _list(tag_lists[number], str(tag_column)) if tag_lists else []
-            if tag_lists and len(tags) != len(tokens):
-                raise _RowError(f"has {len(tokens)} tokens but {len(tags)} tags")
-        except _RowError as error:
-            leave_out(found, table.row(number), error, "sentences", skip_bad)
-            continue
-        if tokens:
-            found.add(tokens, tags, table.row(number))
-    return found
+class _JsonLines(_Reader):
+    """Reads a file with an object in each line."""
+
+    def sentences(self) -> Iterator[tuple[list[str], list[str], int]]:
+        """Those whose lists can be used."""
+        chosen = self._chosen
+        tokens_name, tags_name = chosen.token_column or "tokens", chosen.tag_column or "tags"
+        wanted = [tokens_name, tags_name] if chosen.with_tags else [tokens_name]
+        for piece in json_lines(self.path, self._text, wanted):
+            table = Table(self.path, piece.names, piece.columns, "line", piece.numbers, "")
+            token_lists = table.column(tokens_name, "token_column")
+            tag_lists = table.column(tags_name, "tag_column") if chosen.with_tags else None
+            for place, number in enumerate(piece.numbers):
+                try:
+                    tokens = _list(token_lists[place], tokens_name)
+                    tags = _list(tag_lists[place], tags_name) if tag_lists else []
+                    if tag_lists and len(tags) != len(tokens):
+                        raise _RowError(f"has {len(tokens)} tokens but {len(tags)} tags")
+                except _RowError as error:
+                    leave_out(self, f"line {number}", error, "sentences", chosen.skip_bad)
+                    continue
+                if tokens:
+                    yield tokens, tags, number
+
+
+def _lines(text: Iterable[str]) -> Iterator[str]:
+    """The lines of a text that is iterated by line feeds; a carriage return ends a line, too."""
+    for line in text:
+        yield from line.removesuffix("\n").removesuffix("\r").split("\r")
 
 
 def _list(text: str | None, name: str) -> list[str]:
@@ -266,4 +322,7 @@ def has_tokens(path: Path) -> bool:
 
 def distinct(sentences: Sequence[Sequence[str]]) -> Counter[str]:
     """How often each token or tag occurs."""
-    return Counter(value for values in sentences for value in values)
+    counts: Counter[str] = Counter()
+    for values in sentences:
+        counts.update(values)
+    return counts

@@ -1,12 +1,14 @@
 """How well tags agree with the true ones."""
 
-from collections.abc import Sequence
+import heapq
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
+import numpy
 
-from anyrnn.tasks.class_scores import ClassScore, class_scores, confusion_of
-from anyrnn.tasks.tag.spans import SpanCounts, spans
+from anyrnn.tasks.class_scores import ClassScore, scores_of
+from anyrnn.tasks.tag.spans import Span, SpanCounts, spans
 from anyrnn.tasks.task import Scores
 
 _WORST_SENTENCES = 25
@@ -43,54 +45,103 @@ class TaggingScores(Scores):
     mistakes: list[list[TaggedToken]]
 
 
-def score(
-    tagged: Sequence[Sequence[TaggedToken]],
-    guesses: Sequence[Sequence[str]],
-    losses: Sequence[float],
-    tags: Sequence[str],
-    *,
-    loss: float,
-    with_spans: bool,
-) -> TaggingScores:
-    """Compare tags with the true ones.
+class Tally:
+    """What is counted of tags and their truth, sentence by sentence.
 
     Args:
-        tagged: The tokens of each sentence.
-        guesses: The most frequent tag of each token.
-        losses: The loss of each sentence.
         tags: The tags that the tagger knows.
-        loss: The mean loss of a token, in nats.
         with_spans: Whether tags describe spans.
     """
-    tokens = [token for sentence in tagged for token in sentence]
-    guessed = [tag for sentence in guesses for tag in sentence]
-    numbers = {tag: number for number, tag in enumerate(tags)}
-    compared = [(numbers[one.given], numbers[one.true]) for one in tokens if one.true in numbers]
-    given, true = torch.tensor(compared).reshape(-1, 2).T
-    figures = {
-        **_figures(tokens, [token.given for token in tokens]),
-        "sentence_accuracy": _share([all(t.given == t.true for t in each) for each in tagged]),
-        "loss": loss,
-    }
-    baseline = _figures(tokens, guessed)
-    kinds: list[ClassScore] = []
-    if with_spans:
-        true_tags = [[token.true for token in sentence] for sentence in tagged]
-        given_tags = [[token.given for token in sentence] for sentence in tagged]
-        figures["span_f1"] = span_counts(true_tags, given_tags).f1
-        baseline["span_f1"] = span_counts(true_tags, guesses).f1
-        kinds = _kinds(true_tags, given_tags)
-    return TaggingScores(
-        count=len(tokens),
-        figures=figures,
-        baselines={"most frequent tags": baseline},
-        sentences=len(tagged),
-        unknown=sum(not token.known for token in tokens),
-        classes=class_scores(given, true, tags),
-        confusion=confusion_of(given, true, len(tags)),
-        kinds=kinds,
-        mistakes=_worst(tagged, losses),
-    )
+
+    def __init__(self, tags: Sequence[str], *, with_spans: bool) -> None:
+        self._tags = tags
+        self._numbers = {tag: number for number, tag in enumerate(tags)}
+        self._confusion = numpy.zeros((len(tags), len(tags)), numpy.int64)
+        self._with_spans = with_spans
+        self._sentences = self._sentences_right = 0
+        self._loss = 0.0
+        # By whether the training had the token.
+        self._counts = {True: 0, False: 0}
+        self._right = {True: 0, False: 0}
+        self._guessed_right = {True: 0, False: 0}
+        self._spans, self._guessed_spans = SpanCounts(), SpanCounts()
+        self._kinds: defaultdict[str, SpanCounts] = defaultdict(SpanCounts)
+        self._worst: list[tuple[float, int, list[TaggedToken]]] = []
+
+    def add(
+        self,
+        number: int,
+        tokens: Sequence[str],
+        true: Sequence[str],
+        given: Sequence[str],
+        guessed: Sequence[str],
+        known: Sequence[bool],
+        loss: float,
+    ) -> None:
+        """Count a sentence.
+
+        Args:
+            number: Its number; of sentences of the same loss the first one counts as worse.
+            tokens: Its tokens.
+            true: Their true tags.
+            given: The tags that they were given.
+            guessed: The most frequent tag of each.
+            known: Whether the training had the token.
+            loss: The loss of the sentence, in nats.
+        """
+        self._sentences += 1
+        self._loss += loss
+        numbers = self._numbers
+        for expected, found, guess, had in zip(true, given, guessed, known, strict=True):
+            self._counts[had] += 1
+            self._right[had] += found == expected
+            self._guessed_right[had] += guess == expected
+            if expected in numbers:
+                self._confusion[numbers[expected], numbers[found]] += 1
+        if self._with_spans:
+            self._count_spans(spans(true), spans(given), spans(guessed))
+        if list(given) == list(true):
+            self._sentences_right += 1
+            return
+        place = (loss, -number)
+        if len(self._worst) < _WORST_SENTENCES or place > self._worst[0][:2]:
+            tagged = list(map(TaggedToken, tokens, true, given, known))
+            heapq.heappush(self._worst, (*place, tagged))
+            if len(self._worst) > _WORST_SENTENCES:
+                heapq.heappop(self._worst)
+
+    def _count_spans(
+        self, expected: Sequence[Span], found: Sequence[Span], guessed: Sequence[Span]
+    ) -> None:
+        self._spans.add(expected, found)
+        self._guessed_spans.add(expected, guessed)
+        for kind in {kind for _, _, kind in (*expected, *found)}:
+            of_kind = ([span for span in each if span[2] == kind] for each in (expected, found))
+            self._kinds[kind].add(*of_kind)
+
+    def scores(self) -> TaggingScores:
+        """The figures of all sentences that were counted."""
+        figures = _figures(self._right, self._counts)
+        figures["sentence_accuracy"] = self._sentences_right / max(1, self._sentences)
+        figures["loss"] = self._loss / max(1, int(self._confusion.sum()))
+        baseline = _figures(self._guessed_right, self._counts)
+        if self._with_spans:
+            figures["span_f1"] = self._spans.f1
+            baseline["span_f1"] = self._guessed_spans.f1
+        return TaggingScores(
+            count=sum(self._counts.values()),
+            figures=figures,
+            baselines={"most frequent tags": baseline},
+            sentences=self._sentences,
+            unknown=self._counts[False],
+            classes=scores_of(self._confusion, self._tags),
+            confusion=self._confusion.tolist(),
+            kinds=[
+                ClassScore(kind, own.precision, own.recall, own.f1, own.true)
+                for kind, own in sorted(self._kinds.items())
+            ],
+            mistakes=[tagged for _, _, tagged in sorted(self._worst, reverse=True)],
+        )
 
 
 def span_counts(true: Sequence[Sequence[str]], given: Sequence[Sequence[str]]) -> SpanCounts:
@@ -101,45 +152,9 @@ def span_counts(true: Sequence[Sequence[str]], given: Sequence[Sequence[str]]) -
     return counts
 
 
-def _figures(tokens: Sequence[TaggedToken], given: Sequence[str]) -> dict[str, float]:
-    right = [tag == token.true for token, tag in zip(tokens, given, strict=True)]
-    known = [found for found, token in zip(right, tokens, strict=True) if token.known]
-    unknown = [found for found, token in zip(right, tokens, strict=True) if not token.known]
+def _figures(right: Mapping[bool, int], counts: Mapping[bool, int]) -> dict[str, float]:
     return {
-        "accuracy": _share(right),
-        "known_accuracy": _share(known),
-        "unknown_accuracy": _share(unknown),
+        "accuracy": sum(right.values()) / max(1, sum(counts.values())),
+        "known_accuracy": right[True] / max(1, counts[True]),
+        "unknown_accuracy": right[False] / max(1, counts[False]),
     }
-
-
-def _share(right: Sequence[bool]) -> float:
-    return sum(right) / max(1, len(right))
-
-
-def _kinds(true: Sequence[Sequence[str]], given: Sequence[Sequence[str]]) -> list[ClassScore]:
-    counts: dict[str, SpanCounts] = {}
-    for expected, found in zip(true, given, strict=True):
-        expected_spans, found_spans = spans(expected), spans(found)
-        for kind in {kind for _, _, kind in (*expected_spans, *found_spans)}:
-            own = counts.setdefault(kind, SpanCounts())
-            own.add(
-                [span for span in expected_spans if span[2] == kind],
-                [span for span in found_spans if span[2] == kind],
-            )
-    return [
-        ClassScore(kind, own.precision, own.recall, own.f1, own.true)
-        for kind, own in sorted(counts.items())
-    ]
-
-
-def _worst(
-    tagged: Sequence[Sequence[TaggedToken]], losses: Sequence[float]
-) -> list[list[TaggedToken]]:
-    """The sentences with a mistake of the largest loss."""
-    wrong = [
-        (loss, number)
-        for number, (sentence, loss) in enumerate(zip(tagged, losses, strict=True))
-        if any(token.given != token.true for token in sentence)
-    ]
-    worst = sorted(wrong, key=lambda pair: (-pair[0], pair[1]))[:_WORST_SENTENCES]
-    return [list(tagged[number]) for _, number in worst]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -12,14 +13,16 @@ import torch
 from anyrnn.errors import RunError
 from anyrnn.tasks.batches import Batch, Batches, Column
 from anyrnn.tasks.class_scores import table_of
+from anyrnn.tasks.columns import Sequences, taken
 from anyrnn.tasks.encoding import given_texts
+from anyrnn.tasks.prepared import advanced, number_sequences
 from anyrnn.tasks.run_files import CONFIG, entry, strings
 from anyrnn.tasks.tag.data import Part, are_spans, part_of, read, sentences_of, unknown_tags
 from anyrnn.tasks.tag.files import distinct, has_tokens, read_sentences
 from anyrnn.tasks.tag.model import TagNetwork
 from anyrnn.tasks.tag.options import DataOptions, Options, PredictOptions
 from anyrnn.tasks.tag.report import COMPARED, pictures
-from anyrnn.tasks.tag.scores import TaggedToken, TaggingScores, score
+from anyrnn.tasks.tag.scores import TaggingScores, Tally
 from anyrnn.tasks.tag.spans import repaired
 from anyrnn.tasks.tag.vocabulary import Vocabulary
 from anyrnn.tasks.task import LOSS, Data, Figure, ScoreTable, Step, Task, check_finite, steps
@@ -30,6 +33,7 @@ if TYPE_CHECKING:  # its import takes seconds, and only training needs it
 
 _BATCH_SIZE = 128
 _AT_ONCE = 1024
+_NUMBERED_AT_ONCE = 10_000
 _NO_TAG = -1
 _VOCABULARY = "vocabulary.json"
 _SPAN_F1 = Figure("span_f1", "F1 of spans", percent=True)
@@ -144,18 +148,20 @@ class Tag(Task[Options, Part]):
     ) -> Batches:
         vocabulary = self.vocabulary
         numbers = {tag: number for number, tag in enumerate(self.tags)}
-        targets = [
-            numpy.array([numbers.get(tag, _NO_TAG) for tag in each], numpy.int64) for each in tags
-        ]
         form_of = {form: number for number, form in enumerate(distinct(sentences), start=1)}
         # Number 0, of the padding, has no characters.
         spelling = numpy.pad(vocabulary.spelling(list(form_of)), ((1, 0), (0, 0)))
-        forms = [numpy.array([form_of[token] for token in each], numpy.int64) for each in sentences]
+        words = _numbered("words", vocabulary.to_json(), sentences, vocabulary.word_numbers)
+        forms = _numbered("forms", "", sentences, lambda each: [form_of[token] for token in each])
+        targets = _numbered(
+            "tags", repr(self.tags), tags, lambda each: [numbers.get(tag, _NO_TAG) for tag in each]
+        )
+        padded = partial(Column, padded=True, lengths=words.lengths)
         columns = {
-            "words": Column([vocabulary.word_numbers(each) for each in sentences], padded=True),
-            "forms": Column(forms, padded=True),
-            "characters": Column(_Spelled(forms, spelling), padded=True),
-            "tags": Column(targets, padded=True, padding=_NO_TAG),
+            "words": padded(words),
+            "forms": padded(forms),
+            "characters": padded(_Spelled(forms, spelling)),
+            "tags": padded(targets, padding=_NO_TAG),
         }
         return Batches(columns, batch_size, seed)
 
@@ -199,16 +205,15 @@ class Tag(Task[Options, Part]):
         self, network: torch.nn.Module, part: Part, check: Callable[[], None] = lambda: None
     ) -> TaggingScores:
         """Compare the given tags with the true ones."""
-        given, losses, loss = self._tagged(network, part.tokens, part.tags, check)
+        tally = Tally(self.tags, with_spans=self.with_spans)
         knows = self.vocabulary.knows
-        tagged = [
-            [TaggedToken(*values, knows(values[0])) for values in zip(*columns, strict=True)]
-            for columns in zip(part.tokens, part.tags, given, strict=True)
-        ]
-        guesses = [self.vocabulary.guess(each) for each in part.tokens]
-        if self.with_spans:
-            guesses = [repaired(each) for each in guesses]
-        return score(tagged, guesses, losses, self.tags, loss=loss, with_spans=self.with_spans)
+        for rows, given, losses in self._tagged(network, part.tokens, part.tags, check):
+            tokens, tags = (list(taken(each, rows)) for each in (part.tokens, part.tags))
+            for row, own, true, found, loss in zip(rows, tokens, tags, given, losses, strict=True):
+                guess = self.vocabulary.guess(own)
+                guess = repaired(guess) if self.with_spans else guess
+                tally.add(row, own, true, found, guess, [knows(token) for token in own], loss)
+        return tally.scores()
 
     def predict(self, network: torch.nn.Module, inputs: Sequence[Sequence[str]]) -> list[Tagged]:
         """The tags of each sentence.
@@ -218,8 +223,11 @@ class Tag(Task[Options, Part]):
             inputs: The tokens of each sentence; none of them is without a token.
         """
         none = [[""] * len(each) for each in inputs]
-        given, _, _ = self._tagged(network, inputs, none)
-        return [Tagged(list(each), own) for each, own in zip(inputs, given, strict=True)]
+        found: list[Tagged | None] = [None] * len(inputs)
+        for rows, given, _ in self._tagged(network, inputs, none):
+            for row, tags in zip(rows, given, strict=True):
+                found[row] = Tagged(list(inputs[row]), tags)
+        return [each for each in found if each is not None]
 
     def answers(
         self, network: torch.nn.Module, options: PredictOptions
@@ -268,30 +276,41 @@ class Tag(Task[Options, Part]):
         sentences: Sequence[Sequence[str]],
         tags: Sequence[Sequence[str]],
         check: Callable[[], None] = lambda: None,
-    ) -> tuple[list[list[str]], list[float], float]:
-        """The tags of each sentence, the loss of each, and the mean loss of a token."""
-        given: list[list[str]] = [[] for _ in sentences]
-        losses = [0.0] * len(sentences)
-        count = 0
-        batches = self._batches(sentences, tags, _BATCH_SIZE)
-        for batch, step in steps(self, network, batches, check) if sentences else ():
-            found, decoded = step.output
-            check_finite(found)
-            names = self._named(decoded, batch.lengths["words"])
-            for row, own, loss in zip(batch.rows.tolist(), names, found.tolist(), strict=True):
-                given[row], losses[row] = own, loss
-            count += step.count
-        return given, losses, sum(losses) / max(1, count)
+    ) -> Iterator[tuple[list[int], list[list[str]], list[float]]]:
+        """Some sentences after the other: their numbers, their tags, and the loss of each."""
+        batches = self._batches(sentences, tags, _BATCH_SIZE) if sentences else ()
+        for batch, step in steps(self, network, batches, check) if batches else ():
+            losses, decoded = step.output
+            check_finite(losses)
+            given = self._named(decoded, batch.lengths["words"])
+            yield batch.rows.tolist(), given, losses.tolist()
 
     def pictures(self, results: Sequence[Any]) -> dict[str, object]:
         """Confusions."""
         return pictures(results)
 
 
+def _numbered(
+    name: str,
+    follows_from: str,
+    sentences: Sequence[Sequence[str]],
+    numbers_of: Callable[[Sequence[str]], list[int]],
+) -> Sequences:
+    """A number for each token of each sentence; on disk for sentences that lie there."""
+
+    def chunks() -> Iterator[list[list[int]]]:
+        for start in range(0, len(sentences), _NUMBERED_AT_ONCE):
+            some = sentences[start : start + _NUMBERED_AT_ONCE]
+            yield list(map(numbers_of, some))
+            advanced("encoding sentences", start + len(some), len(sentences))
+
+    return number_sequences((name, follows_from), sentences, chunks)
+
+
 class _Spelled(Sequence[numpy.ndarray]):
     """The characters of the tokens of each sentence, made when they are asked for."""
 
-    def __init__(self, forms: Sequence[numpy.ndarray], spelling: numpy.ndarray) -> None:
+    def __init__(self, forms: Sequences, spelling: numpy.ndarray) -> None:
         self._forms, self._spelling = forms, spelling
 
     def __len__(self) -> int:

@@ -13,7 +13,6 @@ import numpy
 
 from anyrnn.errors import RunError
 from anyrnn.tasks.run_files import entry, read_json, strings
-from anyrnn.tasks.tag.files import distinct
 from anyrnn.tasks.vocabulary import UNKNOWN_ID
 
 # Of a longer word the beginning and the end are read.
@@ -57,23 +56,25 @@ class Vocabulary:
             lowercase: See the attribute.
             minimum_frequency: How often a word has to occur to have a number of its own.
         """
-        forms = distinct(tokens)
+        usual: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        every: Counter[str] = Counter()
+        for sentence, own in zip(tokens, tags, strict=True):
+            every.update(own)
+            for token, tag in zip(sentence, own, strict=True):
+                usual[token][tag] += 1
         words: Counter[str] = Counter()
         characters: Counter[str] = Counter()
-        for form, count in forms.items():
+        for form, counts in usual.items():
+            count = counts.total()
             words[_normal(form, lowercase)] += count
             for character in _normal(form, False):
                 characters[character] += count
-        usual: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        for sentence, own in zip(tokens, tags, strict=True):
-            for token, tag in zip(sentence, own, strict=True):
-                usual[token][tag] += 1
         return cls(
             lowercase,
             {word: count for word, count in words.most_common() if count >= minimum_frequency},
             [character for character, _ in characters.most_common()],
             {token: counts.most_common(1)[0][0] for token, counts in usual.items()},
-            distinct(tags).most_common(1)[0][0],
+            every.most_common(1)[0][0],
         )
 
     @classmethod
@@ -110,11 +111,10 @@ class Vocabulary:
         """The most frequent tag of each token, and that of all for an unknown one."""
         return [self.usual_tags.get(token, self.usual_tag) for token in tokens]
 
-    def word_numbers(self, tokens: Iterable[str]) -> numpy.ndarray:
-        """The number of each word, (time)."""
+    def word_numbers(self, tokens: Iterable[str]) -> list[int]:
+        """The number of each word."""
         numbers, lowercase = self._word_numbers, self.lowercase
-        found = [numbers.get(_normal(token, lowercase), UNKNOWN_ID) for token in tokens]
-        return numpy.array(found, dtype=numpy.int64)
+        return [numbers.get(_normal(token, lowercase), UNKNOWN_ID) for token in tokens]
 
     def spelling(self, forms: Sequence[str]) -> numpy.ndarray:
         """The numbers of the characters of each form, padded, (forms, characters)."""
