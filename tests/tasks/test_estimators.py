@@ -62,10 +62,11 @@ def test_saved_and_loaded_it_says_the_same(fitted: TextClassifier, tmp_path: Pat
     )
 
 
-def test_labels_keep_their_type() -> None:
+def test_labels_keep_their_type_and_half_characters_do_no_harm() -> None:
     numbers = [{"pos": 1, "neg": 0}[label] for label in FRAME["label"]]
-    found = TextClassifier(**SMALL | {"epochs": 1}).fit(list(FRAME["text"]), numbers)
-    assert found.predict(["good"]).dtype == numpy.int64
+    texts = [*FRAME["text"][1:], "a good film \ud83d"]
+    found = TextClassifier(**SMALL | {"epochs": 1}).fit(texts, numbers)
+    assert found.predict(["good", "bad \ud83d"]).dtype == numpy.int64
 
 
 def test_parameters_are_those_of_the_options() -> None:

@@ -17,6 +17,7 @@ from anyrnn.tasks.classify.inputs import Inputs, Numbers, Texts
 from anyrnn.tasks.classify.series import SequenceError, Series
 from anyrnn.tasks.classify.task import Classify
 from anyrnn.tasks.common_options import shares_split_off
+from anyrnn.tasks.encoding import whole_characters
 from anyrnn.tasks.estimator import Estimator
 from anyrnn.tasks.task import Data
 
@@ -150,6 +151,7 @@ class TextClassifier(
             if not isinstance(text, str):
                 raise DataError(f"row {number} is {text!r}, but has to be a text")
         _check_count(len(texts), labels, "texts")
+        texts = list(map(whole_characters, texts))
         return Part(_PLACE, texts, labels or [], [f"row {n}" for n in range(len(texts))], "")
 
 
