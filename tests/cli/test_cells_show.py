@@ -98,7 +98,7 @@ def test_show_prints_what_each_pass_makes(run) -> None:
     code, out, _ = run("show", "gru_reset_before", "--stage", "passes")
     assert code == 0
     parts = [block.splitlines()[0] for block in out.split("\n\n")]
-    assert parts == ["normal form", "placement", "levels", "stages"]
+    assert parts == ["rewritten step", "placement", "levels", "stages"]
     stages = [line.split(",")[0].strip() for line in out.split("stages\n")[1].splitlines()]
     assert stages == ["level 0", "level 1"]  # the candidate waits for the reset gate
 

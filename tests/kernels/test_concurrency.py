@@ -90,11 +90,7 @@ def _two_threads(monkeypatch: pytest.MonkeyPatch):
 )
 def test_eight_threads(make: Callable[[], Run]) -> None:
     torch.manual_seed(0)
-    for cached in (
-        compiled_loop,
-        single_step.single_step,
-        single_step._loop,
-    ):  # all compile at once too
+    for cached in (compiled_loop, single_step.single_step):  # all compile at once too
         cached.cache_clear()
     call = make()
     start = threading.Barrier(8)
