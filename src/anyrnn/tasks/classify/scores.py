@@ -97,7 +97,7 @@ def score(
         classes=class_scores(predicted, targets.long(), labels),
         confusion=[] if several else confusion_of(predicted, targets, len(labels)),
         mistakes=worst_mistakes(example, probabilities, targets, labels, separator),
-        baselines={"majority label": {"accuracy": _most_frequent(targets)}},
+        baselines={"majority": {"accuracy": _most_frequent(targets)}},
     )
 
 
