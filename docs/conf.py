@@ -52,7 +52,7 @@ def switch(app: object, docname: str, source: list[str]) -> None:
 
 def name_files(app: object, docname: str, source: list[str]) -> None:
     """Name the files that are not pages of the site instead of linking to them."""
-    source[0] = re.sub(r"\[([^]]*)\]\(\.\./([^)]*)\)", r"\1 (`\2`)", source[0])
+    source[0] = re.sub(r"\[([^]]*)\]\(\.\./([^)]*)\)", r"\1, `\2`", source[0])
 
 
 class SearchChinese(SearchEnglish):
