@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from outcomes import mistake
+
 Run = Callable[..., tuple[int, str, str]]
 
 SMALL = """
@@ -40,15 +42,6 @@ def file(tmp_path: Path, data: Path) -> Path:
     path = tmp_path / "run.yaml"
     path.write_text(SMALL.format(data=data), encoding="utf-8")
     return path
-
-
-def mistake(outcome: tuple[int, str, str]) -> str:
-    """The one line that tells a mistake."""
-    code, out, error = outcome
-    assert code == 2, out + error
-    assert error.startswith("anyrnn: error: ")
-    assert error.count("\n") == 1
-    return error
 
 
 def test_flags_before_settings_before_the_file(run: Run, file: Path, tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy
 import pytest
 
+from outcomes import mistake
+
 SMALL = ["--hidden-size", "8", "--epochs", "4", "--batch-size", "8", "--learning-rate", "0.03"]
 SMALL += ["--cell", "gru", "--device", "cpu"]
 HEADER = "@univariate false\n@dimensions 2\n@equalLength false\n@classLabel true down up\n@data\n"
@@ -69,15 +71,6 @@ def test_train_evaluate_predict(run, tmp_path: Path, name: str, options: list[st
     assert answers[0].keys() == {"row", "label", "probability"}
     again = run("train", "classify", "--data", str(data), *options, *SMALL, "--output", folder)
     assert mistake(again).startswith(f"anyrnn: error: {folder} exists; choose another --output")
-
-
-def mistake(outcome: tuple[int, str, str]) -> str:
-    """The one line that tells a mistake."""
-    code, out, error = outcome
-    assert code == 2, out + error
-    assert error.startswith("anyrnn: error: ")
-    assert error.count("\n") == 1
-    return error
 
 
 EMPTY = "".join(f"?,?:3,{number}:up\n?:{number}:down\n" for number in range(9))

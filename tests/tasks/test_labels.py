@@ -7,7 +7,7 @@ import torch
 from tokenizers import Tokenizer, models
 from toy_reviews import write_csv
 
-from anyrnn.tasks.class_scores import class_scores, confusion_of
+from anyrnn.tasks.class_scores import confusion_of, label_scores, scores_of
 from anyrnn.tasks.classify import DataOptions, Options
 from anyrnn.tasks.classify.data import read, sorted_labels
 from anyrnn.tasks.classify.inputs import Texts
@@ -38,11 +38,12 @@ def test_figures_of_classes_by_hand(tmp_path: Path) -> None:
     assert float(figures["accuracy"]) == pytest.approx(2 / 3)
     assert float(figures["macro_f1"]) == pytest.approx(2 / 3)
     predicted = probabilities.argmax(1)
-    no, yes = class_scores(predicted, targets, task.labels)
+    confusion = confusion_of(predicted, targets, 2)
+    no, yes = scores_of(confusion, task.labels)
     assert (no.precision, no.recall, no.count) == (1, 0.5, 2)
     assert (yes.precision, yes.recall, yes.count) == (0.5, 1, 1)
-    assert confusion_of(predicted, targets, 2) == [[1, 1], [0, 1]]
-    several = class_scores(probabilities, torch.tensor([[1, 1], [0, 0], [0, 1]]), task.labels)
+    assert confusion.tolist() == [[1, 1], [0, 1]]
+    several = label_scores(probabilities, torch.tensor([[1, 1], [0, 0], [0, 1]]), task.labels)
     assert [(each.precision, each.recall, each.count) for each in several] == [
         (1, 1, 1),
         (0.5, 0.5, 2),

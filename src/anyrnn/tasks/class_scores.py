@@ -26,25 +26,21 @@ class ClassScore:
     count: int
 
 
-def class_scores(
-    predicted: torch.Tensor, targets: torch.Tensor, labels: Sequence[str]
+def label_scores(
+    probabilities: torch.Tensor, targets: torch.Tensor, labels: Sequence[str]
 ) -> list[ClassScore]:
-    """The figures of each class.
+    """The figures of each label where a row may have several.
 
     Args:
-        predicted: The number of the class that was given, for each text or token; or, where a row
-            may have several labels, the probability of each (column).
-        targets: The true number; or 1 where a row has a label, 0 where it has not.
-        labels: The names of the classes.
+        probabilities: Of each label (column) for each row.
+        targets: 1 where a row has a label, 0 where it has not.
+        labels: The names of the labels.
     """
-    if targets.ndim == 1:
-        confusion = confusion_of(predicted, targets, len(labels))
-        return scores_of(numpy.array(confusion), labels)
     from torchmetrics import functional
 
     shares = [
         measure(
-            predicted, targets, average="none", task="multilabel", num_labels=len(labels)
+            probabilities, targets, average="none", task="multilabel", num_labels=len(labels)
         ).tolist()
         for measure in (functional.precision, functional.recall, functional.f1_score)
     ]
@@ -69,11 +65,13 @@ def scores_of(confusion: NDArray[numpy.int64], labels: Sequence[str]) -> list[Cl
     return [ClassScore(*row) for row in rows]
 
 
-def confusion_of(predicted: torch.Tensor, targets: torch.Tensor, count: int) -> list[list[int]]:
+def confusion_of(
+    predicted: torch.Tensor, targets: torch.Tensor, count: int
+) -> NDArray[numpy.int64]:
     """How often each true class (row) was given each class (column)."""
     from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-    return multiclass_confusion_matrix(predicted, targets, count).tolist()
+    return multiclass_confusion_matrix(predicted, targets, count).numpy()
 
 
 def table_of(scores: Sequence[ClassScore], title: str, units: str) -> ScoreTable:

@@ -50,23 +50,21 @@ def part_of_its_own(help: str) -> Any:
     return option(None, help, metavar="FILE", shown="split off the data", evaluation="left out")
 
 
-VALIDATION_SHARE: Any = option(
-    0.1,
+def _share(help: str, file: str) -> Any:
+    """The option of the share that is split off for a part that has no file of its own."""
+    needs = (Need(file, (None,)),)
+    return option(0.1, help, ge=0, lt=1, evaluation="left out", needs=needs)
+
+
+VALIDATION_SHARE = _share(
     "The share of the data that is split off for validation; with 0 the training part itself "
     "decides when to stop.",
-    ge=0,
-    lt=1,
-    evaluation="left out",
-    needs=(Need("validation_data", (None,)),),
+    "validation_data",
 )
-TEST_SHARE: Any = option(
-    0.1,
+TEST_SHARE = _share(
     "The share of the data that is split off to measure the result; with 0 the validation part "
     "does.",
-    ge=0,
-    lt=1,
-    evaluation="left out",
-    needs=(Need("test_data", (None,)),),
+    "test_data",
 )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from anyrnn.tasks.class_scores import ClassScore, class_scores, confusion_of
+from anyrnn.tasks.class_scores import ClassScore, confusion_of, label_scores, scores_of
 from anyrnn.tasks.task import Scores
 
 _WORST = 25
@@ -87,15 +87,19 @@ def score(
         >>> round(scores.figures["loss"], 3)
         0.415
     """
-    several = targets.ndim > 1
-    predicted = probabilities if several else probabilities.argmax(1)
     figures = {name: metric(probabilities, targets.long()) for name, metric in metrics.items()}
     figures["loss"] = losses(probabilities, targets, weights).mean()
+    confusion: list[list[int]] = []
+    if targets.ndim > 1:
+        classes = label_scores(probabilities, targets.long(), labels)
+    else:
+        counts = confusion_of(probabilities.argmax(1), targets, len(labels))
+        classes, confusion = scores_of(counts, labels), counts.tolist()
     return ClassificationScores(
         count=len(targets),
         figures={name: float(figure) for name, figure in figures.items()},
-        classes=class_scores(predicted, targets.long(), labels),
-        confusion=[] if several else confusion_of(predicted, targets, len(labels)),
+        classes=classes,
+        confusion=confusion,
         mistakes=worst_mistakes(example, probabilities, targets, labels, separator),
         baselines={"majority": {"accuracy": _most_frequent(targets)}},
     )

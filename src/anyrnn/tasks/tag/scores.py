@@ -144,14 +144,6 @@ class Tally:
         )
 
 
-def span_counts(true: Sequence[Sequence[str]], given: Sequence[Sequence[str]]) -> SpanCounts:
-    """The counts of the spans of all sentences."""
-    counts = SpanCounts()
-    for expected, found in zip(true, given, strict=True):
-        counts.update(expected, found)
-    return counts
-
-
 def _figures(right: Mapping[bool, int], counts: Mapping[bool, int]) -> dict[str, float]:
     return {
         "accuracy": sum(right.values()) / max(1, sum(counts.values())),

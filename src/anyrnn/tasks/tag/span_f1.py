@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import torch
 from torchmetrics import Metric
 
-from anyrnn.tasks.tag.scores import span_counts
 from anyrnn.tasks.tag.spans import SpanCounts
 
 
@@ -23,7 +22,9 @@ class SpanF1(Metric):
 
     def update(self, true: Sequence[Sequence[str]], given: Sequence[Sequence[str]]) -> None:
         """Count the spans of some sentences."""
-        counts = span_counts(true, given)
+        counts = SpanCounts()
+        for expected, found in zip(true, given, strict=True):
+            counts.update(expected, found)
         self.right += counts.right
         self.given += counts.given
         self.true += counts.true
