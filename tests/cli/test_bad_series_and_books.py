@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from anyrnn.cli.main import main
+from outcomes import mistake
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -97,10 +98,7 @@ def refused(run: Run, folder: Path, message: str, *command: str) -> None:
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        code, _, error = run(*command)
-    assert code == 2, error
-    assert re.fullmatch(r"anyrnn: error: .*\n", error)
-    assert re.search(message, error)
+        assert re.search(message, mistake(run(*command)))
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
