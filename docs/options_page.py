@@ -120,7 +120,7 @@ def _table(
 
 def _need(need: Need, texts: dict[str, Any], words: dict[str, str]) -> str:
     """A sentence on the choice without which an option has no effect."""
-    sentence = words.get(need.words, f"{need.words.capitalize()}.")
+    sentence = words.get(need.words, f"{need.words[0].upper()}{need.words[1:]}.")
     values = alternatives([f"`{value}`" for value in need.shown()], *texts["or"])
     return sentence.format(name=f"`{flag(need.name)}`", values=values)
 

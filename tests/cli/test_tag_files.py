@@ -72,6 +72,10 @@ def test_from_a_file_to_tags(run: Run, name: str, text: Callable[..., str]) -> N
     tags = [json.loads(line)["tags"] for line in out.splitlines()]
     assert tags == [["PRON", "VERB"], [], ["DET", "NOUN", "ADV"]]
     assert run("predict", model, "they run")[1].splitlines() == [out.splitlines()[0]]
+    answers = run("predict", model, "they run", "--file", name)[1].splitlines()
+    assert (len(answers), answers[0]) == (1 + len(ROWS), out.splitlines()[0])
+    void = mistake(run("predict", model, "--file", "plain.txt", "--token-column", "form"))
+    assert "--token-column has no effect on lines of text; leave --token-column out" in void
 
 
 GOOD = conll(ROWS)

@@ -80,6 +80,12 @@ def test_learns_and_is_read(tmp_path: Path, model: dict[str, Any]) -> None:
     assert {one["label"] for one in answers} == {"up", "down"}
     report = (tmp_path / "run" / "report.html").read_text()
     assert "The mean of each label in training" in report
+    # Only what has an effect on numbers is listed.
+    assert "<td>numbers: scaling</td>" in report
+    assert "<td>vocabulary: " not in report
+    assert "<td>model: embedding size</td>" not in report
+    with pytest.raises(OptionError, match="encoding has no effect on sequences; leave encoding"):
+        list(model.task.answers(model.network, PredictOptions(file=other, encoding="cp1252")))
 
 
 def test_tables_and_arrays_give_the_same(tmp_path: Path) -> None:
@@ -97,6 +103,7 @@ def test_tables_and_arrays_give_the_same(tmp_path: Path) -> None:
         labels=[label for _, label in rows],
     )
     long = {"sequence": "id", "time": "t", "label": "way"}
+    arrays = {"x": numpy.stack([values[:5] for values, _ in rows]), "y": [way for _, way in rows]}
     figures = []
     for path, data in ((tmp_path / "a.csv", long), (tmp_path / "a.npz", {})):
         chosen = options(path, data=data, training={"epochs": 1})
@@ -107,6 +114,11 @@ def test_tables_and_arrays_give_the_same(tmp_path: Path) -> None:
     assert figures[0] == pytest.approx(figures[1])
     config = json.loads((tmp_path / "csv" / "config.json").read_text())
     assert config["state"]["channels"] == ["a", "b"]
+    parts = {f"{name}_{part}": found for part in ("train", "val") for name, found in arrays.items()}
+    numpy.savez(tmp_path / "parts.npz", **parts)
+    chosen = options(tmp_path / "parts.npz", data={"validation_share": 0.2})
+    with pytest.raises(OptionError, match="no effect on a file with a validation part of its own"):
+        train(chosen, tmp_path / "parts")
 
 
 def test_scaling_is_that_of_the_training_part(tmp_path: Path) -> None:

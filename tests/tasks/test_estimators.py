@@ -275,6 +275,10 @@ def test_a_tagger(tmp_path: Path) -> None:
     tagger.save(tmp_path / "run")
     again = Tagger.load(tmp_path / "run")
     assert again.predict(SENTENCES) == tagger.predict(SENTENCES)
+    first, nothing, last = tagger.predict_proba([SENTENCES[0], [], SENTENCES[1]])
+    assert (first.shape, nothing.shape, last.shape) == ((2, 5), (0, 5), (3, 5))
+    assert list(tagger.classes_[last.argmax(1)]) == TAGS[1]
+    assert numpy.array_equal(again.predict_proba(SENTENCES)[1], last)
     assert again.get_params() == tagger.get_params()
     scores = cross_val_score(clone(tagger).set_params(epochs=1), SENTENCES, TAGS, cv=2)
     assert len(scores) == 2
@@ -283,8 +287,11 @@ def test_a_tagger(tmp_path: Path) -> None:
 def test_a_tagger_of_spans() -> None:
     tags = [["I-PER", "O"], ["B-PER", "I-PER", "O"]] * 16
     sentences = [["Ana", "walks"], ["Ana", "Li", "walks"]] * 16
-    tagger = Tagger(**TINY).fit(sentences, tags)
+    tagger = Tagger(**TINY, crf=True).fit(sentences, tags)
     assert list(tagger.classes_) == ["B-PER", "I-PER", "O"]
+    assert [each.sum(1) for each in tagger.predict_proba(sentences[:2])] == [
+        pytest.approx(numpy.ones(count)) for count in (2, 3)
+    ]
 
 
 def test_sentences_that_cannot_be_used() -> None:

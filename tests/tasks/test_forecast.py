@@ -301,7 +301,9 @@ def test_bad_tables_are_refused_in_one_line(
         ({"test_size": 4.5}, "test_size is 4.5"),
         ({"intervals": (100,)}, "intervals has 100"),
         ({"form": "segments", "segment_length": 3}, "1, 2, 4, 8"),
-        ({"decoding": "recursive", "head": "point", "form": "segments"}, "form=steps"),
+        ({"channels": "joint"}, "channels has no effect on a single target; leave channels out"),
+        ({"time": None, "time_format": "%d"}, "time_format has no effect on rows without times"),
+        ({"time": "n", "calendar": False}, "calendar has no effect on times that are numbers"),
         ({"frequency": "fortnight"}, "frequency is 'fortnight'"),
         ({"until": "soon"}, "until is 'soon'"),
     ],
@@ -309,8 +311,9 @@ def test_bad_tables_are_refused_in_one_line(
 def test_options_that_do_not_fit_each_other(
     made: Callable[..., Options], values: dict[str, Any], message: str
 ) -> None:
+    frame = days(60, wave).assign(n=range(60))
     with pytest.raises(OptionError, match=message):
-        Forecast.read(made(days(60, wave), **values))
+        train(made(frame, **values), "never")
 
 
 def test_bad_rows_and_short_series_are_left_out_when_asked(made: Callable[..., Options]) -> None:
@@ -397,6 +400,23 @@ def test_outputs_follow_from_what_is_known_at_the_origin_alone(
         batch.values = dict(changed)
         batch.values[name] = changed[name] + torch.randn_like(changed[name])
         assert not torch.allclose(task.step(network, batch).output, before)
+
+
+@pytest.mark.parametrize("head", ["quantile", "gaussian"])
+def test_what_is_drawn_for_a_series_does_not_depend_on_the_others(
+    made: Callable[..., Options], tmp_path: Path, head: str
+) -> None:
+    series = [days(60, lambda i, n=n: wave(i + n)).assign(unique_id=f"s{n}") for n in range(3)]
+    options = made(pandas.concat(series), decoding="recursive", head=head, epochs=1)
+    train(options, tmp_path / "run")
+    model = load(tmp_path / "run")
+    every = model.predict(pandas.concat(series))
+    for number in (2, 0):
+        alone = every[every["unique_id"] == f"s{number}"].reset_index(drop=True)
+        pandas.testing.assert_frame_equal(model.predict(series[number]), alone, rtol=1e-5)
+    # Twins of other names draw other numbers.
+    twin = model.predict(series[0].assign(unique_id="s1"))
+    assert not numpy.allclose(twin["y-lo-80"], every["y-lo-80"][:4])
 
 
 def test_the_first_forecast_of_a_line_is_its_next_point(
@@ -505,7 +525,8 @@ def test_a_mixture_of_quantiles_has_the_quantiles_of_its_values() -> None:
     torch.testing.assert_close(head.mixed(one.expand(20, 5, 1, -1))[0, 0], one, atol=0.15, rtol=0)
     generator = torch.Generator().manual_seed(0)
     parts = torch.stack([one, one + 6])[:, None, None]
-    draws = head.drawn(parts.expand(2, 20_000, 1, -1), generator).flatten()
+    shares = torch.rand(2, 20_000, 1, generator=generator)
+    draws = head.drawn(parts.expand(2, 20_000, 1, -1), shares).flatten()
     found = head.mixed(parts)[0, 0]
     torch.testing.assert_close(found, draws.quantile(head._levels), atol=0.15, rtol=0)
 

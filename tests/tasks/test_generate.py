@@ -254,9 +254,9 @@ def test_locked_dropout_drops_the_same_units_at_all_steps() -> None:
     assert set(dropped.tolist()) == {0.0, 1.0}
 
 
-def test_options_that_exclude_each_other() -> None:
-    with pytest.raises(OptionError, match="tied and adaptive_softmax"):
-        LanguageNetwork("gru", 2000, tied=True, adaptive_softmax=True)
+def test_an_adaptive_softmax_of_a_small_vocabulary(options: MakeOptions, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="adaptive_softmax has no effect on a vocabulary of less"):
+        train(options(adaptive_softmax=True), tmp_path / "run")
 
 
 def test_a_text_forgets_the_one_before() -> None:

@@ -250,11 +250,55 @@ def _can_be(kind: type[OptionGroup], values: dict[str, Any]) -> bool:
         ({"decay": 0.1}, "schedule=constant; use schedule=plateau or schedule=step, or leave dec"),
         ({"node_rank": 1}, "effect with nodes=1; give another value of nodes, or leave node_rank"),
         ({"data": "a.ts", "label": "l", "validation_data": "b.csv", "sequence": "s"}, ""),
+        (
+            DATA | {"data": "a.jsonl", "separator": ";"},
+            "separator has no effect on JSON lines; lea",
+        ),
+        (
+            DATA | {"data": "a.parquet", "encoding": "cp1252"},
+            "encoding has no effect on parquet; l",
+        ),
+        (DATA | {"data": "a.jsonl.gz", "test_data": "b.tsv", "header": False}, ""),
     ],
 )
 def test_what_is_said_of_a_void_option(values: dict[str, Any], message: str) -> None:
     known = DATA if "data" not in values else {}
-    options = from_flat(Options, known | values)
+    _check_said(Options, known | values, message)
+
+
+@pytest.mark.parametrize(
+    ("task", "values", "message"),
+    [
+        ("generate", {"text": "t", "data": ("a.jsonl", "b.pq"), "header": False}, "on JSON lines;"),
+        ("generate", {"text": "t", "data": ("a.jsonl", "b.csv"), "header": False}, ""),
+        (
+            "generate",
+            {"data": "a.txt", "tied": True, "adaptive_softmax": True},
+            "tied has no effect with adaptive_softmax=True, which has vectors of several sizes; l",
+        ),
+        (
+            "forecast",
+            {"data": "a.ndjson", "separator": ";"},
+            "separator has no effect on JSON lines",
+        ),
+        (
+            "forecast",
+            {"data": "a.csv", "decoding": "recursive", "form": "segments"},
+            "with form=segments, which are decoded at once; use form=steps, or leave decoding out",
+        ),
+        (
+            "forecast",
+            {"data": "a.csv", "decoding": "recursive", "past_covariates": "rain"},
+            "with decoding=recursive, which would have to read it in the future; use decoding=dire",
+        ),
+    ],
+)
+def test_what_is_said_in_other_tasks(task: str, values: dict[str, Any], message: str) -> None:
+    _check_said(TASKS[task].options, values, message)
+
+
+def _check_said(kind: type[OptionGroup], values: dict[str, Any], message: str) -> None:
+    options = from_flat(kind, values)
     if not message:  # one of the files has an effect of it
         check_needs(options)
         return

@@ -15,7 +15,7 @@ from anyrnn.tasks.columns import TextColumn
 from anyrnn.tasks.experiment import train
 from anyrnn.tasks.listener import Listener
 from anyrnn.tasks.tables import read_table
-from anyrnn.tasks.tag import files
+from anyrnn.tasks.tag import files, task
 from anyrnn.tasks.trained import evaluate
 
 MakeOptions = Callable[..., Options]
@@ -118,7 +118,7 @@ def test_sentences_on_disk_train_the_same_tagger(
     name: str, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "_AT_ONCE", 25)
-    monkeypatch.setattr(tag.task, "_NUMBERED_AT_ONCE", 30)
+    monkeypatch.setattr(task, "_NUMBERED_AT_ONCE", 30)
     rows = [
         [(f"{word}{number}", "I-PER"), ("walks", "O")]
         for number in range(40)

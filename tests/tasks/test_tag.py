@@ -304,6 +304,7 @@ def test_conditional_random_field_is_the_sum_over_all_sequences() -> None:
     start, transitions, end = values
     losses = crf.losses(emissions, tags, torch.tensor(lengths))
     decoded = crf.decode(emissions, torch.tensor(lengths))
+    marginals = crf.marginals(emissions, torch.tensor(lengths)).detach()
     for row, length in enumerate(lengths):
         scores = {each: score(row, each) for each in itertools.product(range(3), repeat=length)}
         true = tags[row, :length].tolist()
@@ -318,6 +319,10 @@ def test_conditional_random_field_is_the_sum_over_all_sequences() -> None:
         assert float(losses[row].detach()) == pytest.approx(float(expected))
         assert tuple(decoded[row, :length].tolist()) == max(scores, key=scores.__getitem__)
         assert not decoded[row, length:].any()
+        chances = torch.tensor(list(scores.values())).softmax(0)
+        for step, tag in itertools.product(range(length), range(count)):
+            having = torch.tensor([each[step] == tag for each in scores])
+            assert float(marginals[row, step, tag]) == pytest.approx(float(chances[having].sum()))
     losses.sum().backward()
     assert all(parameter.grad.isfinite().all() for parameter in crf.parameters())
 

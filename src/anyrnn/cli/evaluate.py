@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from anyrnn.tasks.registry import Entry
     from anyrnn.tasks.trained import Evaluation
 
+_DIGITS = (2, 4)  # in per cent, and otherwise
 _JSON = flag_parameter("json", bool, False, help="Print JSON instead of tables.")
 
 
@@ -75,18 +76,10 @@ def _skipped(facts: Mapping[str, object]) -> Iterator[str]:
 
 def _print_scores(evaluation: Evaluation) -> None:
     task, scores = evaluation.model.task, evaluation.scores
-    figures = task.shown_figures()
-    columns = (task.units, *(figure.heading for figure in figures))
+    columns = (task.units, *(figure.heading for figure in task.shown_figures()))
     measured = {evaluation.model.cell: scores.figures, **scores.baselines}
     rows = [
-        (
-            name,
-            f"{scores.count:,}",
-            *(
-                f.shown(reached[f.name], 2 if f.percent else 4) if f.name in reached else ""
-                for f in figures
-            ),
-        )
+        (name, f"{scores.count:,}", *task.shown(reached, _DIGITS))
         for name, reached in measured.items()
     ]
     say_table(("cell", *columns), rows, right=columns, box=SIMPLE)

@@ -12,7 +12,7 @@ import typer
 
 from anyrnn.cli.options import CELL, RUN, command, flag_parameter, given, parameter, pass_on
 from anyrnn.cli.terminal import say, shown
-from anyrnn.errors import DataError
+from anyrnn.errors import DataError, OptionError, option_name
 
 if TYPE_CHECKING:
     from anyrnn.tasks.generate.sampling import Writing
@@ -49,6 +49,11 @@ def _command(entries: Sequence[Entry]) -> Any:
 
         sampling = SamplingOptions(**given(ctx, options))
         model = load(run, cell, Generate)
+        if interactive and count > 1:
+            raise OptionError(
+                f"{option_name('count')} has no effect with {option_name('interactive', True)}; "
+                "leave one of them out"
+            )
         if interactive:
             (writing,) = model.task.writings(model.network, sampling)
             _choose(writing)

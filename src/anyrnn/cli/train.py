@@ -182,7 +182,7 @@ def _listener(progress: Progress) -> Listener:
 def _print_result(result: Result) -> None:
     from anyrnn.tasks.report import duration, short_duration
 
-    figures = result.task.shown_figures()
+    task, figures = result.task, result.task.shown_figures()
     several = len(result.cells) > 1
     rows = []
     for cell in result.cells:
@@ -197,17 +197,16 @@ def _print_result(result: Result) -> None:
             )
         )
     for name, reached in result.baselines.items():
-        known = (f.shown(reached[f.name]) if f.name in reached else "" for f in figures)
-        rows.append((name, "", *known, "", ""))
+        rows.append((name, "", *task.shown(reached), "", ""))
     headings = (figure.heading for figure in figures)
-    columns = ("parameters", *headings, "training", f"per {result.task.unit}")
+    columns = ("parameters", *headings, "training", f"per {task.unit}")
     say_table(
         ("cell", *columns),
         rows,
         right=columns,
         box=SIMPLE,
-        title=f"On the {result.measured_on} {result.task.units}",
-        caption=f"* best on the validation {result.task.units}" if several else "",
+        title=f"On the {result.measured_on} {task.units}",
+        caption=f"* best on the validation {task.units}" if several else "",
     )
     say(f"run folder: {result.run}")
     say(f"report: {result.run / 'report.html'}")

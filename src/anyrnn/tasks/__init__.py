@@ -4,8 +4,9 @@
 `trained` loads and asks it, `estimator` gives it the verbs of scikit-learn. A training is
 `training` (Lightning), `learner`, `checkpoints`, `listener`, `interruption`; on several processes
 `launch`, `meeting`, `processes`. Options are `options`, `option_checks`, `option_files`,
-`common_options` and `registry`; data `tables` and what it reads with, `encoding`, `split`,
-`vocabulary`, `batches`, `streams`; networks `layers`, `pooling`; runs `run_folder`, `run_files`.
+`common_options` and `registry`; data `tables` and what it reads with, `suffixes`, `encoding`,
+`split`, `vocabulary`, `batches`, `streams`; predictions `answers`; networks `layers`, `pooling`;
+runs `run_folder`, `run_files`.
 """
 
 import importlib.util

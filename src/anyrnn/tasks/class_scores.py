@@ -95,8 +95,13 @@ def table_of(scores: Sequence[ClassScore], title: str, units: str) -> ScoreTable
 
 def frequent_confusions(
     labels: Sequence[str], confusion: Sequence[Sequence[int]]
-) -> list[tuple[str, str, int]]:
-    """The most frequent confusions: true class, given class, how often."""
+) -> list[tuple[str, str, int]] | None:
+    """The most frequent confusions: true class, given class, how often.
+
+    None, if the classes are few enough for a matrix.
+    """
+    if len(labels) <= LARGEST_MATRIX:
+        return None
     pairs = [
         (labels[row], labels[column], count)
         for row, counts in enumerate(confusion)
@@ -118,4 +123,4 @@ def confusions(results: Sequence[Any]) -> dict[str, object]:
         )
         for result in results
     }
-    return {"largest_matrix": LARGEST_MATRIX, "confusions": found}
+    return {"confusions": found}

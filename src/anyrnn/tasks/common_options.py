@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from anyrnn.errors import OptionError, RunError, option_name
-from anyrnn.tasks.option_checks import LARGEST_SEED, Need
-from anyrnn.tasks.options import OptionGroup, option
+from anyrnn.tasks.option_checks import LARGEST_SEED, DataNeed, Need
+from anyrnn.tasks.options import OptionGroup, flat, option
+from anyrnn.tasks.suffixes import is_json_lines, is_parquet
 
 if TYPE_CHECKING:
     import torch
@@ -18,8 +19,31 @@ Pooling = Literal["last", "mean", "max"]
 
 # What every network has.
 LAYERS: Any = option(1, "The number of recurrent layers.", ge=1, le=1000)
-# What is asked of a network on the command line.
-INPUT_ENCODING: Any = option("utf-8", "The encoding of the file or standard input.", metavar="NAME")
+
+_KIND_OF_TABLE = "kind of table"
+NOT_PARQUET = DataNeed(_KIND_OF_TABLE, but="parquet")
+_WITH_SEPARATORS = DataNeed(_KIND_OF_TABLE, ("CSV", "TSV"))
+
+
+class TableOptions(OptionGroup):
+    """Options on files that may be tables."""
+
+    def in_effect(self) -> dict[str, tuple[str, ...]]:
+        """The kind of each file."""
+        return {_KIND_OF_TABLE: tuple(map(_kind_of_table, files_of(self)))}
+
+
+def files_of(options: Any) -> list[Path]:
+    """The files that a group of options names, those of the training first."""
+    data = options.data if isinstance(options.data, tuple) else (options.data,)
+    others = (getattr(options, name, None) for name in ("validation_data", "test_data"))
+    return [*data, *filter(None, others)]
+
+
+def _kind_of_table(path: Path) -> str:
+    if is_parquet(path):
+        return "parquet"
+    return "JSON lines" if is_json_lines(path) else "CSV"
 
 
 def encoding(needs: tuple[Need, ...] = ()) -> Any:
@@ -34,14 +58,16 @@ def separator(needs: tuple[Need, ...] = ()) -> Any:
         "What separates the columns.",
         metavar="CHARACTER",
         shown="comma in .csv, tab in .tsv",
-        needs=needs,
+        needs=(*needs, _WITH_SEPARATORS),
     )
 
 
 def header(needs: tuple[Need, ...] = ()) -> Any:
     """The option of tables whose first line is a row like the others."""
     return option(
-        True, "The first line names the columns; if not, they are called 1, 2, ...", needs=needs
+        True,
+        "The first line names the columns; if not, they are called 1, 2, ...",
+        needs=(*needs, _WITH_SEPARATORS),
     )
 
 
@@ -50,22 +76,18 @@ def part_of_its_own(help: str) -> Any:
     return option(None, help, metavar="FILE", shown="split off the data", evaluation="left out")
 
 
-def _share(help: str, file: str) -> Any:
+_SHARES = {
+    "validation": "The share of the data that is split off for validation; with 0 the training "
+    "part itself decides when to stop.",
+    "test": "The share of the data that is split off to measure the result; with 0 the validation "
+    "part does.",
+}
+
+
+def share_of(part: Literal["validation", "test"], needs: tuple[Need, ...] = ()) -> Any:
     """The option of the share that is split off for a part that has no file of its own."""
-    needs = (Need(file, (None,)),)
-    return option(0.1, help, ge=0, lt=1, evaluation="left out", needs=needs)
-
-
-VALIDATION_SHARE = _share(
-    "The share of the data that is split off for validation; with 0 the training part itself "
-    "decides when to stop.",
-    "validation_data",
-)
-TEST_SHARE = _share(
-    "The share of the data that is split off to measure the result; with 0 the validation part "
-    "does.",
-    "test_data",
-)
+    needs = (Need(f"{part}_data", (None,)), *needs)
+    return option(0.1, _SHARES[part], ge=0, lt=1, evaluation="left out", needs=needs)
 
 
 def shares_split_off(options: Any, there: Container[str] = ()) -> dict[str, float]:
@@ -139,6 +161,33 @@ def given_texts(what: str = "Texts") -> Any:
         metavar="[TEXT]...",
         argument=True,
     )
+
+
+KIND_OF_INPUT = "kind of input"
+ARGUMENTS, LINES, TOKENS = "texts of the command line", "lines of text", "files of tokens"
+"""What a network may be asked about."""
+
+
+def input_encoding(need: Need = DataNeed(KIND_OF_INPUT, but=ARGUMENTS)) -> Any:  # noqa: B008
+    """The option of the encoding of what a network is asked about."""
+    help = "The encoding of the file or standard input."
+    return option("utf-8", help, metavar="NAME", needs=(need,))
+
+
+class InputOptions(OptionGroup):
+    """Options on what a network is asked about, with `texts` and a `file` of them."""
+
+    def in_effect(self) -> dict[str, tuple[str, ...]]:
+        """The kinds of input that are given."""
+        given = flat(self)
+        kinds = [ARGUMENTS] if given["texts"] else []
+        if given["file"] is not None or not kinds:
+            kinds.append(self.kind_of(given["file"]))
+        return {KIND_OF_INPUT: tuple(kinds)}
+
+    def kind_of(self, file: Path | None) -> str:
+        """What a file holds, or without one standard input."""
+        return LINES
 
 
 class VocabularyOptions(OptionGroup, panel="Texts and tokens"):

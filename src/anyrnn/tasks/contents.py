@@ -14,6 +14,7 @@ from anyrnn.errors import DataError, option_name
 from anyrnn.files import reading
 from anyrnn.tasks.encoding import check_encoding, decoded, likely_encoding
 from anyrnn.tasks.prepared import advanced
+from anyrnn.tasks.suffixes import suffixes_of
 
 LARGE = 64 << 20
 """From how many bytes on a file stays on disk; an eighth of that if it is compressed."""
@@ -21,13 +22,6 @@ LARGE = 64 << 20
 _BLOCK = 1 << 20  # bytes read at once
 _SAMPLE = 16 << 20  # bytes that tell an encoding
 _OPEN: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
-
-
-def suffixes_of(path: Path) -> tuple[str, str]:
-    """The suffix that tells the kind of file, or "", and that of its compression, or ""."""
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    compression = suffixes.pop() if suffixes and suffixes[-1] in _OPEN else ""
-    return (suffixes[-1] if suffixes else ""), compression
 
 
 class Content:

@@ -26,11 +26,15 @@ class Estimator(BaseEstimator):
     `cell` stands for the list of cells. They are checked when `fit` is called.
 
     Attributes:
+        place: What messages call the data, which come from no file.
+        files: Values of options on files that have to be given.
         model_: The trained network with what it needs to predict.
         history_: The figures of each epoch; only `fit` makes it.
     """
 
     task: ClassVar[type[Task]]
+    place: ClassVar = Path("the data")
+    files: ClassVar[dict[str, Any]] = {"data": place}
     model_: Model
     history_: list[dict[str, float]]
 
@@ -78,11 +82,8 @@ class Estimator(BaseEstimator):
         signature.__signature__ = inspect.Signature(parameters)
         cls.__init__ = __init__
 
-    def options(self, **data: Any) -> Any:
+    def options(self) -> Any:
         """The options of the task as the parameters say.
-
-        Args:
-            data: Options on data that are no parameters.
 
         Raises:
             SizeError, OptionError: A parameter is not as it has to be; the message names it.
@@ -90,7 +91,7 @@ class Estimator(BaseEstimator):
         values = self.get_params(deep=False)
         cell = values.pop("cell")
         given = {name: value for name, value in values.items() if value is not None}
-        return from_flat(self.task.options_type, {**given, **data, "cells": (cell,)})
+        return from_flat(self.task.options_type, {**given, **self.files, "cells": (cell,)})
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> None:
         """Write the run folder, as the command line would: `load` and `anyrnn predict` read it.
@@ -125,9 +126,9 @@ class Estimator(BaseEstimator):
         found._keep(model, Path(path))
         return found
 
-    def _fit(self, data: Data, /, **placeholders: Any) -> Self:
+    def _fit(self, data: Data) -> Self:
         """Train on data in memory."""
-        options = self.options(**placeholders)
+        options = self.options()
         with tempfile.TemporaryDirectory() as folder:
             result = train(options, Path(folder) / "run", data=data)
             self._keep(load(result.run), result.run)

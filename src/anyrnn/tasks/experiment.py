@@ -24,7 +24,7 @@ from anyrnn.tasks.launch import launch
 from anyrnn.tasks.learner import Learner
 from anyrnn.tasks.listener import Listener
 from anyrnn.tasks.memory import enough_memory
-from anyrnn.tasks.options import check_needs, replaced
+from anyrnn.tasks.options import check_needs, replaced, void
 from anyrnn.tasks.prepared import watched
 from anyrnn.tasks.registry import entry_of
 from anyrnn.tasks.report import render_run
@@ -147,6 +147,7 @@ class _Experiment:
     ) -> "_Experiment":
         """Read the data, and make each network once: a mistake shows before anything is written."""
         data = data or kind.read(options)
+        check_needs(options, data=data.in_effect)
         for note in data.told():
             listener.noted(note)
         task = processes.first(kind.prepare, options, data.training, listener.noted)
@@ -187,7 +188,8 @@ class _Experiment:
         for name, text in self.task.files().items():
             write_text(unfinished.path / name, text)
         write_results(unfinished.path, result)
-        write_text(unfinished.path / "report.html", render_run(result, config))
+        without = {each.path for each, *_ in void(self.options, self.data.in_effect)}
+        write_text(unfinished.path / "report.html", render_run(result, config, without))
         unfinished.finish(config)
 
     def _cell(

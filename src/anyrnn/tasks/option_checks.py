@@ -27,6 +27,7 @@ class Need:
         name: The other option; it decides nothing in a task that lacks it.
         values: Those values; `None` is that of an option that was not given.
         but: If no values are listed: the only one without an effect.
+        why: What is said of a value without an effect: a clause that begins with "which".
 
     Example:
         >>> Need("schedule", ("plateau", "step")).met("constant")
@@ -36,6 +37,7 @@ class Need:
     name: str
     values: tuple[Any, ...] = ()
     but: Any = None
+    why: str = ""
 
     def met(self, value: Any) -> bool:
         """Whether there is an effect with a value of the other option."""
@@ -53,6 +55,24 @@ class Need:
     def shown(self) -> tuple[str, ...]:
         """The values that its words name."""
         return tuple(map(str, self.values or (self.but,)))
+
+
+class DataNeed(Need):
+    """The data on which an option has an effect: values are words, such as "parquet".
+
+    Its name is no option, but what is asked of the data; `OptionGroup.in_effect` answers what the
+    names of files tell, and `Data.in_effect` what they hold.
+    """
+
+    @property
+    def words(self) -> str:
+        """On which data there is an effect."""
+        return f"only for {alternatives(self.shown())}" if self.values else f"not for {self.but}"
+
+    @property
+    def lacking(self) -> dict[str, tuple[str]]:
+        """What is answered of data without an effect, where `but` says which these are."""
+        return {self.name: (self.but,)}
 
 
 def alternatives(words: Sequence[str], comma: str = ", ", last: str = " or ") -> str:

@@ -19,6 +19,7 @@ import pydantic.dataclasses
 
 from anyrnn.errors import OptionError, option_name
 from anyrnn.tasks.option_checks import (
+    DataNeed,
     Declaration,
     Need,
     alternatives,
@@ -150,12 +151,12 @@ class OptionGroup:
         cls.__init__ = _with_our_errors(cls, cls.__init__)
 
     def in_effect(self) -> dict[str, tuple[Any, ...]]:
-        """By the names of options that leave a choice to the data: what it comes to, for each file.
-
-        Raises:
-            OptionError: It cannot be told.
+        """What the names of files tell, a value for each file: by the names of options that leave
+        a choice to the data, and of what a `DataNeed` asks.
         """
-        return {}
+        groups = (getattr(self, name) for name in self.__declared__)
+        found = (group.in_effect() for group in groups if isinstance(group, OptionGroup))
+        return {name: values for each in found for name, values in each.items()}
 
     def plain(self) -> dict[str, Any]:
         """The values as JSON and YAML know them, in the groups that they are in."""
@@ -249,26 +250,48 @@ def from_flat(kind: type[Group], values: Mapping[str, Any]) -> Group:
     return from_mapping(kind, nested)
 
 
-def check_needs(options: OptionGroup, names: Container[str] | None = None) -> None:
-    """Refuse an option that differs from its default and has no effect beside the others.
+def void(
+    options: OptionGroup, data: Mapping[str, tuple[Any, ...]] | None = None
+) -> Iterator[tuple[Option, Need, Any]]:
+    """The options that have no effect beside the others or on the data.
+
+    Args:
+        options: All options.
+        data: What the data hold, as `Data.in_effect`, if they are known.
+
+    Yields:
+        Such an option, what it needs, and what is there instead.
+    """
+    chosen = {name: (value,) for name, value in flat(options).items()}
+    in_effect = {**chosen, **options.in_effect(), **(data or {})}
+    for found in declared(type(options)):
+        for need in found.declaration.needs:
+            actual = in_effect.get(need.name, ())
+            if actual and not any(map(need.met, actual)):
+                yield found, need, actual[0]
+                break
+
+
+def check_needs(
+    options: OptionGroup,
+    names: Container[str] | None = None,
+    data: Mapping[str, tuple[Any, ...]] | None = None,
+) -> None:
+    """Refuse an option that differs from its default and has no effect.
 
     Args:
         options: All options.
         names: Which of them are asked about; without names all.
+        data: See `void`.
 
     Raises:
-        OptionError: There is one; the message names the choice that makes it void.
+        OptionError: There is one; the message names what makes it void.
     """
-    values, in_effect = flat(options), options.in_effect()
-    for found in declared(type(options)):
+    values = flat(options)
+    for found, need, actual in void(options, data):
         asked = names is None or found.name in names
-        if not asked or values[found.name] == found.declaration.default:
-            continue
-        for need in found.declaration.needs:
-            if need.name in values:
-                actual = in_effect.get(need.name, (values[need.name],))
-                if not any(map(need.met, actual)):
-                    raise OptionError(_void(found.name, need, actual[0]))
+        if asked and values[found.name] != found.declaration.default:
+            raise OptionError(_void(found.name, need, actual))
 
 
 def found_in(values: Mapping[str, Any], path: str) -> tuple[Any, ...]:
@@ -291,6 +314,22 @@ def put(values: dict[str, Any], path: str, value: Any) -> None:
         put(inner, rest, value)
         value = inner
     values[group] = value
+
+
+def flattened(
+    values: Mapping[str, Any], before: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """The values of a nested mapping, each with its name behind those of its groups.
+
+    Example:
+        >>> list(flattened({"model": {"layers": 2}, "seed": 0}))
+        [(('model', 'layers'), 2), (('seed',), 0)]
+    """
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flattened(value, (*before, name))
+        else:
+            yield (*before, name), value
 
 
 def replaced(options: Group, **changes: Any) -> Group:
@@ -352,13 +391,16 @@ def _void(name: str, need: Need, value: Any) -> str:
     here, other = option_name(name), option_name(need.name)
     if value is None:
         return f"{here} has no effect without {other}; give both, or leave {here} out"
-    void = f"{here} has no effect with {option_name(need.name, value)}"
+    if isinstance(need, DataNeed):
+        return f"{here} has no effect on {value}; leave {here} out"
+    said = f"{here} has no effect with {option_name(need.name, value)}"
+    said += f", {need.why}" if need.why else ""
     if need.values in ((None,), (False,)):
-        return f"{void}; leave one of them out"
+        return f"{said}; leave one of them out"
     if not need.values:
-        return f"{void}; give another value of {other}, or leave {here} out"
+        return f"{said}; give another value of {other}, or leave {here} out"
     choices = alternatives([option_name(need.name, each) for each in need.values])
-    return f"{void}; use {choices}, or leave {here} out"
+    return f"{said}; use {choices}, or leave {here} out"
 
 
 def _without_empty_groups(kind: type[OptionGroup], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from anyrnn.tasks.options import flattened
 from anyrnn.tasks.task import LOSS, Figure
 
 if TYPE_CHECKING:
@@ -141,19 +142,21 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["flat"] = _flat
     environment.filters["percent"] = lambda share: f"{100 * share:.1f}"
     environment.filters["duration"] = duration
     environment.filters["short_duration"] = short_duration
     return environment
 
 
-def render_run(result: Result, config: Mapping[str, object]) -> str:
+def render_run(
+    result: Result, config: Mapping[str, Any], without: Container[str] = frozenset()
+) -> str:
     """The page that shows a run: figures, learning curves, what the task adds, settings.
 
     Args:
         result: What the training made; the template of its task adds what only that has.
         config: The configuration of the run.
+        without: The paths of options without an effect, which are not listed.
     """
     task, results = result.task, result.cells
     shares = [figure for figure in task.figures if figure.percent]
@@ -168,6 +171,7 @@ def render_run(result: Result, config: Mapping[str, object]) -> str:
             "best": result.best,
             "baselines": result.baselines,
             "curves": charts,
+            "settings": [*_settings(config["options"], without), *_settings(config["facts"])],
             **task.pictures(results),
         },
     )
@@ -216,14 +220,13 @@ def short_duration(seconds: float) -> str:
     return f"{milliseconds:.2f} ms" if milliseconds < 10 else f"{milliseconds:.1f} ms"
 
 
-def _flat(settings: Mapping[str, object], group: str = "") -> Iterator[tuple[str, object]]:
-    """The settings of all groups, with the group before the name."""
-    for name, value in settings.items():
-        words = name.replace("_", " ")
-        words = f"{group}: {words}" if group else words
-        if isinstance(value, Mapping):
-            yield from _flat(value, words)
-        elif value is not None:
+def _settings(
+    values: Mapping[str, Any], without: Container[str] = frozenset()
+) -> Iterator[tuple[str, object]]:
+    """What is set of all groups, with the group before the name."""
+    for names, value in flattened(values):
+        if value is not None and ".".join(names) not in without:
+            words = ": ".join(names).replace("_", " ")
             yield words, ", ".join(map(str, value)) if isinstance(value, list) else value
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from anyrnn.errors import RunError
 from anyrnn.files import reading
+from anyrnn.tasks.options import flattened
 from anyrnn.tasks.run_files import CONFIG, entry, read_json, reading_run, strings
 from anyrnn.tasks.run_folder import read_config
 from anyrnn.tasks.task import Figure
@@ -145,15 +146,7 @@ def summaries(folder: Path) -> tuple[list[Summary], dict[str, str]]:
 
 def differing_options(one: Summary, other: Summary) -> dict[str, tuple[object, object]]:
     """The options that differ, by name; `None` where a run has no such option or value."""
-    flat = [dict(_flat(each.options)) for each in (one, other)]
+    flat = [dict(flattened(each.options)) for each in (one, other)]
     names = dict.fromkeys([*flat[0], *flat[1]])
-    pairs = {name: (flat[0].get(name), flat[1].get(name)) for name in names}
+    pairs = {".".join(name): (flat[0].get(name), flat[1].get(name)) for name in names}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
-
-
-def _flat(options: Mapping[str, Any], prefix: str = "") -> list[tuple[str, object]]:
-    found: list[tuple[str, object]] = []
-    for name, value in options.items():
-        inner = isinstance(value, Mapping)
-        found += _flat(value, f"{prefix}{name}.") if inner else [(prefix + name, value)]
-    return found

@@ -1,11 +1,15 @@
 """Splitting rows into parts: stratified, repeatable, and without leaks between the parts."""
 
 from collections.abc import Hashable, Mapping, Sequence
+from hashlib import blake2b
+from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
 import numpy
 import pandas
 from numpy.typing import NDArray
+
+from anyrnn.errors import DataError
 
 
 class Taken(Protocol):
@@ -37,6 +41,44 @@ def divided(
     rows = split_rows(groups, strata, sizes, seed)
     names = ["training", *shares]
     return {name: part.take(chosen) for name, chosen in zip(names, rows, strict=True)}
+
+
+def key_of(content: str | bytes) -> int:
+    """A number of 64 bits that is the same for equal contents."""
+    plain = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
+    return int.from_bytes(blake2b(plain, digest_size=8).digest(), "little")
+
+
+def divided_at_random(
+    part: SomePart,
+    shares: Mapping[str, float],
+    keys: NDArray[numpy.uint64],
+    seed: int,
+    *,
+    path: Path,
+    unit: str,
+    hint: str = "",
+) -> dict[str, SomePart]:
+    """Split a part whose rows are all of one stratum.
+
+    Args:
+        part: What is split.
+        shares: The share of each other part, by its name.
+        keys: A number for each row; equal ones land in the same part.
+        seed: Decides who goes where.
+        path, unit, hint: Where the rows come from, what a row is, and what to do if they are few.
+
+    Raises:
+        DataError: There are too few rows.
+    """
+    names = ["training", *shares]
+    different = len(numpy.unique(keys))
+    if different < len(names):
+        raise DataError(
+            f"{path} has {different} different {unit}(s), but {len(names)} are needed to split "
+            f"into {', '.join(names)}{hint}"
+        )
+    return divided(part, shares, keys, [0] * len(keys), seed)
 
 
 def split_rows(

@@ -10,12 +10,10 @@ from numpy.typing import NDArray
 from anyrnn.errors import DataError, option_name
 from anyrnn.tasks.arrow_tables import arrow_table
 from anyrnn.tasks.columns import Table, TextColumn
-from anyrnn.tasks.contents import Characters, Content, suffixes_of
+from anyrnn.tasks.contents import Characters, Content
+from anyrnn.tasks.suffixes import JSON_LINES, PARQUET, SEPARATORS, suffixes_of
 from anyrnn.tasks.table_pieces import Piece, json_lines, parquet_rows, separated
 
-_SEPARATORS = {".csv": ",", ".tsv": "\t"}
-_JSON_LINES = (".jsonl", ".ndjson", ".json")
-_PARQUET = (".parquet", ".pq")
 SUPPORTED = (
     ".csv, .tsv, .jsonl, .ndjson, .json (one object a line), each also .gz, .xz or .bz2; .parquet; "
     f"with {option_name('separator')} any file of text"
@@ -58,19 +56,19 @@ def read_table(
     """
     separator = _one_character(separator)
     suffix, compression = _kind(path, separator)
-    unit = "row" if suffix in _PARQUET else "line" if suffix in _JSON_LINES else "record"
-    content = Content(path, compressed=suffix in _PARQUET)
+    unit = "row" if suffix in PARQUET else "line" if suffix in JSON_LINES else "record"
+    content = Content(path, compressed=suffix in PARQUET)
     text = functools.partial(Characters, content, encoding)
-    columns = wanted if suffix in _JSON_LINES else None
-    if suffix in _PARQUET:
+    columns = wanted if suffix in JSON_LINES else None
+    if suffix in PARQUET:
         pieces = parquet_rows(path, path if content.large else content.open(), wanted)
-    elif suffix in _JSON_LINES:
+    elif suffix in JSON_LINES:
         pieces = json_lines(path, text, wanted)
         if wanted is None:  # a later line may have names that no other has
             *_, last = json_lines(path, text, [])
             columns = last.names
     else:
-        pieces = separated(path, text, separator or _SEPARATORS[suffix], header, wanted)
+        pieces = separated(path, text, separator or SEPARATORS[suffix], header, wanted)
     options = (suffix, compression, encoding, separator, header, wanted)
     return arrow_table(content, unit, pieces, columns, options)
 
@@ -92,16 +90,6 @@ def read_texts(
     found = pieces(Characters(content, encoding).pieces())
     options = (suffixes_of(path)[1], encoding, f"{pieces.__module__}.{pieces.__qualname__}")
     return arrow_table(content, "line", found, ["text"], options).columns["text"], content.digest
-
-
-def is_json_lines(path: Path) -> bool:
-    """Whether the name of a file says that it holds JSON lines, perhaps compressed."""
-    return suffixes_of(path)[0] in _JSON_LINES
-
-
-def is_table(path: Path) -> bool:
-    """Whether the name of a file says that it holds rows and columns, perhaps compressed."""
-    return suffixes_of(path)[0] in (*_SEPARATORS, *_JSON_LINES, *_PARQUET)
 
 
 def complete_rows(
@@ -160,7 +148,7 @@ def _kind(path: Path, separator: str | None) -> tuple[str, str]:
     if path.is_dir():
         raise DataError(f"{path} is a folder, not a file")
     suffix, compression = suffixes_of(path)
-    known = suffix in _SEPARATORS or suffix in _JSON_LINES or suffix in _PARQUET
-    if (suffix in _PARQUET and compression) or not (known or separator):
+    known = suffix in SEPARATORS or suffix in JSON_LINES or suffix in PARQUET
+    if (suffix in PARQUET and compression) or not (known or separator):
         raise DataError(f"cannot tell what {path} is by its name; supported: {SUPPORTED}")
     return suffix, compression

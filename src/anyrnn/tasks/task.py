@@ -95,6 +95,7 @@ class Data(Generic[Part]):
         facts: What a reader of the report wants to know, such as counts.
         notes: The same in sentences, told before the training.
         skipped: How many rows of each file were left out, by reason.
+        in_effect: What a `DataNeed` of an option asks, by its name, if only the content tells.
     """
 
     training: Part
@@ -104,6 +105,12 @@ class Data(Generic[Part]):
     facts: Mapping[str, object] = field(default_factory=dict)
     notes: Sequence[str] = ()
     skipped: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    in_effect: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, parts: Mapping[str, Part], **others: Any) -> "Data[Part]":
+        """The data of parts by their names, with the other attributes."""
+        return cls(parts["training"], parts.get("validation"), parts.get("test"), **others)
 
     def told(self) -> Iterator[str]:
         """The notes, what was left out, and what follows from a part that is not there."""
@@ -356,6 +363,23 @@ class Task(ABC, Generic[TaskOptions, Part]):
         """The validation figure that decides, so that the larger is the better."""
         value = figures[f"validation_{self.deciding}"]
         return value if self.decides().larger_is_better else -value
+
+    def shown(
+        self, reached: Mapping[str, float], digits: tuple[int, int] | None = None
+    ) -> list[str]:
+        """The figures as people read them, in the order of `shown_figures`; "" for one that is not
+        there, as of a simple method.
+
+        Args:
+            reached: The figures, by name.
+            digits: How many of them, in per cent and otherwise.
+        """
+        return [
+            figure.shown(reached[figure.name], digits and digits[not figure.percent])
+            if figure.name in reached
+            else ""
+            for figure in self.shown_figures()
+        ]
 
     def shown_figures(self) -> tuple[Figure, ...]:
         """The figures told after each epoch and in tables: the loss, too."""

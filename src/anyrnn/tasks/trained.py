@@ -10,7 +10,7 @@ import torch
 from anyrnn.cells.catalogue import get
 from anyrnn.errors import AnyrnnError, OptionError, RunError, UnknownCellError, option_name
 from anyrnn.tasks.memory import enough_memory
-from anyrnn.tasks.options import check_needs, from_mapping, replaced
+from anyrnn.tasks.options import check_needs, declared, from_mapping, replaced
 from anyrnn.tasks.registry import entry_of_run
 from anyrnn.tasks.run_files import CONFIG, entry, load_network, strings
 from anyrnn.tasks.run_folder import read_config
@@ -118,7 +118,14 @@ def evaluate(
     if "data" not in changes:
         raise OptionError(f"{option_name('data')} is missing: name a file")
     model = load(run, cell)
-    data = replaced(model.task.options.data, **changes)
+    data = model.task.options.data
+    found = (option for option in declared(type(data)) if option.name not in changes)
+    defaults = {
+        option.name: option.declaration.default
+        for option in found
+        if option.declaration.evaluation == "left out"
+    }
+    data = replaced(data, **changes, **defaults)
     check_needs(replaced(model.task.options, data=data), changes)
     part, facts = model.task.read_part(data)
     return Evaluation(model, model.score(part), facts)

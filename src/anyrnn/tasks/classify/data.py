@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from anyrnn.errors import DataError, option_name
 from anyrnn.tasks import split
 from anyrnn.tasks.classify.labels import label_order, split_labels
-from anyrnn.tasks.classify.options import DataOptions, kind_of
+from anyrnn.tasks.classify.options import SPLIT_OFF, DataOptions, kind_of
 from anyrnn.tasks.classify.series import Series
 from anyrnn.tasks.classify.series_files import read_series
 from anyrnn.tasks.columns import listing, taken
@@ -91,6 +90,7 @@ def read(options: DataOptions, seed: int) -> Data[Part]:
         OptionError: It is not said which column has the texts or labels.
     """
     found = read_parts(options.data, options)
+    own = [SPLIT_OFF[name].lacking for name in SPLIT_OFF if name in found]
     numbers = kind_of(options.data, options) != "text"
     channels = found["training"].channels
     given = {"validation": options.validation_data, "test": options.test_data}
@@ -114,14 +114,13 @@ def read(options: DataOptions, seed: int) -> Data[Part]:
     ]
     if overlap:
         notes.append(f"{overlap:,} of the test {units} also occur in the training {units}")
-    return Data(
-        parts["training"],
-        parts.get("validation"),
-        parts.get("test"),
+    return Data.of(
+        parts,
         digests=[part.digest for part in found.values()],
         facts={**counts, "test_also_in_training": overlap},
         notes=notes,
         skipped={str(part.path): part.skipped for part in found.values() if part.skipped},
+        in_effect={name: values for each in own for name, values in each.items()},
     )
 
 
@@ -328,8 +327,5 @@ def _each_label(part: Part, separator: str | None) -> tuple[NDArray[numpy.int64]
 def _key(value: Any) -> int:
     """A number that is the same for inputs that count as equal when parts are kept apart."""
     if isinstance(value, numpy.ndarray):
-        content = value.tobytes()
-    else:
-        plain = " ".join(unicodedata.normalize("NFC", value).casefold().split())
-        content = plain.encode("utf-8", "backslashreplace")
-    return int.from_bytes(blake2b(content, digest_size=8).digest(), "little")
+        return split.key_of(value.tobytes())
+    return split.key_of(" ".join(unicodedata.normalize("NFC", value).casefold().split()))

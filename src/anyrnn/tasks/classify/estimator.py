@@ -21,8 +21,6 @@ from anyrnn.tasks.encoding import whole_characters
 from anyrnn.tasks.estimator import Estimator
 from anyrnn.tasks.task import Data
 
-_PLACE = Path("the data")
-
 
 class Classifier(ClassifierMixin, Estimator):
     """One label for each input; a subclass says what its inputs are.
@@ -32,11 +30,9 @@ class Classifier(ClassifierMixin, Estimator):
     Attributes:
         classes_: The labels in ascending order, which is that of `predict_proba`.
         kind: What its inputs are.
-        files: Options of files, for data that come from none.
     """
 
     kind: ClassVar[type[Inputs]]
-    files: ClassVar[dict[str, Any]]
     classes_: numpy.ndarray
 
     def fit(self, X: Any, y: Any) -> Self:
@@ -50,7 +46,7 @@ class Classifier(ClassifierMixin, Estimator):
             DataError: There are not as many labels as inputs, or too few inputs of a label.
             ValueError: An array is not as scikit-learn has it.
         """
-        options = self.options(**self.files)
+        options = self.options()
         if y is None:
             raise DataError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None"
@@ -61,8 +57,8 @@ class Classifier(ClassifierMixin, Estimator):
         seed, skip_bad = options.training.seed, options.data.skip_bad
         parts = divided(part, shares_split_off(options.data, ("test",)), seed, skip_bad)
         facts = {name: len(each) for name, each in parts.items()}
-        data = Data(parts["training"], parts.get("validation"), facts=facts)
-        self._fit(data, **self.files)
+        data = Data.of(parts, facts=facts)
+        self._fit(data)
         learned = set(self.model_.task.labels)
         classes = numpy.unique(labels)
         self.classes_ = classes[[str(label) in learned for label in classes.tolist()]]
@@ -132,7 +128,7 @@ class TextClassifier(
     """
 
     kind = Texts
-    files: ClassVar = {"data": _PLACE, "text": "text", "label": "label"}
+    files: ClassVar = {**Estimator.files, "text": "text", "label": "label"}
 
     def __sklearn_tags__(self) -> Tags:
         """What scikit-learn asks: texts are read, and no array of numbers."""
@@ -152,7 +148,7 @@ class TextClassifier(
                 raise DataError(f"row {number} is {text!r}, but has to be a text")
         _check_count(len(texts), labels, "texts")
         texts = list(map(whole_characters, texts))
-        return Part(_PLACE, texts, labels or [], [f"row {n}" for n in range(len(texts))], "")
+        return Part(self.place, texts, labels or [], [f"row {n}" for n in range(len(texts))], "")
 
 
 class SequenceClassifier(
@@ -184,7 +180,6 @@ class SequenceClassifier(
     """
 
     kind = Numbers
-    files: ClassVar = {"data": _PLACE}
 
     def __sklearn_tags__(self) -> Tags:
         """What scikit-learn asks: arrays of three axes are read, and missing values."""
@@ -196,7 +191,7 @@ class SequenceClassifier(
     def _part(self, X: Any, labels: Sequence[str] | None = None, *, fitting: bool) -> Part:
         sequences = self._sequences(X, fitting)
         _check_count(len(sequences), labels, "sequences")
-        series = Series(_PLACE)
+        series = Series(self.place)
         for number, values in enumerate(sequences):
             row = f"row {number}"
             try:

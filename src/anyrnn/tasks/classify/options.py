@@ -1,12 +1,12 @@
 """What a user can choose when a classifier is trained and used."""
 
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from anyrnn.errors import OptionError, option_name
 from anyrnn.tasks import common_options
 from anyrnn.tasks.common_options import Pooling, TrainingOptions
-from anyrnn.tasks.option_checks import Need
+from anyrnn.tasks.option_checks import DataNeed, Need
 from anyrnn.tasks.options import OptionGroup, option
 
 Format = Literal["text", "ts", "csv", "npz"]
@@ -17,9 +17,17 @@ def _only(*formats: Format) -> tuple[Need, ...]:
 
 
 _NUMBERS = _only("ts", "csv", "npz")
+SPLIT_OFF = {
+    part: DataNeed(f"{part} part", but=f"a file with a {part} part of its own")
+    for part in ("validation", "test")
+}
 
 
-class DataOptions(OptionGroup, panel="Data"):
+def _split_off(part: Literal["validation", "test"]) -> Any:
+    return common_options.share_of(part, (SPLIT_OFF[part],))
+
+
+class DataOptions(common_options.TableOptions, panel="Data"):
     """Which files, columns and arrays hold the texts or numbers, and the labels."""
 
     data: Path = option(
@@ -87,9 +95,11 @@ class DataOptions(OptionGroup, panel="Data"):
     test_data: Path | None = common_options.part_of_its_own(
         "A held-out file that measures the result."
     )
-    validation_share: float = common_options.VALIDATION_SHARE
-    test_share: float = common_options.TEST_SHARE
-    encoding: str = common_options.encoding(_only("text", "csv", "ts"))
+    validation_share: float = _split_off("validation")
+    test_share: float = _split_off("test")
+    encoding: str = common_options.encoding(
+        (*_only("text", "csv", "ts"), common_options.NOT_PARQUET)
+    )
     separator: str | None = common_options.separator(_only("text", "csv"))
     header: bool = common_options.header(_only("text", "csv"))
     skip_bad: bool = option(
@@ -147,14 +157,13 @@ class Options(OptionGroup, panel="Model"):
 
     def in_effect(self) -> dict[str, tuple[str, ...]]:
         """What each of the files holds."""
-        data = self.data
+        first, *others = common_options.files_of(self.data)
         try:
-            first = kind_of(data.data, data)
+            kind = kind_of(first, self.data)
         except OptionError:  # nothing tells texts from numbers, which matters for files only
-            return {"format": get_args(Format)}
-        others = filter(None, (data.validation_data, data.test_data))
-        kinds = [kind_of(path, data, numbers=first != "text") for path in others]
-        return {"format": (first, *kinds)}
+            return {**super().in_effect(), "format": get_args(Format)}
+        kinds = (kind_of(path, self.data, numbers=kind != "text") for path in others)
+        return {**super().in_effect(), "format": (kind, *kinds)}
 
 
 def kind_of(path: Path, options: DataOptions, *, numbers: bool | None = None) -> Format:
@@ -187,7 +196,7 @@ def kind_of(path: Path, options: DataOptions, *, numbers: bool | None = None) ->
     return kind
 
 
-class PredictOptions(OptionGroup, panel="Texts"):
+class PredictOptions(common_options.InputOptions, panel="Texts"):
     """What is labelled, and what is told of it."""
 
     texts: tuple[str, ...] = common_options.given_texts()
@@ -200,4 +209,6 @@ class PredictOptions(OptionGroup, panel="Texts"):
     probabilities: bool = option(
         False, "Also tell the probability of every label.", flags=("--probabilities",)
     )
-    encoding: str = common_options.INPUT_ENCODING
+    encoding: str = common_options.input_encoding(
+        DataNeed(common_options.KIND_OF_INPUT, (common_options.LINES,))
+    )

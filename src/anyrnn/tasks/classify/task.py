@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,6 +10,7 @@ import torch
 from torch.nn import functional
 
 from anyrnn.errors import DataError, RunError, option_name
+from anyrnn.tasks.answers import AT_ONCE, answers_to_texts
 from anyrnn.tasks.batches import Batch, Batches, Column
 from anyrnn.tasks.class_scores import table_of
 from anyrnn.tasks.classify.data import Part, read, read_part, sorted_labels, targets
@@ -19,7 +19,8 @@ from anyrnn.tasks.classify.model import SequenceNetwork
 from anyrnn.tasks.classify.options import DataOptions, Options, PredictOptions
 from anyrnn.tasks.classify.report import pictures
 from anyrnn.tasks.classify.scores import ClassificationScores, Example, chosen, score
-from anyrnn.tasks.encoding import given_texts
+from anyrnn.tasks.common_options import KIND_OF_INPUT
+from anyrnn.tasks.options import check_needs
 from anyrnn.tasks.run_files import CONFIG, entry, strings
 from anyrnn.tasks.task import LOSS, Data, Figure, ScoreTable, Step, Task, check_finite, steps
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:  # its import takes seconds, and only training needs it
     from torchmetrics import Metric
 
 _BATCH_SIZE = 256
-_AT_ONCE = 1024
 _MACRO_F1 = Figure("macro_f1", "macro F1", percent=True)
 _OF_SEVERAL = (
     Figure("micro_f1", "micro F1", percent=True),
@@ -245,15 +245,11 @@ class Classify(Task[Options, Part]):
         if isinstance(self.inputs, Numbers):
             yield from self._answers_on_numbers(network, options)
             return
-        source = given_texts(options.texts, options.file, options.encoding)
-        while batch := list(islice(source, _AT_ONCE)):
-            # An empty line gets an empty answer, so that answers stay beside their lines.
-            found = iter(self.predict(network, [text for text in batch if text.strip()]))
-            for text in batch:
-                answer: dict[str, object] = {"text": text, "label": None, "probability": None}
-                if text.strip():
-                    answer |= _answer(next(found), options.probabilities)
-                yield answer
+
+        def ask(texts: list[str]) -> Iterator[dict[str, object]]:
+            return (_answer(each, options.probabilities) for each in self.predict(network, texts))
+
+        yield from answers_to_texts(options, ask, {"label": None, "probability": None})
 
     def _answers_on_numbers(
         self, network: torch.nn.Module, options: PredictOptions
@@ -263,9 +259,10 @@ class Classify(Task[Options, Part]):
                 "this run reads sequences of numbers: give a file like that of the training, "
                 f"with {option_name('file', 'FILE')}"
             )
+        check_needs(options, data={KIND_OF_INPUT: (self.units,)})
         part = read_part(options.file, self.options.data, with_labels=False, **self._known())
-        for start in range(0, len(part), _AT_ONCE):
-            rows = slice(start, start + _AT_ONCE)
+        for start in range(0, len(part), AT_ONCE):
+            rows = slice(start, start + AT_ONCE)
             for found in self._predict(network, part.inputs[rows], part.rows[rows]):
                 yield {"row": found.text, **_answer(found, options.probabilities)}
 

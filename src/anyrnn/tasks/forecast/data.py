@@ -8,7 +8,15 @@ import numpy
 from anyrnn.tasks.columns import Table
 from anyrnn.tasks.forecast.columns import Columns
 from anyrnn.tasks.forecast.frequency import in_words
-from anyrnn.tasks.forecast.options import DataOptions, Options, check
+from anyrnn.tasks.forecast.options import (
+    DATES,
+    NO_TIMES,
+    NUMBERS,
+    SEVERAL_TARGETS,
+    DataOptions,
+    Options,
+    check,
+)
 from anyrnn.tasks.forecast.panel import Panel, panel
 from anyrnn.tasks.forecast.windows import Part, split
 from anyrnn.tasks.tables import read_table
@@ -43,10 +51,8 @@ def data_of(table: Table, options: Options, *, test: bool = True) -> Data[Part]:
     found = {name: value for name, value in made.found.items() if value}
     if short:
         found["series that are too short"] = len(short)
-    return Data(
-        parts["training"],
-        parts["validation"],
-        parts.get("test"),
+    return Data.of(
+        parts,
         digests=[table.digest],
         facts={
             **counts,
@@ -57,7 +63,14 @@ def data_of(table: Table, options: Options, *, test: bool = True) -> Data[Part]:
             **found,
         },
         notes=_notes(made, parts, found),
+        in_effect=_in_effect(made),
     )
+
+
+def _in_effect(made: Panel) -> dict[str, tuple[str, ...]]:
+    times = NUMBERS if made.frequency.kind == "number" else DATES
+    found = {"times": (times if made.columns.time else NO_TIMES,)}
+    return found | (SEVERAL_TARGETS.lacking if len(made.columns.targets) == 1 else {})
 
 
 def _first_times(parts: Mapping[str, Part]) -> dict[str, str]:

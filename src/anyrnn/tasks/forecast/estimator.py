@@ -1,6 +1,5 @@
 """Forecasts with scikit-learn's verbs."""
 
-from pathlib import Path
 from typing import Any, Self
 
 import pandas
@@ -26,7 +25,6 @@ _COLUMNS = (
     "validation_size",
     "skip_bad",
 )
-_DATA: dict[str, Any] = {"data": Path("the frame")}
 
 
 class Forecaster(Estimator, task=Forecast, data=_COLUMNS):
@@ -61,8 +59,8 @@ class Forecaster(Estimator, task=Forecast, data=_COLUMNS):
         Raises:
             DataError: The frame cannot be used.
         """
-        options = self.options(**_DATA)
-        self._fit(data_of(_table(X), options, test=False), **_DATA)
+        options = self.options()
+        self._fit(data_of(_table(X), options, test=False))
         group = self.model_.task.columns.group
         self._names = None if group is None else X[group].dtype
         return self

@@ -54,8 +54,13 @@ class Head(ABC):
         """The ends of the central interval with so many per cent of outcomes."""
 
     @abstractmethod
-    def drawn(self, raw: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """A value of each distribution, less its level, (...), from the raw outputs."""
+    def drawn(self, raw: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+        """The value of each distribution below which a share lies, less its level, (...).
+
+        Args:
+            raw: The raw outputs.
+            share: The share of each, (...), between 0 and 1.
+        """
 
     @abstractmethod
     def mixed(self, raw: torch.Tensor) -> torch.Tensor:
@@ -121,7 +126,7 @@ class PointHead(Head):
         width = output[..., 1 + self.intervals.index(percent)]
         return output[..., 0] - width, output[..., 0] + width
 
-    def drawn(self, raw: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def drawn(self, raw: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
         """The number itself."""
         return raw[..., 0]
 
@@ -177,11 +182,9 @@ class QuantileHead(Head):
         lower, upper = (self._thousandths.index(500 + sign * 5 * percent) for sign in (-1, 1))
         return output[..., lower], output[..., upper]
 
-    def drawn(self, raw: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def drawn(self, raw: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
         """By the quantile function."""
-        shape = (*raw.shape[:-1], 1)
-        share = torch.rand(shape, generator=generator, device=raw.device, dtype=raw.dtype)
-        return self._at(raw, share)[..., 0]
+        return self._at(raw, share[..., None])[..., 0]
 
     def mixed(self, raw: torch.Tensor) -> torch.Tensor:
         """Quantiles of values that stand for equal shares of each part."""
@@ -238,11 +241,9 @@ class GaussianHead(Head):
         times = float(torch.special.ndtri(torch.tensor(0.5 + percent / 200)))
         return output[..., 0] - times * output[..., 1], output[..., 0] + times * output[..., 1]
 
-    def drawn(self, raw: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """From the normal distribution."""
-        mean, scale = raw[..., 0], functional.softplus(raw[..., 1])
-        noise = torch.randn(mean.shape, generator=generator, device=raw.device, dtype=raw.dtype)
-        return mean + scale * noise
+    def drawn(self, raw: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+        """By the quantile function of the normal distribution."""
+        return raw[..., 0] + functional.softplus(raw[..., 1]) * torch.special.ndtri(share)
 
     def mixed(self, raw: torch.Tensor) -> torch.Tensor:
         """The moments of the mixture."""

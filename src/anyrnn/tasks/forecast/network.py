@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from anyrnn.tasks.forecast.draws import shares
 from anyrnn.tasks.forecast.heads import Head, PointHead
 from anyrnn.tasks.forecast.options import ModelOptions, segment_length
 from anyrnn.tasks.layers import recurrent_layers
@@ -73,6 +74,7 @@ class ForecastNetwork(nn.Module):
         seen: torch.Tensor,
         features: torch.Tensor,
         known: torch.Tensor,
+        draws: torch.Tensor,
         target: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """What the head says of each step of the horizon.
@@ -82,6 +84,7 @@ class ForecastNetwork(nn.Module):
             seen: Which of them are observed.
             features: The covariates before it, (batch, look-back, features).
             known: Those known in advance, (batch, horizon, known).
+            draws: What decides the draws of a recursive network; see `draws.keys`, (batch).
             target: The truth, which a recursive network reads while it is trained.
 
         Returns:
@@ -96,9 +99,8 @@ class ForecastNetwork(nn.Module):
         features, known = (self._repeated(each) for each in (features, known))
         parts = [folded[0], *([folded[1]] if self.sizes.gaps else []), features]
         if isinstance(self.core, Recursive):
-            raw = self.core(
-                folded[0], features, known, None if target is None else self._folded(target)
-            )
+            truth = None if target is None else self._folded(target)
+            raw = self.core(folded[0], features, known, draws, truth)
         else:
             raw = self.core(torch.cat(parts, -1), known)
         raw = raw.unflatten(-1, (-1, self.head.outputs))
@@ -274,6 +276,7 @@ class Recursive(_Layers):
         read: torch.Tensor,
         features: torch.Tensor,
         known: torch.Tensor,
+        draws: torch.Tensor,
         target: torch.Tensor | None,
     ) -> torch.Tensor:
         """(rows, horizon, width x outputs).
@@ -282,6 +285,7 @@ class Recursive(_Layers):
             read: The targets before the origin, (rows, look-back, width).
             features: The covariates before it; each is known in advance.
             known: The covariates after it.
+            draws: What decides the draws, (batch).
             target: The truth, if it is to be read.
         """
         # With a value comes what is known of the next step, which it helps to forecast.
@@ -293,11 +297,13 @@ class Recursive(_Layers):
             return self.dense(self.dropout(self.marked(output)))
         begin = read.shape[1]
         output, state = self.recurrent(torch.cat([read, known[:, :begin]], -1))
-        return self._continued(output[:, -1], state, known[:, begin:])
+        return self._continued(output[:, -1], state, known[:, begin:], draws)
 
-    def _continued(self, output: torch.Tensor, state: Any, known: torch.Tensor) -> torch.Tensor:
+    def _continued(
+        self, output: torch.Tensor, state: Any, known: torch.Tensor, draws: torch.Tensor
+    ) -> torch.Tensor:
         rows, paths = len(output), self.head.paths
-        generator = torch.Generator(output.device).manual_seed(0)
+        keys = draws.cpu().numpy()
         raw = self.dense(self.marked(output)).repeat_interleave(paths, 0)
         state = pytree.tree_map(lambda each: each.repeat_interleave(paths, 1), state)
         known = known.repeat_interleave(paths, 0)
@@ -307,7 +313,10 @@ class Recursive(_Layers):
             parts = raw.unflatten(0, (rows, paths)).movedim(1, 0)
             steps.append(self.head.mixed(parts).flatten(1))
             if step + 1 < self.horizon:
-                value = self.head.drawn(raw, generator)
+                count = raw[..., 0].numel() // len(keys)
+                drawn = torch.from_numpy(shares(keys, step, count)).float()
+                share = drawn.to(raw.device).view(raw.shape[:-1])
+                value = self.head.drawn(raw.float(), share)
                 inputs = torch.cat([value, known[:, step]], -1)[:, None]
                 output, state = self.recurrent(inputs, state)
                 raw = self.dense(self.marked(output[:, 0], paths))

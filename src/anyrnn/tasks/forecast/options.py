@@ -6,11 +6,16 @@ from typing import Literal
 from anyrnn.errors import OptionError, option_name
 from anyrnn.tasks import common_options
 from anyrnn.tasks.common_options import TrainingOptions
-from anyrnn.tasks.option_checks import Need
+from anyrnn.tasks.option_checks import DataNeed, Need
 from anyrnn.tasks.options import OptionGroup, option
 
+DATES, NUMBERS, NO_TIMES = "dates", "times that are numbers", "rows without times"
+SEVERAL_TARGETS = DataNeed("number of targets", but="a single target")
+_DIRECT = Need("decoding", ("direct",), why="which would have to read it in the future")
+_STEPS = Need("form", ("steps",), why="which are decoded at once")
 
-class DataOptions(OptionGroup, panel="Data"):
+
+class DataOptions(common_options.TableOptions, panel="Data"):
     """Which file and columns hold the series, and what is done with what lacks in them."""
 
     data: Path = option(
@@ -40,6 +45,7 @@ class DataOptions(OptionGroup, panel="Data"):
         metavar="COLUMN",
         flags=("--past", "--past-covariates"),
         distinct=True,
+        needs=(_DIRECT,),
     )
     future_covariates: tuple[str, ...] = option(
         (),
@@ -56,7 +62,11 @@ class DataOptions(OptionGroup, panel="Data"):
         shown="found in the times",
     )
     time_format: str | None = option(
-        None, "How times are written, such as %d.%m.%Y %H:%M.", metavar="FORMAT", shown="found"
+        None,
+        "How times are written, such as %d.%m.%Y %H:%M.",
+        metavar="FORMAT",
+        shown="found",
+        needs=(DataNeed("times", but=NO_TIMES),),
     )
     until: str | None = option(
         None, "Leave out what comes after this time.", metavar="TIME", evaluation="left out"
@@ -82,7 +92,7 @@ class DataOptions(OptionGroup, panel="Data"):
         gt=0,
         evaluation="left out",
     )
-    encoding: str = option("utf-8", "The encoding of the file.", metavar="NAME")
+    encoding: str = common_options.encoding((common_options.NOT_PARQUET,))
     separator: str | None = common_options.separator()
     header: bool = common_options.header()
     skip_bad: bool = option(
@@ -102,7 +112,9 @@ class ForecastOptions(OptionGroup, panel="Forecast"):
         None, "The steps of a season, for comparison; 1 for none.", ge=1, shown="by the step"
     )
     calendar: bool = option(
-        True, "The network also reads the time of the day, the week and the year."
+        True,
+        "The network also reads the time of the day, the week and the year.",
+        needs=(DataNeed("times", (DATES,)),),
     )
     scaling: Literal["standard", "robust", "none"] = option(
         "standard",
@@ -145,7 +157,9 @@ class ModelOptions(OptionGroup, panel="Model"):
         needs=(Need("form", ("segments",)),),
     )
     decoding: Literal["direct", "recursive"] = option(
-        "direct", "All steps of the horizon at once, or each from the one before."
+        "direct",
+        "All steps of the horizon at once, or each from the one before.",
+        needs=(_STEPS,),
     )
     head: Literal["quantile", "gaussian", "point"] = option(
         "quantile", "What is forecast: quantiles, a normal distribution, or one value."
@@ -156,6 +170,7 @@ class ModelOptions(OptionGroup, panel="Model"):
     channels: Literal["independent", "joint"] = option(
         "independent",
         "Several targets: each is read alone by the same network, or all are read together.",
+        needs=(SEVERAL_TARGETS,),
     )
     level: Literal["last", "mean", "none"] = option(
         "last",
@@ -225,23 +240,8 @@ def check(options: Options) -> None:
             f"{option_name('validation_size')} and {option_name('test_size')} are "
             f"{data.validation_size} and {data.test_size}: nothing is left to train on"
         )
-    if model.decoding == "recursive":
-        _check_recursive(options)
     if model.form == "segments":
         segment_length(forecast.steps_read, model)
-
-
-def _check_recursive(options: Options) -> None:
-    recursive = option_name("decoding", "recursive")
-    if options.model.form == "segments":
-        raise OptionError(
-            f"{recursive} needs {option_name('form', 'steps')}: segments are decoded at once"
-        )
-    if options.data.past_covariates:
-        raise OptionError(
-            f"{recursive} would have to read {options.data.past_covariates[0]!r} in the future; "
-            f"use {option_name('decoding', 'direct')} or make it a future covariate"
-        )
 
 
 def segment_length(look_back: int, model: ModelOptions) -> int:

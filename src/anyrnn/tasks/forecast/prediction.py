@@ -32,7 +32,7 @@ def forecast_frame(task: Forecast, network: torch.nn.Module, inputs: Any) -> pan
     scales = _scales(task, made)
     arrays, tensors = scales.arrays(made, task.cycles), scales.tensors()
     part = Part(made, made.ends, made.ends)
-    source = batches(part, arrays, forecast.steps_read, forecast.horizon, BATCH_SIZE, None)
+    source = batches(part, arrays, task.options, BATCH_SIZE, None)
     columns: dict[tuple[str, int], list[numpy.ndarray]] = {}
     for batch, step in steps(task, network, source, lambda: None):
         check_finite(step.output)

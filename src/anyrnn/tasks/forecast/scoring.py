@@ -149,7 +149,7 @@ class _Scoring:
         self.horizon, self.season = options.horizon, self.task.season
         self.intervals = self.task.intervals
         self.arrays = self.scales.arrays(panel, self.task.cycles)
-        self.series = numpy.searchsorted(panel.starts, self.part.origins, side="right") - 1
+        self.series = self.part.series
         count = max(1, options.backtest or _PICTURES)
         self.chosen = numpy.unique(
             numpy.linspace(0, len(self.part) - 1, min(count, len(self.part))).round().astype(int)
@@ -179,8 +179,7 @@ class _Scoring:
 
     def batches(self) -> Batches:
         """The windows in their order."""
-        read = self.task.options.forecast.steps_read
-        return batches(self.part, self.arrays, read, self.horizon, BATCH_SIZE, None)
+        return batches(self.part, self.arrays, self.task.options, BATCH_SIZE, None)
 
     def add(self, batch: Batch, ways: Mapping[str, tuple[Head, torch.Tensor]]) -> None:
         """Compare some ways, and the simple methods, on a batch."""

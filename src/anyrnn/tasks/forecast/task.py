@@ -80,7 +80,6 @@ class Forecast(Task[Options, Part]):
     @classmethod
     def prepare(cls, options: Options, training: Part, noted: Callable[[str], None]) -> Self:
         """Learn the scales from the training part."""
-        check(options)
         made, frequency = training.panel, training.panel.frequency
         lengths = training.borders - made.starts[:-1]
         season = options.forecast.season or frequency.season
@@ -186,9 +185,8 @@ class Forecast(Task[Options, Part]):
 
     def batches(self, part: Part, batch_size: int, seed: int | None) -> Batches:
         """Windows."""
-        forecast = self.options.forecast
         arrays = self.scales.of_series(part.panel.names).arrays(part.panel, self.cycles)
-        return batches(part, arrays, forecast.steps_read, forecast.horizon, batch_size, seed)
+        return batches(part, arrays, self.options, batch_size, seed)
 
     def step(self, network: torch.nn.Module, batch: Batch, carried: Any = None) -> Step:
         """The loss of the head, over the known values."""
@@ -198,6 +196,7 @@ class Forecast(Task[Options, Part]):
             batch["seen"],
             batch["features"],
             batch["known"],
+            batch["draws"],
             batch["target"] if read else None,
         )
         known = batch["observed"]
@@ -255,7 +254,6 @@ class Forecast(Task[Options, Part]):
 
     def read_part(self, options: DataOptions) -> tuple[Part, dict[str, object]]:
         """Read a table of the same series; every window in it is measured."""
-        options = replaced(options, until=None)
         part = self.part_of(table(options, self.columns), options)
         return part, dict(part.panel.found)
 

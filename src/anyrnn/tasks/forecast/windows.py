@@ -8,7 +8,8 @@ import torch
 
 from anyrnn.errors import DataError, option_name
 from anyrnn.tasks.batches import Batches, Column
-from anyrnn.tasks.forecast.options import DataOptions
+from anyrnn.tasks.forecast.draws import keys
+from anyrnn.tasks.forecast.options import DataOptions, Options
 from anyrnn.tasks.forecast.panel import Panel
 
 
@@ -29,6 +30,11 @@ class Part:
     def __len__(self) -> int:
         """The number of windows."""
         return len(self.origins)
+
+    @property
+    def series(self) -> numpy.ndarray:
+        """The number of the series of each window."""
+        return numpy.searchsorted(self.panel.starts, self.origins, side="right") - 1
 
 
 @dataclass(frozen=True)
@@ -161,8 +167,7 @@ def _too_short(
 def batches(
     part: Part,
     arrays: Mapping[str, numpy.ndarray],
-    look_back: int,
-    horizon: int,
+    options: Options,
     batch_size: int,
     seed: int | None,
 ) -> Batches:
@@ -172,11 +177,12 @@ def batches(
         part: The windows.
         arrays: For all steps: `read`, `seen` and `features` before an origin; `known`, `target` and
             `observed` from it on.
-        look_back, horizon: The steps of a window.
+        options: The steps of a window, and the seed of what is drawn.
         batch_size: The number of windows in a batch.
         seed: Decides the order; `None` for that of the series and times.
     """
-    before, after = (-look_back, 0), (0, horizon)
+    look_back, panel = options.forecast.steps_read, part.panel
+    before, after = (-look_back, 0), (0, options.forecast.horizon)
     ranges = {
         "read": ("target", before),
         "seen": ("observed", before),
@@ -185,12 +191,13 @@ def batches(
         "target": ("target", after),
         "observed": ("observed", after),
     }
-    numbers = numpy.searchsorted(part.panel.starts, part.origins, side="right") - 1
+    numbers, times = part.series, panel.times[part.origins]
     columns: dict[str, Column] = {
         name: WindowColumn(part.origins, array=arrays[array], first=first, last=last)
         for name, (array, (first, last)) in ranges.items()
     }
     columns["series"] = Column(numbers)
+    columns["draws"] = Column(keys(panel.names, numbers, times, options.training.seed))
     # Each target is read as a row of its own.
-    steps = look_back * len(part.panel.columns.targets)
+    steps = look_back * len(panel.columns.targets)
     return Batches(columns, batch_size, seed, steps=steps)

@@ -5,7 +5,6 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,9 @@ from anyrnn.tasks import split
 from anyrnn.tasks.columns import LongText, TextColumn, taken
 from anyrnn.tasks.common_options import shares_split_off
 from anyrnn.tasks.generate.options import DataOptions
+from anyrnn.tasks.suffixes import is_table
 from anyrnn.tasks.table_pieces import Piece
-from anyrnn.tasks.tables import complete_rows, is_table, read_table, read_texts
+from anyrnn.tasks.tables import complete_rows, read_table, read_texts
 from anyrnn.tasks.task import Data
 
 # Of a book less than this cannot be learned from and measured.
@@ -74,10 +74,8 @@ def read(options: DataOptions, seed: int) -> Data[Part]:
     skipped = {str(part.paths[0]): dict(part.skipped) for part in read_parts if part.skipped}
     listed = ", ".join(f"{count:,} for {name}" for name, count in counts.items())
     notes = [f"characters: {listed}; in {len(main.texts):,} text(s)"]
-    return Data(
-        parts["training"],
-        parts.get("validation"),
-        parts.get("test"),
+    return Data.of(
+        parts,
         digests=[digest for part in read_parts for digest in part.digests],
         facts={"texts": len(main.texts), "characters": counts},
         notes=notes,
@@ -123,13 +121,8 @@ def divided(part: Part, shares: Mapping[str, float], many: bool, seed: int) -> d
     sizes = [1 - sum(shares.values()), *shares.values()]
     if many:
         keys = numpy.fromiter(map(_key, part.texts), numpy.uint64, len(part.texts))
-        different = len(numpy.unique(keys))
-        if different < len(names):
-            raise DataError(
-                f"{part.paths[0]} has {different} different text(s), but {len(names)} "
-                f"are needed to split into {', '.join(names)}"
-            )
-        return split.divided(part, shares, keys, [0] * len(keys), seed)
+        path = part.paths[0]
+        return split.divided_at_random(part, shares, keys, seed, path=path, unit="text")
     books = [_cut(part, number, sizes) for number in range(len(part.texts))]
     return {
         name: Part([book[place] for book in books], part.paths) for place, name in enumerate(names)
@@ -224,6 +217,4 @@ def _normal_pieces(pieces: Iterable[str]) -> Iterator[str]:
 
 def _key(text: str | LongText) -> int:
     """A number that equal texts have."""
-    content = text.key if isinstance(text, LongText) else text
-    digest = blake2b(content.encode("utf-8", "backslashreplace"), digest_size=8).digest()
-    return int.from_bytes(digest, "little")
+    return split.key_of(text.key if isinstance(text, LongText) else text)

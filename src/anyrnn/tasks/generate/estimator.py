@@ -1,7 +1,6 @@
 """Language models with scikit-learn's verbs."""
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, Self
 
 from sklearn.utils.validation import check_is_fitted
@@ -40,7 +39,7 @@ class LanguageModel(Estimator, task=Generate, data=("validation_share",)):
         """
         many = not isinstance(X, str)
         part = _part(X)
-        options = self.options(**_DATA)
+        options = self.options()
         parts = divided(
             part, shares_split_off(options.data, ("test",)), many, options.training.seed
         )
@@ -48,8 +47,8 @@ class LanguageModel(Estimator, task=Generate, data=("validation_share",)):
             "texts": len(part.texts),
             "characters": {k: p.characters for k, p in parts.items()},
         }
-        data = Data(parts["training"], parts.get("validation"), facts=facts)
-        return self._fit(data, **_DATA)
+        data = Data.of(parts, facts=facts)
+        return self._fit(data)
 
     def generate(self, prompt: str = "", **sampling: Any) -> str:
         """A text that goes on after a prompt, which is not repeated.
@@ -77,9 +76,6 @@ class LanguageModel(Estimator, task=Generate, data=("validation_share",)):
         return -self.model_.score(_part(X)).figures["bits_per_character"]
 
 
-_DATA: dict[str, Any] = {"data": (Path("the data"),)}
-
-
 def _part(X: str | Iterable[str]) -> Part:
     texts = [X] if isinstance(X, str) else list(X)
     for number, text in enumerate(texts):
@@ -87,4 +83,4 @@ def _part(X: str | Iterable[str]) -> Part:
             raise DataError(f"row {number} is {text!r}, but has to be a text")
     if not texts:
         raise DataError("there is no text")
-    return Part(texts, _DATA["data"] * len(texts))
+    return Part(texts, [LanguageModel.place] * len(texts))

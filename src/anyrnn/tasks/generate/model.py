@@ -6,7 +6,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from anyrnn.errors import OptionError, option_name
 from anyrnn.tasks.layers import recurrent_layers
 from anyrnn.tasks.streams import IGNORED
 
@@ -14,7 +13,7 @@ _RANGE = 0.1  # of the initial weights of embedding and softmax, as Zaremba et a
 # Where the adaptive softmax ends its first cluster and each further one, as shares of the tokens.
 _CUTOFFS = (0.1, 0.4)
 # Of a smaller vocabulary an adaptive softmax makes nothing faster.
-_SMALLEST_ADAPTIVE = 1000
+SMALLEST_ADAPTIVE = 1000
 # How much smaller the vectors of each cluster are than those of the one before.
 _SHRINKING = 4
 
@@ -37,11 +36,10 @@ class LanguageNetwork(nn.Module):
         tied: Whether the softmax has the embedding's weights (Press and Wolf 2017, arXiv
             1608.05859); where the sizes differ, a linear layer stands between.
         adaptive_softmax: Whether rare tokens are predicted in two stages with smaller vectors, for
-            large vocabularies (Grave et al. 2017, arXiv 1609.04309).
+            large vocabularies (Grave et al. 2017, arXiv 1609.04309); it is never tied.
 
     Raises:
         UnknownCellError: There is no such cell.
-        OptionError: Options exclude each other.
 
     Example:
         >>> network = LanguageNetwork("gru", 50, embedding_size=8, hidden_size=8)
@@ -65,11 +63,6 @@ class LanguageNetwork(nn.Module):
         adaptive_softmax: bool = False,
     ) -> None:
         super().__init__()
-        if tied and adaptive_softmax:
-            raise OptionError(
-                f"{option_name('tied')} and {option_name('adaptive_softmax')} exclude each other: "
-                "an adaptive softmax has vectors of several sizes; choose one of them"
-            )
         self.embedding = nn.Embedding(vocabulary_size, embedding_size)
         self.dropout, self.locked_dropout = dropout, locked_dropout
         self.recurrent = recurrent_layers(
@@ -84,7 +77,7 @@ class LanguageNetwork(nn.Module):
         size = self.recurrent.output_size
         self.between = nn.Linear(size, embedding_size) if tied and size != embedding_size else None
         self.softmax: nn.Linear | nn.AdaptiveLogSoftmaxWithLoss | None = None
-        if adaptive_softmax and vocabulary_size >= _SMALLEST_ADAPTIVE:
+        if adaptive_softmax and vocabulary_size >= SMALLEST_ADAPTIVE:
             cutoffs = [int(share * vocabulary_size) for share in _CUTOFFS]
             shrinking = _SHRINKING if size >= _SHRINKING ** len(cutoffs) else 1
             self.softmax = nn.AdaptiveLogSoftmaxWithLoss(size, vocabulary_size, cutoffs, shrinking)

@@ -4,16 +4,17 @@ from pathlib import Path
 from typing import Literal
 
 from anyrnn.tasks import common_options
-from anyrnn.tasks.option_checks import LARGEST_SEED, Need
+from anyrnn.tasks.option_checks import LARGEST_SEED, DataNeed, Need
 from anyrnn.tasks.options import OptionGroup, option
 
 TokenKind = Literal["character", "word", "whitespace", "bpe"]
 
 _TABLE = (Need("text", but=None),)
 _DRAWN = (Need("greedy", (False,)),)
+LARGE_VOCABULARY = DataNeed("vocabulary size", but="a vocabulary of less than 1,000 tokens")
 
 
-class DataOptions(OptionGroup, panel="Data"):
+class DataOptions(common_options.TableOptions, panel="Data"):
     """Which files hold the texts."""
 
     data: tuple[Path, ...] = option(
@@ -38,9 +39,9 @@ class DataOptions(OptionGroup, panel="Data"):
     test_data: Path | None = common_options.part_of_its_own(
         "Held-out texts that measure the result."
     )
-    validation_share: float = common_options.VALIDATION_SHARE
-    test_share: float = common_options.TEST_SHARE
-    encoding: str = common_options.encoding()
+    validation_share: float = common_options.share_of("validation")
+    test_share: float = common_options.share_of("test")
+    encoding: str = common_options.encoding((common_options.NOT_PARQUET,))
     separator: str | None = common_options.separator(_TABLE)
     header: bool = common_options.header(_TABLE)
     skip_bad: bool = option(
@@ -83,9 +84,15 @@ class ModelOptions(OptionGroup, panel="Model"):
     weight_dropout: float = option(
         0.0, "The share of elements of the recurrent matrices dropped in training.", ge=0, lt=1
     )
-    tied: bool = option(False, "The softmax has the embedding's weights.")
+    tied: bool = option(
+        False,
+        "The softmax has the embedding's weights.",
+        needs=(Need("adaptive_softmax", (False,), why="which has vectors of several sizes"),),
+    )
     adaptive_softmax: bool = option(
-        False, "Rare tokens are predicted in two stages, for large vocabularies."
+        False,
+        "Rare tokens are predicted in two stages, for large vocabularies.",
+        needs=(LARGE_VOCABULARY,),
     )
 
 
@@ -141,11 +148,11 @@ class SamplingOptions(OptionGroup, panel="Text"):
     )
 
 
-class PredictOptions(OptionGroup, panel="Texts"):
+class PredictOptions(common_options.InputOptions, panel="Texts"):
     """Which texts are measured."""
 
     texts: tuple[str, ...] = common_options.given_texts()
     file: Path | None = option(
         None, "A file of texts, one a line; - for standard input.", metavar="FILE"
     )
-    encoding: str = common_options.INPUT_ENCODING
+    encoding: str = common_options.input_encoding()

@@ -10,12 +10,13 @@ import torch
 from tokenizers import Tokenizer
 
 from anyrnn.errors import DataError
+from anyrnn.tasks.answers import answers_to_texts
 from anyrnn.tasks.batches import Batch
-from anyrnn.tasks.encoding import given_texts
 from anyrnn.tasks.generate.data import Part, read, read_part
-from anyrnn.tasks.generate.model import LanguageNetwork
+from anyrnn.tasks.generate.model import SMALLEST_ADAPTIVE, LanguageNetwork
 from anyrnn.tasks.generate.ngrams import ngrams
 from anyrnn.tasks.generate.options import (
+    LARGE_VOCABULARY,
     DataOptions,
     Options,
     PredictOptions,
@@ -108,7 +109,10 @@ class Generate(Task[Options, Part]):
         """Make the vocabulary."""
         tokenizer = make_tokenizer(training.texts, options.vocabulary)
         kind = options.vocabulary.tokens
-        noted(f"tokens: {kind}, {tokenizer.get_vocab_size():,} in the vocabulary")
+        size = tokenizer.get_vocab_size()
+        if size < SMALLEST_ADAPTIVE:
+            check_needs(options, data=LARGE_VOCABULARY.lacking)
+        noted(f"tokens: {kind}, {size:,} in the vocabulary")
         return cls(options, tokenizer, ends=len(training.texts) > 1)
 
     @classmethod
@@ -250,11 +254,12 @@ class Generate(Task[Options, Part]):
         self, network: torch.nn.Module, options: PredictOptions
     ) -> Iterator[dict[str, object]]:
         """How likely each text of the command line, a file or standard input is."""
-        for text in given_texts(options.texts, options.file, options.encoding):
-            # An empty line gets an empty answer, so that answers stay beside their lines.
-            names = [each.name for each in fields(Likelihood)]
-            found = asdict(self.predict(network, [text])[0]) if text else {"text": text}
-            yield {name: found.get(name) for name in names}
+        nothing = dict.fromkeys(each.name for each in fields(Likelihood) if each.name != "text")
+
+        def ask(texts: list[str]) -> Iterator[dict[str, object]]:
+            return (asdict(each) for each in self.predict(network, texts))
+
+        yield from answers_to_texts(options, ask, nothing, at_once=1, asked=bool)
 
     def tables(self, scores: GenerationScores) -> list[ScoreTable]:
         """The tokens that have most of the bits."""

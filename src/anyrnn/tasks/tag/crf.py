@@ -46,10 +46,25 @@ class ConditionalRandomField(nn.Module):
         """The logarithm of the sum of exp(s(y)) over all sequences of tags, (batch)."""
         scores = self.start + emissions[:, 0]
         for step in range(1, emissions.shape[1]):
-            pairs = scores[:, :, None] + self.transitions
-            following = pairs.logsumexp(1) + emissions[:, step]
+            following = self._following(scores, emissions[:, step])
             scores = torch.where((step < lengths)[:, None], following, scores)
         return (scores + self.end).logsumexp(1)
+
+    def _following(self, scores: torch.Tensor, emissions: torch.Tensor) -> torch.Tensor:
+        """The scores of all beginnings by their last tag, one step further, (batch, tags)."""
+        return (scores[:, :, None] + self.transitions).logsumexp(1) + emissions
+
+    def marginals(self, emissions: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """The probability of each tag at each step (forward-backward), (batch, time, tags)."""
+        forward = [self.start + emissions[:, 0]]
+        for step in range(1, emissions.shape[1]):
+            forward.append(self._following(forward[-1], emissions[:, step]))
+        backward = [self.end.expand_as(forward[0])]
+        for step in range(emissions.shape[1] - 1, 0, -1):
+            pairs = self.transitions + (emissions[:, step] + backward[-1])[:, None]
+            present = (step < lengths)[:, None]
+            backward.append(torch.where(present, pairs.logsumexp(2), self.end))
+        return (torch.stack(forward, 1) + torch.stack(backward[::-1], 1)).softmax(2)
 
     def decode(self, emissions: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """The tags of the largest score (Viterbi), (batch, time); what follows the end is 0."""

@@ -1,10 +1,9 @@
 """Tagged sentences from the user's files, split into training, validation and test."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from hashlib import blake2b
 from pathlib import Path
 from typing import Literal
 
@@ -71,7 +70,7 @@ def read(options: DataOptions, spans: Literal["auto", "yes", "no"], seed: int) -
     own = {"validation": options.validation_data, "test": options.test_data}
     files = {"training": options.data} | {name: path for name, path in own.items() if path}
     read_files = {name: sentences_of(path, options) for name, path in files.items()}
-    with_spans = are_spans(read_files["training"].tags, spans)
+    with_spans = are_spans(distinct(read_files["training"].tags), spans)
     parts = {name: part_of(found, with_spans) for name, found in read_files.items()}
     parts |= divided(parts["training"], shares_split_off(options, parts), seed)
     known = set(parts["training"].tag_counts)
@@ -82,10 +81,8 @@ def read(options: DataOptions, spans: Literal["auto", "yes", "no"], seed: int) -
         name: found for name, part in parts.items() if (found := unknown_tags(part, known))
     }
     digests = [found.digest for found in read_files.values()]
-    return Data(
-        parts["training"],
-        parts.get("validation"),
-        parts.get("test"),
+    return Data.of(
+        parts,
         digests=digests,
         facts=facts,
         notes=_notes(parts, known),
@@ -104,9 +101,9 @@ def sentences_of(path: Path, options: DataOptions) -> Sentences:
     )
 
 
-def are_spans(tags: Sequence[Sequence[str]], chosen: Literal["auto", "yes", "no"]) -> bool:
+def are_spans(tags: Iterable[str], chosen: Literal["auto", "yes", "no"]) -> bool:
     """Whether tags describe spans: as chosen, or by their look."""
-    return describe_spans(distinct(tags)) if chosen == "auto" else chosen == "yes"
+    return describe_spans(tags) if chosen == "auto" else chosen == "yes"
 
 
 def part_of(found: Sentences, with_spans: bool) -> Part:
@@ -158,15 +155,16 @@ def divided(part: Part, shares: Mapping[str, float], seed: int) -> dict[str, Par
     Raises:
         DataError: There are too few sentences, or the first part has only one tag.
     """
-    names = ["training", *shares]
-    keys = numpy.fromiter(map(_key, part.tokens), dtype=numpy.uint64, count=len(part))
-    count = len(numpy.unique(keys))
-    if count < len(names):
-        raise DataError(
-            f"{part.path} has {count} different sentence(s), but {len(names)} are needed to split "
-            f"into {', '.join(names)}; an empty line ends a sentence"
-        )
-    parts = split.divided(part, shares, keys, [0] * len(part), seed)
+    keys = (split.key_of("\0".join(tokens)) for tokens in part.tokens)
+    parts = split.divided_at_random(
+        part,
+        shares,
+        numpy.fromiter(keys, dtype=numpy.uint64, count=len(part)),
+        seed,
+        path=part.path,
+        unit="sentence",
+        hint="; an empty line ends a sentence",
+    )
     known = list(parts["training"].tag_counts)
     if len(known) < 2:
         raise DataError(
@@ -174,12 +172,6 @@ def divided(part: Part, shares: Mapping[str, float], seed: int) -> dict[str, Par
             "tagger needs two tags or more"
         )
     return parts
-
-
-def _key(tokens: Sequence[str]) -> int:
-    """A number that is the same for sentences of the same tokens."""
-    content = "\0".join(tokens).encode("utf-8", "backslashreplace")
-    return int.from_bytes(blake2b(content, digest_size=8).digest(), "little")
 
 
 def _notes(parts: Mapping[str, Part], known: set[str]) -> list[str]:

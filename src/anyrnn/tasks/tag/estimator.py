@@ -15,12 +15,10 @@ from anyrnn.tasks.common_options import shares_split_off
 from anyrnn.tasks.encoding import whole_characters
 from anyrnn.tasks.estimator import Estimator
 from anyrnn.tasks.tag.data import are_spans, divided, part_of
-from anyrnn.tasks.tag.files import Sentences
+from anyrnn.tasks.tag.files import Sentences, distinct
 from anyrnn.tasks.tag.task import Tag
 from anyrnn.tasks.task import Data
 from anyrnn.tasks.trained import Model
-
-_PLACE = Path("the data")
 
 
 class Tagger(Estimator, task=Tag, data=("validation_share",)):
@@ -31,7 +29,7 @@ class Tagger(Estimator, task=Tag, data=("validation_share",)):
     parameter `spans`.
 
     Attributes:
-        classes_: The tags in ascending order.
+        classes_: The tags in ascending order, which is that of `predict_proba`.
 
     Example:
         >>> from anyrnn.tasks import Tagger
@@ -55,14 +53,14 @@ class Tagger(Estimator, task=Tag, data=("validation_share",)):
             DataError: A token or tag is no text, a sentence has not as many tags as tokens, or
                 there are too few sentences.
         """
-        options = self.options(data=_PLACE)
+        options = self.options()
         found = _tagged(X, y)
-        with_spans = are_spans(found.tags, options.words.spans)
+        with_spans = are_spans(distinct(found.tags), options.words.spans)
         shares = shares_split_off(options.data, ("test",))
         parts = divided(part_of(found, with_spans), shares, options.training.seed)
         facts = {name: len(part) for name, part in parts.items()}
-        data = Data(parts["training"], parts.get("validation"), facts=facts)
-        return self._fit(data, data=_PLACE)
+        data = Data.of(parts, facts=facts)
+        return self._fit(data)
 
     def predict(self, X: Iterable[Iterable[str]]) -> list[list[str]]:
         """The tags of each sentence, a list for each; of a sentence without a token none."""
@@ -70,6 +68,19 @@ class Tagger(Estimator, task=Tag, data=("validation_share",)):
         sentences = _lists(X, "token")
         tagged = iter(self.model_.predict([each for each in sentences if each]))
         return [next(tagged).tags if each else [] for each in sentences]
+
+    def predict_proba(self, X: Iterable[Iterable[str]]) -> list[numpy.ndarray]:
+        """The probability of each tag for each token, (tokens, tags) for each sentence.
+
+        With a conditional random field a probability is that of all sequences of tags with this tag
+        at this token; the tags of `predict` are those of the most probable sequence.
+        """
+        check_is_fitted(self, "model_")
+        sentences = _lists(X, "token")
+        task, network = self.model_.task, self.model_.network
+        found = iter(task.probabilities(network, [each for each in sentences if each]))
+        nothing = numpy.empty((0, len(self.classes_)))
+        return [next(found).double().numpy() if each else nothing for each in sentences]
 
     def score(self, X: Iterable[Iterable[str]], y: Iterable[Iterable[str]]) -> float:
         """The share of the tokens that are given their tag."""
@@ -107,7 +118,7 @@ def _tagged(X: Iterable[Iterable[str]], y: Iterable[Iterable[str]]) -> Sentences
     tokens, tags = (list(filter(None, lists)) for lists in (tokens, tags))
     if not tokens:
         raise DataError("there is no sentence with a token")
-    return Sentences(_PLACE, tokens, tags)
+    return Sentences(Tagger.place, tokens, tags)
 
 
 def _lists(rows: Any, unit: str) -> list[list[str]]:

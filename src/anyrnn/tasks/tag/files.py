@@ -15,15 +15,15 @@ from anyrnn.errors import DataError, option_name
 from anyrnn.tasks.arrow_tables import arrow_table
 from anyrnn.tasks.columns import Table, leave_out
 from anyrnn.tasks.contents import Characters, Content
+from anyrnn.tasks.suffixes import is_json_lines
 from anyrnn.tasks.table_pieces import Piece, Text, json_lines
-from anyrnn.tasks.tables import is_json_lines
 
 _UNIVERSAL = ["id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc"]
 _COLUMNS = "# global.columns ="
 _KEPT = ("tokens", "tags")
 _DOCUMENT = "-DOCSTART-"
+_FIRST = re.compile(r"1(-\d+)?\t")
 _NO_WORD = re.compile(r"\d+-\d+|\d+\.\d+")
-_TOKEN_FILES = {".conllu", ".conllup", ".conll", ".bio", ".iob", ".iob2"}
 # Where "_" says that a word has no such feature, not that nobody wrote it down.
 _MAY_BE_EMPTY = ("feats", "deps", "misc")
 _AT_ONCE = 10_000  # sentences that are written to disk together
@@ -148,8 +148,7 @@ class _Reader(ABC):
         return Piece(columns, list(_KEPT), [row[2] for row in rows], dict(self.skipped))
 
 
-def _as_json(values: list[str]) -> str:
-    return json.dumps(values, ensure_ascii=False)
+_as_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class _Columns(_Reader):
@@ -179,6 +178,8 @@ class _Columns(_Reader):
                     f"name other ones with {option_name('token_column')} and "
                     f"{option_name('tag_column')}"
                 )
+            may_be_empty = self._names[self._tag] in _MAY_BE_EMPTY if self._names else False
+            self._no_tag = "_" if self._universal and not may_be_empty else ""
         self._id = self._names.index("id") if "id" in self._names else None
 
     def sentences(self) -> Iterator[tuple[list[str], list[str], int]]:
@@ -215,8 +216,8 @@ class _Columns(_Reader):
         if self._tag is None:
             return
         tag = values[self._tag].strip()
-        name = self._names[self._tag] if self._names else ""
-        if not tag or (tag == "_" and self._universal and name not in _MAY_BE_EMPTY):
+        if not tag or tag == self._no_tag:
+            name = self._names[self._tag] if self._names else ""
             raise _RowError(f"has no tag in column {self._tag + 1} {name}".rstrip())
         tags.append(tag)
 
@@ -225,7 +226,7 @@ class _Columns(_Reader):
         rows: list[tuple[int, str]] = []
         for number, line in enumerate(_lines(self._text()), start=1):
             if line.strip() and not self._begins(line):
-                if not self._is_comment(line, bool(rows)):
+                if line[0] != "#" or not self._is_comment(line, bool(rows)):
                     rows.append((number, line))
                 continue
             if rows:
@@ -237,12 +238,11 @@ class _Columns(_Reader):
     def _begins(self, line: str) -> bool:
         """Whether a row begins a sentence or document, even without an empty line before."""
         if self._id is not None:
-            return re.match(r"1(-\d+)?\t", line) is not None and self._id == 0
+            return line[0] == "1" and self._id == 0 and _FIRST.match(line) is not None
         return line.startswith(_DOCUMENT)
 
     def _is_comment(self, line: str, within: bool) -> bool:
-        if not line.startswith("#"):
-            return False
+        """Whether a line that begins with "#" is no row."""
         if self._universal:
             return True
         # "#" is a token, too; what has other columns than the rows have cannot be one.
@@ -297,7 +297,10 @@ class _JsonLines(_Reader):
 def _lines(text: Iterable[str]) -> Iterator[str]:
     """The lines of a text that is iterated by line feeds; a carriage return ends a line, too."""
     for line in text:
-        yield from line.removesuffix("\n").removesuffix("\r").split("\r")
+        if "\r" in line:
+            yield from line.removesuffix("\r").split("\r")
+        else:
+            yield line
 
 
 def _list(text: str | None, name: str) -> list[str]:
@@ -312,12 +315,6 @@ def _list(text: str | None, name: str) -> list[str]:
         if not isinstance(value, str) or not value.strip():
             raise _RowError(f"has {json.dumps(value)} in its list {name!r}")
     return values
-
-
-def has_tokens(path: Path) -> bool:
-    """Whether the name of a file says that it has tokens, not lines of text."""
-    suffixes = {suffix.lower() for suffix in path.suffixes}
-    return is_json_lines(path) or bool(suffixes & _TOKEN_FILES)
 
 
 def distinct(sentences: Sequence[Sequence[str]]) -> Counter[str]:

@@ -134,6 +134,10 @@ class TagNetwork(nn.Module):
         """The tags of the largest score, (batch, time)."""
         return self.crf.decode(scores, lengths) if self.crf else scores.argmax(2)
 
+    def probabilities(self, scores: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """The probability of each tag at each step, (batch, time, tags)."""
+        return self.crf.marginals(scores, lengths) if self.crf else scores.softmax(2)
+
     def _spelled(self, characters: torch.Tensor, forms: torch.Tensor) -> torch.Tensor:
         """A vector for each word from its characters; equal words are read once."""
         distinct, form = forms.unique(return_inverse=True)

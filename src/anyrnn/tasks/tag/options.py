@@ -5,8 +5,9 @@ from typing import Literal
 
 from anyrnn.tasks import common_options
 from anyrnn.tasks.common_options import TrainingOptions
-from anyrnn.tasks.option_checks import Need
+from anyrnn.tasks.option_checks import DataNeed, Need
 from anyrnn.tasks.options import OptionGroup, option
+from anyrnn.tasks.suffixes import has_tokens
 
 Characters = Literal["last", "max", "none"]
 
@@ -38,8 +39,8 @@ class DataOptions(OptionGroup, panel="Data"):
     test_data: Path | None = common_options.part_of_its_own(
         "Held-out sentences that measure the result."
     )
-    validation_share: float = common_options.VALIDATION_SHARE
-    test_share: float = common_options.TEST_SHARE
+    validation_share: float = common_options.share_of("validation")
+    test_share: float = common_options.share_of("test")
     encoding: str = common_options.encoding()
     skip_bad: bool = option(False, "Leave out sentences with a row that cannot be used.")
 
@@ -94,7 +95,7 @@ class Options(OptionGroup, panel="Model"):
     training: TrainingOptions = TrainingOptions()
 
 
-class PredictOptions(OptionGroup, panel="Sentences"):
+class PredictOptions(common_options.InputOptions, panel="Sentences"):
     """Which sentences are tagged."""
 
     texts: tuple[str, ...] = common_options.given_texts("Sentences")
@@ -109,5 +110,10 @@ class PredictOptions(OptionGroup, panel="Sentences"):
         "The column of the tokens in a file that has them.",
         metavar="COLUMN",
         shown="as trained",
+        needs=(DataNeed(common_options.KIND_OF_INPUT, (common_options.TOKENS,)),),
     )
-    encoding: str = common_options.INPUT_ENCODING
+    encoding: str = common_options.input_encoding()
+
+    def kind_of(self, file: Path | None) -> str:
+        """What a file holds, or without one standard input."""
+        return common_options.TOKENS if file and has_tokens(file) else common_options.LINES

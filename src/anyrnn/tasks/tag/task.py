@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,14 +10,16 @@ import numpy
 import torch
 
 from anyrnn.errors import RunError
+from anyrnn.tasks.answers import AT_ONCE, answers_to_texts
 from anyrnn.tasks.batches import Batch, Batches, Column
 from anyrnn.tasks.class_scores import table_of
 from anyrnn.tasks.columns import Sequences, taken
-from anyrnn.tasks.encoding import given_texts
+from anyrnn.tasks.options import replaced
 from anyrnn.tasks.prepared import advanced, number_sequences
 from anyrnn.tasks.run_files import CONFIG, entry, strings
+from anyrnn.tasks.suffixes import has_tokens
 from anyrnn.tasks.tag.data import Part, are_spans, part_of, read, sentences_of, unknown_tags
-from anyrnn.tasks.tag.files import distinct, has_tokens, read_sentences
+from anyrnn.tasks.tag.files import distinct, read_sentences
 from anyrnn.tasks.tag.model import TagNetwork
 from anyrnn.tasks.tag.options import DataOptions, Options, PredictOptions
 from anyrnn.tasks.tag.report import COMPARED, pictures
@@ -32,7 +33,6 @@ if TYPE_CHECKING:  # its import takes seconds, and only training needs it
     from torchmetrics import Metric
 
 _BATCH_SIZE = 128
-_AT_ONCE = 1024
 _NUMBERED_AT_ONCE = 10_000
 _NO_TAG = -1
 _VOCABULARY = "vocabulary.json"
@@ -96,12 +96,12 @@ class Tag(Task[Options, Part]):
             lowercase=options.words.lowercase,
             minimum_frequency=options.words.minimum_frequency,
         )
-        with_spans = are_spans(training.tags, options.words.spans)
+        with_spans = are_spans(training.tag_counts, options.words.spans)
         noted(
             f"vocabulary: {len(vocabulary.words):,} words, {len(vocabulary.characters):,} "
             f"characters; tags {'describe spans' if with_spans else 'stand for themselves'}"
         )
-        return cls(options, sorted(distinct(training.tags)), vocabulary, with_spans)
+        return cls(options, sorted(training.tag_counts), vocabulary, with_spans)
 
     @classmethod
     def restore(cls, options: Options, state: Mapping[str, Any], run: Path) -> Self:
@@ -171,8 +171,13 @@ class Tag(Task[Options, Part]):
         lengths = batch.lengths["words"]
         scores = network(batch["words"], lengths, batch["characters"], batch["forms"])
         count = int((batch["tags"] != _NO_TAG).sum())
-        losses = network.losses(scores, batch["tags"], lengths)
-        return Step(losses.sum() / max(1, count), count, (losses, network.decode(scores, lengths)))
+        if count or network.training:
+            losses = network.losses(scores, batch["tags"], lengths)
+        else:  # nothing is said of the tags
+            losses = scores.new_zeros(len(batch))
+        # A gradient needs no tags, and those of a conditional random field take time.
+        tags = None if network.training else network.decode(scores, lengths)
+        return Step(losses.sum() / max(1, count), count, (losses, scores, tags))
 
     def metrics(self) -> dict[str, "Metric"]:
         """Accuracy; with spans, their F1."""
@@ -186,7 +191,7 @@ class Tag(Task[Options, Part]):
     def measure(self, metrics: Mapping[str, "Metric"], step: Step, batch: Batch) -> None:
         """Update them; what has a tag that the training did not have is wrong."""
         lengths = batch.lengths["words"]
-        _, given = step.output
+        *_, given = step.output
         places = torch.arange(given.shape[1], device=given.device) < lengths[:, None]
         metrics["accuracy"].update((given == batch["tags"])[places].float())
         if self.with_spans:
@@ -207,9 +212,11 @@ class Tag(Task[Options, Part]):
         """Compare the given tags with the true ones."""
         tally = Tally(self.tags, with_spans=self.with_spans)
         knows = self.vocabulary.knows
-        for rows, given, losses in self._tagged(network, part.tokens, part.tags, check):
-            tokens, tags = (list(taken(each, rows)) for each in (part.tokens, part.tags))
-            for row, own, true, found, loss in zip(rows, tokens, tags, given, losses, strict=True):
+        for batch, (losses, _, tags) in self._outputs(network, part.tokens, part.tags, check):
+            rows, given = batch.rows.tolist(), self._named(tags, batch.lengths["words"])
+            tokens, truth = (list(taken(each, rows)) for each in (part.tokens, part.tags))
+            listed = zip(rows, tokens, truth, given, losses.tolist(), strict=True)
+            for row, own, true, found, loss in listed:
                 guess = self.vocabulary.guess(own)
                 guess = repaired(guess) if self.with_spans else guess
                 tally.add(row, own, true, found, guess, [knows(token) for token in own], loss)
@@ -222,36 +229,47 @@ class Tag(Task[Options, Part]):
             network: The network.
             inputs: The tokens of each sentence; none of them is without a token.
         """
-        none = [[""] * len(each) for each in inputs]
-        found: list[Tagged | None] = [None] * len(inputs)
-        for rows, given, _ in self._tagged(network, inputs, none):
-            for row, tags in zip(rows, given, strict=True):
-                found[row] = Tagged(list(inputs[row]), tags)
-        return [each for each in found if each is not None]
+        found: dict[int, list[str]] = {}
+        for batch, (_, _, tags) in self._outputs(network, inputs):
+            given = self._named(tags, batch.lengths["words"])
+            found |= zip(batch.rows.tolist(), given, strict=True)
+        return [Tagged(list(tokens), found[row]) for row, tokens in enumerate(inputs)]
+
+    def probabilities(
+        self, network: torch.nn.Module, inputs: Sequence[Sequence[str]]
+    ) -> list[torch.Tensor]:
+        """The probability of each tag for each token of each sentence, (tokens, tags)."""
+        assert isinstance(network, TagNetwork)
+        found: dict[int, torch.Tensor] = {}
+        for batch, (_, scores, _) in self._outputs(network, inputs):
+            lengths = batch.lengths["words"]
+            padded = network.probabilities(scores, lengths).cpu()
+            rows = zip(batch.rows.tolist(), padded, lengths.tolist(), strict=True)
+            found |= {row: each[:length].clone() for row, each, length in rows}
+        return [found[row] for row in range(len(inputs))]
 
     def answers(
         self, network: torch.nn.Module, options: PredictOptions
     ) -> Iterator[dict[str, object]]:
         """The tags of each sentence of the command line, a file or standard input."""
-        if options.file is not None and not options.texts and has_tokens(options.file):
-            found = read_sentences(
-                options.file,
-                token_column=options.token_column or self.options.data.token_column,
-                with_tags=False,
-                encoding=options.encoding,
-            )
-            for start in range(0, len(found), _AT_ONCE):
-                for one in self.predict(network, found.tokens[start : start + _AT_ONCE]):
-                    yield {"tokens": one.tokens, "tags": one.tags}
+        file = options.file if options.file and has_tokens(options.file) else None
+
+        def ask(texts: list[str]) -> Iterator[dict[str, object]]:
+            return map(asdict, self.predict(network, list(map(split_words, texts))))
+
+        if options.texts or not file:
+            of_lines = replaced(options, file=None) if file else options
+            yield from answers_to_texts(of_lines, ask, {"tokens": [], "tags": []})
+        if not file:
             return
-        source = given_texts(options.texts, options.file, options.encoding)
-        while texts := list(islice(source, _AT_ONCE)):
-            tokens = [split_words(text) for text in texts]
-            # An empty line gets an empty answer, so that answers stay beside their lines.
-            tagged = iter(self.predict(network, [each for each in tokens if each]))
-            for text, each in zip(texts, tokens, strict=True):
-                tags = next(tagged).tags if each else []
-                yield {"text": text, "tokens": each, "tags": tags}
+        found = read_sentences(
+            file,
+            token_column=options.token_column or self.options.data.token_column,
+            with_tags=False,
+            encoding=options.encoding,
+        )
+        for start in range(0, len(found), AT_ONCE):
+            yield from map(asdict, self.predict(network, found.tokens[start : start + AT_ONCE]))
 
     def tables(self, scores: TaggingScores) -> list[ScoreTable]:
         """Known and unknown words beside the most frequent tags, and the scores of each tag."""
@@ -270,20 +288,30 @@ class Tag(Task[Options, Part]):
                 tables.append(table_of(classes, title, units))
         return tables
 
-    def _tagged(
+    def _outputs(
         self,
         network: torch.nn.Module,
         sentences: Sequence[Sequence[str]],
-        tags: Sequence[Sequence[str]],
+        tags: Sequence[Sequence[str]] | None = None,
         check: Callable[[], None] = lambda: None,
-    ) -> Iterator[tuple[list[int], list[list[str]], list[float]]]:
-        """Some sentences after the other: their numbers, their tags, and the loss of each."""
-        batches = self._batches(sentences, tags, _BATCH_SIZE) if sentences else ()
-        for batch, step in steps(self, network, batches, check) if batches else ():
-            losses, decoded = step.output
+    ) -> Iterator[tuple[Batch, tuple[torch.Tensor, torch.Tensor, torch.Tensor]]]:
+        """Some sentences after the other: the loss of each, the scores of its tags, and its tags.
+
+        Args:
+            network: The network.
+            sentences: The tokens of each sentence; none of them is without a token.
+            tags: The true tags, if they are known.
+            check: Called after each batch.
+        """
+        if not sentences:
+            return
+        tags = [[""] * len(each) for each in sentences] if tags is None else tags
+        batches = self._batches(sentences, tags, _BATCH_SIZE)
+        for batch, step in steps(self, network, batches, check):
+            losses, scores, _ = step.output
             check_finite(losses)
-            given = self._named(decoded, batch.lengths["words"])
-            yield batch.rows.tolist(), given, losses.tolist()
+            check_finite(scores)
+            yield batch, step.output
 
     def pictures(self, results: Sequence[Any]) -> dict[str, object]:
         """Confusions."""
