@@ -13,7 +13,10 @@ from anyrnn.errors import AnyrnnError, InputError
 from anyrnn.graph.cell import Cell
 from anyrnn.keras import backends
 from anyrnn.keras.cells import CellAdapter, read
-from anyrnn.keras.compute_path import ComputePath, choose
+from anyrnn.kernels.path import Path
+from anyrnn.kernels.target import default_target
+
+DTYPES = ("float32", "float64")
 
 
 class CompiledLayer:
@@ -25,19 +28,19 @@ class CompiledLayer:
     stateful: bool
     unroll: bool
     zero_output_for_mask: bool
-    _compute_path: ComputePath | None = None
+    _compute_path: Path | None = None
     _supports_jit = True
 
     @property
-    def compute_path(self) -> ComputePath:
+    def compute_path(self) -> Path:
         """The path of the last call, with the reason; before any call, that of the next one."""
         if self._compute_path is not None:
             return self._compute_path
         if self.cell.compute_dtype != self.cell.variable_dtype:
-            return ComputePath("keras", f"tensors of {self.cell.compute_dtype}")
+            return Path("keras", f"tensors of {self.cell.compute_dtype}")
         parts = _read(self.cell, training=False)
         weights = [variable.value for variable in self.cell.trainable_variables]
-        return choose(parts if isinstance(parts, str) else None, weights)
+        return _choose(parts if isinstance(parts, str) else None, weights)
 
     @property
     def supports_jit(self) -> bool:
@@ -85,7 +88,7 @@ class CompiledLayer:
         unknown = parts if isinstance(parts, str) else None
         parts = [] if isinstance(parts, str) else parts
         stored = [part.stored() for part, _ in parts]
-        self._compute_path = choose(unknown, [sequences, *states, *chain(*stored)])
+        self._compute_path = _choose(unknown, [sequences, *states, *chain(*stored)])
         if self._compute_path.name != "compiled":
             self._check_own_loop(mask)
             own: Any = super()
@@ -183,6 +186,28 @@ class CompiledLayer:
                 "whose output is no state, and the compiled path is not open: "
                 f"{self.compute_path.reason}; leave out the mask, or use another backend"
             )
+
+
+def _choose(unknown: str | None, tensors: Sequence[Any]) -> Path:
+    """The path of a call.
+
+    Args:
+        unknown: Why no cell of ours computes what the layer does, if none does.
+        tensors: What the call computes from: input, states, parameters.
+    """
+    if unknown is not None:
+        return Path("keras", unknown)
+    types = {keras.backend.standardize_dtype(tensor.dtype) for tensor in tensors}
+    for dtype in types:
+        if dtype not in DTYPES:
+            return Path("keras", f"tensors of {dtype}")
+    if len(types) > 1:
+        return Path("keras", f"tensors of {' and '.join(sorted(types))}")
+    dtype, target = types.pop(), default_target()
+    refused = backends.refusal(tensors) or target.refusal(None, dtype)
+    if refused is not None:
+        return Path("keras", refused)
+    return Path("compiled", f"{dtype} on this CPU ({target.name})")
 
 
 def _cells(cell: Any) -> list[Any]:

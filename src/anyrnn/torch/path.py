@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
+from anyrnn.kernels.path import Path
 from anyrnn.kernels.target import Target, target_for
 from anyrnn.torch import precision, vendor_path
 from anyrnn.torch.tensors import PLAIN, is_mixed
@@ -22,23 +22,6 @@ from anyrnn.torch.tracing import FUNCTORCH, constant
 ORDER = ("compiled", "vendor", "operations")
 _TRACE = "torch.jit.trace"
 _forced: ContextVar[str | None] = ContextVar("forced", default=None)
-
-
-@dataclass(frozen=True)
-class Path:
-    """What computes a call, and why.
-
-    Attributes:
-        name: `compiled` (our kernels and our derivative), `vendor` (torch.nn's own operator) or
-            `operations` (PyTorch operations, with PyTorch's derivative).
-        reason: Why.
-    """
-
-    name: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.reason}"
 
 
 @contextmanager
