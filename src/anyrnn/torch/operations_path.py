@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from anyrnn.graph.cell import Cell
+from anyrnn.graph.interpret import evaluate
 from anyrnn.graph.nodes import Node
+from anyrnn.graph.parameters import split_parameters
 from anyrnn.graph.randomness import EVERY_STEP
 from anyrnn.graph.sizes import Size
 from anyrnn.kernels.run import Arrays, Run
@@ -27,35 +29,16 @@ class Evaluator:
     """Computes nodes for given parameters and sizes."""
 
     def __init__(
-        self,
-        cell: Cell,
-        parameters: Mapping[str, Tensor],
-        sizes: Mapping[str, int],
-        like: Tensor,
+        self, cell: Cell, parameters: Mapping[str, Tensor], sizes: Mapping[str, int]
     ) -> None:
         self.parameters = parameters
         self.sizes = sizes
-        self.like = like
         self.draw: Callable[[Node], Tensor] | None = None  # of a cell that draws random numbers
         self.rows = {
             name: (stored.name, rows)
             for stored in cell.parameters
             for name, rows in stored.rows(sizes).items()
         }
-
-    def leaves(self, leaves: Iterable[Node]) -> Values:
-        """The values of parameters, constants and sizes."""
-        values: Values = {}
-        for leaf in leaves:
-            if leaf.operation == "parameter":
-                tensor = self._stacked([leaf.name])
-                values[leaf] = tensor if leaf.type.shape else tensor[0]
-            elif leaf.operation == "constant":
-                values[leaf] = self.like.new_tensor(leaf.attributes["value"])
-            elif leaf.operation == "size":
-                number = leaf.attributes["size"].evaluate(self.sizes)
-                values[leaf] = self.like.new_tensor(float(number))
-        return values
 
     def run(self, groups: Iterable[Sequence[Node]], values: Values, rows: int = 0) -> None:
         """Compute groups of nodes, adding their results to the values.
@@ -111,17 +94,18 @@ def execute(run: Run, arrays: Arrays) -> Results:
     cell, sizes, batch_sizes = run.cell, dict(run.sizes), run.steps.batch_sizes
     placement = place_operations(cell)
     once, before, loop = _groups(cell)
-    evaluator = Evaluator(cell, arrays.parameters, sizes, rows)
+    evaluator = Evaluator(cell, arrays.parameters, sizes)
     graph = placement.graph
-    values: Values = evaluator.leaves([n for n in graph.nodes() if n.is_leaf])
-    input_leaf = next(iter(graph.leaves("input")), None)
-    if input_leaf is not None:
-        values[input_leaf] = rows
-    state_leaves = {leaf.name: leaf for leaf in graph.leaves("state")}
+    given = {**split_parameters(cell, arrays.parameters, sizes), cell.input: rows}
+    leaves = [n for n in graph.nodes() if n.is_leaf and n.operation != "state"]
+    values: Values = evaluate(
+        leaves, given, sizes, None, TORCH, lambda number, _: rows.new_tensor(number)
+    )
+    state_leaves = {leaf: cell.states.index(leaf.name) for leaf in graph.leaves("state")}
     evaluator.run(once, values)
     evaluator.run(before, values, len(rows))
     output = graph.outputs[cell.output]
-    hoisted = {output}.intersection([input_leaf, *placement.before])
+    hoisted = {output}.intersection([*graph.leaves("input"), *placement.before])
     hoisted.update(placement.loop_inputs)
     loop_inputs = {node: values[node].split(list(batch_sizes)) for node in hoisted}
 
@@ -135,9 +119,7 @@ def execute(run: Run, arrays: Arrays) -> Results:
     for time in reversed(order) if run.reverse else order:
         current = _resize(current, ended, batch_sizes[time], run.reverse)
         values.update({node: parts[time] for node, parts in loop_inputs.items()})
-        for name, state in zip(cell.states, current, strict=True):
-            if name in state_leaves:
-                values[state_leaves[name]] = state
+        values.update({leaf: current[place] for leaf, place in state_leaves.items()})
         if seed is not None:
             evaluator.draw = partial(_draw, seed, time, batch_sizes[time], sizes, rows)
         evaluator.run(loop, values, batch_sizes[time])
