@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 import anyrnn
 from anyrnn import CATALOGUE
 from anyrnn.torch import Recurrent
-from anyrnn.torch.execute import PATHS
-from checks import SIZES, Case, close, close_gradients, close_results, make_case
+from checks import PATHS, SIZES, Case, close, close_gradients, close_results, make_case
 from invented_cells import INVENTED, SMALLEST
 
 CELLS = {**CATALOGUE, **INVENTED}

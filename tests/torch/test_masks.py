@@ -16,9 +16,9 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 import anyrnn
 from anyrnn.errors import AnyrnnError
 from anyrnn.torch import GRU, LSTM, Recurrent
-from anyrnn.torch.execute import PATHS, forced
+from anyrnn.torch.execute import forced
 from anyrnn.torch.path import ORDER
-from checks import one_line
+from checks import PATHS, one_line
 from masked_layers import as_given, carried, draw_states, loop, make
 
 CELLS = ["lstm", "gru", "rnn_output", "lstm_projection"]

@@ -18,8 +18,8 @@ from anyrnn.errors import AnyrnnError, InputError
 from anyrnn.graph.interpret import evaluate
 from anyrnn.graph.parameters import split_parameters
 from anyrnn.torch import GRU, LSTM, RNN, Recurrent
-from anyrnn.torch.execute import PATHS, forced
-from checks import close, one_line
+from anyrnn.torch.execute import forced
+from checks import PATHS, close, one_line
 from invented_cells import INVENTED
 
 float64 = torch.float64

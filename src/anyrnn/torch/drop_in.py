@@ -105,23 +105,18 @@ class _Layer(Layer, nn.RNNBase):
         self.proj_size, self.memory = proj_size or self.proj_size, memory
         if options != Options():
             self._options = options
-        self._structure = self._make(sizes or [self.hidden_size] * self.num_layers, options)
+        if sizes:
+            self.hidden_size = sizes  # type: ignore[assignment]
         if sizes or proj_size or options != Options():
-            self.hidden_size = sizes or self.hidden_size  # type: ignore[assignment]
             self._register(self.weight_ih_l0.device, self.weight_ih_l0.dtype)
             self.reset_parameters()
 
-    def _make(self, sizes: list[int], options: Options) -> LayerStack:
-        bidirectional, proj_size = self.bidirectional, self.proj_size
-        return _structure(
-            self.mode, self.input_size, sizes, self.bias, bidirectional, proj_size, options
-        )
-
     def _made(self) -> LayerStack:
-        if self._structure is None:  # while torch makes the layer, or it was pickled as torch's own
-            size = self.hidden_size
+        if self._structure is None:  # as first, and where it was pickled or an attribute was set
+            size, bidirectional, proj_size = self.hidden_size, self.bidirectional, self.proj_size
             sizes = size if isinstance(size, list) else [size] * self.num_layers
-            self._structure = self._make(sizes, self._options)
+            shape = self.mode, self.input_size, sizes, self.bias, bidirectional, proj_size
+            self._structure = _structure(*shape, self._options)
         return self._structure
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -287,9 +282,9 @@ class _Step(nn.RNNCellBase):
         found = single_step(run, given) if tensor.dim() == 2 else None
         if found is not None:
             return found[1][0] if len(states) == 1 else found[1]
-        rows = tensor.reshape(-1, self.input_size)
+        rows = tensor.reshape(1, -1, self.input_size)
         initial = [state.reshape(-1, self.hidden_size) for state in states]
-        _, last = execute(run, rows, [len(rows)], initial, parameters)
+        _, last = execute(run, rows, None, initial, parameters)
         shaped = tuple(own([state.reshape(wanted) for state in last]))
         return shaped[0] if len(shaped) == 1 else shaped
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -18,10 +18,7 @@ from anyrnn.torch.single_step import single_step
 from anyrnn.torch.tensors import Results, check_parameters
 from anyrnn.torch.tracing import untraced
 
-__all__ = ["PATHS", "Path", "breaks_graph", "choose", "execute", "forced"]
-
-PATHS = {"compiled": compiled_path.execute, "operations": operations_path.execute}  # of any cell
-_FUNCTIONS = {**PATHS, "vendor": vendor_path.execute}
+__all__ = ["Path", "breaks_graph", "choose", "execute", "forced"]
 
 
 def breaks_graph(cell: Cell, given: object, lengths: object, tensors: Iterable[Tensor]) -> bool:
@@ -42,11 +39,6 @@ def breaks_graph(cell: Cell, given: object, lengths: object, tensors: Iterable[T
     return choose(cell, [given, *tensors]).name != "compiled"
 
 
-def draw_seed() -> Tensor:
-    """What the random numbers of a call follow from, drawn with PyTorch's generator."""
-    return torch.randint(1 << 62, (1,), dtype=torch.int64)
-
-
 def execute(
     run: Run,
     rows: Tensor,
@@ -62,7 +54,7 @@ def execute(
         rows: The inputs of all steps, step after step, (sum of batch_sizes, input); or for
             sequences of one length (time, batch, input).
         batch_sizes: The number of rows of each step, never rising: a sequence that has ended is
-            left out. None for sequences of one length while torch.compile or torch.export trace.
+            left out. None for sequences of one length.
         states: The initial states, each (batch, size).
         parameters: The stored parameters by name.
         seed: What random numbers follow from, (1,), for a cell that draws some; drawn with
@@ -72,12 +64,12 @@ def execute(
         The outputs, laid out as the inputs, and the last states, each (batch, size).
     """
     arrays = Arrays(TENSORS, rows, states, parameters, seed)
-    if batch_sizes is not None and len(batch_sizes) == 1:
+    if (rows.shape[0] if batch_sizes is None else len(batch_sizes)) == 1:
         single = single_step(run, arrays)
         if single is not None:
             return single
     if seed is None and run.cell.draws:
-        arrays = arrays._replace(seed=draw_seed())
+        arrays = arrays._replace(seed=torch.randint(1 << 62, (1,), dtype=torch.int64))
     path, low = choose(run.cell, arrays.differentiable), precision.low_dtype(rows)
     if low is None:
         return _execute(path, run, batch_sizes, arrays)
@@ -88,38 +80,23 @@ def execute(
 
 
 def _execute(path: Path, run: Run, batch_sizes: Sequence[int] | None, arrays: Arrays) -> Results:
-    """Run a cell on a path."""
-    if torch.compiler.is_compiling():
-        return _traced(path, run, batch_sizes, arrays)
-    assert batch_sizes is not None
-    if batch_sizes[0] == 0:  # nothing to compute, and no address to give to a kernel
-        path = Path("operations", "an empty batch")
-    run = compiled_path.over(run, batch_sizes, arrays.rows)
-    if path.name != "compiled":
-        return _on_rows(_FUNCTIONS[path.name], run, arrays)
-    if "torch._dynamo" in sys.modules:  # torch.compile may be looking at each function
-        return untraced(compiled_path.execute, run, arrays)
-    return compiled_path.execute(run, arrays)
-
-
-def _on_rows(function: Callable[[Run, Arrays], Results], run: Run, arrays: Arrays) -> Results:
-    """Call a path with rows step after step, for inputs (time, batch, input) too."""
-    rows = arrays.rows
+    """Run a cell on a path; in a graph that is being traced as an operator, if there is one."""
+    rows, name = arrays.rows, path.name
+    if name == "compiled" and torch.compiler.is_compiling():
+        if batch_sizes is None:
+            check_parameters(run, arrays.parameters, rows)
+            return custom_operators.execute(run, arrays)
+        name = "operations"
+    sizes = (rows.shape[1],) * rows.shape[0] if batch_sizes is None else batch_sizes
+    if not sizes[0]:  # nothing to compute, and no address to give to a kernel
+        name = "operations"
+    run = compiled_path.over(run, sizes, rows)
+    if name == "compiled":
+        if "torch._dynamo" in sys.modules:  # torch.compile may be looking at each function
+            return untraced(compiled_path.execute, run, arrays)
+        return compiled_path.execute(run, arrays)
+    function = vendor_path.execute if name == "vendor" else operations_path.execute
     if rows.dim() == 2:
         return function(run, arrays)
     output, last = function(run, arrays._replace(rows=rows.flatten(0, 1)))
     return output.unflatten(0, rows.shape[:2]), last
-
-
-def _traced(path: Path, run: Run, batch_sizes: Sequence[int] | None, arrays: Arrays) -> Results:
-    """Run a cell in a graph that is being traced: as an operator, if that is possible."""
-    rows = arrays.rows
-    one = rows.dim() == 2 and batch_sizes is not None and len(batch_sizes) == 1
-    if path.name == "compiled" and (rows.dim() == 3 or one):
-        check_parameters(run, arrays.parameters, rows)
-        arrays = arrays._replace(rows=rows.unsqueeze(0) if one else rows)
-        output, last = custom_operators.execute(run, arrays)
-        return output.squeeze(0) if one else output, last
-    function = _FUNCTIONS["vendor" if path.name == "vendor" else "operations"]
-    sizes = [rows.shape[1]] * rows.shape[0] if batch_sizes is None else batch_sizes
-    return _on_rows(function, compiled_path.over(run, sizes, rows), arrays)

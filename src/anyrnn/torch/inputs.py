@@ -84,8 +84,7 @@ def read_input(
             )
         _check_features(data, input_size)
         sizes = _packed_sizes(given)
-        time, batch = len(sizes), sizes[0]
-        return PackedRows(given.data, time, batch, True, batch_first, given)
+        return PackedRows(given.data, sizes, sizes[0], True, batch_first, given)
     tensor = check_tensor("the input", given, like)
     shape = tuple(tensor.shape)
     if tensor.dim() not in (2, 3):
@@ -121,9 +120,9 @@ def read_input(
                 _array("resets", marks.resets, "booleans"),
             )
         if layout is not None:
-            data = gather(tensor, layout)
-            return GatheredRows(data, time, batch, batched, batch_first, layout, carry)
-    return Rows(tensor, time, batch, batched, batch_first)
+            common = layout.batch_sizes, batch, batched, batch_first
+            return GatheredRows(gather(tensor, layout), *common, layout, carry, shape[:-1])
+    return Rows(tensor, None, batch, batched, batch_first)
 
 
 def _check_features(data: Tensor, input_size: int) -> None:

@@ -219,35 +219,33 @@ class Layer(nn.Module):
             The outputs, laid out as the rows, and what is to be returned of each part.
         """
         options, data = structure.options, rows.data
-        batch_sizes = None if torch.compiler.is_compiling() else rows.batch_sizes
         initial = [[*map(rows.begin, part)] for part in starts]
         if returned == "last" and may_be_vendor(data):
-            at_once = self._run_at_once(structure, data, batch_sizes, initial)
+            at_once = self._run_at_once(structure, rows, initial)
             if at_once is not None:
                 return at_once
         found: list[Sequence[Tensor]] = []
         for place, layer in enumerate(structure.layers):
             entering, outputs = data, []
             if options.input_dropout and self.training:
-                ones = data.new_ones(rows.sequences, data.shape[-1])
-                data = rows.times(data, functional.dropout(ones, options.input_dropout))
+                data = rows.drop_features(data, options.input_dropout)
             for part in layer:
                 weights = self._weights(part)
                 if options.weight_dropout and self.training:
                     weights = part.drop_weights(weights, options.weight_dropout)
-                extended, cell = None, part.training_cell if self.training else part.cell
+                cell, sizes = part.training_cell if self.training else part.cell, None
                 if returned != "last":
                     extend(part, returned, self.training)
-                    extended = part.extended[returned, self.training]
-                    cell = extended.cell
+                    cell, sizes = part.extended[returned, self.training]
                 how = part.run.reverse, self.memory
                 run = Run(cell, part.size_items, *how, called=part.run.called)
-                output, last = execute(run, data, batch_sizes, initial[len(found)], weights)
-                if extended is not None:
-                    last = output.split(extended.sizes, dim=-1)
+                begun = initial[len(found)]
+                output, last = execute(run, data, rows.batch_sizes, begun, weights)
+                if sizes is not None:
+                    last = output.split([*sizes.values()], dim=-1)
                     output = last[0]
                     if returned == "all":
-                        named = dict(zip(extended.names, last, strict=True))
+                        named = dict(zip(sizes, last, strict=True))
                         last = [named[name] for name in part.cell.states]
                 outputs.append(output)
                 found.append(last)
@@ -261,20 +259,19 @@ class Layer(nn.Module):
     def _run_at_once(
         self,
         structure: LayerStack,
-        data: Tensor,
-        batch_sizes: Sequence[int] | None,
+        rows: Rows,
         initial: Sequence[Sequence[Tensor]],
     ) -> tuple[Tensor, list[Sequence[Tensor]]] | None:
         """Run all layers in one call of torch.nn's operator; None if it does not run them."""
-        mode, empty = structure.torch_mode, batch_sizes is not None and not batch_sizes[0]
-        if mode is None or empty or (structure.drops and self.training):
+        mode, data, sizes = structure.torch_mode, rows.data, rows.batch_sizes
+        sequences = rows.batch if sizes is None else sizes[0]
+        if mode is None or not sequences or (structure.drops and self.training):
             return None
         if choose(structure.first.cell, [data, *self.parameters()]).name != "vendor":
             return None
         weights = [self._weights(part) for part in structure.parts]
         for part, stored in zip(structure.parts, weights, strict=True):
             check_parameters(part.run, stored, data)
-        sizes = None if data.dim() == 3 else batch_sizes
         options = structure.bidirectional, self.dropout, self.training
         return vendor_path.run_layers(mode, data, sizes, initial, weights, *options)
 
@@ -371,8 +368,8 @@ class Layer(nn.Module):
         _, found = self._run(structure, rows, starts, "values")
         several, given_back = len(structure.parts) > 1, {}
         for part, values in zip(structure.parts, found, strict=True):
-            names = part.extended["values", self.training].names
-            for name, value in zip(names, own([*map(rows.restore, values)]), strict=True):
+            _, sizes = part.extended["values", self.training]
+            for name, value in zip(sizes, own([*map(rows.restore, values)]), strict=True):
                 given_back[name + part.suffix * several] = value
         return given_back
 

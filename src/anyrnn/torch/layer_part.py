@@ -20,21 +20,6 @@ Name = Callable[[str], str]
 
 
 @dataclass(eq=False)
-class ExtendedCell:
-    """A part's cell whose output is a concatenation: its own output, and further values.
-
-    Attributes:
-        cell: The cell.
-        names: The names of the values, the part's own output first.
-        sizes: Their sizes.
-    """
-
-    cell: Cell
-    names: list[str]
-    sizes: list[int]
-
-
-@dataclass(eq=False)
 class LayerPart:
     """One layer in one direction.
 
@@ -66,7 +51,7 @@ class LayerPart:
         called = tuple(self.names.items())
         self.run = Run(self.cell, self.size_items, self.direction == 1, called=called)
         self.recurrent_rows: dict[str, list[tuple[int, int, bool]]] = {}
-        self.extended: dict[tuple[str, bool], ExtendedCell] = {}
+        self.extended: dict[tuple[str, bool], tuple[Cell, dict[str, int]]] = {}
         self.initial_names = [f"{state}_0{self.suffix}" for state in self.cell.states]
 
     def find_recurrent_rows(self, probability: float) -> None:
@@ -118,7 +103,9 @@ class LayerPart:
 
 @constant
 def extend(part: LayerPart, returned: str, training: bool) -> None:
-    """Make the cell of a part that also outputs `all` states, or all `values` of the equations."""
+    """Make the cell of a part that also outputs `all` states, or all `values` of the equations; and
+    find the sizes of what it outputs, one after the other, by name, the part's own output first.
+    """
     if (returned, training) in part.extended:
         return
     cell = part.training_cell if training else part.cell
@@ -126,5 +113,4 @@ def extend(part: LayerPart, returned: str, training: bool) -> None:
         extended, named = state_outputs.with_values_as_output(cell), state_outputs.values(cell)
     else:
         extended, named = state_outputs.with_states_as_output(cell), state_outputs.states(cell)
-    sizes = state_outputs.sizes(named, part.sizes)
-    part.extended[returned, training] = ExtendedCell(extended, [*named], sizes)
+    part.extended[returned, training] = extended, state_outputs.sizes(named, part.sizes)

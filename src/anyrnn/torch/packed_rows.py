@@ -7,11 +7,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
 from anyrnn.kernels.row_layout import Layout
@@ -114,27 +116,17 @@ class Rows:
 
     Attributes:
         data: (time, batch, input); of sequences of different lengths (sum of batch_sizes, input).
-        time: The number of steps.
+        batch_sizes: The number of rows of each step; None where all sequences have one length.
         batch: The number of sequences.
         batched: Whether the caller gave a batch; if not, one sequence.
         batch_first: Whether the caller's tensors have the batch before the time.
     """
 
     data: Tensor
-    time: int
+    batch_sizes: list[int] | None
     batch: int
     batched: bool
     batch_first: bool
-
-    @property
-    def batch_sizes(self) -> list[int]:
-        """The number of rows of each step."""
-        return [self.batch] * self.time
-
-    @property
-    def sequences(self) -> int:
-        """The number of packed sequences, each with an initial state of its own."""
-        return self.batch
 
     def begin(self, start: Start) -> Tensor:
         """The initial state of each packed sequence, (sequences, size)."""
@@ -168,21 +160,17 @@ class Rows:
         restored = self.restore(torch.stack([*states], dim=-2))
         return restored.movedim(-2, 0) if isinstance(restored, Tensor) else restored
 
-    def times(self, data: Tensor, factors: Tensor) -> Tensor:
-        """Scale the rows of each packed sequence by a vector of its own, (sequences, features)."""
+    def drop_features(self, data: Tensor, probability: float) -> Tensor:
+        """Drop features of the rows, of each packed sequence the same ones at all steps."""
+        sequences = self.batch if self.batch_sizes is None else self.batch_sizes[0]
+        factors = functional.dropout(data.new_ones(sequences, data.shape[-1]), probability)
+        if self.batch_sizes is not None:
+            factors = torch.cat([factors[:size] for size in self.batch_sizes])
         return data * factors
 
 
-class _Ragged(Rows):
-    """Sequences of different lengths."""
-
-    def times(self, data: Tensor, factors: Tensor) -> Tensor:
-        """Scale the rows of each packed sequence by a vector of its own."""
-        return data * torch.cat([factors[:size] for size in self.batch_sizes])
-
-
 @dataclass(frozen=True)
-class PackedRows(_Ragged):
+class PackedRows(Rows):
     """The rows of a PackedSequence.
 
     Attributes:
@@ -190,11 +178,6 @@ class PackedRows(_Ragged):
     """
 
     packed: PackedSequence
-
-    @property
-    def batch_sizes(self) -> list[int]:
-        """The number of rows of each step."""
-        return self.packed.batch_sizes.tolist()
 
     def begin(self, start: Start) -> Tensor:
         """The initial state in the sorted order of the packed sequences."""
@@ -210,29 +193,21 @@ class PackedRows(_Ragged):
 
 
 @dataclass(frozen=True)
-class GatheredRows(_Ragged):
+class GatheredRows(Rows):
     """The rows of a padded tensor with lengths, a mask or resets. Masked steps have no row; each
     reset begins another packed sequence.
 
     Attributes:
         layout: Which step each row is.
         carry: Whether the output at a masked step is the last one before it, instead of zero.
+        shape: The sizes of the input's axes without the last, in the caller's order.
         found: A cache of index tensors, each with its largest element.
     """
 
     layout: Layout
     carry: bool
+    shape: tuple[int, ...]
     found: dict[tuple[str, bool], tuple[Tensor, int]] = field(default_factory=dict, repr=False)
-
-    @property
-    def batch_sizes(self) -> list[int]:
-        """The number of rows of each step."""
-        return self.layout.batch_sizes
-
-    @property
-    def sequences(self) -> int:
-        """The number of packed sequences."""
-        return self.layout.sequences
 
     def begin(self, start: Start) -> Tensor:
         """The initial state of each packed sequence."""
@@ -261,7 +236,7 @@ class GatheredRows(_Ragged):
     @cached_property
     def _index_of_rows(self) -> RowIndex:
         places = self._index(self.layout.places(self.batch_first))
-        return RowIndex(places, self.time * self.batch)
+        return RowIndex(places, prod(self.shape))
 
     @cached_property
     def _carried(self) -> Tensor:
@@ -282,9 +257,7 @@ class GatheredRows(_Ragged):
 
     def _lay_out(self, result: Tensor) -> Tensor:
         """A result flattened in the caller's order, in the layout of the input."""
-        shape = (self.batch, self.time) if self.batch_first else (self.time, self.batch)
-        result = result.unflatten(0, shape)
-        return result if self.batched else result.squeeze(1)
+        return result.unflatten(0, self.shape)
 
     def _starts(self, start: Start) -> Tensor:
         return torch.cat([start.state, start.reset]) if self.layout.resets else start.state

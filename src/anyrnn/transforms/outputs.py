@@ -37,9 +37,9 @@ def values(cell: Cell) -> dict[str, Node]:
     return found
 
 
-def sizes(named: Mapping[str, Node], numbers: Mapping[str, int]) -> list[int]:
+def sizes(named: Mapping[str, Node], numbers: Mapping[str, int]) -> dict[str, int]:
     """The size of each value, for the named sizes as numbers."""
-    return [node.type.shape[0].evaluate(numbers) for node in named.values()]
+    return {name: node.type.shape[0].evaluate(numbers) for name, node in named.items()}
 
 
 def _together(cell: Cell, named: Mapping[str, Node]) -> Graph:

@@ -36,7 +36,7 @@ def run(call: CellCall) -> tuple[Tensor | None, list[Tensor]]:
     output, last = execute(
         Run(call.cell, tuple(call.sizes.items())),
         rows.data,
-        None if torch.compiler.is_compiling() else rows.batch_sizes,
+        rows.batch_sizes,
         [*map(rows.begin, starts)],
         dict(zip(call.cell.parameter_names, parameters, strict=True)),
         None if call.seed is None else whole_number(call.seed.to(torch.int64)),
