@@ -156,25 +156,22 @@ def test_states_go_on() -> None:
 
 def masks_drawn(cell: Any, seed: int) -> tuple[list[Any], list[Any]]:
     """The dropout masks of the input and of the state that our equations draw, gate by gate."""
-    reader = read(cell)
-    assert reader is not None
-    equations = reader.equations(training=True)
-    assert not isinstance(equations, str)
+    parts = read(cell, training=True)
+    assert not isinstance(parts, str)
     found: dict[str, dict[str, Any]] = {"W": {}, "U": {}}
     rates = {"W": cell.dropout, "U": cell.recurrent_dropout}
-    sizes = reader.sizes
-    for node in equations.graph.nodes():
+    for node in parts.cell.graph.nodes():
         drawn = _random(node) if node.operation == "product" else []
         if drawn:
             family, _, member = node.arguments[0].name.partition(".")
-            units = drawn[0].type.shape[0].evaluate(sizes)
+            units = drawn[0].type.shape[0].evaluate(parts.sizes)
             numbers = uniform(seed, drawn[0].attributes["stream"], EVERY_STEP, BATCH, units)
             rate = rates[family]
             mask = np.where(numbers >= rate, 1 / (1 - rate), 0)
             found[family][member] = ops.convert_to_tensor(mask, "float32")
     order = {
         stored.name: [member.partition(".")[2] for member in stored.members]
-        for stored in equations.parameters
+        for stored in parts.cell.parameters
     }
     inputs, states = ([found[f][g] for g in order[f] if g in found[f]] for f in ("W", "U"))
     return inputs, states

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import lru_cache
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
@@ -38,90 +38,67 @@ class GRUCell(keras.layers.GRUCell):
     """keras.layers.GRUCell, which `anyrnn.keras.RNN` runs compiled."""
 
 
+class CellParts(NamedTuple):
+    """A cell of Keras as one of ours.
+
+    Attributes:
+        layer: The cell of Keras.
+        cell: Our cell that computes what a call does.
+        sizes: The named sizes as numbers; none before the layer is built.
+        stored: Gives the parameters in the layout of `Cell.parameters`, as the backend's tensors.
+        masks_input: Whether the input is to be multiplied with Keras' own dropout mask before.
+    """
+
+    layer: Any
+    cell: Cell
+    sizes: Mapping[str, int]
+    stored: Callable[[], list[Any]]
+    masks_input: bool
+
+
 class CellAdapter:
-    """An adapter: a cell of Keras, seen as one of ours with its parameters."""
+    """A base of Keras' cells that say themselves which of ours they are."""
 
-    def keras_layer(self) -> Any:
-        """The cell of Keras."""
-        raise NotImplementedError
-
-    @property
-    def sizes(self) -> Mapping[str, int]:
-        """The named sizes as numbers."""
-        raise NotImplementedError
-
-    def equations(self, training: bool) -> Cell | str:
+    def parts(self, training: bool) -> CellParts:
         """The cell as a call computes it.
 
         Args:
             training: Whether dropout is on.
-
-        Returns:
-            The cell; or why no cell of ours computes the same.
         """
         raise NotImplementedError
 
-    def stored(self) -> list[Any]:
-        """The parameters in the layout of `Cell.parameters`, as the backend's tensors."""
-        raise NotImplementedError
 
-    def masks_input(self, training: bool) -> bool:
-        """Whether the input is to be multiplied with Keras' own dropout mask before."""
-        raise NotImplementedError
+def _parts_of_own(layer: Any, name: str, training: bool) -> CellParts | str:
+    """As `read`, for one of Keras' own three cells, of a name in our catalogue."""
+    names, per_gate = [], getattr(layer, "implementation", 2) == 1
+    for option in ("activation", "recurrent_activation"):
+        function = getattr(layer, option, keras.activations.sigmoid)
+        found = name_of(function)
+        if found is None:
+            called = getattr(function, "__name__", type(function).__name__)
+            return f"{option}={called} is not in the language of cells"
+        names.append(found)
+    rates = layer.dropout if per_gate else 0.0, layer.recurrent_dropout
+    if not training:
+        rates = 0.0, 0.0
+    elif name == "rnn" and 1 in (layer.dropout, layer.recurrent_dropout):
+        return "a dropout of 1"
+    # Keras' gated cells ignore a rate of 1
+    cell = _equations(name, layer.use_bias, *names, *(rate % 1 for rate in rates))
+    sizes = {"input": layer.kernel.shape[0], "hidden": layer.units} if layer.built else {}
+    # masks of single gates are drawn by our cell
+    masks_input = training and 0 < layer.dropout < 1 and not per_gate
+    return CellParts(layer, cell, sizes, partial(_stored, layer), masks_input)
 
 
-class KerasCell(CellAdapter):
-    """The adapter of Keras' own three cells.
-
-    Args:
-        layer: Keras' cell.
-        name: What it is called in our catalogue.
-    """
-
-    def __init__(self, layer: Any, name: str) -> None:
-        self.layer, self.name = layer, name
-        self._per_gate = getattr(layer, "implementation", 2) == 1
-
-    def keras_layer(self) -> Any:
-        """The cell of Keras."""
-        return self.layer
-
-    @property
-    def sizes(self) -> Mapping[str, int]:
-        """The named sizes as numbers."""
-        return {"input": self.layer.kernel.shape[0], "hidden": self.layer.units}
-
-    def equations(self, training: bool) -> Cell | str:
-        """As `CellAdapter.equations`; with activations that are not known there is no cell."""
-        layer, names = self.layer, []
-        for option in ("activation", "recurrent_activation"):
-            function = getattr(layer, option, keras.activations.sigmoid)
-            name = name_of(function)
-            if name is None:
-                called = getattr(function, "__name__", type(function).__name__)
-                return f"{option}={called} is not in the language of cells"
-            names.append(name)
-        rates = layer.dropout if self._per_gate else 0.0, layer.recurrent_dropout
-        if not training:
-            rates = 0.0, 0.0
-        elif self.name == "rnn" and 1 in (layer.dropout, layer.recurrent_dropout):
-            return "a dropout of 1"
-        # Keras' gated cells ignore a rate of 1
-        return _equations(self.name, layer.use_bias, *names, *(rate % 1 for rate in rates))
-
-    def stored(self) -> list[Any]:
-        """The parameters: Keras' arrays, transposed."""
-        layer = self.layer
-        matrices = [ops.transpose(layer.kernel), ops.transpose(layer.recurrent_kernel)]
-        if not layer.use_bias:
-            return matrices
-        if len(layer.bias.shape) == 2:
-            return [*matrices, layer.bias[0], layer.bias[1]]
-        return [*matrices, ops.reshape(layer.bias, (-1,))]  # a tensor, not the variable
-
-    def masks_input(self, training: bool) -> bool:
-        """As `CellAdapter.masks_input`; masks of single gates are drawn by the cell."""
-        return training and 0 < self.layer.dropout < 1 and not self._per_gate
+def _stored(layer: Any) -> list[Any]:
+    """The parameters of one of Keras' own cells: its arrays, transposed."""
+    matrices = [ops.transpose(layer.kernel), ops.transpose(layer.recurrent_kernel)]
+    if not layer.use_bias:
+        return matrices
+    if len(layer.bias.shape) == 2:
+        return [*matrices, layer.bias[0], layer.bias[1]]
+    return [*matrices, ops.reshape(layer.bias, (-1,))]  # a tensor, not the variable
 
 
 @lru_cache(maxsize=256)
@@ -159,16 +136,19 @@ def name_of_own(cell: Any) -> str | None:
     return "gru_reset_before" if name == "gru" and not cell.reset_after else name
 
 
-def read(cell: Any) -> CellAdapter | None:
-    """The adapter for a cell of Keras.
+def read(cell: Any, training: bool) -> CellParts | str:
+    """A cell of Keras as one of ours.
 
     Args:
         cell: The cell of a layer.
+        training: Whether dropout is on.
 
     Returns:
-        The adapter; None for a class whose computation is not known.
+        Its parts; or why no cell of ours computes the same.
     """
     if isinstance(cell, CellAdapter):
-        return cell
+        return cell.parts(training)
     name = name_of_own(cell)
-    return KerasCell(cell, name) if name is not None and type(cell) in _COMPUTED else None
+    if name is None or type(cell) not in _COMPUTED:
+        return f"a cell of the class {type(cell).__name__}"
+    return _parts_of_own(cell, name, training)

@@ -10,9 +10,8 @@ import keras
 from keras import ops, tree
 
 from anyrnn.errors import AnyrnnError, InputError
-from anyrnn.graph.cell import Cell
 from anyrnn.keras import backends
-from anyrnn.keras.cells import CellAdapter, read
+from anyrnn.keras.cells import CellParts, read
 from anyrnn.kernels.path import Path
 from anyrnn.kernels.target import default_target
 
@@ -87,7 +86,7 @@ class CompiledLayer:
         parts = _read(self.cell, training)
         unknown = parts if isinstance(parts, str) else None
         parts = [] if isinstance(parts, str) else parts
-        stored = [part.stored() for part, _ in parts]
+        stored = [part.stored() for part in parts]
         self._compute_path = _choose(unknown, [sequences, *states, *chain(*stored)])
         if self._compute_path.name != "compiled":
             self._check_own_loop(mask)
@@ -102,12 +101,12 @@ class CompiledLayer:
         ]
         if self.stateful:  # they are variables, which change in place
             states = [ops.copy(state) for state in states]
-        final = parts[-1][1]
+        final = parts[-1].cell
         is_state = final.output == final.states[0]
         outputs, last, ended = sequences, [], []
-        for place, (part, cell) in enumerate(parts):
-            layer = part.keras_layer()
-            if part.masks_input(training):
+        for place, part in enumerate(parts):
+            layer, cell = part.layer, part.cell
+            if part.masks_input:
                 outputs = outputs * ops.expand_dims(layer.get_dropout_mask(outputs[:, 0, :]), 1)
             backwards = self.go_backwards and not place
             call = backends.CellCall(
@@ -176,13 +175,12 @@ class CompiledLayer:
         Raises:
             InputError: It does not.
         """
-        cell = _cells(self.cell)[-1]
-        if mask is None or keras.backend.backend() != "jax" or not isinstance(cell, CellAdapter):
+        if mask is None or keras.backend.backend() != "jax":
             return
-        equations = cell.equations(training=False)
-        if isinstance(equations, Cell) and equations.output != equations.states[0]:
+        parts = read(_cells(self.cell)[-1], training=False)
+        if isinstance(parts, CellParts) and parts.cell.output != parts.cell.states[0]:
             raise InputError(
-                f"Keras' loop on the JAX backend takes no mask for the cell '{equations.name}', "
+                f"Keras' loop on the JAX backend takes no mask for the cell '{parts.cell.name}', "
                 "whose output is no state, and the compiled path is not open: "
                 f"{self.compute_path.reason}; leave out the mask, or use another backend"
             )
@@ -215,27 +213,24 @@ def _cells(cell: Any) -> list[Any]:
     return cell.cells if type(cell) is keras.layers.StackedRNNCells else [cell]
 
 
-def _read(cell: Any, training: bool) -> list[tuple[CellAdapter, Cell]] | str:
-    """The adapter and the equations of each cell of a layer; or the reason why one has none."""
+def _read(cell: Any, training: bool) -> list[CellParts] | str:
+    """The parts of each cell of a layer; or the reason why one has none."""
     found = []
     for own in _cells(cell):
-        part = read(own)
-        if part is None:
-            return f"a cell of the class {type(own).__name__}"
-        equations = part.equations(training)
-        if isinstance(equations, str):
-            return equations
-        found.append((part, equations))
+        parts = read(own, training)
+        if isinstance(parts, str):
+            return parts
+        found.append(parts)
     return found
 
 
-def _check_states(parts: Sequence[tuple[CellAdapter, Cell]], states: Sequence[Any]) -> None:
+def _check_states(parts: Sequence[CellParts], states: Sequence[Any]) -> None:
     """Check the number of initial states.
 
     Raises:
         InputError: It is not that of the cells' states.
     """
-    names = [name for _, cell in parts for name in cell.states]
+    names = [name for part in parts for name in part.cell.states]
     if len(states) != len(names):
         raise InputError(
             f"{len(states)} initial states are given; expected {len(names)}: {', '.join(names)}"

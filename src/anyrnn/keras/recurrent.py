@@ -16,7 +16,7 @@ from anyrnn.graph.cell import Cell, StoredParameter
 from anyrnn.graph.interpret import DRAW, evaluate
 from anyrnn.graph.parameters import split_parameters
 from anyrnn.graph.roles import Role, matrices
-from anyrnn.keras.cells import CellAdapter
+from anyrnn.keras.cells import CellAdapter, CellParts
 from anyrnn.keras.compiled_layer import CompiledLayer
 from anyrnn.keras.keras_ops import KERAS
 from anyrnn.keras.saving import CellSerialisation, name_of_cell
@@ -130,15 +130,6 @@ class RecurrentCell(CellSerialisation, keras.Layer, DropoutRNNCell, CellAdapter)
         self.output_size = self.definition.output_size.evaluate(known)
         self._bound: dict[str, int] = {}
 
-    def keras_layer(self) -> Any:
-        """The cell itself."""
-        return self
-
-    @property
-    def sizes(self) -> Mapping[str, int]:
-        """The named sizes as numbers."""
-        return self._bound
-
     def _read(self, role: str, given: Mapping[str, Any]) -> dict[str, Any]:
         """The initialisers, regularisers or constraints, by family and by kind of parameter."""
         families = [stored.name for stored in self.definition.parameters]
@@ -208,9 +199,10 @@ class RecurrentCell(CellSerialisation, keras.Layer, DropoutRNNCell, CellAdapter)
 
         return begin
 
-    def equations(self, training: bool) -> Cell | str:
-        """As `CellAdapter.equations`."""
-        return self.trained if training else self.definition
+    def parts(self, training: bool) -> CellParts:
+        """As `CellAdapter.parts`."""
+        cell = self.trained if training else self.definition
+        return CellParts(self, cell, self._bound, self.stored, training and self.dropout > 0)
 
     def stored(self) -> list[Any]:
         """The parameters in the layout of `Cell.parameters`."""
@@ -218,10 +210,6 @@ class RecurrentCell(CellSerialisation, keras.Layer, DropoutRNNCell, CellAdapter)
             ops.transpose(weight) if len(weight.shape) == 2 else ops.reshape(weight, (-1,))
             for weight in self._stored
         ]
-
-    def masks_input(self, training: bool) -> bool:
-        """As `CellAdapter.masks_input`."""
-        return training and self.dropout > 0
 
     def get_recurrent_dropout_mask(self, step_input: Any) -> Any:
         """The random numbers of recurrent dropout in Keras' own loop, by stream.
@@ -258,11 +246,11 @@ class RecurrentCell(CellSerialisation, keras.Layer, DropoutRNNCell, CellAdapter)
         """
         nested = isinstance(states, list | tuple)
         old = list(states) if nested else [states]
-        if self.masks_input(training):
+        parts = self.parts(training)
+        cell = parts.cell
+        if parts.masks_input:
             inputs = inputs * self.get_dropout_mask(inputs)
-        cell = self.trained if training else self.definition
-        names = [stored.name for stored in cell.parameters]
-        parameters = dict(zip(names, self.stored(), strict=True))
+        parameters = dict(zip(cell.parameter_names, self.stored(), strict=True))
         values = split_parameters(cell, parameters, self._bound)
         values |= {cell.input: inputs, **dict(zip(cell.states, old, strict=True))}
         if cell.draws:
