@@ -17,12 +17,14 @@ from checks import Case, make_case
 Array = np.ndarray
 
 
-def batch_of(case: Case, mask: Array | None, turned: bool, sequences: bool) -> Batch:
+def batch_of(
+    case: Case, mask: Array | None, turned: bool, sequences: bool, *further: Array
+) -> Batch:
     x = np.ascontiguousarray(case.x.transpose(1, 0, 2))
     states, parameters = list(case.states), list(case.parameters.values())
     run = Run(case.cell, tuple(case.sizes.items()))
     callback = Callback(run, turned, sequences, mask is not None, False)
-    return Batch(callback, 1, x, states, parameters, mask, None)
+    return Batch(callback, 1, x, states, parameters, mask, None, [*further])
 
 
 def unknown(shapes: list[tuple[int, ...]]) -> list[Array]:
@@ -46,7 +48,8 @@ def compute(
     given = [batch.x, *batch.states, *batch.parameters]
     into = unknown([array.shape for array, yes in zip(given, asked, strict=True) if yes])
     outputs = [case.output_gradient.transpose(1, 0, 2)] * sequences
-    batch.backward(kept, [*outputs, *case.state_gradients], wanted, into)
+    further = *kept, *outputs, *case.state_gradients
+    batch_of(case, mask, turned, sequences, *further).backward(wanted, into)
     return [*results, *into]
 
 

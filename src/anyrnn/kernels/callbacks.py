@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -42,9 +43,9 @@ class Callback:
     seeded: bool
 
     @property
-    def residuals(self) -> int:
-        """The number of residuals."""
-        return len(default_target().residuals(self.run))
+    def results(self) -> int:
+        """The number of results: the output, if there is one, and the last states."""
+        return self.sequences + len(self.run.cell.states)
 
     def result_shapes(self, batch: Any, time: Any) -> list[Shape]:
         """The shapes of the output, if there is one, and of the last states."""
@@ -58,12 +59,12 @@ class Callback:
         residuals = default_target().residuals(self.run).values()
         return [(part.rows(time * batch, batch), part.width) for part in residuals]
 
-    def read(self, threads: int, arrays: Iterable[Array]) -> tuple[Batch, list[Array]]:
-        """The batch that arrays are of (the inputs, states and parameters, a mask and a seed), and
-        the arrays that follow.
+    def read(self, threads: int, arrays: Iterable[Array]) -> Batch:
+        """The batch that arrays are of: the inputs, states and parameters, a mask and a seed; for
+        `backward` then the residuals, and the gradients of the results.
         """
         given = iter(arrays)
-        batch = Batch(
+        return Batch(
             self,
             threads,
             next(given),
@@ -71,8 +72,8 @@ class Callback:
             [next(given) for _ in self.run.cell.parameters],
             next(given) if self.masked else None,
             next(given) if self.seeded else None,
+            [*given],
         )
-        return batch, list(given)
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ class Batch:
             carried over those that do not.
         seed: What random numbers follow from, for a cell that draws some: one whole number, or two
             words.
+        further: For `backward` what `forward` has kept, and the gradients of the results.
     """
 
     callback: Callback
@@ -98,12 +100,13 @@ class Batch:
     parameters: list[Array]
     mask: Array | None
     seed: Array | None
+    further: list[Array]
 
     def forward(self, into: Sequence[Array]) -> None:
         """Compute the output, if there is one, the last states, and what `backward` needs, if there
         are arrays for it too.
         """
-        count, made = self.callback.sequences + len(self.states), self._padded
+        count, made = self.callback.results, self._padded
         into, kept = into[:count], into[count:]
         room = self._parts(kept) if kept else {}
         output, last, saved = made.forward(bool(kept), room)
@@ -118,22 +121,16 @@ class Batch:
             if part is not own:
                 array[: len(part)] = part
 
-    def backward(
-        self,
-        kept: Sequence[Array],
-        gradients: Sequence[Array],
-        wanted: Sequence[bool],
-        into: Sequence[Array],
-    ) -> None:
+    def backward(self, wanted: Sequence[bool], into: Sequence[Array]) -> None:
         """Compute the gradients of the input, the initial states and the parameters.
 
         Args:
-            kept: What `forward` has kept.
-            gradients: The gradients of the output, if there is one, and of the last states.
             wanted: Whether the gradient of the input is wanted, and of each parameter.
             into: The arrays to write them into; of those that are not wanted, there are none.
         """
-        made, states = self._padded, [*gradients[self.callback.sequences :]]
+        made, count = self._padded, len(self.further) - self.callback.results
+        kept, gradients = self.further[:count], self.further[count:]
+        states = gradients[self.callback.sequences :]
         given = self._parts(kept), self._of_output(gradients), states, wanted
         x, begun, totals = made.backward(*given)
         places = iter(into)
@@ -141,9 +138,8 @@ class Batch:
             self._ordered(next(places))[...] = x
         for state in begun:
             np.copyto(next(places), state)
-        for name, asked in zip(made.arrays.parameters, wanted[1:], strict=True):
-            if asked:
-                np.copyto(next(places), totals.get(name, 0))
+        for name in compress(made.arrays.parameters, wanted[1:]):
+            np.copyto(next(places), totals.get(name, 0))
 
     def _of_output(self, gradients: Sequence[Array]) -> Array:
         """The gradient of the output of each row: zero where there is no output."""

@@ -12,6 +12,7 @@ from keras import config
 
 from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
+from anyrnn.kernels.run import Run
 
 BACKENDS = ("torch", "jax", "tensorflow")
 NO_SECOND = (
@@ -62,6 +63,11 @@ class CellCall(NamedTuple):
     reverse: bool = False
     sequences: bool = True
     seed: Any = None
+
+    @property
+    def run(self) -> Run:
+        """What is run, forwards."""
+        return Run(self.cell, tuple(self.sizes.items()))
 
     @property
     def options(self) -> tuple[bool, bool, bool, bool]:

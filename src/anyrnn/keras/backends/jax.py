@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
+from itertools import compress
 from typing import Any, NamedTuple
 
 import jax
@@ -23,7 +24,6 @@ from anyrnn.keras.backends import NO_SECOND, CellCall, ffi, tracers
 from anyrnn.kernels import run_keys
 from anyrnn.kernels.callbacks import Callback
 from anyrnn.kernels.host import usual_threads
-from anyrnn.kernels.run import Run
 
 TARGET = "anyrnn"
 
@@ -34,13 +34,12 @@ class CustomCall(NamedTuple):
     Attributes:
         key: The key of the run, see `anyrnn.kernels.run_keys.key`.
         options: The other fields of an `anyrnn.kernels.callbacks.Callback`.
-        method: Of `anyrnn.kernels.callbacks.Batch`: `forward` or `backward`.
-        wanted: For `backward`: whether the gradient of the input is wanted, and of each parameter.
+        wanted: For the derivative: whether the gradient of the input is wanted, and of each
+            parameter; nothing for the run itself.
     """
 
     key: str
     options: tuple[bool, bool, bool, bool]
-    method: str = "forward"
     wanted: tuple[bool, ...] = ()
 
     @property
@@ -57,8 +56,7 @@ class CustomCall(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def _decode(text: str) -> CustomCall:
-    call = CustomCall(*json.loads(text))
-    return call._replace(options=tuple(call.options), wanted=tuple(call.wanted))
+    return CustomCall(*json.loads(text))
 
 
 def _threads() -> int:
@@ -70,11 +68,9 @@ def _threads() -> int:
 def _handle(text: str, arguments: list[Any], results: list[Any]) -> None:
     """The handler of all custom calls."""
     call = _decode(text)
-    callback = call.callback
-    batch, further = callback.read(_threads(), arguments)
-    if call.method == "backward":
-        count = callback.residuals
-        batch.backward(further[:count], further[count:], call.wanted, results)
+    batch = call.callback.read(_threads(), arguments)
+    if call.wanted:
+        batch.backward(call.wanted, results)
     else:
         batch.forward(results)
 
@@ -132,9 +128,8 @@ def _derivative(call: CustomCall, residuals: Any, gradients: list[Any]) -> tuple
         jnp.zeros(part.shape, x.dtype) if isinstance(part, SymbolicZero) else part
         for part in gradients
     ]
-    asked = [x] * wanted[0] + [*states]
-    asked += [part for part, needed in zip(parameters, wanted[1:], strict=True) if needed]
-    call = call._replace(method="backward", wanted=wanted)
+    asked = [x] * wanted[0] + [*states, *compress(parameters, wanted[1:])]
+    call = call._replace(wanted=wanted)
     arguments = x, *states, *parameters, *_given(further), *saved, *given
     found = iter(_once(call, tuple(part.shape for part in asked), arguments))
     return (
@@ -196,7 +191,7 @@ def refusal(tensors: Sequence[Array]) -> str | None:
 def run(call: CellCall) -> tuple[Array | None, list[Array]]:
     """Run a cell; as `anyrnn.keras.backends.run`. JAX knows itself what to record."""
     _register()
-    key = run_keys.key(Run(call.cell, tuple(call.sizes.items())))
+    key = run_keys.key(call.run)
     mask = None if call.mask is None else call.mask.astype(bool)
     further = mask, call.seed if call.cell.draws else None
     custom = CustomCall(key, call.options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,8 @@ from tensorflow.python.eager import record
 
 from anyrnn.errors import InputError
 from anyrnn.keras.backends import NO_SECOND, CellCall, tracers
-from anyrnn.kernels.callbacks import Batch, Callback
+from anyrnn.kernels.callbacks import Callback
 from anyrnn.kernels.host import empty, usual_threads
-from anyrnn.kernels.run import Run
 
 Array = np.ndarray
 Tensor = Any
@@ -36,49 +36,23 @@ def _call(
     return tf.numpy_function(function, tensors, dtypes, stateful=False)
 
 
-class _Functions:
-    """The methods of `anyrnn.kernels.callbacks.Batch` as NumPy functions that return new arrays.
-
-    Args:
-        callback: What is run.
-        dtype: The type of all arrays but the mask and the seed.
-    """
-
-    def __init__(self, callback: Callback, dtype: Any) -> None:
-        self.callback, self.dtype, self.run = callback, dtype, callback.run
-        self.results = callback.sequences + len(callback.run.cell.states)
-        self.residuals = callback.residuals
-
-    def _read(self, arrays: Sequence[Array]) -> tuple[Batch, list[Array]]:
-        return self.callback.read(_threads(), arrays)
-
-    def forward(self, save: bool, *arrays: Array) -> list[Array]:
-        """The output, if it is asked for, and the last states; to `save`, the residuals too."""
-        batch, _ = self._read(arrays)
-        shapes = self.callback.result_shapes(*batch.x.shape[:2])
-        shapes += self.callback.residual_shapes(*batch.x.shape[:2]) if save else []
-        into = _empty(shapes, batch.x.dtype)
-        batch.forward(into)
-        return into
-
-    def backward(self, wanted: tuple[bool, ...], *arrays: Array) -> list[Array]:
-        """The gradients of the input and the parameters that are wanted, and of the states."""
-        batch, further = self._read(arrays)
-        count = self.residuals
-        given = zip([batch.x, *batch.states, *batch.parameters], self.returned(wanted), strict=True)
-        into = _empty([array.shape for array, returned in given if returned], batch.x.dtype)
-        batch.backward(further[:count], further[count:], wanted, into)
-        return into
-
-    def returned(self, wanted: tuple[bool, ...]) -> list[bool]:
-        """Whether `backward` returns the gradient of the input, of each state, of each parameter:
-        those of the states always.
-        """
-        return [wanted[0], *(True for _ in self.run.cell.states), *wanted[1:]]
+def _forward(callback: Callback, save: bool, *arrays: Array) -> list[Array]:
+    """The output, if it is asked for, and the last states; to `save`, the residuals too."""
+    batch = callback.read(_threads(), arrays)
+    shapes = callback.result_shapes(*batch.x.shape[:2])
+    shapes += callback.residual_shapes(*batch.x.shape[:2]) if save else []
+    into = [empty(shape, batch.x.dtype) for shape in shapes]
+    batch.forward(into)
+    return into
 
 
-def _empty(shapes: Sequence[tuple[int, ...]], dtype: Any) -> list[Array]:
-    return [empty(shape, dtype) for shape in shapes]
+def _backward(callback: Callback, wanted: tuple[bool, ...], *arrays: Array) -> list[Array]:
+    """The gradients of the input and the parameters that are wanted, and of the states."""
+    batch = callback.read(_threads(), arrays)
+    asked = [batch.x] * wanted[0] + [*batch.states, *compress(batch.parameters, wanted[1:])]
+    into = [empty(array.shape, batch.x.dtype) for array in asked]
+    batch.backward(wanted, into)
+    return into
 
 
 def _no_second(*_: Tensor) -> Any:
@@ -113,24 +87,24 @@ def _xla() -> str | None:
 def run(call: CellCall) -> tuple[Tensor | None, list[Tensor]]:
     """Run a cell; as `anyrnn.keras.backends.run`."""
     cell, x = call.cell, call.x
-    functions = _Functions(Callback(Run(cell, tuple(call.sizes.items())), *call.options), x.dtype)
+    callback = Callback(call.run, *call.options)
     further = [] if call.mask is None else [tf.cast(call.mask, tf.bool)]
     further += [call.seed] if cell.draws else []
-    count, whole = functions.results, tf.executing_eagerly() or record.should_record_backprop([x])
+    count, whole = callback.results, tf.executing_eagerly() or record.should_record_backprop([x])
 
     @tf.custom_gradient
     def computed(*tensors: Tensor) -> Any:
         given = [*tensors, *further]
 
         def forward(save: bool) -> list[Tensor]:
-            number = count + save * functions.residuals
-            return _call(partial(functions.forward, save), given, [x.dtype] * number)
+            number = count + len(callback.residual_shapes(0, 0)) * save
+            return _call(partial(_forward, callback, save), given, [x.dtype] * number)
 
         found = forward(call.recorded)
 
         def derivative(*gradients: Tensor) -> Any:
             saved = (found if call.recorded else forward(True))[count:]
-            return _differentiate(functions, given, saved, gradients, whole)
+            return _differentiate(callback, given, saved, gradients, whole)
 
         return found[:count], derivative
 
@@ -144,7 +118,7 @@ def run(call: CellCall) -> tuple[Tensor | None, list[Tensor]]:
 
 
 def _differentiate(
-    functions: _Functions,
+    callback: Callback,
     given: list[Tensor],
     residuals: Sequence[Tensor],
     gradients: Sequence[Tensor],
@@ -153,14 +127,14 @@ def _differentiate(
     """The gradients of a run; a second derivative is refused.
 
     Args:
-        functions: The functions of the run.
+        callback: The run.
         given: The input, states, parameters, mask and seed of the run.
         residuals: Those of the run.
         gradients: The gradients of the output and the last states.
         whole: Whether all gradients are wanted for sure. If not, that of the input is an operation
             of its own, which TensorFlow prunes from a graph that does not use it.
     """
-    cell = functions.run.cell
+    cell = callback.run.cell
     number = 1 + len(cell.states) + len(cell.parameters)
     floats = given[:number]
     rest = (True,) * len(cell.parameters)
@@ -169,9 +143,9 @@ def _differentiate(
     def computed(*tensors: Tensor) -> Any:
         def part(*wanted: bool) -> list[Tensor]:
             return _call(
-                partial(functions.backward, wanted),
+                partial(_backward, callback, wanted),
                 [*tensors[:number], *given[number:], *residuals, *tensors[number:]],
-                [functions.dtype] * sum(functions.returned(wanted)),
+                [given[0].dtype] * (sum(wanted) + len(cell.states)),
             )
 
         if whole:

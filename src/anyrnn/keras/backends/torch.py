@@ -9,7 +9,6 @@ from torch import Tensor
 
 from anyrnn.keras.backends import CellCall
 from anyrnn.kernels.callbacks import whole_number
-from anyrnn.kernels.run import Run
 from anyrnn.torch.execute import breaks_graph, execute
 from anyrnn.torch.inputs import NO_MARKS, Marks, read_input
 from anyrnn.torch.packed_rows import Start
@@ -34,7 +33,7 @@ def run(call: CellCall) -> tuple[Tensor | None, list[Tensor]]:
     rows = read_input(x, x, call.sizes["input"], True, marks)
     starts = [Start(state, state, False) for state in states]
     output, last = execute(
-        Run(call.cell, tuple(call.sizes.items())),
+        call.run,
         rows.data,
         rows.batch_sizes,
         [*map(rows.begin, starts)],
