@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,27 +31,6 @@ Conversion = tuple[list[tuple[str, str]], Callable[[Path], object]]
 """What the layers become, as `convert` returns it, and what writes the file."""
 
 _STORED = re.compile(r"layers/(\w+?)(_\d+)?/(?:((?:for|back)ward)_layer/)?cell/vars/(\d)")
-
-
-@dataclass(frozen=True)
-class _Layer:
-    """A recurrent layer, as far as its arrays describe it."""
-
-    cell: str
-    inputs: int
-    units: int
-    directions: int
-    bias: bool
-    dtype: str
-
-    def make(self) -> Any:
-        """The Keras layer."""
-        kind, options = CELLS[self.cell]
-        layer = kind(
-            self.units, return_sequences=True, use_bias=self.bias, dtype=self.dtype, **options
-        )
-        both = self.directions == 2
-        return keras.layers.Bidirectional(layer, dtype=self.dtype) if both else layer
 
 
 def convert(
@@ -107,7 +85,7 @@ def _to_torch(source: Path, like: Path | None, names: Names | None, cell: str | 
             raise InputError(f"{source} says itself which layers it has; leave --like and --cell")
         model = _load_model(source)
     else:
-        model = _model(like, lambda: _layers_of_weights(source, cell))
+        model = _model_of_weights(source, cell) if like is None else _model_like(like)
         _load_weights(model, source)
     arrays, layers = to_arrays(model, names), torch_layers(model, names)
     rows = []
@@ -119,14 +97,13 @@ def _to_torch(source: Path, like: Path | None, names: Names | None, cell: str | 
 
 
 def _to_keras(source: Path, like: Path | None, names: Names | None, cell: str | None) -> Conversion:
+    safetensors = _safetensors()
     try:
-        loaded = _safetensors().load(source.read_bytes())
+        loaded = safetensors.load(source.read_bytes())
         state_dict = dict(sorted(loaded.items()))  # safetensors gives them in a random order
-    except MissingExtraError:
-        raise
     except Exception as error:  # of safetensors, of the system, or of a type that NumPy lacks
         raise DataError(f"{source} is no sound safetensors file: {_line(error)}") from None
-    model = _model(like, lambda: _layers_of_state(source, state_dict, cell))
+    model = _model_of_state(source, state_dict, cell) if like is None else _model_like(like)
     rows = [(layer.name, _place(found)) for layer, found in pairs(model, state_dict, names)]
     from_torch(model, state_dict, names)
     return rows, lambda path: (model.save if _ending(path) == MODEL else model.save_weights)(path)
@@ -138,22 +115,14 @@ def _place(found: StateDictLayer) -> str:
     return ", ".join([*([found.prefix] if found.prefix else []), *number]) or "weight"
 
 
-def _model(like: Path | None, layers: Callable[[], list[_Layer]]) -> Any:
-    """The model of a file; or one of nothing but recurrent layers."""
-    if like is not None:
-        if _ending(like) != MODEL:
-            raise DataError(
-                f"--like {like}: expected a {MODEL} file, which says what layers it has"
-            )
-        return _load_model(like)
-    specified = layers()
-    model = keras.Sequential([layer.make() for layer in specified])
-    model.build((None, None, specified[0].inputs))
-    return model
+def _model_like(like: Path) -> Any:
+    if _ending(like) != MODEL:
+        raise DataError(f"--like {like}: expected a {MODEL} file, which says what layers it has")
+    return _load_model(like)
 
 
-def _layers_of_state(source: Path, state_dict: dict[str, Any], cell: str | None) -> list[_Layer]:
-    """The recurrent layers that a state_dict holds, if it holds nothing else."""
+def _model_of_state(source: Path, state_dict: dict[str, Any], cell: str | None) -> Any:
+    """A model of the recurrent layers that a state_dict holds, if it holds nothing else."""
     found = state_dict_layers(state_dict)
     other = [each for each in found if not {"weight_hh", "U"} & each.directions[0].keys()]
     if other or len({each.prefix for each in found}) > 1:
@@ -162,24 +131,21 @@ def _layers_of_state(source: Path, state_dict: dict[str, Any], cell: str | None)
             f"{source} {which}, and does not say in what order a model has its layers; give the "
             "model with --like MODEL.keras"
         )
-    layers = []
+    sizes, layers = [], []
     for each in found:
         arrays = each.directions[0]
         own = "W" in arrays
-        matrices = arrays["W" if own else "weight_ih"], arrays["U" if own else "weight_hh"]
-        rows, hidden = matrices[1].shape
-        possible = _POSSIBLE.get(rows // hidden, ())
-        if not own:  # a GRU of torch.nn has one form
-            possible = tuple(name for name in possible if name != "gru_reset_before")
-        chosen = _chosen(source, possible, cell, asked=own)
+        sizes.append(arrays["W" if own else "weight_ih"].shape[1])
+        recurrent = arrays["U" if own else "weight_hh"].T
         bias = "b" in arrays or "bias_ih" in arrays
-        sizes = matrices[0].shape[1], hidden
-        layers.append(_Layer(chosen, *sizes, len(each.directions), bias, str(matrices[1].dtype)))
-    return layers
+        without = "" if own else "gru_reset_before"  # a GRU of torch.nn has one form
+        given = recurrent, bias, len(each.directions), without
+        layers.append(_layer(source, cell, *given, asked=own))
+    return _model(layers, sizes[0])
 
 
-def _layers_of_weights(source: Path, cell: str | None) -> list[_Layer]:
-    """The recurrent layers that a file of weights holds, if it holds nothing else."""
+def _model_of_weights(source: Path, cell: str | None) -> Any:
+    """A model of the recurrent layers that a file of weights holds, if it holds nothing else."""
     found: dict[tuple[str, int], dict[str, list[Any]]] = {}
     for name, array in _stored(source).items():
         match = _STORED.fullmatch(name)
@@ -196,21 +162,45 @@ def _layers_of_weights(source: Path, cell: str | None) -> list[_Layer]:
             f"{source} holds layers of several kinds, and does not say in what order; give the "
             "model with --like MODEL.keras"
         )
-    layers = []
+    sizes, layers = [], []
     for _, directions in sorted(found.items()):
         kernel, recurrent, *bias = next(iter(directions.values()))
-        units, columns = recurrent.shape
-        possible = _POSSIBLE.get(columns // units, ())
-        if len(possible) > 1 and bias and columns // units == 3:
-            possible = possible[:1] if bias[0].ndim == 2 else possible[1:]
-        chosen = _chosen(source, possible, cell, asked=False)
-        sizes = kernel.shape[0], units, len(directions)
-        layers.append(_Layer(chosen, *sizes, bool(bias), str(recurrent.dtype)))
-    return layers
+        without = ""
+        if bias:
+            without = "gru_reset_before" if bias[0].ndim == 2 else "gru"
+        sizes.append(len(kernel))
+        layers.append(_layer(source, cell, recurrent, bool(bias), len(directions), without))
+    return _model(layers, sizes[0])
 
 
-def _chosen(source: Path, possible: tuple[str, ...], cell: str | None, *, asked: bool) -> str:
-    """Which cell the weights of a layer are for."""
+def _model(layers: list[Any], inputs: int) -> Any:
+    model = keras.Sequential(layers)
+    model.build((None, None, inputs))
+    return model
+
+
+def _layer(
+    source: Path,
+    cell: str | None,
+    recurrent: Any,
+    bias: bool,
+    directions: int,
+    without: str,
+    asked: bool = False,
+) -> Any:
+    """A Keras layer that the arrays of a file are for.
+
+    Args:
+        source: The file.
+        cell: Which of `CELLS` it is, if the user says so.
+        recurrent: Its recurrent kernel.
+        bias: Whether it has biases.
+        directions: The number of its directions.
+        without: A cell that it is not.
+        asked: Whether the user has to say which cell it is.
+    """
+    units, columns = recurrent.shape
+    possible = [name for name in _POSSIBLE.get(columns // units, ()) if name != without]
     if cell is not None and cell not in possible:
         raise InputError(
             f"--cell {cell}: the sizes in {source} are those of {' or '.join(possible) or 'none'}"
@@ -220,7 +210,10 @@ def _chosen(source: Path, possible: tuple[str, ...], cell: str | None, *, asked:
             f"{source} does not say which cell it is for; add --cell, one of "
             f"{', '.join(possible or CELLS)}"
         )
-    return cell or possible[0]
+    kind, options = CELLS[cell or possible[0]]
+    dtype = str(recurrent.dtype)
+    layer = kind(units, return_sequences=True, use_bias=bias, dtype=dtype, **options)
+    return keras.layers.Bidirectional(layer, dtype=dtype) if directions == 2 else layer
 
 
 def _load_model(path: Path) -> Any:
