@@ -16,11 +16,12 @@ from torch import Tensor
 
 from anyrnn.errors import InputError
 from anyrnn.kernels.run import Arrays, Run
+from anyrnn.kernels.run_keys import key as key_of
 from anyrnn.kernels.run_keys import run_of
 from anyrnn.torch import compiled_path, single_step
 from anyrnn.torch.compiled_path import arrays_of, target_of
 from anyrnn.torch.tensors import DTYPES, Results, wants_gradient
-from anyrnn.torch.tracing import run_key
+from anyrnn.torch.tracing import constant
 
 
 def _empty_results(
@@ -173,18 +174,15 @@ def _(x: Tensor, states: list[Tensor], parameters: list[Tensor], *given: Any) ->
 
 def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
     x, states, parameters, seed, ctx.key = inputs
-    seeds = [] if seed is None else [seed]
-    ctx.counts = len(states), len(parameters), len(seeds)
+    ctx.counts = len(states), len(states) + len(parameters)
     ctx.shapes = [part.shape for part in output[: 1 + len(states)]]
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(x, *states, *parameters, *seeds, *output[1 + len(states) :])
+    ctx.save_for_backward(x, seed, *states, *parameters, *output[1 + len(states) :])
 
 
 def _derivative(ctx: Any, gradients: Sequence[Tensor | None]) -> tuple[Any, ...]:
-    x, *rest = ctx.saved_tensors
-    count, end = ctx.counts[0], sum(ctx.counts[:2])
-    states, parameters, residuals = rest[:count], rest[count:end], rest[end + ctx.counts[2] :]
-    given = x, states, parameters, rest[end] if ctx.counts[2] else None, ctx.key
+    (x, seed, *rest), (count, end) = ctx.saved_tensors, ctx.counts
+    given, residuals = (x, rest[:count], rest[count:end], seed, ctx.key), rest[end:]
     if len(residuals) < len(target_of(x).residuals(run_of(ctx.key))):  # it was `run`
         residuals = record(*given)[1 + count :]
     above = [
@@ -202,6 +200,12 @@ run.register_autograd(_derivative, setup_context=_save_for_backward)
 record.register_autograd(_derivative, setup_context=_save_for_backward)
 
 
+@constant
+def _key(*run: Any) -> str:
+    """The key of a run, whose fields are given one by one, because a graph holds no record."""
+    return key_of(Run(*run))
+
+
 def execute(found: Run, arrays: Arrays) -> Results:
     """Run a cell over sequences of one length.
 
@@ -213,7 +217,7 @@ def execute(found: Run, arrays: Arrays) -> Results:
         The outputs, (time, batch, size), and the last states.
     """
     x, *_ = tensors = arrays.differentiable
-    key = run_key(*found[:5])
+    key = _key(*found[:5])
     ordered = [arrays.parameters[name] for name in found.cell.parameter_names]
     # a backward pass is likely: save its residuals at once
     recorded = torch.compiler.is_dynamo_compiling() and wants_gradient(tensors)

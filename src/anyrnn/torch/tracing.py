@@ -8,8 +8,6 @@ from typing import Any, NoReturn, TypeVar
 import torch
 
 from anyrnn.errors import InputError
-from anyrnn.kernels import run_keys
-from anyrnn.kernels.run import Run
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 FUNCTORCH: Any = getattr(torch._C, "_functorch")  # noqa: B009 - it has no type stub
@@ -42,12 +40,6 @@ def untraced(function: Callable[..., Any], *arguments: Any) -> Any:
     _make_untraced()
     assert _untraced is not None
     return _untraced(function, *arguments)
-
-
-@constant
-def run_key(*run: Any) -> str:
-    """The key of a run, whose fields are given one by one, because a graph holds no record."""
-    return run_keys.key(Run(*run))
 
 
 def refuse_script(module: object) -> NoReturn:
