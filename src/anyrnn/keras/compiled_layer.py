@@ -37,9 +37,8 @@ class CompiledLayer:
             return self._compute_path
         if self.cell.compute_dtype != self.cell.variable_dtype:
             return Path("keras", f"tensors of {self.cell.compute_dtype}")
-        parts = _read(self.cell, training=False)
         weights = [variable.value for variable in self.cell.trainable_variables]
-        return _choose(parts if isinstance(parts, str) else None, weights)
+        return _choose(_read(self.cell, training=False), weights)
 
     @property
     def supports_jit(self) -> bool:
@@ -84,11 +83,9 @@ class CompiledLayer:
     ) -> tuple[Any, Any, Any]:
         mask, states = _mask(mask, sequences), tree.flatten(initial_state)
         parts = _read(self.cell, training)
-        unknown = parts if isinstance(parts, str) else None
-        parts = [] if isinstance(parts, str) else parts
-        stored = [part.stored() for part in parts]
-        self._compute_path = _choose(unknown, [sequences, *states, *chain(*stored)])
-        if self._compute_path.name != "compiled":
+        stored = [] if isinstance(parts, str) else [part.stored() for part in parts]
+        self._compute_path = _choose(parts, [sequences, *states, *chain(*stored)])
+        if isinstance(parts, str) or self._compute_path.name != "compiled":
             self._check_own_loop(mask)
             own: Any = super()
             own._maybe_config_dropout_masks(self.cell, sequences[:, 0, :], initial_state)
@@ -186,15 +183,15 @@ class CompiledLayer:
             )
 
 
-def _choose(unknown: str | None, tensors: Sequence[Any]) -> Path:
+def _choose(parts: list[CellParts] | str, tensors: Sequence[Any]) -> Path:
     """The path of a call.
 
     Args:
-        unknown: Why no cell of ours computes what the layer does, if none does.
+        parts: What `_read` gives for the cell of the layer.
         tensors: What the call computes from: input, states, parameters.
     """
-    if unknown is not None:
-        return Path("keras", unknown)
+    if isinstance(parts, str):
+        return Path("keras", parts)
     types = {keras.backend.standardize_dtype(tensor.dtype) for tensor in tensors}
     for dtype in types:
         if dtype not in DTYPES:

@@ -102,15 +102,11 @@ class RecurrentCell(CellSerialisation, keras.Layer, DropoutRNNCell, CellAdapter)
         base = get(cell)
         roles_of = [f"{name}_{role}" for name in DEFAULTS for role in ROLES]
         base.check_options([RecurrentCell.__init__, Recurrent.__init__], [*roles_of, *OWN])
-        named = {
-            "initializer": initializers,
-            "regularizer": regularizers,
-            "constraint": constraints,
-        }
-        roles: dict[str, dict[str, Any]] = {role: {**(named[role] or {})} for role in ROLES}
-        for role, found in roles.items():
+        roles: dict[str, dict[str, Any]] = {}
+        for role, named in zip(ROLES, (initializers, regularizers, constraints), strict=True):
             usual = DEFAULTS if role == "initializer" else dict.fromkeys(DEFAULTS)
-            found |= {name: options.pop(f"{name}_{role}", usual[name]) for name in DEFAULTS}
+            found = {name: options.pop(f"{name}_{role}", usual[name]) for name in DEFAULTS}
+            roles[role] = {**(named or {}), **found}
         numbers = {name: options.pop(name) for name in base.hyperparameters if name in options}
         others = [name for name in base.sizes if name != "hidden"]
         sizes = {name: options.pop(f"{name}_size", None) for name in others}
@@ -148,9 +144,8 @@ class RecurrentCell(CellSerialisation, keras.Layer, DropoutRNNCell, CellAdapter)
             raise SizeError(f"units={units!r}; expected a whole number of at least 1")
         if units is None and "hidden" in self.definition.free_sizes:
             raise SizeError(f"cell '{self.base.name}' needs units, the size of its hidden state")
-        known = {name: size for name, size in self.own_sizes.items() if size is not None}
-        if units is not None:
-            known["hidden"] = units
+        given = {**self.own_sizes, "hidden": units}
+        known = {name: size for name, size in given.items() if size is not None}
         return known | self.definition._free_sizes(known)
 
     def build(self, input_shape: Sequence[int | None]) -> None:
@@ -162,9 +157,7 @@ class RecurrentCell(CellSerialisation, keras.Layer, DropoutRNNCell, CellAdapter)
         Raises:
             SizeError: The sizes contradict the equations.
         """
-        own = {**self.own_sizes, "input": input_shape[-1]}
-        if self.units is not None:
-            own["hidden"] = self.units
+        own = {**self.own_sizes, "input": input_shape[-1], "hidden": self.units}
         self._bound = self.definition.bind_sizes(**own)
         self._stored = [self._weight(stored) for stored in self.definition.parameters]
 
@@ -218,18 +211,14 @@ class RecurrentCell(CellSerialisation, keras.Layer, DropoutRNNCell, CellAdapter)
             step_input: The first state, (batch, size).
         """
         if getattr(self, "_recurrent_dropout_mask", None) is None:
-            nodes = self.trained.graph.nodes() if self.trained.draws else []
-            shapes = {
-                node.attributes["stream"]: node.type.shape[0].evaluate(self._bound)
-                for node in nodes
-                if node.operation == "random"
-            }
             rows: Any = ops.shape(step_input)[0]  # type: ignore[index]
+            options = {"dtype": self.compute_dtype, "seed": self.seed_generator}
             self._recurrent_dropout_mask: Any = {
-                stream: keras.random.uniform(
-                    (rows, size), dtype=self.compute_dtype, seed=self.seed_generator
+                node.attributes["stream"]: keras.random.uniform(
+                    (rows, node.type.shape[0].evaluate(self._bound)), **options
                 )
-                for stream, size in shapes.items()
+                for node in self.trained.graph.nodes()
+                if node.operation == "random"
             }
         return self._recurrent_dropout_mask
 
