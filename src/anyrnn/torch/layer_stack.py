@@ -184,12 +184,14 @@ class LayerStack:
                 part.find_recurrent_rows(options.weight_dropout)
         self.drops = options.input_dropout > 0 or options.weight_dropout > 0
         self.drops |= any(part.cell is not part.training_cell for part in self.parts)
-        self.skips = [self._skip(layer) for layer in self.layers]
-        if (options.residual or options.highway) and not any(self.skips):
+        skips = options.residual or options.highway
+        passed = [
+            (layer[0].sizes["input"], _output_size(layer, options.merge)) for layer in self.layers
+        ]
+        self.skips = [skips and entering == output for entering, output in passed]
+        if skips and not any(self.skips):
             option = "residual" if options.residual else "highway"
-            sizes = ", ".join(
-                f"{layer[0].sizes['input']} to {self.output_size(layer)}" for layer in self.layers
-            )
+            sizes = ", ".join(f"{entering} to {output}" for entering, output in passed)
             raise SizeError(
                 f"{option}=True needs a layer whose output is as large as its input; the layers "
                 f"make {sizes}"
@@ -210,11 +212,6 @@ class LayerStack:
             return None
         return vendor_path.mode(self.first.cell)
 
-    def _skip(self, layer: Sequence[LayerPart]) -> bool:
-        """Whether the input of a layer goes past it."""
-        wanted = self.options.residual or self.options.highway
-        return wanted and layer[0].sizes["input"] == self.output_size(layer)
-
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of each parameter of the module.
 
@@ -223,24 +220,24 @@ class LayerStack:
             InputError: An option makes a parameter that is called as one of a cell.
         """
         shapes: dict[str, tuple[int, ...]] = {}
-        further: dict[str, dict[str, tuple[int, ...]]] = {"learn_initial_state": {}, "highway": {}}
+        states, highways = {}, {}
+        for part in self.parts:
+            for name, shape in part.cell.stored_shapes(part.sizes).items():
+                shapes[part.names[name]] = shape
+                if math.prod(shape) > sys.maxsize // 8:
+                    raise SizeError(
+                        f"the parameter {name} has {' x '.join(map(str, shape))} numbers, more "
+                        "than can be addressed; use smaller sizes"
+                    )
+            if self.options.learn_initial_state:
+                sizes = [(size,) for size in part.state_sizes]
+                states |= zip(part.initial_names, sizes, strict=True)
         for place, layer in enumerate(self.layers):
-            for part in layer:
-                for stored in part.cell.parameters:
-                    shapes[part.names[stored.name]] = shape = stored.shape_for(part.sizes)
-                    if math.prod(shape) > sys.maxsize // 8:
-                        raise SizeError(
-                            f"the parameter {stored.name} has {' x '.join(map(str, shape))} "
-                            "numbers, more than can be addressed; use smaller sizes"
-                        )
-                if self.options.learn_initial_state:
-                    sizes = [(size,) for size in part.state_sizes]
-                    further["learn_initial_state"] |= zip(part.initial_names, sizes, strict=True)
             if self.options.highway and self.skips[place]:
-                size = self.output_size(layer)
-                further["highway"][f"highway_weight_l{place}"] = (size, size)
-                further["highway"][f"highway_bias_l{place}"] = (size,)
-        for option, own in further.items():
+                size = layer[0].sizes["input"]
+                highways[f"highway_weight_l{place}"] = (size, size)
+                highways[f"highway_bias_l{place}"] = (size,)
+        for option, own in ("learn_initial_state", states), ("highway", highways):
             for name in sorted(own.keys() & shapes):
                 raise InputError(
                     f"{option}=True makes the parameter {name}, and the cell has a parameter that "
@@ -265,11 +262,12 @@ class LayerStack:
             constants |= {f"highway_bias_l{place}": -1.0 for place, skip in skips if skip}
         return bounds, constants
 
-    def output_size(self, layer: Sequence[LayerPart]) -> int:
-        """The size of the output of a layer."""
-        if self.options.merge == "concat":
-            return sum(part.output_size for part in layer)
-        return layer[0].output_size
+
+def _output_size(layer: Sequence[LayerPart], merge: str) -> int:
+    """The size of the output of a layer."""
+    if merge == "concat":
+        return sum(part.output_size for part in layer)
+    return layer[0].output_size
 
 
 def count_layers(num_layers: int | None, lists: Mapping[str, object]) -> int:
@@ -347,9 +345,7 @@ def build(
                 "num_layers=1, or one direction"
             )
         layers.append(tuple(parts))
-        input_size = parts[0].output_size
-        if options.merge == "concat":
-            input_size = sum(part.output_size for part in parts)
+        input_size = _output_size(parts, options.merge)
     return LayerStack(tuple(layers), options)
 
 
