@@ -65,28 +65,8 @@ def _structure(
             )
     changed = options.changed(torch_cell(mode, own, bias), proj_size != 0)
     cells = (changed,) * (1 + bidirectional)
-    projection = {"projection": proj_size} if proj_size != 0 else {}
-    sizes = [{"hidden": hidden_size, **projection} for hidden_size in hidden_sizes]
+    sizes = [{"hidden": size, "projection": proj_size or None} for size in hidden_sizes]
     return build([cells] * len(sizes), input_size, sizes, options, _name)
-
-
-def _one_size(
-    positional: tuple[Any, ...], given: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any], list[int] | None]:
-    """A constructor's arguments as torch takes them, with one size in the place of a list, and that
-    list.
-    """
-    names = ("input_size", "hidden_size", "num_layers")
-    named = dict(zip(names, positional, strict=False))
-    both = {**given, **named}
-    sizes = both.get("hidden_size")
-    if not isinstance(sizes, list):
-        return positional, given, None
-    count = count_layers(both.get("num_layers"), {"hidden_size": sizes})
-    changed = {"hidden_size": sizes[0], "num_layers": count}
-    first = [changed.get(name, value) for name, value in named.items()]
-    further = {name: value for name, value in changed.items() if name not in named}
-    return (*first, *positional[len(first) :]), {**given, **further}, [*sizes]
 
 
 class _Layer(Layer, nn.RNNBase):
@@ -96,12 +76,24 @@ class _Layer(Layer, nn.RNNBase):
 
     _options = Options()
 
-    def __init__(self, *positional: Any, memory: str = "high", **given: Any) -> None:
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int | list[int],
+        num_layers: int | None = None,
+        *positional: Any,
+        memory: str = "high",
+        **given: Any,
+    ) -> None:
         check_memory(memory)
         options, further = Options.take(given)
-        positional, further, sizes = _one_size(positional, further)
+        sizes = [*hidden_size] if isinstance(hidden_size, list) else None
+        if sizes is not None:
+            num_layers = count_layers(num_layers, {"hidden_size": sizes})
+            hidden_size = sizes[0]
         proj_size = 0 if isinstance(self, nn.LSTM) else further.pop("proj_size", 0)
-        super().__init__(*positional, **further)
+        first: list[Any] = [input_size, hidden_size, 1 if num_layers is None else num_layers]
+        super().__init__(*first, *positional, **further)
         self.proj_size, self.memory = proj_size or self.proj_size, memory
         if options != Options():
             self._options = options
@@ -110,6 +102,7 @@ class _Layer(Layer, nn.RNNBase):
         if sizes or proj_size or options != Options():
             self._register(self.weight_ih_l0.device, self.weight_ih_l0.dtype)
             self.reset_parameters()
+        self._made()
 
     def _made(self) -> LayerStack:
         if self._structure is None:  # as first, and where it was pickled or an attribute was set
