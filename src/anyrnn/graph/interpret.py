@@ -82,21 +82,28 @@ DRAW = "random numbers"  # no name of a leaf
 
 
 def drawing(
-    seed: int | None, step: int, rows: int, sizes: Mapping[str, int]
-) -> Callable[[Node], Array]:
+    seed: Any, step: int, rows: int, sizes: Mapping[str, int], numbers: Any = uniform
+) -> Callable[[Node], Any]:
     """What draws the numbers of a `random` node at a step: a function from a node to its numbers,
     (rows, size).
+
+    Args:
+        seed: The seed, if there is one.
+        step: The step.
+        rows: The number of rows of the batch.
+        sizes: The named sizes as numbers.
+        numbers: What makes them, as `anyrnn.graph.randomness.uniform` does.
 
     Raises:
         InputError: When it is called, and there is no seed.
     """
 
-    def draw(node: Node) -> Array:
+    def draw(node: Node) -> Any:
         if seed is None:
             raise InputError("the cell draws random numbers; give a seed")
         when = step if node.attributes["every_step"] else EVERY_STEP
         units = node.type.shape[0].evaluate(sizes)
-        return uniform(seed, node.attributes["stream"], when, rows, units)
+        return numbers(seed, node.attributes["stream"], when, rows, units)
 
     return draw
 

@@ -18,6 +18,8 @@ from anyrnn.torch.packed_rows import GatheredRows, PackedRows, Rows, gather
 from anyrnn.torch.tensors import check_tensor
 from anyrnn.torch.tracing import FUNCTORCH
 
+# the transforms of torch.func do not see what is done in it
+UNTRANSFORMED: Any = getattr(torch._C, "_DisableFuncTorch")  # noqa: B009 - it has no type stub
 MOST_ROWS = 1 << 31  # of all steps: a longer list of steps would fill any memory
 
 
@@ -70,8 +72,7 @@ def read_input(
     carry = check_padding(marks.padding)
     if isinstance(given, PackedSequence):
         if marks.some:
-            names = ("lengths", "mask", "resets")
-            name = next(name for name in names if getattr(marks, name) is not None)
+            name = next(name for name, value in marks._asdict().items() if value is not None)
             raise InputError(
                 f"{name} cannot be given besides a PackedSequence, which has its own lengths; "
                 "leave them out, or give the padded input"
@@ -111,7 +112,7 @@ def read_input(
         )
     if marks.some:
         axes = ("batch", "time") if batch_first else ("time", "batch")[: 1 + batched]
-        with _untransformed():
+        with UNTRANSFORMED():
             layout = lay_out(
                 axes,
                 shape[:-1],
@@ -174,11 +175,6 @@ def _whole_numbers(name: str, given: object) -> list[int]:
 
 def _shown(numbers: Sequence[int]) -> str:
     return f"[{', '.join(map(str, numbers[:9]))}{', ...' if len(numbers) > 9 else ''}]"
-
-
-def _untransformed() -> Any:
-    """What is done in it is not seen by the transforms of torch.func."""
-    return getattr(torch._C, "_DisableFuncTorch")()  # noqa: B009 - it has no type stub
 
 
 def _array(what: str, given: Any, wanted: str) -> Any:

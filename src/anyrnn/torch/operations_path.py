@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache, partial
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from anyrnn.graph.cell import Cell
-from anyrnn.graph.interpret import evaluate
+from anyrnn.graph.interpret import DRAW, drawing, evaluate
 from anyrnn.graph.nodes import Node
 from anyrnn.graph.parameters import split_parameters
-from anyrnn.graph.randomness import EVERY_STEP
 from anyrnn.graph.sizes import Size
 from anyrnn.kernels.run import Arrays, Run
 from anyrnn.schedule.build import place_operations
@@ -22,7 +21,7 @@ from anyrnn.schedule.phases import operands
 from anyrnn.torch.tensors import Results, check_parameters
 from anyrnn.torch.torch_ops import TORCH, uniform
 
-Values = dict[Node, Tensor]
+Values = dict[Any, Any]  # by node
 
 
 class Evaluator:
@@ -33,7 +32,6 @@ class Evaluator:
     ) -> None:
         self.parameters = parameters
         self.sizes = sizes
-        self.draw: Callable[[Node], Tensor] | None = None  # of a cell that draws random numbers
         self.rows = {
             name: (stored.name, rows)
             for stored in cell.parameters
@@ -45,7 +43,7 @@ class Evaluator:
 
         Args:
             groups: Each a node, or products that are computed together.
-            values: The values of leaves and of nodes before.
+            values: The values of leaves and of nodes before; and what draws random numbers.
             rows: The number of rows of what has a value for each row.
         """
         for group in groups:
@@ -55,8 +53,7 @@ class Evaluator:
                 values.update(zip(group, self._products(group, arguments[1]), strict=True))
                 continue
             if node.operation == "random":
-                assert self.draw is not None
-                values[node] = self.draw(node)
+                values[node] = values[DRAW](node)
                 continue
             if node.operation == "slice":
                 arguments += self._numbers(node.attributes[key] for key in ("start", "stop"))
@@ -109,6 +106,9 @@ def execute(run: Run, arrays: Arrays) -> Results:
     hoisted.update(placement.loop_inputs)
     loop_inputs = {node: values[node].split(list(batch_sizes)) for node in hoisted}
 
+    def numbers(*given: Any) -> Tensor:
+        return uniform(*given).to(rows)
+
     current = list(states)
     ended: list[list[Tensor]] = [[] for _ in states]  # rows of sequences over, or not begun
     if run.reverse:
@@ -121,7 +121,7 @@ def execute(run: Run, arrays: Arrays) -> Results:
         values.update({node: parts[time] for node, parts in loop_inputs.items()})
         values.update({leaf: current[place] for leaf, place in state_leaves.items()})
         if seed is not None:
-            evaluator.draw = partial(_draw, seed, time, batch_sizes[time], sizes, rows)
+            values[DRAW] = drawing(seed, time, batch_sizes[time], sizes, numbers)
         evaluator.run(loop, values, batch_sizes[time])
         outputs[time] = values[output]
         current = [values[graph.outputs[name]] for name in cell.states]
@@ -138,15 +138,6 @@ def _groups(cell: Cell) -> list[list[tuple[Node, ...]]]:
     placement = place_operations(cell)
     phases = placement.once, placement.before, placement.loop
     return [products_together(cell, nodes) for nodes in phases]
-
-
-def _draw(
-    seed: Tensor, step: int, rows: int, sizes: Mapping[str, int], like: Tensor, node: Node
-) -> Tensor:
-    """The random numbers of a node at a step."""
-    when = step if node.attributes["every_step"] else EVERY_STEP
-    units = node.type.shape[0].evaluate(sizes)
-    return uniform(seed, node.attributes["stream"], when, rows, units).to(like)
 
 
 def _resize(
