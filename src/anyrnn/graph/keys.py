@@ -70,8 +70,18 @@ class Saved(Key):
 Name = str | Key
 
 
-def numbered(name: Name, number: int) -> Name:
-    """A name with a number after it, to tell it from others; 0 leaves it as it is."""
+def take_name(name: Name | None, taken: set[str]) -> Name:
+    """A name that is not taken yet, which is taken then: the name itself, or with a number after
+    it; for None `t1`, `t2` and so on.
+    """
+    number = 0 if name else 1
+    while str(free := _numbered(name or "t", number)) in taken:
+        number += 1
+    taken.add(str(free))
+    return free
+
+
+def _numbered(name: Name, number: int) -> Name:
     if not number:
         return name
     return type(name)(f"{name.of}{number}") if isinstance(name, Key) else f"{name}{number}"

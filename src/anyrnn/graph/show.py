@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from anyrnn.graph.keys import Cotangent, Gradient, Key, Name, NewValue, numbered
+from anyrnn.graph.keys import Cotangent, Gradient, Key, Name, NewValue, take_name
 from anyrnn.graph.nodes import Graph, Node, topological
 
 ATOM = 4  # the precedence of a name, a number, a call
@@ -21,9 +22,13 @@ class Equations:
     Args:
         graph: The graph.
         latex: LaTeX instead of text.
+        lines: The nodes that have an equation of their own, with the names on its left; chosen if
+            not given.
     """
 
-    def __init__(self, graph: Graph, latex: bool = False) -> None:
+    def __init__(
+        self, graph: Graph, latex: bool = False, lines: Mapping[Node, Name] | None = None
+    ) -> None:
         self.graph = graph
         self.latex = latex
         reached = set(graph.nodes())
@@ -31,30 +36,25 @@ class Equations:
         self.order = topological([*named, *graph.outputs.values()])
         self.named = [node for node in self.order if "name" in node.attributes]
         self.states = {leaf.name for leaf in graph.leaves("state")}
-        self.lines = self._choose_lines()
+        self.lines = self._choose_lines() if lines is None else lines
 
     def _choose_lines(self) -> Mapping[Node, Name]:
-        """The nodes that get an equation of their own, with the names on its left."""
+        """The results, what the cell has a name for, and what is used twice."""
         results = {node: name for name, node in self.graph.outputs.items() if not node.is_leaf}
         taken = {str(node.name) for node in self.order if node.traits.named}
         taken |= {f"{name}'" for name in self.graph.outputs}
-        uses: dict[Node, int] = {}
-        for node in self.order:
-            for argument in node.arguments:
-                uses[argument] = uses.get(argument, 0) + 1
+        uses = Counter(argument for node in self.order for argument in node.arguments)
         lines: dict[Node, Name] = {}
         for node in self.order:
             if node.is_leaf:
                 continue
             if node in results:
                 lines[node] = self._result(results[node])
+                taken.add(str(lines[node]))
             elif node in self.graph.names:
-                lines[node] = self._free(self.graph.names[node], taken)
-            elif uses.get(node, 0) > 1 and any(not a.is_leaf for a in node.arguments):
-                lines[node] = self._free("t", taken, start=1)
-            else:
-                continue
-            taken.add(str(lines[node]))
+                lines[node] = take_name(self.graph.names[node], taken)
+            elif uses[node] > 1 and any(not a.is_leaf for a in node.arguments):
+                lines[node] = take_name(None, taken)
         return lines
 
     def _result(self, name: Name) -> Name:
@@ -66,19 +66,12 @@ class Equations:
             return name if own in {leaf.name for leaf in self.named} else own
         return name if isinstance(name, Gradient) else NewValue(name)
 
-    @staticmethod
-    def _free(name: Name, taken: set[str], start: int = 0) -> Name:
-        number = start
-        while str(candidate := numbered(name, number)) in taken:
-            number += 1
-        return candidate
-
     def text(self) -> str:
         """All equations, one a line; in LaTeX an `aligned` block."""
-        rows = [(self._left(name, node), self._right(node)) for node, name in self.lines.items()]
+        rows = [(self._left(name, node), self.right(node)) for node, name in self.lines.items()]
         for name, node in self.graph.outputs.items():
             if node not in self.lines or self._result(name) != self.lines[node]:
-                rows.append((self._left(self._result(name), node), self._reference(node)))
+                rows.append((self._left(self._result(name), node), self.name(node)))
         if self.latex:
             body = " \\\\\n".join(f"{left} &= {right}" for left, right in rows)
             return f"\\begin{{aligned}}\n{body}\n\\end{{aligned}}"
@@ -92,13 +85,14 @@ class Equations:
         old = isinstance(name, str | Gradient) and getattr(name, "of", name) in self.states
         return latex_name(name, ("t-1" if old else "t") if node.type.per_row else "")
 
-    def _reference(self, node: Node) -> str:
-        return self._left(self.lines[node], node) if node in self.lines else self._right(node)
-
-    def _right(self, node: Node) -> str:
+    def right(self, node: Node) -> str:
+        """A value's expression."""
         return self._expression(node)[0]
 
-    def _argument(self, node: Node, threshold: int) -> str:
+    def name(self, node: Node, threshold: int = 0) -> str:
+        """What a value is called. Where it has no name, its expression, in brackets if it binds
+        less tightly than `threshold`.
+        """
         if node in self.lines:
             return self._left(self.lines[node], node)
         text, precedence = self._expression(node)
@@ -121,7 +115,7 @@ class Equations:
             if node.operation == "add":
                 thresholds[1] = precedence
         parts = [
-            self._argument(argument, threshold)
+            self.name(argument, threshold)
             for argument, threshold in zip(node.arguments, thresholds, strict=True)
         ]
         template = row.latex if self.latex else row.text

@@ -24,53 +24,40 @@ def _is(node: Node, value: float) -> bool:
     return node.operation == "constant" and node.attributes["value"] == value
 
 
-def _arithmetic(node: Node, arguments: tuple[Node, ...]) -> Node | None:
-    """What x + 0, x - 0, 1 * x, x / 1, x + -y and the like are; None where nothing is simpler.
+def _identity(node: Node, arguments: tuple[Node, ...]) -> Node | None:
+    """What x + 0, x - 0, 1 * x, x / 1, x + -y, a slice of all and the like are; None where nothing
+    is simpler.
 
     0 * x stays: it is not 0 where x is infinite.
     """
-    left, right = arguments
+    left, right = arguments[0], arguments[-1]
     match node.operation:
-        case "add":
-            if _is(left, 0.0):
-                return right
-            if _is(right, 0.0):
-                return left
-            if right.operation == "negative":
-                return left - right.arguments[0]
-            if left.operation == "negative":
-                return right - left.arguments[0]
-        case "subtract":
-            if _is(right, 0.0):
-                return left
-            if _is(left, 0.0):
-                return -right
-            if right.operation == "negative":
-                return left + right.arguments[0]
-        case "multiply":
-            if _is(left, 1.0):
-                return right
-            if _is(right, 1.0):
-                return left
-        case "divide":
-            if _is(right, 1.0):
-                return left
-    return None
-
-
-def _structure(node: Node, arguments: tuple[Node, ...]) -> Node | None:
-    (argument, *_) = arguments
-    match node.operation:
-        case "negative" | "transpose" if argument.operation == node.operation:
-            return argument.arguments[0]
-        case "expand" if argument.type == arguments[1].type:
-            return argument
-        case "batch_sum" if not argument.type.per_row:
-            return argument
+        case "add" if _is(left, 0.0):
+            return right
+        case "add" | "subtract" if _is(right, 0.0):
+            return left
+        case "add" if right.operation == "negative":
+            return left - right.arguments[0]
+        case "add" if left.operation == "negative":
+            return right - left.arguments[0]
+        case "subtract" if _is(left, 0.0):
+            return -right
+        case "subtract" if right.operation == "negative":
+            return left + right.arguments[0]
+        case "multiply" if _is(left, 1.0):
+            return right
+        case "multiply" | "divide" if _is(right, 1.0):
+            return left
+        case "negative" | "transpose" if left.operation == node.operation:
+            return left.arguments[0]
+        case "expand" if left.type == right.type:
+            return left
+        case "batch_sum" if not left.type.per_row:
+            return left
         case "concatenate" if len(arguments) == 1:
-            return argument
+            return left
         case "slice":
-            return _slice(argument, node.attributes["start"], node.attributes["stop"])
+            return _slice(left, node.attributes["start"], node.attributes["stop"])
     return None
 
 
@@ -94,22 +81,15 @@ def _simpler(node: Node, arguments: tuple[Node, ...]) -> Node:
     folded = _FOLDED.get(node.operation)
     if folded and all(argument.operation == "constant" for argument in arguments):
         return constant(folded(*(argument.attributes["value"] for argument in arguments)))
-    simpler = (_arithmetic if len(arguments) == 2 else _structure)(node, arguments)
-    if simpler is None and len(arguments) == 2:
-        simpler = _structure(node, arguments)
-    if simpler is None or simpler.type != same.type:
-        return same
-    return simpler
+    simpler = _identity(node, arguments)
+    return same if simpler is None or simpler.type != same.type else simpler
 
 
 def simplify(graph: Graph) -> Graph:
     """Fold constants, drop neutral operations, and keep names only of what is still used; no
     element of a result changes.
     """
-    while True:
-        new = rewrite(graph, _simpler)
-        if new.outputs == graph.outputs:
-            break
+    while (new := rewrite(graph, _simpler)).outputs != graph.outputs:
         graph = new
     alive = set(new.nodes())
     result = Graph(new.outputs, {node: name for node, name in new.names.items() if node in alive})

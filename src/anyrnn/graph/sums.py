@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from anyrnn.graph.nodes import Graph, Node
 
 
-def uses_of(graph: Graph) -> dict[Node, int]:
+def uses_of(graph: Graph) -> Counter[Node]:
     """The number of uses of each node, as an argument or a result."""
-    nodes = graph.nodes()
-    uses = dict.fromkeys(nodes, 0)
-    for node in nodes:
-        for argument in node.arguments:
-            uses[argument] += 1
-    for node in graph.outputs.values():
-        uses[node] += 1
-    return uses
+    return Counter(
+        [*graph.outputs.values(), *(a for node in graph.nodes() for a in node.arguments)]
+    )
 
 
 def addends(node: Node, sign: int, uses: Mapping[Node, int], top: bool) -> list[tuple[int, Node]]:

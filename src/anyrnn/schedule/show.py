@@ -17,7 +17,6 @@ from anyrnn.schedule.phases import ONCE, STEP
 from anyrnn.schedule.residuals import training
 from anyrnn.schedule.sections import Section, destinations, sections
 from anyrnn.schedule.value_names import (
-    Names,
     forward_results,
     gradient_members,
     name_values,
@@ -25,23 +24,8 @@ from anyrnn.schedule.value_names import (
 )
 
 
-class _NamedEquations(Equations):
-    """Equations in which every value that has a name is called by it."""
-
-    def __init__(self, schedule: Schedule, names: Names) -> None:
-        self.names = names
-        super().__init__(schedule.graph)
-
-    def _choose_lines(self) -> Names:
-        return self.names
-
-    def name(self, node: Node) -> str:
-        """What a value is called; its expression where it has no name."""
-        return self._argument(node, 0)
-
-    def right(self, node: Node) -> str:
-        """A value's expression."""
-        return self._right(node)
+class _ScheduleEquations(Equations):
+    """The equations of a schedule, with `expand`, columns of matrices and differences."""
 
     def _expression(self, node: Node) -> tuple[str, int]:
         if node.operation == "expand":
@@ -49,10 +33,10 @@ class _NamedEquations(Equations):
             return f"expand({', '.join(parts)})", ATOM
         if node.operation == "slice" and len(node.type.shape) == 2:
             columns = "{start}:{stop}".format_map(node.attributes)
-            return f"{self._argument(node.arguments[0], ATOM)}[:, {columns}]", ATOM
+            return f"{self.name(node.arguments[0], ATOM)}[:, {columns}]", ATOM
         if node.operation == "add" and node.arguments[1].operation == "negative":
             left, right = node.arguments
-            if right not in self.names:
+            if right not in self.lines:
                 return super()._expression(left - right.arguments[0])
         return super()._expression(node)
 
@@ -82,7 +66,7 @@ class ScheduleText:
         self.cell, self.schedule, self.results = cell, schedule, results
         self.sections, self.gradients = sections(schedule), gradient_members(schedule)
         self.names = name_values(schedule, self.sections, results, known, taken)
-        self.equations = _NamedEquations(schedule, self.names)
+        self.equations = _ScheduleEquations(schedule.graph, lines=self.names)
 
     def lines(self, remarks: Mapping[Node, Sequence[str]]) -> Iterator[str]:
         """The sections, line by line, with remarks on values beside their equations."""

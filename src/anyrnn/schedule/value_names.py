@@ -17,6 +17,7 @@ from anyrnn.graph.keys import (
     NewValue,
     OutputGradient,
     Saved,
+    take_name,
 )
 from anyrnn.graph.nodes import Node
 from anyrnn.schedule.forms import Schedule
@@ -69,7 +70,7 @@ def name_values(
             repeated = uses[node] > 1 and any(not a.is_leaf for a in operands(node))
             if node not in names and (node in named or repeated):
                 name = graph.names.get(node) or hints.get(node)
-                names[node] = _free(name and str(name), taken)
+                names[node] = str(take_name(name and str(name), taken))
     return names
 
 
@@ -90,14 +91,6 @@ def _hints(schedule: Schedule, names: Names) -> Names:
         if node.operation == "product" and node.arguments[0].operation == "parameter":
             note(node, str, node.arguments[0].name, node.arguments[1])
     return found
-
-
-def _free(name: str | None, taken: set[str]) -> str:
-    number = 0 if name else 1
-    while (candidate := f"{name or 't'}{number or ''}") in taken:
-        number += 1
-    taken.add(candidate)
-    return candidate
 
 
 def forward_results(cell: Cell, taken: set[str]) -> dict[Name, str]:
