@@ -7,10 +7,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from anyrnn.graph.nodes import Graph, Node
+from anyrnn.graph.nodes import Node
 from anyrnn.graph.sizes import Size
+
+if TYPE_CHECKING:
+    from anyrnn.graph.cell import Cell
 
 
 @dataclass(frozen=True)
@@ -65,20 +68,8 @@ def store(parameters: Iterable[Node]) -> tuple[StoredParameter, ...]:
     return tuple(stored)
 
 
-class HasParameters(Protocol):
-    """What has parameters: a cell."""
-
-    @property
-    def graph(self) -> Graph:  # noqa: D102
-        ...
-
-    @property
-    def parameters(self) -> tuple[StoredParameter, ...]:  # noqa: D102
-        ...
-
-
 def split_parameters(
-    cell: HasParameters, parameters: Mapping[str, Any], sizes: Mapping[str, int]
+    cell: Cell, parameters: Mapping[str, Any], sizes: Mapping[str, int]
 ) -> dict[str, Any]:
     """The members of the stored parameters: `{"W": stacked}` becomes `{"W.i": ..., "W.f": ...}`."""
     members: dict[str, Any] = {}

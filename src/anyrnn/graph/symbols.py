@@ -247,11 +247,6 @@ class Family(Parameter):
             raise AttributeError(name)
         return Parameter(self.__tracer__, f"{self.__parameter__}.{name}")
 
-    @property
-    def T(self) -> Symbol:  # noqa: N802
-        """The transpose, where the family is one matrix."""
-        return self.__tracer__.apply("transpose", self)
-
 
 def _apply(operation: str, *operands: Operand) -> Symbol:
     tracer = active.get()

@@ -86,8 +86,8 @@ def trace(
             )
     used = topological(traced for _, traced in results)
     parameters = {name: traced for name, traced in tracer.parameters.items() if traced in used}
-    final, sizes, reasons = _name_sizes(tracer, leaves, parameters)
-    nodes = tracer.build(used, final)
+    sizes, reasons = _name_sizes(tracer, leaves, parameters)
+    nodes = tracer.build(used)
     outputs = {key: nodes[traced] for key, traced in results}
     for key, node in outputs.items():
         if not node.type.per_row:
@@ -142,18 +142,19 @@ def _results(tracer: Tracer, returned: Any, states: list[Traced]) -> list[tuple[
 
 def _name_sizes(
     tracer: Tracer, leaves: list[Traced], parameters: Mapping[str, Traced]
-) -> tuple[dict[SizeVariable, str], dict[str, Size], dict[str, str]]:
-    """Give each undetermined size its name: input, hidden, or what the decorator says."""
-    final: dict[SizeVariable, str] = {}
+) -> tuple[dict[str, Size], dict[str, str]]:
+    """Give each undetermined size its name: input, hidden, or what the decorator says. The sizes by
+    name, and the lines from which those follow that are not free.
+    """
+    resolve, free = tracer.unifier.resolve, set[str]()
     wanted = [("input", leaves[0].shape[0])]
     wanted += [(key, Size.of(variable)) for key, variable in tracer.declared_variables.items()]
     undeclared = [leaf for leaf in leaves[1:] if leaf.attributes["name"] not in tracer.declared]
     wanted += [("hidden", leaf.shape[0]) for leaf in undeclared]
     for name, size in wanted:
-        resolved = tracer.unifier.resolve(size)
-        free = [v for v in resolved.variables if v not in final]
-        if len(free) == 1 and resolved == Size.of(free[0]):
-            if name in final.values():
+        resolved = resolve(size)
+        if resolved.variables and resolved == Size.of(resolved.variables[0]):
+            if name in free:
                 states = ", ".join(leaf.attributes["name"] for leaf in undeclared)
                 tracer.fail(
                     f"the sizes of the states {states} are independent; name them: "
@@ -161,26 +162,25 @@ def _name_sizes(
                     line="",
                     error=SizeError,
                 )
-            final[free[0]] = name
+            free.add(name)
+            tracer.unifier.unify(resolved, Size.of(name))
     for name, traced in parameters.items():
         for size in traced.shape:
-            if any(v not in final for v in tracer.unifier.resolve(size).variables):
+            if resolve(size).variables:
                 tracer.fail(
                     f"the size of {name} does not follow from the equations; name it in the "
                     f"decorator: @cell(sizes={{'{name}': 'hidden'}}), or with a name of its own",
                     line=traced.line,
                     error=SizeError,
                 )
-    names: dict[Any, Size] = {variable: Size.of(name) for variable, name in final.items()}
     sizes: dict[str, Size] = {}
     reasons: dict[str, str] = {}
     for name, size in wanted:
-        resolved = tracer.unifier.resolve(size).substitute(names)
         if name in sizes:
             continue
-        sizes[name] = resolved
-        if resolved != Size.of(name):
+        sizes[name] = resolve(size)
+        if sizes[name] != Size.of(name):
             reasons[name] = next(
                 (tracer.reasons[v] for v in size.variables if v in tracer.reasons), ""
             )
-    return final, sizes, reasons
+    return sizes, reasons

@@ -83,8 +83,7 @@ class Tracer:
 
     def leaf(self, operation: str, name: str, shape: tuple[Size, ...], per_row: bool) -> Traced:
         """The expression of an input, a state or a parameter."""
-        traced = Traced(operation, (), shape, self.line(), {"name": name, "per_row": per_row})
-        return traced
+        return Traced(operation, (), shape, self.line(), {"name": name, "per_row": per_row})
 
     def _parameter(self, name: str, rank: int, shape: tuple[Size, ...] | None = None) -> Traced:
         known = self.parameters.get(name)
@@ -97,10 +96,8 @@ class Tracer:
                     "a parameter is a matrix where it is used with @, and a vector elsewhere"
                 )
             return known
-        if name.split(".")[0] in {
-            n.split(".")[0] for n in self.parameters if ("." in n) != ("." in name)
-        }:
-            family = name.split(".")[0]
+        family, dot, _ = name.partition(".")
+        if any(f == family and d != dot for f, d, _ in (n.partition(".") for n in self.parameters)):
             self.fail(
                 f"'{family}' is used both by itself and as {family}.<name>; use one of the two"
             )
@@ -319,13 +316,9 @@ class Tracer:
             trace = trace.tb_next
         return ""
 
-    def build(self, used: list[Traced], final: dict[SizeVariable, str]) -> dict[Traced, Node]:
+    def build(self, used: list[Traced]) -> dict[Traced, Node]:
         """Build the nodes of expressions, once every size has its name."""
-        names: dict[Any, Size] = {variable: Size.of(name) for variable, name in final.items()}
-
-        def resolve(size: Size) -> Size:
-            return self.unifier.resolve(size).substitute(names)
-
+        resolve = self.unifier.resolve
         nodes: dict[Traced, Node] = {}
         for traced in used:
             attributes = dict(traced.attributes)
