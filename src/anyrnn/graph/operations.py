@@ -25,6 +25,11 @@ class Type:
     per_row: bool
     boolean: bool = False
 
+    @property
+    def size(self) -> Size:
+        """The size of the first axis; 1 for one number."""
+        return self.shape[0] if self.shape else Size.of(1)
+
     def __str__(self) -> str:
         """For example `batch x hidden`, `hidden x input` or `number`."""
         parts = ["batch"] if self.per_row else []

@@ -60,7 +60,7 @@ def store(parameters: Iterable[Node]) -> tuple[StoredParameter, ...]:
     for (family, columns, _), nodes in groups.items():
         bounds = [Size.of(0)]
         for node in nodes:
-            bounds.append(bounds[-1] + (node.type.shape[0] if node.type.shape else 1))
+            bounds.append(bounds[-1] + node.type.size)
         alone = families.count(family) == 1
         name = family if alone else nodes[0].name.replace(".", "_")
         members = tuple(node.name for node in nodes)

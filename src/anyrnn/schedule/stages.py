@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from anyrnn.graph.nodes import Node, joined
@@ -27,18 +28,10 @@ def levels(placement: Placement) -> Levels:
                 joined = argument.operation == "concatenate"  # complete after its parts' stage
                 level[node] = max(level[node], level[argument] + whole, joined)
     results = {*placement.new_states.values(), *placement.emitted}
-    accumulators = _accumulators(loop, _uses(loop, results))
+    uses = Counter([*results, *(argument for node in loop for argument in operands(node))])
+    accumulators = _accumulators(loop, uses)
     stored = _stored(loop, results, level, accumulators)
     return Levels(level, accumulators, frozenset(stored))
-
-
-def _uses(loop: Sequence[Node], results: Iterable[Node]) -> dict[Node, int]:
-    """How often the loop and its results use each value of the loop."""
-    uses = dict.fromkeys(loop, 0)
-    for node in (*(a for user in loop for a in operands(user)), *results):
-        if node in uses:
-            uses[node] += 1
-    return uses
 
 
 def _accumulators(loop: Iterable[Node], uses: Mapping[Node, int]) -> dict[Node, Accumulator]:
@@ -126,12 +119,8 @@ def _unit_stages(
     level: int, here: Sequence[Node], cut: Levels, written: set[Node]
 ) -> Iterator[Stage]:
     """The stages over units at a level: one for each size of vectors."""
-
-    def size(node: Node) -> Size:
-        return node.type.shape[0] if node.type.shape else Size.of(1)
-
-    for each in dict.fromkeys(map(size, here)):
-        own = [node for node in here if size(node) == each]
+    for size in dict.fromkeys(node.type.size for node in here):
+        own = [node for node in here if node.type.size == size]
         stores = tuple(
             n
             for n in own
@@ -141,7 +130,7 @@ def _unit_stages(
         )
         if stores:
             sums = tuple(cut.accumulators[node] for node in own if node in cut.accumulators)
-            yield Stage(level, each, sums, stores)
+            yield Stage(level, size, sums, stores)
 
 
 def _row_stages(

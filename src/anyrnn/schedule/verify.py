@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from anyrnn.errors import VerificationError
 from anyrnn.graph import verify as of_graphs
 from anyrnn.graph.nodes import Node, reached
-from anyrnn.graph.sizes import Size
 from anyrnn.schedule.forms import Placement, RowStage, Schedule, Stage
 from anyrnn.schedule.phases import ONCE, SEQUENCE, STEP, operands, phases
 
@@ -151,8 +150,8 @@ def _verify_units(stage: Stage, schedule: Schedule, complete: set[Node]) -> None
             _require(matrix in schedule.once, "a matrix that is not computed once", matrix)
             _require(vector in complete, "multiplied before it is complete in memory", vector)
     for node in stage.stores:
-        size = Size.of(node.type.shape[0] if node.type.shape else 1)
-        _require(size == stage.size, f"of another size than its stage, {stage.size}", node)
+        same = node.type.size == stage.size
+        _require(same, f"of another size than its stage, {stage.size}", node)
     sums = {accumulator.node for accumulator in stage.accumulators}
     _verify_work(set(stage.stores).intersection(schedule.loop), complete | sums)
 
