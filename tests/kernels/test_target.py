@@ -30,7 +30,7 @@ from anyrnn.kernels.cpu.machine import processor as targets
 from anyrnn.kernels.cpu.machine.processor import Processor
 from anyrnn.schedule.build import schedule
 from anyrnn.schedule.forms import Schedule
-from anyrnn.schedule.residuals import training
+from anyrnn.schedule.residuals import step_schedules
 from checks import close_gradients, close_results, make_case, optimised
 from invented_cells import INVENTED
 
@@ -76,7 +76,7 @@ def schedules(name: str) -> dict[str, Schedule]:
     cell = CELLS[name]
     return {
         "forward": schedule(cell.graph, cell.states, [cell.output]),
-        "reverse": training(cell).reverse,
+        "reverse": step_schedules(cell).reverse,
     }
 
 

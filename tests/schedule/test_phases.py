@@ -12,7 +12,7 @@ from anyrnn import SequenceResult
 from anyrnn.kernels.cpu import policy
 from anyrnn.kernels.run import Run
 from anyrnn.schedule.forms import FUSED, Policy, Schedule, Stage
-from anyrnn.schedule.residuals import Training, training
+from anyrnn.schedule.residuals import StepSchedules, step_schedules
 from anyrnn.transforms import transform
 from checks import Case, close_gradients, close_results, make_case
 from invented_cells import INVENTED
@@ -64,7 +64,7 @@ def test_compiled(kind: str) -> None:
 def test_a_cell_without_a_recurrent_matrix_is_one_stage_and_products(
     name: str, hoist: bool
 ) -> None:
-    planned = training(anyrnn.get(name), policy=Policy() if hoist else FUSED)
+    planned = step_schedules(anyrnn.get(name), policy=Policy() if hoist else FUSED)
     (stage,) = planned.forward.stages
     assert isinstance(stage, Stage)
     assert bool(stage.accumulators) == (not hoist)
@@ -97,7 +97,7 @@ def kinds(planned: Schedule) -> str:
 @pytest.mark.parametrize("norm", ["layer", "rms"])
 def test_a_norm_takes_one_pass_over_rows_backward(norm: str) -> None:
     """The values to sum are computed where they are summed, and so is what is kept."""
-    normalised = training(transform(anyrnn.get("gru"), norm=norm))
+    normalised = step_schedules(transform(anyrnn.get("gru"), norm=norm))
     kept = [node for node in normalised.saved.values() if node.type.shape]
     assert len(kept) == 3 + 6  # the gates, and the products that are normalised
     forward = "units rows rows units" if norm == "layer" else "units rows units"
@@ -106,6 +106,6 @@ def test_a_norm_takes_one_pass_over_rows_backward(norm: str) -> None:
     assert not any(str(stage.size) == "1" for stage in stages_of_units(normalised))
 
 
-def stages_of_units(planned: Training) -> list[Stage]:
+def stages_of_units(planned: StepSchedules) -> list[Stage]:
     every = [*planned.forward.stages, *planned.reverse.stages]
     return [stage for stage in every if isinstance(stage, Stage)]

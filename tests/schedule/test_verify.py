@@ -13,7 +13,7 @@ from anyrnn.graph.nodes import Node
 from anyrnn.graph.sizes import Size
 from anyrnn.schedule import build
 from anyrnn.schedule.forms import FUSED, Policy, RowStage, Schedule, Stage
-from anyrnn.schedule.residuals import training
+from anyrnn.schedule.residuals import step_schedules
 from anyrnn.schedule.verify import verify_placement, verify_schedule
 from anyrnn.transforms import transform
 from anyrnn.transforms.dropout import with_recurrent_dropout
@@ -26,7 +26,7 @@ def scheduled(name: str, policy: Policy = FUSED) -> Schedule:
 
 
 def reverse(name: str) -> Schedule:
-    return training(anyrnn.get(name)).reverse
+    return step_schedules(anyrnn.get(name)).reverse
 
 
 def normed() -> Schedule:
@@ -213,7 +213,7 @@ def test_in_the_tests_a_pass_that_breaks_a_schedule_is_noticed(
 @pytest.mark.parametrize("name", ["article3_lstm", "article3_gru"])
 def test_joined_vectors_are_complete_before_elementwise_work_reads_them(name: str) -> None:
     """With dropout m * [h, x]: the parts lie elsewhere in [h, x] than the units of a thread."""
-    planned = training(with_recurrent_dropout(anyrnn.get(name), 0.3))
+    planned = step_schedules(with_recurrent_dropout(anyrnn.get(name), 0.3))
     verify_schedule(planned.forward)
     levels = {node: stage.level for stage in planned.forward.stages for node in stage.stores}
     for node, level in levels.items():

@@ -35,7 +35,7 @@ def check_memory(memory: object) -> str:
 
 
 @dataclass(frozen=True)
-class Training:
+class StepSchedules:
     """The schedules of a cell's forward and reverse step.
 
     Attributes:
@@ -51,6 +51,13 @@ class Training:
     reverse: Schedule
     saved: dict[Saved, Node]
     histories: tuple[str, ...]
+
+    @property
+    def shared(self) -> dict[Saved, str]:
+        """The residuals that are new states whose history is read anyway, with these states."""
+        outputs = self.forward.graph.outputs
+        states = {outputs[name]: name for name in self.histories}
+        return {name: states[outputs[name]] for name in self.saved if outputs[name] in states}
 
     def rematerialised(self) -> dict[Node, Node]:
         """The values that the reverse step rematerialises, with those of the forward step."""
@@ -73,10 +80,9 @@ class Training:
 
         rewrite(self.reverse.graph, rule)
         for node, name in self.reverse.graph.names.items():
-            if (
-                not node.is_leaf and len(called.get(name, ())) == 1
-            ):  # perhaps summed in another order
-                found.setdefault(node, called[name][0])
+            alike = called.get(name, ())  # perhaps summed in another order
+            if not node.is_leaf and len(alike) == 1:
+                found.setdefault(node, alike[0])
         return found
 
 
@@ -101,7 +107,7 @@ def _saved(reverse: Graph, forward: set[Node]) -> set[Node]:
     return saved
 
 
-def training(cell: Cell, memory: str = "high", policy: Policy = FUSED) -> Training:
+def step_schedules(cell: Cell, memory: str = "high", policy: Policy = FUSED) -> StepSchedules:
     """Schedule a cell's forward and reverse step.
 
     Args:
@@ -156,7 +162,7 @@ def training(cell: Cell, memory: str = "high", policy: Policy = FUSED) -> Traini
     forward = Graph({**graph.outputs, **saved}, graph.names)
     wanted = list(dict.fromkeys([cell.output, *histories, *saved]))
     gradients = [name for name in outputs if name not in states]
-    return Training(
+    return StepSchedules(
         schedule(forward, cell.states, wanted, policy),
         schedule(Graph(outputs, step.names), states, gradients),
         saved,

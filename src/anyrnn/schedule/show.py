@@ -14,7 +14,7 @@ from anyrnn.schedule.cost import SizePolynomial
 from anyrnn.schedule.forms import FUSED, Policy, Schedule
 from anyrnn.schedule.neighbours import products_together
 from anyrnn.schedule.phases import ONCE, STEP
-from anyrnn.schedule.residuals import training
+from anyrnn.schedule.residuals import step_schedules
 from anyrnn.schedule.sections import Section, destinations, sections
 from anyrnn.schedule.value_names import (
     forward_results,
@@ -139,7 +139,7 @@ def describe(cell: Cell, memory: str = "high", policy: Policy = FUSED) -> str:
     Raises:
         InputError: The memory is neither `high` nor `low`.
     """
-    both = training(cell, memory, policy)
+    both = step_schedules(cell, memory, policy)
     results = both.forward.graph.outputs
     taken = {cell.input, *cell.states, *(name for p in cell.parameters for name in p.members)}
     forward = ScheduleText(cell, both.forward, forward_results(cell, taken), taken, {})

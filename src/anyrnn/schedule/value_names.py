@@ -22,7 +22,7 @@ from anyrnn.graph.keys import (
 from anyrnn.graph.nodes import Node
 from anyrnn.schedule.forms import Schedule
 from anyrnn.schedule.phases import operands
-from anyrnn.schedule.residuals import Training
+from anyrnn.schedule.residuals import StepSchedules
 from anyrnn.schedule.sections import Section
 
 Names = dict[Node, str]
@@ -102,7 +102,7 @@ def forward_results(cell: Cell, taken: set[str]) -> dict[Name, str]:
     return results
 
 
-def reverse_names(cell: Cell, training: Training, forward: Names) -> Names:
+def reverse_names(cell: Cell, schedules: StepSchedules, forward: Names) -> Names:
     """The names that values of the derivative's step have already.
 
     What it reads or rematerialises is called as in the forward step; d_h' is the whole gradient of
@@ -110,15 +110,15 @@ def reverse_names(cell: Cell, training: Training, forward: Names) -> Names:
 
     Args:
         cell: The cell.
-        training: The schedules of its step and of the derivative's.
+        schedules: The schedules of its step and of the derivative's.
         forward: The names of the forward step's values.
     """
-    graph, names = training.reverse.graph, {}
+    graph, names = schedules.reverse.graph, {}
     later, whole = str(Gradient(f"{cell.output}_later")), str(Cotangent(cell.output))
     for leaf in (*graph.leaves("input"), *graph.leaves("state")):
         match leaf.name:
             case Saved():
-                names[leaf] = forward[training.forward.graph.outputs[leaf.name]]
+                names[leaf] = forward[schedules.forward.graph.outputs[leaf.name]]
             case Gradient(of):
                 names[leaf] = later if of == cell.output else str(Cotangent(of))
             case OutputGradient(of):
@@ -129,5 +129,5 @@ def reverse_names(cell: Cell, training: Training, forward: Names) -> Names:
     for node in graph.nodes():
         if node.operation == "add" and {*map(names.get, node.arguments)} == {output, later}:
             names[node] = whole
-    recomputed = training.rematerialised().items()
+    recomputed = schedules.rematerialised().items()
     return names | {node: forward[original] for node, original in recomputed if original in forward}

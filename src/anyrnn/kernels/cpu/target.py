@@ -19,45 +19,26 @@ from anyrnn.kernels.cpu.program.single_step import SingleStep, single_step
 from anyrnn.kernels.run import BFLOAT16, NOTHING, Arrays, History, Residual, Run, Sizes
 from anyrnn.kernels.target import register
 from anyrnn.schedule.forms import FUSED, Policy
-from anyrnn.schedule.residuals import training
+from anyrnn.schedule.residuals import step_schedules
 
 OUTPUT = OutputGradient("output")
 DTYPES = ("float32", "float64", BFLOAT16)  # bfloat16 is computed in float32, with products in it
 
-_training = lru_cache(maxsize=256)(training)
-
-
-@lru_cache(maxsize=256)
-def _shared(cell: Cell, memory: str) -> dict[Any, str]:
-    """The saved values that are new states whose history is saved anyway, with these states."""
-    planned = _training(cell, memory, FUSED)  # which residuals there are follows from no policy
-    outputs = planned.forward.graph.outputs
-    states = {outputs[name]: name for name in planned.histories}
-    return {name: states[outputs[name]] for name in planned.saved if outputs[name] in states}
+_schedules = lru_cache(maxsize=256)(step_schedules)
 
 
 @lru_cache(maxsize=256)
 def _residuals(cell: Cell, sizes: Sizes, memory: str) -> dict[Any, Residual]:
-    planned, shared = _training(cell, memory, FUSED), _shared(cell, memory)
-    numbers = dict(sizes)
+    planned = _schedules(cell, memory, FUSED)  # which residuals there are follows from no policy
+    shared, numbers = planned.shared, dict(sizes)
     found: dict[Any, Residual] = {}
     for name, node in planned.saved.items():
         if name not in shared:
-            width = node.type.shape[0].evaluate(numbers) if node.type.shape else 1
-            found[name] = Residual(width, history=False)
+            found[name] = Residual(node.type.size.evaluate(numbers), history=False)
     for name in planned.histories:
-        size = cell.state_sizes[cell.states.index(name)]
+        size = cell.graph.outputs[name].type.size
         found[Before(name)] = Residual(size.evaluate(numbers), history=True)
     return found
-
-
-@lru_cache(maxsize=256)
-def _places(cell: Cell, sizes: Sizes, memory: str) -> dict[Any, tuple[int, Any]]:
-    """Where in the outcome of a forward run each residual is: the index of the part, the name."""
-    return {
-        name: (1, name.of) if kind.history else (0, name)
-        for name, kind in _residuals(cell, sizes, memory).items()
-    }
 
 
 @lru_cache(maxsize=1024)
@@ -66,7 +47,7 @@ def _forward(cell: Cell, sizes: Sizes, memory: str | None, chosen: Policy) -> Pr
     if memory is None:
         planned, results, histories = policy.inference(cell, chosen), (cell.output,), ()
     else:
-        both = _training(cell, memory, chosen)
+        both = _schedules(cell, memory, chosen)
         planned, results, histories = both.forward, (cell.output, *both.saved), both.histories
     return Program(ProgramPlan(cell, planned, dict(sizes), results, histories, ()))
 
@@ -91,13 +72,14 @@ class _Reverse(NamedTuple):
 def _reverse(
     cell: Cell, sizes: Sizes, memory: str, chosen: Policy, wanted: tuple[bool, ...]
 ) -> _Reverse:
-    planned = _training(cell, memory, chosen).reverse
+    planned = _schedules(cell, memory, chosen).reverse
     x, (asked_input, *asked) = Gradient(cell.input), wanted
     results = (x,) if asked_input and x in planned.graph.outputs else ()
     totals = tuple(n for n, yes in zip(cell.parameter_names, asked, strict=True) if yes)
     plan = ProgramPlan(cell, planned, dict(sizes), results, (), totals, backward=True)
-    shared = {name: Before(state) for name, state in _shared(cell, memory).items()}
-    return _Reverse(Program(plan), x, tuple(map(Gradient, cell.states)), shared)
+    shared = _schedules(cell, memory, FUSED).shared.items()  # as of the residuals
+    histories = {name: Before(state) for name, state in shared}
+    return _Reverse(Program(plan), x, tuple(map(Gradient, cell.states)), histories)
 
 
 class CPU:
@@ -153,11 +135,9 @@ class CPU:
         self, run: Run, arrays: Arrays, into: Mapping[Any, Any] = NOTHING
     ) -> tuple[Any, list[Any], dict[Any, Any]]:
         """As `Target.record`."""
-        cell, places = run.cell, _places(run.cell, run.sizes, run.memory)
-        made = _forward(cell, run.sizes, run.memory, policy.of_run(run))
-        room = {places[name]: array for name, array in into.items()} if into else NOTHING
-        outcome = self._run(made, run, arrays, {cell.input: arrays.rows}, room)
-        saved = {name: outcome[part][key] for name, (part, key) in places.items()}
+        cell, made = run.cell, _forward(run.cell, run.sizes, run.memory, policy.of_run(run))
+        outcome = self._run(made, run, arrays, {cell.input: arrays.rows}, into)
+        saved = {name: outcome.results[name] for name in self.residuals(run)}
         return outcome.results[cell.output], [*map(outcome.states.__getitem__, cell.states)], saved
 
     def _run(self, made: Program, run: Run, *given: Any) -> Outcome:

@@ -29,7 +29,7 @@ class Program:
         machine: Machine,
         arrays: Arrays,
         inputs: Mapping[Any, Any],
-        into: Mapping[tuple[int, Any], Any] = NOTHING,
+        into: Mapping[Any, Any] = NOTHING,
     ) -> Outcome:
         """Run over sequences.
 
@@ -38,8 +38,8 @@ class Program:
             machine: What it runs on.
             arrays: The states that the schedule begins with, the parameters and the seed.
             inputs: Its inputs by name: for the rows of all steps, or the array of a history.
-            into: Arrays for what comes out, by the index of the part of the outcome and the name:
-                it is there if it is not a part of something else, or the same.
+            into: Arrays for results, by name: one is there if it is not a part of something else,
+                or the same.
         """
         interface, names = arrays.interface, run.cell.parameter_names
         key = run.steps, run.dtype, run.reverse, run.operand, machine, interface
@@ -56,8 +56,8 @@ class Program:
         small = commands.room <= KEPT
         bindings = self._idle.pop(commands, None) if small else None
         made = {}
-        for (part, name), array in into.items():
-            block, rows = outcome_rows[part][name]
+        for name, array in into.items():
+            block, rows = outcome_rows.results[name]
             if rows is None:
                 made.setdefault(block, array)
         bindings = commands.run(interface, given, bindings, made)

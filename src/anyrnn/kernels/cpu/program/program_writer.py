@@ -26,12 +26,11 @@ from anyrnn.kernels.run import Array, History, Run
 
 
 class Outcome(NamedTuple):
-    """What a run has computed, or where it will be, by name: the results for each row, the
-    histories that were asked for, the last states, the gradients of stored parameters.
+    """What a run has computed, or where it will be, by name: the results for each row and the
+    histories of states (`Before`), the last states, the gradients of stored parameters.
     """
 
     results: dict[Any, Any]
-    histories: dict[str, Any]
     states: dict[Any, Any]
     gradients: dict[str, Any]
 
@@ -109,9 +108,9 @@ class ProgramWriter:
                 operation.finish(frame)
         outputs = plan.planned.graph.outputs
         results = {name: frame.whole[outputs[name]] for name in plan.results}
-        arrays = {name: history.array for name, history in histories.items()}
+        results |= {Before(name): history.array for name, history in histories.items()}
         last = {name: self._last(name, states[name]) for name in states}
-        parts = results, arrays, last, frame.totals
+        parts = results, last, frame.totals
         return commands.finish(), Outcome(*map(commands.block_rows, parts))
 
     def _compute_once(self) -> None:
@@ -154,11 +153,7 @@ class ProgramWriter:
                 pairs[name] = initial, commands.result(initial.shape)
                 continue
             other = commands.scratch(initial.shape)
-            last = (
-                commands.scratch(initial.shape)
-                if self._scattered
-                else commands.result(initial.shape)
-            )
+            last = (commands.scratch if self._scattered else commands.result)(initial.shape)
             pair = (other, last) if count % 2 else (last, other)
             commands.copy(initial, pair[0])
             if not self.steps.constant:
