@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 
+@dataclass(slots=True, eq=False)
 class BufferView:
     """An array without memory: a strided view of a block, which can be sliced and transposed.
 
@@ -19,19 +21,12 @@ class BufferView:
         name: For messages, what an array that a caller gives is, and what it is called.
     """
 
-    __slots__ = ("block", "dtype", "name", "offset", "shape", "strides")
-
-    def __init__(
-        self,
-        block: int,
-        offset: int,
-        shape: tuple[int, ...],
-        strides: tuple[int, ...],
-        dtype: np.dtype[Any],
-    ) -> None:
-        self.block, self.offset, self.dtype = block, offset, dtype
-        self.shape, self.strides = shape, strides
-        self.name: tuple[str, str] = ("array", "")
+    block: int
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: np.dtype[Any]
+    name: tuple[str, str] = ("array", "")
 
     def __len__(self) -> int:
         """The size of the first axis."""

@@ -142,7 +142,7 @@ class CommandBuffer:
     def copy(self, source: BufferView, into: BufferView) -> None:
         """Append a copy of an array, broadcast to the shape of the other."""
         if not (source.shape == into.shape and source.contiguous and into.contiguous):
-            self.call(_copy, source, into)
+            self.call(np.copyto, into, source)
             return
         start, offset, end, size = source.block, source.offset, into.block, source.bytes
         behind = into.offset
@@ -200,8 +200,7 @@ class CommandBuffer:
         """Register relocations: entries of the table that are set to the base of a block plus an
         offset in bytes at call time.
         """
-        indices = np.ravel(indices)
-        offsets = np.ravel(offsets) if np.ndim(offsets) else np.full(len(indices), offsets)
+        indices, offsets = map(np.ravel, np.broadcast_arrays(indices, offsets))
         self._fields.setdefault(block, []).append((indices, offsets))
 
     def enter(
@@ -263,13 +262,10 @@ class CommandBuffer:
 
     def _addresses(self, blocks: Iterable[int]) -> tuple[Array, Array, Array]:
         """The relocations of some blocks: entries of the table, blocks, offsets in bytes."""
-        parts = [
-            (indices, np.full(len(indices), block), offsets)
-            for block in blocks
-            for indices, offsets in self._fields.get(block, ())
-        ]
-        if not parts:
-            parts = [(np.zeros(0, np.int64),) * 3]
+        parts = [(np.zeros(0, np.int64),) * 3]
+        for block in blocks:
+            for indices, offsets in self._fields.get(block, ()):
+                parts.append((indices, np.full(len(indices), block), offsets))
         indices, which, behind = map(np.concatenate, zip(*parts, strict=True))
         return indices, which, behind
 
@@ -347,10 +343,6 @@ class CommandBuffer:
             bindings.table[index] = 0
         for step in self.steps:
             step(bindings)
-
-
-def _copy(source: Array, into: Array) -> None:
-    into[...] = source
 
 
 def _fill(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -40,19 +40,7 @@ class Loop:
         kind = arithmetic.dtype if arithmetic.operand is Operand.PLAIN else BFLOAT16
         label = f"{states} ({kind}{'' if arithmetic.packed else ', one step'})"
         self.code = compile_text(self.lowered.text, arithmetic.processor, label)
-        self._layouts: dict[Any, LoopLayout] = {}
-
-    def _layout(
-        self, sizes: Mapping[str, int], batch: int, threads: int, by_rows: bool
-    ) -> LoopLayout:
-        key = (*sizes.items(), batch, threads, by_rows)
-        found = self._layouts.get(key)
-        if found is None:
-            while len(self._layouts) >= LAYOUTS:
-                self._layouts.pop(next(iter(self._layouts)), None)
-            found = LoopLayout(self.lowered, sizes, batch, threads, by_rows)
-            self._layouts[key] = found
-        return found
+        self._layout = lru_cache(maxsize=LAYOUTS)(partial(LoopLayout, self.lowered))
 
     def prepare(
         self,
@@ -76,7 +64,7 @@ class Loop:
         """
         threads, rows = commands.threads, batch if rows is None else rows
         by_rows = rows >= ROWS_EACH * threads or threads == 1
-        layout = self._layout(sizes, batch, threads, by_rows)
+        layout = self._layout(tuple(sizes.items()), batch, threads, by_rows)
         room = {} if room is None else room
         workspace = room.get(layout.bytes)
         if workspace is None:
@@ -108,9 +96,8 @@ class PreparedLoop:
             self.pointers.append((field.index, commands.contiguous(values[node])))
         for node, array in layout.record.matrices:
             self._point(self.records, self.pointers, array, commands.contiguous(values[node]))
-        matrices = [values[node] for node in layout.packed]
-        places = [workspace] * len(matrices)
-        packing.write(commands, layout.jobs, matrices, places, layout.operand)
+        jobs = [(job, values[node], workspace) for node, job in layout.jobs]
+        packing.write(commands, jobs, layout.operand)
 
     @staticmethod
     def _point(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from anyrnn.graph.nodes import Node
@@ -13,6 +11,7 @@ from anyrnn.kernels.cpu.emit.record import CopyFields, Field, GroupFields
 from anyrnn.kernels.cpu.emit.tiles import Group
 from anyrnn.kernels.cpu.machine import team
 from anyrnn.kernels.cpu.program.commands import LINE
+from anyrnn.kernels.run import Sizes
 from anyrnn.schedule.forms import RowStage
 
 
@@ -26,28 +25,26 @@ class LoopLayout:
         pointers: The indices in a record of the addresses that point into the workspace.
         offsets: The offsets in the workspace that they point to, in bytes, (records, pointers).
         bytes: The size of the workspace.
-        jobs: How to pack each of `packed`; destinations count from the beginning of the workspace.
-        packed: The matrices to pack.
+        jobs: The matrices to pack, and how; destinations count from the beginning of the workspace.
     """
 
     def __init__(
-        self, lowered: Lowered, sizes: Mapping[str, int], batch: int, threads: int, by_rows: bool
+        self, lowered: Lowered, sizes: Sizes, batch: int, threads: int, by_rows: bool
     ) -> None:
-        arithmetic, self.record, self.sizes = lowered.arithmetic, lowered.record, sizes
+        arithmetic, self.record, self.sizes = lowered.arithmetic, lowered.record, dict(sizes)
         self.operand, self.lanes = arithmetic.operand, arithmetic.lanes
         self.itemsize = 8 if arithmetic.double else 4
         self.batch, self.threads, self.by_rows = batch, threads, by_rows
         self.records = np.zeros((1 + threads, len(self.record)), np.int64)
         self.bytes = 0
-        self.jobs: list[PackingJob] = []
-        self.packed: list[Node] = []
+        self.jobs: list[tuple[Node, PackingJob]] = []
         self._addresses: dict[Field, list[int]] = {}
         for node, array in self.record.between.items():
             size = self._size(node)
             self._reserve(array.address, batch * size)
             self._set(array.stride, size)
         for size, field in self.record.sizes.items():
-            self._set(field, size.evaluate(sizes))
+            self._set(field, size.evaluate(self.sizes))
         for name, state in self.record.states.items():
             self._set(state.stride, self._size(lowered.schedule.graph.outputs[name]))
         for node, copy in self.record.copies.items():
@@ -60,8 +57,7 @@ class LoopLayout:
         self.offsets = np.array(list(self._addresses.values()), np.int64).T
 
     def _size(self, node: Node) -> int:
-        """The size of a vector, or 1."""
-        return node.type.shape[0].evaluate(self.sizes) if node.type.shape else 1
+        return node.type.size.evaluate(self.sizes)
 
     def _set(self, field: Field, number: int) -> None:
         self.records[:, field.index] = number
@@ -139,8 +135,7 @@ class LoopLayout:
                     vectors=width,
                     all_vectors=blocks * width,
                 )
-                self.jobs.append(job)
-                self.packed.append(matrix)
+                self.jobs.append((matrix, job))
                 before += number
 
     def _divide(self, fields: tuple[Field, Field], blocks: int) -> None:

@@ -21,8 +21,9 @@ from anyrnn.kernels.cpu.program import packing
 from anyrnn.kernels.cpu.program.buffer_view import BufferView
 from anyrnn.kernels.cpu.program.commands import CommandBuffer
 from anyrnn.kernels.cpu.program.loop_kernel import Loop
-from anyrnn.kernels.run import Array
-from anyrnn.schedule.forms import Accumulator, Schedule, Stage
+from anyrnn.schedule.forms import FUSED
+from anyrnn.schedule.placement import place
+from anyrnn.schedule.stages import levels, split
 
 Project = Callable[[BufferView, BufferView], None]
 
@@ -39,22 +40,8 @@ ROWS = 2048  # the most rows that are summed at a time: they fit the L2 cache
 @lru_cache(maxsize=16)
 def _loop(result: Node, arithmetic: Arithmetic) -> Loop:
     """The kernel of a product, or of one that is added to what is there."""
-    stages = (Stage(0, UNITS, (Accumulator(PRODUCT, ((MATRIX, VECTOR),)),), (result,)),)
-    inputs = tuple(node for node in (VECTOR, BEFORE) if node in Graph({"": result}).nodes())
-    planned = Schedule(
-        graph=Graph({"": result}),
-        states=(),
-        wanted=(),
-        once=(),
-        before=(),
-        loop_inputs=inputs,
-        loop=(PRODUCT,) if result is PRODUCT else (PRODUCT, SUM),
-        emitted=(result,),
-        after=(),
-        stages=stages,
-        joins={},
-    )
-    return Loop(planned, arithmetic)
+    placement = place(Graph({"": result}), (), [""], FUSED)
+    return Loop(split(placement, levels(placement)), arithmetic)
 
 
 def projection(
@@ -108,7 +95,7 @@ class OuterSums:
         self.turned = self._wide(self.starts[-1], min(rows, ROWS))
         ones = [self.turned[n] for n, other in zip(self.starts, others, strict=False) if not other]
         for row in ones:
-            commands.call(_fill_with_ones, row)
+            commands.call(lambda row: row.fill(1), row)
         self.room: dict[int, BufferView] = {}
         self.fresh = True
 
@@ -139,10 +126,8 @@ class OuterSums:
 
     def _transpose(self, pairs: Sequence[tuple[BufferView, BufferView]]) -> None:
         """Transpose matrices into arrays whose rows are whole vector registers."""
-        jobs = [_transposition(matrix, out, self.lanes) for matrix, out in pairs]
-        packing.write(
-            self.commands, jobs, [matrix for matrix, _ in pairs], [out for _, out in pairs]
-        )
+        jobs = [(_transposition(matrix, out, self.lanes), matrix, out) for matrix, out in pairs]
+        packing.write(self.commands, jobs)
 
     def write(self, outs: Sequence[BufferView]) -> None:
         """Write the sums: for each of the others (width, size), or (width,) for None."""
@@ -160,10 +145,6 @@ class OuterSums:
         self._transpose(pairs)
         for source, out in copies:
             self.commands.copy(source, out)
-
-
-def _fill_with_ones(row: Array) -> None:
-    row[...] = 1
 
 
 def _transposition(matrix: BufferView, out: BufferView, lanes: int) -> PackingJob:

@@ -17,7 +17,6 @@ from anyrnn.graph.operations import Type
 from anyrnn.graph.sizes import Size
 from anyrnn.kernels.cpu.program.segment_operations import (
     AddToGradient,
-    Columns,
     Expand,
     GradientOperation,
     Multiply,
@@ -98,8 +97,8 @@ class OperationSelection:
             node = group[0]
             if node in sums:
                 terms = tuple(self._runs(sums[node]))
-                vectors = tuple(vector for _, columns in terms for vector in columns.nodes)
-                found[node] = SumOfProducts((node,), vectors, terms, self.width(node))
+                vectors = tuple(vector for _, joined in terms for vector in joined)
+                found[node] = SumOfProducts((node,), vectors, terms)
             elif node.operation == "product" and node.type.per_row:
                 found.update(dict.fromkeys(group, self._product(group)))
             else:
@@ -143,7 +142,7 @@ class OperationSelection:
                     found[node] = left + right
         return found
 
-    def _runs(self, terms: Iterable[tuple[str, Node]]) -> Iterator[tuple[Rows, Columns]]:
+    def _runs(self, terms: Iterable[tuple[str, Node]]) -> Iterator[tuple[Rows, tuple[Node, ...]]]:
         """Runs of neighbouring members whose vectors lie side by side too: the rows of the stored
         parameter, and the vectors.
         """
@@ -155,36 +154,29 @@ class OperationSelection:
             return joined and places[other[0]][1] == places[one[0]][1] + 1
 
         for run in runs(sorted(terms, key=lambda term: places[term[0]][1]), follows):
-            vectors = tuple(vector for _, vector in run)
-            columns = Columns(vectors)
-            if len(vectors) > 1:
-                ends = self.columns[vectors[0]][0], self.columns[vectors[-1]][1]
-                columns = Columns(vectors, *ends)
             (stored, start, _), (*_, stop) = self.rows[run[0][0]], self.rows[run[-1][0]]
-            yield (stored, start, stop), columns
+            yield (stored, start, stop), tuple(vector for _, vector in run)
 
     def _gradients(self, names: Iterable[str]) -> list[GradientOperation]:
         """What computes the gradients of stored parameters, one operation for the same vectors."""
         found: list[GradientOperation] = []
-        together: dict[Columns, dict[Node | None, list[Rows]]] = {}
+        together: dict[tuple[Node, ...], dict[Node | None, list[Rows]]] = {}
         for name in names:
-            for rows, columns, other, summed in self._gradient(name):
+            for rows, vectors, other, summed in self._gradient(name):
                 if summed:
-                    found.append(AddToGradient((), columns.nodes, columns, ((rows,),), True))
+                    found.append(AddToGradient((), vectors, ((rows,),), True))
                 else:
-                    together.setdefault(columns, {}).setdefault(other, []).append(rows)
-        for columns, others in together.items():
-            vectors, parts = columns.nodes, tuple(map(tuple, others.values()))
+                    together.setdefault(vectors, {}).setdefault(other, []).append(rows)
+        for vectors, others in together.items():
+            parts = tuple(map(tuple, others.values()))
             if list(others) == [None]:
-                found += [AddToGradient((), vectors, columns, ((r,),), False) for r in parts[0]]
-                continue
-            _, start, stop = parts[0][0]
-            wide = tuple((other, self.width(other)) if other else None for other in others)
-            arguments = (*vectors, *filter(None, others))
-            found.append(OuterGradients((), arguments, columns, parts, stop - start, wide))
+                found += [AddToGradient((), vectors, ((rows,),), False) for rows in parts[0]]
+            else:
+                arguments = (*vectors, *filter(None, others))
+                found.append(OuterGradients((), arguments, parts, vectors, tuple(others)))
         return found
 
-    def _gradient(self, name: str) -> Iterator[tuple[Rows, Columns, Node | None, bool]]:
+    def _gradient(self, name: str) -> Iterator[tuple[Rows, tuple[Node, ...], Node | None, bool]]:
         """What the gradient of a stored parameter is the sum of: for some of its rows the outer
         products of vectors with others, or the vectors, or what is their sum already.
         """
@@ -198,7 +190,7 @@ class OperationSelection:
                 vector = node.arguments[1] if node.operation == "outer" else None
                 by_vector.setdefault(vector, []).append((member, node.arguments[0]))
             else:
-                yield self.rows[member], Columns((node,)), None, True
+                yield self.rows[member], (node,), None, True
         for vector, members in by_vector.items():
-            for rows, columns in self._runs(members):
-                yield rows, columns, vector, False
+            for rows, vectors in self._runs(members):
+                yield rows, vectors, vector, False

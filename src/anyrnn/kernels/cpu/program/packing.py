@@ -29,28 +29,24 @@ def _code(arithmetic: Arithmetic) -> Code:
 
 def write(
     commands: CommandBuffer,
-    jobs: Sequence[PackingJob],
-    matrices: Sequence[BufferView],
-    destinations: Sequence[BufferView],
+    jobs: Sequence[tuple[PackingJob, BufferView, BufferView]],
     operand: Operand = Operand.PLAIN,
 ) -> None:
-    """Append a command that packs matrices.
+    """Append a command that packs matrices, each into a buffer.
 
-    Each is packed into its buffer, from the offset in bytes on that its job has as `destination`;
-    `source` and the strides are filled in here.
+    The job says at which offset in bytes, as `destination`; `source` and the strides are filled in
+    here.
     """
     if not jobs:
         return
-    numbers = np.array(jobs, np.int64)
-    for job, matrix in zip(numbers, matrices, strict=True):
-        job[STRIDES] = matrix.steps
-    table = commands.table(numbers)
-    start = table
-    for job, matrix, buffer in zip(jobs, matrices, destinations, strict=True):
+    numbers = np.array([job for job, *_ in jobs], np.int64)
+    numbers[:, STRIDES] = [matrix.steps for _, matrix, _ in jobs]
+    start = table = commands.table(numbers)
+    for job, matrix, buffer in jobs:
         commands.point(start + SOURCE, matrix.block, matrix.offset)
         commands.point(start + DESTINATION, buffer.block, buffer.offset + job.destination)
         start += len(PackingJob._fields)
-    small = sum(job.units * job.length for job in jobs) < PARALLEL
+    small = sum(job.units * job.length for job, *_ in jobs) < PARALLEL
     threads = 1 if small else commands.threads
     records = np.zeros((1 + threads, 4), np.int64)
     records[:, 1] = len(jobs)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -71,7 +70,7 @@ class ProgramWriter:
         self.segments = list(plan.segments(self.steps, run.dtype.itemsize, self.reverse))
         offsets = self.steps.offsets
         capacity = max(int(offsets[stop] - offsets[start]) for start, stop in self.segments)
-        self.frame = Frame(commands, {}, parameters, operations, capacity)
+        self.frame = Frame(commands, {}, parameters, operations, plan.columns, capacity)
 
     def write(self) -> tuple[CommandBuffer, Outcome]:
         """Write all commands; with them the places of the results."""
@@ -141,7 +140,7 @@ class ProgramWriter:
         for name, shape, complete in plan.totals:
             total = frame.totals[name] = commands.result(shape)
             if not complete:
-                commands.call(_clear, total)
+                commands.call(lambda total: total.fill(0), total)
         return histories
 
     def _pairs(self) -> dict[str, tuple[BufferView, BufferView]]:
@@ -172,8 +171,12 @@ class ProgramWriter:
             return pair[0]
         if len(self.steps.batch_sizes) % 2:
             pair = pair[1], pair[0]
-        result = self.commands.result(pair[0].shape)
-        self.commands.call(partial(_choose, self.steps.odd), *pair, result)
+        result, odd_lengths = self.commands.result(pair[0].shape), self.steps.odd
+
+        def choose(even: Array, odd: Array, out: Array) -> None:
+            out[...] = np.where(odd_lengths, odd, even)
+
+        self.commands.call(choose, *pair, result)
         return result
 
     def _input(self, name: str) -> BufferView:
@@ -189,7 +192,7 @@ class ProgramWriter:
         if isinstance(rows, slice):
             return history.array[rows]
         shape = (len(rows), history.array.shape[1])
-        return self.commands.compute(partial(_rows, rows), [history.array], shape)
+        return self.commands.compute(lambda array: array[rows], [history.array], shape)
 
     def _place_emitted(self) -> None:
         """The destinations of emitted values."""
@@ -211,15 +214,3 @@ class ProgramWriter:
         for node, name in copies:
             whole = frame.whole[node] if name is None else histories[name].new
             self.commands.copy(frame.values[node], whole[frame.first : frame.last])
-
-
-def _clear(array: Array) -> None:
-    array.fill(0)
-
-
-def _choose(odd: Array, even_place: Array, odd_place: Array, out: Array) -> None:
-    out[...] = np.where(odd, odd_place, even_place)
-
-
-def _rows(rows: Array, array: Array) -> Array:
-    return array[rows]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +28,7 @@ class Frame:
     values: dict[Node, BufferView]  # of the segment's rows
     parameters: Mapping[str, BufferView]
     operations: Operations
+    columns: Mapping[Node, tuple[int, int]]  # of the values that lie side by side in one array
     capacity: int  # the most rows of a segment
     whole: dict[Node, BufferView] = field(default_factory=dict)  # results, for all steps
     totals: dict[str, BufferView] = field(default_factory=dict)  # gradients of parameters
@@ -39,6 +40,13 @@ class Frame:
     outer: dict[Any, OuterSums] = field(default_factory=dict)  # sums of all segments so far
     emitted: dict[Node, BufferView] = field(default_factory=dict)  # where the loop writes
     sums: dict[Any, BufferView] = field(default_factory=dict)  # over the segment's rows
+
+    def value(self, nodes: tuple[Node, ...]) -> BufferView:
+        """A value, or several that lie side by side, as one array."""
+        if len(nodes) == 1:
+            return self.values[nodes[0]]
+        (start, _), (_, stop) = self.columns[nodes[0]], self.columns[nodes[-1]]
+        return self.buffers[SIDE_BY_SIDE][: self.last - self.first, start:stop]
 
     def buffer(self, key: Any, width: int) -> BufferView:
         """The buffer of a value."""
@@ -71,20 +79,6 @@ class Frame:
         """The gradient of some rows of a stored parameter."""
         name, start, stop = rows
         return self.totals[name][start:stop]
-
-
-class Columns(NamedTuple):
-    """A value, or the columns of several that lie side by side in one array."""
-
-    nodes: tuple[Node, ...]
-    start: int = 0
-    stop: int = 0
-
-    def of(self, frame: Frame) -> BufferView:
-        """The array."""
-        if len(self.nodes) == 1:
-            return frame.values[self.nodes[0]]
-        return frame.buffers[SIDE_BY_SIDE][: frame.last - frame.first, self.start : self.stop]
 
 
 @dataclass(frozen=True)
@@ -163,45 +157,40 @@ class SumOfProducts(SegmentOperation):
     one product.
     """
 
-    terms: tuple[tuple[Rows, Columns], ...]
-    width: int
+    terms: tuple[tuple[Rows, tuple[Node, ...]], ...]
 
     def write(self, frame: Frame) -> None:  # noqa: D102
         (node,) = self.results
-        out = frame.values[node] = frame.destination(node, self.width)
-        for place, (rows, columns) in enumerate(self.terms):
+        for place, (rows, vectors) in enumerate(self.terms):
             matrix = frame.stored(rows).T
-            frame.project((node, place), matrix, columns.of(frame), out, place > 0)
+            out = frame.values[node] = frame.destination(node, len(matrix))
+            frame.project((node, place), matrix, frame.value(vectors), out, place > 0)
 
 
 @dataclass(frozen=True)
 class GradientOperation(SegmentOperation):
     """Adds to gradients of stored parameters."""
 
-    left: Columns  # what is summed over the rows, or multiplied first
     parts: tuple[tuple[Rows, ...], ...]  # of each sum, the rows that it is the gradient of
 
 
 @dataclass(frozen=True)
 class AddToGradient(GradientOperation):
-    """Adds a sum over the rows to the gradient of some rows of a stored parameter."""
+    """Adds the sum of its arguments over the rows to gradients of a stored parameter."""
 
-    summed: bool  # whether `left` is that sum already
+    summed: bool  # whether the argument is that sum already
 
     def write(self, frame: Frame) -> None:  # noqa: D102
-        part = self.left.of(frame) if self.summed else frame.sums.get(self.left)
+        part = frame.value(self.arguments) if self.summed else frame.sums.get(self.arguments)
         if part is None:
-            left, function = self.left.of(frame), frame.operations["batch_sum"]
-            part = frame.sums[self.left] = frame.commands.compute(function, [left], left.shape[1:])
+            rows, function = frame.value(self.arguments), frame.operations["batch_sum"]
+            part = frame.commands.compute(function, [rows], rows.shape[1:])
+            frame.sums[self.arguments] = part
         total = frame.total(self.parts[0][0])
         if frame.fresh:
             frame.commands.copy(part, total)
         else:
-            frame.commands.call(_add, part, total)
-
-
-def _add(part: Array, total: Array) -> None:
-    total += part
+            frame.commands.call(lambda part, total: np.add(total, part, out=total), part, total)
 
 
 @dataclass(frozen=True)
@@ -209,22 +198,23 @@ class OuterGradients(GradientOperation):
     """Adds the outer products of some vectors with others, and their sums, to gradients.
 
     Attributes:
-        width: The size of `left`.
-        others: The other vectors and their sizes; None for the sum of `left` itself. Their `parts`
-            are several where gradients are equal.
+        left: The vectors, as one.
+        others: The other vectors; None for the sum of `left` itself. Their `parts` are several
+            where gradients are equal.
     """
 
-    width: int
-    others: tuple[tuple[Node, int] | None, ...]
+    left: tuple[Node, ...]
+    others: tuple[Node | None, ...]
 
     def write(self, frame: Frame) -> None:  # noqa: D102
+        left = frame.value(self.left)
+        others = [frame.values[other] if other else None for other in self.others]
         sums = frame.outer.get(self)
         if sums is None:
-            sizes = [other[1] if other else None for other in self.others]
-            sums = OuterSums(frame.commands, self.width, sizes, frame.capacity)
+            sizes = [None if other is None else other.shape[1] for other in others]
+            sums = OuterSums(frame.commands, left.shape[1], sizes, frame.capacity)
             frame.outer[self] = sums
-        others = [frame.values[other[0]] if other else None for other in self.others]
-        sums.add(self.left.of(frame), others)
+        sums.add(left, others)
 
     def finish(self, frame: Frame) -> None:
         """Write the sums into the gradients, after the last segment."""

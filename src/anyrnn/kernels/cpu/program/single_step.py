@@ -44,7 +44,7 @@ class SingleStep:
         self.commands = CommandBuffer(kind, policy.team_size(run))
         planned = self.loop.schedule
         output = planned.graph.outputs[cell.output]
-        self.output_size = output.type.shape[0].evaluate(self.sizes) if output.type.shape else 1
+        self.output_size = output.type.size.evaluate(self.sizes)
         record = self.loop.lowered.record
         parameters = [*record.parameters, *(matrix for matrix, _ in record.matrices)]
         self.parameters: list[BufferView] = []
