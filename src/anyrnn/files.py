@@ -46,13 +46,16 @@ def writing(path: object) -> Iterator[None]:
 
 
 @contextmanager
-def whole(path: Path, ending: str = "", *, replace: bool = True) -> Iterator[Path]:
+def whole(
+    path: Path, ending: str = "", *, replace: bool = True, durable: bool = True
+) -> Iterator[Path]:
     """A name beside a file, to be written to; it becomes the file when that is complete.
 
     Args:
         path: The file.
         ending: What the name has to end in, if whoever writes looks at that.
         replace: Whether a file that is there by then is replaced.
+        durable: Whether to wait until it is on disk.
 
     Raises:
         OSError: The file cannot be written; `FileExistsError` if there is one that is not to be
@@ -61,13 +64,15 @@ def whole(path: Path, ending: str = "", *, replace: bool = True) -> Iterator[Pat
     unfinished = beside(path, ending)
     try:
         yield unfinished
-        with unfinished.open("rb+") as file:
-            os.fsync(file.fileno())
+        if durable:
+            with unfinished.open("rb+") as file:
+                os.fsync(file.fileno())
         if replace:
             unfinished.replace(path)
         else:
             _publish(unfinished, path)
-        sync_folder(path.parent)
+        if durable:
+            sync_folder(path.parent)
     finally:
         with suppress(OSError):
             unfinished.unlink()

@@ -13,7 +13,6 @@ import os
 import re
 import stat
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from anyrnn.errors import CacheError, CacheWarning
+from anyrnn.files import whole
 
 VARIABLE = "ANYRNN_CACHE"
 LIMIT = 256 << 20  # bytes
@@ -246,16 +246,9 @@ def _read(path: Path) -> tuple[dict[str, str], bytes] | None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file that others see whole or not at all."""
-    handle, partial = tempfile.mkstemp(PARTIAL, path.stem + ".", path.parent)
-    try:
-        with open(handle, "wb") as file:
-            file.write(content)
-        os.replace(partial, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(partial)
-        raise
+    with whole(path, durable=False) as unfinished:
+        unfinished.touch(0o600, exist_ok=False)  # nobody else may write to it
+        unfinished.write_bytes(content)
 
 
 def _files(place: Path) -> list[tuple[Path, os.stat_result]]:
