@@ -149,7 +149,7 @@ def interpreted(case: Case, marks: Mapping[str, Any]) -> tuple[SequenceResult, G
     layout = lay_out(("time", "batch"), (time, batch), **given)
     if layout is None:
         return run_interpreter(case, seed)
-    steps = SomeSteps(layout, marks.get("padding") == "carry", (time, batch))
+    steps = SomeSteps(layout, marks.get("padding") == "carry")
     rows, begun = steps.enter(case.x, [*case.states])
     width = case.output_gradient.shape[2]
     gradient_rows = steps.outputs_back(case.output_gradient)

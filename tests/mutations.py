@@ -123,14 +123,14 @@ BREAKAGES = (
     ),
     Breakage(
         "a state is put back to the initial one of its sequence",
-        "return self._owner + put_back * self._shape[1]",
+        "return self._owner + put_back * self.shape[1]",
         "return self._owner + 0 * put_back",
         ("tests/torch/test_resets.py",),
     ),
     Breakage(
         "a step that does not count carries the first output",
-        "self._row[near, np.arange(self._shape[1])], self.rows)",
-        "self._row[near, np.arange(self._shape[1])], 0)",
+        "self._row[near, np.arange(self.shape[1])], self.rows)",
+        "self._row[near, np.arange(self.shape[1])], 0)",
         ("tests/kernels/test_sequences.py",),
     ),
     Breakage(

@@ -161,7 +161,7 @@ class Batch:
         if self.mask is not None:
             mask = self.mask[:, ::-1] if self.callback.turned else self.mask
             layout = lay_out(("batch", "time"), (batch, time), mask=mask)
-        return AllSteps(time, batch) if layout is None else SomeSteps(layout, True, (time, batch))
+        return AllSteps(time, batch) if layout is None else SomeSteps(layout, True)
 
     @cached_property
     def _padded(self) -> PaddedRun:

@@ -34,7 +34,7 @@ class Result:
 
     output: Array
     states: tuple[Array, ...]
-    _saved: _Saved | None = field(repr=False)
+    _saved: tuple[Compiled, PaddedRun, dict[str, Array]] | None = field(repr=False)
 
     def backward(
         self,
@@ -57,12 +57,11 @@ class Result:
             InputError: The forward run was not asked to save what this needs, or a shape or a type
                 does not fit.
         """
-        saved = self._saved
-        if saved is None:
+        if self._saved is None:
             raise InputError(
                 "nothing was saved to go backward with; run forward(..., save=True) first"
             )
-        compiled, made, shape = saved.compiled, saved.made, self.output.shape
+        (compiled, made, residuals), shape = self._saved, self.output.shape
         if output_gradient is None:
             output_gradient = np.zeros(shape, compiled.dtype)
         output_gradient = compiled._check("the gradient of the output", output_gradient, shape)
@@ -71,7 +70,7 @@ class Result:
         states = compiled._states("the gradient of the state", state_gradients, shape[1])
         wanted, parameters = [True] * (1 + len(compiled._shapes)), made.arrays.parameters
         rows = made.steps.outputs_back(output_gradient)
-        x, states, totals = made.backward(saved.residuals, rows, states, wanted)
+        x, states, totals = made.backward(residuals, rows, states, wanted)
         assert x is not None
         gradients = {
             name: totals[name] if name in totals else np.zeros_like(array)
@@ -80,15 +79,7 @@ class Result:
         return Gradients(x, tuple(states), gradients)
 
 
-@dataclass(frozen=True)
-class _Saved:
-    """A run, and what it has saved."""
-
-    compiled: Compiled
-    made: PaddedRun
-    residuals: dict[str, Array]
-
-
+@dataclass(eq=False, repr=False)
 class Compiled:
     """A cell compiled for this machine; `anyrnn.compile` makes one.
 
@@ -102,24 +93,21 @@ class Compiled:
         products: `bfloat16` if what matrix products multiply is rounded; None if not.
     """
 
-    def __init__(
-        self,
-        cell: Cell,
-        sizes: dict[str, int],
-        dtype: np.dtype[Any],
-        threads: int,
-        target: Target,
-        memory: str,
-        products: str | None,
-    ) -> None:
-        self.cell, self.sizes, self.dtype = cell, sizes, dtype
-        self.threads, self.target, self.memory = threads, target, memory
-        self.products = products
-        self._run = Run(cell, tuple(sizes.items()), False, memory, products)
-        self._shapes = cell.stored_shapes(sizes)
+    cell: Cell
+    sizes: dict[str, int]
+    dtype: np.dtype[Any]
+    threads: int
+    target: Target
+    memory: str
+    products: str | None
+
+    def __post_init__(self) -> None:
+        sizes = tuple(self.sizes.items())
+        self._run = Run(self.cell, sizes, memory=self.memory, operand=self.products)
+        self._shapes = self.cell.stored_shapes(self.sizes)
         for name, shape in self._shapes.items():
             self._check_memory(f"the parameter {name}", shape)
-        for name, shape in zip(cell.states, self._run.state_shapes(1), strict=True):
+        for name, shape in zip(self.cell.states, self._run.state_shapes(1), strict=True):
             self._check_memory(f"the state {name}", shape)
 
     def __repr__(self) -> str:
@@ -230,7 +218,7 @@ class Compiled:
         given = self.target, self._run, self.threads, steps, x, states, arrays, words
         made = PaddedRun(*given)
         rows, last, residuals = made.forward(save)
-        saved = _Saved(self, made, residuals) if save else None
+        saved = (self, made, residuals) if save else None
         return Result(steps.outputs(rows), tuple(last), saved)
 
     def _seed(self, given: int | None) -> Array | None:
@@ -275,12 +263,10 @@ def _steps(
     time: int, batch: int, lengths: object, mask: object, resets: object, carry: bool
 ) -> AllSteps:
     """Which steps of a run count, and where states are put back."""
-    given = {"lengths": lengths, "mask": mask, "resets": resets}
-    if time == 0 or all(array is None for array in given.values()):
-        return AllSteps(time, batch)
+    given = {"lengths": lengths, "mask": mask, "resets": resets} if time else {}
     marks = {name: as_array(name, array) for name, array in given.items() if array is not None}
-    layout = lay_out(("time", "batch"), (time, batch), **marks)
-    return AllSteps(time, batch) if layout is None else SomeSteps(layout, carry, (time, batch))
+    layout = lay_out(("time", "batch"), (time, batch), **marks) if marks else None
+    return AllSteps(time, batch) if layout is None else SomeSteps(layout, carry)
 
 
 def compile(

@@ -31,6 +31,7 @@ class Layout:
         resets: Whether the state is put back before each step, (time, batch), if it ever is.
 
     Attributes:
+        shape: Time and batch.
         resets: Whether the state is ever put back.
         batch_sizes: The number of rows of each step, never rising.
         rows: The number of rows.
@@ -38,7 +39,7 @@ class Layout:
     """
 
     def __init__(self, counts: Array, resets: Array | None = None) -> None:
-        time, _ = self._shape = counts.shape
+        time, _ = self.shape = counts.shape
         self._counts, self.resets = counts, resets is not None
         zero = np.zeros((1, 1), np.int64)
         pieces = zero if resets is None else np.cumsum(resets, axis=0)
@@ -63,7 +64,7 @@ class Layout:
 
     def places(self, batch_first: bool = False) -> Array:
         """Where each row is in an array (time * batch, ...), or (batch * time, ...)."""
-        time, batch = self._shape
+        time, batch = self.shape
         if batch_first:
             return self._step
         sequence, step = np.divmod(self._step, time)
@@ -72,7 +73,7 @@ class Layout:
     @cached_property
     def _row(self) -> Array:
         """The row of each step that counts, (time, batch)."""
-        time, batch = self._shape
+        time, batch = self.shape
         found = np.zeros(batch * time, np.int64)
         found[self._step] = np.arange(self.rows)
         return found.reshape(batch, time).T
@@ -86,13 +87,13 @@ class Layout:
         of the batch, and after these what states are put back to.
         """
         put_back = self._piece != self._first_piece(reverse)[self._owner]
-        return self._owner + put_back * self._shape[1]
+        return self._owner + put_back * self.shape[1]
 
     def end(self, reverse: bool) -> Array:
         """Where the last state of each sequence of the batch is: in an array with the last states
         of the sequences of rows, the initial ones, and what states are put back to.
         """
-        batch, last = self._shape[1], self._pieces[0 if reverse else -1]
+        batch, last = self.shape[1], self._pieces[0 if reverse else -1]
         put_back = last != self._first_piece(reverse)
         found = self.sequences + np.arange(batch) + put_back * batch
         ending = np.flatnonzero(self._piece == last[self._owner])
@@ -103,11 +104,11 @@ class Layout:
         """Where the state after each step is, (time, batch): in an array with the states of all
         rows, the initial ones, and what states are put back to.
         """
-        pieces, columns = self._pieces, np.arange(self._shape[1])
+        pieces, columns = self._pieces, np.arange(self.shape[1])
         near, found = self._nearest(reverse)
         found &= pieces[near, columns] == pieces
         put_back = pieces != self._first_piece(reverse)
-        start = self.rows + columns + put_back * self._shape[1]
+        start = self.rows + columns + put_back * self.shape[1]
         return np.where(found, self._row[near, columns], start)
 
     def carried(self) -> Array:
@@ -115,13 +116,13 @@ class Layout:
         rows where there is none.
         """
         near, found = self._nearest(False)
-        return np.where(found, self._row[near, np.arange(self._shape[1])], self.rows)
+        return np.where(found, self._row[near, np.arange(self.shape[1])], self.rows)
 
     def _nearest(self, reverse: bool) -> tuple[Array, Array]:
         """For each step the nearest one that counts, itself or before it (after it in reverse); and
         whether there is one.
         """
-        time = self._shape[0]
+        time = self.shape[0]
         steps = np.arange(time)[:, None]
         if reverse:
             near = np.minimum.accumulate(np.where(self._counts, steps, time)[::-1])[::-1]

@@ -64,11 +64,10 @@ class SomeSteps(AllSteps):
     Args:
         layout: Which, and where the others are.
         carry: Whether the output is carried over steps that do not count; else it is zero there.
-        shape: Time and batch.
     """
 
-    def __init__(self, layout: Layout, carry: bool, shape: tuple[int, int]) -> None:
-        self._shape, self._layout, self._places = shape, layout, layout.places()
+    def __init__(self, layout: Layout, carry: bool) -> None:
+        self._shape, self._layout, self._places = layout.shape, layout, layout.places()
         self.batch_sizes = layout.batch_sizes
         self._begin, self._end, self._carry = layout.begin(False), layout.end(False), carry
 
@@ -85,7 +84,7 @@ class SomeSteps(AllSteps):
     def outputs(self, rows: Array) -> Array:
         """The output, given its rows."""
         if not self._carry:
-            return self._spread(rows)
+            return self.inputs_back(rows)
         return np.concatenate([rows, np.zeros_like(rows, shape=(1, rows.shape[1]))])[self._carried]
 
     def last(self, last: Sequence[Array], states: Arrays) -> Arrays:
@@ -111,23 +110,20 @@ class SomeSteps(AllSteps):
         return last, given
 
     def inputs_back(self, rows: Array) -> Array:
-        """The gradient of the input."""
-        return self._spread(rows)
+        """The gradient of the input: the rows where they belong, and zeros elsewhere."""
+        time, batch = self._shape
+        found = np.zeros_like(rows, shape=(time * batch, rows.shape[1]))
+        found[self._places] = rows
+        return found.reshape(*self._shape, rows.shape[1])
 
     def begun_back(self, begun: Sequence[Array], states: Arrays) -> Arrays:
         """The gradients of the initial states."""
         batch, total = self._shape[1], []
         for part, state in zip(begun, states, strict=True):
-            started = _added(2 * batch, self._begin, part)
+            started = np.zeros_like(part, shape=(2 * batch, part.shape[1]))
+            np.add.at(started, self._begin, part)
             total.append(state + started[:batch] + started[batch:])
         return total
-
-    def _spread(self, rows: Array) -> Array:
-        """Rows where they belong, and zeros elsewhere."""
-        time, batch = self._shape
-        found = np.zeros_like(rows, shape=(time * batch, rows.shape[1]))
-        found[self._places] = rows
-        return found.reshape(*self._shape, rows.shape[1])
 
 
 def _collected(output: Array, carried: Array) -> Array:
@@ -137,10 +133,3 @@ def _collected(output: Array, carried: Array) -> Array:
         columns = np.flatnonzero(same[step])
         total[step, columns] += total[step + 1, columns]
     return total
-
-
-def _added(count: int, index: Array, rows: Array) -> Array:
-    """An array of so many rows, with each of some rows added at its place."""
-    found = np.zeros_like(rows, shape=(count, rows.shape[1]))
-    np.add.at(found, index, rows)
-    return found
