@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from anyrnn.graph.keys import Name
 from anyrnn.graph.nodes import Graph, Node
@@ -102,6 +102,7 @@ class RowStage:
     level: int  # how many times memory has to be complete before it
     reductions: tuple[Node, ...]  # sums and means of vectors of one size; or a softmax
     scalars: tuple[Node, ...] = ()  # those that follow, and that vectors need
+    accumulators: ClassVar[tuple[Accumulator, ...]] = ()  # it has no products
 
     @property
     def stores(self) -> tuple[Node, ...]:

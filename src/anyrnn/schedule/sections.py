@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from anyrnn.graph.nodes import Node, reached
 from anyrnn.graph.sizes import Size
 from anyrnn.schedule.cost import SizePolynomial, operations
-from anyrnn.schedule.forms import RowStage, Schedule
+from anyrnn.schedule.forms import RowStage, Schedule, Stage
 from anyrnn.schedule.phases import ONCE, SEQUENCE, STEP, operands
 
 
@@ -61,13 +61,9 @@ def sections(schedule: Schedule) -> list[Section]:
 def _loop(schedule: Schedule) -> Iterator[Section]:
     """The stages of a step: each computes what it writes from what is in memory."""
     order, outside = schedule.graph.nodes(), {*schedule.once, *schedule.loop_inputs}
-    missing: dict[Node, set[Node]] = {}  # of joined vectors, those that are not written yet
-    for vector, joins in schedule.joins.items():
-        for joined, _ in joins:
-            missing.setdefault(joined, set()).add(vector)
-    memory = {*outside, *missing}
-    for stage in schedule.stages:
-        memory.update(stage.stores)
+    # of joined vectors, those that are not written yet
+    missing = {n: {*n.arguments} for n in schedule.loop if n.operation == "concatenate"}
+    memory = outside.union(missing, *(stage.stores for stage in schedule.stages))
     of_rows = {n for s in schedule.stages if isinstance(s, RowStage) for n in s.stores}
 
     def there(node: Node) -> bool:
@@ -77,12 +73,10 @@ def _loop(schedule: Schedule) -> Iterator[Section]:
 
     number = 0
     for stage in schedule.stages:
-        if isinstance(stage, RowStage):
-            title, written, sums = "whole rows", stage.stores, ()
-        else:
-            unit = "unit" if stage.size == Size.of(1) else "units"
-            title, written = f"{stage.size} {unit}", stage.stores
-            sums = tuple(accumulator.node for accumulator in stage.accumulators)
+        title, written = "whole rows", stage.stores
+        if isinstance(stage, Stage):
+            title = f"{stage.size} {'unit' if stage.size == Size.of(1) else 'units'}"
+        sums = tuple(accumulator.node for accumulator in stage.accumulators)
         computed = reached(
             (node for node in written if node not in outside and not node.is_leaf),
             lambda node: (a for a in operands(node) if not there(a)),

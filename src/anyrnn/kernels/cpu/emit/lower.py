@@ -20,7 +20,7 @@ from anyrnn.kernels.cpu.emit.operand import Operand
 from anyrnn.kernels.cpu.emit.record import Record
 from anyrnn.kernels.cpu.emit.tiles import Tile, tile
 from anyrnn.kernels.cpu.emit.time_loop import TimeLoop
-from anyrnn.schedule.forms import Schedule, Stage
+from anyrnn.schedule.forms import Schedule
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Lowered:
     schedule: Schedule
     text: str  # the LLVM IR
     record: Record
-    tiles: tuple[Tile | None, ...]  # the tile of each stage; None for a stage over rows
+    tiles: tuple[Tile, ...]  # the tile of each stage
     arithmetic: Arithmetic
 
 
@@ -64,10 +64,8 @@ def lower(schedule: Schedule, arithmetic: Arithmetic) -> Lowered:
     planned = evaluations(schedule, packed)
     if reason := _reason(planned):
         raise KernelError(reason)
-    tiles = tuple(
-        tile(stage, arithmetic) if isinstance(stage, Stage) else None for stage in schedule.stages
-    )
-    groups = [group for cut in tiles if cut for group in cut.groups]
+    tiles = tuple(tile(stage, arithmetic) for stage in schedule.stages)
+    groups = [group for cut in tiles for group in cut.groups]
     rounded = [vector for group in groups for vector in group.vectors]
     copied = () if arithmetic.operand is Operand.PLAIN else rounded
     record = Record(schedule, tiles, packed, copied, constants(schedule, planned))

@@ -14,7 +14,7 @@ from anyrnn.graph.nodes import Node
 from anyrnn.graph.sizes import Size
 from anyrnn.kernels.cpu.emit.evaluation import between_stages
 from anyrnn.kernels.cpu.emit.tiles import Group, Tile
-from anyrnn.schedule.forms import Schedule
+from anyrnn.schedule.forms import RowStage, Schedule, Stage
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Record:
     def __init__(
         self,
         schedule: Schedule,
-        tiles: Iterable[Tile | None],
+        tiles: Iterable[Tile],
         packed: bool,
         rounded: Iterable[Node],
         constants: Iterable[Node | Size],
@@ -117,7 +117,8 @@ class Record:
         }
         self.copies = {node: CopyFields(array(), integer()) for node in dict.fromkeys(rounded)}
         self.matrices: list[tuple[Node, ArrayFields]] = []
-        self.stages = tuple(self._stage(tile, packed) for tile in tiles)
+        stages = zip(schedule.stages, tiles, strict=True)
+        self.stages = tuple(self._stage(stage, tile, packed) for stage, tile in stages)
         constants = dict.fromkeys(constants)
         self.parameters = {node: address() for node in constants if isinstance(node, Node)}
         self.sizes = {size: integer() for size in constants if isinstance(size, Size)}
@@ -136,9 +137,9 @@ class Record:
     def _array(self) -> ArrayFields:
         return ArrayFields(self._address(), self._integer())
 
-    def _stage(self, tile: Tile | None, packed: bool) -> StageFields:
+    def _stage(self, stage: Stage | RowStage, tile: Tile, packed: bool) -> StageFields:
         size = self._integer()
-        if tile is None:
+        if isinstance(stage, RowStage):
             return StageFields(size, None, ())
         blocks = self._integer(), self._integer()
         return StageFields(size, blocks, tuple(self._group(g, packed) for g in tile.groups))

@@ -17,16 +17,16 @@ def _name(stage: int, group: int, rows: int) -> str:
     return f"tile{stage}.{group}.{rows}"
 
 
-def functions(arithmetic: Arithmetic, tiles: Sequence[Tile | None]) -> Iterator[str]:
+def functions(arithmetic: Arithmetic, tiles: Sequence[Tile]) -> Iterator[str]:
     """The text of the functions: for each group of each stage, and each number of rows.
 
     Arguments: the packed matrices of a block of units; where the sums go; of each vector the first
     row, the stride of the rows, its length.
     """
     for stage, tile in enumerate(tiles):
-        for index, group in enumerate(tile.groups if tile else ()):
-            for rows in range(1, tile.rows + 1 if tile else 0):
-                width = len(group.accumulators) * (tile.blocks if tile else 1)
+        for index, group in enumerate(tile.groups):
+            width = len(group.accumulators) * tile.blocks
+            for rows in range(1, tile.rows + 1):
                 name = _name(stage, index, rows)
                 yield _Block(arithmetic, name, group, width, rows).write()
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from anyrnn.graph.nodes import Node
 from anyrnn.kernels.cpu.emit.arithmetic import Arithmetic
-from anyrnn.schedule.forms import Accumulator, Stage
+from anyrnn.schedule.forms import Accumulator, RowStage, Stage
 
 DOT_ROWS = 4  # the most rows that dot products are computed for at a time; a power of two
 
@@ -28,7 +28,7 @@ class Tile:
     rows: int  # the most rows of a tile
 
 
-def tile(stage: Stage, arithmetic: Arithmetic) -> Tile:
+def tile(stage: Stage | RowStage, arithmetic: Arithmetic) -> Tile:
     """Cut a stage so that the accumulators of a tile stay in registers."""
     budget = arithmetic.processor.registers - 4  # a weight, a few broadcast numbers
     alike: dict[tuple[Node, ...], list[Accumulator]] = {}

@@ -26,7 +26,7 @@ class TimeLoop:
         arithmetic: Arithmetic,
         schedule: Schedule,
         record: Record,
-        tiles: Sequence[Tile | None],
+        tiles: Sequence[Tile],
         planned: Sequence[Evaluation],
     ) -> None:
         self.schedule, self.record, self.function = schedule, record, arithmetic.kernel()
@@ -92,7 +92,6 @@ class TimeLoop:
             if isinstance(stage, RowStage):
                 ReducingStage(self.context, number, stage, evaluation).write()
                 continue
-            assert tile is not None
             for vector in dict.fromkeys(v for a in stage.accumulators for _, v in a.terms):
                 if vector in self.record.copies and vector not in copied:
                     copied.add(vector)

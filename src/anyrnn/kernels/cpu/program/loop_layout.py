@@ -97,7 +97,6 @@ class LoopLayout:
                 self._set(fields.size, self._size(stage.reductions[0].arguments[0]))
                 scratch = max(scratch, len(stage.reductions) * self.lanes)
                 continue
-            assert tile is not None
             assert fields.blocks is not None
             size = stage.size.evaluate(self.sizes)
             self._set(fields.size, size)
