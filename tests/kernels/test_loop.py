@@ -69,15 +69,14 @@ def run_loop(cell, target, dtype, sizes, parameters, x, states, threads=2):
         name: (give(state), give(np.full_like(state, np.nan)))
         for name, state in zip(cell.states, states, strict=True)
     }
-    emitted = {}
     for node in planned.emitted:
         size = node.type.shape[0].evaluate(sizes)
-        emitted[node] = give(np.full((time * batch, size), np.nan))
+        places[node] = give(np.full((time * batch, size), np.nan))
     loop.prepare(commands, places, sizes, batch).run(
-        np.arange(time + 1, dtype=np.int64) * batch, places, pairs, False, emitted
+        np.arange(time + 1, dtype=np.int64) * batch, places, pairs, False
     )
     running = commands.finish().run(NUMPY_ARRAYS, given)
-    return [running.array(place) for place in emitted.values()], [
+    return [running.array(places[node]) for node in planned.emitted], [
         running.array(pairs[name][time % 2]) for name in cell.states
     ]
 

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from anyrnn.errors import InputError
 from anyrnn.graph.nodes import Node, topological
 from anyrnn.graph.randomness import EVERY_STEP, uniform
-from anyrnn.graph.sizes import Size
 
 Array = NDArray[Any]
 
@@ -142,13 +141,8 @@ def evaluate(
         elif node.is_leaf:
             found[node] = values[node.name]
         else:
-            bounds = {
-                key: value.evaluate(sizes)
-                for key, value in node.attributes.items()
-                if isinstance(value, Size)
-            }
             arguments = [found[argument] for argument in node.arguments]
-            found[node] = operations[node.operation](*arguments, **bounds)
+            found[node] = operations[node.operation](*arguments, **node.bounds(sizes))
     return found
 
 

@@ -53,6 +53,14 @@ class Node:
         """
         return self.attributes["name"]
 
+    def bounds(self, sizes: Mapping[str, int]) -> dict[str, int]:
+        """What it needs besides arguments, as numbers: the bounds of a slice."""
+        return {
+            key: value.evaluate(sizes)
+            for key, value in self.attributes.items()
+            if isinstance(value, Size)
+        }
+
     def __repr__(self) -> str:
         """The operation and the type; `anyrnn.graph.show` prints whole graphs."""
         return f"<{self.operation}: {self.type}>"

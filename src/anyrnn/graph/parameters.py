@@ -73,7 +73,7 @@ def split_parameters(
 ) -> dict[str, Any]:
     """The members of the stored parameters: `{"W": stacked}` becomes `{"W.i": ..., "W.f": ...}`."""
     members: dict[str, Any] = {}
-    leaves = {leaf.name: leaf for leaf in cell.graph.leaves("parameter")}
+    leaves = {leaf.name: leaf for leaf in cell.members}
     for stored in cell.parameters:
         for name, rows in stored.rows(sizes).items():
             part = parameters[stored.name][rows]

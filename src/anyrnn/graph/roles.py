@@ -44,9 +44,9 @@ def roles(graph: Graph, states: Iterable[str]) -> dict[Node, Role]:
     products = [node for node in nodes if node.operation == "product" and node.type.per_row]
     reads = {node for node in products if node.arguments[1] in on_state}
     found = dict.fromkeys(products, Role.INPUT)
-    found |= dict.fromkeys((node for node in products if node in reads), Role.OUTPUT)
+    found |= dict.fromkeys(reads, Role.OUTPUT)
     recurrent = reads.intersection(carried)
-    found |= dict.fromkeys((node for node in products if node in recurrent), Role.RECURRENT)
+    found |= dict.fromkeys(recurrent, Role.RECURRENT)
     second = _reading(nodes, recurrent)
     open_to_state = recurrent - activated(graph, states)
     last = {node for node in open_to_state if node.arguments[1] in second}
@@ -54,7 +54,7 @@ def roles(graph: Graph, states: Iterable[str]) -> dict[Node, Role]:
         through = reached([state], lambda node: () if node in last else node.arguments)
         if any(node in found and node not in last for node in through):
             last.difference_update(topological([state]))
-    return found | dict.fromkeys((node for node in products if node in last), Role.PROJECTION)
+    return found | dict.fromkeys(last, Role.PROJECTION)
 
 
 def activated(graph: Graph, states: Iterable[str]) -> set[Node]:

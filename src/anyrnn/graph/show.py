@@ -122,18 +122,15 @@ class Equations:
         return template.format(*parts, all=", ".join(parts), **node.attributes), precedence
 
     def _leaf(self, node: Node) -> str:
+        if "name" in node.attributes:
+            return self._left(node.name, node)
         if node.operation == "constant":
-            name = node.attributes.get("name")
-            if name:
-                return self._left(name, node)
             number = _number(node.attributes["value"])
             return _latex_number(number) if self.latex else number
-        if node.operation == "size":
-            size = str(node.attributes["size"])
-            if self.latex:
-                return node.traits.latex.format(size=_latex_size(size))
-            return node.traits.text.format(size=size)
-        return self._left(node.name, node)
+        size = str(node.attributes["size"])
+        if self.latex:
+            return node.traits.latex.format(size=_latex_size(size))
+        return node.traits.text.format(size=size)
 
 
 GREEK = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "lambda", "mu", "nu")

@@ -87,7 +87,7 @@ class Tracer:
 
     def _parameter(self, name: str, rank: int, shape: tuple[Size, ...] | None = None) -> Traced:
         known = self.parameters.get(name)
-        declared = self.declared.get(name, Size.of(0))
+        rows = self.declared.get(name, Size.of(SizeVariable(f"size of {name}")))
         if known is not None:
             if len(known.shape) != rank and known.shape:
                 kinds = {1: "a vector", 2: "a matrix"}
@@ -101,10 +101,9 @@ class Tracer:
             self.fail(
                 f"'{family}' is used both by itself and as {family}.<name>; use one of the two"
             )
-        if declared is None:
+        if rows is None:
             shape = ()
         elif shape is None:
-            rows = declared if name in self.declared else Size.of(SizeVariable(f"size of {name}"))
             shape = (rows,) if rank == 1 else (rows, Size.of(SizeVariable(f"columns of {name}")))
         traced = self.leaf("parameter", name, shape, per_row=False)
         self.parameters[name] = traced

@@ -140,8 +140,7 @@ def interpret(
                 f"the state {name} is {state.shape}; expected (batch, size), batch {x.shape[1]}"
             )
     states = [np.asarray(state, x.dtype) for state in states]
-    leaves: dict[str, Any] = {}
-    leaves |= split_parameters(cell, as_type(parameters, x.dtype), sizes)
+    leaves: dict[str, Any] = split_parameters(cell, as_type(parameters, x.dtype), sizes)
     history = [tuple(states)]
     outputs = np.empty((*x.shape[:2], cell.output_size.evaluate(sizes)), x.dtype)
     for time, x_t in enumerate(x):

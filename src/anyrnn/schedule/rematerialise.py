@@ -12,12 +12,9 @@ def frontier(node: Node, is_given: Callable[[Node], bool]) -> set[Node]:
     """The values from which cheap operations can rematerialise a node: those that are given, and
     those that are not cheap to compute.
     """
-    if is_given(node):
+    if is_given(node) or not node.traits.cheap:
         return {node}
-    if node.traits.cheap:
-        found: set[Node] = set()
-        return found.union(*(frontier(argument, is_given) for argument in operands(node)))
-    return {node}
+    return set[Node]().union(*(frontier(argument, is_given) for argument in operands(node)))
 
 
 def is_cheap(values: Iterable[Node]) -> bool:

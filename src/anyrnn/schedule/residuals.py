@@ -10,7 +10,7 @@ from anyrnn.derivative.reverse import derivative
 from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.keys import Before, Gradient, OutputGradient, Saved
-from anyrnn.graph.nodes import Graph, Node, make, rebuilt, rewrite
+from anyrnn.graph.nodes import Graph, Node, constant, make, rebuilt, rewrite
 from anyrnn.graph.simplify import simplify
 from anyrnn.schedule.build import schedule
 from anyrnn.schedule.forms import FUSED, Policy, Schedule
@@ -147,15 +147,12 @@ def step_schedules(cell: Cell, memory: str = "high", policy: Policy = FUSED) -> 
         return rebuilt(node, arguments)
 
     step = simplify(rewrite(reverse, rule))
-    outputs = dict(step.outputs)
-    states = []
-    for name in cell.states:
-        if Gradient(name) not in outputs:  # the state has no influence on the next one
-            zero = make("constant", value=0.0)
-            type_ = graph.outputs[name].type
-            leaf = make("input", name=Before(name), type=type_)
-            outputs[Gradient(name)] = make("expand", zero, leaf)
-        states.append(Gradient(name))
+    outputs, states = dict(step.outputs), [*map(Gradient, cell.states)]
+    for name in states:
+        if name not in outputs:  # the state has no influence on the next one
+            type_ = graph.outputs[name.of].type
+            leaf = make("input", name=Before(name.of), type=type_)
+            outputs[name] = make("expand", constant(0.0), leaf)
     read = [leaf.name for leaf in Graph(outputs).leaves("input")]
     saved = {name: node for node, name in names.items() if name in read}
     histories = tuple(name.of for name in read if isinstance(name, Before))

@@ -79,7 +79,7 @@ class CommandBuffer:
         self.results: list[BufferView] = []
         self.room = 0  # bytes of the workspace
         self._blocks = 2
-        self._constants: list[tuple[int, Array, int]] = []
+        self._constants: list[tuple[int, Array]] = []
         self._pieces: list[NDArray[np.int64]] = []
         self._length = 0
         self._fields: dict[int, list[tuple[Array, Array]]] = {}  # relocations, by their block
@@ -126,7 +126,7 @@ class CommandBuffer:
         """An array that is the same in every run."""
         array = np.ascontiguousarray(array)
         view = self._block(array.shape, array.dtype)
-        self._constants.append((view.block, array, address(array)))
+        self._constants.append((view.block, array))
         return view
 
     # commands
@@ -245,7 +245,7 @@ class CommandBuffer:
     def finish(self) -> CommandBuffer:
         """End the recording."""
         self._template = np.concatenate(self._pieces or [np.zeros(0, np.int64)])
-        fixed = [TABLE, WORKSPACE, *(block for block, *_ in self._constants)]
+        fixed = [TABLE, WORKSPACE, *(block for block, _ in self._constants)]
         self._varying = [view.block for view in (*self.given, *self.results)]
         self._fields_of_each = [
             [
@@ -255,7 +255,7 @@ class CommandBuffer:
             ]
             for block in self._varying
         ]
-        self._loose = sorted({*range(self._blocks)} - {*fixed})
+        self._loose = {*range(self._blocks)}.difference(fixed)
         self._fields_of_memory = self._addresses(fixed)
         self._fields_of_arrays = self._addresses(self._varying)
         return self
@@ -272,14 +272,12 @@ class CommandBuffer:
     def memory(self, arrays: ArrayInterface) -> Bindings:
         """Allocate memory for a run, or for several one after another."""
         blocks: list[Any] = [None] * self._blocks
-        blocks[TABLE] = table = memory.empty((len(self._template),), np.int64)
-        blocks[WORKSPACE] = memory.empty((self.room,), np.uint8)
-        table[...] = self._template
         addresses = [0] * self._blocks
-        for block in (TABLE, WORKSPACE):
-            addresses[block] = address(blocks[block])
-        for block, array, start in self._constants:
-            blocks[block], addresses[block] = array, start
+        table = memory.empty((len(self._template),), np.int64)
+        table[...] = self._template
+        workspace = memory.empty((self.room,), np.uint8)
+        for block, array in ((TABLE, table), (WORKSPACE, workspace), *self._constants):
+            blocks[block], addresses[block] = array, address(array)
         _fill(table, self._fields_of_memory, addresses)
         return Bindings(arrays, blocks, addresses)
 

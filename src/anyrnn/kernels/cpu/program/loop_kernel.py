@@ -112,7 +112,6 @@ class PreparedLoop:
         values: Mapping[Node, BufferView],
         states: Mapping[Any, tuple[BufferView, BufferView]],
         reverse: bool,
-        emitted: Mapping[Node, BufferView],
         clock: int = 0,
         seed: BufferView | None = None,
     ) -> None:
@@ -120,11 +119,10 @@ class PreparedLoop:
 
         Args:
             offsets: The first row of each step, and the number of rows of all steps.
-            values: The loop's inputs, (rows of all steps, size).
+            values: The loop's inputs, and where to write what it emits, (rows of all steps, size).
             states: The initial states, (batch, size), and as much room for the next ones: the two
                 buffers swap roles after each step.
             reverse: From the last step to the first.
-            emitted: Where to write emitted values.
             clock: How many steps of the sequence come before these.
             seed: What random numbers follow from, if the loop draws some.
         """
@@ -144,7 +142,7 @@ class PreparedLoop:
         for node, array in record.loop_inputs.items():
             self._point(records, pointers, array, commands.contiguous(values[node]))
         for node, array in record.emitted.items():
-            self._point(records, pointers, array, emitted[node])
+            self._point(records, pointers, array, values[node])
         for name, state in record.states.items():
             for field, view in zip((state.current, state.next), states[name], strict=True):
                 pointers.append((field.index, view))

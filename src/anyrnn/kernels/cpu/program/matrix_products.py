@@ -72,7 +72,7 @@ def projection(
 
     def project(vectors: BufferView, out: BufferView) -> None:
         steps = np.array([0, len(vectors)], np.int64)
-        prepared.run(steps, {VECTOR: vectors, BEFORE: out}, {}, False, {result: out})
+        prepared.run(steps, {VECTOR: vectors, BEFORE: out, result: out}, {}, False)
 
     return project
 

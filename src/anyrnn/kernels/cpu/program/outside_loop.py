@@ -14,7 +14,6 @@ from anyrnn.graph.cell import Cell
 from anyrnn.graph.keys import Gradient
 from anyrnn.graph.nodes import Node
 from anyrnn.graph.operations import Type
-from anyrnn.graph.sizes import Size
 from anyrnn.kernels.cpu.program.segment_operations import (
     AddToGradient,
     Expand,
@@ -109,11 +108,7 @@ class OperationSelection:
         """One operation of the graph."""
         if node.operation == "expand":
             return Expand((node,), operands(node), self._shape(node.type))
-        bounds = {
-            key: value.evaluate(self.sizes)
-            for key, value in node.attributes.items()
-            if isinstance(value, Size)
-        }
+        bounds = node.bounds(self.sizes)
         return Operate((node,), node.arguments, bounds, self._shape(node.type))
 
     def _product(self, group: tuple[Node, ...]) -> Multiply:

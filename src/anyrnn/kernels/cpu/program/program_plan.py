@@ -73,20 +73,10 @@ class ProgramPlan:
         self.parameters = [
             (leaf, selection.rows[leaf.name]) for leaf in planned.graph.leaves("parameter")
         ]
-        self.numbers = self._read_numbers()
+        self.numbers = [n for n in planned.graph.nodes() if n.is_leaf and n.traits.number]
         self._lay_out(selection, chosen)
         self.width = selection.width
         self.draws = planned.graph.draws
-
-    def _read_numbers(self) -> list[tuple[Node, float]]:
-        """The values of constants and sizes."""
-        found: list[tuple[Node, float]] = []
-        for leaf in self.planned.graph.nodes():
-            if leaf.operation == "constant":
-                found.append((leaf, leaf.attributes["value"]))
-            elif leaf.operation == "size":
-                found.append((leaf, leaf.attributes["size"].evaluate(self.sizes)))
-        return found
 
     def _lay_out(self, selection: OperationSelection, chosen: Sequence[SegmentOperation]) -> None:
         """Which values are written into results, which are copied there, which need a buffer."""

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from anyrnn.graph.interpret import evaluate
 from anyrnn.graph.keys import Before
 from anyrnn.graph.nodes import Node
 from anyrnn.kernels.cpu.emit.arithmetic import arithmetic
@@ -92,7 +93,7 @@ class ProgramWriter:
                 operation.write(frame)
             self._place_emitted()
             own = offsets[start : stop + 1] - offsets[start]
-            prepared.run(own, frame.values, states, self.reverse, frame.emitted, start, self.seed)
+            prepared.run(own, frame.values, states, self.reverse, start, self.seed)
             if (stop - start) % 2:
                 states = {name: (second, first) for name, (first, second) in states.items()}
             self._copy(plan.early, histories)
@@ -118,10 +119,8 @@ class ProgramWriter:
         for leaf, rows in plan.parameters:
             part = frame.stored(rows)
             frame.values[leaf] = part if leaf.type.shape else part[0]
-        for leaf, number in plan.numbers:
-            with np.errstate(over="ignore"):  # beyond the type it is an infinity
-                value = np.array(number, self.dtype)
-            frame.values[leaf] = self.commands.constant(value)
+        for leaf, number in evaluate(plan.numbers, {}, plan.sizes, self.dtype).items():
+            frame.values[leaf] = self.commands.constant(number)
         for operation in plan.once:
             operation.write(frame)
 
@@ -204,7 +203,7 @@ class ProgramWriter:
                 place = joined[:, slice(*plan.columns[node])]
             else:
                 place = frame.destination(node, plan.width(node))
-            frame.emitted[node] = frame.values[node] = place
+            frame.values[node] = place
 
     def _copy(
         self, copies: Sequence[tuple[Node, str | None]], histories: Mapping[str, History]

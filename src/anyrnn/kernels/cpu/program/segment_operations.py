@@ -38,7 +38,6 @@ class Frame:
     buffers: dict[Any, BufferView] = field(default_factory=dict)  # shared by all segments
     projections: dict[Any, Project] = field(default_factory=dict)  # packed once for all
     outer: dict[Any, OuterSums] = field(default_factory=dict)  # sums of all segments so far
-    emitted: dict[Node, BufferView] = field(default_factory=dict)  # where the loop writes
     sums: dict[Any, BufferView] = field(default_factory=dict)  # over the segment's rows
 
     def value(self, nodes: tuple[Node, ...]) -> BufferView:

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from anyrnn.graph.interpret import evaluate
 from anyrnn.graph.nodes import Node
 from anyrnn.kernels.cpu import policy
 from anyrnn.kernels.cpu.emit.arithmetic import arithmetic
@@ -76,21 +77,18 @@ class SingleStep:
 
         def locate(node: Node) -> BufferView:
             if node.operation == "slice":
-                ends = (node.attributes[end].evaluate(self.sizes) for end in ("start", "stop"))
-                return locate(node.arguments[0])[..., slice(*ends)]
+                return locate(node.arguments[0])[..., slice(*node.bounds(self.sizes).values())]
             if node.operation == "parameter":
                 return members[node.name]
-            return commands.constant(
-                np.array(node.attributes["size"].evaluate(self.sizes), commands.dtype)
-            )
+            return commands.constant(evaluate([node], {}, self.sizes, commands.dtype)[node])
 
         values = {node: locate(node) for node in parameters}
         values |= dict.fromkeys(self.loop.schedule.graph.leaves("input"), x)
-        result = commands.result((batch, self.output_size))
+        values[output] = commands.result((batch, self.output_size))
         pairs = [(state, commands.result(state.shape)) for state in before]
         prepared = self.loop.prepare(commands, values, self.sizes, batch)
         states = dict(zip(cell.states, pairs, strict=True))
-        prepared.run(np.array([0, batch], np.int64), values, states, False, {output: result})
+        prepared.run(np.array([0, batch], np.int64), values, states, False)
         commands.finish()
 
     def run(self, addresses: Sequence[int]) -> None:
