@@ -46,22 +46,17 @@ class Cell:
 
     def __init__(
         self,
-        *,
-        name: str,
-        documentation: str,
-        input_name: str,
         tracing: Tracing,
-        hyperparameters: Mapping[str, float],
         remake: Callable[..., Cell],
         reference: tuple[Callable[..., Cell], tuple[Any, ...]],
     ) -> None:
-        self.name = name
-        self.documentation = documentation
-        self.input = input_name
+        self.name = tracing.name
+        self.documentation = tracing.documentation
+        self.input = tracing.input
         self.states = tracing.states
         self.output = tracing.output
         self.sizes = tracing.sizes
-        self.hyperparameters = dict(hyperparameters)
+        self.hyperparameters = dict(tracing.hyperparameters)
         self.graph = simplify(tracing.graph)
         self.draws = self.graph.draws
         used = set(self.graph.leaves("parameter"))
@@ -186,11 +181,7 @@ class Cell:
         for field in ("sizes", "reasons", "initial", "smaller"):
             changes[field] = {**getattr(self._tracing, field), **changes.get(field, {})}
         return Cell(
-            name=self.name,
-            documentation=self.documentation,
-            input_name=self.input,
-            tracing=replace(self._tracing, graph=graph, unused=(), **changes),
-            hyperparameters=self.hyperparameters,
+            replace(self._tracing, graph=graph, unused=(), **changes),
             remake=lambda **values: transform(self.with_hyperparameters(**values), *options),
             reference=(transform, (self, *options)),
         )
@@ -258,7 +249,7 @@ class Cell:
     def _check_slices(self, sizes: Mapping[str, int]) -> None:
         for node in self.graph.nodes():
             if node.operation == "slice":
-                start, stop = (node.attributes[key].evaluate(sizes) for key in ("start", "stop"))
+                start, stop = node.bounds(sizes).values()
                 length = node.arguments[0].type.shape[0].evaluate(sizes)
                 if not 0 <= start < stop <= length:
                     raise SizeError(
@@ -369,16 +360,10 @@ def _make(
     if name is None or not inspect.isfunction(function):
         raise CellError(f"@cell takes a function, not {function!r}")
     positional, families, defaults = _signature(function, name)
-    hyperparameters = {**defaults, **chosen}
-    reference = (function.__module__, function.__qualname__)
     made = Cell(
-        name=name,
-        documentation=inspect.getdoc(function) or "",
-        input_name=positional[0],
-        tracing=trace(function, name, positional, families, hyperparameters, declared),
-        hyperparameters=hyperparameters,
+        trace(function, name, positional, families, {**defaults, **chosen}, declared),
         remake=lambda **values: _make(function, declared, unused, {**chosen, **values}),
-        reference=(_load, (*reference, dict(chosen))),
+        reference=(_load, (function.__module__, function.__qualname__, dict(chosen))),
     )
     surprising = [parameter for parameter in made.unused if parameter not in unused]
     if surprising:

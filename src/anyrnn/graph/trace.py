@@ -5,6 +5,7 @@ become a graph.
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,8 +19,12 @@ from anyrnn.graph.tracer import DeclaredSizes, Tracer
 
 @dataclass(frozen=True)
 class Tracing:
-    """What running a cell's function once has shown."""
+    """What is known of a cell once its function has run."""
 
+    name: str  # the function's name
+    documentation: str  # its docstring
+    input: str  # the name of the input
+    hyperparameters: Mapping[str, float]  # the numbers that it ran with
     graph: Graph  # the new states, and the output where it is none of them, as expressions
     output: str  # the name of the result that is the layer's output
     states: tuple[str, ...]  # their names, in order
@@ -94,6 +99,10 @@ def trace(
             tracer.fail(f"the new {key} depends neither on the input nor on a state", line="")
     names = {nodes[traced]: local for traced, local in tracer.names.items() if traced in nodes}
     return Tracing(
+        name=name,
+        documentation=inspect.getdoc(function) or "",
+        input=positional[0],
+        hyperparameters=hyperparameters,
         graph=Graph(outputs, names),
         output=results[0][0],
         states=tuple(positional[1:]),
