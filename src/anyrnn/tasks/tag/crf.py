@@ -1,7 +1,10 @@
 """A conditional random field over the tags of a sentence (Lafferty et al. 2001)."""
 
+from typing import Any
+
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
 
 
 class ConditionalRandomField(nn.Module):
@@ -44,27 +47,17 @@ class ConditionalRandomField(nn.Module):
 
     def partition(self, emissions: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """The logarithm of the sum of exp(s(y)) over all sequences of tags, (batch)."""
-        scores = self.start + emissions[:, 0]
-        for step in range(1, emissions.shape[1]):
-            following = self._following(scores, emissions[:, step])
-            scores = torch.where((step < lengths)[:, None], following, scores)
-        return (scores + self.end).logsumexp(1)
-
-    def _following(self, scores: torch.Tensor, emissions: torch.Tensor) -> torch.Tensor:
-        """The scores of all beginnings by their last tag, one step further, (batch, tags)."""
-        return (scores[:, :, None] + self.transitions).logsumexp(1) + emissions
+        parameters = (self.start, self.transitions, self.end)
+        return _LogPartition.apply(emissions.to(self.start.dtype), lengths, *parameters)
 
     def marginals(self, emissions: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """The probability of each tag at each step (forward-backward), (batch, time, tags)."""
-        forward = [self.start + emissions[:, 0]]
-        for step in range(1, emissions.shape[1]):
-            forward.append(self._following(forward[-1], emissions[:, step]))
-        backward = [self.end.expand_as(forward[0])]
-        for step in range(emissions.shape[1] - 1, 0, -1):
-            pairs = self.transitions + (emissions[:, step] + backward[-1])[:, None]
-            present = (step < lengths)[:, None]
-            backward.append(torch.where(present, pairs.logsumexp(2), self.end))
-        return (torch.stack(forward, 1) + torch.stack(backward[::-1], 1)).softmax(2)
+        """The probability of each tag at each step (forward-backward), (batch, time, tags); what
+        follows the end is 0.
+        """
+        emissions = emissions.to(self.start.dtype)
+        forward, total = _forward(emissions, lengths, self.start, self.transitions, self.end)
+        weights = torch.ones_like(total)
+        return _backward(emissions, lengths, self.transitions, self.end, forward, weights)[0]
 
     def decode(self, emissions: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """The tags of the largest score (Viterbi), (batch, time); what follows the end is 0."""
@@ -85,3 +78,81 @@ class ConditionalRandomField(nn.Module):
         decoded = torch.stack(tags[::-1], 1)
         steps = torch.arange(time, device=emissions.device)
         return decoded.masked_fill(steps >= lengths[:, None], 0)
+
+
+class _LogPartition(torch.autograd.Function):
+    """The gradient of the logarithm of the partition function is the marginals: autograd would
+    keep a graph of every step, which for a long sentence takes gigabytes.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        emissions: torch.Tensor,
+        lengths: torch.Tensor,
+        start: torch.Tensor,
+        transitions: torch.Tensor,
+        end: torch.Tensor,
+    ) -> torch.Tensor:
+        scores, total = _forward(emissions, lengths, start, transitions, end)
+        ctx.save_for_backward(emissions, lengths, transitions, end, scores)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, gradient: torch.Tensor
+    ) -> tuple[torch.Tensor | None, ...]:
+        emissions, lengths, transitions, end, forward = ctx.saved_tensors
+        marginals, pairs = _backward(emissions, lengths, transitions, end, forward, gradient)
+        last = marginals[torch.arange(len(lengths), device=lengths.device), lengths - 1]
+        return marginals, None, marginals[:, 0].sum(0), pairs, last.sum(0)
+
+
+def _forward(
+    emissions: torch.Tensor,
+    lengths: torch.Tensor,
+    start: torch.Tensor,
+    transitions: torch.Tensor,
+    end: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The logarithm of the sum over all beginnings, by step and last tag, and that over all
+    sequences.
+    """
+    scores = [start + emissions[:, 0]]
+    for emission in emissions.unbind(1)[1:]:
+        scores.append((scores[-1][:, :, None] + transitions).logsumexp(1) + emission)
+    found = torch.stack(scores, 1)
+    rows = torch.arange(len(lengths), device=lengths.device)
+    return found, (found[rows, lengths - 1] + end).logsumexp(1)
+
+
+def _backward(
+    emissions: torch.Tensor,
+    lengths: torch.Tensor,
+    transitions: torch.Tensor,
+    end: torch.Tensor,
+    forward: torch.Tensor,
+    weights: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The marginals of tags, (batch, time, tags), and those of pairs, summed over all steps.
+
+    Args:
+        emissions, lengths, transitions, end: See `ConditionalRandomField`.
+        forward: What `_forward` gave.
+        weights: What each sentence counts, (batch).
+    """
+    after, sums = end.expand_as(emissions[:, 0]), torch.zeros_like(transitions)
+    backward = [after]
+    for step in range(emissions.shape[1] - 1, 0, -1):
+        present = step < lengths
+        following = transitions + (emissions[:, step] + after)[:, None]
+        # Their sum is known to be 1, which 32 bits of large logarithms would miss.
+        pairs = forward[:, step - 1, :, None] + following
+        chances = pairs.flatten(1).softmax(1) * (weights * present)[:, None]
+        sums += chances.sum(0).view_as(sums)
+        after = torch.where(present[:, None], following.logsumexp(2), end)
+        backward.append(after)
+    steps = torch.arange(emissions.shape[1], device=lengths.device)
+    chances = (forward + torch.stack(backward[::-1], 1)).softmax(2)
+    return chances * (weights[:, None] * (steps < lengths[:, None]))[..., None], sums
