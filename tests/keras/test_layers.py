@@ -125,6 +125,7 @@ def test_what_is_not_compiled_says_why() -> None:
     class Changed(layers.LSTMCell):  # type: ignore[misc]
         pass
 
+    assert ours.LSTM(UNITS).compute_path.name == "compiled"  # before it is built
     layer = ours.RNN(Changed(UNITS))
     layer(X)
     assert str(layer.compute_path) == "keras: a cell of the class Changed"

@@ -38,7 +38,8 @@ class CompiledLayer:
         if self.cell.compute_dtype != self.cell.variable_dtype:
             return Path("keras", f"tensors of {self.cell.compute_dtype}")
         weights = [variable.value for variable in self.cell.trainable_variables]
-        return _choose(_read(self.cell, training=False), weights)
+        before_build = [ops.zeros((), self.cell.compute_dtype)]
+        return _choose(_read(self.cell, training=False), weights or before_build)
 
     @property
     def supports_jit(self) -> bool:
