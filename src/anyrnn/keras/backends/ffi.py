@@ -196,31 +196,16 @@ entry:
 }}"""
 
 
-class _Memory:
-    """Borrowed memory, through NumPy's array interface."""
-
-    __slots__ = ("__array_interface__",)
-
-    def __init__(self, address: int, shape: tuple[int, ...], dtype: type) -> None:
-        self.__array_interface__ = {
-            "data": (address, False),
-            "shape": shape,
-            "typestr": np.dtype(dtype).str,
-            "version": 3,
-        }
-
-
 def _arrays(given: Any) -> list[Array]:
     """The buffers of a list as arrays, valid during the call."""
     found = []
     for place in _Words(given.size).from_address(given.items) if given.size else ():
         buffer = _Buffer.from_address(place)
         shape = tuple(_Words(buffer.rank).from_address(buffer.sizes)) if buffer.rank else ()
-        dtype = TYPES[buffer.dtype]
-        if prod(shape):
-            found.append(np.asarray(_Memory(buffer.data, shape, dtype)))
-        else:
-            found.append(np.empty(shape, dtype))
+        dtype = np.dtype(TYPES[buffer.dtype])
+        size = prod(shape) * dtype.itemsize
+        memory = (ctypes.c_char * size).from_address(buffer.data) if size else None
+        found.append(np.ndarray(shape, dtype, memory))  # type: ignore[arg-type]
     return found
 
 
