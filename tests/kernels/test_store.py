@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of its own, which does not exist yet."""
     monkeypatch.setenv("ANYRNN_CACHE", str(tmp_path / "some" / "cache"))
     monkeypatch.setattr(store, "_told", set())
+    monkeypatch.setattr(store, "PRUNE_EVERY", 1)
     return tmp_path / "some" / "cache"
 
 
@@ -299,6 +301,19 @@ def test_the_longest_unused_go_first(folder: Path, monkeypatch: pytest.MonkeyPat
     assert left == [keys[0], keys[3], keys[4]]
 
 
+def test_the_first_file_of_a_process_and_one_of_many_make_room(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "PRUNE_EVERY", 3)
+    monkeypatch.setattr(store, "_saves", count())
+    monkeypatch.setattr(store, "LIMIT", 0)
+    left = []
+    for number in range(7):
+        store.save(store.key(str(number)), b"code", "", "")
+        left.append(len(store.entries()))
+    assert left == [0, 1, 2, 0, 1, 2, 0]
+
+
 def test_only_what_is_ours_is_removed(folder: Path) -> None:
     store.save(KEY, b"code", "", "")
     theirs = {folder / "notes.code", folder / f"{KEY}.txt", folder / f"{KEY}.x.partial.old"}
@@ -376,32 +391,32 @@ def test_processes_share_the_folder(folder: Path) -> None:
     assert not any(entry.damaged for entry in store.entries())
 
 
-LAYERS = f"""
+RUNS = f"""
 import hashlib, sys
 sys.path.insert(0, {str(TESTS)!r})
 if sys.argv[1] == "from disk":
     from anyrnn.kernels.cpu.machine import engine
     del engine._compile
-import torch
+import numpy as np
 import anyrnn
 import invented_cells
-from anyrnn.torch import Recurrent
-torch.manual_seed(0)
-found = hashlib.sha256()
+random, found = np.random.default_rng(0), hashlib.sha256()
 for cell in ("lstm", "gru_reset_before", invented_cells.joined):
-    layer = Recurrent(cell, 5, 7, dtype=torch.float64)
-    x = torch.randn(3, 2, 5, dtype=torch.float64, requires_grad=True)
-    layer(x)[0].square().sum().backward()
-    for tensor in (x.grad, *(parameter.grad for parameter in layer.parameters())):
-        found.update(tensor.numpy().tobytes())
+    made = anyrnn.compile(cell, {{"input": 5, "hidden": 7}}, dtype=float)
+    shapes = {{part.name: part.shape_for(made.sizes) for part in made.cell.parameters}}
+    weights = {{name: random.normal(size=shape) for name, shape in shapes.items()}}
+    result = made.forward(random.normal(size=(3, 2, 5)), parameters=weights, save=True)
+    gradients = result.backward(result.output)
+    for array in (result.output, gradients.x, *gradients.parameters.values()):
+        found.update(array.tobytes())
 print(found.hexdigest())
 """
 
 
 def test_a_fresh_process_compiles_nothing(folder: Path) -> None:
-    first = printed(python(LAYERS, "compiled"))
+    first = printed(python(RUNS, "compiled"))
     files = set(folder.iterdir())
-    assert printed(python(LAYERS, "from disk")) == first
+    assert printed(python(RUNS, "from disk")) == first
     assert set(folder.iterdir()) == files
 
 

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import count
 from pathlib import Path
 
 from anyrnn.errors import CacheError, CacheWarning
@@ -26,6 +27,7 @@ from anyrnn.files import whole
 
 VARIABLE = "ANYRNN_CACHE"
 LIMIT = 256 << 20  # bytes
+PRUNE_EVERY = 32  # files that a process writes: to look at thousands takes as long as compiling
 FORMAT = b"anyrnn code 1\n"
 CHECKSUM = 32  # bytes
 ENDING, PARTIAL = ".code", ".partial"
@@ -134,7 +136,8 @@ def save(name: str, code: bytes, label: str, target: str) -> None:
             return
         with _explaining(place):
             _write(place / (name + ENDING), FORMAT + _checksum(content) + content)
-            _prune(place)
+            if next(_saves) % PRUNE_EVERY == 0:
+                _prune(place)
     except CacheError as error:
         _say_once(error)
 
@@ -215,6 +218,7 @@ def _is_own(status: os.stat_result) -> bool:
 
 
 _told: set[str] = set()
+_saves = count()
 
 
 def _say_once(error: CacheError) -> None:

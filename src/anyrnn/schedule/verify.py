@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from anyrnn.errors import VerificationError
@@ -31,8 +32,9 @@ def verify_placement(placement: Placement) -> None:
         (placement.loop, STEP),
         (placement.after, STEP),
     ):
+        counts = Counter(section)
         for node in section:
-            _require(section.count(node) == 1, "computed twice", node)
+            _require(counts[node] == 1, "computed twice", node)
             _require(node in when, "not in the graph", node)
             _require(when[node] <= latest, "placed in too early a phase", node)
             _require(latest == ONCE or not node.is_leaf, "a leaf is not computed", node)
@@ -64,20 +66,21 @@ def _verify_order(placement: Placement) -> None:
 
 def _verify_ends(placement: Placement, when: dict[Node, int]) -> None:
     """The loop reads no input that is not there, and all that is read after it is emitted."""
-    reads = {operand for node in placement.loop for operand in operands(node)}
+    before, loop = {*placement.before}, {*placement.loop}
+    reads = {operand for node in loop for operand in operands(node)}
     reads.update(placement.new_states.values())
     for node in placement.loop_inputs:
-        there = node.operation == "input" or node in placement.before
+        there = node.operation == "input" or node in before
         _require(there, "a loop input that is not computed before the loop", node)
         _require(node in reads, "a loop input that the loop does not read", node)
     for node in placement.emitted:
-        _require(node in placement.loop, "emitted, but not computed in the loop", node)
+        _require(node in loop, "emitted, but not computed in the loop", node)
         _require(not node.type.boolean, "a comparison is not stored", node)
-    states = {*placement.loop, *placement.loop_inputs, *placement.once}
+    states = loop.union(placement.loop_inputs, placement.once)
     for node in placement.new_states.values():
         there = node in states or node.is_leaf
         _require(there, "a new state that is not computed", node)
-    results = {*placement.before, *placement.emitted, *placement.after}
+    results = before.union(placement.emitted, placement.after)
     for name in placement.wanted:
         node = placement.graph.outputs[name]
         there = node in results or node.is_leaf or when[node] == ONCE
@@ -91,17 +94,18 @@ def _verify_ends(placement: Placement, when: dict[Node, int]) -> None:
 
 
 def verify_schedule(schedule: Schedule) -> None:
-    """Check that each stage computes what it stores from what is complete in memory by then.
+    """Check that each stage computes what it stores from what is complete in memory by then; that
+    the placement keeps its rules is checked before.
 
     Raises:
         VerificationError: It does not.
     """
-    verify_placement(schedule)
+    loop = {*schedule.loop}
     written: dict[Node, int] = {}
     for stage in schedule.stages:
         for node in stage.stores:
             _require(node not in written, "stored by two stages", node)
-            _require(node in schedule.loop or node in schedule.joins, "not in the loop", node)
+            _require(node in loop or node in schedule.joins, "not in the loop", node)
             written[node] = stage.level
     joined: dict[Node, list[Node]] = {}
     for part, places in schedule.joins.items():
@@ -120,7 +124,8 @@ def _verify_stages(schedule: Schedule, written: dict[Node, int]) -> None:
     """The stages are in order, and each follows from what is complete in memory by then."""
     memory = {*schedule.once, *schedule.loop_inputs, *schedule.graph.leaves("state")}
     order = [(stage.level, isinstance(stage, Stage)) for stage in schedule.stages]
-    terms = []
+    once, loop = {*schedule.once}, {*schedule.loop}
+    terms: Counter[tuple[Node, ...]] = Counter()
     for place, stage in enumerate(schedule.stages):
         ordered = order[place] == max(order[: place + 1])
         _require(ordered, "in a stage that comes too late", stage.stores[0])
@@ -132,28 +137,28 @@ def _verify_stages(schedule: Schedule, written: dict[Node, int]) -> None:
             _verify_work(stage.scalars, complete.union(stage.reductions))
             memory.update(stage.stores)
         else:
-            _verify_units(stage, schedule, complete)
-            terms += [term for sums in stage.accumulators for term in sums.terms]
+            _verify_units(stage, once, loop, complete)
+            terms.update(term for sums in stage.accumulators for term in sums.terms)
     for node in schedule.loop:
         if node.operation == "product":
-            count = terms.count(node.arguments)
+            count = terms[node.arguments]
             _require(count == 1, f"a product that is computed by {count} accumulators", node)
 
 
-def _verify_units(stage: Stage, schedule: Schedule, complete: set[Node]) -> None:
+def _verify_units(stage: Stage, once: set[Node], loop: set[Node], complete: set[Node]) -> None:
     for accumulator in stage.accumulators:
         summed = _terms(accumulator.node) == [*accumulator.terms]
         _require(summed, "not the sum of the terms of its accumulator", accumulator.node)
         for matrix, vector in accumulator.terms:
             shape = (stage.size, vector.type.shape[0])
             _require(matrix.type.shape == shape, "a matrix of another shape than needed", matrix)
-            _require(matrix in schedule.once, "a matrix that is not computed once", matrix)
+            _require(matrix in once, "a matrix that is not computed once", matrix)
             _require(vector in complete, "multiplied before it is complete in memory", vector)
     for node in stage.stores:
         same = node.type.size == stage.size
         _require(same, f"of another size than its stage, {stage.size}", node)
     sums = {accumulator.node for accumulator in stage.accumulators}
-    _verify_work(set(stage.stores).intersection(schedule.loop), complete | sums)
+    _verify_work(loop.intersection(stage.stores), complete | sums)
 
 
 def _terms(node: Node) -> list[tuple[Node, ...]]:
