@@ -30,6 +30,8 @@ def _usable(name: str) -> bool:
     return True
 
 
+# cells of the catalogue that only letters, a sign or an activation tell from another one
+TWINS = ("rnn_relu", "lstm_coupled", "article1_gru", "article2_gru", "article4_rnn", "article4_gru")
 # the kinds of CPU that this one can play
 TARGETS = [name for name in ("avx512", "avx2", "sse2", "neon") if _usable(name)]
 
@@ -41,8 +43,9 @@ def optimised(names: Iterable[str], chosen: Collection[str]) -> list[Any]:
 
 
 def spread(names: Collection[str], chosen: Collection[str] = ()) -> list[Any]:
-    """Names with a type and a kind of CPU: each name meets both types, each kind meets all pairs of
-    a type and a neighbour; the chosen names meet every pair, with kernels as for users.
+    """Names with a type and a kind of CPU: each name meets both types, twins one of them, each kind
+    meets all pairs of a type and a neighbour; the chosen names meet every pair, with kernels as for
+    users.
     """
     every = [*product((np.float32, np.float64), TARGETS)]
     found = []
@@ -52,7 +55,7 @@ def spread(names: Collection[str], chosen: Collection[str] = ()) -> list[Any]:
             for other, dtype in enumerate((np.float32, np.float64))
         ]
         mark = [pytest.mark.optimised] if name in chosen else []
-        pairs = every if name in chosen else pairs
+        pairs = every if name in chosen else pairs[: 1 if name in TWINS else 2]
         found += [pytest.param(name, *pair, marks=mark) for pair in pairs]
     return found
 
