@@ -93,7 +93,7 @@ print(f"{{sum(found)}} right", flush=True)
 while True:
     work()
 """
-TIMES = 20
+TIMES = 10
 
 
 @pytest.mark.parametrize("code", [NUMPY, TORCH, COMPILE], ids=["numpy", "torch", "compile"])
