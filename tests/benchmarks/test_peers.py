@@ -7,7 +7,6 @@ import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +21,7 @@ from benchmarks.cases import (
     MASK,
     OPTION_CASES,
     OPTIONS,
+    PACKED,
     RESETS,
     STANDARD,
     ZONEOUT,
@@ -42,7 +42,7 @@ from benchmarks.peers import (
 from benchmarks.trainings import TRAINING_CASES, TRAININGS
 from benchmarks.worker import PeerError, Worker
 
-SHORT = Options(seconds=0.01, rounds=2)
+SHORT = Options(seconds=0.001, rounds=1)
 CASE = Case("gru", (2, 3, 5, 7), "training")
 COMPILING = ("torch.compile step", "torch.compile loop")  # for a minute; equations of torch loop
 
@@ -81,15 +81,22 @@ def worker(request: pytest.FixtureRequest, workers: dict[str, Worker]) -> Worker
     return found
 
 
-SOME = (*STANDARD, "fast_slow", "sru")  # "torch loop" has the same equations
 LAYERS = sorted({*LAYER_PEERS} - {*COMPILING, *BASELINES})
-SAME = ("keras on jax", ON_TENSORFLOW)  # the program of "keras on torch"
-
-
-def some_of(name: str, cases: list[Any]) -> list[Any]:
-    """Those that a library takes; two if another one runs all with the same program."""
-    taken = [case for case in cases if PEERS[name].takes(case)]
-    return [taken[0], taken[-1]] if name in SAME else taken
+# those whose equations or programs another one has, "torch loop" or "keras on torch"
+SOME = {
+    OURS: ("gru", "fast_slow"),
+    "jax scan": ("lstm", "sru"),
+    "keras on jax": ("lstm",),
+    ON_TENSORFLOW: ("gru_reset_before",),
+}
+# where several options are given to a library in the same way, one of them
+SOME_OPTIONS = {
+    OURS: (DROPOUT, LENGTHS, RESETS, PACKED, BFLOAT16),
+    "jax scan": (DROPOUT, ZONEOUT, MASK),
+    ON_TORCH: (DROPOUT, LENGTHS),
+    "keras on jax": (DROPOUT,),
+    ON_TENSORFLOW: (LENGTHS,),
+}
 
 
 @each_worker(*LAYERS)
@@ -98,12 +105,11 @@ def test_numbers_of_every_cell(worker: Worker) -> None:
     if peer.missing:
         pytest.skip(f"not installed: {', '.join(peer.missing)}")
     sizes = {"sru": (7, 7)}  # it mixes its input into its output
-    cells = SOME if worker.runs in (OURS, "jax scan") else CELLS
-    some = [(cell, 3, peer.modes[-1]) for cell in cells]
-    streams = STANDARD if worker.runs == "torch.nn cell" else ("gru", "sru")
+    some = [(cell, 3, peer.modes[-1]) for cell in SOME.get(worker.runs, CELLS)]
+    streams = STANDARD if worker.runs == "torch.nn cell" else ("gru",)
     some += [(cell, 1, "inference") for cell in streams]
     cases = [Case(cell, (2, time, *sizes.get(cell, (5, 7))), mode) for cell, time, mode in some]
-    taken = some_of(worker.runs, cases)
+    taken = [case for case in cases if peer.takes(case)]
     assert taken
     for case in taken:
         data = case.data()
@@ -122,9 +128,11 @@ def test_numbers_with_every_option(worker: Worker) -> None:
     peer = PEERS[worker.runs]
     if peer.missing:
         pytest.skip(f"not installed: {', '.join(peer.missing)}")
-    cases = [Case("lstm", (8, 9, 40, 40), peer.modes[-1], option) for option in OPTIONS]
-    cases += [Case("gru", (8, 9, 40, 40), peer.modes[-1], DROPOUT)]
-    taken = some_of(worker.runs, cases)
+    options = SOME_OPTIONS.get(worker.runs, OPTIONS)
+    cases = [Case("lstm", (8, 9, 40, 40), peer.modes[-1], option) for option in options]
+    if worker.runs == "torch loop":
+        cases += [Case("gru", (8, 9, 40, 40), peer.modes[-1], DROPOUT)]
+    taken = [case for case in cases if peer.takes(case)]
     import torch
 
     if worker.runs == "torch.nn" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
