@@ -85,6 +85,17 @@ def _sentences(folder: Path, random: np.random.Generator) -> dict[str, Any]:
     return {"data": file, "word_dropout": 0.0, "dropout": 0.0, "batch_size": 16}
 
 
+def _pairs(folder: Path, random: np.random.Generator) -> dict[str, Any]:
+    lengths = random.integers(6, 20, 640)
+    for side in ("source", "target"):
+        lines = (" ".join(_words(random, count, 4000)) for count in lengths)
+        (folder / side).write_text("\n".join(lines))
+        lengths = lengths + random.integers(-1, 2, len(lengths))
+    tokens = {"source_tokens": "whitespace", "target_tokens": "whitespace"}
+    files = {"source": str(folder / "source"), "target": str(folder / "target")}
+    return {**files, **tokens, "minimum_frequency": 1, "hidden_size": 256, "dropout": 0.0}
+
+
 def _hours(folder: Path, random: np.random.Generator) -> dict[str, Any]:
     file, names = folder / "hours.csv", [f"c{number}" for number in range(7)]
     days = np.datetime64("2020-01-01T00") + np.arange(4000)
@@ -116,6 +127,7 @@ TRAININGS: dict[str, tuple[str, tuple[int, int, int, int], Write]] = {
     "generate characters": ("generate", (32, 128, 64, 256), _characters),
     "generate words": ("generate", (20, 20, 200, 200), _book),
     "tag": ("tag", (16, 36, 200, 150), _sentences),
+    "translate": ("translate", (64, 20, 128, 256), _pairs),
     "forecast segments": ("forecast", (1792, 4, 128, 128), _hours),
     "forecast": ("forecast", (64, 28, 1, 64), _days),
 }

@@ -38,7 +38,8 @@ def test_nothing_heavy_is_loaded(statement: str) -> None:
 
 
 def test_prediction_loads_nothing_that_only_training_needs(tmp_path: Path) -> None:
-    tasks = ", ".join(f"anyrnn.tasks.{n}.task" for n in ("classify", "forecast", "generate", "tag"))
+    names = ("classify", "forecast", "generate", "tag", "translate")
+    tasks = ", ".join(f"anyrnn.tasks.{name}.task" for name in names)
     libraries = ("lightning", "torchmetrics", "matplotlib", "statsmodels", "scipy", "torch._dynamo")
     loaded = run(
         f"import anyrnn.tasks.trained, {tasks}, pathlib, sys\n"

@@ -115,5 +115,6 @@ class Bypass(nn.Module):
     ) -> tuple[Tensor, Any]:
         """As our layers: the input, cut or continued with zeros, beside the state."""
         output = nn.functional.pad(input, (0, self.size - input.shape[-1]))
+        state = state[0] if isinstance(state, tuple) else state  # the first one of a cell
         output = output if state is None else output + state[0][:, None]
         return output, output[None, :, -1]

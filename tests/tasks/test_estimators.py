@@ -23,6 +23,7 @@ from anyrnn.tasks import (
     SequenceClassifier,
     Tagger,
     TextClassifier,
+    Translator,
     train,
 )
 from anyrnn.tasks.classify import DataOptions, ModelOptions, Options, TrainingOptions
@@ -117,7 +118,7 @@ def test_numbers_in_arrays_are_as_scikit_learn_has_it(
 
 
 @pytest.mark.parametrize(
-    "kind", [Forecaster, LanguageModel, SequenceClassifier, Tagger, TextClassifier]
+    "kind", [Forecaster, LanguageModel, SequenceClassifier, Tagger, TextClassifier, Translator]
 )
 @pytest.mark.parametrize(
     "check",

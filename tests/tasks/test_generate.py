@@ -36,10 +36,11 @@ from anyrnn.tasks.generate.model import LanguageNetwork
 from anyrnn.tasks.generate.ngrams import ngrams
 from anyrnn.tasks.generate.sampling import chances
 from anyrnn.tasks.generate.task import Generate
-from anyrnn.tasks.generate.tokens import Writer, encode, encode_prompt, make_tokenizer
+from anyrnn.tasks.generate.tokens import encode, encode_prompt
 from anyrnn.tasks.results import Result
 from anyrnn.tasks.streams import StreamBatches
 from anyrnn.tasks.trained import evaluate, load
+from anyrnn.tasks.written_tokens import Writer, make_tokenizer
 
 MakeOptions = Callable[..., Options]
 KINDS = ["character", "word", "whitespace", "bpe"]

@@ -39,6 +39,7 @@ from anyrnn.tasks.options import (
     schema,
 )
 from anyrnn.tasks.registry import TASKS, entry_named
+from anyrnn.tasks.translate import SearchOptions
 
 DATA = {"data": "a.csv", "text": "t", "label": "l"}
 each_task = pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
@@ -203,7 +204,7 @@ def _beside(name: str, value: Any) -> dict[str, Any]:
 
 NEEDS = [
     pytest.param(kind, found, need, id=f"{kind.__module__}-{found.name}-{need.name}")
-    for kind in (*(entry.options for entry in TASKS.values()), SamplingOptions)
+    for kind in (*(entry.options for entry in TASKS.values()), SamplingOptions, SearchOptions)
     for found in declared(kind)
     for need in found.declaration.needs
     if need.name in {each.name for each in declared(kind)}

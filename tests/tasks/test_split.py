@@ -50,6 +50,7 @@ FILES = {
     "classify": ("a.csv", "text,label\n", "word {0},{1}\n", {"text": "text", "label": "label"}),
     "tag": ("a.conll", "", "word{0} {1}\nthe X\n\n", {}),
     "generate": ("a.csv", "text\n", "word {0}\n", {"text": "text"}),
+    "translate": ("a.csv", "x,y\n", "word {0},Wort {0}\n", {"source": "x", "target": "y"}),
 }
 
 

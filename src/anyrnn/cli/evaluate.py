@@ -84,4 +84,5 @@ def _print_scores(evaluation: Evaluation) -> None:
     ]
     say_table(("cell", *columns), rows, right=columns, box=SIMPLE)
     for table in task.tables(scores):
-        say_table(table.columns, table.rows, right=table.columns[1:], box=SIMPLE)
+        numbers = table.columns[1:] if table.numbers else ()
+        say_table(table.columns, table.rows, right=numbers, box=SIMPLE)

@@ -21,6 +21,7 @@ from anyrnn.cli import (
     runs,
     show,
     train,
+    translate,
 )
 from anyrnn.cli.options import OfRun, flag
 from anyrnn.cli.terminal import shown
@@ -41,6 +42,7 @@ app.command("init-config")(init_config.init_config)
 app.command("evaluate", cls=OfRun)(evaluate.evaluate)
 app.command("predict", cls=OfRun)(predict.predict)
 app.command("generate", cls=OfRun)(generate.generate)
+app.command("translate", cls=OfRun)(translate.translate)
 app.command("runs")(runs.runs)
 app.command("convert")(convert.convert)
 app.command("cache")(cache.cache)

@@ -46,7 +46,7 @@ def parameter(found: Option, *, as_trained: bool = False) -> inspect.Parameter:
         settings["show_default"] = "as trained"
     elif declaration.shown or default is False:
         settings["show_default"] = declaration.shown or False
-    elif found.required or as_trained:
+    elif found.required or (as_trained and declaration.evaluation == "required"):
         settings["help"] += r" [red]\[required][/red]"
     kind = list[str] if found.several else found.type
     kind = kind if default is not None else kind | None

@@ -24,11 +24,11 @@ def _command(entries: Sequence[Entry]) -> Any:
     found = options_of(entries, lambda entry: entry.predict_options)
 
     def run(ctx: typer.Context, run: Path, cell: str | None, **_: Any) -> None:
-        from anyrnn.tasks.options import check_needs
+        from anyrnn.tasks.options import check_needs, from_flat
         from anyrnn.tasks.registry import entry_of_run
         from anyrnn.tasks.trained import load
 
-        options = entry_of_run(run).predict_options(**given(ctx, found))
+        options: Any = from_flat(entry_of_run(run).predict_options, given(ctx, found))
         check_needs(options)
         model = load(run, cell)
         for answer in model.task.answers(model.network, options):

@@ -104,9 +104,8 @@ _FROM_FILE = [
 def _train_task(entry: Entry, options: Any, run: Any) -> None:
     from anyrnn.tasks.experiment import train
 
-    files = options.data.data
-    first = files[0] if isinstance(files, tuple) else files
-    output = run.output or Path("runs") / first.name.split(".")[0]
+    named = entry.task.main_file(options).name
+    output = run.output or Path("runs") / named.split(".")[0]
     console = terminal()
     with Progress(
         TextColumn("{task.description}"),
@@ -137,7 +136,7 @@ def _listener(progress: Progress) -> Listener:
         figures: Sequence[Figure] = ()
 
         def prepared(self, task: Task) -> None:
-            self.figures = task.shown_figures()
+            self.figures = task.epoch_figures()
 
         def __init__(self) -> None:
             self.preparations: dict[str, TaskID] = {}

@@ -5,8 +5,9 @@
 `training` (Lightning), `learner`, `checkpoints`, `listener`, `interruption`; on several processes
 `launch`, `meeting`, `processes`. Options are `options`, `option_checks`, `option_files`,
 `common_options` and `registry`; data `tables` and what it reads with, `suffixes`, `encoding`,
-`split`, `vocabulary`, `batches`, `streams`; predictions `answers`; networks `layers`, `pooling`;
-runs `run_folder`, `run_files`.
+`split`, `vocabulary`, `written_tokens`, `batches`, `streams`; predictions `answers`; networks
+`layers`, `pooling`, `attention`, `decoder`, and `search`, which lets a decoder write; runs
+`run_folder`, `run_files`.
 """
 
 import importlib.util
@@ -24,6 +25,7 @@ _NEEDED = (
     "pandas",
     "pyarrow",
     "tokenizers",
+    "sacrebleu",
     "safetensors",
     "sklearn",
     "statsmodels",
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from anyrnn.tasks.generate.estimator import LanguageModel
     from anyrnn.tasks.tag.estimator import Tagger
     from anyrnn.tasks.trained import evaluate, load
+    from anyrnn.tasks.translate.estimator import Translator
 
 __all__ = [
     "Forecaster",
@@ -49,6 +52,7 @@ __all__ = [
     "SequenceClassifier",
     "Tagger",
     "TextClassifier",
+    "Translator",
     "evaluate",
     "load",
     "train",
@@ -60,6 +64,7 @@ _PLACES = {
     "SequenceClassifier": "classify.estimator",
     "Tagger": "tag.estimator",
     "TextClassifier": "classify.estimator",
+    "Translator": "translate.estimator",
     "evaluate": "trained",
     "load": "trained",
     "train": "experiment",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
 
 TokenKind = Literal["word", "character", "bpe"]
+WrittenKind = Literal["character", "word", "whitespace", "bpe"]
 Pooling = Literal["last", "mean", "max"]
 
 # What every network has.
@@ -37,7 +38,7 @@ def files_of(options: Any) -> list[Path]:
     """The files that a group of options names, those of the training first."""
     data = options.data if isinstance(options.data, tuple) else (options.data,)
     others = (getattr(options, name, None) for name in ("validation_data", "test_data"))
-    return [*data, *filter(None, others)]
+    return [*filter(None, (*data, *others))]
 
 
 def _kind_of_table(path: Path) -> str:

@@ -98,7 +98,7 @@ class Declaration:
         flags: Its flags on the command line; by default its name with dashes.
         argument: Whether it is what follows without a flag on the command line.
         evaluation: What an evaluation takes: the value of the training unless it is given, one that
-            has to be given, or none.
+            has to be given, one only if it is given, or none.
         distinct: Whether a value that a list repeats counts once.
         needs: Without which values of other options it has no effect.
     """
@@ -113,7 +113,7 @@ class Declaration:
     shown: str = ""
     flags: tuple[str, ...] = ()
     argument: bool = False
-    evaluation: Literal["as trained", "required", "left out"] = "as trained"
+    evaluation: Literal["as trained", "required", "if given", "left out"] = "as trained"
     distinct: bool = False
     needs: tuple[Need, ...] = ()
 

@@ -75,6 +75,13 @@ TASKS = {
             "Generate",
         ),
         Entry(
+            "translate",
+            "Train translators, which write a sentence for a sentence, and compare them.",
+            "--source train.de --target train.en --cell gru --cell lstm",
+            "anyrnn.tasks.translate",
+            "Translate",
+        ),
+        Entry(
             "forecast",
             "Train networks that forecast series of numbers, and compare them with simple methods.",
             "--data weather.csv --time date --target temperature --horizon 24",

@@ -159,8 +159,9 @@ def render_run(
         without: The paths of options without an effect, which are not listed.
     """
     task, results = result.task, result.cells
-    shares = [figure for figure in task.figures if figure.percent]
-    charts = [curves(results, [figure]) for figure in task.shown_figures() if not figure.percent]
+    figures = task.epoch_figures()
+    shares = [figure for figure in figures if figure.percent]
+    charts = [curves(results, [figure]) for figure in figures if not figure.percent]
     charts += [curves(results, shares)] if shares else []
     return render_page(
         task.template,

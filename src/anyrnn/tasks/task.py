@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 import torch
 
-from anyrnn.errors import RunError
+from anyrnn.errors import OptionError, RunError, option_name
 from anyrnn.tasks.batches import Batch, BatchSource
 
 if TYPE_CHECKING:  # its import takes seconds, and only training needs it
@@ -33,6 +33,8 @@ class Figure:
         percent: Whether it is a share, shown in per cent.
         larger_is_better: Whether a better network has a larger one.
         of_loss: How it follows from the mean loss, if it does; otherwise `Task.metrics` has it.
+        once: Whether only the result has it, because it takes long: then `Task.metrics` has not.
+        digits: How many digits are shown after the point; by default one of a share, else three.
     """
 
     name: str
@@ -40,6 +42,8 @@ class Figure:
     percent: bool = False
     larger_is_better: bool = True
     of_loss: Callable[[float], float] | None = None
+    once: bool = False
+    digits: int | None = None
 
     def shown(self, value: float, digits: int | None = None) -> str:
         """The value as people read it, without the sign of per cent.
@@ -49,7 +53,7 @@ class Figure:
             '98.8'
         """
         if digits is None:
-            digits = 1 if self.percent else 3
+            digits = (1 if self.percent else 3) if self.digits is None else self.digits
         if not self.percent and abs(value) >= 10_000:
             return f"{value:,.0f}"
         return f"{100 * value if self.percent else value:.{digits}f}"
@@ -174,15 +178,17 @@ class Scores:
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """A table of scores; all columns but the first one hold numbers.
+    """A table of scores.
 
     Attributes:
         columns: The headings.
         rows: The cells.
+        numbers: Whether all columns but the first one hold numbers.
     """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
+    numbers: bool = True
 
 
 class Task(ABC, Generic[TaskOptions, Part]):
@@ -247,6 +253,25 @@ class Task(ABC, Generic[TaskOptions, Part]):
         Raises:
             RunError: The run is damaged.
         """
+
+    @classmethod
+    def main_file(cls, options: TaskOptions) -> Path:
+        """The file that a run is called after, if it is given no name."""
+        data: Any = options
+        files = data.data.data
+        return files[0] if isinstance(files, tuple) else files
+
+    def check_named(self, changes: Mapping[str, Any]) -> None:
+        """Refuse to measure a network on no file.
+
+        Args:
+            changes: The options on data that differ from the training's.
+
+        Raises:
+            OptionError: None of them names a file.
+        """
+        if "data" not in changes:
+            raise OptionError(f"{option_name('data')} is missing: name a file")
 
     @abstractmethod
     def read_part(self, options: Any) -> tuple[Part, dict[str, object]]:
@@ -382,8 +407,12 @@ class Task(ABC, Generic[TaskOptions, Part]):
         ]
 
     def shown_figures(self) -> tuple[Figure, ...]:
-        """The figures told after each epoch and in tables: the loss, too."""
+        """The figures told in tables: the loss, too."""
         return self.figures if LOSS in self.figures else (*self.figures, LOSS)
+
+    def epoch_figures(self) -> tuple[Figure, ...]:
+        """Those that are told after each epoch."""
+        return tuple(figure for figure in self.shown_figures() if not figure.once)
 
 
 def steps(

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 import torch
 
 from anyrnn.cells.catalogue import get
-from anyrnn.errors import AnyrnnError, OptionError, RunError, UnknownCellError, option_name
+from anyrnn.errors import AnyrnnError, RunError, UnknownCellError
 from anyrnn.tasks.memory import enough_memory
 from anyrnn.tasks.options import check_needs, declared, from_mapping, replaced
 from anyrnn.tasks.registry import entry_of_run
@@ -115,15 +115,14 @@ def evaluate(
         OptionError: No file is named, or an option cannot be or has no effect on such a file.
         DataError: The file cannot be used, or has a label that the run does not know.
     """
-    if "data" not in changes:
-        raise OptionError(f"{option_name('data')} is missing: name a file")
     model = load(run, cell)
+    model.task.check_named(changes)
     data = model.task.options.data
     found = (option for option in declared(type(data)) if option.name not in changes)
     defaults = {
         option.name: option.declaration.default
         for option in found
-        if option.declaration.evaluation == "left out"
+        if option.declaration.evaluation in ("left out", "if given")
     }
     data = replaced(data, **changes, **defaults)
     check_needs(replaced(model.task.options, data=data), changes)

@@ -1,13 +1,10 @@
 """What a user can choose when a language model is trained and used."""
 
 from pathlib import Path
-from typing import Literal
 
 from anyrnn.tasks import common_options
 from anyrnn.tasks.option_checks import LARGEST_SEED, DataNeed, Need
 from anyrnn.tasks.options import OptionGroup, option
-
-TokenKind = Literal["character", "word", "whitespace", "bpe"]
 
 _TABLE = (Need("text", but=None),)
 _DRAWN = (Need("greedy", (False,)),)
@@ -52,7 +49,7 @@ class DataOptions(common_options.TableOptions, panel="Data"):
 class TokenOptions(OptionGroup, panel="Texts and tokens"):
     """How texts become tokens."""
 
-    tokens: TokenKind = option(
+    tokens: common_options.WrittenKind = option(
         "character",
         "What is predicted: characters, words and marks, what stands between spaces (for texts "
         "that are divided into words already), or pieces of words (byte-pair encoding).",

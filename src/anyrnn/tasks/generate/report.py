@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anyrnn.tasks.generate.tokens import END_MARK, UNKNOWN_MARK
+from anyrnn.tasks.written_tokens import END_MARK, UNKNOWN_MARK
 
 if TYPE_CHECKING:
     from anyrnn.tasks.results import CellResult

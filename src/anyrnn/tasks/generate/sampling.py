@@ -6,15 +6,12 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 
+from anyrnn.tasks.common_options import WrittenKind
 from anyrnn.tasks.generate.model import LanguageNetwork
-from anyrnn.tasks.generate.options import SamplingOptions, TokenKind
-from anyrnn.tasks.generate.tokens import (
-    BOUNDARY_ID,
-    END_MARK,
-    UNKNOWN_ID,
-    Writer,
-    encode_prompt,
-)
+from anyrnn.tasks.generate.options import SamplingOptions
+from anyrnn.tasks.generate.tokens import encode_prompt
+from anyrnn.tasks.search import drawn_from
+from anyrnn.tasks.written_tokens import BOUNDARY_ID, END_MARK, UNKNOWN_ID, Writer
 
 # Prompts are read in pieces, so that memory does not grow with them.
 _STEPS = 1000
@@ -38,17 +35,7 @@ def chances(log_probabilities: torch.Tensor, options: SamplingOptions) -> torch.
     if options.greedy:
         best = log_probabilities.argmax(-1, keepdim=True)
         return torch.zeros_like(log_probabilities).scatter_(-1, best, 1.0)
-    found = (log_probabilities / options.temperature).softmax(-1)
-    if options.top_k:
-        count = min(options.top_k, found.shape[-1])
-        smallest = found.topk(count, -1).values[..., -1:]
-        found = found.where(found >= smallest, 0.0)
-    if options.top_p < 1:
-        ordered, places = found.sort(dim=-1, descending=True, stable=True)
-        before = ordered.cumsum(-1) - ordered
-        ordered = ordered.where(before < options.top_p * found.sum(-1, keepdim=True), 0.0)
-        found = torch.zeros_like(found).scatter_(-1, places, ordered)
-    return found / found.sum(-1, keepdim=True)
+    return drawn_from(log_probabilities, options)
 
 
 class Writing:
@@ -73,7 +60,7 @@ class Writing:
         self,
         network: LanguageNetwork,
         tokenizer: Tokenizer,
-        kind: TokenKind,
+        kind: WrittenKind,
         ends: bool,
         options: SamplingOptions,
         generator: torch.Generator,

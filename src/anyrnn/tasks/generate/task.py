@@ -30,18 +30,7 @@ from anyrnn.tasks.generate.scores import (
     Sample,
     TokenScore,
 )
-from anyrnn.tasks.generate.tokens import (
-    BOUNDARY_ID,
-    END_MARK,
-    SPECIAL,
-    UNKNOWN_ID,
-    UNKNOWN_MARK,
-    Encoded,
-    Writer,
-    encode,
-    encode_prompt,
-    make_tokenizer,
-)
+from anyrnn.tasks.generate.tokens import Encoded, encode, encode_prompt
 from anyrnn.tasks.options import check_needs
 from anyrnn.tasks.streams import StreamBatches
 from anyrnn.tasks.task import (
@@ -56,6 +45,15 @@ from anyrnn.tasks.task import (
     steps,
 )
 from anyrnn.tasks.vocabulary import load_tokenizer
+from anyrnn.tasks.written_tokens import (
+    BOUNDARY_ID,
+    END_MARK,
+    SPECIAL,
+    UNKNOWN_ID,
+    UNKNOWN_MARK,
+    Writer,
+    make_tokenizer,
+)
 
 if TYPE_CHECKING:  # its import takes seconds, and only training needs it
     from torchmetrics import Metric

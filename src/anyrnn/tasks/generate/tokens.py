@@ -1,6 +1,5 @@
-"""Texts to tokens and back."""
+"""The tokens of books, collections of texts and prompts."""
 
-import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,88 +8,22 @@ from typing import Any
 
 import numpy
 import pyarrow
-from tokenizers import Regex, Tokenizer, decoders, normalizers
+from tokenizers import Tokenizer
 
-from anyrnn.errors import DataError, option_name
+from anyrnn.errors import DataError
 from anyrnn.tasks.columns import LongText, key_on_disk
 from anyrnn.tasks.encoding import whole_characters
-from anyrnn.tasks.generate.options import TokenKind, TokenOptions
 from anyrnn.tasks.prepared import (
-    Watch,
     advanced,
     folder_of_data,
     prepared,
     read_columns,
-    watching,
     write_columns,
 )
-from anyrnn.tasks.vocabulary import CHARACTER, SPACED_WORD, UNKNOWN, UNSPACED, tokenizer_of
+from anyrnn.tasks.written_tokens import BOUNDARY_ID, TOLD, UNKNOWN_ID, pieces_of
 
-BOUNDARY = "[END]"
-BOUNDARY_ID, UNKNOWN_ID = 0, 1
-SPECIAL = (BOUNDARY, UNKNOWN)
-END_MARK, UNKNOWN_MARK = "■", "�"
-"""How reports show them."""
-
-_SIZES: dict[TokenKind, int] = {
-    "character": 30_000,
-    "word": 30_000,
-    "whitespace": 30_000,
-    "bpe": 4_000,
-}
-_PATTERNS: dict[TokenKind, str] = {
-    "word": rf"\n|{UNSPACED}| ?(?:{SPACED_WORD})",
-    "whitespace": r"\n| \S+",
-}
 _AT_ONCE = 1000
-_TOLD = 1 << 20  # characters or tokens
-_LONGEST = 10_000  # characters of a piece
 _BOUNDARY = numpy.array([BOUNDARY_ID], numpy.int32)
-# Lines with their ends; a very long one is cut at a space, if it has any.
-_PIECES = re.compile(r"[^\n]{0,9999}(?:\s|\Z)|[^\n]{10000}")
-
-
-def make_tokenizer(texts: Sequence[str | LongText], options: TokenOptions) -> Tokenizer:
-    """A tokenizer whose vocabulary comes from the training texts.
-
-    Raises:
-        SizeError: The vocabulary is too small for this kind of tokens.
-        DataError: No token occurs often enough.
-    """
-    kind = options.tokens
-    steps: list[normalizers.Normalizer] = []
-    if kind in ("word", "whitespace"):
-        # A word has a space before it wherever it stands, so that it is always the same one.
-        steps.append(normalizers.Replace(Regex(r"^[^\S\n]*|[^\S\n]+"), " "))
-    tokenizer = tokenizer_of(
-        _counted(texts, watching()),
-        kind,
-        _PATTERNS.get(kind, CHARACTER),
-        steps=steps,
-        special=SPECIAL,
-        lowercase=options.lowercase,
-        vocabulary_size=options.vocabulary_size or _SIZES[kind],
-        minimum_frequency=0 if kind == "bpe" else options.minimum_frequency,
-        space_before=False,
-    )
-    if tokenizer.get_vocab_size() == len(SPECIAL):
-        raise DataError(
-            f"no {kind} token occurs {options.minimum_frequency} times in the training texts; give "
-            f"more text, or {option_name('minimum_frequency', 1)}"
-        )
-    return tokenizer
-
-
-def _counted(texts: Sequence[str | LongText], told: Watch) -> Iterator[str]:
-    """The pieces of texts; they are asked for in a thread of the tokenizers library."""
-    total, done, shown = sum(map(len, texts)), 0, 0
-    for text in texts:
-        for piece in _pieces(text):
-            yield piece
-            done += len(piece)
-            if done - shown >= _TOLD or done == total:
-                told("counting tokens", done, total)
-                shown = done
 
 
 @dataclass(frozen=True)
@@ -140,7 +73,7 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str | LongText]) -> Encoded:
                 tokens.append(numpy.array(each.ids, numpy.int32))
                 count, done = count + begins + len(each.ids), done + len(text)
             yield numpy.concatenate(tokens)
-            if done - shown >= _TOLD:
+            if done - shown >= TOLD:
                 advanced("encoding text", done, characters)
                 shown = done
         if len(texts) > 1:
@@ -161,8 +94,8 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str | LongText]) -> Encoded:
     else:
         tokens, places = numpy.concatenate(list(stream())), numpy.array(starts, numpy.int64)
     unknown = sum(
-        int((tokens[start : start + _TOLD] == UNKNOWN_ID).sum())
-        for start in range(0, len(tokens), _TOLD)
+        int((tokens[start : start + TOLD] == UNKNOWN_ID).sum())
+        for start in range(0, len(tokens), TOLD)
     )
     return Encoded(tokens, places, characters, unknown)
 
@@ -174,7 +107,7 @@ def encode_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:
         DataError: It has what the training texts never had.
     """
     prompt = whole_characters(prompt)
-    pieces = tokenizer.encode_batch_fast(list(_pieces(prompt)), add_special_tokens=False)
+    pieces = tokenizer.encode_batch_fast(list(pieces_of(prompt)), add_special_tokens=False)
     tokens = [token for piece in pieces for token in piece.ids]
     if UNKNOWN_ID in tokens:
         found = tokenizer.encode(prompt, add_special_tokens=False)
@@ -190,45 +123,8 @@ def _marked(texts: Sequence[str | LongText]) -> Iterator[tuple[str, bool]]:
     """The pieces of texts, one or more of each, and whether a text begins with it."""
     for text in texts:
         begins = True
-        for piece in _pieces(text):
+        for piece in pieces_of(text):
             yield piece, begins
             begins = False
         if begins:
             yield "", begins
-
-
-def _pieces(text: str | LongText) -> Iterator[str]:
-    rest = ""
-    for some in [text] if isinstance(text, str) else text:
-        rest, end = rest + whole_characters(some), 0
-        for match in _PIECES.finditer(rest):
-            # What follows may belong to the last piece.
-            if not match[0].endswith("\n") and match.start() + _LONGEST > len(rest):
-                break
-            yield match[0]
-            end = match.end()
-        rest = rest[end:]
-    yield from filter(None, _PIECES.findall(rest))
-
-
-class Writer:
-    """Tokens to text, one at a time.
-
-    Args:
-        tokenizer: Theirs.
-        kind: What they are.
-    """
-
-    def __init__(self, tokenizer: Tokenizer, kind: TokenKind) -> None:
-        self._tokenizer = tokenizer
-        self._stream = decoders.DecodeStream(skip_special_tokens=True)
-        self._words = kind in ("word", "whitespace")
-        self._line_start = True
-
-    def text(self, token: int) -> str:
-        """The text that a token adds; nothing, if it is a part of a character."""
-        text = self._stream.step(self._tokenizer, token) or ""
-        shown = text.removeprefix(" ") if self._words and self._line_start else text
-        if text:
-            self._line_start = text.endswith("\n")
-        return shown

@@ -1,0 +1,224 @@
+"""Pairs of sentences from the user's files, split into training, validation and test."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from anyrnn.errors import DataError, OptionError, option_name
+from anyrnn.tasks import split
+from anyrnn.tasks.columns import taken
+from anyrnn.tasks.common_options import shares_split_off
+from anyrnn.tasks.suffixes import is_table
+from anyrnn.tasks.table_pieces import Piece
+from anyrnn.tasks.tables import complete_rows, read_table, read_texts
+from anyrnn.tasks.task import Data
+from anyrnn.tasks.translate.options import DataOptions
+
+_USES = {"training": "train", "validation": "validate", "test": "test"}
+_AT_ONCE = 50_000
+_TEXT = "text"
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Pairs of sentences.
+
+    Attributes:
+        path: The file that they come from, for messages.
+        sources: What is translated; of a large file it lies on disk.
+        targets: The translation of each, likewise.
+        digests: A hash of each file's content.
+        skipped: How many pairs of the files were left out, by reason.
+    """
+
+    path: Path
+    sources: Sequence[str]
+    targets: Sequence[str]
+    digests: Sequence[str] = ()
+    skipped: Mapping[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """The number of pairs."""
+        return len(self.sources)
+
+    def take(self, rows: Sequence[int]) -> "Part":
+        """The part that consists of some pairs."""
+        return Part(self.path, taken(self.sources, rows), taken(self.targets, rows))
+
+
+def read(options: DataOptions, seed: int) -> Data[Part]:
+    """Read the files and split off what has no file of its own.
+
+    Args:
+        options: Which files and columns.
+        seed: Decides the split; pairs with an equal side land in the same part.
+
+    Raises:
+        DataError: A file cannot be used, or there are too few pairs.
+        OptionError: A part is half a pair of files, or a table beside files.
+    """
+    main = read_part(options)
+    own = {name: found for name in ("validation", "test") if (found := _own(name, options))}
+    parts = divided(main, shares_split_off(options, own), seed) | own
+    read_parts = (main, *own.values())
+    counts = {name: len(part) for name, part in parts.items()}
+    sizes = [f"{count:,} to {_USES[name]}" for name, count in counts.items()]
+    return Data.of(
+        parts,
+        digests=[digest for part in read_parts for digest in part.digests],
+        facts=counts,
+        notes=[f"pairs of sentences: {', '.join(sizes)}"],
+        skipped={str(part.path): part.skipped for part in read_parts if part.skipped},
+    )
+
+
+def _own(name: str, options: DataOptions) -> Part | None:
+    """A part that has files of its own."""
+    names = [f"{name}_data", f"{name}_source", f"{name}_target"]
+    table, source, target = (getattr(options, each) for each in names)
+    if table is not None:
+        if options.data is None:
+            raise OptionError(
+                f"{option_name(names[0])} is a table, but {option_name('source')} and "
+                f"{option_name('target')} are files; use {option_name(names[1])} and "
+                f"{option_name(names[2])}"
+            )
+        return _of_table(table, options)
+    if source is None and target is None:
+        return None
+    if source is None or target is None:
+        here, other = (names[1], names[2]) if target is None else (names[2], names[1])
+        raise OptionError(
+            f"{option_name(here)} is a file of one side only; give {option_name(other)}, too"
+        )
+    return _of_files(Path(source), Path(target), options)
+
+
+def read_part(options: DataOptions) -> Part:
+    """The pairs of a table, or of two parallel files.
+
+    Raises:
+        DataError: A file or (without `skip_bad`) a row cannot be used.
+    """
+    if options.source == options.target:
+        raise OptionError(
+            f"{option_name('source')} and {option_name('target')} are both {options.source!r}; "
+            "give the two sides of the pairs"
+        )
+    if options.data is not None:
+        return _of_table(options.data, options)
+    return _of_files(Path(options.source), Path(options.target), options)
+
+
+def divided(part: Part, shares: Mapping[str, float], seed: int) -> dict[str, Part]:
+    """Split a part; the rest is for training.
+
+    Args:
+        part: What is split; pairs with an equal side land in the same part.
+        shares: The shares that are split off, by the names of the parts.
+        seed: Decides who goes where.
+
+    Raises:
+        DataError: There are too few pairs.
+    """
+    if not shares:
+        return {"training": part}
+    return split.divided_at_random(
+        part,
+        shares,
+        _groups(part),
+        seed,
+        path=part.path,
+        unit="pair",
+        hint="; pairs with an equal side count once",
+    )
+
+
+def _groups(part: Part) -> numpy.ndarray:
+    """For each pair a number that it shares with pairs of an equal source or target, and with
+    theirs, and so on: so nothing that is measured was seen in training on either side.
+    """
+    group = list(range(len(part)))
+
+    def first(row: int) -> int:
+        while group[row] != row:
+            group[row] = group[group[row]]
+            row = group[row]
+        return row
+
+    for texts in (part.sources, part.targets):
+        known: dict[str, int] = {}
+        for row, text in enumerate(texts):
+            group[first(row)] = first(known.setdefault(text.strip(), row))
+    return numpy.array([first(row) for row in range(len(part))], numpy.uint64)
+
+
+def _of_table(path: Path, options: DataOptions) -> Part:
+    columns = [(options.source, "source"), (options.target, "target")]
+    table = read_table(
+        path,
+        encoding=options.encoding,
+        separator=options.separator,
+        header=options.header,
+        wanted=[name for name, _ in columns],
+    )
+    rows, skipped = complete_rows(table, columns, skip_bad=options.skip_bad)
+    sides: Any = [taken(table.column(name, which), rows) for name, which in columns]
+    reasons = {f"without {name}": count for name, count in skipped.items()}
+    return Part(path, sides[0], sides[1], (table.digest,), reasons)
+
+
+def _of_files(source: Path, target: Path, options: DataOptions) -> Part:
+    for path in (source, target):
+        if is_table(path):
+            raise DataError(
+                f"{path} is a table; name it with {option_name('data')}, and its columns with "
+                f"{option_name('source')} and {option_name('target')}"
+            )
+    (sources, *one), (targets, *other) = (
+        read_texts(path, options.encoding, _lines) for path in (source, target)
+    )
+    if len(sources) != len(targets):
+        raise DataError(
+            f"{source} has {len(sources):,} lines, but {target} has {len(targets):,}: each line of "
+            "one has to be the translation of the same line of the other"
+        )
+    kept, empty = [], 0
+    for row, sides in enumerate(zip(sources, targets, strict=True)):
+        blank = [not side.strip() for side in sides]
+        if not any(blank):
+            kept.append(row)
+            continue
+        empty += 1
+        if not all(blank) and not options.skip_bad:
+            here, there = (source, target) if blank[0] else (target, source)
+            raise DataError(
+                f"{here}: line {row + 1} is empty, but not that of {there}; fill it in, or leave "
+                f"such pairs out with {option_name('skip_bad', True)}"
+            )
+    if not kept:
+        raise DataError(f"{source} and {target} have no line with a sentence in both")
+    skipped = {"empty lines": empty} if empty else {}
+    rows = kept if empty else range(len(sources))
+    return Part(source, taken(sources, rows), taken(targets, rows), (*one, *other), skipped)
+
+
+def _lines(pieces: Iterable[str]) -> Iterator[Piece]:
+    """Rows that are the lines of a text, empty ones too."""
+
+    def lines() -> Iterator[str]:
+        rest = ""
+        for text in pieces:
+            *whole, rest = (rest + text).split("\n")
+            yield from whole
+        if rest:
+            yield rest
+
+    found, number = (line.rstrip("\r") for line in lines()), 0
+    while some := list(islice(found, _AT_ONCE)):
+        yield Piece({_TEXT: some}, [_TEXT], range(number + 1, number + len(some) + 1))
+        number += len(some)

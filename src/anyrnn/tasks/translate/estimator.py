@@ -1,0 +1,95 @@
+"""Translation with scikit-learn's verbs."""
+
+from collections.abc import Iterable
+from typing import Any, ClassVar, Self
+
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
+
+from anyrnn.errors import DataError
+from anyrnn.tasks.common_options import shares_split_off
+from anyrnn.tasks.estimator import Estimator
+from anyrnn.tasks.task import Data
+from anyrnn.tasks.translate.data import Part, divided
+from anyrnn.tasks.translate.task import Translate
+
+
+class Translator(Estimator, task=Translate, data=("validation_share",)):
+    """Sentences to their translations.
+
+    A share of the pairs (`validation_share`) is kept aside in `fit` and decides when to stop.
+
+    Example:
+        >>> from anyrnn.tasks import Translator
+        >>> sources = ["one boat", "two boats", "one tree", "two trees"] * 3
+        >>> targets = ["une barque", "deux barques", "un arbre", "deux arbres"] * 3
+        >>> translator = Translator(cell="gru", hidden_size=8, epochs=1, minimum_frequency=1)
+        >>> len(translator.fit(sources, targets).predict(["two trees", ""]))
+        2
+    """
+
+    files: ClassVar = {"source": "the sentences", "target": "their translations"}
+
+    def fit(self, X: Iterable[str], y: Iterable[str]) -> Self:
+        """Train on sentences and their translations.
+
+        Args:
+            X: The sentences.
+            y: The translation of each.
+
+        Raises:
+            DataError: One of them is no text or empty, there is not a translation for each
+                sentence, or there are too few.
+        """
+        options = self.options()
+        part = _part(X, y)
+        shares = shares_split_off(options.data, ("test",))
+        parts = divided(part, shares, options.training.seed)
+        facts = {name: len(each) for name, each in parts.items()}
+        return self._fit(Data.of(parts, facts=facts))
+
+    def predict(self, X: Iterable[str], **search: Any) -> list[str]:
+        """The translation of each sentence; of an empty one it is empty.
+
+        Args:
+            X: The sentences.
+            search: How they are searched for: beam, length_penalty, ...; see `SearchOptions`.
+        """
+        check_is_fitted(self, "model_")
+        return [found.text for found in self.model_.predict(_texts(X, "sentence"), **search)]
+
+    def score(self, X: Iterable[str], y: Iterable[str]) -> float:
+        """BLEU of the translations, from 0 to 100."""
+        check_is_fitted(self, "model_")
+        return self.model_.score(_part(X, y)).figures["bleu"]
+
+    def __sklearn_tags__(self) -> Tags:
+        """What scikit-learn asks: texts are read, and no array of numbers."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        tags.target_tags.required = True
+        return tags
+
+
+def _part(X: Iterable[str], y: Iterable[str]) -> Part:
+    sources, targets = _texts(X, "sentence"), _texts(y, "translation")
+    if len(sources) != len(targets):
+        raise DataError(f"{len(sources):,} sentences, but {len(targets):,} translations")
+    for name, texts in (("sentence", sources), ("translation", targets)):
+        for number, text in enumerate(texts):
+            if not text.strip():
+                raise DataError(f"row {number} has an empty {name}; leave such pairs out")
+    if not sources:
+        raise DataError("there is no sentence")
+    return Part(Translator.place, sources, targets)
+
+
+def _texts(texts: Iterable[str], name: str) -> list[str]:
+    if isinstance(texts, str):
+        raise DataError(f"one text was given; put it in a list, each {name} one of its elements")
+    found = list(texts)
+    for number, text in enumerate(found):
+        if not isinstance(text, str):
+            raise DataError(f"row {number} is {text!r}, but has to be a text")
+    return found

@@ -1,0 +1,213 @@
+"""What a user can choose when a translator is trained and used."""
+
+from pathlib import Path
+from typing import Literal
+
+from anyrnn.tasks import common_options
+from anyrnn.tasks.common_options import TrainingOptions
+from anyrnn.tasks.option_checks import LARGEST_SEED, Need
+from anyrnn.tasks.options import OptionGroup, option
+
+_TABLE = (Need("data", but=None),)
+_BEAM = (Need("sample", (False,)), Need("beam", but=1))
+_SAMPLE = (Need("sample", (True,)),)
+SideKind = Literal["auto", "character", "word", "whitespace", "bpe"]
+
+
+def _parallel(part: str, side: str, help: str) -> str | None:
+    """The option of one of two parallel files of a part."""
+    needs = (Need(f"{part}_data", (None,)),)
+    return option(None, help, metavar="FILE", evaluation="left out", needs=needs)
+
+
+class DataOptions(common_options.TableOptions, panel="Data"):
+    """Which files or columns hold the sentences."""
+
+    source: str = option(
+        ...,
+        "What is translated: a file with a sentence in each line, also .gz, .xz, .bz2; or, of a "
+        "table, a column.",
+        metavar="FILE|COLUMN",
+    )
+    target: str = option(
+        ...,
+        "The translations: a file whose lines belong to those of the other; or a column.",
+        metavar="FILE|COLUMN",
+    )
+    data: Path | None = option(
+        None,
+        "A table with a pair of sentences in each row: CSV, TSV, JSON lines or parquet; also .gz, "
+        ".xz, .bz2.",
+        metavar="FILE",
+        evaluation="if given",
+    )
+    validation_data: Path | None = common_options.part_of_its_own(
+        "A table with pairs that decide when to stop."
+    )
+    validation_source: str | None = _parallel(
+        "validation", "source", "Or a file of sentences that decide when to stop."
+    )
+    validation_target: str | None = _parallel("validation", "target", "Their translations.")
+    test_data: Path | None = common_options.part_of_its_own(
+        "A table with held-out pairs that measure the result."
+    )
+    test_source: str | None = _parallel(
+        "test", "source", "Or a file of held-out sentences that measure the result."
+    )
+    test_target: str | None = _parallel("test", "target", "Their translations.")
+    validation_share: float = common_options.share_of(
+        "validation", (Need("validation_source", (None,)),)
+    )
+    test_share: float = common_options.share_of("test", (Need("test_source", (None,)),))
+    encoding: str = common_options.encoding((common_options.NOT_PARQUET,))
+    separator: str | None = common_options.separator(_TABLE)
+    header: bool = common_options.header(_TABLE)
+    skip_bad: bool = option(False, "Leave out pairs of which a side is empty.")
+
+
+class TokenOptions(OptionGroup, panel="Texts and tokens"):
+    """How sentences become tokens."""
+
+    source_tokens: SideKind = option(
+        "auto",
+        "What is read: characters, words and marks, what stands between spaces, or pieces of words "
+        "(byte-pair encoding); auto takes characters of scripts without spaces, else pieces.",
+    )
+    target_tokens: SideKind = option("auto", "What is written, likewise.")
+    shared_vocabulary: bool = option(False, "Both sides have one vocabulary, made of both.")
+    lowercase: bool = option(False, "Make capitals small; then figures do not see them, either.")
+    vocabulary_size: int | None = option(
+        None,
+        "The largest number of different tokens of a side.",
+        ge=1,
+        shown="4000 with bpe, 30000 with others",
+    )
+    minimum_frequency: int = common_options.minimum_frequency(2, "character or word", "sentences")
+    maximum_length: int = option(
+        200,
+        "The largest number of tokens of a sentence: longer pairs are left out of the training, "
+        "and of a longer sentence only the beginning is translated.",
+        ge=1,
+        flags=("--max-length", "--maximum-length"),
+    )
+
+
+class ModelOptions(OptionGroup, panel="Model"):
+    """The sizes of the network; see `TranslationNetwork`."""
+
+    embedding_size: int = common_options.embedding_size(128)
+    hidden_size: int = common_options.hidden_size(256)
+    layers: int = common_options.LAYERS
+    bidirectional: bool = option(True, "The encoder also reads backwards.")
+    attention: Literal["additive", "general", "dot", "none"] = option(
+        "additive",
+        "How the decoder's output and each token of the source are compared; with none the decoder "
+        "has the encoder's last outputs only.",
+    )
+    input_feeding: bool = option(
+        False,
+        "Each step of the decoder also reads what the step before has attended to; then it is "
+        "computed step by step.",
+    )
+    scheduled_sampling: float = option(
+        0.0,
+        "The share of tokens that the decoder reads as it would have written them, in training.",
+        ge=0,
+        le=1,
+    )
+    dropout: float = common_options.dropout(0.2)
+
+
+class Options(OptionGroup, panel="Model"):
+    """Everything that decides the result of a training."""
+
+    data: DataOptions
+    cells: tuple[str, ...] = common_options.cells("gru")
+    vocabulary: TokenOptions = TokenOptions()
+    model: ModelOptions = ModelOptions()
+    beam: int = option(
+        5, "How many translations the search keeps at each step, to measure the result.", ge=1
+    )
+    deciding: Literal["loss", "bleu"] = option(
+        "loss",
+        "What decides on the best epoch: the loss on the validation data, or the BLEU of their "
+        "greedy translations, which takes longer.",
+    )
+    training: TrainingOptions = TrainingOptions()
+
+
+class SearchOptions(OptionGroup, panel="Search"):
+    """How a translation is searched for."""
+
+    beam: int = option(
+        5,
+        "How many translations are kept at each step; 1 for greedy search.",
+        ge=1,
+        needs=(Need("sample", (False,)),),
+    )
+    n_best: int = option(1, "How many translations of each sentence to give.", ge=1, needs=_BEAM)
+    length_penalty: float = option(
+        0.6,
+        "How much longer translations are preferred (alpha of Wu et al. 2016); 0 for not at all.",
+        ge=0,
+        needs=_BEAM,
+    )
+    coverage_penalty: float = option(
+        0.0,
+        "How much translations are preferred that attend to all of the source (beta there).",
+        ge=0,
+        needs=_BEAM,
+    )
+    no_repeat: int = option(
+        0,
+        "No sequence of so many tokens occurs twice in a translation; 0 for no such rule.",
+        ge=0,
+        needs=(Need("sample", (False,)),),
+    )
+    longest: int | None = option(
+        None,
+        "The largest number of tokens of a translation, with its end.",
+        ge=1,
+        shown="twice those of the source, and 20",
+    )
+    copy_unknown: bool = option(
+        True,
+        "Where an unknown word would be written, write the source's word with the most attention; "
+        "if not, no unknown word is written.",
+    )
+    sample: bool = option(False, "Draw each token instead of searching.", flags=("--sample",))
+    temperature: float = option(
+        1.0,
+        "Below 1 likely tokens become likelier, above 1 less likely.",
+        gt=0,
+        needs=_SAMPLE,
+    )
+    top_k: int = option(
+        0, "Choose among so many of the likeliest tokens; 0 for all.", ge=0, needs=_SAMPLE
+    )
+    top_p: float = option(
+        1.0,
+        "Choose among the likeliest tokens that have this probability together.",
+        gt=0,
+        le=1,
+        needs=_SAMPLE,
+    )
+    seed: int | None = option(
+        None,
+        "Decides what is drawn.",
+        ge=0,
+        le=LARGEST_SEED,
+        shown="another one each time",
+        needs=_SAMPLE,
+    )
+
+
+class PredictOptions(common_options.InputOptions, panel="Sentences"):
+    """Which sentences are translated, and how."""
+
+    texts: tuple[str, ...] = common_options.given_texts("Sentences")
+    file: Path | None = option(
+        None, "A file of sentences, one a line; - for standard input.", metavar="FILE"
+    )
+    encoding: str = common_options.input_encoding()
+    search: SearchOptions = SearchOptions()

@@ -1,0 +1,392 @@
+"""Translation as a task."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+
+from anyrnn.errors import DataError, OptionError, RunError, option_name
+from anyrnn.tasks.batches import Batch, Batches, Column
+from anyrnn.tasks.columns import Sequences
+from anyrnn.tasks.encoding import given_texts
+from anyrnn.tasks.options import check_needs
+from anyrnn.tasks.run_files import CONFIG, entry
+from anyrnn.tasks.streams import IGNORED
+from anyrnn.tasks.task import (
+    LOSS,
+    PERPLEXITY,
+    Data,
+    Figure,
+    ScoreTable,
+    Step,
+    Task,
+    check_finite,
+    steps,
+)
+from anyrnn.tasks.translate.baselines import nearest
+from anyrnn.tasks.translate.data import Part, read, read_part
+from anyrnn.tasks.translate.model import TranslationNetwork
+from anyrnn.tasks.translate.options import DataOptions, Options, PredictOptions, SearchOptions
+from anyrnn.tasks.translate.report import pictures
+from anyrnn.tasks.translate.scores import (
+    Alignment,
+    Example,
+    TranslationScores,
+    bleu_tokens,
+    figures_of,
+)
+from anyrnn.tasks.translate.sides import Side, make_sides
+from anyrnn.tasks.translate.translating import Translating, Translation, hypotheses
+from anyrnn.tasks.vocabulary import load_tokenizer
+from anyrnn.tasks.written_tokens import BOUNDARY_ID, END_MARK, SPECIAL, UNKNOWN_ID
+
+if TYPE_CHECKING:  # its import takes seconds, and only training needs it
+    from torchmetrics import Metric
+
+_FILES = ("source.json", "target.json")
+_KINDS = ("character", "word", "whitespace", "bpe")
+_READ_AT_ONCE = 64  # lines
+_BATCH_SIZE = 64
+_EXAMPLES, _WORST, _TOLD = 12, 8, 5
+_ALIGNMENTS, _LONGEST_ALIGNED = 4, 40
+
+_BLEU = Figure("bleu", "BLEU", digits=1)
+_OTHERS = (
+    Figure("chrf", "chrF", once=True, digits=1),
+    Figure("exact", "exact", percent=True, once=True),
+    replace(PERPLEXITY, title="ppl"),
+    LOSS,
+)
+
+
+@dataclass(frozen=True)
+class Translate(Task[Options, Part]):
+    """Sentences and their translations.
+
+    Attributes:
+        options: What the user chose.
+        source, target: Sentences of each side to tokens and back.
+        bleu_tokens: How sacrebleu divides the target into words.
+    """
+
+    name = "translate"
+    options_type = Options
+    title = "translation"
+    unit = "pair"
+    units = "pairs"
+    figures = (replace(_BLEU, once=True), *_OTHERS)
+    template = "translate.html"
+
+    options: Options
+    source: Side
+    target: Side
+    bleu_tokens: str
+    _known: list[tuple[Part, tuple[Sequences, Sequences]]] = field(
+        default_factory=list, repr=False, compare=False
+    )
+
+    def __post_init__(self) -> None:
+        """If BLEU decides, it is computed after each epoch."""
+        if self.options.deciding == "bleu":
+            object.__setattr__(self, "figures", (_BLEU, *_OTHERS))
+            object.__setattr__(self, "deciding", "bleu")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For other processes: without the tokens of parts, which each has of its own."""
+        return {**vars(self), "_known": []}
+
+    @classmethod
+    def read(cls, options: Options) -> Data[Part]:
+        """Read and split the files."""
+        return read(options.data, options.training.seed)
+
+    @classmethod
+    def prepare(cls, options: Options, training: Part, noted: Callable[[str], None]) -> Self:
+        """Make the vocabularies."""
+        sides = make_sides(training.sources, training.targets, options.vocabulary)
+        found = cls(options, *sides, bleu_tokens(training.targets))
+        named = zip(("source", "target"), sides, strict=True)
+        kinds = [f"{name} {side.kind}, {side.size:,} in the vocabulary" for name, side in named]
+        noted(f"tokens: {'; '.join(kinds)}")
+        left_out = len(training) - len(found._sequences(training, training=True)[0])
+        if left_out:
+            noted(
+                f"left out of the training: {left_out:,} pair(s) with more than "
+                f"{options.vocabulary.maximum_length:,} tokens on a side"
+            )
+        return found
+
+    @classmethod
+    def restore(cls, options: Options, state: Mapping[str, Any], run: Path) -> Self:
+        """Take the tokenizers of a run."""
+        path = run / CONFIG
+        kinds = [entry(state, f"{side}_tokens", str, path) for side in ("source", "target")]
+        for kind in kinds:
+            if kind not in _KINDS:
+                raise RunError(f"the run is damaged: {path} has the kind of tokens {kind!r}")
+        tokenizers = (load_tokenizer(run / name, SPECIAL) for name in _FILES)
+        source, target = (
+            Side(tokenizer, kind)  # pyright: ignore[reportArgumentType]
+            for tokenizer, kind in zip(tokenizers, kinds, strict=True)
+        )
+        if options.vocabulary.shared_vocabulary and source.size != target.size:
+            raise RunError(f"the run is damaged: {path} says that the vocabularies are one")
+        return cls(options, source, target, entry(state, "bleu_tokens", str, path))
+
+    @classmethod
+    def main_file(cls, options: Options) -> Path:
+        """The table, or the file of the source."""
+        return options.data.data or Path(options.data.source)
+
+    def check_named(self, changes: Mapping[str, Any]) -> None:
+        """A table is needed, or two files."""
+        if "data" not in changes and not {"source", "target"} <= changes.keys():
+            raise OptionError(
+                f"no file is named: give a table with {option_name('data')}, or two files with "
+                f"{option_name('source')} and {option_name('target')}"
+            )
+
+    def read_part(self, options: DataOptions) -> tuple[Part, dict[str, object]]:
+        """Read a table or two files."""
+        part = read_part(options)
+        return part, {"skipped": dict(part.skipped)}
+
+    def state(self) -> dict[str, Any]:
+        """The kinds of tokens, and how BLEU is computed."""
+        return {
+            "source_tokens": self.source.kind,
+            "target_tokens": self.target.kind,
+            "bleu_tokens": self.bleu_tokens,
+        }
+
+    def files(self) -> dict[str, str]:
+        """The tokenizers."""
+        sides = zip(_FILES, (self.source, self.target), strict=True)
+        return {name: side.tokenizer.to_str(pretty=True) for name, side in sides}
+
+    def baselines(self, data: Data[Part]) -> dict[str, dict[str, float]]:
+        """The translation of the most similar sentence of the training."""
+        measured = data.measured[1]
+        rows = nearest(data.training.sources, measured.sources)
+        found = [data.training.targets[row] for row in rows]
+        return {"nearest": self._figures(found, measured.targets)[0]}
+
+    def network(self, cell: str) -> TranslationNetwork:
+        """A network of the chosen sizes."""
+        shared = self.options.vocabulary.shared_vocabulary
+        sizes = (self.source.size, self.target.size)
+        return TranslationNetwork(cell, *sizes, shared=shared, **asdict(self.options.model))
+
+    def batches(self, part: Part, batch_size: int, seed: int | None) -> Batches:
+        """Sources and targets."""
+        sources, targets = self._sequences(part, training=seed is not None)
+        padded = partial(Column, padded=True)
+        columns = {
+            "source": padded(sources, lengths=sources.lengths),
+            "target": padded(targets, lengths=targets.lengths, padding=IGNORED),
+        }
+        return Batches(columns, batch_size, seed)
+
+    def _sequences(self, part: Part, training: bool) -> tuple[Sequences, Sequences]:
+        """The tokens of both sides; pairs too long to be learned from are left out, to be measured
+        they are cut. They are kept for the next call.
+        """
+        for known, found in self._known:
+            if known is part and training:
+                return found
+        longest = self.options.vocabulary.maximum_length
+        found = self._encoded(part, longest + training)
+        if not training:
+            return found
+        kept = (found[0].lengths <= longest + 1) & (found[1].lengths <= longest + 1)
+        if not kept.any():
+            raise DataError(
+                f"all {len(part):,} pairs of {part.path} have more than {longest:,} tokens on a "
+                f"side; raise {option_name('maximum_length')}"
+            )
+        if not kept.all():
+            found = self._encoded(part.take(kept.nonzero()[0].tolist()), longest)
+        self._known.append((part, found))
+        return found
+
+    def _encoded(self, part: Part, longest: int) -> tuple[Sequences, Sequences]:
+        return (
+            self.source.encode(part.sources, longest),
+            self.target.encode(part.targets, longest),
+        )
+
+    def step(self, network: torch.nn.Module, batch: Batch, carried: Any = None) -> Step:
+        """Cross-entropy of each token, given those before it and the source."""
+        assert isinstance(network, TranslationNetwork)
+        targets = batch["target"]
+        before = targets[:, :-1].clamp_min(BOUNDARY_ID)
+        tokens = torch.cat([torch.full_like(targets[:, :1], BOUNDARY_ID), before], 1)
+        lengths = batch.lengths
+        vectors, _ = network(batch["source"], lengths["source"], tokens, lengths["target"])
+        losses = network.decoder.losses(vectors, targets)
+        count = int((targets != IGNORED).sum())
+        greedy = None
+        if self.deciding == "bleu" and not network.training:
+            sentences = (batch["source"], lengths["source"])
+            greedy = [found[0] for found in hypotheses(network, *sentences, SearchOptions(beam=1))]
+        return Step(losses.sum() / max(1, count), count, (losses, greedy))
+
+    def metrics(self) -> dict[str, "Metric"]:
+        """BLEU, if it decides."""
+        if self.deciding != "bleu":
+            return {}
+        from anyrnn.tasks.translate.validation_bleu import ValidationBleu
+
+        lowercase = self.options.vocabulary.lowercase
+        return {"bleu": ValidationBleu(self.bleu_tokens, lowercase=lowercase)}
+
+    def measure(self, metrics: Mapping[str, "Metric"], step: Step, batch: Batch) -> None:
+        """Update it with greedy translations."""
+        _, greedy = step.output
+        if greedy is None:
+            return
+        targets = zip(batch["target"].tolist(), batch.lengths["target"].tolist(), strict=True)
+        references = [self.target.text(tokens[: length - 1]) for tokens, length in targets]
+        metrics["bleu"].update([self.target.text(each.tokens) for each in greedy], references)
+
+    def score(
+        self, network: torch.nn.Module, part: Part, check: Callable[[], None] = lambda: None
+    ) -> TranslationScores:
+        """Translate all sources, and compare."""
+        total, tokens = 0.0, 0
+        losses = [0.0] * len(part)
+        unknown = 0
+        for batch, step in steps(self, network, self.batches(part, _BATCH_SIZE, None), check):
+            check_finite(step.output[0])
+            sums = step.output[0].double().sum(1)
+            total, tokens = total + float(sums.sum()), tokens + step.count
+            unknown += int((batch["target"] == UNKNOWN_ID).sum())
+            for row, mean in zip(
+                batch.rows.tolist(), (sums / batch.lengths["target"]).tolist(), strict=True
+            ):
+                losses[row] = mean
+        sources, references = list(part.sources), list(part.targets)
+        search = SearchOptions(beam=self.options.beam)
+        translating = self._translating(network, search)
+        found = list(translating.run(sources, warn=False, check=check))
+        texts = [each.text for each in found]
+        figures, signatures = self._figures(texts, references)
+        assert PERPLEXITY.of_loss
+        loss = total / tokens
+        figures |= {"perplexity": PERPLEXITY.of_loss(loss), "loss": loss}
+        copied, _ = self._figures(sources, references)
+
+        def example(row: int) -> Example:
+            return Example(sources[row], references[row], texts[row], losses[row])
+
+        worst = sorted(range(len(part)), key=lambda row: -losses[row])
+        shown = range(0, len(part), max(1, len(part) // _EXAMPLES))[:_EXAMPLES]
+        return TranslationScores(
+            count=len(part),
+            figures=figures,
+            signatures=signatures,
+            unknown=unknown,
+            cut=sum(not each.best.ended for each in found),
+            examples=[example(row) for row in shown],
+            worst=[example(row) for row in worst[:_WORST]],
+            alignments=self._alignments([found[row] for row in shown]),
+            baselines={"copied": copied},
+        )
+
+    def _figures(
+        self, translations: Sequence[str], references: Sequence[str]
+    ) -> tuple[dict[str, float], dict[str, str]]:
+        lowercase = self.options.vocabulary.lowercase
+        return figures_of(translations, references, self.bleu_tokens, lowercase=lowercase)
+
+    def _alignments(self, found: Sequence[Translation]) -> list[Alignment]:
+        """What the first translations attended to that are not too long to be shown."""
+        aligned = []
+        for each in found:
+            weights = each.best.weights
+            source = [*self.source.pieces(each.source), END_MARK]
+            if weights is None or max(weights.shape) > _LONGEST_ALIGNED:
+                continue
+            target = [self.target.shown(token) for token in each.best.tokens]
+            target += [END_MARK] * (len(weights) - len(target))
+            rounded = [[round(value, 3) for value in row] for row in weights.tolist()]
+            aligned.append(Alignment(source[: weights.shape[1]], target, rounded))
+        return aligned[:_ALIGNMENTS]
+
+    def tables(self, scores: TranslationScores) -> list[ScoreTable]:
+        """The signatures of the figures, and some translations."""
+        signatures = list(scores.signatures.items())
+        rows = [(each.source, each.translation, each.reference) for each in scores.examples]
+        return [
+            ScoreTable(("figure", "signature of sacrebleu"), signatures, numbers=False),
+            ScoreTable(("source", "translation", "reference"), rows[:_TOLD], numbers=False),
+        ]
+
+    def predict(
+        self, network: torch.nn.Module, inputs: Sequence[str], **search: Any
+    ) -> list[Translation]:
+        """The translations of sentences.
+
+        Args:
+            network: The network.
+            inputs: The sentences; one without a token has an empty translation.
+            search: See `SearchOptions`: beam, n_best, length_penalty, ...
+        """
+        return list(self.translations(network, inputs, SearchOptions(**search)))
+
+    def translations(
+        self,
+        network: torch.nn.Module,
+        sentences: Iterable[str],
+        search: SearchOptions,
+        at_once: int = 1024,
+    ) -> Iterator[Translation]:
+        """The translations of sentences, in their order; of one that is too long it warns.
+
+        Args:
+            network: The network.
+            sentences: The sentences.
+            search: How they are searched for.
+            at_once: How many are asked for together.
+
+        Raises:
+            OptionError: An option has no effect beside the others, or does not fit them.
+        """
+        check_needs(search)
+        if search.n_best > search.beam:
+            raise OptionError(
+                f"{option_name('n_best')} is {search.n_best}, but a beam finds no more than its "
+                f"size, and {option_name('beam')} is {search.beam}; raise it"
+            )
+        return self._translating(network, search).run(sentences, at_once=at_once)
+
+    def _translating(self, network: torch.nn.Module, search: SearchOptions) -> Translating:
+        assert isinstance(network, TranslationNetwork)
+        longest = self.options.vocabulary.maximum_length
+        return Translating(network, self.source, self.target, longest, search)
+
+    def answers(
+        self, network: torch.nn.Module, options: PredictOptions
+    ) -> Iterator[dict[str, object]]:
+        """The translations of the sentences of the command line, a file or standard input."""
+        for each in self.asked(network, options):
+            best, *others = each.candidates
+            yield {
+                "source": each.source,
+                "translation": best.text,
+                "score": best.score,
+                "ended": best.ended,
+                "alternatives": [{"translation": o.text, "score": o.score} for o in others],
+            }
+
+    def asked(self, network: torch.nn.Module, options: PredictOptions) -> Iterator[Translation]:
+        """The translations of the sentences of the command line, a file or standard input."""
+        sentences = given_texts(options.texts, options.file, options.encoding)
+        return self.translations(network, sentences, options.search, _READ_AT_ONCE)
+
+    def pictures(self, results: Sequence[Any]) -> dict[str, object]:
+        """What is translated into what."""
+        return pictures(self.options)

@@ -1,0 +1,185 @@
+"""Sentences to their translations."""
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+import torch
+
+from anyrnn.tasks.batches import Batches, Column
+from anyrnn.tasks.search import Beam, Hypothesis, beam_search, sample
+from anyrnn.tasks.translate.model import TranslationNetwork
+from anyrnn.tasks.translate.options import SearchOptions
+from anyrnn.tasks.translate.sides import Side
+from anyrnn.tasks.written_tokens import UNKNOWN_ID
+
+_BATCH_SIZE = 64
+_MOST_SCORES = 1 << 24  # of next tokens at a step
+_ALL = 1 << 30  # tokens
+_FACTOR, _MORE = 2, 20  # how much longer than its source a translation may be
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A translation of a sentence.
+
+    Attributes:
+        text: The translation.
+        tokens: Its tokens.
+        score: By what it was chosen: the logarithm of its probability with the penalties.
+        ended: Whether it ended by itself; if not, it was cut at its largest length.
+        weights: Those of attention at each token and at the end, (steps, source).
+    """
+
+    text: str
+    tokens: list[int] = field(repr=False)
+    score: float
+    ended: bool
+    weights: torch.Tensor | None = field(repr=False, default=None)
+
+
+@dataclass(frozen=True)
+class Translation:
+    """A sentence with its translations.
+
+    Attributes:
+        source: The sentence.
+        candidates: The translations, the best one first.
+    """
+
+    source: str
+    candidates: list[Candidate]
+
+    @property
+    def best(self) -> Candidate:
+        """The best translation."""
+        return self.candidates[0]
+
+    @property
+    def text(self) -> str:
+        """The text of the best translation."""
+        return self.best.text
+
+
+def hypotheses(
+    network: TranslationNetwork,
+    sources: torch.Tensor,
+    lengths: torch.Tensor,
+    search: SearchOptions,
+    generator: torch.Generator | None = None,
+) -> list[list[Hypothesis]]:
+    """The translations of a batch, the best one of each row first.
+
+    Args:
+        network: The network, in evaluation mode.
+        sources: Padded token numbers, (batch, source).
+        lengths: The number of tokens of each, with the end, (batch).
+        search: How they are searched for.
+        generator: Draws, if each token is drawn.
+    """
+    limits = (lengths.cpu() - 1) * _FACTOR + _MORE
+    if search.longest is not None:
+        limits = torch.full_like(limits, search.longest)
+    copies = search.copy_unknown and network.decoder.attention is not None
+    forbidden = () if copies else (UNKNOWN_ID,)
+    with torch.inference_mode():
+        state = network.begin(sources, lengths)
+    if search.sample:
+        generator = generator or torch.Generator()
+        drawn = sample(network.decoder, state, limits, search, generator, forbidden)
+        return [[each] for each in drawn]
+    beam = Beam(search.beam, search.length_penalty, search.coverage_penalty, search.no_repeat)
+    return beam_search(network.decoder, state, limits, beam, forbidden)
+
+
+@dataclass(frozen=True)
+class Translating:
+    """A network that translates.
+
+    Attributes:
+        network: The network, in evaluation mode.
+        source, target: Its tokens.
+        longest: How many tokens of a sentence are read.
+        search: How translations are searched for.
+    """
+
+    network: TranslationNetwork
+    source: Side
+    target: Side
+    longest: int
+    search: SearchOptions
+
+    def run(
+        self,
+        sentences: Iterable[str],
+        *,
+        at_once: int = 1024,
+        warn: bool = True,
+        check: Callable[[], None] = lambda: None,
+    ) -> Iterator[Translation]:
+        """The translations of sentences, in their order.
+
+        Args:
+            sentences: The sentences; a blank one, and one without a token, has an empty
+                translation.
+            at_once: How many are asked for, and sorted by length, together.
+            warn: Whether to warn of sentences that are too long.
+            check: Called after each batch.
+        """
+        generator = torch.Generator()
+        if self.search.seed is None:
+            generator.seed()
+        else:
+            generator.manual_seed(self.search.seed)
+        asked, first = iter(sentences), 1
+        while some := list(islice(asked, at_once)):
+            if warn:
+                self._warn(some, first)
+            yield from self._translations(some, generator, check)
+            first += len(some)
+
+    def _warn(self, sentences: Sequence[str], first: int) -> None:
+        lengths = self.source.encode(sentences, _ALL).lengths - 1  # without the end
+        for number, length in enumerate(lengths.tolist(), start=first):
+            if length > self.longest:
+                warnings.warn(
+                    f"sentence {number:,} has {length:,} tokens: only the first {self.longest:,} "
+                    "are translated, as the training had no longer ones; divide it",
+                    stacklevel=4,
+                )
+
+    def _translations(
+        self, sentences: Sequence[str], generator: torch.Generator, check: Callable[[], None]
+    ) -> Iterator[Translation]:
+        rows = _MOST_SCORES // (self.search.beam * self.target.size)
+        rows = max(1, min(_BATCH_SIZE, rows))
+        tokens = self.source.encode(sentences, self.longest)
+        found: list[list[Hypothesis]] = [[] for _ in sentences]
+        columns = {"source": Column(tokens, padded=True, lengths=tokens.lengths)}
+        device = self.network.decoder.softmax.weight.device
+        for batch in Batches(columns, rows):
+            batch = batch.to(device)
+            given = (batch["source"], batch.lengths["source"])
+            every = hypotheses(self.network, *given, self.search, generator)
+            for row, own in zip(batch.rows.tolist(), every, strict=True):
+                found[row] = own[: self.search.n_best]
+            check()
+        for sentence, length, own in zip(sentences, tokens.lengths, found, strict=True):
+            empty = length == 1 or not sentence.strip()
+            yield self._translation(sentence, [] if empty else own)
+
+    def _translation(self, sentence: str, found: Sequence[Hypothesis]) -> Translation:
+        if not found:
+            return Translation(sentence, [Candidate("", [], 0.0, True)])
+        pieces = self.source.pieces(sentence)
+        candidates = []
+        for each in found:
+            copies = {}
+            if each.weights is not None:
+                # The end of the source is no word.
+                places = each.weights[:, : len(pieces)].argmax(1).tolist()
+                copies = {step: pieces[place] for step, place in enumerate(places)}
+            text = self.target.text(each.tokens, copies)
+            candidates.append(Candidate(text, each.tokens, each.score, each.ended, each.weights))
+        return Translation(sentence, candidates)
