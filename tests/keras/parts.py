@@ -6,6 +6,7 @@ or the names of programs. It answers with the exit code. What the job prints lie
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -34,6 +35,7 @@ def run(job: dict[str, Any]) -> int:
     return 0
 
 
+gc.freeze()  # what is loaded stays
 for line in sys.stdin:
     child = os.fork()
     if child == 0:
