@@ -675,7 +675,8 @@ def test_interrupt_and_resume(anyrnn: Callable[..., Outcome], tmp_path: Path) ->
     path.write_text(csv_text(reviews(200)))
     run = tmp_path / "run"
     command = ["train", "classify", "--data", str(path), *COLUMNS, *SMALL]
-    command += ["--epochs", "4", "--patience", "4", "--batch-size", "4", "-o", str(run)]
+    command += ["--cell", "lstm", "--cell", "rnn"]
+    command += ["--epochs", "2", "--patience", "2", "--batch-size", "8", "-o", str(run)]
     with subprocess.Popen(
         [sys.executable, "-m", "anyrnn", *command],
         stdout=subprocess.PIPE,

@@ -240,10 +240,11 @@ def test_with_all_that_layers_do(kind: type[nn.Module]) -> None:
     all_output, h = layer(x, return_states="all")
     torch.testing.assert_close(all_output, output)
     torch.testing.assert_close(layer.inspect(x)["h_l1"], h[1].detach())
-    torch._dynamo.reset()
-    with torch._dynamo.config.patch(allow_rnn=True):
-        compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
-        torch.testing.assert_close(compiled(x), (output, last))
+    if kind is GRU:  # test_layer_structure.py traces the other kind
+        torch._dynamo.reset()
+        with torch._dynamo.config.patch(allow_rnn=True):
+            compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+            torch.testing.assert_close(compiled(x), (output, last))
     dropped = kind(*positional, 4, norm="rms", heads=2, weight_dropout=0.5)
     assert not torch.equal(dropped(x)[0], dropped(x)[0])
 

@@ -297,7 +297,8 @@ class Every(nn.Module):
         return [layer(x) for layer in self.layers]
 
 
-SOME = ["lstm_projection", "highway"]  # norms, in graphs: test_changed_cells.py
+# norms in graphs: test_changed_cells.py; highways: test_layer_structure.py
+SOME = ["lstm_projection", "rnn"]
 
 
 def test_one_graph_of_many_layers() -> None:
@@ -322,7 +323,7 @@ def test_many_layers_exported_for_all_sizes() -> None:
 
 def test_graphs_under_autocast_and_without_allow_rnn() -> None:
     torch._dynamo.reset()
-    layer, own = Recurrent("gru", 3, 4, 2), LSTM(3, 4)
+    layer, own = Recurrent("gru", 3, 4), LSTM(3, 4)
 
     def mixed(x: Tensor) -> Tensor:
         with torch.autocast("cpu", bfloat16):
