@@ -169,9 +169,10 @@ def test_resumed_equals_uninterrupted(
     ids=["sgd cosine", "plateau accumulate", "step bfloat16"],
 )
 def test_resumed_equals_uninterrupted_with_every_option(
-    options: MakeOptions, tmp_path: Path, training: dict[str, object]
+    options: MakeOptions, table: Path, tmp_path: Path, training: dict[str, object]
 ) -> None:
     """Within an epoch of the second seed, and of an update where gradients are accumulated."""
+    write_csv(table, reviews(120))
     chosen = options(epochs=3, seeds=2, **training)
     train(chosen, tmp_path / "whole")
     logged = replace(chosen, training=replace(chosen.training, tensorboard=tmp_path / "events"))

@@ -105,7 +105,7 @@ NUMBERS = SequenceClassifier(**TINY)
 
 
 @estimator_checks.parametrize_with_checks(
-    [NUMBERS],
+    [SequenceClassifier(**TINY | {"epochs": 1})],
     expected_failed_checks=lambda _: {
         "check_classifiers_train": "it fits a list of lists and expects that others than of that "
         "length are refused; sequences of a list may have any length"
