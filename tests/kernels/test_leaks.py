@@ -92,27 +92,30 @@ for name, (first, calls) in {calls}.items():
     call = globals()[name]
     for number in range(first):
         call(number)
-    before = size()
-    for number in range(first, first + calls):
-        call(number)
-    blocks, memory = (after - earlier for after, earlier in zip(size(), before))
-    grown[name] = blocks / calls, memory
+    sizes = [size()]
+    for start in (first, first + calls):
+        for number in range(start, start + calls):
+            call(number)
+        sizes.append(size())
+    blocks = [after - before for (before, _), (after, _) in zip(sizes, sizes[1:])]
+    # what is kept for each call is kept in both halves, what happens once is not
+    grown[name] = min(blocks) / calls, sizes[-1][1] - sizes[0][1]
 print(json.dumps(grown))
 """
 
 
-CALLS = {  # how many before the first measurement, and from there to the second one
+CALLS = {  # how many before the first measurement, and from there to the second and to the third
     NUMPY: {
-        "infer": (300, 500),
-        "train": (300, 500),
-        "train_with_large_arrays": (30, 100),
-        "infer_with_other_sizes": (1100, 700),
+        "infer": (300, 250),
+        "train": (300, 250),
+        "train_with_large_arrays": (30, 50),
+        "infer_with_other_sizes": (1100, 350),
     },
     TORCH: {
-        "infer": (300, 500),
-        "train": (300, 500),
-        "step": (300, 500),
-        "compile": (10, 30),
+        "infer": (300, 250),
+        "train": (300, 250),
+        "step": (300, 250),
+        "compile": (10, 15),
     },
 }
 OTHERS = ("infer_with_other_sizes", "compile")  # keep other objects in the place of what they drop
@@ -131,5 +134,5 @@ def test_memory_stays(before: str) -> None:
     assert done.returncode == 0, done.stderr
     grown = json.loads(done.stdout)
     assert grown.keys() == CALLS[before].keys()
-    assert all(blocks < 0.5 for name, (blocks, _) in grown.items() if name not in OTHERS), grown
+    assert all(blocks < 0.9 for name, (blocks, _) in grown.items() if name not in OTHERS), grown
     assert all(kibibytes < 700 for _, kibibytes in grown.values()), grown
