@@ -48,12 +48,12 @@ def _command(entries: Sequence[Entry]) -> Any:
         from anyrnn.tasks.trained import load
 
         sampling = SamplingOptions(**given(ctx, options))
-        model = load(run, cell, Generate)
         if interactive and count > 1:
             raise OptionError(
                 f"{option_name('count')} has no effect with {option_name('interactive', True)}; "
                 "leave one of them out"
             )
+        model = load(run, cell, Generate)
         if interactive:
             (writing,) = model.task.writings(model.network, sampling)
             _choose(writing)

@@ -18,6 +18,14 @@ TokenKind = Literal["word", "character", "bpe"]
 WrittenKind = Literal["character", "word", "whitespace", "bpe"]
 Pooling = Literal["last", "mean", "max"]
 
+WRITTEN_SIZES: dict[WrittenKind, int] = {
+    "character": 30_000,
+    "word": 30_000,
+    "whitespace": 30_000,
+    "bpe": 4_000,
+}
+"""The largest number of tokens of each kind, if nothing else is asked for."""
+
 # What every network has.
 LAYERS: Any = option(1, "The number of recurrent layers.", ge=1, le=1000)
 
@@ -27,7 +35,13 @@ _WITH_SEPARATORS = DataNeed(_KIND_OF_TABLE, ("CSV", "TSV"))
 
 
 class TableOptions(OptionGroup):
-    """Options on files that may be tables."""
+    """Options on files that may be tables, with `encoding`, `separator` and `header`."""
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How a table is read."""
+        given = flat(self)
+        return {name: given[name] for name in ("encoding", "separator", "header")}
 
     def in_effect(self) -> dict[str, tuple[str, ...]]:
         """The kind of each file."""
@@ -189,6 +203,36 @@ class InputOptions(OptionGroup):
     def kind_of(self, file: Path | None) -> str:
         """What a file holds, or without one standard input."""
         return LINES
+
+
+def written_vocabulary_size(whose: str = "") -> Any:
+    """The option of the number of tokens of texts that are written."""
+    sizes = f"{WRITTEN_SIZES['bpe']} with bpe, {WRITTEN_SIZES['word']} with others"
+    return option(None, f"The largest number of different tokens{whose}.", ge=1, shown=sizes)
+
+
+def temperature(needs: tuple[Need, ...]) -> Any:
+    """The option of how much likelier likely tokens are drawn."""
+    help = "Below 1 likely tokens become likelier, above 1 less likely."
+    return option(1.0, help, gt=0, needs=needs)
+
+
+def top_k(needs: tuple[Need, ...]) -> Any:
+    """The option of the number of tokens among which one is drawn."""
+    help = "Choose among so many of the likeliest tokens; 0 for all."
+    return option(0, help, ge=0, needs=needs)
+
+
+def top_p(needs: tuple[Need, ...]) -> Any:
+    """The option of the probability of the tokens among which one is drawn."""
+    help = "Choose among the likeliest tokens that have this probability together."
+    return option(1.0, help, gt=0, le=1, needs=needs)
+
+
+def seed_of_draws(needs: tuple[Need, ...]) -> Any:
+    """The option that makes draws repeat."""
+    shown = "another one each time"
+    return option(None, "Decides what is drawn.", ge=0, le=LARGEST_SEED, shown=shown, needs=needs)
 
 
 class VocabularyOptions(OptionGroup, panel="Texts and tokens"):

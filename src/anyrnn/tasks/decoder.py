@@ -14,10 +14,8 @@ from torch import nn
 from torch.nn import functional
 
 from anyrnn.tasks.attention import Attention, AttentionKind, Memory
-from anyrnn.tasks.layers import recurrent_layers
+from anyrnn.tasks.layers import draw_uniform, recurrent_layers
 from anyrnn.tasks.streams import IGNORED
-
-_EMBEDDING_RANGE = 0.1
 
 
 @dataclass(frozen=True)
@@ -121,8 +119,7 @@ class Decoder(nn.Module):
             read_size += memory_size
         self.attentional = nn.Linear(read_size, hidden_size)
         self.softmax = nn.Linear(hidden_size, vocabulary_size)
-        for weight in (self.embedding.weight, self.softmax.weight):
-            nn.init.uniform_(weight, -_EMBEDDING_RANGE, _EMBEDDING_RANGE)
+        draw_uniform(self.embedding.weight, self.softmax.weight)
         nn.init.zeros_(self.softmax.bias)
 
     def begin(

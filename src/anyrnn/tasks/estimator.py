@@ -2,12 +2,15 @@
 
 import inspect
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from sklearn.base import BaseEstimator
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
+from anyrnn.errors import DataError
 from anyrnn.tasks.experiment import train
 from anyrnn.tasks.options import declared, flat, from_flat
 from anyrnn.tasks.run_files import CONFIG, read_json, write_bytes
@@ -17,6 +20,33 @@ from anyrnn.tasks.trained import Model, load
 
 # What only makes sense for several networks, or for a training that people watch.
 _LEFT_OUT = ("cells", "seeds", "nodes", "node_rank", "rendezvous", "tensorboard")
+
+
+class FromTexts:
+    """A mixin: texts are read, and have a target."""
+
+    def __sklearn_tags__(self) -> Tags:
+        """What scikit-learn asks: no array of numbers is read."""
+        tags: Tags = super().__sklearn_tags__()  # pyright: ignore[reportAttributeAccessIssue]
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        tags.target_tags.required = True
+        return tags
+
+
+def listed_texts(texts: Iterable[str]) -> list[str]:
+    """Texts as a list.
+
+    Raises:
+        DataError: They are one text, or not all of them are texts.
+    """
+    if isinstance(texts, str):
+        raise DataError("one text was given, but a list of texts is needed")
+    found = list(texts)
+    for number, text in enumerate(found):
+        if not isinstance(text, str):
+            raise DataError(f"row {number} is {text!r}, but has to be a text")
+    return found
 
 
 class Estimator(BaseEstimator):

@@ -11,6 +11,7 @@ from anyrnn.torch import Recurrent
 # torch draws embeddings from N(0, 1): so large that they hardly move within the few epochs that a
 # small set takes. On SST-2 a GRU gains 7 points of accuracy by starting small.
 _EMBEDDING_DEVIATION = 0.1
+_RANGE = 0.1
 
 
 def small_embedding(count: int, size: int) -> nn.Embedding:
@@ -19,6 +20,14 @@ def small_embedding(count: int, size: int) -> nn.Embedding:
     with torch.no_grad():
         embedding.weight.mul_(_EMBEDDING_DEVIATION)
     return embedding
+
+
+def draw_uniform(*weights: torch.Tensor) -> None:
+    """Draw the first weights of embeddings and of softmax layers, one after the other, as Zaremba
+    et al. (2014) do.
+    """
+    for weight in weights:
+        nn.init.uniform_(weight, -_RANGE, _RANGE)
 
 
 def segments(

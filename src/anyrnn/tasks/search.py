@@ -52,6 +52,15 @@ def drawn_from(log_probabilities: torch.Tensor, how: Draw) -> torch.Tensor:
     return found / found.sum(-1, keepdim=True)
 
 
+def generator_of(seed: int | None) -> torch.Generator:
+    """What draws on the CPU, without a seed other numbers each time."""
+    generator = torch.Generator()
+    if seed is None:
+        generator.seed()
+        return generator
+    return generator.manual_seed(seed)
+
+
 @dataclass(frozen=True)
 class Hypothesis:
     """A sequence of tokens that a search found.

@@ -8,7 +8,7 @@ from tokenizers import Regex, Tokenizer, decoders, normalizers
 
 from anyrnn.errors import DataError, option_name
 from anyrnn.tasks.columns import LongText
-from anyrnn.tasks.common_options import WrittenKind
+from anyrnn.tasks.common_options import WRITTEN_SIZES, WrittenKind
 from anyrnn.tasks.encoding import whole_characters
 from anyrnn.tasks.prepared import Watch, watching
 from anyrnn.tasks.vocabulary import CHARACTER, SPACED_WORD, UNKNOWN, UNSPACED, tokenizer_of
@@ -19,12 +19,6 @@ SPECIAL = (BOUNDARY, UNKNOWN)
 END_MARK, UNKNOWN_MARK = "■", "�"
 """How reports show them."""
 
-_SIZES: dict[WrittenKind, int] = {
-    "character": 30_000,
-    "word": 30_000,
-    "whitespace": 30_000,
-    "bpe": 4_000,
-}
 _PATTERNS: dict[WrittenKind, str] = {
     "word": rf"\n|{UNSPACED}| ?(?:{SPACED_WORD})",
     "whitespace": r"\n| \S+",
@@ -32,9 +26,7 @@ _PATTERNS: dict[WrittenKind, str] = {
 TOLD = 1 << 20
 """After how many characters or tokens it is told how far a preparation is."""
 
-LONGEST = 10_000
-"""The largest number of characters of a piece of a text."""
-
+_LONGEST = 10_000  # characters of a piece
 # Lines with their ends; a very long one is cut at a space, if it has any.
 _PIECES = re.compile(r"[^\n]{0,9999}(?:\s|\Z)|[^\n]{10000}")
 
@@ -89,7 +81,7 @@ def make_tokenizer(
         steps=steps,
         special=SPECIAL,
         lowercase=options.lowercase,
-        vocabulary_size=options.vocabulary_size or _SIZES[kind],
+        vocabulary_size=options.vocabulary_size or WRITTEN_SIZES[kind],
         minimum_frequency=0 if kind == "bpe" else options.minimum_frequency,
         space_before=space_before,
     )
@@ -120,7 +112,7 @@ def pieces_of(text: str | LongText) -> Iterator[str]:
         rest, end = rest + whole_characters(some), 0
         for match in _PIECES.finditer(rest):
             # What follows may belong to the last piece.
-            if not match[0].endswith("\n") and match.start() + LONGEST > len(rest):
+            if not match[0].endswith("\n") and match.start() + _LONGEST > len(rest):
                 break
             yield match[0]
             end = match.end()

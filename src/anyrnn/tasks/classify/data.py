@@ -228,13 +228,7 @@ def _read_texts(path: Path, options: DataOptions) -> Part:
     assert options.text is not None
     assert options.label is not None
     columns = [(options.text, "text"), (options.label, "label")]
-    table = read_table(
-        path,
-        encoding=options.encoding,
-        separator=options.separator,
-        header=options.header,
-        wanted=[name for name, _ in columns],
-    )
+    table = read_table(path, **options.reading, wanted=[name for name, _ in columns])
     needed = columns if options.label_separator is None else columns[:1]
     rows, skipped = complete_rows(table, needed, skip_bad=options.skip_bad)
     texts: Sequence[Any] = taken(table.column(options.text, "text"), rows)

@@ -18,7 +18,7 @@ from anyrnn.tasks.classify.series import SequenceError, Series
 from anyrnn.tasks.classify.task import Classify
 from anyrnn.tasks.common_options import shares_split_off
 from anyrnn.tasks.encoding import whole_characters
-from anyrnn.tasks.estimator import Estimator
+from anyrnn.tasks.estimator import Estimator, FromTexts, listed_texts
 from anyrnn.tasks.task import Data
 
 
@@ -109,6 +109,7 @@ class Classifier(ClassifierMixin, Estimator):
 
 
 class TextClassifier(
+    FromTexts,
     Classifier,
     task=Classify,
     data=("skip_bad", "validation_share"),
@@ -130,22 +131,10 @@ class TextClassifier(
     kind = Texts
     files: ClassVar = {**Estimator.files, "text": "text", "label": "label"}
 
-    def __sklearn_tags__(self) -> Tags:
-        """What scikit-learn asks: texts are read, and no array of numbers."""
-        tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        tags.input_tags.two_d_array = False
-        return tags
-
     def _part(
         self, X: Iterable[str], labels: Sequence[str] | None = None, *, fitting: bool
     ) -> Part:
-        if isinstance(X, str):
-            raise DataError("one text was given, but a list of texts is needed")
-        texts = list(X)
-        for number, text in enumerate(texts):
-            if not isinstance(text, str):
-                raise DataError(f"row {number} is {text!r}, but has to be a text")
+        texts = listed_texts(X)
         _check_count(len(texts), labels, "texts")
         texts = list(map(whole_characters, texts))
         return Part(self.place, texts, labels or [], [f"row {n}" for n in range(len(texts))], "")

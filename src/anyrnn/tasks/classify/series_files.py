@@ -145,13 +145,8 @@ def _read_long_table(path: Path, options: DataOptions, with_labels: bool) -> dic
     if with_labels:
         given.append(("label", options.label or "label"))
     given += [("features", name) for name in options.features]
-    table = read_table(
-        path,
-        encoding=options.encoding,
-        separator=options.separator,
-        header=options.header,
-        wanted=[name for _, name in given if name] if options.features else None,
-    )
+    wanted = [name for _, name in given if name] if options.features else None
+    table = read_table(path, **options.reading, wanted=wanted)
     columns = {name: list(table.column(name, option)) for option, name in given if name}
     named = {name for _, name in given if name} | {options.label}
     channels = list(options.features) or [name for name in table.names if name not in named]

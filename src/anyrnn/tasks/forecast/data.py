@@ -25,11 +25,9 @@ from anyrnn.tasks.task import Data
 
 def table(options: DataOptions, columns: Columns | None = None) -> Table:
     """A table with the columns that are needed."""
-    asked: dict[str, Any] = {"encoding": options.encoding, "separator": options.separator}
-    asked["header"] = options.header
     if columns is None:
-        columns = Columns.of(options, read_table(options.data, **asked, wanted=[]).names)
-    return read_table(options.data, **asked, wanted=columns.all)
+        columns = Columns.of(options, read_table(options.data, **options.reading, wanted=[]).names)
+    return read_table(options.data, **options.reading, wanted=columns.all)
 
 
 def data_of(table: Table, options: Options, *, test: bool = True) -> Data[Part]:

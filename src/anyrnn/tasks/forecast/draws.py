@@ -9,7 +9,7 @@ from anyrnn.graph.randomness import ROUNDS, WORD, philox
 from anyrnn.tasks.split import key_of
 
 _ODD = 0x9E3779B97F4A7C15
-_BITS = 23  # of a share; float32 represents it, and one more
+_BITS = 23  # of a number; float32 represents them, and one more
 
 
 def keys(
@@ -27,7 +27,7 @@ def keys(
     return (of_series[series] + times.astype(numpy.uint64) * numpy.uint64(_ODD)).view(numpy.int64)
 
 
-def shares(keys: numpy.ndarray, step: int, count: int) -> NDArray[numpy.float64]:
+def uniform(keys: numpy.ndarray, step: int, count: int) -> NDArray[numpy.float64]:
     """Uniform numbers between 0 and 1, both excluded, (windows, count).
 
     Args:

@@ -54,12 +54,13 @@ class Head(ABC):
         """The ends of the central interval with so many per cent of outcomes."""
 
     @abstractmethod
-    def drawn(self, raw: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
-        """The value of each distribution below which a share lies, less its level, (...).
+    def drawn(self, raw: torch.Tensor, probability: torch.Tensor) -> torch.Tensor:
+        """The quantile of each distribution, less its level, (...): a draw, if the probability is
+        drawn uniformly.
 
         Args:
             raw: The raw outputs.
-            share: The share of each, (...), between 0 and 1.
+            probability: That of each, (...), between 0 and 1.
         """
 
     @abstractmethod
@@ -126,7 +127,7 @@ class PointHead(Head):
         width = output[..., 1 + self.intervals.index(percent)]
         return output[..., 0] - width, output[..., 0] + width
 
-    def drawn(self, raw: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+    def drawn(self, raw: torch.Tensor, probability: torch.Tensor) -> torch.Tensor:
         """The number itself."""
         return raw[..., 0]
 
@@ -182,9 +183,9 @@ class QuantileHead(Head):
         lower, upper = (self._thousandths.index(500 + sign * 5 * percent) for sign in (-1, 1))
         return output[..., lower], output[..., upper]
 
-    def drawn(self, raw: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+    def drawn(self, raw: torch.Tensor, probability: torch.Tensor) -> torch.Tensor:
         """By the quantile function."""
-        return self._at(raw, share[..., None])[..., 0]
+        return self._at(raw, probability[..., None])[..., 0]
 
     def mixed(self, raw: torch.Tensor) -> torch.Tensor:
         """Quantiles of values that stand for equal shares of each part."""
@@ -241,9 +242,9 @@ class GaussianHead(Head):
         times = float(torch.special.ndtri(torch.tensor(0.5 + percent / 200)))
         return output[..., 0] - times * output[..., 1], output[..., 0] + times * output[..., 1]
 
-    def drawn(self, raw: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+    def drawn(self, raw: torch.Tensor, probability: torch.Tensor) -> torch.Tensor:
         """By the quantile function of the normal distribution."""
-        return raw[..., 0] + functional.softplus(raw[..., 1]) * torch.special.ndtri(share)
+        return raw[..., 0] + functional.softplus(raw[..., 1]) * torch.special.ndtri(probability)
 
     def mixed(self, raw: torch.Tensor) -> torch.Tensor:
         """The moments of the mixture."""

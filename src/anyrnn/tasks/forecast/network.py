@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from anyrnn.tasks.forecast.draws import shares
+from anyrnn.tasks.forecast.draws import uniform
 from anyrnn.tasks.forecast.heads import Head, PointHead
 from anyrnn.tasks.forecast.options import ModelOptions, segment_length
 from anyrnn.tasks.layers import recurrent_layers
@@ -314,9 +314,9 @@ class Recursive(_Layers):
             steps.append(self.head.mixed(parts).flatten(1))
             if step + 1 < self.horizon:
                 count = raw[..., 0].numel() // len(keys)
-                drawn = torch.from_numpy(shares(keys, step, count)).float()
-                share = drawn.to(raw.device).view(raw.shape[:-1])
-                value = self.head.drawn(raw.float(), share)
+                drawn = torch.from_numpy(uniform(keys, step, count)).float()
+                probability = drawn.to(raw.device).view(raw.shape[:-1])
+                value = self.head.drawn(raw.float(), probability)
                 inputs = torch.cat([value, known[:, step]], -1)[:, None]
                 output, state = self.recurrent(inputs, state)
                 raw = self.dense(self.marked(output[:, 0], paths))

@@ -148,13 +148,7 @@ def _cut(part: Part, number: int, sizes: Sequence[float]) -> list[str | LongText
 def _read_file(path: Path, options: DataOptions) -> tuple[TextColumn, str, dict[str, int]]:
     """The texts of a file, or the pieces of a book; a hash of it, and what was left out."""
     if options.text is not None:
-        table = read_table(
-            path,
-            encoding=options.encoding,
-            separator=options.separator,
-            header=options.header,
-            wanted=[options.text],
-        )
+        table = read_table(path, **options.reading, wanted=[options.text])
         rows, skipped = complete_rows(table, [(options.text, "text")], skip_bad=options.skip_bad)
         column: Any = table.column(options.text, "text")
         texts = column.taken(rows).read_by(_normal)

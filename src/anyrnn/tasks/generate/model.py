@@ -6,14 +6,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from anyrnn.tasks.layers import recurrent_layers
+from anyrnn.tasks.generate.options import SMALLEST_ADAPTIVE
+from anyrnn.tasks.layers import draw_uniform, recurrent_layers
 from anyrnn.tasks.streams import IGNORED
 
-_RANGE = 0.1  # of the initial weights of embedding and softmax, as Zaremba et al. (2014) draw them
 # Where the adaptive softmax ends its first cluster and each further one, as shares of the tokens.
 _CUTOFFS = (0.1, 0.4)
-# Of a smaller vocabulary an adaptive softmax makes nothing faster.
-SMALLEST_ADAPTIVE = 1000
 # How much smaller the vectors of each cluster are than those of the one before.
 _SHRINKING = 4
 
@@ -85,8 +83,8 @@ class LanguageNetwork(nn.Module):
             self.bias = nn.Parameter(torch.zeros(vocabulary_size))
             if not tied:
                 self.softmax = nn.Linear(size, vocabulary_size, bias=False)
-                nn.init.uniform_(self.softmax.weight, -_RANGE, _RANGE)
-        nn.init.uniform_(self.embedding.weight, -_RANGE, _RANGE)
+                draw_uniform(self.softmax.weight)
+        draw_uniform(self.embedding.weight)
 
     def forward(
         self,

@@ -3,12 +3,17 @@
 from pathlib import Path
 
 from anyrnn.tasks import common_options
-from anyrnn.tasks.option_checks import LARGEST_SEED, DataNeed, Need
+from anyrnn.tasks.option_checks import DataNeed, Need
 from anyrnn.tasks.options import OptionGroup, option
 
 _TABLE = (Need("text", but=None),)
 _DRAWN = (Need("greedy", (False,)),)
-LARGE_VOCABULARY = DataNeed("vocabulary size", but="a vocabulary of less than 1,000 tokens")
+SMALLEST_ADAPTIVE = 1000
+"""Of a smaller vocabulary an adaptive softmax makes nothing faster."""
+
+LARGE_VOCABULARY = DataNeed(
+    "vocabulary size", but=f"a vocabulary of less than {SMALLEST_ADAPTIVE:,} tokens"
+)
 
 
 class DataOptions(common_options.TableOptions, panel="Data"):
@@ -55,12 +60,7 @@ class TokenOptions(OptionGroup, panel="Texts and tokens"):
         "that are divided into words already), or pieces of words (byte-pair encoding).",
     )
     lowercase: bool = option(False, "Make capitals small.")
-    vocabulary_size: int | None = option(
-        None,
-        "The largest number of different tokens.",
-        ge=1,
-        shown="4000 with bpe, 30000 with others",
-    )
+    vocabulary_size: int | None = common_options.written_vocabulary_size()
     minimum_frequency: int = common_options.minimum_frequency(
         2, "character or word", needs=(Need("tokens", ("character", "word", "whitespace")),)
     )
@@ -121,28 +121,11 @@ class SamplingOptions(OptionGroup, panel="Text"):
 
     prompt: str = option("", "What the text begins with.", metavar="TEXT")
     length: int = option(500, "The largest number of tokens that are added.", ge=0)
-    temperature: float = option(
-        1.0, "Below 1 likely tokens become likelier, above 1 less likely.", gt=0, needs=_DRAWN
-    )
-    top_k: int = option(
-        0, "Choose among so many of the likeliest tokens; 0 for all.", ge=0, needs=_DRAWN
-    )
-    top_p: float = option(
-        1.0,
-        "Choose among the likeliest tokens that have this probability together.",
-        gt=0,
-        le=1,
-        needs=_DRAWN,
-    )
+    temperature: float = common_options.temperature(_DRAWN)
+    top_k: int = common_options.top_k(_DRAWN)
+    top_p: float = common_options.top_p(_DRAWN)
     greedy: bool = option(False, "Always take the likeliest token.", flags=("--greedy",))
-    seed: int | None = option(
-        None,
-        "Decides what is drawn.",
-        ge=0,
-        le=LARGEST_SEED,
-        shown="another one each time",
-        needs=_DRAWN,
-    )
+    seed: int | None = common_options.seed_of_draws(_DRAWN)
 
 
 class PredictOptions(common_options.InputOptions, panel="Texts"):

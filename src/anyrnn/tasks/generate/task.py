@@ -13,10 +13,11 @@ from anyrnn.errors import DataError
 from anyrnn.tasks.answers import answers_to_texts
 from anyrnn.tasks.batches import Batch
 from anyrnn.tasks.generate.data import Part, read, read_part
-from anyrnn.tasks.generate.model import SMALLEST_ADAPTIVE, LanguageNetwork
+from anyrnn.tasks.generate.model import LanguageNetwork
 from anyrnn.tasks.generate.ngrams import ngrams
 from anyrnn.tasks.generate.options import (
     LARGE_VOCABULARY,
+    SMALLEST_ADAPTIVE,
     DataOptions,
     Options,
     PredictOptions,
@@ -32,6 +33,7 @@ from anyrnn.tasks.generate.scores import (
 )
 from anyrnn.tasks.generate.tokens import Encoded, encode, encode_prompt
 from anyrnn.tasks.options import check_needs
+from anyrnn.tasks.search import generator_of
 from anyrnn.tasks.streams import StreamBatches
 from anyrnn.tasks.task import (
     LOSS,
@@ -278,11 +280,7 @@ class Generate(Task[Options, Part]):
         """
         assert isinstance(network, LanguageNetwork)
         check_needs(sampling)
-        generator = torch.Generator()
-        if sampling.seed is None:
-            generator.seed()
-        else:
-            generator.manual_seed(sampling.seed)
+        generator = generator_of(sampling.seed)
         kind = self.options.vocabulary.tokens
         for _ in range(count):
             yield Writing(network.eval(), self.tokenizer, kind, self.ends, sampling, generator)

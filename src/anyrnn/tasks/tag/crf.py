@@ -149,10 +149,10 @@ def _backward(
         following = transitions + (emissions[:, step] + after)[:, None]
         # Their sum is known to be 1, which 32 bits of large logarithms would miss.
         pairs = forward[:, step - 1, :, None] + following
-        chances = pairs.flatten(1).softmax(1) * (weights * present)[:, None]
-        sums += chances.sum(0).view_as(sums)
+        probabilities = pairs.flatten(1).softmax(1) * (weights * present)[:, None]
+        sums += probabilities.sum(0).view_as(sums)
         after = torch.where(present[:, None], following.logsumexp(2), end)
         backward.append(after)
     steps = torch.arange(emissions.shape[1], device=lengths.device)
-    chances = (forward + torch.stack(backward[::-1], 1)).softmax(2)
-    return chances * (weights[:, None] * (steps < lengths[:, None]))[..., None], sums
+    probabilities = (forward + torch.stack(backward[::-1], 1)).softmax(2)
+    return probabilities * (weights[:, None] * (steps < lengths[:, None]))[..., None], sums

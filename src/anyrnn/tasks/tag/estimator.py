@@ -7,13 +7,12 @@ from statistics import fmean
 from typing import Any, Self
 
 import numpy
-from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from anyrnn.errors import DataError
 from anyrnn.tasks.common_options import shares_split_off
 from anyrnn.tasks.encoding import whole_characters
-from anyrnn.tasks.estimator import Estimator
+from anyrnn.tasks.estimator import Estimator, FromTexts
 from anyrnn.tasks.tag.data import are_spans, divided, part_of
 from anyrnn.tasks.tag.files import Sentences, distinct
 from anyrnn.tasks.tag.task import Tag
@@ -21,7 +20,7 @@ from anyrnn.tasks.task import Data
 from anyrnn.tasks.trained import Model
 
 
-class Tagger(Estimator, task=Tag, data=("validation_share",)):
+class Tagger(FromTexts, Estimator, task=Tag, data=("validation_share",)):
     """A tag for each token of a sentence, from its word, its characters and its neighbours.
 
     A share of the sentences (`validation_share`) is kept aside in `fit` and decides when to stop.
@@ -89,14 +88,6 @@ class Tagger(Estimator, task=Tag, data=("validation_share",)):
         given = self.predict(part.tokens)
         pairs = zip(chain.from_iterable(given), chain.from_iterable(part.tags), strict=True)
         return fmean(found == true for found, true in pairs)
-
-    def __sklearn_tags__(self) -> Tags:
-        """What scikit-learn asks: texts are read, and no array of numbers."""
-        tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        tags.input_tags.two_d_array = False
-        tags.target_tags.required = True
-        return tags
 
     def _keep(self, model: Model, run: Path) -> None:
         super()._keep(model, run)

@@ -159,13 +159,7 @@ def _groups(part: Part) -> numpy.ndarray:
 
 def _of_table(path: Path, options: DataOptions) -> Part:
     columns = [(options.source, "source"), (options.target, "target")]
-    table = read_table(
-        path,
-        encoding=options.encoding,
-        separator=options.separator,
-        header=options.header,
-        wanted=[name for name, _ in columns],
-    )
+    table = read_table(path, **options.reading, wanted=[name for name, _ in columns])
     rows, skipped = complete_rows(table, columns, skip_bad=options.skip_bad)
     sides: Any = [taken(table.column(name, which), rows) for name, which in columns]
     reasons = {f"without {name}": count for name, count in skipped.items()}

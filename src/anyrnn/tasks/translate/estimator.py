@@ -3,18 +3,17 @@
 from collections.abc import Iterable
 from typing import Any, ClassVar, Self
 
-from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from anyrnn.errors import DataError
 from anyrnn.tasks.common_options import shares_split_off
-from anyrnn.tasks.estimator import Estimator
+from anyrnn.tasks.estimator import Estimator, FromTexts, listed_texts
 from anyrnn.tasks.task import Data
 from anyrnn.tasks.translate.data import Part, divided
 from anyrnn.tasks.translate.task import Translate
 
 
-class Translator(Estimator, task=Translate, data=("validation_share",)):
+class Translator(FromTexts, Estimator, task=Translate, data=("validation_share",)):
     """Sentences to their translations.
 
     A share of the pairs (`validation_share`) is kept aside in `fit` and decides when to stop.
@@ -56,24 +55,16 @@ class Translator(Estimator, task=Translate, data=("validation_share",)):
             search: How they are searched for: beam, length_penalty, ...; see `SearchOptions`.
         """
         check_is_fitted(self, "model_")
-        return [found.text for found in self.model_.predict(_texts(X, "sentence"), **search)]
+        return [found.text for found in self.model_.predict(listed_texts(X), **search)]
 
     def score(self, X: Iterable[str], y: Iterable[str]) -> float:
         """BLEU of the translations, from 0 to 100."""
         check_is_fitted(self, "model_")
         return self.model_.score(_part(X, y)).figures["bleu"]
 
-    def __sklearn_tags__(self) -> Tags:
-        """What scikit-learn asks: texts are read, and no array of numbers."""
-        tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        tags.input_tags.two_d_array = False
-        tags.target_tags.required = True
-        return tags
-
 
 def _part(X: Iterable[str], y: Iterable[str]) -> Part:
-    sources, targets = _texts(X, "sentence"), _texts(y, "translation")
+    sources, targets = listed_texts(X), listed_texts(y)
     if len(sources) != len(targets):
         raise DataError(f"{len(sources):,} sentences, but {len(targets):,} translations")
     for name, texts in (("sentence", sources), ("translation", targets)):
@@ -83,13 +74,3 @@ def _part(X: Iterable[str], y: Iterable[str]) -> Part:
     if not sources:
         raise DataError("there is no sentence")
     return Part(Translator.place, sources, targets)
-
-
-def _texts(texts: Iterable[str], name: str) -> list[str]:
-    if isinstance(texts, str):
-        raise DataError(f"one text was given; put it in a list, each {name} one of its elements")
-    found = list(texts)
-    for number, text in enumerate(found):
-        if not isinstance(text, str):
-            raise DataError(f"row {number} is {text!r}, but has to be a text")
-    return found

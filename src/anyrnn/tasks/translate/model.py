@@ -5,10 +5,8 @@ from torch import nn
 
 from anyrnn.tasks.attention import AttentionKind
 from anyrnn.tasks.decoder import Decoder, DecoderState
-from anyrnn.tasks.layers import recurrent_layers
+from anyrnn.tasks.layers import draw_uniform, recurrent_layers
 from anyrnn.tasks.pooling import pooled
-
-_EMBEDDING_RANGE = 0.1
 
 
 class TranslationNetwork(nn.Module):
@@ -78,7 +76,7 @@ class TranslationNetwork(nn.Module):
         )
         self.embedding = None if shared else nn.Embedding(source_size, embedding_size)
         if self.embedding is not None:
-            nn.init.uniform_(self.embedding.weight, -_EMBEDDING_RANGE, _EMBEDDING_RANGE)
+            draw_uniform(self.embedding.weight)
 
     def begin(self, sources: torch.Tensor, lengths: torch.Tensor) -> DecoderState:
         """Read the sources.

@@ -5,7 +5,7 @@ from typing import Literal
 
 from anyrnn.tasks import common_options
 from anyrnn.tasks.common_options import TrainingOptions
-from anyrnn.tasks.option_checks import LARGEST_SEED, Need
+from anyrnn.tasks.option_checks import Need
 from anyrnn.tasks.options import OptionGroup, option
 
 _TABLE = (Need("data", but=None),)
@@ -14,7 +14,7 @@ _SAMPLE = (Need("sample", (True,)),)
 SideKind = Literal["auto", "character", "word", "whitespace", "bpe"]
 
 
-def _parallel(part: str, side: str, help: str) -> str | None:
+def _parallel(part: str, help: str) -> str | None:
     """The option of one of two parallel files of a part."""
     needs = (Need(f"{part}_data", (None,)),)
     return option(None, help, metavar="FILE", evaluation="left out", needs=needs)
@@ -45,16 +45,16 @@ class DataOptions(common_options.TableOptions, panel="Data"):
         "A table with pairs that decide when to stop."
     )
     validation_source: str | None = _parallel(
-        "validation", "source", "Or a file of sentences that decide when to stop."
+        "validation", "Or a file of sentences that decide when to stop."
     )
-    validation_target: str | None = _parallel("validation", "target", "Their translations.")
+    validation_target: str | None = _parallel("validation", "Their translations.")
     test_data: Path | None = common_options.part_of_its_own(
         "A table with held-out pairs that measure the result."
     )
     test_source: str | None = _parallel(
-        "test", "source", "Or a file of held-out sentences that measure the result."
+        "test", "Or a file of held-out sentences that measure the result."
     )
-    test_target: str | None = _parallel("test", "target", "Their translations.")
+    test_target: str | None = _parallel("test", "Their translations.")
     validation_share: float = common_options.share_of(
         "validation", (Need("validation_source", (None,)),)
     )
@@ -76,12 +76,7 @@ class TokenOptions(OptionGroup, panel="Texts and tokens"):
     target_tokens: SideKind = option("auto", "What is written, likewise.")
     shared_vocabulary: bool = option(False, "Both sides have one vocabulary, made of both.")
     lowercase: bool = option(False, "Make capitals small; then figures do not see them, either.")
-    vocabulary_size: int | None = option(
-        None,
-        "The largest number of different tokens of a side.",
-        ge=1,
-        shown="4000 with bpe, 30000 with others",
-    )
+    vocabulary_size: int | None = common_options.written_vocabulary_size(" of a side")
     minimum_frequency: int = common_options.minimum_frequency(2, "character or word", "sentences")
     maximum_length: int = option(
         200,
@@ -176,30 +171,10 @@ class SearchOptions(OptionGroup, panel="Search"):
         "if not, no unknown word is written.",
     )
     sample: bool = option(False, "Draw each token instead of searching.", flags=("--sample",))
-    temperature: float = option(
-        1.0,
-        "Below 1 likely tokens become likelier, above 1 less likely.",
-        gt=0,
-        needs=_SAMPLE,
-    )
-    top_k: int = option(
-        0, "Choose among so many of the likeliest tokens; 0 for all.", ge=0, needs=_SAMPLE
-    )
-    top_p: float = option(
-        1.0,
-        "Choose among the likeliest tokens that have this probability together.",
-        gt=0,
-        le=1,
-        needs=_SAMPLE,
-    )
-    seed: int | None = option(
-        None,
-        "Decides what is drawn.",
-        ge=0,
-        le=LARGEST_SEED,
-        shown="another one each time",
-        needs=_SAMPLE,
-    )
+    temperature: float = common_options.temperature(_SAMPLE)
+    top_k: int = common_options.top_k(_SAMPLE)
+    top_p: float = common_options.top_p(_SAMPLE)
+    seed: int | None = common_options.seed_of_draws(_SAMPLE)
 
 
 class PredictOptions(common_options.InputOptions, panel="Sentences"):

@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 import torch
 
 from anyrnn.errors import DataError, OptionError, RunError, option_name
 from anyrnn.tasks.batches import Batch, Batches, Column
 from anyrnn.tasks.columns import Sequences
+from anyrnn.tasks.common_options import WrittenKind
 from anyrnn.tasks.encoding import given_texts
 from anyrnn.tasks.options import check_needs
 from anyrnn.tasks.run_files import CONFIG, entry
@@ -47,7 +48,6 @@ if TYPE_CHECKING:  # its import takes seconds, and only training needs it
     from torchmetrics import Metric
 
 _FILES = ("source.json", "target.json")
-_KINDS = ("character", "word", "whitespace", "bpe")
 _READ_AT_ONCE = 64  # lines
 _BATCH_SIZE = 64
 _EXAMPLES, _WORST, _TOLD = 12, 8, 5
@@ -125,7 +125,7 @@ class Translate(Task[Options, Part]):
         path = run / CONFIG
         kinds = [entry(state, f"{side}_tokens", str, path) for side in ("source", "target")]
         for kind in kinds:
-            if kind not in _KINDS:
+            if kind not in get_args(WrittenKind):
                 raise RunError(f"the run is damaged: {path} has the kind of tokens {kind!r}")
         tokenizers = (load_tokenizer(run / name, SPECIAL) for name in _FILES)
         source, target = (
@@ -198,7 +198,7 @@ class Translate(Task[Options, Part]):
             if known is part and training:
                 return found
         longest = self.options.vocabulary.maximum_length
-        found = self._encoded(part, longest + training)
+        found = self._encoded(part, longest + 1 if training else longest)  # one more tells
         if not training:
             return found
         kept = (found[0].lengths <= longest + 1) & (found[1].lengths <= longest + 1)

@@ -8,7 +8,8 @@ from itertools import islice
 import torch
 
 from anyrnn.tasks.batches import Batches, Column
-from anyrnn.tasks.search import Beam, Hypothesis, beam_search, sample
+from anyrnn.tasks.columns import Sequences
+from anyrnn.tasks.search import Beam, Hypothesis, beam_search, generator_of, sample
 from anyrnn.tasks.translate.model import TranslationNetwork
 from anyrnn.tasks.translate.options import SearchOptions
 from anyrnn.tasks.translate.sides import Side
@@ -16,7 +17,6 @@ from anyrnn.tasks.written_tokens import UNKNOWN_ID
 
 _BATCH_SIZE = 64
 _MOST_SCORES = 1 << 24  # of next tokens at a step
-_ALL = 1 << 30  # tokens
 _FACTOR, _MORE = 2, 20  # how much longer than its source a translation may be
 
 
@@ -127,21 +127,22 @@ class Translating:
             warn: Whether to warn of sentences that are too long.
             check: Called after each batch.
         """
-        generator = torch.Generator()
-        if self.search.seed is None:
-            generator.seed()
-        else:
-            generator.manual_seed(self.search.seed)
+        generator = generator_of(self.search.seed)
         asked, first = iter(sentences), 1
         while some := list(islice(asked, at_once)):
+            tokens = self.source.encode(some, self.longest)
             if warn:
-                self._warn(some, first)
-            yield from self._translations(some, generator, check)
+                self._warn(some, tokens, first)
+            yield from self._translations(some, tokens, generator, check)
             first += len(some)
 
-    def _warn(self, sentences: Sequence[str], first: int) -> None:
-        lengths = self.source.encode(sentences, _ALL).lengths - 1  # without the end
-        for number, length in enumerate(lengths.tolist(), start=first):
+    def _warn(self, sentences: Sequence[str], tokens: Sequences, first: int) -> None:
+        """Of each sentence that was cut."""
+        for number, (sentence, kept) in enumerate(
+            zip(sentences, tokens.lengths.tolist(), strict=True), start=first
+        ):
+            full = kept > self.longest  # with the end
+            length = len(self.source.pieces(sentence)) if full else 0
             if length > self.longest:
                 warnings.warn(
                     f"sentence {number:,} has {length:,} tokens: only the first {self.longest:,} "
@@ -150,11 +151,14 @@ class Translating:
                 )
 
     def _translations(
-        self, sentences: Sequence[str], generator: torch.Generator, check: Callable[[], None]
+        self,
+        sentences: Sequence[str],
+        tokens: Sequences,
+        generator: torch.Generator,
+        check: Callable[[], None],
     ) -> Iterator[Translation]:
         rows = _MOST_SCORES // (self.search.beam * self.target.size)
         rows = max(1, min(_BATCH_SIZE, rows))
-        tokens = self.source.encode(sentences, self.longest)
         found: list[list[Hypothesis]] = [[] for _ in sentences]
         columns = {"source": Column(tokens, padded=True, lengths=tokens.lengths)}
         device = self.network.decoder.softmax.weight.device
@@ -172,11 +176,12 @@ class Translating:
     def _translation(self, sentence: str, found: Sequence[Hypothesis]) -> Translation:
         if not found:
             return Translation(sentence, [Candidate("", [], 0.0, True)])
-        pieces = self.source.pieces(sentence)
+        unknown = any(UNKNOWN_ID in each.tokens for each in found)
+        pieces = self.source.pieces(sentence) if unknown else []
         candidates = []
         for each in found:
             copies = {}
-            if each.weights is not None:
+            if each.weights is not None and UNKNOWN_ID in each.tokens:
                 # The end of the source is no word.
                 places = each.weights[:, : len(pieces)].argmax(1).tolist()
                 copies = {step: pieces[place] for step, place in enumerate(places)}
