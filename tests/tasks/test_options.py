@@ -23,6 +23,7 @@ from anyrnn.tasks.classify import (
 from anyrnn.tasks.common_options import RunOptions
 from anyrnn.tasks.experiment import train
 from anyrnn.tasks.generate import SamplingOptions
+from anyrnn.tasks.nested import put
 from anyrnn.tasks.option_checks import Need
 from anyrnn.tasks.option_files import commented, read_options, read_setting
 from anyrnn.tasks.options import (
@@ -34,7 +35,6 @@ from anyrnn.tasks.options import (
     from_flat,
     from_mapping,
     option,
-    put,
     replaced,
     schema,
 )

@@ -123,8 +123,9 @@ class Sources:
         settings: Iterable[str],
         flags: Mapping[str, Any],
     ) -> None:
+        from anyrnn.tasks.nested import put
         from anyrnn.tasks.option_files import read_options, read_setting
-        from anyrnn.tasks.options import check_names, declared, put
+        from anyrnn.tasks.options import check_names, declared
 
         self._options = {found.name: found for found in declared(kind)}
         self._places: dict[str, str] = {}
@@ -164,7 +165,7 @@ class Sources:
         return flags(self._options[name])[0] if name in self._options else flag(name)
 
     def _take(self, values: Mapping[str, Any], place: str) -> None:
-        from anyrnn.tasks.options import found_in, put
+        from anyrnn.tasks.nested import found_in, put
 
         for name, found in self._options.items():
             for value in found_in(values, found.path):

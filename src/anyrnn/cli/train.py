@@ -22,10 +22,11 @@ from anyrnn.cli.options import Sources, command, flag_parameter, given, paramete
 from anyrnn.cli.terminal import say, say_table, terminal
 
 if TYPE_CHECKING:
+    from anyrnn.tasks.figures import Figure
     from anyrnn.tasks.listener import Epoch, Listener
     from anyrnn.tasks.registry import Entry
     from anyrnn.tasks.results import Result
-    from anyrnn.tasks.task import Figure, Task
+    from anyrnn.tasks.task import Task
 
 _FILE = "Options from a file"
 

@@ -3,11 +3,11 @@
 `task` says what a task is; `experiment` trains one and writes its run (`results`, `report`),
 `trained` loads and asks it, `estimator` gives it the verbs of scikit-learn. A training is
 `training` (Lightning), `learner`, `checkpoints`, `listener`, `interruption`; on several processes
-`launch`, `meeting`, `processes`. Options are `options`, `option_checks`, `option_files`,
-`common_options` and `registry`; data `tables` and what it reads with, `suffixes`, `encoding`,
-`split`, `vocabulary`, `written_tokens`, `batches`, `streams`; predictions `answers`; networks
-`layers`, `pooling`, `attention`, `decoder`, and `search`, which lets a decoder write; runs
-`run_folder`, `run_files`.
+`launch`, `meeting`, `processes`; `figures` are what it is judged by. Options are `options`,
+`option_checks`, `option_files`, `nested`, `common_options` and `registry`; data `tables` and what
+it reads with, `suffixes`, `encoding`, `split`, `vocabulary`, `written_tokens`, `batches`,
+`streams`; predictions `answers`; networks `layers`, `pooling`, `attention`, `decoder`, and
+`search`, which lets a decoder write; runs `run_folder`, `run_files`.
 """
 
 import importlib.util

@@ -18,6 +18,7 @@ import pydantic
 import pydantic.dataclasses
 
 from anyrnn.errors import OptionError, option_name
+from anyrnn.tasks.nested import put
 from anyrnn.tasks.option_checks import (
     DataNeed,
     Declaration,
@@ -292,44 +293,6 @@ def check_needs(
         asked = names is None or found.name in names
         if asked and values[found.name] != found.declaration.default:
             raise OptionError(_void(found.name, need, actual))
-
-
-def found_in(values: Mapping[str, Any], path: str) -> tuple[Any, ...]:
-    """The value of an option in a nested mapping, or nothing."""
-    group, _, rest = path.partition(".")
-    if group not in values:
-        return ()
-    if not rest:
-        return (values[group],)
-    inner = values[group]
-    return found_in(inner, rest) if isinstance(inner, Mapping) else ()
-
-
-def put(values: dict[str, Any], path: str, value: Any) -> None:
-    """Set the value of an option in a nested mapping."""
-    group, _, rest = path.partition(".")
-    if rest:
-        inner = values.get(group)
-        inner = dict(inner) if isinstance(inner, Mapping) else {}
-        put(inner, rest, value)
-        value = inner
-    values[group] = value
-
-
-def flattened(
-    values: Mapping[str, Any], before: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """The values of a nested mapping, each with its name behind those of its groups.
-
-    Example:
-        >>> list(flattened({"model": {"layers": 2}, "seed": 0}))
-        [(('model', 'layers'), 2), (('seed',), 0)]
-    """
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from flattened(value, (*before, name))
-        else:
-            yield (*before, name), value
 
 
 def replaced(options: Group, **changes: Any) -> Group:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from anyrnn.tasks.options import flattened
-from anyrnn.tasks.task import LOSS, Figure
+from anyrnn.tasks.figures import LOSS, Figure
+from anyrnn.tasks.nested import flattened
 
 if TYPE_CHECKING:
     from anyrnn.tasks.results import CellResult, Result

@@ -5,9 +5,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 
+from anyrnn.tasks.figures import Figure
 from anyrnn.tasks.listener import Epoch
 from anyrnn.tasks.run_files import write_json, write_rows
-from anyrnn.tasks.task import Figure, Scores, Task
+from anyrnn.tasks.task import Scores, Task
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,10 @@ from anyrnn.tasks.classify.options import DataOptions, Options, PredictOptions
 from anyrnn.tasks.classify.report import pictures
 from anyrnn.tasks.classify.scores import ClassificationScores, Example, chosen, score
 from anyrnn.tasks.common_options import KIND_OF_INPUT
+from anyrnn.tasks.figures import LOSS, Figure
 from anyrnn.tasks.options import check_needs
 from anyrnn.tasks.run_files import CONFIG, entry, strings
-from anyrnn.tasks.task import LOSS, Data, Figure, ScoreTable, Step, Task, check_finite, steps
+from anyrnn.tasks.task import Data, ScoreTable, Step, Task, check_finite, steps
 
 if TYPE_CHECKING:  # its import takes seconds, and only training needs it
     from torchmetrics import Metric

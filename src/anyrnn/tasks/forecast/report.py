@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from anyrnn.tasks.figures import LOSS
 from anyrnn.tasks.forecast.scores import (
     CRPS,
     MAE,
@@ -18,7 +19,7 @@ from anyrnn.tasks.forecast.scores import (
     ForecastScores,
 )
 from anyrnn.tasks.report import SERIES_COLOURS, TEXT_COLOUR, chart, curves
-from anyrnn.tasks.task import LOSS, ScoreTable
+from anyrnn.tasks.task import ScoreTable
 
 if TYPE_CHECKING:
     from anyrnn.tasks.results import CellResult

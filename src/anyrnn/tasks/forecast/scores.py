@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
+from anyrnn.tasks.figures import LOSS, Figure
 from anyrnn.tasks.forecast.heads import Head
-from anyrnn.tasks.task import LOSS, Figure, Scores
+from anyrnn.tasks.task import Scores
 
 MASE = Figure("mase", "MASE", larger_is_better=False)
 SMAPE = Figure("smape", "sMAPE", percent=True, larger_is_better=False)

@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 from anyrnn.errors import DataError
 from anyrnn.tasks.answers import answers_to_texts
 from anyrnn.tasks.batches import Batch
+from anyrnn.tasks.figures import LOSS, PERPLEXITY, Figure
 from anyrnn.tasks.generate.data import Part, read, read_part
 from anyrnn.tasks.generate.model import LanguageNetwork
 from anyrnn.tasks.generate.ngrams import ngrams
@@ -35,17 +36,7 @@ from anyrnn.tasks.generate.tokens import Encoded, encode, encode_prompt
 from anyrnn.tasks.options import check_needs
 from anyrnn.tasks.search import generator_of
 from anyrnn.tasks.streams import StreamBatches
-from anyrnn.tasks.task import (
-    LOSS,
-    PERPLEXITY,
-    Data,
-    Figure,
-    ScoreTable,
-    Step,
-    Task,
-    check_finite,
-    steps,
-)
+from anyrnn.tasks.task import Data, ScoreTable, Step, Task, check_finite, steps
 from anyrnn.tasks.vocabulary import load_tokenizer
 from anyrnn.tasks.written_tokens import (
     BOUNDARY_ID,

@@ -14,6 +14,7 @@ from anyrnn.tasks.answers import AT_ONCE, answers_to_texts
 from anyrnn.tasks.batches import Batch, Batches, Column
 from anyrnn.tasks.class_scores import table_of
 from anyrnn.tasks.columns import Sequences, taken
+from anyrnn.tasks.figures import LOSS, Figure
 from anyrnn.tasks.options import replaced
 from anyrnn.tasks.prepared import advanced, number_sequences
 from anyrnn.tasks.run_files import CONFIG, entry, strings
@@ -26,7 +27,7 @@ from anyrnn.tasks.tag.report import COMPARED, pictures
 from anyrnn.tasks.tag.scores import TaggingScores, Tally
 from anyrnn.tasks.tag.spans import repaired
 from anyrnn.tasks.tag.vocabulary import Vocabulary
-from anyrnn.tasks.task import LOSS, Data, Figure, ScoreTable, Step, Task, check_finite, steps
+from anyrnn.tasks.task import Data, ScoreTable, Step, Task, check_finite, steps
 from anyrnn.tasks.vocabulary import UNKNOWN_ID, split_words
 
 if TYPE_CHECKING:  # its import takes seconds, and only training needs it

@@ -13,20 +13,11 @@ from anyrnn.tasks.batches import Batch, Batches, Column
 from anyrnn.tasks.columns import Sequences
 from anyrnn.tasks.common_options import WrittenKind
 from anyrnn.tasks.encoding import given_texts
+from anyrnn.tasks.figures import LOSS, PERPLEXITY, Figure
 from anyrnn.tasks.options import check_needs
 from anyrnn.tasks.run_files import CONFIG, entry
 from anyrnn.tasks.streams import IGNORED
-from anyrnn.tasks.task import (
-    LOSS,
-    PERPLEXITY,
-    Data,
-    Figure,
-    ScoreTable,
-    Step,
-    Task,
-    check_finite,
-    steps,
-)
+from anyrnn.tasks.task import Data, ScoreTable, Step, Task, check_finite, steps
 from anyrnn.tasks.translate.baselines import nearest
 from anyrnn.tasks.translate.data import Part, read, read_part
 from anyrnn.tasks.translate.model import TranslationNetwork

@@ -1,0 +1,75 @@
+"""Figures: what says how good a network is."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number that says how good a network is.
+
+    Attributes:
+        name: Its name in results, such as "macro_f1".
+        title: What people call it, such as "macro F1".
+        percent: Whether it is a share, shown in per cent.
+        larger_is_better: Whether a better network has a larger one.
+        of_loss: How it follows from the mean loss, if it does; otherwise `Task.metrics` has it.
+        once: Whether only the result has it, because it takes long: then `Task.metrics` has not.
+        digits: How many digits are shown after the point; by default one of a share, else three.
+    """
+
+    name: str
+    title: str
+    percent: bool = False
+    larger_is_better: bool = True
+    of_loss: Callable[[float], float] | None = None
+    once: bool = False
+    digits: int | None = None
+
+    def shown(self, value: float, digits: int | None = None) -> str:
+        """The value as people read it, without the sign of per cent.
+
+        Example:
+            >>> Figure("accuracy", "accuracy", percent=True).shown(0.9876)
+            '98.8'
+        """
+        if digits is None:
+            digits = (1 if self.percent else 3) if self.digits is None else self.digits
+        if not self.percent and abs(value) >= 10_000:
+            return f"{value:,.0f}"
+        return f"{100 * value if self.percent else value:.{digits}f}"
+
+    def of_trials(self, values: Sequence[float]) -> str:
+        """The mean of trials as people read it, with the deviation if there are several.
+
+        Example:
+            >>> Figure("accuracy", "accuracy", percent=True).of_trials([0.9, 0.92])
+            '91.0 ± 1.4'
+        """
+        mean = self.shown(fmean(values))
+        return f"{mean} ± {self.shown(stdev(values))}" if len(values) > 1 else mean
+
+    def plain(self) -> dict[str, Any]:
+        """What is shown of it, as JSON knows it."""
+        return {"name": self.name, "title": self.title, "percent": self.percent}
+
+    @property
+    def heading(self) -> str:
+        """The title, with the unit."""
+        return f"{self.title} %" if self.percent else self.title
+
+
+def _perplexity(loss: float) -> float:
+    return math.exp(loss) if loss < _LARGEST_EXPONENT else math.inf
+
+
+_LARGEST_EXPONENT = 700
+
+
+LOSS = Figure("loss", "loss", larger_is_better=False, of_loss=float)
+
+
+PERPLEXITY = Figure("perplexity", "perplexity", larger_is_better=False, of_loss=_perplexity)
