@@ -18,7 +18,7 @@ from anyrnn.tasks.experiment import train
 from anyrnn.tasks.options import from_flat
 from anyrnn.tasks.results import Result
 from anyrnn.tasks.trained import evaluate, load
-from anyrnn.tasks.translate import DataOptions, Options, TokenOptions
+from anyrnn.tasks.translate import DataOptions, Options, SearchOptions, TokenOptions
 from anyrnn.tasks.translate.data import read
 from anyrnn.tasks.translate.sides import make_sides
 from anyrnn.tasks.translate.validation_bleu import ValidationBleu
@@ -85,6 +85,9 @@ BAD_PAIRS = {
     "the same": ("a", "x", {"source": "x", "target": "x"}, "source and target are both 'x'"),
     "one side": ("a", "x", {"test_source": "t"}, "test_source is a file of one side only; give te"),
     "two forms": ("a", "x", {"test_data": "t.csv"}, "test_data is a table, but source and target"),
+    "bpe": ("a b\n" * 9, "x\n" * 9, {"source_tokens": "bpe", "target_tokens": "bpe",
+            "vocabulary_size": 300, "test_share": 0.0, "validation_share": 0.0,
+            "minimum_frequency": 3}, "minimum_frequency has no effect on bpe tokens; leave"),
     "too long": ("a b c\n" * 9, "x\n" * 9, {"maximum_length": 2, "test_share": 0.0,
                  "validation_share": 0.0}, "all 9 pairs of .* have more than 2 tokens on a side"),
 }  # fmt: skip
@@ -175,6 +178,12 @@ def test_a_run_translates(learned: Result) -> None:
         model.predict(["one"], n_best=9)
     with pytest.raises(OptionError, match="beam has no effect with sample=True"):
         model.predict(["one"], sample=True, beam=3)
+    options = model.task.options
+    options = replace(options, model=replace(options.model, attention="none"))
+    without: Any = replace(model.task, options=options)
+    for search in ({"coverage_penalty": 1.0}, {"copy_unknown": False}):
+        with pytest.raises(OptionError, match=r"no effect on a network without attention; leave"):
+            without.translations(model.network, ["one"], SearchOptions(**search))
 
 
 def test_a_very_long_sentence(learned: Result, tmp_path: Path) -> None:

@@ -5,12 +5,15 @@ from typing import Literal
 
 from anyrnn.tasks import common_options
 from anyrnn.tasks.common_options import TrainingOptions
-from anyrnn.tasks.option_checks import Need
+from anyrnn.tasks.option_checks import DataNeed, Need
 from anyrnn.tasks.options import OptionGroup, option
 
 _TABLE = (Need("data", but=None),)
 _BEAM = (Need("sample", (False,)), Need("beam", but=1))
 _SAMPLE = (Need("sample", (True,)),)
+ATTENTION = DataNeed("attention of a run", but="a network without attention")
+KIND_OF_TOKENS = "kind of tokens"
+_NOT_PIECES = DataNeed(KIND_OF_TOKENS, but="bpe tokens")
 SideKind = Literal["auto", "character", "word", "whitespace", "bpe"]
 
 
@@ -77,7 +80,9 @@ class TokenOptions(OptionGroup, panel="Texts and tokens"):
     shared_vocabulary: bool = option(False, "Both sides have one vocabulary, made of both.")
     lowercase: bool = option(False, "Make capitals small; then figures do not see them, either.")
     vocabulary_size: int | None = common_options.written_vocabulary_size(" of a side")
-    minimum_frequency: int = common_options.minimum_frequency(2, "character or word", "sentences")
+    minimum_frequency: int = common_options.minimum_frequency(
+        2, "character or word", "sentences", needs=(_NOT_PIECES,)
+    )
     maximum_length: int = option(
         200,
         "The largest number of tokens of a sentence: longer pairs are left out of the training, "
@@ -151,7 +156,7 @@ class SearchOptions(OptionGroup, panel="Search"):
         0.0,
         "How much translations are preferred that attend to all of the source (beta there).",
         ge=0,
-        needs=_BEAM,
+        needs=(*_BEAM, ATTENTION),
     )
     no_repeat: int = option(
         0,
@@ -169,6 +174,7 @@ class SearchOptions(OptionGroup, panel="Search"):
         True,
         "Where an unknown word would be written, write the source's word with the most attention; "
         "if not, no unknown word is written.",
+        needs=(ATTENTION,),
     )
     sample: bool = option(False, "Draw each token instead of searching.", flags=("--sample",))
     temperature: float = common_options.temperature(_SAMPLE)

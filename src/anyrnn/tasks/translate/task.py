@@ -21,7 +21,14 @@ from anyrnn.tasks.task import Data, ScoreTable, Step, Task, check_finite, steps
 from anyrnn.tasks.translate.baselines import nearest
 from anyrnn.tasks.translate.data import Part, read, read_part
 from anyrnn.tasks.translate.model import TranslationNetwork
-from anyrnn.tasks.translate.options import DataOptions, Options, PredictOptions, SearchOptions
+from anyrnn.tasks.translate.options import (
+    ATTENTION,
+    KIND_OF_TOKENS,
+    DataOptions,
+    Options,
+    PredictOptions,
+    SearchOptions,
+)
 from anyrnn.tasks.translate.report import pictures
 from anyrnn.tasks.translate.scores import (
     Alignment,
@@ -98,6 +105,7 @@ class Translate(Task[Options, Part]):
     def prepare(cls, options: Options, training: Part, noted: Callable[[str], None]) -> Self:
         """Make the vocabularies."""
         sides = make_sides(training.sources, training.targets, options.vocabulary)
+        check_needs(options, data={KIND_OF_TOKENS: tuple(f"{each.kind} tokens" for each in sides)})
         found = cls(options, *sides, bleu_tokens(training.targets))
         named = zip(("source", "target"), sides, strict=True)
         kinds = [f"{name} {side.kind}, {side.size:,} in the vocabulary" for name, side in named]
@@ -346,7 +354,8 @@ class Translate(Task[Options, Part]):
         Raises:
             OptionError: An option has no effect beside the others, or does not fit them.
         """
-        check_needs(search)
+        without = self.options.model.attention == "none"
+        check_needs(search, data=ATTENTION.lacking if without else None)
         if search.n_best > search.beam:
             raise OptionError(
                 f"{option_name('n_best')} is {search.n_best}, but a beam finds no more than its "
