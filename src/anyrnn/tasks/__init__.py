@@ -6,8 +6,9 @@
 `launch`, `meeting`, `processes`; `figures` are what it is judged by. Options are `options`,
 `option_checks`, `option_files`, `nested`, `common_options` and `registry`; data `tables` and what
 it reads with, `suffixes`, `encoding`, `split`, `vocabulary`, `written_tokens`, `batches`,
-`streams`; predictions `answers`; networks `layers`, `pooling`, `attention`, `decoder`, and
-`search`, which lets a decoder write; runs `run_folder`, `run_files`.
+`streams`, of sound `audio`; `extras` are libraries that only some tasks need; predictions
+`answers`; networks `layers`, `pooling`, `attention`, `decoder`, and `search`, which lets a decoder
+write; runs `run_folder`, `run_files`.
 """
 
 import importlib.util

@@ -64,7 +64,7 @@ def taken(values: Sequence[T], rows: Sequence[int]) -> Sequence[T]:
     """The values of some rows; those that lie on disk stay there."""
     if rows == range(len(values)):
         return values
-    if isinstance(values, TextColumn | RowNames):
+    if isinstance(values, TextColumn | RowNames | Sequences):
         return values.taken(rows)  # pyright: ignore[reportReturnType]
     return [values[row] for row in rows]
 
@@ -258,11 +258,12 @@ class RowNames(Sequence[str]):
         return f"{self._unit} {self._numbers[index]}"
 
 
-class Sequences(Sequence[NDArray[numpy.int64]]):
-    """Sequences of whole numbers, each an array, in larger arrays that may lie on disk.
+class Sequences(Sequence[NDArray[Any]]):
+    """Sequences of numbers, each an array, in larger arrays that may lie on disk.
 
     Args:
-        chunks: Lists of numbers, as Arrow has them.
+        chunks: Lists of whole numbers, or of numbers of 32 bits, as Arrow has them.
+        rows: Which of the lists these are; all, if not given.
 
     Example:
         >>> sequences = Sequences([pyarrow.array([[5, 6], [7]]), pyarrow.array([[8]])])
@@ -270,29 +271,37 @@ class Sequences(Sequence[NDArray[numpy.int64]]):
         (array([7]), array([8]), array([2, 1, 1]))
     """
 
-    def __init__(self, chunks: Sequence[Any]) -> None:
+    def __init__(self, chunks: Sequence[Any], rows: Rows | None = None) -> None:
+        self._chunks, self._rows = chunks, rows
         self._starts = numpy.cumsum([0, *map(len, chunks)])
         self._offsets = [chunk.offsets.to_numpy() for chunk in chunks]
         self._values = [chunk.values.to_numpy() for chunk in chunks]
+        fractions = any(values.dtype.kind == "f" for values in self._values)
+        self._kind: Any = numpy.float32 if fractions else numpy.int64
         lengths = [numpy.diff(offsets) for offsets in self._offsets]
-        self.lengths: Rows = numpy.concatenate(lengths or [[]]).astype(numpy.int64)
+        every: Rows = numpy.concatenate(lengths or [[]]).astype(numpy.int64)
+        self.lengths: Rows = every if rows is None else every[rows]
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return len(self.lengths)
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self[row] for row in range(len(self))[index]]
-        row = range(len(self))[index]
-        place = int(numpy.searchsorted(self._starts, row, side="right")) - 1
-        offsets, within = self._offsets[place], row - int(self._starts[place])
-        return self._values[place][offsets[within] : offsets[within + 1]].astype(numpy.int64)
+        return self.padded(numpy.array([range(len(self))[index]]), 0)[0]
 
-    def padded(self, rows: Rows, padding: float) -> NDArray[numpy.int64]:
+    def taken(self, rows: Sequence[int] | Rows) -> "Sequences":
+        """The sequences of some rows."""
+        chosen = numpy.asarray(rows, dtype=numpy.int64)
+        return Sequences(self._chunks, chosen if self._rows is None else self._rows[chosen])
+
+    def padded(self, rows: Rows, padding: float) -> NDArray[Any]:
         """The sequences of some rows, padded at the end to the longest of them."""
+        lengths = self.lengths[rows]
+        rows = rows if self._rows is None else self._rows[rows]
         places = numpy.searchsorted(self._starts, rows, side="right") - 1
-        within, lengths = rows - self._starts[places], self.lengths[rows]
-        found = numpy.full((len(rows), lengths.max(initial=0)), padding, dtype=numpy.int64)
+        within = rows - self._starts[places]
+        found = numpy.full((len(rows), lengths.max(initial=0)), padding, dtype=self._kind)
         listed = zip(places.tolist(), within.tolist(), lengths.tolist(), strict=True)
         for number, (place, row, length) in enumerate(listed):
             start = self._offsets[place][row]

@@ -1,0 +1,79 @@
+"""Options that the tasks on sound share: how it is read, what a network hears of it, how it is
+changed in training.
+"""
+
+from typing import Literal
+
+from anyrnn.tasks.option_checks import Need
+from anyrnn.tasks.options import OptionGroup, option
+
+FeatureKind = Literal["log-mel", "mfcc"]
+Normalisation = Literal["training", "recording", "none"]
+
+_OF_TIME = (Need("time_masks", but=0),)
+_OF_FREQUENCY = (Need("frequency_masks", but=0),)
+_LOG_MEL = Need("features", ("log-mel",))
+_NORMALISED = Need("normalisation", but="none", why="which leaves no value that says nothing")
+
+
+class SoundOptions(OptionGroup, panel="Sound"):
+    """What a network hears of a recording; a run keeps it, so that predictions hear the same."""
+
+    sample_rate: int = option(
+        16_000,
+        "The samples a second; recordings of another rate are resampled.",
+        ge=1_000,
+        le=192_000,
+    )
+    features: FeatureKind = option(
+        "log-mel",
+        "What a frame is described by: the logarithms of the energies in bands of the mel scale, "
+        "or cepstral coefficients made of these.",
+    )
+    window: float = option(0.025, "The seconds of sound that a frame describes.", gt=0, le=1)
+    hop: float = option(0.01, "The seconds from one frame to the next.", gt=0, le=1)
+    mels: int = option(40, "The number of bands of the mel scale.", ge=1, le=1024)
+    coefficients: int = option(
+        13, "The number of cepstral coefficients.", ge=1, needs=(Need("features", ("mfcc",)),)
+    )
+    normalisation: Normalisation = option(
+        "training",
+        "Whose mean and deviation each band is scaled by: those of all training recordings, or the "
+        "recording's own, which a stream cannot know before its end.",
+    )
+
+
+class AugmentationOptions(OptionGroup, panel="Changes of recordings in training"):
+    """How recordings are changed in training, each time in another way."""
+
+    time_shift: float = option(
+        0.0,
+        "Each recording is moved by up to so many seconds, earlier or later; what leaves it is "
+        "lost, what is new is silent.",
+        ge=0,
+    )
+    noise: float | None = option(
+        None,
+        "Add white noise whose power is so many decibels or more below that of the recording.",
+        ge=0,
+        metavar="DECIBELS",
+        shown="none",
+    )
+    time_masks: int = option(
+        0,
+        "The number of stretches of time that are blanked out (SpecAugment).",
+        ge=0,
+        needs=(_NORMALISED,),
+    )
+    time_mask_share: float = option(
+        0.1, "The largest share of a recording that one of them covers.", gt=0, le=1, needs=_OF_TIME
+    )
+    frequency_masks: int = option(
+        0,
+        "The number of ranges of frequencies that are blanked out (SpecAugment).",
+        ge=0,
+        needs=(_LOG_MEL, _NORMALISED),
+    )
+    frequency_mask_bands: int = option(
+        8, "The largest number of bands that one of them covers.", ge=1, needs=_OF_FREQUENCY
+    )
