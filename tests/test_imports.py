@@ -54,6 +54,22 @@ def test_prediction_loads_nothing_that_only_training_needs(tmp_path: Path) -> No
     assert loaded == ""
 
 
+def test_a_torchvision_without_its_operators_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "torchvision").mkdir()
+    (tmp_path / "torchvision" / "__init__.py").write_text(
+        "import torch\n"
+        "for name in ('nms', 'qnms'):\n"
+        "    if not hasattr(torch.ops.torchvision, name):\n"
+        "        raise RuntimeError(f'operator torchvision::{name} does not exist')\n"
+    )
+    path = f"import sys\nsys.path.insert(0, {str(tmp_path)!r})\n"
+    assert run(f"{path}import anyrnn.tasks, torchvision\nprint(torchvision.__file__)") == str(
+        tmp_path / "torchvision" / "__init__.py"
+    )
+    failed = "try:\n    import torchvision\nexcept RuntimeError as error:\n    print(error)"
+    assert run(path + failed) == "operator torchvision::nms does not exist"
+
+
 def test_the_core_needs_numpy_only() -> None:
     libraries = ("typer", "rich", "llvmlite", "scipy")
     loaded = run(f"import anyrnn, sys\nprint(*(m for m in {libraries} if m in sys.modules))")

@@ -6,16 +6,19 @@
 `launch`, `meeting`, `processes`; `figures` are what it is judged by. Options are `options`,
 `option_checks`, `option_files`, `nested`, `common_options` and `registry`; data `tables` and what
 it reads with, `suffixes`, `encoding`, `split`, `vocabulary`, `written_tokens`, `batches`,
-`streams`, of sound `audio`; `extras` are libraries that only some tasks need; predictions
-`answers`; networks `layers`, `pooling`, `attention`, `decoder`, and `search`, which lets a decoder
-write; runs `run_folder`, `run_files`.
+`streams`, of sound `audio`; `extras` are libraries that only some tasks need (`torchvision_import`
+mends one); predictions `answers`; networks `layers`, `pooling`, `attention`, `decoder`, and
+`search` (`search_options`), which lets a decoder write, in a `written_vocabulary`, for
+`text_scores`; runs `run_folder`, `run_files`.
 """
 
 import importlib.util
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from anyrnn.errors import MissingExtraError
+from anyrnn.tasks.torchvision_import import TorchvisionFinder
 
 _NEEDED = (
     "pydantic",
@@ -37,6 +40,8 @@ _NEEDED = (
 for _module in _NEEDED:
     if importlib.util.find_spec(_module) is None:
         raise MissingExtraError(f"the tasks need {_module!r}; pip install 'anyrnn[tasks]'")
+
+sys.meta_path.insert(0, TorchvisionFinder())
 
 if TYPE_CHECKING:
     from anyrnn.tasks.classify.estimator import SequenceClassifier, TextClassifier
