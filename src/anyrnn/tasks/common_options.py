@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 TokenKind = Literal["word", "character", "bpe"]
 WrittenKind = Literal["character", "word", "whitespace", "bpe"]
+ChosenKind = Literal["auto", "character", "word", "whitespace", "bpe"]
 Pooling = Literal["last", "mean", "max"]
 
 WRITTEN_SIZES: dict[WrittenKind, int] = {
@@ -168,12 +169,12 @@ def minimum_frequency(
     )
 
 
-def given_texts(what: str = "Texts") -> Any:
+def given_texts(what: str = "Texts", one: str = "TEXT") -> Any:
     """The option of the texts that a command line asks about."""
     return option(
         (),
         f"{what}; without any, they are read from standard input.",
-        metavar="[TEXT]...",
+        metavar=f"[{one}]...",
         argument=True,
     )
 

@@ -16,6 +16,7 @@ from torch.nn import functional
 from anyrnn.tasks.attention import Attention, AttentionKind, Memory
 from anyrnn.tasks.layers import draw_uniform, recurrent_layers
 from anyrnn.tasks.streams import IGNORED
+from anyrnn.tasks.written_tokens import BOUNDARY_ID
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,21 @@ class DecoderState:
         if memory is not None and not same_memory:
             memory = memory.taken(rows)
         return DecoderState(found, fed, memory)
+
+
+def preceding(targets: torch.Tensor) -> torch.Tensor:
+    """The token before each, as a decoder reads it: at first the boundary.
+
+    Args:
+        targets: The tokens to be written, (batch, time); `IGNORED` after the end.
+
+    Example:
+        >>> preceding(torch.tensor([[5, 7, 0], [6, 0, IGNORED]]))
+        tensor([[0, 5, 7],
+                [0, 6, 0]])
+    """
+    before = targets[:, :-1].clamp_min(BOUNDARY_ID)
+    return torch.cat([torch.full_like(targets[:, :1], BOUNDARY_ID), before], 1)
 
 
 class Decoder(nn.Module):

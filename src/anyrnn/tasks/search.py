@@ -7,7 +7,11 @@ from typing import Protocol
 import torch
 
 from anyrnn.tasks.decoder import Decoder, DecoderState
+from anyrnn.tasks.search_options import SearchOptions
 from anyrnn.tasks.written_tokens import BOUNDARY_ID
+
+_BATCH_SIZE = 64
+_MOST_SCORES = 1 << 24  # of next tokens at a step
 
 
 class Draw(Protocol):
@@ -277,3 +281,36 @@ def sample(
         score = float(totals[row])
         hypotheses.append(Hypothesis(own[: len(own) - ended], score, ended, weights))
     return hypotheses
+
+
+def searched(
+    decoder: Decoder,
+    state: DecoderState,
+    limits: torch.Tensor,
+    search: SearchOptions,
+    generator: torch.Generator | None = None,
+    forbidden: Sequence[int] = (),
+) -> list[list[Hypothesis]]:
+    """The sequences for each row of a batch that options ask for, the best one first.
+
+    Args:
+        decoder, state, limits, forbidden: See `beam_search`.
+        search: How they are searched for, or drawn.
+        generator: Draws, on the CPU.
+    """
+    if search.sample:
+        generator = generator or torch.Generator()
+        drawn = sample(decoder, state, limits, search, generator, forbidden)
+        return [[each] for each in drawn]
+    beam = Beam(search.beam, search.length_penalty, search.coverage_penalty, search.no_repeat)
+    return beam_search(decoder, state, limits, beam, forbidden)
+
+
+def rows_at_once(beam: int, vocabulary: int) -> int:
+    """For how many rows a search fits into memory, as each step has a score for every token.
+
+    Args:
+        beam: How many sequences are kept of a row.
+        vocabulary: The number of tokens.
+    """
+    return max(1, min(_BATCH_SIZE, _MOST_SCORES // (beam * vocabulary)))

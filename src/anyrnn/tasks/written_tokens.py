@@ -31,13 +31,8 @@ _LONGEST = 10_000  # characters of a piece
 _PIECES = re.compile(r"[^\n]{0,9999}(?:\s|\Z)|[^\n]{10000}")
 
 
-class TokenChoice(Protocol):
-    """How texts become tokens."""
-
-    @property
-    def tokens(self) -> WrittenKind:
-        """What tokens are."""
-        ...
+class VocabularyChoice(Protocol):
+    """Which tokens a vocabulary has."""
 
     @property
     def lowercase(self) -> bool:
@@ -52,6 +47,15 @@ class TokenChoice(Protocol):
     @property
     def minimum_frequency(self) -> int:
         """How often a character or word has to occur to be known."""
+        ...
+
+
+class TokenChoice(VocabularyChoice, Protocol):
+    """How texts become tokens."""
+
+    @property
+    def tokens(self) -> WrittenKind:
+        """What tokens are."""
         ...
 
 

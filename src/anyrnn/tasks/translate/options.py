@@ -3,18 +3,15 @@
 from pathlib import Path
 from typing import Literal
 
-from anyrnn.tasks import common_options
-from anyrnn.tasks.common_options import TrainingOptions
+from anyrnn.tasks import common_options, search_options
+from anyrnn.tasks.common_options import ChosenKind, TrainingOptions
 from anyrnn.tasks.option_checks import DataNeed, Need
 from anyrnn.tasks.options import OptionGroup, option
+from anyrnn.tasks.search_options import ATTENTION
 
 _TABLE = (Need("data", but=None),)
-_BEAM = (Need("sample", (False,)), Need("beam", but=1))
-_SAMPLE = (Need("sample", (True,)),)
-ATTENTION = DataNeed("attention of a run", but="a network without attention")
 KIND_OF_TOKENS = "kind of tokens"
 _NOT_PIECES = DataNeed(KIND_OF_TOKENS, but="bpe tokens")
-SideKind = Literal["auto", "character", "word", "whitespace", "bpe"]
 
 
 def _parallel(part: str, help: str) -> str | None:
@@ -71,12 +68,12 @@ class DataOptions(common_options.TableOptions, panel="Data"):
 class TokenOptions(OptionGroup, panel="Texts and tokens"):
     """How sentences become tokens."""
 
-    source_tokens: SideKind = option(
+    source_tokens: ChosenKind = option(
         "auto",
         "What is read: characters, words and marks, what stands between spaces, or pieces of words "
         "(byte-pair encoding); auto takes characters of scripts without spaces, else pieces.",
     )
-    target_tokens: SideKind = option("auto", "What is written, likewise.")
+    target_tokens: ChosenKind = option("auto", "What is written, likewise.")
     shared_vocabulary: bool = option(False, "Both sides have one vocabulary, made of both.")
     lowercase: bool = option(False, "Make capitals small; then figures do not see them, either.")
     vocabulary_size: int | None = common_options.written_vocabulary_size(" of a side")
@@ -136,34 +133,9 @@ class Options(OptionGroup, panel="Model"):
     training: TrainingOptions = TrainingOptions()
 
 
-class SearchOptions(OptionGroup, panel="Search"):
+class SearchOptions(search_options.SearchOptions, panel="Search"):
     """How a translation is searched for."""
 
-    beam: int = option(
-        5,
-        "How many translations are kept at each step; 1 for greedy search.",
-        ge=1,
-        needs=(Need("sample", (False,)),),
-    )
-    n_best: int = option(1, "How many translations of each sentence to give.", ge=1, needs=_BEAM)
-    length_penalty: float = option(
-        0.6,
-        "How much longer translations are preferred (alpha of Wu et al. 2016); 0 for not at all.",
-        ge=0,
-        needs=_BEAM,
-    )
-    coverage_penalty: float = option(
-        0.0,
-        "How much translations are preferred that attend to all of the source (beta there).",
-        ge=0,
-        needs=(*_BEAM, ATTENTION),
-    )
-    no_repeat: int = option(
-        0,
-        "No sequence of so many tokens occurs twice in a translation; 0 for no such rule.",
-        ge=0,
-        needs=(Need("sample", (False,)),),
-    )
     longest: int | None = option(
         None,
         "The largest number of tokens of a translation, with its end.",
@@ -176,11 +148,6 @@ class SearchOptions(OptionGroup, panel="Search"):
         "if not, no unknown word is written.",
         needs=(ATTENTION,),
     )
-    sample: bool = option(False, "Draw each token instead of searching.", flags=("--sample",))
-    temperature: float = common_options.temperature(_SAMPLE)
-    top_k: int = common_options.top_k(_SAMPLE)
-    top_p: float = common_options.top_p(_SAMPLE)
-    seed: int | None = common_options.seed_of_draws(_SAMPLE)
 
 
 class PredictOptions(common_options.InputOptions, panel="Sentences"):

@@ -1,13 +1,10 @@
 """How good translations are: BLEU, chrF, and what they look like."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from anyrnn.tasks.task import Scores
-
-_KANA = re.compile("[\u3040-\u30ff]")
-_HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]")
+from anyrnn.tasks.text_scores import bleu_of
 
 
 @dataclass(frozen=True)
@@ -63,19 +60,6 @@ class TranslationScores(Scores):
     alignments: list[Alignment] = field(repr=False)
 
 
-def bleu_tokens(references: Sequence[str]) -> str:
-    """How sacrebleu is to divide references into words, by the look of them.
-
-    Example:
-        >>> bleu_tokens(["A boat."]), bleu_tokens(["一只小船。"])
-        ('13a', 'zh')
-    """
-    sample = "".join(references[:: max(1, len(references) // 1000)])
-    if len(_KANA.findall(sample)) > 0.1 * len(sample):
-        return "char"
-    return "zh" if len(_HAN.findall(sample)) > 0.2 * len(sample) else "13a"
-
-
 def figures_of(
     translations: Sequence[str], references: Sequence[str], tokens: str, *, lowercase: bool
 ) -> tuple[dict[str, float], dict[str, str]]:
@@ -92,18 +76,15 @@ def figures_of(
         >>> {name: round(value, 3) for name, value in figures.items()}
         {'bleu': 100.0, 'chrf': 100.0, 'exact': 1.0}
     """
-    from sacrebleu.metrics.bleu import BLEU
     from sacrebleu.metrics.chrf import CHRF
 
-    metrics = {
-        "bleu": BLEU(tokenize=tokens, lowercase=lowercase),
-        "chrf": CHRF(lowercase=lowercase),
-    }
-    figures: dict[str, float] = {}
-    signatures: dict[str, str] = {}
-    for name, metric in metrics.items():
-        figures[name] = metric.corpus_score(list(translations), [list(references)]).score
-        signatures[name] = str(metric.get_signature())
+    bleu, bleu_signature = bleu_of(
+        translations, [[each] for each in references], tokens, lowercase=lowercase
+    )
+    metric = CHRF(lowercase=lowercase)
+    chrf = metric.corpus_score(list(translations), [list(references)])
+    figures = {"bleu": bleu.score, "chrf": chrf.score}
+    signatures = {"bleu": bleu_signature, "chrf": str(metric.get_signature())}
     pairs = zip(translations, references, strict=True)
     same = [_plain(one, lowercase) == _plain(other, lowercase) for one, other in pairs]
     return {**figures, "exact": sum(same) / max(1, len(same))}, signatures

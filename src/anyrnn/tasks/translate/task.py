@@ -4,25 +4,26 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, get_args
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
 from anyrnn.errors import DataError, OptionError, RunError, option_name
 from anyrnn.tasks.batches import Batch, Batches, Column
 from anyrnn.tasks.columns import Sequences
-from anyrnn.tasks.common_options import WrittenKind
+from anyrnn.tasks.decoder import preceding
 from anyrnn.tasks.encoding import given_texts
 from anyrnn.tasks.figures import LOSS, PERPLEXITY, Figure
 from anyrnn.tasks.options import check_needs
 from anyrnn.tasks.run_files import CONFIG, entry
+from anyrnn.tasks.search_options import check_search
 from anyrnn.tasks.streams import IGNORED
-from anyrnn.tasks.task import Data, ScoreTable, Step, Task, check_finite, steps
+from anyrnn.tasks.task import Data, ScoreTable, Step, Task
+from anyrnn.tasks.text_scores import bleu_tokens, reference_losses
 from anyrnn.tasks.translate.baselines import nearest
 from anyrnn.tasks.translate.data import Part, read, read_part
 from anyrnn.tasks.translate.model import TranslationNetwork
 from anyrnn.tasks.translate.options import (
-    ATTENTION,
     KIND_OF_TOKENS,
     DataOptions,
     Options,
@@ -34,13 +35,12 @@ from anyrnn.tasks.translate.scores import (
     Alignment,
     Example,
     TranslationScores,
-    bleu_tokens,
     figures_of,
 )
-from anyrnn.tasks.translate.sides import Side, make_sides
+from anyrnn.tasks.translate.sides import make_sides
 from anyrnn.tasks.translate.translating import Translating, Translation, hypotheses
-from anyrnn.tasks.vocabulary import load_tokenizer
-from anyrnn.tasks.written_tokens import BOUNDARY_ID, END_MARK, SPECIAL, UNKNOWN_ID
+from anyrnn.tasks.written_tokens import END_MARK
+from anyrnn.tasks.written_vocabulary import WrittenVocabulary
 
 if TYPE_CHECKING:  # its import takes seconds, and only training needs it
     from torchmetrics import Metric
@@ -79,8 +79,8 @@ class Translate(Task[Options, Part]):
     template = "translate.html"
 
     options: Options
-    source: Side
-    target: Side
+    source: WrittenVocabulary
+    target: WrittenVocabulary
     bleu_tokens: str
     _known: list[tuple[Part, tuple[Sequences, Sequences]]] = field(
         default_factory=list, repr=False, compare=False
@@ -122,14 +122,9 @@ class Translate(Task[Options, Part]):
     def restore(cls, options: Options, state: Mapping[str, Any], run: Path) -> Self:
         """Take the tokenizers of a run."""
         path = run / CONFIG
-        kinds = [entry(state, f"{side}_tokens", str, path) for side in ("source", "target")]
-        for kind in kinds:
-            if kind not in get_args(WrittenKind):
-                raise RunError(f"the run is damaged: {path} has the kind of tokens {kind!r}")
-        tokenizers = (load_tokenizer(run / name, SPECIAL) for name in _FILES)
         source, target = (
-            Side(tokenizer, kind)  # pyright: ignore[reportArgumentType]
-            for tokenizer, kind in zip(tokenizers, kinds, strict=True)
+            WrittenVocabulary.restored(state, f"{Path(name).stem}_tokens", path, run / name)
+            for name in _FILES
         )
         if options.vocabulary.shared_vocabulary and source.size != target.size:
             raise RunError(f"the run is damaged: {path} says that the vocabularies are one")
@@ -221,9 +216,7 @@ class Translate(Task[Options, Part]):
         """Cross-entropy of each token, given those before it and the source."""
         assert isinstance(network, TranslationNetwork)
         targets = batch["target"]
-        before = targets[:, :-1].clamp_min(BOUNDARY_ID)
-        tokens = torch.cat([torch.full_like(targets[:, :1], BOUNDARY_ID), before], 1)
-        lengths = batch.lengths
+        lengths, tokens = batch.lengths, preceding(targets)
         vectors, _ = network(batch["source"], lengths["source"], tokens, lengths["target"])
         losses = network.decoder.losses(vectors, targets)
         count = int((targets != IGNORED).sum())
@@ -255,18 +248,7 @@ class Translate(Task[Options, Part]):
         self, network: torch.nn.Module, part: Part, check: Callable[[], None] = lambda: None
     ) -> TranslationScores:
         """Translate all sources, and compare."""
-        total, tokens = 0.0, 0
-        losses = [0.0] * len(part)
-        unknown = 0
-        for batch, step in steps(self, network, self.batches(part, _BATCH_SIZE, None), check):
-            check_finite(step.output[0])
-            sums = step.output[0].double().sum(1)
-            total, tokens = total + float(sums.sum()), tokens + step.count
-            unknown += int((batch["target"] == UNKNOWN_ID).sum())
-            for row, mean in zip(
-                batch.rows.tolist(), (sums / batch.lengths["target"]).tolist(), strict=True
-            ):
-                losses[row] = mean
+        losses = reference_losses(self, network, self.batches(part, _BATCH_SIZE, None), check)
         sources, references = list(part.sources), list(part.targets)
         search = SearchOptions(beam=self.options.beam)
         translating = self._translating(network, search)
@@ -274,20 +256,19 @@ class Translate(Task[Options, Part]):
         texts = [each.text for each in found]
         figures, signatures = self._figures(texts, references)
         assert PERPLEXITY.of_loss
-        loss = total / tokens
-        figures |= {"perplexity": PERPLEXITY.of_loss(loss), "loss": loss}
+        figures |= {"perplexity": PERPLEXITY.of_loss(losses.mean), "loss": losses.mean}
         copied, _ = self._figures(sources, references)
 
         def example(row: int) -> Example:
-            return Example(sources[row], references[row], texts[row], losses[row])
+            return Example(sources[row], references[row], texts[row], losses.rows[row])
 
-        worst = sorted(range(len(part)), key=lambda row: -losses[row])
+        worst = sorted(range(len(part)), key=lambda row: -losses.rows[row])
         shown = range(0, len(part), max(1, len(part) // _EXAMPLES))[:_EXAMPLES]
         return TranslationScores(
             count=len(part),
             figures=figures,
             signatures=signatures,
-            unknown=unknown,
+            unknown=losses.unknown,
             cut=sum(not each.best.ended for each in found),
             examples=[example(row) for row in shown],
             worst=[example(row) for row in worst[:_WORST]],
@@ -354,13 +335,7 @@ class Translate(Task[Options, Part]):
         Raises:
             OptionError: An option has no effect beside the others, or does not fit them.
         """
-        without = self.options.model.attention == "none"
-        check_needs(search, data=ATTENTION.lacking if without else None)
-        if search.n_best > search.beam:
-            raise OptionError(
-                f"{option_name('n_best')} is {search.n_best}, but a beam finds no more than its "
-                f"size, and {option_name('beam')} is {search.beam}; raise it"
-            )
+        check_search(search, attention=self.options.model.attention != "none")
         return self._translating(network, search).run(sentences, at_once=at_once)
 
     def _translating(self, network: torch.nn.Module, search: SearchOptions) -> Translating:

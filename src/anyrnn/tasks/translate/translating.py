@@ -2,41 +2,20 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 
 import torch
 
 from anyrnn.tasks.batches import Batches, Column
 from anyrnn.tasks.columns import Sequences
-from anyrnn.tasks.search import Beam, Hypothesis, beam_search, generator_of, sample
+from anyrnn.tasks.search import Hypothesis, generator_of, rows_at_once, searched
 from anyrnn.tasks.translate.model import TranslationNetwork
 from anyrnn.tasks.translate.options import SearchOptions
-from anyrnn.tasks.translate.sides import Side
 from anyrnn.tasks.written_tokens import UNKNOWN_ID
+from anyrnn.tasks.written_vocabulary import Candidate, WrittenVocabulary
 
-_BATCH_SIZE = 64
-_MOST_SCORES = 1 << 24  # of next tokens at a step
 _FACTOR, _MORE = 2, 20  # how much longer than its source a translation may be
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A translation of a sentence.
-
-    Attributes:
-        text: The translation.
-        tokens: Its tokens.
-        score: By what it was chosen: the logarithm of its probability with the penalties.
-        ended: Whether it ended by itself; if not, it was cut at its largest length.
-        weights: Those of attention at each token and at the end, (steps, source).
-    """
-
-    text: str
-    tokens: list[int] = field(repr=False)
-    score: float
-    ended: bool
-    weights: torch.Tensor | None = field(repr=False, default=None)
 
 
 @dataclass(frozen=True)
@@ -85,12 +64,7 @@ def hypotheses(
     forbidden = () if copies else (UNKNOWN_ID,)
     with torch.inference_mode():
         state = network.begin(sources, lengths)
-    if search.sample:
-        generator = generator or torch.Generator()
-        drawn = sample(network.decoder, state, limits, search, generator, forbidden)
-        return [[each] for each in drawn]
-    beam = Beam(search.beam, search.length_penalty, search.coverage_penalty, search.no_repeat)
-    return beam_search(network.decoder, state, limits, beam, forbidden)
+    return searched(network.decoder, state, limits, search, generator, forbidden)
 
 
 @dataclass(frozen=True)
@@ -105,8 +79,8 @@ class Translating:
     """
 
     network: TranslationNetwork
-    source: Side
-    target: Side
+    source: WrittenVocabulary
+    target: WrittenVocabulary
     longest: int
     search: SearchOptions
 
@@ -157,8 +131,7 @@ class Translating:
         generator: torch.Generator,
         check: Callable[[], None],
     ) -> Iterator[Translation]:
-        rows = _MOST_SCORES // (self.search.beam * self.target.size)
-        rows = max(1, min(_BATCH_SIZE, rows))
+        rows = rows_at_once(self.search.beam, self.target.size)
         found: list[list[Hypothesis]] = [[] for _ in sentences]
         columns = {"source": Column(tokens, padded=True, lengths=tokens.lengths)}
         device = self.network.decoder.softmax.weight.device

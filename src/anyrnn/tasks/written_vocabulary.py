@@ -1,0 +1,185 @@
+"""The vocabulary of sentences that are written: sentences to tokens and back."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self, get_args
+
+import torch
+from tokenizers import Tokenizer
+
+from anyrnn.errors import RunError
+from anyrnn.tasks.columns import Sequences
+from anyrnn.tasks.common_options import ChosenKind, WrittenKind
+from anyrnn.tasks.encoding import whole_characters
+from anyrnn.tasks.prepared import advanced, number_sequences
+from anyrnn.tasks.run_files import entry
+from anyrnn.tasks.vocabulary import UNSPACED, choose_tokens, load_tokenizer
+from anyrnn.tasks.written_tokens import (
+    BOUNDARY_ID,
+    SPECIAL,
+    UNKNOWN_ID,
+    VocabularyChoice,
+    make_tokenizer,
+)
+
+_AT_ONCE = 10_000  # sentences
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A text that a search found.
+
+    Attributes:
+        text: The text.
+        tokens: Its tokens.
+        score: By what it was chosen: the logarithm of its probability with the penalties.
+        ended: Whether it ended by itself; if not, it was cut at its largest length.
+        weights: Those of attention at each token and at the end, (steps, source).
+    """
+
+    text: str
+    tokens: list[int] = field(repr=False)
+    score: float
+    ended: bool
+    weights: torch.Tensor | None = field(repr=False, default=None)
+
+
+@dataclass(frozen=True)
+class WrittenVocabulary:
+    """What the tokens of sentences are, and which.
+
+    Attributes:
+        tokenizer: Sentences to token numbers.
+        kind: What tokens are.
+    """
+
+    tokenizer: Tokenizer
+    kind: WrittenKind
+
+    @classmethod
+    def made(cls, texts: Sequence[str], kind: WrittenKind, options: VocabularyChoice) -> Self:
+        """That of the training sentences.
+
+        Args:
+            texts: The sentences.
+            kind: What tokens are.
+            options: Which of them are known.
+
+        Raises:
+            SizeError: The vocabulary is too small for its kind of tokens.
+            DataError: No token occurs often enough.
+        """
+        chosen = _Choice(
+            kind, options.lowercase, options.vocabulary_size, options.minimum_frequency
+        )
+        # A word is the same one at the beginning of a sentence.
+        return cls(make_tokenizer(texts, chosen, space_before=True), kind)
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Any], name: str, config: Path, file: Path) -> Self:
+        """That of a run.
+
+        Args:
+            state: The state of the task.
+            name: What it calls the kind of tokens.
+            config: Where it comes from, for messages.
+            file: The file of the tokenizer.
+
+        Raises:
+            RunError: The run is damaged.
+        """
+        kind: Any = entry(state, name, str, config)
+        if kind not in get_args(WrittenKind):
+            raise RunError(f"the run is damaged: {config} has the kind of tokens {kind!r}")
+        return cls(load_tokenizer(file, SPECIAL), kind)
+
+    @property
+    def size(self) -> int:
+        """The number of different tokens."""
+        return self.tokenizer.get_vocab_size()
+
+    def encode(self, sentences: Sequence[str], longest: int) -> Sequences:
+        """The tokens of each sentence, and the end; those of sentences that lie on disk do so, too.
+
+        Args:
+            sentences: The sentences.
+            longest: How many tokens are kept of one.
+
+        Raises:
+            RunError: The tokenizer of a run cannot do what its file asks for.
+            WriteError: The numbers cannot be written.
+        """
+
+        def chunks() -> Iterator[Any]:
+            for start in range(0, len(sentences), _AT_ONCE):
+                some = sentences[start : start + _AT_ONCE]
+                yield [[*ids[:longest], BOUNDARY_ID] for ids in self._numbers(some)]
+                advanced("encoding sentences", start + len(some), len(sentences))
+
+        parts = ("sentences", self.tokenizer.to_str(), str(longest))
+        return number_sequences(parts, sentences, chunks)
+
+    def _numbers(self, sentences: Sequence[str]) -> list[list[int]]:
+        try:
+            found = self.tokenizer.encode_batch_fast(
+                [*map(whole_characters, sentences)], add_special_tokens=False
+            )
+        # The tokenizers library raises a bare Exception for whatever is wrong.
+        except Exception as error:
+            raise RunError(f"the tokenizer of the run is damaged: {error}") from None
+        return [each.ids for each in found]
+
+    def pieces(self, sentence: str) -> list[str]:
+        """The parts of a sentence that its tokens stand for."""
+        sentence = whole_characters(sentence)
+        found = self.tokenizer.encode(sentence, add_special_tokens=False)
+        return [sentence[start:end].strip() for start, end in found.offsets]
+
+    def text(self, tokens: Sequence[int], copies: Mapping[int, str] | None = None) -> str:
+        """The sentence that tokens are.
+
+        Args:
+            tokens: Their numbers, without the end.
+            copies: What stands in the place of unknown ones, by their places.
+        """
+        if self.kind == "bpe":
+            return self.tokenizer.decode(list(tokens), skip_special_tokens=True).strip()
+        words = self.kind != "character"
+        written = []
+        for place, token in enumerate(tokens):
+            text = self.tokenizer.id_to_token(token) or ""
+            if token == UNKNOWN_ID:
+                text = (copies or {}).get(place, "�")
+                text = f" {text}" if words and not re.match(UNSPACED, text) else text
+            written.append(text)
+        return "".join(written).strip()
+
+    def shown(self, token: int) -> str:
+        """A token as reports show it."""
+        return self.tokenizer.decode([token], skip_special_tokens=False).strip()
+
+
+def kind_of_tokens(chosen: ChosenKind, texts: Sequence[str], spaced: WrittenKind) -> WrittenKind:
+    """What tokens are; for `auto` characters of a script without spaces, and of texts as short as
+    names.
+
+    Args:
+        chosen: What the user chose.
+        texts: The training sentences.
+        spaced: What `auto` takes for others.
+    """
+    if chosen != "auto":
+        return chosen
+    return "character" if choose_tokens(texts)[0] == "character" else spaced
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """How sentences become tokens."""
+
+    tokens: WrittenKind
+    lowercase: bool
+    vocabulary_size: int | None
+    minimum_frequency: int
