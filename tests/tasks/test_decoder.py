@@ -8,7 +8,7 @@ import torch
 
 from anyrnn.errors import OptionError
 from anyrnn.tasks.attention import Attention
-from anyrnn.tasks.decoder import Decoder, DecoderState
+from anyrnn.tasks.decoder import Decoder, DecoderState, repeated_attention
 from anyrnn.tasks.search import Beam, beam_search, sample
 from anyrnn.tasks.translate import SearchOptions
 
@@ -27,6 +27,35 @@ def test_attention_reads_what_it_weighs_and_no_padding(
     torch.testing.assert_close(one, context[:1, 2:3])
     monkeypatch.setattr("anyrnn.tasks.attention._AT_ONCE", 40)
     torch.testing.assert_close(attention(queries, attention.memory(values, mask))[0], context)
+
+
+def test_coverage_is_the_sum_of_the_weights_so_far() -> None:
+    attention = Attention("additive", 4, 6, 5, coverage=True)
+    mask = torch.arange(3) < torch.tensor([[3], [2]])
+    values, queries = torch.randn(2, 3, 6), torch.randn(2, 4, 4)
+    had = torch.rand(2, 3) * mask
+    contexts, weights = attention(queries, attention.memory(values, mask), had)
+    assert attention.covered is not None
+    for row, places in enumerate((3, 2)):
+        sums = had[row, :places].tolist()
+        for step in range(4):
+            hidden = [
+                attention.query(queries[row, step])
+                + attention.key(values[row, place])
+                + attention.covered.weight[:, 0] * sums[place]
+                for place in range(places)
+            ]
+            energies = torch.stack([attention.energy(each.tanh())[0] for each in hidden])
+            expected = energies.softmax(0)
+            torch.testing.assert_close(weights[row, step, :places], expected)
+            torch.testing.assert_close(contexts[row, step], expected @ values[row, :places])
+            sums = [one + more for one, more in zip(sums, expected.tolist(), strict=True)]
+    assert not weights[1, :, 2].any()
+    repeated = repeated_attention(weights)
+    before = torch.zeros(2, 3)
+    for step in range(4):
+        torch.testing.assert_close(repeated[:, step], weights[:, step].minimum(before).sum(1))
+        before += weights[:, step]
 
 
 def test_a_dot_product_needs_equal_sizes() -> None:
@@ -56,6 +85,8 @@ def made(cell: str = "gru", vocabulary: int = 5, **options: Any) -> Decoder:
         ("lstm", {"layers": 2, "input_feeding": True}),
         ("lstm_peephole", {"attention": "general"}),
         ("rnn", {"attention": "none"}),
+        ("gru", {"coverage": True}),
+        ("lstm", {"coverage": True, "input_feeding": True}),
     ],
 )
 def test_all_steps_at_once_are_one_step_after_the_other(cell: str, options: Any) -> None:
@@ -114,11 +145,11 @@ def likeliest(decoder: Decoder, row: int, steps: int, beam: Beam) -> list[tuple[
     return sorted(found, reverse=True)
 
 
-@pytest.mark.parametrize("feeding", [False, True])
+@pytest.mark.parametrize("options", [{}, {"input_feeding": True}, {"coverage": True}])
 @pytest.mark.parametrize("beam", [Beam(120), Beam(120, 1.0, 0.5)])
-def test_a_wide_beam_finds_the_best_of_all_sequences(feeding: bool, beam: Beam) -> None:
+def test_a_wide_beam_finds_the_best_of_all_sequences(options: Any, beam: Beam) -> None:
     with torch.inference_mode():
-        decoder = made(vocabulary=4, input_feeding=feeding)
+        decoder = made(vocabulary=4, **options)
         found = beam_search(decoder, begun(decoder), torch.tensor([4, 3, 4]), beam)
         for row, steps in enumerate((4, 3, 4)):
             right = likeliest(decoder, row, steps, beam)

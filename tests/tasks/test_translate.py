@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from sacrebleu.metrics import BLEU
 from sklearn import clone
 
 from anyrnn.errors import DataError, OptionError, RunError
 from anyrnn.tasks import Translator
+from anyrnn.tasks.decoder import repeated_attention
 from anyrnn.tasks.experiment import train
 from anyrnn.tasks.options import from_flat
 from anyrnn.tasks.results import Result
@@ -245,6 +247,33 @@ def test_bleu_decides(tmp_path: Path) -> None:
 def test_validation_bleu_is_that_of_all_sentences() -> None:
     texts, right = ["a b c d e", "a b", "x y z w v"], ["a b c d e f", "a b", "x y z v w"]
     metric = ValidationBleu("13a")
+def test_coverage_is_learned_and_repeated_attention_is_penalised(tmp_path: Path) -> None:
+    values = {**SMALL, **write(tmp_path, PAIRS[:60]), "cells": ("gru",), "epochs": 2, "beam": 2}
+    plain = train(from_flat(Options, values), tmp_path / "plain")
+    learned = train(from_flat(Options, values | {"coverage": True}), tmp_path / "coverage")
+    model = load(learned.run)
+    assert model.network.decoder.attention.covered.weight.any()
+    texts = SENTENCES[:4]
+    alone = [model.predict([text])[0].text for text in texts]
+    assert alone == [each.text for each in model.predict(texts)]
+    assert learned.best.scores.figures["loss"] != plain.best.scores.figures["loss"]
+    # The penalty counts in training only, so that the loss gives the perplexity.
+    model = load(plain.run)
+    part = read(model.task.options.data, 0).training
+    (batch,) = model.task.batches(part, 99, 0)
+    penalised: Any = replace(model.task, options=replace(model.task.options, coverage_loss=0.5))
+    found = [each.step(model.network, batch).loss for each in (model.task, penalised)]
+    assert found[0] == found[1]
+    model.network.train()
+    found = [each.step(model.network, batch).loss for each in (model.task, penalised)]
+    tokens = batch["target"]
+    before = torch.cat([torch.zeros_like(tokens[:, :1]), tokens[:, :-1].clamp_min(0)], 1)
+    given = (batch["source"], batch.lengths["source"], before, batch.lengths["target"])
+    counts = tokens >= 0
+    repeated = repeated_attention(model.network(*given)[1])[counts]
+    torch.testing.assert_close(found[1] - found[0], 0.5 * repeated.mean())
+
+
     metric.update(texts[:1], right[:1])
     metric.update(texts[1:], right[1:])
     expected = BLEU(tokenize="13a").corpus_score(texts, [right]).score

@@ -45,6 +45,10 @@ class Attention(nn.Module):
         query_size: The size of q.
         memory_size: The size of each m.
         size: The size of the hidden layer of the additive score.
+        coverage: Whether the additive score also reads how much attention each place has had, C:
+            v · tanh(W q + U m + w C) (Tu et al. 2016, arXiv 1601.04811; See, Liu and Manning 2017,
+            arXiv 1704.04368). Then a query needs the weights of those before it, so that queries
+            are answered one after the other.
 
     Raises:
         OptionError: A dot product of vectors of different sizes.
@@ -58,7 +62,15 @@ class Attention(nn.Module):
         (torch.Size([1, 2, 6]), torch.Size([1, 2, 3]), [0.0, 0.0])
     """
 
-    def __init__(self, kind: AttentionKind, query_size: int, memory_size: int, size: int) -> None:
+    def __init__(
+        self,
+        kind: AttentionKind,
+        query_size: int,
+        memory_size: int,
+        size: int,
+        *,
+        coverage: bool = False,
+    ) -> None:
         super().__init__()
         self.kind: AttentionKind = kind
         if kind == "dot" and query_size != memory_size:
@@ -74,6 +86,7 @@ class Attention(nn.Module):
             self.query = nn.Linear(query_size, size)
             self.key = nn.Linear(memory_size, size, bias=False)
             self.energy = nn.Linear(size, 1, bias=False)
+        self.covered = nn.Linear(1, size, bias=False) if coverage else None
 
     def memory(self, values: torch.Tensor, mask: torch.Tensor) -> Memory:
         """The outputs of an encoder with what is computed of them once for all queries.
@@ -84,21 +97,36 @@ class Attention(nn.Module):
         """
         return Memory(values, values if self.kind == "dot" else self.key(values), mask)
 
-    def forward(self, queries: torch.Tensor, memory: Memory) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self, queries: torch.Tensor, memory: Memory, had: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """What is read for some queries.
 
         Args:
             queries: The decoder's outputs, (batch, steps, query size).
             memory: What is read.
+            had: With coverage: how much attention each place has had before, (batch, source).
 
         Returns:
             The contexts, (batch, steps, memory size), and the weights, (batch, steps, source).
         """
+        if self.covered is None or had is None:
+            weights = self._weights(queries, memory.keys, memory.mask)
+        else:
+            every: list[torch.Tensor] = []
+            for query in queries.split(1, 1):
+                keys = memory.keys + self.covered(had[:, :, None])
+                every.append(self._weights(query, keys, memory.mask))
+                had = had + every[-1][:, 0]
+            weights = torch.cat(every, 1)
+        return weights @ memory.values, weights
+
+    def _weights(
+        self, queries: torch.Tensor, keys: torch.Tensor, mask: torch.Tensor
+    ) -> torch.Tensor:
         score: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
         score = self._additive if self.kind == "additive" else _products
-        scores = score(queries, memory.keys)
-        weights = scores.masked_fill(~memory.mask[:, None], -torch.inf).softmax(-1)
-        return weights @ memory.values, weights
+        return score(queries, keys).masked_fill(~mask[:, None], -torch.inf).softmax(-1)
 
     def _additive(self, queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
         steps = max(1, _AT_ONCE // max(1, keys.numel()))

@@ -27,11 +27,13 @@ class DecoderState:
         recurrent: The states of its layers, as they take it: each (layers, batch, size).
         fed: The attentional vector of the step before, (batch, size), with input feeding.
         memory: What attention reads.
+        had: How much attention each place has had, (batch, source), if attention reads it.
     """
 
     recurrent: Any
     fed: torch.Tensor | None
     memory: Memory | None
+    had: torch.Tensor | None = None
 
     def taken(self, rows: torch.Tensor, *, same_memory: bool = False) -> "DecoderState":
         """That of some rows of the batch.
@@ -45,11 +47,11 @@ class DecoderState:
             found = found[:, rows]
         else:
             found = tuple(each[:, rows] for each in found)
-        fed = None if self.fed is None else self.fed[rows]
+        fed, had = (None if each is None else each[rows] for each in (self.fed, self.had))
         memory = self.memory
         if memory is not None and not same_memory:
             memory = memory.taken(rows)
-        return DecoderState(found, fed, memory)
+        return DecoderState(found, fed, memory, had)
 
 
 def preceding(targets: torch.Tensor) -> torch.Tensor:
@@ -82,6 +84,8 @@ class Decoder(nn.Module):
         attention: How attention is scored; none reads the first states only.
         input_feeding: Whether each step also reads the attentional vector of the one before (Luong
             et al. 2015, section 3.3).
+        coverage: Whether attention also reads how much attention each place has had; see
+            `Attention`.
         dropout: The share of values dropped after the embedding, between layers and before the
             softmax.
         scheduled_sampling: The share of tokens that are read, in training, as the decoder would
@@ -116,6 +120,7 @@ class Decoder(nn.Module):
         layers: int = 1,
         attention: AttentionKind = "additive",
         input_feeding: bool = False,
+        coverage: bool = False,
         dropout: float = 0.0,
         scheduled_sampling: float = 0.0,
     ) -> None:
@@ -131,7 +136,8 @@ class Decoder(nn.Module):
         self.first = nn.Linear(summary_size, layers * sum(self.state_sizes))
         self.attention, read_size = None, output_size
         if attention != "none":
-            self.attention = Attention(attention, output_size, memory_size, hidden_size)
+            sizes = (output_size, memory_size, hidden_size)
+            self.attention = Attention(attention, *sizes, coverage=coverage)
             read_size += memory_size
         self.attentional = nn.Linear(read_size, hidden_size)
         self.softmax = nn.Linear(hidden_size, vocabulary_size)
@@ -152,12 +158,14 @@ class Decoder(nn.Module):
         first = torch.tanh(self.first(summary)).to(self.first.weight.dtype)
         parts = first.unflatten(1, (self.layers, -1)).transpose(0, 1).split(self.state_sizes, 2)
         states = [each.contiguous() for each in parts]
-        memory = None
+        memory = had = None
         if self.attention is not None:
             places = torch.arange(outputs.shape[1], device=outputs.device)
             memory = self.attention.memory(outputs, places < lengths[:, None])
+            if self.attention.covered is not None:
+                had = outputs.new_zeros(outputs.shape[:2])
         fed = summary.new_zeros(batch, self.hidden_size) if self.input_feeding else None
-        return DecoderState(tuple(states) if len(states) > 1 else states[0], fed, memory)
+        return DecoderState(tuple(states) if len(states) > 1 else states[0], fed, memory, had)
 
     def forward(
         self, tokens: torch.Tensor, state: DecoderState, lengths: torch.Tensor | None = None
@@ -215,7 +223,7 @@ class Decoder(nn.Module):
         self, tokens: torch.Tensor, state: DecoderState, lengths: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         outputs, _ = self.recurrent(self._embedded(tokens), state.recurrent, lengths)
-        return self._attended(outputs, state.memory)
+        return self._attended(outputs, state)
 
     def _fed(
         self, tokens: torch.Tensor, state: DecoderState
@@ -240,20 +248,21 @@ class Decoder(nn.Module):
         if state.fed is not None:
             embedded = torch.cat([embedded, state.fed[:, None]], 2)
         outputs, recurrent = self.recurrent(embedded, state.recurrent)
-        vector, weights = self._attended(outputs, state.memory)
+        vector, weights = self._attended(outputs, state)
         fed = None if state.fed is None else vector[:, 0]
-        return vector, weights, replace(state, recurrent=recurrent, fed=fed)
+        had = state.had if state.had is None or weights is None else state.had + weights[:, 0]
+        return vector, weights, replace(state, recurrent=recurrent, fed=fed, had=had)
 
     def _embedded(self, tokens: torch.Tensor) -> torch.Tensor:
         return self.dropout(self.embedding(tokens))
 
     def _attended(
-        self, outputs: torch.Tensor, memory: Memory | None
+        self, outputs: torch.Tensor, state: DecoderState
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The attentional vectors of all steps at once."""
         weights = None
-        if self.attention is not None and memory is not None:
-            context, weights = self.attention(outputs, memory)
+        if self.attention is not None and state.memory is not None:
+            context, weights = self.attention(outputs, state.memory, state.had)
             outputs = torch.cat([outputs, context], 2)
         return self.dropout(torch.tanh(self.attentional(outputs))), weights
 
@@ -261,3 +270,18 @@ class Decoder(nn.Module):
         """True tokens, a share of which are replaced by the decoder's own."""
         drawn = torch.rand(true.shape, device=true.device) < self.scheduled_sampling
         return torch.where(drawn, own, true)
+
+
+def repeated_attention(weights: torch.Tensor) -> torch.Tensor:
+    """How much of the attention of each step goes where attention was before: the coverage loss of
+    See et al. 2017, equation 12, (batch, time).
+
+    Args:
+        weights: Those of attention, (batch, time, source).
+
+    Example:
+        >>> repeated_attention(torch.tensor([[[1.0, 0.0], [0.25, 0.75], [0.0, 1.0]]])).tolist()
+        [[0.0, 0.25, 0.75]]
+    """
+    had = weights.cumsum(1) - weights
+    return torch.minimum(weights, had).sum(-1)

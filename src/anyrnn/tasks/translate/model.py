@@ -22,7 +22,7 @@ class TranslationNetwork(nn.Module):
         hidden_size: The size of a recurrent layer, of the encoder for each direction.
         layers: The number of recurrent layers of encoder and decoder.
         bidirectional: Whether the encoder also reads backwards.
-        attention, input_feeding, scheduled_sampling: See `Decoder`.
+        attention, input_feeding, coverage, scheduled_sampling: See `Decoder`.
         dropout: The share of values dropped after embeddings, between layers, after the encoder and
             before the softmax.
 
@@ -51,6 +51,7 @@ class TranslationNetwork(nn.Module):
         bidirectional: bool = True,
         attention: AttentionKind = "additive",
         input_feeding: bool = False,
+        coverage: bool = False,
         scheduled_sampling: float = 0.0,
         dropout: float = 0.2,
     ) -> None:
@@ -71,6 +72,7 @@ class TranslationNetwork(nn.Module):
             layers=layers,
             attention=attention,
             input_feeding=input_feeding,
+            coverage=coverage,
             dropout=dropout,
             scheduled_sampling=scheduled_sampling,
         )

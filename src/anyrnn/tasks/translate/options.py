@@ -106,6 +106,12 @@ class ModelOptions(OptionGroup, panel="Model"):
         "Each step of the decoder also reads what the step before has attended to; then it is "
         "computed step by step.",
     )
+    coverage: bool = option(
+        False,
+        "Attention also reads how much attention each token of the source has had; then it is "
+        "computed step by step.",
+        needs=(Need("attention", ("additive",)),),
+    )
     scheduled_sampling: float = option(
         0.0,
         "The share of tokens that the decoder reads as it would have written them, in training.",
@@ -122,6 +128,13 @@ class Options(OptionGroup, panel="Model"):
     cells: tuple[str, ...] = common_options.cells("gru")
     vocabulary: TokenOptions = TokenOptions()
     model: ModelOptions = ModelOptions()
+    coverage_loss: float = option(
+        0.0,
+        "The weight, in the training loss, of attention to tokens that have had it before; 0 for "
+        "none.",
+        ge=0,
+        needs=(Need("attention", but="none"),),
+    )
     beam: int = option(
         5, "How many translations the search keeps at each step, to measure the result.", ge=1
     )

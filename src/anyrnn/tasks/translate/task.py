@@ -11,7 +11,7 @@ import torch
 from anyrnn.errors import DataError, OptionError, RunError, option_name
 from anyrnn.tasks.batches import Batch, Batches, Column
 from anyrnn.tasks.columns import Sequences
-from anyrnn.tasks.decoder import preceding
+from anyrnn.tasks.decoder import preceding, repeated_attention
 from anyrnn.tasks.encoding import given_texts
 from anyrnn.tasks.figures import LOSS, PERPLEXITY, Figure
 from anyrnn.tasks.options import check_needs
@@ -217,14 +217,18 @@ class Translate(Task[Options, Part]):
         assert isinstance(network, TranslationNetwork)
         targets = batch["target"]
         lengths, tokens = batch.lengths, preceding(targets)
-        vectors, _ = network(batch["source"], lengths["source"], tokens, lengths["target"])
+        vectors, weights = network(batch["source"], lengths["source"], tokens, lengths["target"])
         losses = network.decoder.losses(vectors, targets)
-        count = int((targets != IGNORED).sum())
+        counts = targets != IGNORED
+        count, total = int(counts.sum()), losses.sum()
+        if network.training and self.options.coverage_loss and weights is not None:
+            repeated = repeated_attention(weights)[counts].sum()
+            total = total + self.options.coverage_loss * repeated
         greedy = None
         if self.deciding == "bleu" and not network.training:
             sentences = (batch["source"], lengths["source"])
             greedy = [found[0] for found in hypotheses(network, *sentences, SearchOptions(beam=1))]
-        return Step(losses.sum() / max(1, count), count, (losses, greedy))
+        return Step(total / max(1, count), count, (losses, greedy))
 
     def metrics(self) -> dict[str, "Metric"]:
         """BLEU, if it decides."""
