@@ -150,6 +150,26 @@ def test_npz(tmp_path: Path) -> None:
     assert [each.shape for each in series.values] == [(1, 1), (2, 1)]
 
 
+def test_several_arrays_of_an_npz_are_channels(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    one, two = numpy.arange(10.0).reshape(2, 5), numpy.arange(20.0).reshape(2, 5, 2)
+    saved(path, one=one, two=two, lengths=[5, 3], y=[0, 1])
+    series = read_series(path, "npz", chosen(features=("one", "two")))["training"]
+    expected = numpy.concatenate([one[..., None], two], 2)
+    assert [each.tolist() for each in series.values] == [
+        expected[0].tolist(),
+        expected[1, :3].tolist(),
+    ]
+    saved(path, one=one, short=one[:, :4], few=one[:1], y=[0, 1])
+    for names, message in [
+        (("one", "three"), "no array 'three'"),
+        (("one", "few"), "has arrays of different numbers of sequences: 2 in 'one', 1 in 'few'"),
+        (("one", "short"), "sequence 0 has arrays of different lengths: 5, 4"),
+    ]:
+        with pytest.raises(DataError, match=message):
+            read_series(path, "npz", chosen(features=names))
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [

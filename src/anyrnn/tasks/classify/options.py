@@ -74,7 +74,7 @@ class DataOptions(common_options.TableOptions, panel="Data"):
     )
     features: tuple[str, ...] = option(
         (),
-        "The columns of a table with the numbers, or the array of an .npz; may be repeated.",
+        "The columns of a table with the numbers, or the arrays of an .npz; may be repeated.",
         metavar="COLUMN",
         flags=("--feature",),
         shown="all other columns; x, X, values or frames",

@@ -249,7 +249,8 @@ def _read_npz(path: Path, options: DataOptions, with_labels: bool) -> dict[str, 
         parts = {"training": ""}
     found = {}
     for name, end in parts.items():
-        values = _array(path, arrays, (*options.features[:1], f"x{end}", "X", "values", "frames"))
+        names = [(name,) for name in options.features] or [(f"x{end}", "X", "values", "frames")]
+        values = [_array(path, arrays, each) for each in names]
         lengths = _lengths(path, arrays, options.lengths, end)
         labels = None
         if with_labels:
@@ -304,15 +305,18 @@ def _npz_part(
     path: Path,
     digest: str,
     options: DataOptions,
-    values: numpy.ndarray,
+    arrays: Sequence[numpy.ndarray],
     lengths: numpy.ndarray | None,
     labels: numpy.ndarray | None,
 ) -> Series:
-    if values.dtype.kind not in "fiub":
-        raise DataError(f"{path}: the numbers have the type {values.dtype}")
-    if lengths is not None and values.ndim < 2 + (len(values) == len(lengths)):
-        values = values[..., None]
-    sequences = _sequences(path, values, lengths)
+    """The sequences of arrays, whose channels stand beside each other."""
+    found = [_sequences(path, values, lengths) for values in arrays]
+    if len({*map(len, found)}) > 1:
+        counts = ", ".join(
+            f"{len(each)} in {name!r}" for name, each in zip(options.features, found, strict=True)
+        )
+        raise DataError(f"{path} has arrays of different numbers of sequences: {counts}")
+    sequences = [*zip(*found, strict=True)]
     if labels is not None and (labels.ndim != 1 or len(labels) != len(sequences)):
         raise DataError(
             f"{path} has {len(sequences)} sequences but labels of the shape {labels.shape}"
@@ -321,11 +325,14 @@ def _npz_part(
     for number, each in enumerate(sequences):
         label = "" if labels is None else str(labels[number]).strip()
 
-        def make(each: numpy.ndarray = each, label: str = label) -> tuple[numpy.ndarray, str]:
+        def make(each: Any = each, label: str = label) -> tuple[numpy.ndarray, str]:
             if not (label or labels is None or options.label_separator is not None):
                 raise SequenceError("has no label")
-            channels = math.prod(each.shape[1:])
-            return _float32(each.reshape(len(each), channels)), label
+            steps = [len(values) for values in each]
+            if len({*steps}) > 1:
+                raise SequenceError(f"has arrays of different lengths: {listing(steps)}")
+            flat = [values.reshape(len(values), math.prod(values.shape[1:])) for values in each]
+            return _float32(numpy.concatenate(flat, 1)), label
 
         _try_add(series, f"sequence {number}", options, make)
     return series
@@ -335,6 +342,10 @@ def _sequences(
     path: Path, values: numpy.ndarray, lengths: numpy.ndarray | None
 ) -> Sequence[numpy.ndarray]:
     """The sequences of an array that has them padded, or one after another."""
+    if values.dtype.kind not in "fiub":
+        raise DataError(f"{path}: the numbers have the type {values.dtype}")
+    if lengths is not None and values.ndim < 2 + (len(values) == len(lengths)):
+        values = values[..., None]
     if lengths is None:
         if values.ndim < 2:
             raise DataError(f"{path}: the numbers have the shape {values.shape}, without a time")
