@@ -7,7 +7,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from anyrnn.errors import DataError
 from anyrnn.tasks.common_options import shares_split_off
-from anyrnn.tasks.estimator import Estimator
+from anyrnn.tasks.estimator import Estimator, listed_texts
 from anyrnn.tasks.generate.data import Part, divided
 from anyrnn.tasks.generate.options import SamplingOptions
 from anyrnn.tasks.generate.task import Generate
@@ -68,7 +68,7 @@ class LanguageModel(Estimator, task=Generate, data=("validation_share",)):
     def predict(self, X: Iterable[str]) -> list[float]:
         """The perplexity of each text."""
         check_is_fitted(self, "model_")
-        return [found.perplexity for found in self.model_.predict(_part(list(X)).texts)]
+        return [found.perplexity for found in self.model_.predict(_part(listed_texts(X)).texts)]
 
     def score(self, X: str | Iterable[str], y: None = None) -> float:
         """How well texts are predicted: minus the bits per character."""
@@ -77,10 +77,9 @@ class LanguageModel(Estimator, task=Generate, data=("validation_share",)):
 
 
 def _part(X: str | Iterable[str]) -> Part:
-    texts = [X] if isinstance(X, str) else list(X)
-    for number, text in enumerate(texts):
-        if not isinstance(text, str) or not text:
-            raise DataError(f"row {number} is {text!r}, but has to be a text")
+    texts = [X] if isinstance(X, str) else listed_texts(X)
+    if "" in texts:
+        raise DataError(f"row {texts.index('')} is an empty text; leave such texts out")
     if not texts:
         raise DataError("there is no text")
     return Part(texts, [LanguageModel.place] * len(texts))

@@ -33,6 +33,7 @@ from anyrnn.tasks.generate.scores import (
     TokenScore,
 )
 from anyrnn.tasks.generate.tokens import Encoded, encode, encode_prompt
+from anyrnn.tasks.kept import Kept
 from anyrnn.tasks.options import check_needs
 from anyrnn.tasks.search import generator_of
 from anyrnn.tasks.streams import StreamBatches
@@ -88,7 +89,7 @@ class Generate(Task[Options, Part]):
     options: Options
     tokenizer: Tokenizer
     ends: bool
-    _encoded: list[tuple[Part, Encoded]] = field(default_factory=list, repr=False)
+    _encoded: Kept[Part, Encoded] = field(default_factory=Kept, repr=False, compare=False)
 
     @classmethod
     def read(cls, options: Options) -> Data[Part]:
@@ -141,13 +142,9 @@ class Generate(Task[Options, Part]):
 
     def encoded(self, part: Part) -> Encoded:
         """The tokens of a part; they are kept."""
-        for known, found in self._encoded:
-            if known is part:
-                return found
-        found = encode(self.tokenizer, part.texts)
+        found = self._encoded.of(part, lambda: encode(self.tokenizer, part.texts))
         if not found.count:
             raise DataError(f"{part.paths[0]} has no token; check what the tokens are")
-        self._encoded.append((part, found))
         return found
 
     def network(self, cell: str) -> LanguageNetwork:

@@ -14,6 +14,7 @@ from anyrnn.tasks.columns import Sequences
 from anyrnn.tasks.decoder import preceding, repeated_attention
 from anyrnn.tasks.encoding import given_texts
 from anyrnn.tasks.figures import LOSS, PERPLEXITY, Figure
+from anyrnn.tasks.kept import Kept
 from anyrnn.tasks.options import check_needs
 from anyrnn.tasks.run_files import CONFIG, entry
 from anyrnn.tasks.search_options import check_search
@@ -82,8 +83,8 @@ class Translate(Task[Options, Part]):
     source: WrittenVocabulary
     target: WrittenVocabulary
     bleu_tokens: str
-    _known: list[tuple[Part, tuple[Sequences, Sequences]]] = field(
-        default_factory=list, repr=False, compare=False
+    _encoded: Kept[Part, tuple[Sequences, Sequences]] = field(
+        default_factory=Kept, repr=False, compare=False
     )
 
     def __post_init__(self) -> None:
@@ -91,10 +92,6 @@ class Translate(Task[Options, Part]):
         if self.options.deciding == "bleu":
             object.__setattr__(self, "figures", (_BLEU, *_OTHERS))
             object.__setattr__(self, "deciding", "bleu")
-
-    def __getstate__(self) -> dict[str, Any]:
-        """For other processes: without the tokens of parts, which each has of its own."""
-        return {**vars(self), "_known": []}
 
     @classmethod
     def read(cls, options: Options) -> Data[Part]:
@@ -110,7 +107,7 @@ class Translate(Task[Options, Part]):
         named = zip(("source", "target"), sides, strict=True)
         kinds = [f"{name} {side.kind}, {side.size:,} in the vocabulary" for name, side in named]
         noted(f"tokens: {'; '.join(kinds)}")
-        left_out = len(training) - len(found._sequences(training, training=True)[0])
+        left_out = len(training) - len(found._learned_from(training)[0])
         if left_out:
             noted(
                 f"left out of the training: {left_out:,} pair(s) with more than "
@@ -176,7 +173,7 @@ class Translate(Task[Options, Part]):
 
     def batches(self, part: Part, batch_size: int, seed: int | None) -> Batches:
         """Sources and targets."""
-        sources, targets = self._sequences(part, training=seed is not None)
+        sources, targets = self._cut(part) if seed is None else self._learned_from(part)
         padded = partial(Column, padded=True)
         columns = {
             "source": padded(sources, lengths=sources.lengths),
@@ -184,17 +181,13 @@ class Translate(Task[Options, Part]):
         }
         return Batches(columns, batch_size, seed)
 
-    def _sequences(self, part: Part, training: bool) -> tuple[Sequences, Sequences]:
-        """The tokens of both sides; pairs too long to be learned from are left out, to be measured
-        they are cut. They are kept for the next call.
-        """
-        for known, found in self._known:
-            if known is part and training:
-                return found
+    def _learned_from(self, part: Part) -> tuple[Sequences, Sequences]:
+        """The tokens of both sides, without pairs that are too long; they are kept."""
+        return self._encoded.of(part, lambda: self._short(part))
+
+    def _short(self, part: Part) -> tuple[Sequences, Sequences]:
         longest = self.options.vocabulary.maximum_length
-        found = self._encoded(part, longest + 1 if training else longest)  # one more tells
-        if not training:
-            return found
+        found = self._cut(part, longest + 1)  # one more tells
         kept = (found[0].lengths <= longest + 1) & (found[1].lengths <= longest + 1)
         if not kept.any():
             raise DataError(
@@ -202,11 +195,12 @@ class Translate(Task[Options, Part]):
                 f"side; raise {option_name('maximum_length')}"
             )
         if not kept.all():
-            found = self._encoded(part.take(kept.nonzero()[0].tolist()), longest)
-        self._known.append((part, found))
+            found = self._cut(part.take(kept.nonzero()[0].tolist()))
         return found
 
-    def _encoded(self, part: Part, longest: int) -> tuple[Sequences, Sequences]:
+    def _cut(self, part: Part, longest: int | None = None) -> tuple[Sequences, Sequences]:
+        """The tokens of both sides, so many of each sentence."""
+        longest = longest or self.options.vocabulary.maximum_length
         return (
             self.source.encode(part.sources, longest),
             self.target.encode(part.targets, longest),
