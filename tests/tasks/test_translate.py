@@ -186,6 +186,9 @@ def test_a_run_translates(learned: Result) -> None:
     for search in ({"coverage_penalty": 1.0}, {"copy_unknown": False}):
         with pytest.raises(OptionError, match=r"no effect on a network without attention; leave"):
             without.translations(model.network, ["one"], SearchOptions(**search))
+    pieces: Any = replace(model.task, target=replace(model.task.target, kind="bpe"))
+    with pytest.raises(OptionError, match="copy_unknown has no effect on bpe tokens; leave"):
+        pieces.translations(model.network, ["one"], SearchOptions(copy_unknown=False))
 
 
 def test_a_very_long_sentence(learned: Result, tmp_path: Path) -> None:
@@ -244,9 +247,6 @@ def test_bleu_decides(tmp_path: Path) -> None:
     assert load(tmp_path / "run").predict(["Old Boat"], beam=1)[0].text is not None
 
 
-def test_validation_bleu_is_that_of_all_sentences() -> None:
-    texts, right = ["a b c d e", "a b", "x y z w v"], ["a b c d e f", "a b", "x y z v w"]
-    metric = ValidationBleu("13a")
 def test_coverage_is_learned_and_repeated_attention_is_penalised(tmp_path: Path) -> None:
     values = {**SMALL, **write(tmp_path, PAIRS[:60]), "cells": ("gru",), "epochs": 2, "beam": 2}
     plain = train(from_flat(Options, values), tmp_path / "plain")
@@ -274,6 +274,9 @@ def test_coverage_is_learned_and_repeated_attention_is_penalised(tmp_path: Path)
     torch.testing.assert_close(found[1] - found[0], 0.5 * repeated.mean())
 
 
+def test_validation_bleu_is_that_of_all_sentences() -> None:
+    texts, right = ["a b c d e", "a b", "x y z w v"], ["a b c d e f", "a b", "x y z v w"]
+    metric = ValidationBleu("13a")
     metric.update(texts[:1], right[:1])
     metric.update(texts[1:], right[1:])
     expected = BLEU(tokenize="13a").corpus_score(texts, [right]).score

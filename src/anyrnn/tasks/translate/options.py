@@ -159,7 +159,7 @@ class SearchOptions(search_options.SearchOptions, panel="Search"):
         True,
         "Where an unknown word would be written, write the source's word with the most attention; "
         "if not, no unknown word is written.",
-        needs=(ATTENTION,),
+        needs=(ATTENTION, _NOT_PIECES),
     )
 
 

@@ -334,6 +334,7 @@ class Translate(Task[Options, Part]):
             OptionError: An option has no effect beside the others, or does not fit them.
         """
         check_search(search, attention=self.options.model.attention != "none")
+        check_needs(search, data={KIND_OF_TOKENS: (f"{self.target.kind} tokens",)})
         return self._translating(network, search).run(sentences, at_once=at_once)
 
     def _translating(self, network: torch.nn.Module, search: SearchOptions) -> Translating:

@@ -33,10 +33,14 @@ class ValidationBleu(Metric):
 
     def update(self, translations: Sequence[str], references: Sequence[str]) -> None:
         """Add some sentences."""
-        found = self._bleu._extract_corpus_statistics(list(translations), [list(references)])
-        self.counts += torch.tensor(found, device=self.counts.device).sum(0)
+        found = self._bleu.corpus_score(list(translations), [list(references)])
+        counts = [found.sys_len, found.ref_len, *found.counts, *found.totals]
+        self.counts += torch.tensor(counts, device=self.counts.device)
 
     def compute(self) -> torch.Tensor:
         """BLEU, from 0 to 100."""
-        score = self._bleu._compute_score_from_stats(self.counts.tolist()).score
-        return torch.tensor(score, dtype=torch.float32)
+        written, right, *counts = self.counts.tolist()
+        order = self._bleu.max_ngram_order
+        method = self._bleu.smooth_method
+        found = BLEU.compute_bleu(counts[:order], counts[order:], written, right, method)
+        return torch.tensor(found.score, dtype=torch.float32)
