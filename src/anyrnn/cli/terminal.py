@@ -78,7 +78,8 @@ def say_table(
     title: str = "",
     caption: str = "",
 ) -> None:
-    """Print a table; where it is too wide even with all its cells broken, one value a line.
+    """Print a table. If it is too wide, columns move together, then cells are broken; if that is
+    not enough, there is one value a line.
 
     Args:
         columns: The names of the columns.
@@ -96,8 +97,10 @@ def say_table(
         table.add_row(*map(Text, row))
     if title:
         say(title, "italic", wrap=True, console=console)
-    unlimited = console.options.update(max_width=1_000_000)
-    if console.measure(table, options=unlimited).minimum <= console.width:
+    width = console.measure(table, options=console.options.update(max_width=1_000_000))
+    if width.maximum > console.width:
+        table.padding = (0, 0, 0, 1)
+    if width.minimum <= console.width:
         console.print(table)
     else:
         for row in cells:

@@ -129,6 +129,7 @@ def _train_task(entry: Entry, options: Any, run: Any) -> None:
 
 def _listener(progress: Progress) -> Listener:
     """What prints a line for each epoch and, on a terminal, moves a bar within it."""
+    from anyrnn.tasks.figures import LOSS
     from anyrnn.tasks.listener import Listener
 
     class Printer(Listener):
@@ -163,7 +164,7 @@ def _listener(progress: Progress) -> Listener:
             )
 
         def epoch_done(self, epoch: Epoch) -> None:
-            told = [f"training loss {epoch.figures['training_loss']:.3f}"]
+            told = [f"training loss {LOSS.shown(epoch.figures['training_loss'])}"]
             # The validation loss stands beside it.
             for figure in sorted(self.figures, key=lambda figure: figure.name != "loss"):
                 value = figure.shown(epoch.figures[f"validation_{figure.name}"])

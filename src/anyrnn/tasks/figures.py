@@ -30,16 +30,21 @@ class Figure:
     digits: int | None = None
 
     def shown(self, value: float, digits: int | None = None) -> str:
-        """The value as people read it, without the sign of per cent.
+        """The value as people read it, without the sign of per cent; of a small one as many digits
+        count.
 
         Example:
             >>> Figure("accuracy", "accuracy", percent=True).shown(0.9876)
             '98.8'
+            >>> LOSS.shown(1.25), LOSS.shown(0.0123), LOSS.shown(0.0000456)
+            ('1.250', '0.0123', '0.0000456')
         """
         if digits is None:
             digits = (1 if self.percent else 3) if self.digits is None else self.digits
         if not self.percent and abs(value) >= 10_000:
             return f"{value:,.0f}"
+        if not self.percent and self.digits is None and 0 < abs(value) < 0.1:
+            digits = min(8, digits - 1 - math.floor(math.log10(abs(value))))
         return f"{100 * value if self.percent else value:.{digits}f}"
 
     def of_trials(self, values: Sequence[float]) -> str:
