@@ -148,6 +148,16 @@ class Prepared:
     batches: list[Any] = field(repr=False)
 
 
+def replace_layers(network: Module, instead: Callable[[Recurrent], Module]) -> Module:
+    """A network with something else in the place of each of our recurrent layers."""
+    from anyrnn.torch import Recurrent
+
+    for name, module in [*network.named_modules()]:
+        if isinstance(module, Recurrent):
+            network.set_submodule(name, instead(module))
+    return network
+
+
 class Training(Case):
     """A row of the comparison: so many batches of a task's training. The option names the task."""
 
@@ -188,15 +198,12 @@ class Training(Case):
         import torch
 
         from anyrnn.tasks.learner import Learner
-        from anyrnn.torch import Recurrent
 
         prepared = self.prepared()
         torch.manual_seed(SEED)
         network = prepared.task.network(self.cell)
         if instead is not None:
-            for name, module in [*network.named_modules()]:
-                if isinstance(module, Recurrent):
-                    network.set_submodule(name, instead(module))
+            replace_layers(network, instead)
         learner = Learner(prepared.task, network, prepared.options)
         optimiser = learner.configure_optimizers()
 
