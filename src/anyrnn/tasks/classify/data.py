@@ -3,10 +3,10 @@
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeVar
 
 import numpy
 import pandas
@@ -56,17 +56,15 @@ class Part:
         """What an input is called."""
         return "sequence" if self.channels else "text"
 
-    def take(self, rows: Sequence[int]) -> "Part":
+    @property
+    def together(self) -> str:
+        """What lands in the same part: all that is equal."""
+        return self.unit
+
+    def take(self, rows: Sequence[int]) -> Self:
         """The part that consists of some rows."""
-        part = Part(
-            self.path,
-            taken(self.inputs, rows),
-            taken(self.labels, rows),
-            taken(self.rows, rows),
-            self.digest,
-            self.skipped,
-            self.channels,
-        )
+        columns = ("inputs", "labels", "rows")
+        part = replace(self, **{name: taken(getattr(self, name), rows) for name in columns})
         if "keys" in vars(self):
             vars(part)["keys"] = self.keys[rows]
         return part
@@ -75,6 +73,9 @@ class Part:
     def keys(self) -> NDArray[numpy.uint64]:
         """A number for each input, the same for those that count as equal."""
         return numpy.fromiter(map(_key, self.inputs), dtype=numpy.uint64, count=len(self))
+
+
+SomePart = TypeVar("SomePart", bound=Part)
 
 
 def read(options: DataOptions, seed: int) -> Data[Part]:
@@ -125,12 +126,12 @@ def read(options: DataOptions, seed: int) -> Data[Part]:
 
 
 def divided(
-    part: Part,
+    part: SomePart,
     shares: Mapping[str, float],
     seed: int,
     skip_bad: bool = False,
     separator: str | None = None,
-) -> dict[str, Part]:
+) -> dict[str, SomePart]:
     """Split a part, each label into each of its parts; the rest is for training.
 
     Args:
@@ -275,8 +276,8 @@ def _number(part: Part, row: int, label: str, numbers: Mapping[str, int]) -> int
 
 
 def _with_enough_rows(
-    part: Part, names: Sequence[str], skip_bad: bool, separator: str | None
-) -> Part:
+    part: SomePart, names: Sequence[str], skip_bad: bool, separator: str | None
+) -> SomePart:
     """The rows whose label has an input for each of the named parts, and at least two labels."""
     rows, labels = _each_label(part, separator)
     numbers, different = pandas.factorize(numpy.array(labels, dtype=object))
@@ -289,8 +290,8 @@ def _with_enough_rows(
         others = f" ({len(rare) - 1} more labels are as rare)" if len(rare) > 1 else ""
         first = part.rows[int(rows[labels.index(label)])]
         raise DataError(
-            f"{part.path}: the label {label!r} has {distinct[label]} different {part.unit}(s), the "
-            f"first in {first}, but {len(names)} are needed to split into "
+            f"{part.path}: the label {label!r} has {distinct[label]} different {part.together}(s), "
+            f"the first in {first}, but {len(names)} are needed to split into "
             f"{', '.join(names)}{others}; add rows, or leave such labels out with "
             f"{option_name('skip_bad', True)}"
         )

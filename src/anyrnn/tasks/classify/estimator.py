@@ -1,7 +1,7 @@
 """Classification of texts and of sequences of numbers with scikit-learn's verbs."""
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -46,14 +46,17 @@ class Classifier(ClassifierMixin, Estimator):
             DataError: There are not as many labels as inputs, or too few inputs of a label.
             ValueError: An array is not as scikit-learn has it.
         """
+        return self._fit_part(y, lambda names: self._part(X, names, fitting=True))
+
+    def _fit_part(self, y: Any, make: Callable[[Sequence[str]], Part]) -> Self:
+        """Train on the part that is made with the names of labels."""
         options = self.options()
         if y is None:
             raise DataError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None"
             )
         labels = _labels(y)
-        names = [str(label) for label in labels.tolist()]
-        part = self._part(X, names, fitting=True)
+        part = make([str(label) for label in labels.tolist()])
         seed, skip_bad = options.training.seed, options.data.skip_bad
         parts = divided(part, shares_split_off(options.data, ("test",)), seed, skip_bad)
         facts = {name: len(each) for name, each in parts.items()}
@@ -135,7 +138,7 @@ class TextClassifier(
         self, X: Iterable[str], labels: Sequence[str] | None = None, *, fitting: bool
     ) -> Part:
         texts = listed_texts(X)
-        _check_count(len(texts), labels, "texts")
+        check_count(len(texts), labels, "texts")
         texts = list(map(whole_characters, texts))
         return Part(self.place, texts, labels or [], [f"row {n}" for n in range(len(texts))], "")
 
@@ -179,7 +182,7 @@ class SequenceClassifier(
 
     def _part(self, X: Any, labels: Sequence[str] | None = None, *, fitting: bool) -> Part:
         sequences = self._sequences(X, fitting)
-        _check_count(len(sequences), labels, "sequences")
+        check_count(len(sequences), labels, "sequences")
         series = Series(self.place)
         for number, values in enumerate(sequences):
             row = f"row {number}"
@@ -236,6 +239,7 @@ def _labels(y: Any) -> numpy.ndarray:
     return labels
 
 
-def _check_count(count: int, labels: Sequence[str] | None, units: str) -> None:
+def check_count(count: int, labels: Sequence[str] | None, units: str) -> None:
+    """Refuse labels that are not as many as the inputs."""
     if labels is not None and len(labels) != count:
         raise DataError(f"there are {count} {units}, but {len(labels)} labels")

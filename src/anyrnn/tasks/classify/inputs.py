@@ -14,6 +14,7 @@ from anyrnn.tasks.batches import Column
 from anyrnn.tasks.classify.curves import mean_curves, shortened
 from anyrnn.tasks.classify.model import SequenceNetwork, TextNetwork
 from anyrnn.tasks.classify.options import Options
+from anyrnn.tasks.classify.scores import Example
 from anyrnn.tasks.options import replaced
 from anyrnn.tasks.run_files import CONFIG, entry, strings
 from anyrnn.tasks.vocabulary import choose_tokens, encode, load_tokenizer, train_tokenizer
@@ -35,7 +36,7 @@ class Inputs(ABC):
     @abstractmethod
     def prepare(
         cls,
-        options: Options,
+        options: Any,
         inputs: Sequence[Any],
         labels: Sequence[str],
         channels: Sequence[str],
@@ -45,8 +46,8 @@ class Inputs(ABC):
 
     @classmethod
     @abstractmethod
-    def restore(cls, state: Mapping[str, Any], run: Path) -> Self:
-        """What `state` and `files` gave."""
+    def restore(cls, options: Any, state: Mapping[str, Any], run: Path) -> Self:
+        """What `state` and `files` gave, of a training with these options."""
 
     @abstractmethod
     def state(self) -> dict[str, Any]:
@@ -61,12 +62,17 @@ class Inputs(ABC):
         """The inputs as a network reads them."""
 
     @abstractmethod
-    def network(self, cell: str, class_count: int, options: Options) -> SequenceNetwork:
+    def network(self, cell: str, class_count: int, options: Any) -> SequenceNetwork:
         """A network that reads them."""
 
-    def curve(self, value: Any) -> list[list[float]] | None:
-        """What a report draws of an input, if it is drawn: values of each channel."""
-        return None
+    @abstractmethod
+    def example(self, value: Any, row: str) -> Example:
+        """What a report shows of an input.
+
+        Args:
+            value: The input.
+            row: How messages name it.
+        """
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,7 @@ class Texts(Inputs):
         return cls(tokenizer)
 
     @classmethod
-    def restore(cls, state: Mapping[str, Any], run: Path) -> Self:
+    def restore(cls, options: Any, state: Mapping[str, Any], run: Path) -> Self:
         """Take the tokenizer of a run."""
         return cls(load_tokenizer(run / _TOKENIZER))
 
@@ -122,6 +128,10 @@ class Texts(Inputs):
         """A network with an embedding."""
         sizes = asdict(options.model)
         return TextNetwork(cell, self.tokenizer.get_vocab_size(), class_count, **sizes)
+
+    def example(self, value: str, row: str) -> Example:
+        """The text."""
+        return Example(value)
 
 
 @dataclass(frozen=True)
@@ -183,16 +193,11 @@ class Numbers(Inputs):
         return found
 
     @classmethod
-    def restore(cls, state: Mapping[str, Any], run: Path) -> Self:
+    def restore(cls, options: Any, state: Mapping[str, Any], run: Path) -> Self:
         """Take the scales of a run."""
         path = run / CONFIG
         channels = strings(state, "channels", path)
-        scales = [entry(state, name, list, path) for name in ("means", "deviations")]
-        for scale in scales:
-            numbers = all(type(value) in (int, float) for value in scale)
-            if len(scale) != len(channels) or not numbers or not numpy.isfinite(scale).all():
-                raise RunError(f"the run is damaged: {path} needs a scale for each channel")
-        means, deviations = scales
+        means, deviations = scales_of(state, len(channels), path)
         return cls(channels, means, deviations)
 
     def state(self) -> dict[str, Any]:
@@ -227,9 +232,29 @@ class Numbers(Inputs):
         del sizes["embedding_size"]
         return SequenceNetwork(cell, len(self.channels), class_count, **sizes)
 
-    def curve(self, value: numpy.ndarray) -> list[list[float]]:
+    def example(self, value: numpy.ndarray, row: str) -> Example:
         """The values of the first channels at some steps."""
-        return shortened(value)
+        return Example(row, shortened(value))
+
+
+def scales_of(state: Mapping[str, Any], count: int, path: Path) -> tuple[list[float], list[float]]:
+    """The means and the deviations of a run.
+
+    Args:
+        state: Where they are.
+        count: How many of each there have to be.
+        path: The file that it comes from.
+
+    Raises:
+        RunError: They are missing or something else.
+    """
+    scales = [entry(state, name, list, path) for name in ("means", "deviations")]
+    for scale in scales:
+        numbers = all(type(value) in (int, float) for value in scale)
+        if len(scale) != count or not numbers or not numpy.isfinite(scale).all():
+            raise RunError(f"the run is damaged: {path} needs {count} numbers as a scale")
+    means, deviations = scales
+    return means, deviations
 
 
 class _Scaled(Sequence[numpy.ndarray]):

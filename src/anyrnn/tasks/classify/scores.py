@@ -18,15 +18,17 @@ class Example:
     Attributes:
         text: The text, or where a sequence of numbers comes from.
         curve: The values of each channel of a sequence, if it is one.
+        picture: The address of a picture, which holds the picture itself; "" if there is none.
     """
 
     text: str
     curve: list[list[float]] | None = None
+    picture: str = ""
 
 
 @dataclass(frozen=True)
-class Mistake(Example):
-    """An input that was given a wrong label.
+class Answer(Example):
+    """An input with the label that it was given.
 
     Attributes:
         label: Its true label, or labels.
@@ -54,7 +56,7 @@ class ClassificationScores(Scores):
 
     classes: list[ClassScore]
     confusion: list[list[int]]
-    mistakes: list[Mistake]
+    mistakes: list[Answer]
 
 
 def score(
@@ -131,7 +133,7 @@ def worst_mistakes(
     labels: Sequence[str],
     separator: str = ", ",
     count: int = _WORST,
-) -> list[Mistake]:
+) -> list[Answer]:
     """The wrongly labelled inputs whose true answer had the smallest probability, each text once.
 
     Args:
@@ -142,7 +144,7 @@ def worst_mistakes(
         separator: What stands between several labels.
         count: How many to give.
     """
-    mistakes: list[Mistake] = []
+    mistakes: list[Answer] = []
     seen: set[str] = set()
     several = targets.ndim > 1
     of_truth = _of_answer(probabilities, targets)
@@ -154,9 +156,8 @@ def worst_mistakes(
             continue
         seen.add(shown.text)
         mistakes.append(
-            Mistake(
-                shown.text,
-                shown.curve,
+            Answer(
+                **vars(shown),
                 label=label,
                 label_probability=float(of_truth[row]),
                 predicted=predicted,
