@@ -96,6 +96,16 @@ def _pairs(folder: Path, random: np.random.Generator) -> dict[str, Any]:
     return {**files, **tokens, "minimum_frequency": 1, "hidden_size": 256, "dropout": 0.0}
 
 
+def _recordings(folder: Path, random: np.random.Generator) -> dict[str, Any]:
+    import soundfile
+
+    for number in range(400):
+        file = folder / "words" / "abcdefghij"[number % 10] / f"{number}.wav"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(file, random.normal(size=8000) / 10, 8000)
+    return {"data": folder / "words", "sample_rate": 8000, "dropout": 0.0, "batch_size": 32}
+
+
 def _hours(folder: Path, random: np.random.Generator) -> dict[str, Any]:
     file, names = folder / "hours.csv", [f"c{number}" for number in range(7)]
     days = np.datetime64("2020-01-01T00") + np.arange(4000)
@@ -128,6 +138,7 @@ TRAININGS: dict[str, tuple[str, tuple[int, int, int, int], Write]] = {
     "generate words": ("generate", (20, 20, 200, 200), _book),
     "tag": ("tag", (16, 36, 200, 150), _sentences),
     "translate": ("translate", (64, 20, 128, 256), _pairs),
+    "command": ("command", (32, 51, 80, 96), _recordings),
     "forecast segments": ("forecast", (1792, 4, 128, 128), _hours),
     "forecast": ("forecast", (64, 28, 1, 64), _days),
 }

@@ -17,6 +17,7 @@ from anyrnn.cli import (
     evaluate,
     generate,
     init_config,
+    listen,
     predict,
     runs,
     show,
@@ -43,6 +44,7 @@ app.command("evaluate", cls=OfRun)(evaluate.evaluate)
 app.command("predict", cls=OfRun)(predict.predict)
 app.command("generate", cls=OfRun)(generate.generate)
 app.command("translate", cls=OfRun)(translate.translate)
+app.command("listen", cls=OfRun)(listen.listen)
 app.command("runs")(runs.runs)
 app.command("convert")(convert.convert)
 app.command("cache")(cache.cache)

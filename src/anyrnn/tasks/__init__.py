@@ -45,6 +45,7 @@ sys.meta_path.insert(0, TorchvisionFinder())
 
 if TYPE_CHECKING:
     from anyrnn.tasks.classify.estimator import SequenceClassifier, TextClassifier
+    from anyrnn.tasks.command.estimator import CommandRecognizer
     from anyrnn.tasks.experiment import train
     from anyrnn.tasks.forecast.estimator import Forecaster
     from anyrnn.tasks.generate.estimator import LanguageModel
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from anyrnn.tasks.translate.estimator import Translator
 
 __all__ = [
+    "CommandRecognizer",
     "Forecaster",
     "LanguageModel",
     "SequenceClassifier",
@@ -65,6 +67,7 @@ __all__ = [
 ]
 
 _PLACES = {
+    "CommandRecognizer": "command.estimator",
     "Forecaster": "forecast.estimator",
     "LanguageModel": "generate.estimator",
     "SequenceClassifier": "classify.estimator",

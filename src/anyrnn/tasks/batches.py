@@ -116,12 +116,14 @@ class Column:
         padded: Whether the values are sequences, their first axis time, to be padded.
         padding: What stands after the end of a sequence.
         lengths: The number of steps of each row, if it can be had without reading the values.
+        per_step: How many of its steps become one of a network, as samples become a frame.
     """
 
     values: Sequence[numpy.ndarray] | numpy.ndarray
     padded: bool = False
     padding: float = 0
     lengths: numpy.ndarray | None = None
+    per_step: int = 1
 
     def counted(self) -> numpy.ndarray:
         """The number of steps of each row."""
@@ -216,6 +218,7 @@ class Batches(OrderedBatches[list[numpy.ndarray]]):
         self._sorted_by = (
             self._lengths[by] if by else numpy.full(self._count, self.steps, numpy.int64)
         )
+        self._most = _MOST_STEPS * (self.columns[by].per_step if by else 1)
         self._fixed = self._by_length() if self.seed is None else []
 
     def __len__(self) -> int:
@@ -228,7 +231,7 @@ class Batches(OrderedBatches[list[numpy.ndarray]]):
         for start in range(0, len(rows), self.batch_size):
             some = rows[start : start + self.batch_size]
             longest = max(1, int(self._sorted_by[some[-1]]))
-            size = max(1, min(len(some), _MOST_STEPS // longest))
+            size = max(1, min(len(some), self._most // longest))
             batches += [some[first : first + size] for first in range(0, len(some), size)]
         return batches
 

@@ -295,6 +295,15 @@ class Sequences(Sequence[NDArray[Any]]):
         chosen = numpy.asarray(rows, dtype=numpy.int64)
         return Sequences(self._chunks, chosen if self._rows is None else self._rows[chosen])
 
+    def followed_by(self, others: Sequence[NDArray[Any]]) -> "Sequences":
+        """These and others, which are in memory."""
+        offsets, values = numpy.cumsum([0, *map(len, others)]), numpy.concatenate([*others])
+        more = pyarrow.LargeListArray.from_arrays(pyarrow.array(offsets), pyarrow.array(values))
+        before = int(self._starts[-1])
+        own = numpy.arange(before) if self._rows is None else self._rows
+        rows = numpy.concatenate([own, before + numpy.arange(len(others))])
+        return Sequences([*self._chunks, more], rows)
+
     def padded(self, rows: Rows, padding: float) -> NDArray[Any]:
         """The sequences of some rows, padded at the end to the longest of them."""
         lengths = self.lengths[rows]

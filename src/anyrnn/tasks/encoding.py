@@ -91,11 +91,16 @@ def input_lines(file: Path | None, encoding: str) -> Iterator[str]:
         DataError: They cannot be read.
     """
     name = "standard input" if file is None or str(file) == "-" else str(file)
-    with _open(file) as stream:
+    with input_bytes(file) as stream:
         yield from decoded_lines(stream, name, encoding)
 
 
-def _open(file: Path | None) -> BinaryIO | nullcontext[BinaryIO]:
+def input_bytes(file: Path | None) -> BinaryIO | nullcontext[BinaryIO]:
+    """The bytes of a file or, without one or for `-`, of standard input.
+
+    Raises:
+        DataError: It cannot be opened.
+    """
     if file is None or str(file) == "-":
         if sys.stdin is None:
             raise DataError("standard input is closed")

@@ -82,6 +82,13 @@ TASKS = {
             "Translate",
         ),
         Entry(
+            "command",
+            "Train networks that tell spoken words apart, and compare them.",
+            "--data recordings --cell gru --cell lstm",
+            "anyrnn.tasks.command",
+            "Command",
+        ),
+        Entry(
             "forecast",
             "Train networks that forecast series of numbers, and compare them with simple methods.",
             "--data weather.csv --time date --target temperature --horizon 24",

@@ -1,3 +1,4 @@
-"""Sound: recordings read and resampled (`recordings`), spectra and what is made of them
-(`features`), changes for training (`augmentation`), and the options on all of these (`options`).
+"""Sound: recordings read and resampled (`recordings`; in pieces `blocks`), what a network hears of
+them (`features`), their changes in training (`augmentation`), their pictures (`spectrogram`), and
+the options on all of these (`options`).
 """

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -20,7 +21,7 @@ from anyrnn.tasks.prepared import advanced, prepared
 
 Samples = NDArray[numpy.float32]
 
-RATES = range(1_000, 1_000_001)
+_RATES = range(1_000, 1_000_001)
 _SILENT = 1e-4  # of full scale: what dither and converters leave of silence
 _FULL, _CLIPPED = 0.999, 1e-3  # of full scale, and the share of samples there from which on
 _WRONG_LENGTHS = ("(should be ", "Exiting parser")  # what libsndfile notes of a wrong header
@@ -123,7 +124,7 @@ def read_recordings(paths: Sequence[Path], rate: int) -> Recordings:
         MissingExtraError: The extra "speech" is not installed.
         WriteError: They cannot be written to disk.
     """
-    versions = (library("soundfile", "speech").__libsndfile_version__, _soxr().__version__)
+    versions = (library("soundfile", "speech").__libsndfile_version__, soxr().__version__)
     problems, digests, size = [], [], 0
     for number, path in enumerate(paths, start=1):
         try:
@@ -205,7 +206,7 @@ def _decoded(file: IO[bytes], rate: int) -> tuple[Samples, list[str]]:
     one = samples.mean(1, dtype=numpy.float32)
     if own_rate != rate:
         remarks.append(f"resampled from {own_rate:,} Hz")
-        one = _soxr().resample(one, own_rate, rate)
+        one = soxr().resample(one, own_rate, rate)
     if not len(one):
         raise RecordingError("is too short: it has no sample at this rate")
     return one, remarks
@@ -213,31 +214,34 @@ def _decoded(file: IO[bytes], rate: int) -> tuple[Samples, list[str]]:
 
 def _read(file: IO[bytes]) -> tuple[Samples, int, list[str]]:
     """The samples of a file, (samples, channels), its rate, and what is to be said of it."""
-    soundfile = library("soundfile", "speech")
-    try:
-        with soundfile.SoundFile(file) as sound:
-            samples = sound.read(dtype="float32", always_2d=True)
-            noted, claimed, rate = sound.extra_info, sound.frames, sound.samplerate
-    except soundfile.LibsndfileError as error:
-        reason = error.error_string.removeprefix("Error : ").rstrip(".")
-        raise RecordingError(f"is no recording that can be read: {reason}") from None
+    with opened(file) as sound:
+        samples = sound.read(dtype="float32", always_2d=True)
+        noted, claimed, rate = sound.extra_info, sound.frames, sound.samplerate
     if not len(samples):
         raise RecordingError("has no samples")
-    check_rate(rate)
     wrong = len(samples) < claimed or any(note in noted for note in _WRONG_LENGTHS)
     return samples, rate, ["with a header that tells a wrong length"] if wrong else []
 
 
-def check_rate(rate: int) -> None:
-    """Refuse a rate that no recording has.
+@contextmanager
+def opened(file: IO[bytes]) -> Iterator[Any]:
+    """A file as soundfile opens it.
 
     Raises:
-        RecordingError: It is one.
+        RecordingError: It, or what is read of it meanwhile, is no recording.
     """
-    if rate not in RATES:
-        raise RecordingError(f"says that it has {rate:,} samples a second, which no recording has")
+    soundfile = library("soundfile", "speech")
+    try:
+        with soundfile.SoundFile(file) as sound:
+            if sound.samplerate not in _RATES:
+                claimed = f"{sound.samplerate:,} samples a second"
+                raise RecordingError(f"says that it has {claimed}, which no recording has")
+            yield sound
+    except soundfile.LibsndfileError as error:
+        reason = error.error_string.removeprefix("Error : ").rstrip(".")
+        raise RecordingError(f"is no recording that can be read: {reason}") from None
 
 
-def _soxr() -> Any:
+def soxr() -> Any:
     """The library that resamples, which librosa brings."""
     return library("soxr", "speech")

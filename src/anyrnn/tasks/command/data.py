@@ -1,0 +1,254 @@
+"""Recordings of words from the user's files, split so that no speaker is in two parts."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy
+from numpy.typing import NDArray
+
+from anyrnn.errors import DataError
+from anyrnn.kernels import store
+from anyrnn.tasks import split
+from anyrnn.tasks.audio.recordings import read_recording, read_recordings
+from anyrnn.tasks.classify import data as classify_data
+from anyrnn.tasks.classify.data import divided, sorted_labels, targets
+from anyrnn.tasks.columns import Sequences, taken
+from anyrnn.tasks.command.listing import Listing, listed
+from anyrnn.tasks.command.options import DataOptions
+from anyrnn.tasks.common_options import shares_split_off
+from anyrnn.tasks.task import Data
+
+_SPEAKER = "speaker "
+_USES = {"training": "train", "validation": "validate", "test": "test"}
+
+
+@dataclass(frozen=True)
+class Part(classify_data.Part):
+    """Recordings, what is said in them, and who says it.
+
+    Attributes:
+        groups: For each recording the speaker or, where nothing tells, its content: equal ones land
+            in the same part.
+        speakers: The number of different speakers that are known.
+        remarks: What is to be said of the recordings, and of how many of them.
+    """
+
+    groups: Sequence[str] = ()
+    speakers: int = 0
+    remarks: Mapping[str, int] | None = None
+
+    @property
+    def unit(self) -> str:
+        """What an input is called."""
+        return "recording"
+
+    @property
+    def together(self) -> str:
+        """What lands in the same part."""
+        return "speaker" if self.speakers else self.unit
+
+    def take(self, rows: Sequence[int]) -> Self:
+        """The part that consists of some recordings."""
+        return replace(super().take(rows), groups=taken(self.groups, rows))
+
+    @cached_property
+    def keys(self) -> NDArray[numpy.uint64]:
+        """A number for each recording, the same for those that are to land in the same part."""
+        return numpy.fromiter(map(split.key_of, self.groups), numpy.uint64, len(self))
+
+
+def read(options: DataOptions, rate: int, seed: int) -> Data[classify_data.Part]:
+    """Read the recordings and split off what is not given as a part of its own.
+
+    Args:
+        options: Which recordings.
+        rate: The samples a second.
+        seed: Decides the split, and which recordings of other words are kept.
+
+    Raises:
+        DataError: A file cannot be used, or too few recordings of a word are there.
+    """
+    given = {"validation": options.validation_data, "test": options.test_data}
+    own = {name: listed(path, options, seed) for name, path in given.items() if path is not None}
+    main = _without(listed(options.data, options, seed), own)
+    if not main.files:
+        raise DataError(f"{main.path} has no recording that is not in another part")
+    found = {name: read_part(each, options, rate) for name, each in {"": main, **own}.items()}
+    training = found.pop("")
+    shares = shares_split_off(options, found)
+    parts: dict[str, Part] = {**divided(training, shares, seed, options.skip_bad), **found}
+    labels = sorted_labels(parts["training"])
+    for part in parts.values():
+        targets(part, labels)
+    counts = {name: len(parts.get(name, ())) for name in _USES}
+    sizes = [f"{count:,} to {_USES[name]}" for name, count in counts.items()]
+    return Data.of(
+        parts,
+        digests=[part.digest for part in (training, *found.values())],
+        facts={**counts, "speakers": training.speakers},
+        notes=[
+            f"recordings: {', '.join(sizes)}; {len(labels)} words",
+            *_notes(parts, [training, *found.values()]),
+        ],
+        skipped={
+            str(part.path): part.skipped for part in (training, *found.values()) if part.skipped
+        },
+    )
+
+
+def _without(main: Listing, own: Mapping[str, Listing]) -> Listing:
+    """The recordings that no other part names."""
+    named = {file.resolve() for each in own.values() for file in each.files}
+    if not named:
+        return main
+    return main.take([k for k, file in enumerate(main.files) if file.resolve() not in named])
+
+
+def _notes(parts: Mapping[str, Part], read: Sequence[Part]) -> list[str]:
+    """What is to be said of speakers and recordings."""
+    notes = []
+    speakers = {
+        name: {group for group in part.groups if group.startswith(_SPEAKER)}
+        for name, part in parts.items()
+    }
+    if any(speakers.values()):
+        told = ", ".join(f"{len(names):,} to {_USES[part]}" for part, names in speakers.items())
+        notes.append(f"speakers: {told}")
+        others = [names for part, names in speakers.items() if part != "training"]
+        both = speakers["training"].intersection(set[str]().union(*others))
+        if both:
+            notes.append(
+                f"{len(both):,} of the training speakers also speak in what is measured, because "
+                "the parts were given so"
+            )
+    else:
+        notes.append("speakers: no name tells them; recordings of one may be in several parts")
+    remarks = sum((Counter(part.remarks) for part in read), Counter[str]())
+    notes += [f"recordings {remark}: {count:,}" for remark, count in remarks.items()]
+    return notes
+
+
+def read_part(found: Listing, options: DataOptions, rate: int) -> Part:
+    """Read the recordings of a listing.
+
+    Args:
+        found: The listing.
+        options: What recordings without speech are called, and whether bad ones are left out.
+        rate: The samples a second.
+
+    Raises:
+        DataError: One cannot be used, without `skip_bad`; or none can.
+    """
+    recordings = read_recordings(found.files, rate)
+    numbers, bad = recordings.usable(found.path, found.rows, skip_bad=options.skip_bad)
+    names = found.rows or [str(file.relative_to(found.path)) for file in found.files]
+    samples = recordings.samples.taken(numbers)
+    part = Part(
+        found.path,
+        samples,
+        [found.words[k] for k in numbers],
+        [names[k] for k in numbers],
+        store.key(*recordings.digests, *found.words, *found.speakers),
+        dict(found.skipped + Counter(bad)),
+        groups=[
+            _SPEAKER + found.speakers[k] if found.speakers[k] else recordings.digests[k]
+            for k in numbers
+        ],
+        speakers=len({found.speakers[k] for k in numbers} - {""}),
+        remarks=recordings.told(numbers),
+    )
+    if found.noise and options.silence not in part.labels:
+        return _with_silence(part, samples, found.noise, options.silence, rate)
+    return part
+
+
+def _with_silence(
+    part: Part, samples: Sequences, noise: Sequence[Path], label: str, rate: int
+) -> Part:
+    """The same with pieces of noise, as long as the recordings and about as many as of a word."""
+    recordings = read_recordings(noise, rate)
+    files, _ = recordings.usable(part.path, (), skip_bad=False)
+    length = int(numpy.median(samples.lengths))
+    starts = [
+        (file, start)
+        for file in files
+        for start in range(0, int(recordings.samples.lengths[file]) - length + 1, length)
+    ]
+    wanted = round(len(part) / len({*part.labels}))
+    if len(starts) > wanted:
+        chosen = numpy.linspace(0, len(starts) - 1, wanted).round().astype(int).tolist()
+        starts = [starts[k] for k in chosen]
+    pieces = [recordings.samples[file][start : start + length] for file, start in starts]
+    # Pieces of the same noise are alike: they stay together, if there are noises for every part.
+    alone = len(files) < len(_USES)
+    names = [f"{noise[file].name}, from {start / rate:.1f} s" for file, start in starts]
+    return replace(
+        part,
+        inputs=samples.followed_by(pieces),
+        labels=[*part.labels, *([label] * len(pieces))],
+        rows=[*part.rows, *names],
+        digest=store.key(part.digest, *recordings.digests),
+        groups=[
+            *part.groups,
+            *(f"{recordings.digests[file]} {start if alone else ''}" for file, start in starts),
+        ],
+    )
+
+
+def given_part(
+    path: Path,
+    inputs: Sequence[Any],
+    rate: int,
+    words: Sequence[str],
+    speakers: Sequence[Any] | None,
+) -> Part:
+    """Recordings that Python gives, as a part.
+
+    Args:
+        path: What messages call them.
+        inputs, rate: See `waveforms`.
+        words: What is said in each.
+        speakers: Who says it.
+
+    Raises:
+        DataError: A recording cannot be used.
+    """
+    samples = waveforms(inputs, rate)
+    if speakers is None:
+        groups = [str(split.key_of(each.tobytes())) for each in samples]
+    else:
+        groups = [f"{_SPEAKER}{speaker}" for speaker in speakers]
+    rows = [f"row {number}" for number in range(len(samples))]
+    count = 0 if speakers is None else len({*groups})
+    return Part(path, samples, words, rows, "", groups=groups, speakers=count)
+
+
+def waveforms(inputs: Sequence[Any], rate: int) -> list[NDArray[numpy.float32]]:
+    """Recordings that Python gives, as samples.
+
+    Args:
+        inputs: The name of a file, or samples at the rate, for each.
+        rate: The samples a second.
+
+    Raises:
+        DataError: One is neither, has no samples, or some that are no number.
+    """
+    found = []
+    for number, each in enumerate(inputs):
+        if isinstance(each, str | Path):
+            found.append(read_recording(Path(each), rate))
+            continue
+        samples = numpy.asarray(each)
+        if samples.ndim != 1 or not len(samples) or samples.dtype.kind not in "fiu":
+            raise DataError(
+                f"recording {number} has the shape {samples.shape} and the type {samples.dtype}, "
+                "but has to be the name of a file or samples, (time)"
+            )
+        if not numpy.isfinite(samples).all():
+            raise DataError(f"recording {number} has samples that are no number")
+        found.append(samples.astype(numpy.float32))
+    return found

@@ -1,0 +1,85 @@
+"""Words heard in a stream: what a network says at each step becomes words with their times."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from anyrnn.tasks.command.model import CommandNetwork, Stream
+from anyrnn.tasks.command.options import ListenOptions
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A word that was heard.
+
+    Attributes:
+        seconds: When it was surest: the end of the window there.
+        word: The word.
+        probability: How sure it was then.
+    """
+
+    seconds: float
+    word: str
+    probability: float
+
+
+@dataclass
+class Listening:
+    """Hears words in samples that come in pieces.
+
+    A word is heard while it is the likeliest and its probability is the threshold or more; it is
+    told when that ends, once, with the time and the probability where it was surest. For a while
+    after that time no other word is told.
+
+    Args:
+        network: The network, in evaluation mode.
+        words: The words in the order of its classes.
+        silent: Those of them that are not told.
+        options: Window, threshold, refractory time.
+        seconds: The window, if the options have none.
+    """
+
+    network: CommandNetwork
+    words: Sequence[str]
+    silent: Sequence[str]
+    options: ListenOptions
+    seconds: float
+    _step: int = field(default=0, init=False)
+    _surest: Heard | None = field(default=None, init=False)
+    _last: float = field(default=float("-inf"), init=False)
+
+    def __post_init__(self) -> None:
+        """Begin."""
+        step = self.network.step_samples / self.network.features.options.sample_rate
+        self._seconds_of_step = step
+        self._window = max(1, round((self.options.window or self.seconds) / step))
+        self._stream = Stream(self.network, self._window)
+
+    def push(self, samples: torch.Tensor) -> Iterator[Heard]:
+        """The words that have ended with some more samples, (samples), at the run's rate."""
+        return self._heard(self._stream.push(samples))
+
+    def finish(self) -> Iterator[Heard]:
+        """Those that the end ends."""
+        yield from self._heard(self._stream.finish())
+        if self._surest is not None:
+            yield self._told(self._surest)
+
+    def _heard(self, probabilities: torch.Tensor) -> Iterator[Heard]:
+        for row in probabilities:
+            self._step += 1
+            word, probability = self.words[int(row.argmax())], float(row.max())
+            now = self._step * self._seconds_of_step
+            there = probability >= self.options.threshold and word not in self.silent
+            # The outputs of half a window decide nothing.
+            there = there and 2 * self._step >= self._window
+            if self._surest is not None and not (there and word == self._surest.word):
+                yield self._told(self._surest)
+            there = there and now >= self._last + self.options.refractory
+            if there and (self._surest is None or probability > self._surest.probability):
+                self._surest = Heard(now, word, probability)
+
+    def _told(self, surest: Heard) -> Heard:
+        self._surest, self._last = None, surest.seconds
+        return surest
