@@ -14,6 +14,10 @@ class Key(tuple[Any, ...]):
     __match_args__ = ("of",)
     pattern: ClassVar[str]
 
+    def __init_subclass__(cls, pattern: str) -> None:
+        """Name how such keys are printed."""
+        cls.pattern = pattern
+
     def __new__(cls, of: Any) -> Self:
         """The key of another name."""
         return super().__new__(cls, (cls, of))
@@ -31,40 +35,28 @@ class Key(tuple[Any, ...]):
         return self.pattern.format(self.of)
 
 
-class NewValue(Key):
+class NewValue(Key, pattern="{}'"):
     """A result of a step, where its old value has a name too."""
 
-    pattern = "{}'"
 
-
-class Gradient(Key):
+class Gradient(Key, pattern="d_{}"):
     """The gradient with respect to a leaf of a step: the input, a state, a parameter."""
 
-    pattern = "d_{}"
 
-
-class Cotangent(Key):
+class Cotangent(Key, pattern="d_{}'"):
     """The gradient with respect to a result of a step, which its derivative is given."""
 
-    pattern = "d_{}'"
 
-
-class OutputGradient(Key):
+class OutputGradient(Key, pattern="gradient:{}"):
     """The gradient with respect to a layer's output, without what comes through a state."""
 
-    pattern = "gradient:{}"
 
-
-class Before(Key):
+class Before(Key, pattern="before:{}"):
     """A state before a step, which the step's derivative reads."""
 
-    pattern = "before:{}"
 
-
-class Saved(Key):
+class Saved(Key, pattern="saved:{}"):
     """A value that the forward step saves for the backward pass, by its number."""
-
-    pattern = "saved:{}"
 
 
 Name = str | Key

@@ -169,9 +169,7 @@ def _infer_transpose(types: tuple[Type, ...], attributes: Mapping[str, Any]) -> 
 
 
 def _infer_concatenate(types: tuple[Type, ...], attributes: Mapping[str, Any]) -> Type:
-    total = Size.of(0)
-    for type_ in types:
-        total = total + _vector("concatenate", type_)
+    total = sum((_vector("concatenate", type_) for type_ in types), Size.of(0))
     return Type((total,), any(type_.per_row for type_ in types))
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 from anyrnn.graph.nodes import Node
@@ -58,9 +58,7 @@ def store(parameters: Iterable[Node]) -> tuple[StoredParameter, ...]:
     families = [family for family, *_ in groups]
     stored = []
     for (family, columns, _), nodes in groups.items():
-        bounds = [Size.of(0)]
-        for node in nodes:
-            bounds.append(bounds[-1] + node.type.size)
+        bounds = [*accumulate((node.type.size for node in nodes), initial=Size.of(0))]
         alone = families.count(family) == 1
         name = family if alone else nodes[0].name.replace(".", "_")
         members = tuple(node.name for node in nodes)

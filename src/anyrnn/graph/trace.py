@@ -66,11 +66,8 @@ def trace(
         declared_size = tracer.declared.get(leaf)
         variable = SizeVariable("input" if place == 0 else f"size of {leaf}")
         tracer.kept.append(variable)
-        leaves.append(
-            tracer.leaf(
-                "state" if place else "input", leaf, (declared_size or Size.of(variable),), True
-            )
-        )
+        shape = (declared_size or Size.of(variable),)
+        leaves.append(tracer.leaf("state" if place else "input", leaf, shape, True))
         tracer.names[leaves[-1]] = leaf
     for key, leaf in [("input", leaves[0]), *(("hidden", state) for state in leaves[1:])]:
         variable = tracer.declared_variables.get(key)

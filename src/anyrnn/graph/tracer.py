@@ -182,9 +182,7 @@ class Tracer:
             operands = [self._operand(value, rank=1) for value in values]
             if not operands or any(len(operand.shape) != 1 for operand in operands):
                 self.fail(f"{operation}() takes vectors", error=SizeError)
-            total = Size.of(0)
-            for operand in operands:
-                total = total + operand.shape[0]
+            total = sum((operand.shape[0] for operand in operands), Size.of(0))
             shape = () if row.number else (total,)
         traced = Traced(operation, tuple(operands), shape, self.line())
         number = self._computed(operation, values)

@@ -215,8 +215,7 @@ class Compiled:
         arrays = self._parameters(parameters)
         steps = _steps(time, batch, lengths, mask, resets, check_padding(padding))
         words = self._seed(seed) if any(steps.batch_sizes) else None
-        given = self.target, self._run, self.threads, steps, x, states, arrays, words
-        made = PaddedRun(*given)
+        made = PaddedRun(self.target, self._run, self.threads, steps, x, states, arrays, words)
         rows, last, residuals = made.forward(save)
         saved = (self, made, residuals) if save else None
         return Result(steps.outputs(rows), tuple(last), saved)

@@ -200,21 +200,19 @@ def _check(place: Path) -> None:
     status = place.stat()
     if not stat.S_ISDIR(status.st_mode):
         raise _refusal(f"{place} is no folder")
+    if others := _others(status):
+        raise _refusal(others.format(place))
+
+
+def _others(status: os.stat_result) -> str:
+    """Who else than the user may write to a file or folder, with a place for its name; or \"\"."""
     if not hasattr(os, "geteuid"):
-        return  # on Windows the user's own folders are protected by their place
+        return ""  # on Windows the user's own folders are protected by their place
     if status.st_uid != os.geteuid():
-        raise _refusal(f"{place} belongs to another user")
+        return "{} belongs to another user"
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise _refusal(
-            f"others than you may write to {place} (chmod go-w forbids it; then anyrnn cache clear)"
-        )
-
-
-def _is_own(status: os.stat_result) -> bool:
-    """Whether a file belongs to the user, and nobody else may write to it."""
-    if not hasattr(os, "geteuid"):
-        return True
-    return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        return "others than you may write to {} (chmod go-w forbids it; then anyrnn cache clear)"
+    return ""
 
 
 _told: set[str] = set()
@@ -234,7 +232,7 @@ def _checksum(content: bytes) -> bytes:
 def _read(path: Path) -> tuple[dict[str, str], bytes] | None:
     """The header and the code of a file; None if it is not as it was written."""
     with path.open("rb") as file:
-        if not _is_own(os.fstat(file.fileno())) or file.read(len(FORMAT)) != FORMAT:
+        if _others(os.fstat(file.fileno())) or file.read(len(FORMAT)) != FORMAT:
             return None
         checksum = file.read(CHECKSUM)
         content = file.read()

@@ -42,8 +42,7 @@ class SizePolynomial:
     def __add__(self, other: SizePolynomial) -> SizePolynomial:
         """The sum."""
         total = Counter(self.terms)
-        for names, factor in other.terms.items():
-            total[names] += factor
+        total.update(other.terms)
         return SizePolynomial(total)
 
     def __str__(self) -> str:

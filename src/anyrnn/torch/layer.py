@@ -137,9 +137,8 @@ class Layer(nn.Module):
             return None
         part = structure.first
         batch, time = given.shape[:2] if self.batch_first else given.shape[1::-1]
-        if time != 1 or given.shape[2] != structure.input_size:
-            return None
-        if structure.drops and self.training:
+        right = time == 1 and given.shape[2] == structure.input_size
+        if not right or (structure.drops and self.training):
             return None
         shapes = [(1, batch, size) for size in part.state_sizes]
         old = (state,) if isinstance(state, Tensor) else state

@@ -78,9 +78,13 @@ def with_input_dropout(cell: Cell, rate: float, per_gate: bool = False) -> Cell:
 
 @lru_cache(maxsize=256)
 def _dropout(cell: Cell, option: str, rate: float, per_gate: bool) -> Cell:
-    drops, what, remake = _DROPPED[option]
     found = roles(cell.graph, cell.states).items()
-    dropped = {node for node, role in found if drops(node, role)}
+    if option == "input_dropout":
+        dropped = {node for node, _ in found if node.arguments[1].operation == "input"}
+        what, remake = "multiplies no input with a matrix", with_input_dropout
+    else:
+        dropped = {node for node, role in found if role is Role.RECURRENT}
+        what, remake = "has no recurrent matrix", with_recurrent_dropout
     if not dropped:
         raise CellError(f"{option}={rate}: cell '{cell.name}' {what}")
     first = next_stream(cell)
@@ -97,24 +101,6 @@ def _dropout(cell: Cell, option: str, rate: float, per_gate: bool) -> Cell:
 
     graph = rewrite(cell.graph, rule)
     return cell.with_graph(graph, remake, rate, per_gate)
-
-
-def _is_recurrent(product: Node, role: Role) -> bool:
-    return role is Role.RECURRENT
-
-
-def _reads_input(product: Node, role: Role) -> bool:
-    return product.arguments[1].operation == "input"
-
-
-_DROPPED = {
-    "recurrent_dropout": (_is_recurrent, "has no recurrent matrix", with_recurrent_dropout),
-    "input_dropout": (
-        _reads_input,
-        "multiplies no input with a matrix",
-        with_input_dropout,
-    ),
-}
 
 
 def with_zoneout(cell: Cell, rate: float | Mapping[str, float], expected: bool = False) -> Cell:

@@ -15,10 +15,18 @@ from anyrnn.graph.cell import Cell
 from anyrnn.kernels.run import Run
 
 BACKENDS = ("torch", "jax", "tensorflow")
-NO_SECOND = (
-    "a second derivative was asked for, which compiled cells do not have on this backend; use "
-    "Keras' own layer, or the torch backend"
-)
+
+
+def no_second(*_: Any) -> Any:
+    """In the place of a second derivative.
+
+    Raises:
+        InputError: Always.
+    """
+    raise InputError(
+        "a second derivative was asked for, which compiled cells do not have on this backend; use "
+        "Keras' own layer, or the torch backend"
+    )
 
 
 def refusal(tensors: Sequence[Any]) -> str | None:

@@ -19,8 +19,7 @@ from jax.core import Tracer
 from jax.custom_derivatives import SymbolicZero
 from jax.interpreters.ad import JVPTracer
 
-from anyrnn.errors import InputError
-from anyrnn.keras.backends import NO_SECOND, CellCall, ffi, tracers
+from anyrnn.keras.backends import CellCall, ffi, no_second, tracers
 from anyrnn.kernels import run_keys
 from anyrnn.kernels.callbacks import Callback
 from anyrnn.kernels.host import usual_threads
@@ -146,12 +145,8 @@ def _once(call: CustomCall, shapes: tuple[Any, ...], arguments: tuple[Array, ...
     return call.call(shapes, arguments[0].dtype, *arguments)
 
 
-def _no_second(*_: Any) -> Any:
-    raise InputError(NO_SECOND)
-
-
 _run.defvjp(_record, _derivative, symbolic_zeros=True)
-_once.defvjp(lambda *given: (_once(*given), None), _no_second)
+_once.defvjp(lambda *given: (_once(*given), None), no_second)
 
 
 def _is_forward_mode(tensor: Any) -> bool:

@@ -11,8 +11,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.eager import record
 
-from anyrnn.errors import InputError
-from anyrnn.keras.backends import NO_SECOND, CellCall, tracers
+from anyrnn.keras.backends import CellCall, no_second, tracers
 from anyrnn.kernels.callbacks import Callback
 from anyrnn.kernels.host import empty, usual_threads
 
@@ -53,10 +52,6 @@ def _backward(callback: Callback, wanted: tuple[bool, ...], *arrays: Array) -> l
     into = [empty(array.shape, batch.x.dtype) for array in asked]
     batch.backward(wanted, into)
     return into
-
-
-def _no_second(*_: Tensor) -> Any:
-    raise InputError(NO_SECOND)
 
 
 def refusal(tensors: Sequence[Tensor]) -> str | None:
@@ -152,7 +147,7 @@ def _differentiate(
             found = part(True, *rest)
         else:
             found = [part(True, *(False for _ in rest))[0], *part(False, *rest)]
-        return found, _no_second
+        return found, no_second
 
     found = computed(*floats, *gradients)
     for array, tensor in zip(found, floats, strict=True):

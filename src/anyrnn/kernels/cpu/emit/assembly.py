@@ -196,25 +196,21 @@ class Vectors:
         code = ("<d", "<q") if self.double else ("<f", "<i")
         return self.integer(struct.unpack(code[1], struct.pack(code[0], number))[0])
 
-    def operate(self, operation: str, left: str, right: str) -> str:
-        """An operation on two vectors."""
-        return self.function.value(f"{operation} {self.type} {left}, {right}")
-
     def add(self, left: str, right: str) -> str:
         """Sum."""
-        return self.operate("fadd", left, right)
+        return self.function.value(f"fadd {self.type} {left}, {right}")
 
     def subtract(self, left: str, right: str) -> str:
         """Difference."""
-        return self.operate("fsub", left, right)
+        return self.function.value(f"fsub {self.type} {left}, {right}")
 
     def multiply(self, left: str, right: str) -> str:
         """Product."""
-        return self.operate("fmul", left, right)
+        return self.function.value(f"fmul {self.type} {left}, {right}")
 
     def divide(self, left: str, right: str) -> str:
         """Quotient."""
-        return self.operate("fdiv", left, right)
+        return self.function.value(f"fdiv {self.type} {left}, {right}")
 
     def negative(self, value: str) -> str:
         """The same with the other sign."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import numpy as np
 
@@ -88,9 +88,7 @@ class OuterSums:
         self, commands: CommandBuffer, width: int, others: Sequence[int | None], rows: int
     ) -> None:
         self.commands, self.lanes = commands, commands.arithmetic.lanes
-        self.starts = [0]
-        for other in others:
-            self.starts.append(self.starts[-1] + (other or 1))
+        self.starts = [*accumulate((other or 1 for other in others), initial=0)]
         self.sums = commands.scratch((self.starts[-1], width))  # transposed
         self.turned = self._wide(self.starts[-1], min(rows, ROWS))
         ones = [self.turned[n] for n, other in zip(self.starts, others, strict=False) if not other]
