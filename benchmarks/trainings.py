@@ -106,6 +106,20 @@ def _recordings(folder: Path, random: np.random.Generator) -> dict[str, Any]:
     return {"data": folder / "words", "sample_rate": 8000, "dropout": 0.0, "batch_size": 32}
 
 
+def _transcripts(folder: Path, random: np.random.Generator) -> dict[str, Any]:
+    import soundfile
+
+    file, rate, rows = folder / "spoken.tsv", 8000, ["file\ttext"]
+    for number in range(420):
+        samples = random.normal(size=random.integers(2 * rate, 4 * rate)) / 10
+        soundfile.write(folder / f"{number}.wav", samples, rate)
+        letters = random.choice([*"etaoinshrdlu "], random.integers(16, 32))
+        rows.append(f"{number}.wav\ta{''.join(letters)}")
+    file.write_text("\n".join(rows))
+    columns = {"data": file, "recording": "file", "transcript": "text", "sample_rate": rate}
+    return {**columns, "hidden_size": 128, "layers": 2, "dropout": 0.0, "batch_size": 32}
+
+
 def _hours(folder: Path, random: np.random.Generator) -> dict[str, Any]:
     file, names = folder / "hours.csv", [f"c{number}" for number in range(7)]
     days = np.datetime64("2020-01-01T00") + np.arange(4000)
@@ -139,6 +153,7 @@ TRAININGS: dict[str, tuple[str, tuple[int, int, int, int], Write]] = {
     "tag": ("tag", (16, 36, 200, 150), _sentences),
     "translate": ("translate", (64, 20, 128, 256), _pairs),
     "command": ("command", (32, 51, 80, 96), _recordings),
+    "transcribe": ("transcribe", (32, 134, 120, 128), _transcripts),
     "forecast segments": ("forecast", (1792, 4, 128, 128), _hours),
     "forecast": ("forecast", (64, 28, 1, 64), _days),
 }

@@ -38,7 +38,7 @@ def test_nothing_heavy_is_loaded(statement: str) -> None:
 
 
 def test_prediction_loads_nothing_that_only_training_needs(tmp_path: Path) -> None:
-    names = ("classify", "command", "forecast", "generate", "tag", "translate")
+    names = ("classify", "command", "forecast", "generate", "tag", "transcribe", "translate")
     tasks = ", ".join(f"anyrnn.tasks.{name}.task" for name in names)
     libraries = ("lightning", "torchmetrics", "matplotlib", "statsmodels", "scipy", "torch._dynamo")
     loaded = run(

@@ -23,6 +23,7 @@ from anyrnn.tasks import (
     SequenceClassifier,
     Tagger,
     TextClassifier,
+    Transcriber,
     Translator,
     train,
 )
@@ -118,7 +119,16 @@ def test_numbers_in_arrays_are_as_scikit_learn_has_it(
 
 
 @pytest.mark.parametrize(
-    "kind", [Forecaster, LanguageModel, SequenceClassifier, Tagger, TextClassifier, Translator]
+    "kind",
+    [
+        Forecaster,
+        LanguageModel,
+        SequenceClassifier,
+        Tagger,
+        TextClassifier,
+        Transcriber,
+        Translator,
+    ],
 )
 @pytest.mark.parametrize(
     "check",

@@ -1,7 +1,9 @@
 from collections import Counter
 from pathlib import Path
 
+import numpy
 import pytest
+import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -51,6 +53,12 @@ FILES = {
     "tag": ("a.conll", "", "word{0} {1}\nthe X\n\n", {}),
     "generate": ("a.csv", "text\n", "word {0}\n", {"text": "text"}),
     "translate": ("a.csv", "x,y\n", "word {0},Wort {0}\n", {"source": "x", "target": "y"}),
+    "transcribe": (
+        "a.csv",
+        "file,text\n",
+        "a.wav,word {0}\n",
+        {"recording": "file", "transcript": "text"},
+    ),
 }
 
 
@@ -60,6 +68,7 @@ def test_shares_of_every_task_that_splits(tmp_path: Path, name: str) -> None:
     path, entry = tmp_path / file, TASKS[name]
     rows = (row.format(number, "AB"[number % 2]) for number in range(40))
     path.write_text(head + "".join(rows))
+    soundfile.write(tmp_path / "a.wav", numpy.ones(400), 8000)
 
     def read(**shares: float) -> Data:
         return entry.task.read(from_flat(entry.options, {"data": path, **columns, **shares}))

@@ -39,7 +39,8 @@ def _command(entries: Sequence[Entry]) -> Any:
     found = [
         option
         for option in options_of(entries, lambda entry: entry.options)
-        if option.path.startswith("data.") and option.declaration.evaluation != "left out"
+        if option.path.startswith(("data.", "search."))
+        and option.declaration.evaluation != "left out"
     ]
 
     def run(ctx: typer.Context, run: Path, cell: str | None, json: bool, **_: Any) -> None:

@@ -22,6 +22,7 @@ from anyrnn.cli import (
     runs,
     show,
     train,
+    transcribe,
     translate,
 )
 from anyrnn.cli.options import OfRun, flag
@@ -43,6 +44,7 @@ app.command("init-config")(init_config.init_config)
 app.command("evaluate", cls=OfRun)(evaluate.evaluate)
 app.command("predict", cls=OfRun)(predict.predict)
 app.command("generate", cls=OfRun)(generate.generate)
+app.command("transcribe", cls=OfRun)(transcribe.transcribe)
 app.command("translate", cls=OfRun)(translate.translate)
 app.command("listen", cls=OfRun)(listen.listen)
 app.command("runs")(runs.runs)

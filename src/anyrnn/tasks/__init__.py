@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from anyrnn.tasks.generate.estimator import LanguageModel
     from anyrnn.tasks.tag.estimator import Tagger
     from anyrnn.tasks.trained import evaluate, load
+    from anyrnn.tasks.transcribe.estimator import Transcriber
     from anyrnn.tasks.translate.estimator import Translator
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     "SequenceClassifier",
     "Tagger",
     "TextClassifier",
+    "Transcriber",
     "Translator",
     "evaluate",
     "load",
@@ -73,6 +75,7 @@ _PLACES = {
     "SequenceClassifier": "classify.estimator",
     "Tagger": "tag.estimator",
     "TextClassifier": "classify.estimator",
+    "Transcriber": "transcribe.estimator",
     "Translator": "translate.estimator",
     "evaluate": "trained",
     "load": "trained",

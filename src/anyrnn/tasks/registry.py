@@ -89,6 +89,13 @@ TASKS = {
             "Command",
         ),
         Entry(
+            "transcribe",
+            "Train networks that write down what is said in recordings, and compare them.",
+            "--data spoken.tsv --recording file --transcript text --cell gru --cell lstm",
+            "anyrnn.tasks.transcribe",
+            "Transcribe",
+        ),
+        Entry(
             "forecast",
             "Train networks that forecast series of numbers, and compare them with simple methods.",
             "--data weather.csv --time date --target temperature --horizon 24",

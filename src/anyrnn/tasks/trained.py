@@ -1,7 +1,7 @@
 """Trained networks: loaded from a run, asked and measured."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -107,7 +107,8 @@ def evaluate(
 
     Args:
         run: The folder that `train` wrote.
-        changes: The file, as `data`, and other options on data that differ from the training's.
+        changes: The file, as `data`, and other options on data, or on how results are searched
+            for, that differ from the training's.
         cell: Which of the run's networks; by default the best one on the validation data.
 
     Raises:
@@ -117,7 +118,13 @@ def evaluate(
     """
     model = load(run, cell)
     model.task.check_named(changes)
-    data = model.task.options.data
+    options = model.task.options
+    data, changes = options.data, dict(changes)
+    if search := getattr(options, "search", None):
+        own = {name: changes.pop(name) for name in search.__declared__ if name in changes}
+        options = replaced(options, search=replaced(search, **own))
+        check_needs(options, own)
+        model = replace(model, task=replace(model.task, options=options))
     found = (option for option in declared(type(data)) if option.name not in changes)
     defaults = {
         option.name: option.declaration.default
@@ -125,6 +132,6 @@ def evaluate(
         if option.declaration.evaluation in ("left out", "if given")
     }
     data = replaced(data, **changes, **defaults)
-    check_needs(replaced(model.task.options, data=data), changes)
+    check_needs(replaced(options, data=data), changes)
     part, facts = model.task.read_part(data)
     return Evaluation(model, model.score(part), facts)

@@ -2,8 +2,10 @@
 changed in training.
 """
 
+from pathlib import Path
 from typing import Literal
 
+from anyrnn.tasks import common_options
 from anyrnn.tasks.option_checks import Need
 from anyrnn.tasks.options import OptionGroup, option
 
@@ -76,4 +78,50 @@ class AugmentationOptions(OptionGroup, panel="Changes of recordings in training"
     )
     frequency_mask_bands: int = option(
         8, "The largest number of bands that one of them covers.", ge=1, needs=_OF_FREQUENCY
+    )
+
+
+class TranscriptOptions(common_options.TableOptions, panel="Data"):
+    """Which recordings there are, and what is said in them."""
+
+    data: Path = option(
+        ...,
+        "A table with a recording and its text in each row: CSV, TSV, JSON lines or parquet; also "
+        ".gz, .xz, .bz2.",
+        metavar="FILE",
+        evaluation="required",
+    )
+    transcript: str = option(..., "The column of what is said.", metavar="COLUMN")
+    recording: str = option(
+        ...,
+        "The column of the recordings: the names of their files, of which .wav, .flac, .ogg or "
+        ".mp3 may be left out.",
+        metavar="COLUMN",
+    )
+    folder: Path | None = option(
+        None,
+        "The folder of the recordings.",
+        metavar="FOLDER",
+        shown="that of the table",
+        evaluation="if given",
+    )
+    speaker: str | None = option(
+        None,
+        "A column of who speaks: then no speaker is in two parts that are split off.",
+        metavar="COLUMN",
+        evaluation="left out",
+    )
+    validation_data: Path | None = common_options.part_of_its_own(
+        "A table with recordings that decide when to stop."
+    )
+    test_data: Path | None = common_options.part_of_its_own(
+        "A table with held-out recordings that measure the result."
+    )
+    validation_share: float = common_options.share_of("validation")
+    test_share: float = common_options.share_of("test")
+    encoding: str = common_options.encoding((common_options.NOT_PARQUET,))
+    separator: str | None = common_options.separator()
+    header: bool = common_options.header()
+    skip_bad: bool = option(
+        False, "Leave out rows without a text, and recordings that cannot be used."
     )

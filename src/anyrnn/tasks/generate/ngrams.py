@@ -108,3 +108,51 @@ def _places(known: numpy.ndarray, context: numpy.ndarray, keys: numpy.ndarray) -
     """The number of each n-gram among those of the training; -1 if it is none of them."""
     found = numpy.minimum(numpy.searchsorted(known, keys), len(known) - 1)
     return numpy.where((known[found] == keys) & (context >= 0), found, -1)
+
+
+Context = tuple[int, ...]
+"""The number of the n-gram that stands before a token, by order, of which that of the first is
+empty; -1 where the training has no such one.
+"""
+
+
+class NGramModel:
+    """The model of the largest order, asked for one token after the other.
+
+    Args:
+        training: The tokens that are counted.
+        size: The number of different tokens.
+        order: The order.
+
+    Example:
+        >>> model = NGramModel(numpy.array([0, 1, 0, 1, 0, 1]), 2, 2)
+        >>> context = model.after(model.empty, 0)
+        >>> model.probabilities(context).round(3)
+        array([0.125, 0.875])
+    """
+
+    def __init__(self, training: numpy.ndarray, size: int, order: int) -> None:
+        self._models = _counted(training, size, order)
+        self._size = size
+        self.empty: Context = (0, *[-1] * (len(self._models) - 1))
+
+    def probabilities(self, context: Context) -> numpy.ndarray:
+        """That of each next token."""
+        found = numpy.full(self._size, 1 / self._size)
+        for number, model in zip(context, self._models, strict=True):
+            if 0 <= number < len(model.kinds) and model.kinds[number]:
+                first, end = numpy.searchsorted(
+                    model.known, [number * self._size, (number + 1) * self._size]
+                )
+                found *= model.kinds[number]
+                found[model.known[first:end] - number * self._size] += model.counts[first:end]
+                found /= model.total[number] + model.kinds[number]
+        return found
+
+    def after(self, context: Context, token: int) -> Context:
+        """The context after a further token."""
+        longer = [0]
+        for number, model in zip(context[:-1], self._models, strict=False):
+            key = numpy.array([number * self._size + token])
+            longer += _places(model.known, numpy.array([number]), key).tolist()
+        return tuple(longer)

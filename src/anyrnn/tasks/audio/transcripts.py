@@ -1,0 +1,193 @@
+"""Recordings with their transcripts from the user's table, split into parts."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy
+from numpy.typing import NDArray
+
+from anyrnn.errors import DataError, option_name
+from anyrnn.tasks import split
+from anyrnn.tasks.audio.options import TranscriptOptions
+from anyrnn.tasks.audio.recordings import read_recordings
+from anyrnn.tasks.columns import Sequences, taken
+from anyrnn.tasks.common_options import shares_split_off
+from anyrnn.tasks.options import replaced
+from anyrnn.tasks.report import duration
+from anyrnn.tasks.tables import complete_rows, read_table
+from anyrnn.tasks.task import Data
+
+_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+_USES = {"training": "train", "validation": "validate", "test": "test"}
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Recordings with their transcripts.
+
+    Attributes:
+        path: The table that names them, for messages.
+        samples: The samples of each; those of large files lie on disk.
+        texts: The transcript of each, in the form in which it is learned.
+        names: What messages and reports call each.
+        speakers: Who speaks in each, if that is known.
+        digests: A hash of each file's content.
+        skipped: How many rows of the table were left out, by reason.
+        remarks: How many of the recordings are silent, clipped, ...
+    """
+
+    path: Path
+    samples: Sequence[Any]
+    texts: Sequence[str]
+    names: Sequence[str]
+    speakers: Sequence[str] | None = None
+    digests: Sequence[str] = ()
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    remarks: Mapping[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """The number of recordings."""
+        return len(self.texts)
+
+    @property
+    def lengths(self) -> NDArray[numpy.int64]:
+        """The number of samples of each recording."""
+        if isinstance(self.samples, Sequences):
+            return self.samples.lengths
+        return numpy.fromiter(map(len, self.samples), numpy.int64, len(self.samples))
+
+    def take(self, rows: Sequence[int]) -> "Part":
+        """The part that consists of some recordings."""
+        samples, texts, names = (
+            taken(each, rows) for each in (self.samples, self.texts, self.names)
+        )
+        speakers = None if self.speakers is None else taken(self.speakers, rows)
+        return Part(self.path, samples, texts, names, speakers)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a table of transcripts is read.
+
+    Attributes:
+        rate: The samples a second that are wanted.
+        normal: Brings a transcript to the form in which it is learned, which may be empty.
+    """
+
+    rate: int
+    normal: Callable[[str], str]
+
+    def data(self, options: TranscriptOptions, seed: int) -> Data[Part]:
+        """Read the files and split off what has no file of its own.
+
+        Args:
+            options: Which files.
+            seed: Decides the split; recordings of one speaker, if these are known, else those of
+                an equal transcript, land in the same part.
+
+        Raises:
+            DataError: A file cannot be used, or there are too few recordings.
+        """
+        main = self.part(options)
+        own = {
+            name: self.part(replaced(options, data=path, speaker=None))
+            for name, path in (("validation", options.validation_data), ("test", options.test_data))
+            if path is not None
+        }
+        parts = divided(main, shares_split_off(options, own), seed) | own
+        read_parts = (main, *own.values())
+        sizes = [
+            f"{len(part):,} ({duration(part.lengths.sum() / self.rate)}) to {_USES[name]}"
+            for name, part in parts.items()
+        ]
+        notes = [f"recordings: {', '.join(sizes)}"]
+        for part in read_parts:
+            if part.remarks:
+                listed = ", ".join(f"{count:,} {remark}" for remark, count in part.remarks.items())
+                notes.append(f"recordings of {part.path}: {listed}")
+        return Data.of(
+            parts,
+            digests=[digest for part in read_parts for digest in part.digests],
+            facts={name: len(part) for name, part in parts.items()},
+            notes=notes,
+            skipped={str(part.path): part.skipped for part in read_parts if part.skipped},
+        )
+
+    def part(self, options: TranscriptOptions) -> Part:
+        """The recordings that a table names, and their transcripts.
+
+        Args:
+            options: Which table, columns and folder.
+
+        Raises:
+            DataError: The table or (without `skip_bad`) a row cannot be used; the message names it.
+        """
+        columns = [(options.recording, "recording"), (options.transcript, "transcript")]
+        if options.speaker is not None:
+            columns.append((options.speaker, "speaker"))
+        table = read_table(options.data, **options.reading, wanted=[name for name, _ in columns])
+        rows, lacking = complete_rows(table, columns, skip_bad=options.skip_bad)
+        skipped = Counter({f"without {name}": count for name, count in lacking.items()})
+        found: list[list[Any]] = [list(taken(table.column(*each), rows)) for each in columns]
+        files, texts, *others = found
+        named = [table.row(row) for row in rows]
+        texts = [self.normal(text) for text in texts]
+        kept = [number for number, text in enumerate(texts) if text]
+        if len(kept) < len(texts):
+            if not options.skip_bad:
+                first = next(number for number, text in enumerate(texts) if not text)
+                raise DataError(
+                    f"{options.data}: {named[first]} has a transcript without a letter or digit; "
+                    f"fill it in, or leave such rows out with {option_name('skip_bad', True)}"
+                )
+            skipped["without a letter or digit"] = len(texts) - len(kept)
+        folder = options.folder or options.data.parent
+        paths = [_file(folder, files[number].strip()) for number in kept]
+        recordings = read_recordings(paths, self.rate)
+        good, unusable = recordings.usable(
+            options.data, [named[number] for number in kept], skip_bad=options.skip_bad
+        )
+        chosen = [kept[number] for number in good]
+        return Part(
+            options.data,
+            taken(recordings.samples, good),
+            [texts[number] for number in chosen],
+            [files[number] for number in chosen],
+            [others[0][number] for number in chosen] if others else None,
+            (table.digest, *recordings.digests),
+            skipped + Counter(unusable),
+            recordings.told(good),
+        )
+
+
+def divided(part: Part, shares: Mapping[str, float], seed: int) -> dict[str, Part]:
+    """Split a part; the rest is for training.
+
+    Args:
+        part: What is split; recordings of one speaker, if these are known, else those of an equal
+            transcript, land in the same part.
+        shares: The shares that are split off, by the names of the parts.
+        seed: Decides who goes where.
+
+    Raises:
+        DataError: There are too few recordings.
+    """
+    if not shares:
+        return {"training": part}
+    together = part.texts if part.speakers is None else part.speakers
+    keys = numpy.fromiter(map(split.key_of, together), numpy.uint64, len(part))
+    unit = "transcript" if part.speakers is None else "speaker"
+    hint = f"; recordings of one {unit} stay together"
+    return split.divided_at_random(part, shares, keys, seed, path=part.path, unit=unit, hint=hint)
+
+
+def _file(folder: Path, name: str) -> Path:
+    """The file of a recording, which may be named without its suffix."""
+    path = folder / name
+    if path.suffix.lower() in _SUFFIXES or path.is_file():
+        return path
+    found = (folder / f"{name}{suffix}" for suffix in _SUFFIXES)
+    return next((each for each in found if each.is_file()), path)

@@ -1,0 +1,117 @@
+"""Transcription with scikit-learn's verbs."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy
+from sklearn.utils.validation import check_is_fitted
+
+from anyrnn.errors import DataError
+from anyrnn.tasks.audio.recordings import read_recording
+from anyrnn.tasks.audio.transcripts import Part, divided
+from anyrnn.tasks.common_options import shares_split_off
+from anyrnn.tasks.estimator import Estimator, FromTexts, listed_texts
+from anyrnn.tasks.task import Data
+from anyrnn.tasks.transcribe.options import Options
+from anyrnn.tasks.transcribe.scores import errors
+from anyrnn.tasks.transcribe.task import Transcribe, reading
+
+
+class Transcriber(FromTexts, Estimator, task=Transcribe, data=("validation_share",)):
+    """Recordings to what was said in them.
+
+    A recording is the path of its file, or an array of its samples, from -1 to 1, with
+    `sample_rate` of them a second. A share of the recordings (`validation_share`) is kept aside in
+    `fit` and decides when to stop.
+
+    Example:
+        >>> from anyrnn.tasks import Transcriber
+        >>> drawn = numpy.random.default_rng(0)
+        >>> recordings = [drawn.normal(size=4000) / 10 for _ in range(12)]
+        >>> transcripts = ["one", "two", "three", "four"] * 3
+        >>> sizes = {"hidden_size": 8, "epochs": 1, "sample_rate": 8000, "minimum_frequency": 1}
+        >>> transcriber = Transcriber(cell="gru", **sizes).fit(recordings, transcripts)
+        >>> len(transcriber.predict(recordings[:2]))
+        2
+    """
+
+    files: ClassVar = {"data": Estimator.place, "recording": "recording", "transcript": "text"}
+
+    def fit(self, X: Iterable[Any], y: Iterable[str]) -> Self:
+        """Train on recordings and their transcripts.
+
+        Args:
+            X: The recordings.
+            y: The transcript of each.
+
+        Raises:
+            DataError: A recording cannot be read, a transcript is no text or has no letter or
+                digit, there is not one for each recording, or there are too few.
+        """
+        options = self.options()
+        part = _part(X, y, options)
+        shares = shares_split_off(options.data, ("test",))
+        parts = divided(part, shares, options.training.seed)
+        facts = {name: len(each) for name, each in parts.items()}
+        return self._fit(Data.of(parts, facts=facts))
+
+    def predict(self, X: Iterable[Any], **search: Any) -> list[str]:
+        """What was said in each recording.
+
+        Args:
+            X: The recordings.
+            search: How texts are searched for: beam, language_model, ...; see `SearchOptions`.
+        """
+        check_is_fitted(self, "model_")
+        samples = _samples(X, self.model_.task.options.sound.sample_rate)
+        return [found.text for found in self.model_.predict(samples, **search)]
+
+    def score(self, X: Iterable[Any], y: Iterable[str], **search: Any) -> float:
+        """1 minus the error rate of the words (WER): 1 is best, and it may be below 0."""
+        check_is_fitted(self, "model_")
+        part = _part(X, y, self.model_.task.options)
+        wrong, count = errors(self.predict(part.samples, **search), part.texts, "wer")
+        return 1 - wrong / count
+
+
+def _part(X: Iterable[Any], y: Iterable[str], options: Options) -> Part:
+    samples = _samples(X, options.sound.sample_rate)
+    texts = [*map(reading(options).normal, listed_texts(y))]
+    if len(samples) != len(texts):
+        raise DataError(f"{len(samples):,} recordings, but {len(texts):,} transcripts")
+    if not samples:
+        raise DataError("there is no recording")
+    for number, text in enumerate(texts):
+        if not text:
+            raise DataError(
+                f"row {number} has a transcript without a letter or digit; leave it out"
+            )
+    names = [f"row {number}" for number in range(len(texts))]
+    return Part(Transcriber.place, samples, texts, names)
+
+
+def _samples(X: Iterable[Any], rate: int) -> Sequence[numpy.ndarray]:
+    """The samples of each recording.
+
+    Raises:
+        DataError: One cannot be read, or is no array of numbers.
+    """
+    if isinstance(X, str | Path):
+        raise DataError("one recording was given, but a list of recordings is needed")
+    found = []
+    for number, each in enumerate(X):
+        if isinstance(each, str | Path):
+            found.append(read_recording(Path(each), rate))
+            continue
+        try:
+            samples = numpy.asarray(each, dtype=numpy.float32)
+        except (ValueError, TypeError):
+            samples = numpy.empty(0, numpy.float32)
+        if samples.ndim != 1 or not len(samples) or not numpy.isfinite(samples).all():
+            raise DataError(
+                f"row {number} is no recording: give the path of its file, or an array of its "
+                "samples, which are numbers, along one axis"
+            )
+        found.append(samples)
+    return found

@@ -1,0 +1,426 @@
+"""Transcription as a task."""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy
+import torch
+from numpy.typing import NDArray
+
+from anyrnn.errors import DataError, RunError, option_name
+from anyrnn.tasks.audio.augmentation import Augmentation
+from anyrnn.tasks.audio.blocks import blocks_of_pcm
+from anyrnn.tasks.audio.features import Features
+from anyrnn.tasks.audio.options import TranscriptOptions
+from anyrnn.tasks.audio.recordings import Samples, read_recording
+from anyrnn.tasks.audio.texts import Normal
+from anyrnn.tasks.audio.transcripts import Part, Reading
+from anyrnn.tasks.batches import Batch, Batches, Column
+from anyrnn.tasks.columns import Sequences
+from anyrnn.tasks.decoder import preceding
+from anyrnn.tasks.figures import LOSS, Figure
+from anyrnn.tasks.kept import Kept
+from anyrnn.tasks.layers import segments
+from anyrnn.tasks.options import OptionGroup, check_needs
+from anyrnn.tasks.prepared import advanced
+from anyrnn.tasks.run_files import CONFIG, entry
+from anyrnn.tasks.streams import IGNORED
+from anyrnn.tasks.task import Data, ScoreTable, Step, Task, check_finite, steps
+from anyrnn.tasks.transcribe import ctc
+from anyrnn.tasks.transcribe.beam import LanguageModel
+from anyrnn.tasks.transcribe.language import language_model
+from anyrnn.tasks.transcribe.model import TranscriptionNetwork
+from anyrnn.tasks.transcribe.options import (
+    NO_DECODER,
+    PCM,
+    Options,
+    PredictOptions,
+    SearchOptions,
+)
+from anyrnn.tasks.transcribe.report import pictures
+from anyrnn.tasks.transcribe.scores import (
+    RATES,
+    Example,
+    Picture,
+    TranscriptionScores,
+    Word,
+    confusions,
+    errors,
+)
+from anyrnn.tasks.transcribe.transcribing import (
+    Transcribing,
+    Transcription,
+    TranscriptionStream,
+)
+from anyrnn.tasks.written_tokens import UNKNOWN_ID
+from anyrnn.tasks.written_vocabulary import WrittenVocabulary
+
+if TYPE_CHECKING:  # its import takes seconds, and only training needs it
+    from torchmetrics import Metric
+
+_TOKENIZER = "tokenizer.json"
+_LONGEST = 1 << 20  # tokens of a transcript
+_BATCH_SIZE = 32
+_EXAMPLES, _WORST, _TOLD, _PICTURES = 12, 8, 5, 3
+
+
+def reading(options: Options) -> Reading:
+    """How recordings and transcripts are read."""
+    normal = Normal(options.vocabulary.lowercase, options.vocabulary.punctuation)
+    return Reading(options.sound.sample_rate, normal)
+
+
+@dataclass(frozen=True)
+class Transcribe(Task[Options, Part]):
+    """Recordings and what was said in them.
+
+    Attributes:
+        options: What the user chose.
+        tokens: Transcripts to tokens and back.
+        scales: The means and deviations that features are normalised by, if they are.
+    """
+
+    name = "transcribe"
+    options_type = Options
+    title = "transcription"
+    unit = "recording"
+    units = "recordings"
+    figures = (
+        Figure("cer", "CER", percent=True, larger_is_better=False),
+        Figure("wer", "WER", percent=True, larger_is_better=False),
+        LOSS,
+    )
+    template = "transcribe.html"
+
+    options: Options
+    tokens: WrittenVocabulary
+    scales: tuple[list[float], list[float]] | None
+    _learned: Kept[Part, tuple[Part, Sequences]] = field(
+        default_factory=Kept, repr=False, compare=False
+    )
+
+    def __post_init__(self) -> None:
+        """What decides is an option."""
+        object.__setattr__(self, "deciding", self.options.deciding)
+
+    @classmethod
+    def read(cls, options: Options) -> Data[Part]:
+        """Read and split the files."""
+        return reading(options).data(options.data, options.training.seed)
+
+    @classmethod
+    def prepare(cls, options: Options, training: Part, noted: Callable[[str], None]) -> Self:
+        """Make the vocabulary, and measure the features."""
+        vocabulary = options.vocabulary
+        tokens = WrittenVocabulary.made(training.texts, vocabulary.tokens, vocabulary)
+        scales = None
+        if options.sound.normalisation == "training":
+            scales = Features(options.sound).measured(_told(training.samples))
+        found = cls(options, tokens, scales)
+        noted(f"tokens: {tokens.kind}, {tokens.size:,} in the vocabulary")
+        left_out = len(training) - len(found._learned_from(training)[0])
+        if left_out:
+            noted(
+                f"left out of the training: {left_out:,} recording(s) too short for their "
+                f"transcript, which needs a step of {found.seconds:.3g} s for each token; less "
+                "stacking makes steps shorter"
+            )
+        found._check(options)
+        found._language(options.search)
+        return found
+
+    @classmethod
+    def restore(cls, options: Options, state: Mapping[str, Any], run: Path) -> Self:
+        """Take the tokenizer and the scales of a run."""
+        path = run / CONFIG
+        tokens = WrittenVocabulary.restored(state, "tokens", path, run / _TOKENIZER)
+        scales = entry(state, "scales", list, path) if state.get("scales") is not None else None
+        if scales is not None:
+            size = Features(options.sound).size
+            if [*map(_numbers, scales)] != [size, size]:
+                raise RunError(f"the run is damaged: {path} has other scales than {size} numbers")
+            scales = (scales[0], scales[1])
+        return cls(options, tokens, scales)
+
+    def read_part(self, options: TranscriptOptions) -> tuple[Part, dict[str, object]]:
+        """Read a table and its recordings."""
+        part = reading(self.options).part(options)
+        return part, {"skipped": dict(part.skipped), "remarks": dict(part.remarks)}
+
+    def state(self) -> dict[str, Any]:
+        """The kind of tokens, and the scales of the features."""
+        return {"tokens": self.tokens.kind, "scales": self.scales}
+
+    def files(self) -> dict[str, str]:
+        """The tokenizer."""
+        return {_TOKENIZER: self.tokens.tokenizer.to_str(pretty=True)}
+
+    @cached_property
+    def _features(self) -> Features:
+        return Features(self.options.sound, self.scales)
+
+    @property
+    def seconds(self) -> float:
+        """How long a step is."""
+        return self.options.model.stacking * self._features.hop / self.options.sound.sample_rate
+
+    def network(self, cell: str) -> TranscriptionNetwork:
+        """A network of the chosen sizes."""
+        options = self.options
+        features = Features(options.sound, self.scales)
+        augmentation = Augmentation(options.augmentation, options.sound.sample_rate)
+        return TranscriptionNetwork(
+            cell, self.tokens.size, features, augmentation, **asdict(options.model)
+        )
+
+    def batches(self, part: Part, batch_size: int, seed: int | None) -> Batches:
+        """Samples and tokens."""
+        part, tokens = (part, self._encoded(part)) if seed is None else self._learned_from(part)
+        columns = {
+            "samples": Column(
+                part.samples, padded=True, lengths=part.lengths, per_step=self._features.hop
+            ),
+            "tokens": Column(tokens, padded=True, lengths=tokens.lengths, padding=IGNORED),
+            "needed": Column(_needed(tokens)),
+        }
+        return Batches(columns, batch_size, seed)
+
+    def _encoded(self, part: Part) -> Sequences:
+        return self.tokens.encode(part.texts, _LONGEST)
+
+    def _learned_from(self, part: Part) -> tuple[Part, Sequences]:
+        """The recordings that can be learned from, and their tokens; they are kept. With CTC these
+        are not those that are too short for their transcript.
+        """
+        return self._learned.of(part, lambda: self._long_enough(part))
+
+    def _long_enough(self, part: Part) -> tuple[Part, Sequences]:
+        tokens = self._encoded(part)
+        if self.options.model.decoder != "ctc":
+            return part, tokens
+        frames = self._features.frames(torch.from_numpy(part.lengths)).numpy()
+        fits = -(-frames // self.options.model.stacking) >= _needed(tokens)
+        if not fits.any():
+            raise DataError(
+                f"all {len(part):,} recordings of {part.path} are too short for their "
+                f"transcripts; make steps shorter with {option_name('stacking')}"
+            )
+        if fits.all():
+            return part, tokens
+        kept = part.take(numpy.flatnonzero(fits).tolist())
+        return kept, self._encoded(kept)
+
+    def step(self, network: torch.nn.Module, batch: Batch, carried: Any = None) -> Step:
+        """The loss of each token; recordings too short for their transcript have none."""
+        assert isinstance(network, TranscriptionNetwork)
+        outputs, steps = network(batch["samples"], batch.lengths["samples"])
+        targets, lengths = batch["tokens"], batch.lengths["tokens"]
+        if network.decoder is None:
+            scores = network.log_probabilities(outputs)
+            losses = ctc.losses(scores, steps, targets, lengths - 1)
+            fits = batch["needed"] <= steps
+            losses, counts = losses.masked_fill(~fits, 0.0), ((lengths - 1) * fits)
+        else:
+            state = network.begin(outputs, steps)
+            vectors, _ = network.decoder(preceding(targets), state, lengths)
+            losses, counts = network.decoder.losses(vectors, targets).sum(1), lengths
+        count = int(counts.sum())
+        greedy = None
+        if not network.training:
+            found = self._transcribing(network, SearchOptions()).searched(outputs, steps)
+            greedy = [self.tokens.text(each.tokens) for each in found]
+        output = _Output(losses, counts, outputs, steps, greedy)
+        return Step(losses.sum() / max(1, count), count, output)
+
+    def metrics(self) -> dict[str, "Metric"]:
+        """The error rates of greedy transcriptions."""
+        from anyrnn.tasks.transcribe.error_rate import ErrorRate
+
+        return {rate: ErrorRate(rate) for rate in RATES}
+
+    def measure(self, metrics: Mapping[str, "Metric"], step: Step, batch: Batch) -> None:
+        """Update them."""
+        targets = zip(batch["tokens"].tolist(), batch.lengths["tokens"].tolist(), strict=True)
+        references = [self.tokens.text(tokens[: length - 1]) for tokens, length in targets]
+        for metric in metrics.values():
+            metric.update(step.output.greedy, references)
+
+    def score(
+        self, network: torch.nn.Module, part: Part, check: Callable[[], None] = lambda: None
+    ) -> TranscriptionScores:
+        """Transcribe all recordings, and compare."""
+        transcribing = self._transcribing(network, self.options.search)
+        found: list[Transcription] = [Transcription("", [], 0.0)] * len(part)
+        total, count, short, unknown = 0.0, 0, 0, 0
+        for batch, step in steps(self, network, self.batches(part, _BATCH_SIZE, None), check):
+            output: _Output = step.output
+            check_finite(output.losses)
+            total, count = total + float(output.losses.double().sum()), count + step.count
+            short += int((output.counts == 0).sum())
+            unknown += int((batch["tokens"] == UNKNOWN_ID).sum())
+            written = transcribing.written(output.outputs, output.steps)
+            for row, own in zip(batch.rows.tolist(), written, strict=True):
+                found[row] = own
+        texts = [each.text for each in found]
+        figures = {rate: _share(errors(texts, part.texts, rate)) for rate in RATES}
+        examples = [
+            Example(name, reference, text, errors([text], [reference], "cer")[0])
+            for name, reference, text in zip(part.names, part.texts, texts, strict=True)
+        ]
+        wrong = [each for each in examples if each.errors]
+        worst = sorted(wrong, key=lambda one: -one.errors / len(one.reference))
+        shown = range(0, len(part), max(1, len(part) // _EXAMPLES))[:_EXAMPLES]
+        return TranscriptionScores(
+            count=len(part),
+            figures={**figures, "loss": total / max(1, count)},
+            short=short,
+            unknown=unknown,
+            cut=sum(not each.ended for each in found),
+            confusions=confusions(texts, part.texts),
+            examples=[examples[row] for row in shown],
+            worst=worst[:_WORST],
+            pictures=[self._picture(part, row, found[row]) for row in shown[:_PICTURES]],
+        )
+
+    def _picture(self, part: Part, row: int, found: Transcription) -> Picture:
+        """The spectrum of a recording beside its words."""
+        samples = torch.as_tensor(part.samples[row])[None]
+        heard, counts = self._features(samples, torch.tensor([samples.shape[1]]))
+        steps, _ = segments(heard, counts, self.options.model.stacking)
+        columns = steps[0].unflatten(1, (-1, heard.shape[2])).mean(1)
+        low, high = columns.aminmax()
+        spectrum = ((columns - low) / (high - low).clamp_min(1e-6) * 99).round().int()
+        weights = [] if found.weights is None else (100 * found.weights).round().int().tolist()
+        tokens = [self.tokens.shown(span.token) or "·" for span in found.spans]
+        return Picture(
+            part.names[row], self.seconds, spectrum.tolist(), found.words, tokens, weights
+        )
+
+    def tables(self, scores: TranscriptionScores) -> list[ScoreTable]:
+        """The most frequent errors, and some transcriptions."""
+        wrong = [(said or "–", written or "–", f"{n:,}") for said, written, n in scores.confusions]
+        rows = [(each.name, each.text, each.reference) for each in scores.examples]
+        return [
+            ScoreTable(("said", "written", "times"), wrong[:_TOLD], numbers=False),
+            ScoreTable(("recording", "transcription", "reference"), rows[:_TOLD], numbers=False),
+        ]
+
+    def predict(
+        self, network: torch.nn.Module, inputs: Sequence[Any], **search: Any
+    ) -> list[Transcription]:
+        """The transcriptions of recordings.
+
+        Args:
+            network: The network.
+            inputs: The samples of each, at the rate of the run.
+            search: See `SearchOptions`: beam, language_model, ...
+        """
+        return self._transcribing(network, SearchOptions(**search)).run(inputs)
+
+    def answers(
+        self, network: torch.nn.Module, options: PredictOptions
+    ) -> Iterator[dict[str, object]]:
+        """The transcriptions of the recordings of the command line."""
+        for path, found in self.asked(network, options):
+            yield {
+                "recording": str(path),
+                "text": found.text,
+                "score": found.score,
+                "ended": found.ended,
+                "words": [asdict(word) for word in found.words],
+            }
+
+    def asked(
+        self, network: torch.nn.Module, options: PredictOptions
+    ) -> Iterator[tuple[Path, Transcription]]:
+        """The recordings of the command line, each with its transcription."""
+        transcribing = self._transcribing(network, options.search)
+        if not options.recordings:
+            raise DataError(f"no recording: name one or several, or {PCM} for standard input")
+        for path in options.recordings:
+            if str(path) == PCM:
+                nothing = numpy.empty(0, numpy.float32)
+                samples = numpy.concatenate([nothing, *self._piped(options)])
+                if not len(samples):
+                    raise DataError("standard input has no samples")
+            else:
+                samples = read_recording(path, self.options.sound.sample_rate)
+            yield path, transcribing.run([samples])[0]
+
+    def heard(self, network: torch.nn.Module, options: PredictOptions) -> Iterator[Word]:
+        """The words of samples on standard input, as soon as each is over."""
+        stream = self.stream(network, options.search)
+        for samples in self._piped(options):
+            yield from stream.push(torch.from_numpy(samples))
+        yield from stream.finish()
+
+    def _piped(self, options: PredictOptions) -> Iterator[Samples]:
+        if sys.stdin is None or sys.stdin.isatty():
+            raise DataError("standard input is no stream of samples: pipe them in")
+        rate = self.options.sound.sample_rate
+        return blocks_of_pcm(sys.stdin.buffer, options.rate or rate, rate)
+
+    def stream(self, network: torch.nn.Module, search: SearchOptions) -> TranscriptionStream:
+        """What transcribes a recording that comes in pieces."""
+        return self._transcribing(network, search).stream()
+
+    def _transcribing(self, network: torch.nn.Module, search: SearchOptions) -> Transcribing:
+        assert isinstance(network, TranscriptionNetwork)
+        self._check(search)
+        return Transcribing(network, self.tokens, search, self._language(search))
+
+    def _check(self, options: OptionGroup) -> None:
+        """Refuse options of a search that have no effect with this decoder."""
+        decoder = self.options.model.decoder
+        without = NO_DECODER.lacking if decoder == "ctc" else {}
+        check_needs(options, data={"decoder": (decoder,), **without})
+
+    def _language(self, search: SearchOptions) -> LanguageModel | None:
+        if search.language_model is None:
+            return None
+        order, normal = search.ngram_order, reading(self.options).normal
+        return language_model(search.language_model, order, self.tokens, normal)
+
+    def pictures(self, results: Sequence[Any]) -> dict[str, object]:
+        """The alignments."""
+        return pictures(results, self.options)
+
+
+@dataclass(frozen=True)
+class _Output:
+    """What the figures of a batch are computed from: the loss of each recording and of how many
+    tokens it is the sum; what the network gave, and, unless it learns, what it writes.
+    """
+
+    losses: torch.Tensor
+    counts: torch.Tensor
+    outputs: torch.Tensor
+    steps: torch.Tensor
+    greedy: list[str] | None
+
+
+def _needed(tokens: Sequences) -> NDArray[numpy.int64]:
+    """How many steps each transcript needs."""
+    return numpy.array([ctc.steps_needed(each[:-1]) for each in tokens], numpy.int64)
+
+
+def _share(counts: tuple[int, int]) -> float:
+    return counts[0] / counts[1]
+
+
+def _numbers(values: object) -> int:
+    """How many numbers a list has; 0 of anything else."""
+    if not isinstance(values, list) or not all(isinstance(one, int | float) for one in values):
+        return 0
+    return len(values)
+
+
+def _told(samples: Sequence[Any]) -> Iterator[Any]:
+    """Recordings, telling how many of them were asked for."""
+    for number, each in enumerate(samples, start=1):
+        yield each
+        advanced("measuring features", number, len(samples))

@@ -1,0 +1,252 @@
+"""Recordings to texts with the times of their words."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy
+import torch
+
+from anyrnn.errors import OptionError, option_name
+from anyrnn.tasks.batches import Batches, Column
+from anyrnn.tasks.search import Beam, beam_search
+from anyrnn.tasks.transcribe import ctc
+from anyrnn.tasks.transcribe.beam import LanguageModel, PrefixSearch
+from anyrnn.tasks.transcribe.ctc import BLANK, Span
+from anyrnn.tasks.transcribe.model import TranscriptionNetwork
+from anyrnn.tasks.transcribe.options import SearchOptions
+from anyrnn.tasks.transcribe.scores import Word
+from anyrnn.tasks.transcribe.words import WordReader
+from anyrnn.tasks.written_tokens import BOUNDARY_ID, UNKNOWN_ID
+from anyrnn.tasks.written_vocabulary import WrittenVocabulary
+
+_BATCH_SIZE = 32
+
+
+@dataclass(frozen=True)
+class Transcription:
+    """What was said in a recording.
+
+    Attributes:
+        text: The text.
+        words: Its words with their times.
+        score: By what it was chosen: the logarithm of its probability, with what language model,
+            bonus and penalty add.
+        ended: Whether a decoder ended it; if not, it was cut at its largest length.
+        spans: Where its tokens stand.
+        weights: Of an attention, those of each token, (tokens, steps).
+    """
+
+    text: str
+    words: list[Word]
+    score: float
+    ended: bool = True
+    spans: list[Span] = field(repr=False, default_factory=list)
+    weights: torch.Tensor | None = field(repr=False, default=None)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The tokens that a search found; see `Transcription`."""
+
+    tokens: list[int]
+    score: float
+    ended: bool = True
+
+
+@dataclass(frozen=True)
+class Transcribing:
+    """A network that transcribes.
+
+    Attributes:
+        network: The network, in evaluation mode.
+        tokens: What it writes.
+        search: How texts are searched for.
+        language: The language model, if there is one.
+    """
+
+    network: TranscriptionNetwork
+    tokens: WrittenVocabulary
+    search: SearchOptions
+    language: LanguageModel | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long a step is."""
+        features = self.network.features
+        return self.network.stacking * features.hop / features.options.sample_rate
+
+    def run(
+        self, recordings: Sequence[Any], check: Callable[[], None] = lambda: None
+    ) -> list[Transcription]:
+        """The transcriptions of recordings, in their order.
+
+        Args:
+            recordings: The samples of each, at the rate of the network.
+            check: Called after each batch.
+        """
+        found: list[Transcription] = [Transcription("", [], 0.0)] * len(recordings)
+        hop = self.network.features.hop
+        columns = {"samples": Column(recordings, padded=True, per_step=hop)}
+        device = next(self.network.parameters()).device
+        for batch in Batches(columns, _BATCH_SIZE):
+            batch = batch.to(device)
+            with torch.inference_mode():
+                read = self.network(batch["samples"], batch.lengths["samples"])
+                for number, own in zip(batch.rows.tolist(), self.written(*read), strict=True):
+                    found[number] = own
+            check()
+        return found
+
+    def written(self, outputs: torch.Tensor, steps: torch.Tensor) -> Iterator[Transcription]:
+        """The transcription of each row of a batch.
+
+        Args:
+            outputs, steps: What the network gave.
+        """
+        for row, found in enumerate(self.searched(outputs, steps)):
+            yield self._transcription(outputs[row : row + 1, : int(steps[row])], found)
+
+    def searched(self, outputs: torch.Tensor, steps: torch.Tensor) -> list[Found]:
+        """The tokens of each row of a batch.
+
+        Args:
+            outputs, steps: What the network gave.
+        """
+        network, search = self.network, self.search
+        if network.decoder is not None:
+            limits = (
+                steps.cpu() if search.longest is None else steps.cpu().clamp_max(search.longest)
+            )
+            beam = Beam(search.beam, search.length_penalty)
+            state = network.begin(outputs, steps)
+            every = beam_search(network.decoder, state, limits, beam, (UNKNOWN_ID,))
+            return [Found(best.tokens, best.score, best.ended) for best, *_ in every]
+        scores = self._log_probabilities(outputs)
+        if search.beam == 1 and self.language is None:
+            best = scores.amax(-1)
+            there = torch.arange(best.shape[1], device=best.device) < steps[:, None]
+            totals = (best * there).sum(1).tolist()
+            return [*map(Found, ctc.best_paths(scores, steps), totals)]
+        prefixes = PrefixSearch(
+            search.beam, self.language, search.language_weight, search.token_bonus, [UNKNOWN_ID]
+        )
+        rows = zip(scores.cpu().numpy(), steps.tolist(), strict=True)
+        return [Found(*prefixes.run(row[:length])[0]) for row, length in rows]
+
+    def _log_probabilities(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Those of what may be written."""
+        found = self.network.log_probabilities(outputs)
+        found[..., UNKNOWN_ID] = -torch.inf
+        return found
+
+    def _transcription(self, outputs: torch.Tensor, found: Found) -> Transcription:
+        """A text with its times, from the outputs of its recording, (1, steps, size)."""
+        weights = None
+        if self.network.decoder is not None:
+            spans, weights = self._attended(outputs, found.tokens)
+        else:
+            scores = self._log_probabilities(outputs)[0].cpu().numpy()
+            spans = ctc.alignment(scores, found.tokens)
+        reader = WordReader(self.tokens, self.seconds)
+        words = [*reader.words(spans), *reader.finish()]
+        text = self.tokens.text(found.tokens)
+        return Transcription(text, words, found.score, found.ended, spans, weights)
+
+    def _attended(
+        self, outputs: torch.Tensor, tokens: Sequence[int]
+    ) -> tuple[list[Span], torch.Tensor]:
+        """The step that each token attended to most, and the weights, (tokens, steps)."""
+        decoder = self.network.decoder
+        assert decoder is not None
+        device = outputs.device
+        state = self.network.begin(outputs, torch.tensor([outputs.shape[1]], device=device))
+        before = torch.tensor([[BOUNDARY_ID, *tokens]], device=device)
+        vectors, weights = decoder(before, state)
+        assert weights is not None
+        scores = decoder.softmax(vectors)[0].float().log_softmax(-1)
+        places = weights[0].argmax(1).tolist()
+        spans = [
+            Span(token, place, place + 1, float(scores[number, token]))
+            for number, (token, place) in enumerate(zip(tokens, places, strict=False))
+        ]
+        return spans, weights[0, : len(tokens)].cpu()
+
+    def stream(self) -> "TranscriptionStream":
+        """What transcribes a recording that comes in pieces.
+
+        Raises:
+            OptionError: The network, or the search, needs the whole recording.
+        """
+        network, search = self.network, self.search
+        reason = ""
+        if network.decoder is not None:
+            reason = f"a run with {option_name('decoder', 'attention')}"
+        elif network.bidirectional:
+            reason = f"a run with {option_name('bidirectional', True)}"
+        elif search.beam > 1 or self.language is not None:
+            reason = f"a search with {option_name('beam')} or {option_name('language_model')}"
+        if reason:
+            raise OptionError(
+                f"{reason} needs the whole recording, which a stream has not; give a file, or use "
+                f"greedy search with a run of {option_name('decoder', 'ctc')} and "
+                f"{option_name('bidirectional', False)}"
+            )
+        return TranscriptionStream(self)
+
+
+class TranscriptionStream:
+    """Transcribes a recording that comes in pieces: the words are those of the whole recording by
+    greedy search.
+
+    Args:
+        transcribing: What transcribes it.
+
+    Raises:
+        OptionError: See `FeatureStream`.
+    """
+
+    def __init__(self, transcribing: Transcribing) -> None:
+        self._transcribing, network = transcribing, transcribing.network
+        self._features = network.features.stream()
+        self._frames = torch.empty(1, 0, network.features.size)
+        self._reader = WordReader(transcribing.tokens, transcribing.seconds)
+        self._state: Any = None
+        self._step, self._first, self._token = 0, 0, BLANK
+        self._scores: list[float] = []
+
+    def push(self, samples: torch.Tensor) -> list[Word]:
+        """The words that some more samples complete, (samples)."""
+        return self._read(self._features.push(samples[None]), last=False)
+
+    def finish(self) -> list[Word]:
+        """The last words."""
+        words = self._read(self._features.finish(), last=True)
+        words += self._reader.words(self._spans(BLANK, 0.0))
+        return [*words, *self._reader.finish()]
+
+    def _read(self, frames: torch.Tensor, *, last: bool) -> list[Word]:
+        network = self._transcribing.network
+        frames = torch.cat([self._frames, frames], 1)
+        count = frames.shape[1] if last else frames.shape[1] // network.stacking * network.stacking
+        self._frames = frames[:, count:]
+        if not count:
+            return []
+        with torch.inference_mode():
+            found = network.read(frames[:, :count], torch.tensor([count]), self._state)
+            outputs, self._state, _ = found
+            scores = self._transcribing._log_probabilities(outputs)[0].numpy()
+        words: list[Word] = []
+        for token, score in zip(scores.argmax(1).tolist(), scores.max(1).tolist(), strict=True):
+            words += self._reader.words(self._spans(token, score))
+        return words
+
+    def _spans(self, token: int, score: float) -> Iterator[Span]:
+        """The token that ends where another, or the blank, begins."""
+        if token != self._token:
+            if self._token != BLANK:
+                mean = float(numpy.mean(self._scores))
+                yield Span(self._token, self._first, self._step, mean)
+            self._token, self._first, self._scores = token, self._step, []
+        self._scores.append(score)
+        self._step += 1
