@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from anyrnn.errors import OptionError
-from anyrnn.tasks.attention import Attention
+from anyrnn.tasks.attention import Attention, attended
 from anyrnn.tasks.decoder import Decoder, DecoderState, repeated_attention
 from anyrnn.tasks.search import Beam, beam_search, sample
 from anyrnn.tasks.translate import SearchOptions
@@ -33,11 +33,11 @@ def test_coverage_is_the_sum_of_the_weights_so_far() -> None:
     attention = Attention("additive", 4, 6, 5, coverage=True)
     mask = torch.arange(3) < torch.tensor([[3], [2]])
     values, queries = torch.randn(2, 3, 6), torch.randn(2, 4, 4)
-    had = torch.rand(2, 3) * mask
+    had = torch.rand(2, 2, 3) * mask[:, None]
     contexts, weights = attention(queries, attention.memory(values, mask), had)
     assert attention.covered is not None
     for row, places in enumerate((3, 2)):
-        sums = had[row, :places].tolist()
+        sums = had[row, 1, :places].tolist()
         for step in range(4):
             hidden = [
                 attention.query(queries[row, step])
@@ -56,6 +56,38 @@ def test_coverage_is_the_sum_of_the_weights_so_far() -> None:
     for step in range(4):
         torch.testing.assert_close(repeated[:, step], weights[:, step].minimum(before).sum(1))
         before += weights[:, step]
+
+
+def test_location_is_a_convolution_over_the_weights_before() -> None:
+    attention = Attention("location", 4, 6, 5)
+    mask = torch.arange(9) < torch.tensor([[9], [7]])
+    values, queries = torch.randn(2, 9, 6), torch.randn(2, 4, 4)
+    memory = attention.memory(values, mask)
+    begun = attention.begin(memory)
+    assert begun is not None
+    contexts, weights = attention(queries, memory, begun)
+    assert attention.filters is not None
+    assert attention.location is not None
+    filters = attention.filters.weight.unflatten(1, (2, 31))  # (filters, before and sum, places)
+    for row, places in enumerate((9, 7)):
+        before, total = torch.zeros(9), torch.zeros(9)
+        for step in range(4):
+            energies = []
+            for place in range(places):
+                read = torch.zeros(len(filters))
+                for other in range(places):
+                    offset = other - place + 15
+                    read += filters[:, 0, offset] * before[other]
+                    read += filters[:, 1, offset] * total[other]
+                hidden = attention.query(queries[row, step]) + attention.key(values[row, place])
+                hidden = (hidden + attention.location.weight @ read).tanh()
+                energies.append(attention.energy(hidden)[0])
+            before = torch.zeros(9)
+            before[:places] = torch.stack(energies).softmax(0)
+            total = total + before
+            torch.testing.assert_close(weights[row, step], before)
+            torch.testing.assert_close(contexts[row, step], before @ values[row])
+        torch.testing.assert_close(attended(begun, weights)[row], torch.stack([before, total]))
 
 
 def test_a_dot_product_needs_equal_sizes() -> None:
@@ -87,6 +119,8 @@ def made(cell: str = "gru", vocabulary: int = 5, **options: Any) -> Decoder:
         ("rnn", {"attention": "none"}),
         ("gru", {"coverage": True}),
         ("lstm", {"coverage": True, "input_feeding": True}),
+        ("gru", {"attention": "location"}),
+        ("lstm", {"attention": "location", "input_feeding": True}),
     ],
 )
 def test_all_steps_at_once_are_one_step_after_the_other(cell: str, options: Any) -> None:
@@ -145,7 +179,10 @@ def likeliest(decoder: Decoder, row: int, steps: int, beam: Beam) -> list[tuple[
     return sorted(found, reverse=True)
 
 
-@pytest.mark.parametrize("options", [{}, {"input_feeding": True}, {"coverage": True}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"input_feeding": True}, {"coverage": True}, {"attention": "location"}],
+)
 @pytest.mark.parametrize("beam", [Beam(120), Beam(120, 1.0, 0.5)])
 def test_a_wide_beam_finds_the_best_of_all_sequences(options: Any, beam: Beam) -> None:
     with torch.inference_mode():

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from anyrnn.tasks.attention import Attention, AttentionKind, Memory
+from anyrnn.tasks.attention import Attention, AttentionKind, Memory, attended
 from anyrnn.tasks.layers import draw_uniform, recurrent_layers
 from anyrnn.tasks.streams import IGNORED
 from anyrnn.tasks.written_tokens import BOUNDARY_ID
@@ -27,7 +27,7 @@ class DecoderState:
         recurrent: The states of its layers, as they take it: each (layers, batch, size).
         fed: The attentional vector of the step before, (batch, size), with input feeding.
         memory: What attention reads.
-        had: How much attention each place has had, (batch, source), if attention reads it.
+        had: What was attended to before, (batch, 2, source), if attention reads it.
     """
 
     recurrent: Any
@@ -162,8 +162,7 @@ class Decoder(nn.Module):
         if self.attention is not None:
             places = torch.arange(outputs.shape[1], device=outputs.device)
             memory = self.attention.memory(outputs, places < lengths[:, None])
-            if self.attention.covered is not None:
-                had = outputs.new_zeros(outputs.shape[:2])
+            had = self.attention.begin(memory)
         fed = summary.new_zeros(batch, self.hidden_size) if self.input_feeding else None
         return DecoderState(tuple(states) if len(states) > 1 else states[0], fed, memory, had)
 
@@ -250,7 +249,9 @@ class Decoder(nn.Module):
         outputs, recurrent = self.recurrent(embedded, state.recurrent)
         vector, weights = self._attended(outputs, state)
         fed = None if state.fed is None else vector[:, 0]
-        had = state.had if state.had is None or weights is None else state.had + weights[:, 0]
+        had = state.had
+        if had is not None and weights is not None:
+            had = attended(had, weights)
         return vector, weights, replace(state, recurrent=recurrent, fed=fed, had=had)
 
     def _embedded(self, tokens: torch.Tensor) -> torch.Tensor:

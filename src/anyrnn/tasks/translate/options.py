@@ -96,10 +96,10 @@ class ModelOptions(OptionGroup, panel="Model"):
     hidden_size: int = common_options.hidden_size(256)
     layers: int = common_options.LAYERS
     bidirectional: bool = option(True, "The encoder also reads backwards.")
-    attention: Literal["additive", "general", "dot", "none"] = option(
+    attention: Literal["additive", "location", "general", "dot", "none"] = option(
         "additive",
-        "How the decoder's output and each token of the source are compared; with none the decoder "
-        "has the encoder's last outputs only.",
+        "How the decoder's output and each token of the source are compared; location also reads "
+        "where attention was before; with none the decoder has the encoder's last outputs only.",
     )
     input_feeding: bool = option(
         False,
