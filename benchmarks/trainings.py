@@ -120,6 +120,11 @@ def _transcripts(folder: Path, random: np.random.Generator) -> dict[str, Any]:
     return {**columns, "hidden_size": 128, "layers": 2, "dropout": 0.0, "batch_size": 32}
 
 
+def _voice(folder: Path, random: np.random.Generator) -> dict[str, Any]:
+    sizes = {"mels": 60, "hidden_size": 128, "layers": 1, "prenet_dropout": 0.0, "batch_size": 16}
+    return {**_transcripts(folder, random), **sizes}
+
+
 def _hours(folder: Path, random: np.random.Generator) -> dict[str, Any]:
     file, names = folder / "hours.csv", [f"c{number}" for number in range(7)]
     days = np.datetime64("2020-01-01T00") + np.arange(4000)
@@ -154,6 +159,7 @@ TRAININGS: dict[str, tuple[str, tuple[int, int, int, int], Write]] = {
     "translate": ("translate", (64, 20, 128, 256), _pairs),
     "command": ("command", (32, 51, 80, 96), _recordings),
     "transcribe": ("transcribe", (32, 134, 120, 128), _transcripts),
+    "speak": ("speak", (16, 60, 384, 128), _voice),
     "forecast segments": ("forecast", (1792, 4, 128, 128), _hours),
     "forecast": ("forecast", (64, 28, 1, 64), _days),
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +62,7 @@ def _command(entries: Sequence[Entry]) -> Any:
 
 
 def _plain(evaluation: Evaluation) -> dict[str, object]:
-    scores = asdict(evaluation.scores)
+    scores = evaluation.scores.plain()
     named = {"cell": evaluation.model.cell, **evaluation.facts}
     named[evaluation.model.task.units] = scores.pop("count")
     return {**named, **scores.pop("figures"), **scores}

@@ -21,6 +21,7 @@ from anyrnn.cli import (
     predict,
     runs,
     show,
+    speak,
     train,
     transcribe,
     translate,
@@ -47,6 +48,7 @@ app.command("generate", cls=OfRun)(generate.generate)
 app.command("transcribe", cls=OfRun)(transcribe.transcribe)
 app.command("translate", cls=OfRun)(translate.translate)
 app.command("listen", cls=OfRun)(listen.listen)
+app.command("speak", cls=OfRun)(speak.speak)
 app.command("runs")(runs.runs)
 app.command("convert")(convert.convert)
 app.command("cache")(cache.cache)

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from anyrnn.tasks.experiment import train
     from anyrnn.tasks.forecast.estimator import Forecaster
     from anyrnn.tasks.generate.estimator import LanguageModel
+    from anyrnn.tasks.speak.estimator import Synthesizer
     from anyrnn.tasks.tag.estimator import Tagger
     from anyrnn.tasks.trained import evaluate, load
     from anyrnn.tasks.transcribe.estimator import Transcriber
@@ -59,6 +60,7 @@ __all__ = [
     "Forecaster",
     "LanguageModel",
     "SequenceClassifier",
+    "Synthesizer",
     "Tagger",
     "TextClassifier",
     "Transcriber",
@@ -73,6 +75,7 @@ _PLACES = {
     "Forecaster": "forecast.estimator",
     "LanguageModel": "generate.estimator",
     "SequenceClassifier": "classify.estimator",
+    "Synthesizer": "speak.estimator",
     "Tagger": "tag.estimator",
     "TextClassifier": "classify.estimator",
     "Transcriber": "transcribe.estimator",

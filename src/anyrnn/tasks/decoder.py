@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from anyrnn.tasks.attention import Attention, AttentionKind, Memory, attended
-from anyrnn.tasks.layers import draw_uniform, recurrent_layers
+from anyrnn.tasks.layers import draw_uniform, recurrent_layers, step_mask
 from anyrnn.tasks.streams import IGNORED
 from anyrnn.tasks.written_tokens import BOUNDARY_ID
 
@@ -160,8 +160,7 @@ class Decoder(nn.Module):
         states = [each.contiguous() for each in parts]
         memory = had = None
         if self.attention is not None:
-            places = torch.arange(outputs.shape[1], device=outputs.device)
-            memory = self.attention.memory(outputs, places < lengths[:, None])
+            memory = self.attention.memory(outputs, step_mask(lengths, outputs.shape[1]))
             had = self.attention.begin(memory)
         fed = summary.new_zeros(batch, self.hidden_size) if self.input_feeding else None
         return DecoderState(tuple(states) if len(states) > 1 else states[0], fed, memory, had)

@@ -30,6 +30,20 @@ def draw_uniform(*weights: torch.Tensor) -> None:
         nn.init.uniform_(weight, -_RANGE, _RANGE)
 
 
+def step_mask(lengths: torch.Tensor, longest: int) -> torch.Tensor:
+    """Which steps of padded sequences there are, (batch, time).
+
+    Args:
+        lengths: The number of steps of each, (batch).
+        longest: That with padding.
+
+    Example:
+        >>> step_mask(torch.tensor([2, 1]), 2).tolist()
+        [[True, True], [True, False]]
+    """
+    return torch.arange(longest, device=lengths.device) < lengths[:, None]
+
+
 def segments(
     inputs: torch.Tensor, lengths: torch.Tensor, length: int
 ) -> tuple[torch.Tensor, torch.Tensor]:

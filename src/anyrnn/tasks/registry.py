@@ -96,6 +96,13 @@ TASKS = {
             "Transcribe",
         ),
         Entry(
+            "speak",
+            "Train voices, which speak texts, on recordings of one speaker.",
+            "--data voice.tsv --recording file --transcript text --cell gru",
+            "anyrnn.tasks.speak",
+            "Speak",
+        ),
+        Entry(
             "forecast",
             "Train networks that forecast series of numbers, and compare them with simple methods.",
             "--data weather.csv --time date --target temperature --horizon 24",

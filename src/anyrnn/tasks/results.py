@@ -1,7 +1,7 @@
 """What a training results in, and the files that say so."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
@@ -115,7 +115,7 @@ def write_results(folder: Path, found: Result) -> None:
             "seed": result.best_trial.seed,
             "best_epoch": result.best_trial.best_epoch.number,
             "validation": result.best_trial.best_epoch.figures,
-            "test": asdict(result.scores),
+            "test": result.scores.plain(),
             "trials": {
                 trial.seed: {
                     "best_epoch": trial.best_epoch.number,

@@ -5,7 +5,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
@@ -95,6 +95,10 @@ class Step:
     carried: Any = None
 
 
+REPORT_ONLY = {"report only": True}
+"""The metadata of a field of `Scores` that is drawn in the report, and in no other file."""
+
+
 @dataclass(frozen=True)
 class Scores:
     """The figures of one network on one part; a task adds its own fields.
@@ -109,6 +113,11 @@ class Scores:
     count: int
     figures: dict[str, float]
     baselines: dict[str, dict[str, float]] = field(default_factory=dict, kw_only=True)
+
+    def plain(self) -> dict[str, Any]:
+        """The fields as JSON knows them, but for those that are `REPORT_ONLY`."""
+        every = asdict(self)
+        return {each.name: every[each.name] for each in fields(self) if not each.metadata}
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -57,6 +57,14 @@ class Recordings:
     problems: Sequence[str]
     remarks: Sequence[Sequence[str]]
     digests: Sequence[str]
+
+    def without(self, remark: str) -> "Recordings":
+        """The same, but those with a remark cannot be used."""
+        problems = [
+            problem or (f"{path} is {remark}" if remark in remarks else "")
+            for path, problem, remarks in zip(self.paths, self.problems, self.remarks, strict=True)
+        ]
+        return replace(self, problems=problems)
 
     def usable(
         self, path: Path, rows: Sequence[str], *, skip_bad: bool

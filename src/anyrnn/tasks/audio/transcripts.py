@@ -13,7 +13,7 @@ from anyrnn.errors import DataError, option_name
 from anyrnn.tasks import split
 from anyrnn.tasks.audio.options import TranscriptOptions
 from anyrnn.tasks.audio.recordings import read_recordings
-from anyrnn.tasks.columns import Sequences, taken
+from anyrnn.tasks.columns import taken
 from anyrnn.tasks.common_options import shares_split_off
 from anyrnn.tasks.options import replaced
 from anyrnn.tasks.report import duration
@@ -55,8 +55,9 @@ class Part:
     @property
     def lengths(self) -> NDArray[numpy.int64]:
         """The number of samples of each recording."""
-        if isinstance(self.samples, Sequences):
-            return self.samples.lengths
+        known = getattr(self.samples, "lengths", None)  # without reading the samples
+        if known is not None:
+            return known
         return numpy.fromiter(map(len, self.samples), numpy.int64, len(self.samples))
 
     def take(self, rows: Sequence[int]) -> "Part":
@@ -75,10 +76,12 @@ class Reading:
     Attributes:
         rate: The samples a second that are wanted.
         normal: Brings a transcript to the form in which it is learned, which may be empty.
+        silent: Whether silent recordings can be used.
     """
 
     rate: int
     normal: Callable[[str], str]
+    silent: bool = True
 
     def data(self, options: TranscriptOptions, seed: int) -> Data[Part]:
         """Read the files and split off what has no file of its own.
@@ -147,6 +150,8 @@ class Reading:
         folder = options.folder or options.data.parent
         paths = [_file(folder, files[number].strip()) for number in kept]
         recordings = read_recordings(paths, self.rate)
+        if not self.silent:
+            recordings = recordings.without("silent")
         good, unusable = recordings.usable(
             options.data, [named[number] for number in kept], skip_bad=options.skip_bad
         )

@@ -50,9 +50,10 @@ class ModelOptions(OptionGroup, panel="Model"):
     bidirectional: bool = option(
         True, "Also read backwards; then a stream cannot be transcribed before its end."
     )
-    attention: Literal["additive", "general", "dot"] = option(
+    attention: Literal["additive", "location", "general", "dot"] = option(
         "additive",
-        "How the decoder's output and each step are compared.",
+        "How the decoder's output and each step are compared; location also reads where attention "
+        "was before.",
         needs=(_ATTENTION,),
     )
     embedding_size: int = common_options.embedding_size(64, needs=(_ATTENTION,))
