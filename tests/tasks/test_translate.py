@@ -62,6 +62,8 @@ def test_tokens_give_the_sentence_back(kind: Any) -> None:
         assert side.text(tokens) == (text if kind != "word" else text.replace("  ", " ")) or (
             kind == "whitespace"
         )
+    small, _ = make_sides(texts, texts, TokenOptions(kind, kind, False, True, minimum_frequency=1))
+    assert small.text(small.encode([texts[0]], 99)[0].tolist()[:-1]) == "a man, a plan."
 
 
 def test_unknown_words_are_copied() -> None:

@@ -152,7 +152,8 @@ def tokenizer_of(
         tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), "removed", invert=True)
         tokenizer.decoder = decoders.Fuse()
         trainer = trainers.WordLevelTrainer(**shared)
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), *steps, *small])
+    # Small letters first: after a space that a step has put before a text, making them panics.
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), *small, *steps])
     tokenizer.train_from_iterator(texts, trainer)
     return tokenizer
 
