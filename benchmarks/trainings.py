@@ -125,6 +125,18 @@ def _voice(folder: Path, random: np.random.Generator) -> dict[str, Any]:
     return {**_transcripts(folder, random), **sizes}
 
 
+def _pictures(folder: Path, random: np.random.Generator) -> dict[str, Any]:
+    file, rows = folder / "captions.csv", ["picture,caption"]
+    for number in range(96):
+        np.save(folder / f"{number}.npy", random.normal(size=(320, 7, 7)).astype(np.float32))
+        lengths = random.integers(8, 16, 5)
+        rows += [f"{number}.jpg,{' '.join(_words(random, count, 2000))}" for count in lengths]
+    file.write_text("\n".join(rows))
+    tokens = {"tokens": "whitespace", "minimum_frequency": 1}
+    columns = {"picture": "picture", "caption": "caption", "arrays": folder}
+    return {"data": file, **columns, **tokens, "dropout": 0.0}
+
+
 def _hours(folder: Path, random: np.random.Generator) -> dict[str, Any]:
     file, names = folder / "hours.csv", [f"c{number}" for number in range(7)]
     days = np.datetime64("2020-01-01T00") + np.arange(4000)
@@ -160,6 +172,7 @@ TRAININGS: dict[str, tuple[str, tuple[int, int, int, int], Write]] = {
     "command": ("command", (32, 51, 80, 96), _recordings),
     "transcribe": ("transcribe", (32, 134, 120, 128), _transcripts),
     "speak": ("speak", (16, 60, 384, 128), _voice),
+    "caption": ("caption", (64, 16, 128, 256), _pictures),
     "forecast segments": ("forecast", (1792, 4, 128, 128), _hours),
     "forecast": ("forecast", (64, 28, 1, 64), _days),
 }

@@ -18,6 +18,7 @@ from toy_reviews import reviews, write_csv
 
 from anyrnn.errors import DataError, RunError, SizeError
 from anyrnn.tasks import (
+    Captioner,
     Forecaster,
     LanguageModel,
     SequenceClassifier,
@@ -121,6 +122,7 @@ def test_numbers_in_arrays_are_as_scikit_learn_has_it(
 @pytest.mark.parametrize(
     "kind",
     [
+        Captioner,
         Forecaster,
         LanguageModel,
         SequenceClassifier,

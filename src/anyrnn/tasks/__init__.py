@@ -44,6 +44,7 @@ for _module in _NEEDED:
 sys.meta_path.insert(0, TorchvisionFinder())
 
 if TYPE_CHECKING:
+    from anyrnn.tasks.caption.estimator import Captioner
     from anyrnn.tasks.classify.estimator import SequenceClassifier, TextClassifier
     from anyrnn.tasks.command.estimator import CommandRecognizer
     from anyrnn.tasks.experiment import train
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from anyrnn.tasks.translate.estimator import Translator
 
 __all__ = [
+    "Captioner",
     "CommandRecognizer",
     "Forecaster",
     "LanguageModel",
@@ -71,6 +73,7 @@ __all__ = [
 ]
 
 _PLACES = {
+    "Captioner": "caption.estimator",
     "CommandRecognizer": "command.estimator",
     "Forecaster": "forecast.estimator",
     "LanguageModel": "generate.estimator",

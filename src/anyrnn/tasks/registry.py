@@ -103,6 +103,13 @@ TASKS = {
             "Speak",
         ),
         Entry(
+            "caption",
+            "Train networks that write captions of pictures, and compare them.",
+            "--data captions.csv --picture image --caption caption --folder pictures",
+            "anyrnn.tasks.caption",
+            "Caption",
+        ),
+        Entry(
             "forecast",
             "Train networks that forecast series of numbers, and compare them with simple methods.",
             "--data weather.csv --time date --target temperature --horizon 24",

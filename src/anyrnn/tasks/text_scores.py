@@ -53,7 +53,8 @@ def bleu_of(
     """
     from sacrebleu.metrics.bleu import BLEU
 
-    metric = BLEU(tokenize=tokens, lowercase=lowercase)
+    # By force: that texts end in a full stop after a space is no news to a user.
+    metric = BLEU(tokenize=tokens, lowercase=lowercase, force=True)
     streams = [list(stream) for stream in zip_longest(*references)]
     score = metric.corpus_score(list(texts), streams)
     return score, str(metric.get_signature())

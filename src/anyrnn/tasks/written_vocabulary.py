@@ -15,6 +15,7 @@ from anyrnn.tasks.common_options import ChosenKind, WrittenKind
 from anyrnn.tasks.encoding import whole_characters
 from anyrnn.tasks.prepared import advanced, number_sequences
 from anyrnn.tasks.run_files import entry
+from anyrnn.tasks.search import Hypothesis
 from anyrnn.tasks.vocabulary import UNSPACED, choose_tokens, load_tokenizer
 from anyrnn.tasks.written_tokens import (
     BOUNDARY_ID,
@@ -155,6 +156,11 @@ class WrittenVocabulary:
                 text = f" {text}" if words and not re.match(UNSPACED, text) else text
             written.append(text)
         return "".join(written).strip()
+
+    def candidate(self, found: Hypothesis, copies: Mapping[int, str] | None = None) -> Candidate:
+        """What a search found, as text; see `text`."""
+        text = self.text(found.tokens, copies)
+        return Candidate(text, found.tokens, found.score, found.ended, found.weights)
 
     def shown(self, token: int) -> str:
         """A token as reports show it."""

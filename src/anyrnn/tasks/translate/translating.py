@@ -158,6 +158,5 @@ class Translating:
                 # The end of the source is no word.
                 places = each.weights[:, : len(pieces)].argmax(1).tolist()
                 copies = {step: pieces[place] for step, place in enumerate(places)}
-            text = self.target.text(each.tokens, copies)
-            candidates.append(Candidate(text, each.tokens, each.score, each.ended, each.weights))
+            candidates.append(self.target.candidate(each, copies))
         return Translation(sentence, candidates)

@@ -1,0 +1,21 @@
+"""Captions: a sentence for a picture, from pictures with captions."""
+
+from anyrnn.tasks.caption.options import (
+    BackboneOptions,
+    DataOptions,
+    ModelOptions,
+    Options,
+    SearchOptions,
+    TokenOptions,
+)
+from anyrnn.tasks.common_options import TrainingOptions
+
+__all__ = [
+    "BackboneOptions",
+    "DataOptions",
+    "ModelOptions",
+    "Options",
+    "SearchOptions",
+    "TokenOptions",
+    "TrainingOptions",
+]

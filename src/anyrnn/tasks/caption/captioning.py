@@ -1,0 +1,77 @@
+"""Pictures to their captions."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from anyrnn.tasks.batches import Batches, Column
+from anyrnn.tasks.caption.features import Features
+from anyrnn.tasks.caption.model import CaptionNetwork
+from anyrnn.tasks.caption.options import SearchOptions
+from anyrnn.tasks.search import generator_of, rows_at_once, searched
+from anyrnn.tasks.written_tokens import UNKNOWN_ID
+from anyrnn.tasks.written_vocabulary import Candidate, WrittenVocabulary
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """A picture with its captions.
+
+    Attributes:
+        picture: The picture, as it was given.
+        candidates: The captions, the best one first.
+    """
+
+    picture: Any
+    candidates: list[Candidate]
+
+    @property
+    def best(self) -> Candidate:
+        """The best caption."""
+        return self.candidates[0]
+
+    @property
+    def text(self) -> str:
+        """The text of the best caption."""
+        return self.best.text
+
+
+def captions_of(
+    network: CaptionNetwork,
+    vocabulary: WrittenVocabulary,
+    features: Features,
+    search: SearchOptions,
+    generator: torch.Generator | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> list[list[Candidate]]:
+    """The captions of pictures, the best one of each first.
+
+    Args:
+        network: The network, in evaluation mode.
+        vocabulary: Its tokens.
+        features: What it sees of the pictures.
+        search: How captions are searched for.
+        generator: Draws, if each token is drawn.
+        check: Called after each batch.
+    """
+    generator = generator or generator_of(search.seed)
+    found: list[list[Candidate]] = [[] for _ in features]
+    columns = {"regions": Column(features, padded=True, lengths=features.lengths)}
+    device = network.decoder.softmax.weight.device
+    for batch in Batches(columns, rows_at_once(search.beam, vocabulary.size)):
+        batch = batch.to(device)
+        with torch.inference_mode():
+            state = network.begin(batch["regions"], batch.lengths["regions"])
+        limits = torch.full((len(batch),), search.longest)
+        every = searched(network.decoder, state, limits, search, generator, (UNKNOWN_ID,))
+        for row, own in zip(batch.rows.tolist(), every, strict=True):
+            found[row] = [
+                Candidate(
+                    vocabulary.text(each.tokens), each.tokens, each.score, each.ended, each.weights
+                )
+                for each in own[: search.n_best]
+            ]
+        check()
+    return found

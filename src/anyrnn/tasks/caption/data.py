@@ -1,0 +1,263 @@
+"""Pictures and their captions from the user's files, split into training, validation and test."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy
+
+from anyrnn.errors import DataError, OptionError, option_name
+from anyrnn.tasks import split
+from anyrnn.tasks.caption.backbone import Backbone
+from anyrnn.tasks.caption.features import (
+    ENDINGS,
+    ArraySource,
+    Features,
+    FeatureSource,
+    PictureSource,
+    check_channels,
+    digest_of,
+    features_of,
+)
+from anyrnn.tasks.caption.options import BackboneOptions, DataOptions
+from anyrnn.tasks.columns import leave_out, taken
+from anyrnn.tasks.common_options import shares_split_off
+from anyrnn.tasks.tables import complete_rows, read_table
+from anyrnn.tasks.task import Data
+
+_USES = {"training": "train", "validation": "validate", "test": "test"}
+_PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Pictures with captions.
+
+    Attributes:
+        path: The file that they come from, for messages.
+        source: What makes their features.
+        names: What the file calls each picture.
+        files: The file of each picture, which may not be there if arrays were read instead.
+        captions: The captions of each.
+        features: The features of each.
+        picture_digests: A hash of the content of each.
+        digests: A hash of the file's content, and of that of all pictures.
+        skipped: How many rows of the file were left out, by reason.
+    """
+
+    path: Path
+    source: FeatureSource
+    names: Sequence[str]
+    files: Sequence[Path]
+    captions: Sequence[Sequence[str]]
+    features: Features
+    picture_digests: Sequence[str]
+    digests: Sequence[str] = ()
+    skipped: Counter[str] = field(default_factory=Counter)
+
+    def __len__(self) -> int:
+        """The number of pictures."""
+        return len(self.names)
+
+    def take(self, rows: Sequence[int]) -> "Part":
+        """The part that consists of some pictures."""
+        return Part(
+            self.path,
+            self.source,
+            taken(self.names, rows),
+            taken(self.files, rows),
+            taken(self.captions, rows),
+            self.features.taken(rows),
+            taken(self.picture_digests, rows),
+        )
+
+
+def read(options: DataOptions, pictures: BackboneOptions, seed: int) -> Data[Part]:
+    """Read the files and split off what has no file of its own.
+
+    Args:
+        options: Which files and columns.
+        pictures: How pictures become arrays.
+        seed: Decides the split; equal pictures land in the same part.
+
+    Raises:
+        DataError: A file cannot be used, or there are too few pictures.
+        OptionError, SizeError: The backbone cannot be had, or does not fit.
+    """
+    source = ArraySource() if options.arrays else PictureSource(Backbone.chosen(pictures))
+    main = read_part(options.data, options, source)
+    files = {"validation": options.validation_data, "test": options.test_data}
+    own = {name: read_part(path, options, source) for name, path in files.items() if path}
+    for part in own.values():
+        channels = int(main.features.channels[0])
+        check_channels(part.features, part.files, channels, f"those of {main.path} have")
+    parts = divided(main, shares_split_off(options, own), seed) | own
+    read_parts = (main, *own.values())
+    counts = {name: len(part) for name, part in parts.items()}
+    captions = sum(map(len, parts["training"].captions))
+    sizes = [f"{count:,} to {_USES[name]}" for name, count in counts.items()]
+    notes = [f"pictures: {', '.join(sizes)}; {captions:,} captions to train"]
+    return Data.of(
+        parts,
+        digests=[digest for part in read_parts for digest in part.digests],
+        facts={**counts, "training_captions": captions},
+        notes=[*notes, *_without_caption(options, read_parts), *_overlap(parts)],
+        skipped={str(part.path): part.skipped for part in read_parts if part.skipped},
+    )
+
+
+def read_part(path: Path, options: DataOptions, source: FeatureSource) -> Part:
+    """The pictures of a table with their captions.
+
+    Raises:
+        DataError: The table or (without `skip_bad`) a row or a picture cannot be used.
+        OptionError: Both columns are the same.
+    """
+    if options.picture == options.caption:
+        raise OptionError(
+            f"{option_name('picture')} and {option_name('caption')} are both "
+            f"{options.picture!r}; name two columns"
+        )
+    columns = [(options.picture, "picture"), (options.caption, "caption")]
+    table = read_table(path, **options.reading, wanted=[name for name, _ in columns])
+    rows, skipped = complete_rows(table, columns, skip_bad=options.skip_bad)
+    pictures, sentences = (taken(table.column(name, which), rows) for name, which in columns)
+    captions: dict[str, list[str]] = {}
+    named: dict[str, str] = {}
+    for row, picture, sentence in zip(rows, pictures, sentences, strict=True):
+        name = (picture or "").strip()
+        captions.setdefault(name, []).append((sentence or "").strip())
+        named.setdefault(name, table.row(row))
+    found = _Reading(path, named, options.skip_bad)
+    found.skipped.update({f"without {which}": count for which, count in skipped.items()})
+    features, digests = _features(found, options, source)
+    names = list(digests)
+    folder = options.folder or path.parent
+    return Part(
+        path,
+        source,
+        names,
+        [folder / name for name in names],
+        [captions[name] for name in names],
+        features,
+        [*digests.values()],
+        (table.digest, str(split.key_of(" ".join(digests.values())))),
+        found.skipped,
+    )
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """A table that names pictures.
+
+    Attributes:
+        path: The table.
+        rows: How messages name the first row of each picture.
+        skip_bad: Whether pictures that cannot be used are left out.
+        skipped: How many were.
+    """
+
+    path: Path
+    rows: Mapping[str, str]
+    skip_bad: bool
+    skipped: Counter[str] = field(default_factory=Counter)
+
+    def leave_out(self, name: str, error: object) -> None:
+        """Leave out a picture, or refuse the table."""
+        problem = f"names a picture that cannot be used: {error}"
+        leave_out(self, self.rows[name], problem, "pictures", self.skip_bad)
+
+
+def _features(
+    found: _Reading, options: DataOptions, source: FeatureSource
+) -> tuple[Features, dict[str, str]]:
+    """The features of the pictures that can be used, and a hash of each by its name."""
+    files: dict[str, Path] = {}
+    digests: dict[str, str] = {}
+    for name in found.rows:
+        try:
+            file = _file(name, found.path, options)
+            digests[name] = digest_of(file)
+            files[name] = file
+        except DataError as error:
+            found.leave_out(name, error)
+    names = list(files)
+    features = features_of(source, [*files.values()], [*digests.values()])
+    used = []
+    for row, name in enumerate(names):
+        problem: object = None
+        if not features.lengths[row]:
+            (problem,) = source.read([files[name]])
+        elif used and features.channels[row] != features.channels[used[0]]:
+            problem = (
+                f"{files[name]} has {features.channels[row]} channels, but "
+                f"{files[names[used[0]]]} has {features.channels[used[0]]}"
+            )
+        if problem is None:
+            used.append(row)
+        else:
+            found.leave_out(name, problem)
+    if not used:
+        raise DataError(f"{found.path} names no picture that can be used")
+    return features.taken(used), {names[row]: digests[names[row]] for row in used}
+
+
+def _file(name: str, table: Path, options: DataOptions) -> Path:
+    """The file of a picture, or of its array, which is called like the picture.
+
+    Raises:
+        DataError: There is no such array.
+    """
+    if options.arrays is None:
+        return (options.folder or table.parent) / name
+    whole = options.arrays / name
+    if whole.suffix in ENDINGS:
+        return whole
+    near = [
+        Path(f"{start}{ending}") for start in (whole, whole.with_suffix("")) for ending in ENDINGS
+    ]
+    there = next((file for file in near if file.exists()), None)
+    if there is None:
+        raise DataError(f"there is no file {near[2]} or {near[3].name}")
+    return there
+
+
+def divided(part: Part, shares: Mapping[str, float], seed: int) -> dict[str, Part]:
+    """Split a part; the rest is for training.
+
+    Args:
+        part: What is split; equal pictures land in the same part.
+        shares: The shares that are split off, by the names of the parts.
+        seed: Decides who goes where.
+
+    Raises:
+        DataError: There are too few pictures.
+    """
+    if not shares:
+        return {"training": part}
+    keys = numpy.fromiter(map(split.key_of, part.picture_digests), numpy.uint64, len(part))
+    hint = "; equal ones count once"
+    return split.divided_at_random(
+        part, shares, keys, seed, path=part.path, unit="picture", hint=hint
+    )
+
+
+def _overlap(parts: Mapping[str, Part]) -> Iterator[str]:
+    """What is said of test pictures that were seen."""
+    if "test" in parts:
+        seen = {*parts["training"].picture_digests}
+        count = sum(digest in seen for digest in parts["test"].picture_digests)
+        if count:
+            yield f"{count:,} of the test pictures also occur in the training pictures"
+
+
+def _without_caption(options: DataOptions, parts: Sequence[Part]) -> Iterator[str]:
+    """What is said of pictures of the folder that no table names."""
+    folder = options.folder or options.data.parent
+    if options.arrays is None:
+        named = {file.resolve() for part in parts for file in part.files}
+        there = (file for file in folder.iterdir() if file.suffix.lower() in _PICTURES)
+        count = sum(file.resolve() not in named for file in there)
+        if count:
+            yield f"{count:,} pictures in {folder} have no caption and are not used"

