@@ -228,14 +228,17 @@ def pass_on(ctx: typer.Context, made: Callable[[Sequence[Entry]], Any]) -> None:
 def options_of(
     entries: Sequence[Entry], kind: Callable[[Entry], type[OptionGroup]]
 ) -> list[Option]:
-    """The options of one task; or those of several, each in a panel that names its task."""
+    """The options of one task; or those of several, each in a panel that names its task, with the
+    arguments of the first one: a command can have only one list of them.
+    """
     from anyrnn.tasks.options import declared
 
     found: dict[str, Option] = {}
     for entry in entries:
         for option in declared(kind(entry)):
             panel = option.panel if len(entries) == 1 else f"{option.panel} ({entry.name})"
-            found.setdefault(option.name, dataclasses.replace(option, panel=panel))
+            name = "argument" if option.declaration.argument else option.name
+            found.setdefault(name, dataclasses.replace(option, panel=panel))
     return list(found.values())
 
 
