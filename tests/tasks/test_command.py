@@ -102,8 +102,11 @@ def test_words_are_told_apart(words: Path, run: Path, model: Model[Command]) -> 
     assert report.count("data:image/png;base64,") >= len(ENDS)
     files = [str(words / word / name_of(3)) for word in ENDS]
     assert [answer.label for answer in model.predict(files)] == list(ENDS)
-    heard = [soundfile.read(file, dtype="float32")[0] for file in files]
-    assert [answer.label for answer in model.predict(heard)] == list(ENDS)
+    told = [answer.probabilities for answer in model.predict(files)]
+    for kind in ("float64", "float32", "int16", "int32"):
+        heard = [soundfile.read(file, dtype=kind)[0] for file in files]
+        found = [answer.probabilities for answer in model.predict(heard)]
+        assert found == [pytest.approx(each, abs=1e-5) for each in told]
 
 
 def test_recordings_are_told_alone_as_among_others(model: Model[Command], words: Path) -> None:

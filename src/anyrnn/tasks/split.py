@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from anyrnn.errors import DataError
 
+USES = {"training": "train", "validation": "validate", "test": "test"}
+"""What the parts of the data are there to do, by their names."""
+
 
 class Taken(Protocol):
     """A part of the data of which some rows can be taken."""

@@ -23,7 +23,6 @@ from anyrnn.tasks.common_options import shares_split_off
 from anyrnn.tasks.task import Data
 
 _SPEAKER = "speaker "
-_USES = {"training": "train", "validation": "validate", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -84,19 +83,20 @@ def read(options: DataOptions, rate: int, seed: int) -> Data[classify_data.Part]
     labels = sorted_labels(parts["training"])
     for part in parts.values():
         targets(part, labels)
-    counts = {name: len(parts.get(name, ())) for name in _USES}
-    sizes = [f"{count:,} to {_USES[name]}" for name, count in counts.items()]
+    counts = {name: len(parts.get(name, ())) for name in split.USES}
+    sizes = [f"{count:,} to {split.USES[name]}" for name, count in counts.items()]
+    every = (training, *found.values())
+    remarks: Counter[str] = sum((Counter(part.remarks) for part in every), Counter())
     return Data.of(
         parts,
-        digests=[part.digest for part in (training, *found.values())],
-        facts={**counts, "speakers": training.speakers},
+        digests=[part.digest for part in every],
+        facts={**counts, "speakers": training.speakers, "recordings": remarks},
         notes=[
             f"recordings: {', '.join(sizes)}; {len(labels)} words",
-            *_notes(parts, [training, *found.values()]),
+            *_notes(parts),
+            *(f"recordings {remark}: {count:,}" for remark, count in remarks.items()),
         ],
-        skipped={
-            str(part.path): part.skipped for part in (training, *found.values()) if part.skipped
-        },
+        skipped={str(part.path): part.skipped for part in every if part.skipped},
     )
 
 
@@ -108,15 +108,17 @@ def _without(main: Listing, own: Mapping[str, Listing]) -> Listing:
     return main.take([k for k, file in enumerate(main.files) if file.resolve() not in named])
 
 
-def _notes(parts: Mapping[str, Part], read: Sequence[Part]) -> list[str]:
-    """What is to be said of speakers and recordings."""
+def _notes(parts: Mapping[str, Part]) -> list[str]:
+    """What is to be said of speakers."""
     notes = []
     speakers = {
         name: {group for group in part.groups if group.startswith(_SPEAKER)}
         for name, part in parts.items()
     }
     if any(speakers.values()):
-        told = ", ".join(f"{len(names):,} to {_USES[part]}" for part, names in speakers.items())
+        told = ", ".join(
+            f"{len(names):,} to {split.USES[part]}" for part, names in speakers.items()
+        )
         notes.append(f"speakers: {told}")
         others = [names for part, names in speakers.items() if part != "training"]
         both = speakers["training"].intersection(set[str]().union(*others))
@@ -127,8 +129,6 @@ def _notes(parts: Mapping[str, Part], read: Sequence[Part]) -> list[str]:
             )
     else:
         notes.append("speakers: no name tells them; recordings of one may be in several parts")
-    remarks = sum((Counter(part.remarks) for part in read), Counter[str]())
-    notes += [f"recordings {remark}: {count:,}" for remark, count in remarks.items()]
     return notes
 
 
@@ -184,7 +184,7 @@ def _with_silence(
         starts = [starts[k] for k in chosen]
     pieces = [recordings.samples[file][start : start + length] for file, start in starts]
     # Pieces of the same noise are alike: they stay together, if there are noises for every part.
-    alone = len(files) < len(_USES)
+    alone = len(files) < len(split.USES)
     names = [f"{noise[file].name}, from {start / rate:.1f} s" for file, start in starts]
     return replace(
         part,
@@ -231,7 +231,8 @@ def waveforms(inputs: Sequence[Any], rate: int) -> list[NDArray[numpy.float32]]:
     """Recordings that Python gives, as samples.
 
     Args:
-        inputs: The name of a file, or samples at the rate, for each.
+        inputs: The name of a file, or samples at the rate, for each: fractions of full scale, or
+            whole numbers of 16 or other bits.
         rate: The samples a second.
 
     Raises:
@@ -243,12 +244,13 @@ def waveforms(inputs: Sequence[Any], rate: int) -> list[NDArray[numpy.float32]]:
             found.append(read_recording(Path(each), rate))
             continue
         samples = numpy.asarray(each)
-        if samples.ndim != 1 or not len(samples) or samples.dtype.kind not in "fiu":
+        if samples.ndim != 1 or not len(samples) or samples.dtype.kind not in "fi":
             raise DataError(
                 f"recording {number} has the shape {samples.shape} and the type {samples.dtype}, "
                 "but has to be the name of a file or samples, (time)"
             )
         if not numpy.isfinite(samples).all():
             raise DataError(f"recording {number} has samples that are no number")
-        found.append(samples.astype(numpy.float32))
+        full = numpy.iinfo(samples.dtype).max + 1 if samples.dtype.kind == "i" else 1
+        found.append((samples / full).astype(numpy.float32))
     return found

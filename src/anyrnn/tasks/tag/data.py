@@ -19,7 +19,6 @@ from anyrnn.tasks.tag.spans import describe_spans, repaired
 from anyrnn.tasks.task import Data
 
 _LISTED = 5
-_USES = {"training": "train", "validation": "validate", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -175,7 +174,9 @@ def divided(part: Part, shares: Mapping[str, float], seed: int) -> dict[str, Par
 
 
 def _notes(parts: Mapping[str, Part], known: set[str]) -> list[str]:
-    sizes = [f"{len(part):,} ({part.count():,} tokens) to {_USES[n]}" for n, part in parts.items()]
+    sizes = [
+        f"{len(part):,} ({part.count():,} tokens) to {split.USES[n]}" for n, part in parts.items()
+    ]
     notes = [f"sentences: {', '.join(sizes)}; {len(known)} tags"]
     for name in parts:
         unknown = unknown_tags(parts[name], known)

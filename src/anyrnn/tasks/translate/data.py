@@ -18,7 +18,6 @@ from anyrnn.tasks.tables import complete_rows, read_table, read_texts
 from anyrnn.tasks.task import Data
 from anyrnn.tasks.translate.options import DataOptions
 
-_USES = {"training": "train", "validation": "validate", "test": "test"}
 _AT_ONCE = 50_000
 _TEXT = "text"
 
@@ -66,7 +65,7 @@ def read(options: DataOptions, seed: int) -> Data[Part]:
     parts = divided(main, shares_split_off(options, own), seed) | own
     read_parts = (main, *own.values())
     counts = {name: len(part) for name, part in parts.items()}
-    sizes = [f"{count:,} to {_USES[name]}" for name, count in counts.items()]
+    sizes = [f"{count:,} to {split.USES[name]}" for name, count in counts.items()]
     return Data.of(
         parts,
         digests=[digest for part in read_parts for digest in part.digests],
