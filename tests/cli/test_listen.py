@@ -103,8 +103,8 @@ def test_what_comes_from_standard_input_is_heard_as_in_a_file(
             "record 1: there is no file clips/a.wav; mend",
         ),
         (
-            ["train", "command", "--data", "words.csv", "--word-column", "said"],
-            "words.csv has no column 'said' (--word-column)",
+            ["train", "command", "--data", "words.csv", "--label", "said"],
+            "words.csv has no column 'said' (--label)",
         ),
     ],
 )
@@ -114,7 +114,7 @@ def test_mistakes(run: Run, model: str, arguments: list[str], message: str) -> N
     soundfile.write("header.wav", numpy.zeros(0), 8000)
     Path("others/maybe").mkdir(parents=True, exist_ok=True)
     soundfile.write("others/maybe/a.wav", numpy.zeros(800), 8000)
-    Path("words.csv").write_text("file,word\nclips/a.wav,yes\n")
+    Path("words.csv").write_text("recording,label\nclips/a.wav,yes\n")
     assert message in mistake(run(*(each.format(model=model) for each in arguments)))
 
 

@@ -153,7 +153,7 @@ def test_a_table_says_who_speaks(words: Path) -> None:
         for speaker in range(10)
     )
     path = table(words, "clip,said,who\n" + rows)
-    columns = {"file_column": "clip", "word_column": "said", "speaker_column": "who"}
+    columns = {"recording": "clip", "label": "said", "speaker": "who"}
     data = Command.read(options(path, **columns))
     parts: list[Any] = [data.training, data.validation, data.test]
     speakers = [{int(Path(group).name.split()[-1]) for group in part.groups} for part in parts]
@@ -166,7 +166,7 @@ BAD_TABLES = {
         "rise/0.wav,rise\nfall/no.wav,fall\n",
         r"words.csv: record 2: there is no file .*no.wav; mend it, .*skip_bad=True",
     ),
-    "no word": ("rise/0.wav,\n", r"words.csv: record 1, .*has no 'word'"),
+    "no word": ("rise/0.wav,\n", r"words.csv: record 1, .*has no 'label'"),
     "no recording": ("words.csv,rise\n", r"record 1: .*words.csv is no recording that can be read"),
     "folder": ("rise,rise\n", r"record 1: .*rise is a folder, not a file"),
 }
@@ -176,7 +176,7 @@ BAD_TABLES = {
 def test_a_table_that_names_what_is_not_there(name: str, tmp_path: Path) -> None:
     written(tmp_path / "rise" / "0.wav", spoken("rise", 0))
     rows, message = BAD_TABLES[name]
-    path = table(tmp_path, "file,word\n" + rows)
+    path = table(tmp_path, "recording,label\n" + rows)
     with pytest.raises(DataError, match=message):
         Command.read(options(path))
 
@@ -184,9 +184,8 @@ def test_a_table_that_names_what_is_not_there(name: str, tmp_path: Path) -> None
 def test_parts_of_their_own_are_no_training_data(words: Path) -> None:
     lines = [f"{word}/{name_of(speaker, k)}" for word in ENDS for speaker in (0, 1) for k in (0, 1)]
     test = table(words, "\n".join(lines) + "\n", "testing_list.txt")
-    validation = table(
-        words, "file,word\n" + "".join(f"{word}/{name_of(2)},{word}\n" for word in ENDS), "v.csv"
-    )
+    rows = "".join(f"{word}/{name_of(2)},{word}\n" for word in ENDS)
+    validation = table(words, "recording,label\n" + rows, "validation.csv")
     data = Command.read(options(words, test_data=test, validation_data=validation))
     assert data.validation is not None
     assert data.test is not None
@@ -245,7 +244,7 @@ def test_other_words_are_unknown_and_noise_is_silence(words: Path, tmp_path: Pat
         ({"name_pattern": "("}, "name_pattern is no regular expression: "),
         ({"name_pattern": "x"}, r"name_pattern is 'x', but needs a group \(\?P<speaker>"),
         ({"hop": 0.05}, "hop is 0.05, longer than window"),
-        ({"speaker_column": "who"}, "speaker_column has no effect on folders of recordings"),
+        ({"speaker": "who"}, "speaker has no effect on folders of recordings"),
         ({"frequency_masks": 1, "features": "mfcc"}, "frequency_masks has no effect with features"),
         ({"time_masks": 1, "normalisation": "none"}, "which leaves no value that says nothing"),
     ],

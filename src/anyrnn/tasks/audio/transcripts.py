@@ -21,7 +21,6 @@ from anyrnn.tasks.tables import complete_rows, read_table
 from anyrnn.tasks.task import Data
 
 _SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
-_USES = {"training": "train", "validation": "validate", "test": "test"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +102,7 @@ class Reading:
         parts = divided(main, shares_split_off(options, own), seed) | own
         read_parts = (main, *own.values())
         sizes = [
-            f"{len(part):,} ({duration(part.lengths.sum() / self.rate)}) to {_USES[name]}"
+            f"{len(part):,} ({duration(part.lengths.sum() / self.rate)}) to {split.USES[name]}"
             for name, part in parts.items()
         ]
         notes = [f"recordings: {', '.join(sizes)}"]

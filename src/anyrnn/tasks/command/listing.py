@@ -75,8 +75,8 @@ def listed(path: Path, options: DataOptions, seed: int) -> Listing:
         OptionError: The pattern is none, or nothing has a column of speakers.
     """
     kind = kind_of(path, options.separator)
-    if kind != TABLE and options.speaker_column is not None:
-        here = option_name("speaker_column")
+    if kind != TABLE and options.speaker is not None:
+        here = option_name("speaker")
         raise OptionError(f"{here} has no effect on {kind}; leave {here} out")
     pattern = _compiled(options.name_pattern, with_words=kind != TABLE)
     if kind == TABLE:
@@ -99,16 +99,14 @@ def _compiled(pattern: str, with_words: bool) -> re.Pattern[str]:
             f"{name} is {pattern!r}, but needs a group (?P<speaker>...) or (?P<word>...)"
         )
     if "word" in found.groupindex and not with_words:
-        raise OptionError(
-            f"{name} finds words, but those of a table are in {option_name('word_column')}"
-        )
+        raise OptionError(f"{name} finds words, but those of a table are in {option_name('label')}")
     return found
 
 
 def _of_table(path: Path, options: DataOptions, pattern: re.Pattern[str]) -> Listing:
-    columns = [(options.file_column, "file_column"), (options.word_column, "word_column")]
-    if options.speaker_column is not None:
-        columns.append((options.speaker_column, "speaker_column"))
+    columns = [(options.recording, "recording"), (options.label, "label")]
+    if options.speaker is not None:
+        columns.append((options.speaker, "speaker"))
     table = read_table(path, **options.reading, wanted=[name for name, _ in columns])
     rows, skipped = complete_rows(table, columns, skip_bad=options.skip_bad)
     names, words, *speakers = (

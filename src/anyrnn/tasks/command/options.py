@@ -35,24 +35,22 @@ class DataOptions(common_options.TableOptions, panel="Data"):
         metavar="PATH",
         evaluation="required",
     )
-    file_column: str = option(
-        "file",
+    recording: str = option(
+        "recording",
         "The column of the recordings, as seen from the folder of the table.",
         metavar="COLUMN",
         needs=_OF_TABLES,
     )
-    word_column: str = option(
-        "word", "The column of what is said.", metavar="COLUMN", needs=_OF_TABLES
-    )
+    label: str = option("label", "The column of what is said.", metavar="COLUMN", needs=_OF_TABLES)
     name_pattern: str = option(
         r"(?P<speaker>[0-9a-f]{8})_nohash_",
         "A regular expression that finds the speaker in the name of a file, as a group of that "
         "name; and in a flat folder the word.",
         metavar="REGEX",
         shown="that of Speech Commands",
-        needs=(Need("speaker_column", (None,)),),
+        needs=(Need("speaker", (None,)),),
     )
-    speaker_column: str | None = option(
+    speaker: str | None = option(
         None, "The column of who speaks, of a table.", metavar="COLUMN", shown="none"
     )
     words: tuple[str, ...] = option(
