@@ -1,6 +1,7 @@
 """Spoken words: tones that rise, fall or stay take their place, each speaker at another height."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 
 from anyrnn.errors import AnyrnnError, DataError, OptionError
 from anyrnn.tasks import CommandRecognizer, evaluate, load, train
+from anyrnn.tasks.audio.augmentation import Augmentation
 from anyrnn.tasks.command import ListenOptions, Options
 from anyrnn.tasks.command.listening import Heard, Listening
 from anyrnn.tasks.command.model import CommandNetwork, Stream
@@ -84,7 +86,9 @@ class Told(Listener):
 @pytest.fixture(scope="module")
 def run(words: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
-    chosen = options(words, time_shift=0.02, noise=20.0, time_masks=1, frequency_masks=1)
+    chosen = options(
+        words, time_shift=0.02, noise=20.0, time_masks=1, frequency_masks=1, continued=0.5
+    )
     return train(chosen, tmp_path_factory.mktemp("runs") / "words").run
 
 
@@ -313,6 +317,24 @@ def test_a_stream_says_what_the_whole_says(cell: str, pool: str, size: int, run:
         last = torch.cat([long.push(samples), long.finish()])[-1:]
         told = found(samples[None], torch.tensor([len(samples)])).softmax(1)
         torch.testing.assert_close(last, told, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_recordings_may_begin_where_another_ends(cell: str, model: Model[Command]) -> None:
+    found = model.task.inputs.features
+    augmentation = network(model.run).augmentation
+    sizes = {"hidden_size": 5, "layers": 2, "dropout": 0.0, "segment_length": 1, "pool": "mean"}
+    quiet = replace(augmentation.options, time_shift=0.0, noise=None, time_masks=0)
+    changes = Augmentation(replace(quiet, frequency_masks=0), RATE)
+    samples = torch.from_numpy(spoken("rise", 1))
+    frames, counts = found(samples[None], torch.tensor([len(samples)]))
+    for share in (0.0, 1.0):
+        learning = CommandNetwork(cell, found, changes, 3, continued=share, **sizes)
+        logits = learning(samples.expand(3, -1), torch.full((3,), len(samples)))
+        before = frames[:, : int(share * int(counts))]
+        output, _ = learning.recurrent(torch.cat([before, frames], 1))
+        expected = learning.dense(output[0, before.shape[1] :].mean(0))
+        torch.testing.assert_close(logits, expected.expand(3, -1), atol=1e-5, rtol=1e-4)
 
 
 def test_what_a_stream_cannot_be(words: Path, tmp_path: Path) -> None:

@@ -65,12 +65,15 @@ class SequenceNetwork(nn.Module):
         directions = 2 if bidirectional else 1
         self.dense = nn.Linear(self.recurrent.output_size * directions, class_count)
 
-    def forward(self, inputs: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, inputs: torch.Tensor, lengths: torch.Tensor, state: Any = None
+    ) -> torch.Tensor:
         """The logits of each class.
 
         Args:
             inputs: Padded values, (batch, time, input); or token numbers, (batch, time).
             lengths: The number of steps of each sequence, (batch).
+            state: What the layers begin with, if not with 0.
 
         Returns:
             Logits, (batch, classes).
@@ -78,7 +81,7 @@ class SequenceNetwork(nn.Module):
         if self.embedding is not None:
             inputs = self.dropout(self.embedding(inputs))
         inputs, lengths = segments(inputs, lengths, self.segment_length)
-        output, _ = self.recurrent(inputs, lengths=lengths)
+        output, _ = self.recurrent(inputs, state, lengths=lengths)
         vector = pooled(output, lengths, self.pool, bidirectional=self.bidirectional)
         return self.dense(self.dropout(vector))
 

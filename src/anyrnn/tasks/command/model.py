@@ -19,6 +19,7 @@ class CommandNetwork(SequenceNetwork):
         features: Makes the features; they have no weights.
         augmentation: Changes recordings in training.
         speed: By which share their speed changes, too.
+        continued: The share of recordings that begin with the state after another one in training.
         class_count: The number of words.
         sizes: Those of `SequenceNetwork`.
 
@@ -42,19 +43,24 @@ class CommandNetwork(SequenceNetwork):
         class_count: int,
         *,
         speed: float = 0.0,
+        continued: float = 0.0,
         **sizes: Any,
     ) -> None:
         super().__init__(cell, features.size, class_count, **sizes)
         self.features = features
         self.augmentation = augmentation
         self.speed = speed
+        self.continued = continued
 
-    def forward(self, inputs: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, inputs: torch.Tensor, lengths: torch.Tensor, state: None = None
+    ) -> torch.Tensor:
         """The logits of each word.
 
         Args:
             inputs: Samples, padded with 0, (batch, samples).
             lengths: The number of samples of each recording, (batch).
+            state: None: recordings begin with 0, or in training with the state after another one.
 
         Returns:
             Logits, (batch, words).
@@ -64,9 +70,23 @@ class CommandNetwork(SequenceNetwork):
                 inputs, lengths = at_other_speeds(inputs, lengths, self.speed)
             inputs = self.augmentation.waveforms(inputs, lengths)
         features, counts = self.features(inputs, lengths)
-        if self.training:
-            features = self.augmentation.features(features, counts)
-        return super().forward(features, counts)
+        if not self.training:
+            return super().forward(features, counts)
+        features = self.augmentation.features(features, counts)
+        return super().forward(features, counts, self._state_before(features, counts))
+
+    def _state_before(self, features: torch.Tensor, counts: torch.Tensor) -> Any:
+        """The state after another recording of the batch for some, for the others 0."""
+        if not self.continued:
+            return None
+        order = torch.randperm(len(counts), device=counts.device)
+        continued = torch.rand(len(counts), 1, device=counts.device) < self.continued
+        with torch.no_grad():
+            inputs, lengths = segments(features[order], counts[order], self.segment_length)
+            _, state = self.recurrent(inputs, lengths=lengths)
+        if isinstance(state, tuple):
+            return tuple(each * continued for each in state)
+        return state * continued
 
     @property
     def step_samples(self) -> int:

@@ -99,6 +99,13 @@ class AugmentationOptions(audio.AugmentationOptions):
         ge=0,
         le=0.5,
     )
+    continued: float = option(
+        0.0,
+        "The share of recordings that begin with the state after another one, as in a stream.",
+        ge=0,
+        le=1,
+        needs=(Need("bidirectional", (False,)),),
+    )
 
 
 class ModelOptions(OptionGroup, panel="Model"):
@@ -160,7 +167,7 @@ class ListenOptions(OptionGroup, panel="Listening"):
         None,
         "The seconds over which the outputs of the network are pooled.",
         gt=0,
-        shown="the length of a training recording",
+        shown="half of a training recording",
     )
     threshold: float = option(
         0.8, "The probability from which on a word counts as heard.", gt=0, le=1

@@ -90,7 +90,7 @@ class Sounds(Inputs):
         """A network that makes the features itself."""
         changes = options.augmentation
         augmentation = Augmentation(changes, self.sound.sample_rate)
-        sizes = {**asdict(options.model), "speed": changes.speed}
+        sizes = {**asdict(options.model), "speed": changes.speed, "continued": changes.continued}
         return CommandNetwork(cell, self.features, augmentation, class_count, **sizes)
 
     def example(self, value: numpy.ndarray, row: str) -> Example:

@@ -125,7 +125,8 @@ class Command(Labelling[Options]):
         rate = self.inputs.sound.sample_rate
         data = self.options.data
         silent = (data.silence, data.unknown)
-        listening = Listening(network, self.labels, silent, options, self.inputs.seconds)
+        # A recording of a word has some silence around it, in which nothing more is said.
+        listening = Listening(network, self.labels, silent, options, self.inputs.seconds / 2)
         if options.recording == PCM:
             with input_bytes(None) as stream:
                 blocks = blocks_of_pcm(stream, options.rate or rate, rate)
