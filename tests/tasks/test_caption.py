@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import pickle
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -224,7 +225,8 @@ def test_weights_from_a_file(tmp_path: Path, monkeypatch: Any) -> None:
     picture = read_picture(EXAMPLE / "pictures" / "000.png")
     assert made[0].arrays([picture]).shape == (1, 512, 2, 2)
     again = Backbone.restored(json.loads(json.dumps(made[0].state())), tmp_path)
-    assert again == made[0]
+    assert again == made[0] == pickle.loads(pickle.dumps(made[0]))
+    assert len(pickle.dumps(made[0])) < 2000  # without the network
     numpy.testing.assert_array_equal(again.arrays([picture]), made[0].arrays([picture]))
     torch.save(timm.create_model("resnet10t").state_dict(), tmp_path / "a.pth")
     with pytest.raises(RunError, match=r"resnet10t \(.*a.pth\) are not those that the run was tra"):

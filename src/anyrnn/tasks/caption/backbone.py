@@ -130,8 +130,11 @@ class Backbone:
 
     def state(self) -> dict[str, Any]:
         """What `restored` needs, as JSON knows it."""
-        found = {each.name: getattr(self, each.name) for each in fields(self)}
-        return found | {"mean": list(self.mean), "deviation": list(self.deviation)}
+        return self.__getstate__() | {"mean": list(self.mean), "deviation": list(self.deviation)}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For other processes: without the network, which each makes of its own."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
     @property
     def key(self) -> str:

@@ -8,6 +8,8 @@ from statistics import fmean
 from anyrnn.tasks.caption.cider import cider
 from anyrnn.tasks.task import Scores
 from anyrnn.tasks.text_scores import bleu_of
+from anyrnn.tasks.written_tokens import END_MARK
+from anyrnn.tasks.written_vocabulary import Candidate, WrittenVocabulary
 
 
 @dataclass(frozen=True)
@@ -107,3 +109,22 @@ def figures_of(
 def frequent(captions: Sequence[str], most: int) -> list[tuple[str, int]]:
     """The most frequent captions, and how many pictures have each."""
     return Counter(captions).most_common(most)
+
+
+def glances_of(
+    found: Candidate, grid: tuple[int, int], vocabulary: WrittenVocabulary
+) -> list[Glance]:
+    """What was attended to at each word of a caption and at its end; nothing without attention.
+
+    Args:
+        found: The caption.
+        grid: The height and width of the regions.
+        vocabulary: Its tokens.
+    """
+    if found.weights is None:
+        return []
+    words = [vocabulary.shown(token) for token in found.tokens]
+    words += [END_MARK] * (len(found.weights) - len(words))
+    rows = found.weights.unflatten(1, grid).tolist()
+    rounded = [[[round(value, 3) for value in row] for row in each] for each in rows]
+    return [*map(Glance, words, rounded)]

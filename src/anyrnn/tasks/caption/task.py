@@ -32,7 +32,13 @@ from anyrnn.tasks.caption.options import (
     SearchOptions,
 )
 from anyrnn.tasks.caption.report import pictures
-from anyrnn.tasks.caption.scores import CaptionScores, Example, Glance, figures_of, frequent
+from anyrnn.tasks.caption.scores import (
+    CaptionScores,
+    Example,
+    figures_of,
+    frequent,
+    glances_of,
+)
 from anyrnn.tasks.columns import Sequences
 from anyrnn.tasks.decoder import preceding
 from anyrnn.tasks.encoding import given_texts
@@ -44,8 +50,7 @@ from anyrnn.tasks.search_options import check_search
 from anyrnn.tasks.streams import IGNORED
 from anyrnn.tasks.task import Data, ScoreTable, Step, Task
 from anyrnn.tasks.text_scores import bleu_tokens, reference_losses
-from anyrnn.tasks.written_tokens import END_MARK
-from anyrnn.tasks.written_vocabulary import Candidate, WrittenVocabulary, kind_of_tokens
+from anyrnn.tasks.written_vocabulary import WrittenVocabulary, kind_of_tokens
 
 _TOKENIZER = "tokenizer.json"
 _BATCH_SIZE = 64
@@ -242,7 +247,9 @@ class Caption(Task[Options, Part]):
                     str(part.files[row]),
                     captions[row],
                     list(part.captions[row]),
-                    self._glances(found[row], part.features.grid(row)) if row in drawn else [],
+                    glances_of(found[row], part.features.grid(row), self.vocabulary)
+                    if row in drawn
+                    else [],
                 )
                 for row in shown
             ],
@@ -251,16 +258,6 @@ class Caption(Task[Options, Part]):
     def _figures(self, captions: Sequence[str], part: Part) -> tuple[dict[str, float], str]:
         lowercase = self.options.vocabulary.lowercase
         return figures_of(captions, part.captions, self.bleu_tokens, lowercase=lowercase)
-
-    def _glances(self, found: Candidate, grid: tuple[int, int]) -> list[Glance]:
-        """What was attended to at each word and at the end."""
-        if found.weights is None:
-            return []
-        words = [self.vocabulary.shown(token) for token in found.tokens]
-        words += [END_MARK] * (len(found.weights) - len(words))
-        rows = found.weights.unflatten(1, grid).tolist()
-        rounded = [[[round(value, 3) for value in row] for row in each] for each in rows]
-        return [*map(Glance, words, rounded)]
 
     def tables(self, scores: CaptionScores) -> list[ScoreTable]:
         """The most frequent captions, and how BLEU was computed."""
