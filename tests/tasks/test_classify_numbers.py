@@ -190,7 +190,7 @@ def test_what_cannot_be_used(tmp_path: Path) -> None:
         train(options(table, data={"text": "a"}), tmp_path / "other")
     config = tmp_path / "run" / "config.json"
     config.write_text(config.read_text().replace('"deviations": [', '"deviations": [null,'))
-    with pytest.raises(RunError, match="needs a scale for each channel"):
+    with pytest.raises(RunError, match="needs 2 numbers as a scale"):
         load(tmp_path / "run")
 
 
