@@ -92,6 +92,7 @@ def test_where_words_stand_is_drawn(learned: Result, pictures: None) -> None:
 
 def test_texts_and_the_times_of_their_words(learned: Result) -> None:
     model = load(learned.run)
+    assert model.network.recurrent.path.name == "compiled"
     texts = [*TEXTS[:8], "cad dd ab ba"]
     recordings = [spoken(text, 99) for text in texts]
     found = model.predict(recordings)
@@ -212,7 +213,7 @@ def test_pieces_of_words_and_changes_in_training(table: Path, tmp_path: Path) ->
     result = train(from_flat(Options, values), tmp_path / "run")
     assert result.task.decides().name == "cer"
     model = load(tmp_path / "run")
-    assert model.task.scales is None
+    assert model.task.scales == ([0.0] * 13, [1.0] * 13)
     (found,) = model.predict([spoken("cad dd")], beam=4)
     assert " ".join(word.text for word in found.words) == found.text
 
@@ -373,8 +374,9 @@ def test_speakers_are_in_one_part(tmp_path: Path) -> None:
 def test_a_damaged_run_is_refused(learned: Result, tmp_path: Path) -> None:
     run = shutil.copytree(learned.run, tmp_path / "run")
     config = json.loads((run / "config.json").read_text())
-    for scales in ([[0.0] * 16], [[0.0] * 16, [1.0] * 15], [[0.0] * 16, ["x"] * 16], 3):
-        changed = {**config, "state": {"tokens": "character", "scales": scales}}
+    means = config["state"]["means"]
+    for change in ({"means": None}, {"means": means[1:]}, {"deviations": ["x"] * 16}):
+        changed = {**config, "state": {**config["state"], **change}}
         (run / "config.json").write_text(json.dumps(changed))
         with pytest.raises(RunError, match="the run is damaged"):
             load(run)

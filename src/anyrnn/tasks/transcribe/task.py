@@ -11,7 +11,7 @@ import numpy
 import torch
 from numpy.typing import NDArray
 
-from anyrnn.errors import DataError, RunError, option_name
+from anyrnn.errors import DataError, option_name
 from anyrnn.tasks.audio.augmentation import Augmentation
 from anyrnn.tasks.audio.blocks import blocks_of_pcm
 from anyrnn.tasks.audio.features import Features
@@ -20,14 +20,14 @@ from anyrnn.tasks.audio.recordings import Samples, read_recording
 from anyrnn.tasks.audio.texts import Normal
 from anyrnn.tasks.audio.transcripts import Part, Reading
 from anyrnn.tasks.batches import Batch, Batches, Column
+from anyrnn.tasks.classify.inputs import scales_of
 from anyrnn.tasks.columns import Sequences
 from anyrnn.tasks.decoder import preceding
 from anyrnn.tasks.figures import LOSS, Figure
 from anyrnn.tasks.kept import Kept
-from anyrnn.tasks.layers import segments
 from anyrnn.tasks.options import OptionGroup, check_needs
 from anyrnn.tasks.prepared import advanced
-from anyrnn.tasks.run_files import CONFIG, entry
+from anyrnn.tasks.run_files import CONFIG
 from anyrnn.tasks.streams import IGNORED
 from anyrnn.tasks.task import Data, ScoreTable, Step, Task, check_finite, steps
 from anyrnn.tasks.transcribe import ctc
@@ -42,15 +42,8 @@ from anyrnn.tasks.transcribe.options import (
     SearchOptions,
 )
 from anyrnn.tasks.transcribe.report import pictures
-from anyrnn.tasks.transcribe.scores import (
-    RATES,
-    Example,
-    Picture,
-    TranscriptionScores,
-    Word,
-    confusions,
-    errors,
-)
+from anyrnn.tasks.transcribe.scores import RATES, TranscriptionScores, Word
+from anyrnn.tasks.transcribe.scoring import Losses, compared, picture
 from anyrnn.tasks.transcribe.transcribing import (
     Transcribing,
     Transcription,
@@ -65,7 +58,7 @@ if TYPE_CHECKING:  # its import takes seconds, and only training needs it
 _TOKENIZER = "tokenizer.json"
 _LONGEST = 1 << 20  # tokens of a transcript
 _BATCH_SIZE = 32
-_EXAMPLES, _WORST, _TOLD, _PICTURES = 12, 8, 5, 3
+_TOLD = 5
 
 
 def reading(options: Options) -> Reading:
@@ -81,7 +74,7 @@ class Transcribe(Task[Options, Part]):
     Attributes:
         options: What the user chose.
         tokens: Transcripts to tokens and back.
-        scales: The means and deviations that features are normalised by, if they are.
+        scales: The means and deviations that features are scaled by.
     """
 
     name = "transcribe"
@@ -98,7 +91,7 @@ class Transcribe(Task[Options, Part]):
 
     options: Options
     tokens: WrittenVocabulary
-    scales: tuple[list[float], list[float]] | None
+    scales: tuple[list[float], list[float]]
     _learned: Kept[Part, tuple[Part, Sequences]] = field(
         default_factory=Kept, repr=False, compare=False
     )
@@ -117,9 +110,10 @@ class Transcribe(Task[Options, Part]):
         """Make the vocabulary, and measure the features."""
         vocabulary = options.vocabulary
         tokens = WrittenVocabulary.made(training.texts, vocabulary.tokens, vocabulary)
-        scales = None
+        features = Features(options.sound)
+        scales = [0.0] * features.size, [1.0] * features.size
         if options.sound.normalisation == "training":
-            scales = Features(options.sound).measured(_told(training.samples))
+            scales = features.measured(_told(training.samples))
         found = cls(options, tokens, scales)
         noted(f"tokens: {tokens.kind}, {tokens.size:,} in the vocabulary")
         left_out = len(training) - len(found._learned_from(training)[0])
@@ -138,12 +132,7 @@ class Transcribe(Task[Options, Part]):
         """Take the tokenizer and the scales of a run."""
         path = run / CONFIG
         tokens = WrittenVocabulary.restored(state, "tokens", path, run / _TOKENIZER)
-        scales = entry(state, "scales", list, path) if state.get("scales") is not None else None
-        if scales is not None:
-            size = Features(options.sound).size
-            if [*map(_numbers, scales)] != [size, size]:
-                raise RunError(f"the run is damaged: {path} has other scales than {size} numbers")
-            scales = (scales[0], scales[1])
+        scales = scales_of(state, Features(options.sound).size, path)
         return cls(options, tokens, scales)
 
     def read_part(self, options: TranscriptOptions) -> tuple[Part, dict[str, object]]:
@@ -153,7 +142,8 @@ class Transcribe(Task[Options, Part]):
 
     def state(self) -> dict[str, Any]:
         """The kind of tokens, and the scales of the features."""
-        return {"tokens": self.tokens.kind, "scales": self.scales}
+        means, deviations = self.scales
+        return {"tokens": self.tokens.kind, "means": means, "deviations": deviations}
 
     def files(self) -> dict[str, str]:
         """The tokenizer."""
@@ -265,39 +255,13 @@ class Transcribe(Task[Options, Part]):
             written = transcribing.written(output.outputs, output.steps)
             for row, own in zip(batch.rows.tolist(), written, strict=True):
                 found[row] = own
-        texts = [each.text for each in found]
-        figures = {rate: _share(errors(texts, part.texts, rate)) for rate in RATES}
-        examples = [
-            Example(name, reference, text, errors([text], [reference], "cer")[0])
-            for name, reference, text in zip(part.names, part.texts, texts, strict=True)
-        ]
-        wrong = [each for each in examples if each.errors]
-        worst = sorted(wrong, key=lambda one: -one.errors / len(one.reference))
-        shown = range(0, len(part), max(1, len(part) // _EXAMPLES))[:_EXAMPLES]
-        return TranscriptionScores(
-            count=len(part),
-            figures={**figures, "loss": total / max(1, count)},
-            short=short,
-            unknown=unknown,
-            cut=sum(not each.ended for each in found),
-            confusions=confusions(texts, part.texts),
-            examples=[examples[row] for row in shown],
-            worst=worst[:_WORST],
-            pictures=[self._picture(part, row, found[row]) for row in shown[:_PICTURES]],
-        )
-
-    def _picture(self, part: Part, row: int, found: Transcription) -> Picture:
-        """The spectrum of a recording beside its words."""
-        samples = torch.as_tensor(part.samples[row])[None]
-        heard, counts = self._features(samples, torch.tensor([samples.shape[1]]))
-        steps, _ = segments(heard, counts, self.options.model.stacking)
-        columns = steps[0].unflatten(1, (-1, heard.shape[2])).mean(1)
-        low, high = columns.aminmax()
-        spectrum = ((columns - low) / (high - low).clamp_min(1e-6) * 99).round().int()
-        weights = [] if found.weights is None else (100 * found.weights).round().int().tolist()
-        tokens = [self.tokens.shown(span.token) or "·" for span in found.spans]
-        return Picture(
-            part.names[row], self.seconds, spectrum.tolist(), found.words, tokens, weights
+        losses = Losses(total, count, short, unknown)
+        network_hears = (self._features, self.options.model.stacking, self.tokens)
+        return compared(
+            part,
+            found,
+            losses,
+            lambda row: picture(part.names[row], part.samples[row], found[row], *network_hears),
         )
 
     def tables(self, scores: TranscriptionScores) -> list[ScoreTable]:
@@ -406,17 +370,6 @@ class _Output:
 def _needed(tokens: Sequences) -> NDArray[numpy.int64]:
     """How many steps each transcript needs."""
     return numpy.array([ctc.steps_needed(each[:-1]) for each in tokens], numpy.int64)
-
-
-def _share(counts: tuple[int, int]) -> float:
-    return counts[0] / counts[1]
-
-
-def _numbers(values: object) -> int:
-    """How many numbers a list has; 0 of anything else."""
-    if not isinstance(values, list) or not all(isinstance(one, int | float) for one in values):
-        return 0
-    return len(values)
 
 
 def _told(samples: Sequence[Any]) -> Iterator[Any]:
