@@ -58,9 +58,16 @@ def test_losses_are_those_of_all_paths() -> None:
 def test_the_best_path_and_its_tokens() -> None:
     found = torch.tensor(numpy.stack([scores(6, 4, seed) for seed in range(9)]))
     lengths = torch.tensor([6, 5, 4, 3, 2, 1, 6, 6, 6])
-    for row, (tokens, length) in enumerate(zip(best_paths(found, lengths), lengths, strict=True)):
+    for row, (spans, length) in enumerate(zip(best_paths(found, lengths), lengths, strict=True)):
         path = tuple(found[row, :length].argmax(-1).tolist())
-        assert tuple(tokens) == tokens_of(path)
+        assert tuple(span.token for span in spans) == tokens_of(path)
+        # Its alignment is the path itself.
+        aligned = alignment(found[row, :length].numpy(), tokens_of(path))
+        assert [(each.first, each.end) for each in spans] == [
+            (each.first, each.end) for each in aligned
+        ]
+        expected = [each.score for each in aligned]
+        assert [each.score for each in spans] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("text", [(1,), (1, 1), (2, 1), (1, 2, 2), (2, 2, 2)])

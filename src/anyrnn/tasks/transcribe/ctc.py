@@ -4,8 +4,9 @@ A path has a token or the blank at each step. Equal neighbours are one, then bla
 are the tokens that the path stands for. So between two equal tokens a path needs a blank.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy
 import torch
@@ -56,20 +57,6 @@ def losses(
     )
 
 
-def best_paths(log_probabilities: torch.Tensor, lengths: torch.Tensor) -> list[list[int]]:
-    """The tokens of the likeliest path of each row (greedy search).
-
-    Args:
-        log_probabilities: (batch, time, vocabulary).
-        lengths: The number of steps of each row, (batch).
-    """
-    paths = log_probabilities.argmax(-1).cpu()
-    return [
-        [token for token in path[:length].unique_consecutive().tolist() if token != BLANK]
-        for path, length in zip(paths, lengths.tolist(), strict=True)
-    ]
-
-
 @dataclass(frozen=True)
 class Span:
     """Where a token stands.
@@ -84,6 +71,46 @@ class Span:
     first: int
     end: int
     score: float
+
+
+class PathReader:
+    """The tokens of the likeliest path (greedy search), step after step."""
+
+    def __init__(self) -> None:
+        self._token, self._first, self._step = BLANK, 0, 0
+        self._scores: list[float] = []
+
+    def spans(self, log_probabilities: NDArray[numpy.floating]) -> Iterator[Span]:
+        """The tokens that some more steps end.
+
+        Args:
+            log_probabilities: (steps, vocabulary).
+        """
+        tokens, scores = log_probabilities.argmax(1).tolist(), log_probabilities.max(1).tolist()
+        for token, score in zip(tokens, scores, strict=True):
+            if token != self._token:
+                yield from self.finish()
+                self._token, self._first = token, self._step
+            self._scores.append(score)
+            self._step += 1
+
+    def finish(self) -> Iterator[Span]:
+        """The token that the end ends, if there is one."""
+        if self._token != BLANK:
+            yield Span(self._token, self._first, self._step, fmean(self._scores))
+        self._token, self._scores = BLANK, []
+
+
+def best_paths(log_probabilities: torch.Tensor, lengths: torch.Tensor) -> list[list[Span]]:
+    """The tokens of the likeliest path of each row.
+
+    Args:
+        log_probabilities: (batch, time, vocabulary).
+        lengths: The number of steps of each row, (batch).
+    """
+    rows = zip(log_probabilities.cpu().numpy(), lengths.tolist(), strict=True)
+    readers = ((PathReader(), row[:length]) for row, length in rows)
+    return [[*reader.spans(row), *reader.finish()] for reader, row in readers]
 
 
 def alignment(log_probabilities: NDArray[numpy.floating], tokens: Sequence[int]) -> list[Span]:

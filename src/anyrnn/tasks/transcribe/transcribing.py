@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy
 import torch
 
 from anyrnn.errors import OptionError, option_name
@@ -12,7 +11,7 @@ from anyrnn.tasks.batches import Batches, Column
 from anyrnn.tasks.search import Beam, beam_search
 from anyrnn.tasks.transcribe import ctc
 from anyrnn.tasks.transcribe.beam import LanguageModel, PrefixSearch
-from anyrnn.tasks.transcribe.ctc import BLANK, Span
+from anyrnn.tasks.transcribe.ctc import PathReader, Span
 from anyrnn.tasks.transcribe.model import TranscriptionNetwork
 from anyrnn.tasks.transcribe.options import SearchOptions
 from anyrnn.tasks.transcribe.scores import Word
@@ -52,6 +51,7 @@ class Found:
     tokens: list[int]
     score: float
     ended: bool = True
+    spans: list[Span] | None = None
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,10 @@ class Transcribing:
             best = scores.amax(-1)
             there = torch.arange(best.shape[1], device=best.device) < steps[:, None]
             totals = (best * there).sum(1).tolist()
-            return [*map(Found, ctc.best_paths(scores, steps), totals)]
+            paths = zip(ctc.best_paths(scores, steps), totals, strict=True)
+            return [
+                Found([span.token for span in spans], total, spans=spans) for spans, total in paths
+            ]
         prefixes = PrefixSearch(
             search.beam, self.language, search.language_weight, search.token_bonus, [UNKNOWN_ID]
         )
@@ -142,10 +145,10 @@ class Transcribing:
 
     def _transcription(self, outputs: torch.Tensor, found: Found) -> Transcription:
         """A text with its times, from the outputs of its recording, (1, steps, size)."""
-        weights = None
+        spans, weights = found.spans, None
         if self.network.decoder is not None:
             spans, weights = self._attended(outputs, found.tokens)
-        else:
+        elif spans is None:
             scores = self._log_probabilities(outputs)[0].cpu().numpy()
             spans = ctc.alignment(scores, found.tokens)
         reader = WordReader(self.tokens, self.seconds)
@@ -212,8 +215,7 @@ class TranscriptionStream:
         self._frames = torch.empty(1, 0, network.features.size)
         self._reader = WordReader(transcribing.tokens, transcribing.seconds)
         self._state: Any = None
-        self._step, self._first, self._token = 0, 0, BLANK
-        self._scores: list[float] = []
+        self._path = PathReader()
 
     def push(self, samples: torch.Tensor) -> list[Word]:
         """The words that some more samples complete, (samples)."""
@@ -222,7 +224,7 @@ class TranscriptionStream:
     def finish(self) -> list[Word]:
         """The last words."""
         words = self._read(self._features.finish(), last=True)
-        words += self._reader.words(self._spans(BLANK, 0.0))
+        words += self._reader.words(self._path.finish())
         return [*words, *self._reader.finish()]
 
     def _read(self, frames: torch.Tensor, *, last: bool) -> list[Word]:
@@ -236,17 +238,4 @@ class TranscriptionStream:
             found = network.read(frames[:, :count], torch.tensor([count]), self._state)
             outputs, self._state, _ = found
             scores = self._transcribing._log_probabilities(outputs)[0].numpy()
-        words: list[Word] = []
-        for token, score in zip(scores.argmax(1).tolist(), scores.max(1).tolist(), strict=True):
-            words += self._reader.words(self._spans(token, score))
-        return words
-
-    def _spans(self, token: int, score: float) -> Iterator[Span]:
-        """The token that ends where another, or the blank, begins."""
-        if token != self._token:
-            if self._token != BLANK:
-                mean = float(numpy.mean(self._scores))
-                yield Span(self._token, self._first, self._step, mean)
-            self._token, self._first, self._scores = token, self._step, []
-        self._scores.append(score)
-        self._step += 1
+        return [*self._reader.words(self._path.spans(scores))]
