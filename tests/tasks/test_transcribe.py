@@ -175,7 +175,7 @@ def test_beams_and_language_models(learned: Result, tmp_path: Path) -> None:
 
 def test_a_decoder_with_attention(table: Path, tmp_path: Path) -> None:
     values = {**SMALL, **COLUMNS, "data": table, "epochs": 2, "decoder": "attention"}
-    values["attention"] = "additive"
+    values["attention"] = "location"
     values |= {"embedding_size": 8, "scheduled_sampling": 0.2, "learning_rate": 0.01, "beam": 2}
     result = train(from_flat(Options, values), tmp_path / "run")
     scores: Any = result.best.scores
