@@ -45,9 +45,8 @@ class DataOptions(common_options.TableOptions, panel="Data"):
     name_pattern: str = option(
         r"(?P<speaker>[0-9a-f]{8})_nohash_",
         "A regular expression that finds the speaker in the name of a file, as a group of that "
-        "name; and in a flat folder the word.",
+        "name, as Speech Commands has it; and in a flat folder the word.",
         metavar="REGEX",
-        shown="that of Speech Commands",
         needs=(Need("speaker", (None,)),),
     )
     speaker: str | None = option(
