@@ -36,7 +36,7 @@ def test_both_learn_the_same(
     assert ours[2]["training_loss"] < ours[0]["training_loss"]
     monkeypatch.setattr("sys.argv", ["curves", str(run)])
     main()
-    assert "3 and 3 epochs; losses differ by 0.00" in capsys.readouterr().out
+    assert "3 and 3 epochs; losses differ by 0.0000" in capsys.readouterr().out
 
 
 def test_what_torch_does_not_have(tmp_path: Path) -> None:
