@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.box import SIMPLE
 
 import anyrnn
-from anyrnn.cli.terminal import shown
+from anyrnn.cli.terminal import say_table, shown
 from anyrnn.kernels import store
 from outcomes import mistake
 
@@ -111,6 +112,23 @@ def test_one_value_a_line_where_it_is_narrow(
     assert lines[:3] == ["cell rnn", "states h", "parameters W, U, b"]
     assert set(anyrnn.CATALOGUE) <= set(out.split())
     assert max(map(len, lines)) <= int(columns)
+
+
+def test_columns_move_together_where_a_table_is_too_wide(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns = ("parameters", "BLEU", "chrF", "exact %", "ppl", "loss", "training", "per pair")
+    cells = ("3,319,968", "20.9", "37.5", "6.7", "11.323", "2.427", "40 min 35 s", "233.2 ms")
+    rows = [("gru", *cells), ("nearest", "", "12.4", "30.1", "0.0", "", "", "", "")]
+    widths = {}
+    for width in (100, 80):
+        monkeypatch.setenv("COLUMNS", str(width))
+        say_table(("cell", *columns), rows, right=columns, box=SIMPLE)
+        lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+        widths[width] = max(map(len, lines))
+        assert all(cell in lines[3] for cell in cells), lines
+    assert 80 < widths[100] <= 100
+    assert widths[80] <= 80
 
 
 def test_a_width_of_nothing(run, monkeypatch: pytest.MonkeyPatch) -> None:

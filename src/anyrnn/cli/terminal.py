@@ -97,10 +97,10 @@ def say_table(
         table.add_row(*map(Text, row))
     if title:
         say(title, "italic", wrap=True, console=console)
-    width = console.measure(table, options=console.options.update(max_width=1_000_000))
-    if width.maximum > console.width:
-        table.padding = (0, 0, 0, 1)
-    if width.minimum <= console.width:
+    unlimited = console.options.update(max_width=1_000_000)
+    if console.measure(table, options=unlimited).maximum > console.width:
+        table.padding, table.pad_edge = (0, 0, 0, 1), False
+    if console.measure(table, options=unlimited).minimum <= console.width:
         console.print(table)
     else:
         for row in cells:
