@@ -13,6 +13,7 @@ import torch
 from anyrnn.errors import DataError, MissingExtraError, OptionError
 from anyrnn.tasks import contents
 from anyrnn.tasks.audio.augmentation import Augmentation, at_other_speeds
+from anyrnn.tasks.audio.blocks import blocks_of
 from anyrnn.tasks.audio.features import FLOOR, Features
 from anyrnn.tasks.audio.options import AugmentationOptions, SoundOptions
 from anyrnn.tasks.audio.recordings import read_recording, read_recordings
@@ -91,6 +92,30 @@ def test_what_is_cut_off_is_read_and_told(tmp_path: Path) -> None:
     found = read_recordings([path], RATE)
     assert found.remarks == [["with a header that tells a wrong length"]]
     assert len(found.samples[0]) == 4000 - 501
+
+
+@pytest.mark.parametrize("what", ["stereo", "other rate", "lying", "cut mp3"])
+def test_a_recording_in_pieces_is_that_as_a_whole(what: str, tmp_path: Path) -> None:
+    path = tmp_path / ("a.mp3" if what == "cut mp3" else "a.wav")
+    if what == "stereo":
+        written(path, numpy.stack([tone(), tone() / 2], 1))
+    elif what == "other rate":
+        written(path, tone(11_025, rate=11_025), 11_025)
+    elif what == "lying":
+        claiming(path, 99_999)
+    else:
+        path.write_bytes(written(path, tone(16_000)).read_bytes()[:3000])
+    whole = read_recording(path, RATE)
+    for seconds in (0.01, 0.1, 9):
+        pieces = numpy.concatenate([*blocks_of(path, RATE, seconds)])
+        numpy.testing.assert_allclose(pieces, whole, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["missing.wav", "text.wav", "header.wav", "half.flac", "slow.wav"])
+def test_pieces_of_what_is_no_recording(name: str, tmp_path: Path) -> None:
+    path = bad(tmp_path, name)
+    with pytest.raises(DataError, match=BAD[name][1].format(path=path)):
+        list(blocks_of(path, RATE))
 
 
 def test_silent_and_clipped_recordings_are_read_and_told(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy
 
@@ -19,21 +19,28 @@ def blocks_of(path: Path, rate: int, seconds: float = 0.1) -> Iterator[Samples]:
     Args:
         path: The file.
         rate: The samples a second that are wanted.
-        seconds: How much is read at a time.
+        seconds: How much is read at a time; an MP3 is read at once.
 
     Raises:
         DataError: It is missing, empty, damaged, or none.
     """
     try:
         with reading(path), path.open("rb") as file, opened(file) as sound:
-            size = max(1, round(seconds * sound.samplerate))
-            read = sound.blocks(size, dtype="float32", always_2d=True)
-            blocks = (block.mean(1, dtype=numpy.float32) for block in read)
-            yield from _resampled(blocks, sound.samplerate, rate)
+            # Between two reads soundfile seeks, after which MP3 goes on with other samples.
+            size = -1 if sound.format == "MP3" else max(1, round(seconds * sound.samplerate))
+            yield from _resampled(_read(sound, size), sound.samplerate, rate)
             if not sound.tell():
                 raise RecordingError("has no samples")
     except RecordingError as error:
         raise DataError(f"{path} {error}") from None
+
+
+def _read(sound: Any, size: int) -> Iterator[Samples]:
+    """The means of the channels, some at a time; soundfile's own `blocks` repeats old samples where
+    a file ends before its header says.
+    """
+    while len(block := sound.read(size, dtype="float32", always_2d=True)):
+        yield block.mean(1, dtype=numpy.float32)
 
 
 def blocks_of_pcm(stream: IO[bytes], own_rate: int, rate: int) -> Iterator[Samples]:
