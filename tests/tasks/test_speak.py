@@ -21,6 +21,7 @@ from anyrnn.tasks.experiment import train
 from anyrnn.tasks.options import from_flat
 from anyrnn.tasks.results import Result
 from anyrnn.tasks.speak import Options, SoundOptions
+from anyrnn.tasks.speak.data import read
 from anyrnn.tasks.speak.losses import (
     diagonality,
     focus,
@@ -30,7 +31,8 @@ from anyrnn.tasks.speak.losses import (
 )
 from anyrnn.tasks.speak.model import SpeechNetwork
 from anyrnn.tasks.speak.scores import mel_distance
-from anyrnn.tasks.speak.speaking import utterances, waveform, write_sound
+from anyrnn.tasks.speak.sound import waveform, write_sound
+from anyrnn.tasks.speak.speaking import utterances
 from anyrnn.tasks.trained import evaluate, load
 
 TONES = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "tones" / "tones.py"))
@@ -192,7 +194,10 @@ def test_it_learns(learned: Result) -> None:
     assert scores.figures["diagonality"] > 0.8
     assert scores.seconds == pytest.approx(scores.recorded_seconds, rel=0.1)
     history = (learned.run / "history.csv").read_text()
-    assert "validation_diagonality" in history.splitlines()[0]
+    assert {"validation_diagonality", "validation_distance"} <= {*history.split("\n")[0].split(",")}
+    epochs = learned.best.best_trial.epochs
+    best = min(epochs, key=lambda epoch: epoch.figures["validation_distance"])
+    assert learned.best.best_trial.best_epoch is best
     report = (learned.run / "report.html").read_text(encoding="utf-8")
     assert report.count("data:audio/flac;base64,") == 6
     assert "did not end" not in report
@@ -219,6 +224,7 @@ def test_a_run_speaks(learned: Result) -> None:
     assert cut.seconds <= 0.3
     for texts, message in [
         (["a", " "], "text 2 is empty; give one that can be spoken"),
+        (["a" * 2001], "text 1 has 2,001 characters, but no more than 2,000 are spoken at once"),
         (["öxy!"], "text 1 has no character that the training had: 'öxy!'"),
     ]:
         with pytest.raises(DataError, match=message):
@@ -285,19 +291,19 @@ def test_tables_that_cannot_be_used(name: str, tmp_path: Path) -> None:
 
 
 def test_scikit_learns_verbs(tmp_path: Path) -> None:
-    voice = Synthesizer(cell="lstm", **SMALL | {"epochs": 2}, guided_attention=0.0)
+    voice = Synthesizer(cell="lstm", **SMALL | {"epochs": 2}, guided_attention=0.0, deciding="loss")
     texts = ["ab cd", "fa", "gab", "bad dad", "cab", "face", "bed", "egg"]
     sounds = [TONES["sound"](text) for text in texts]
     for some, others, message in [
         (["a"], [], "1 texts, but 0 recordings"),
         (["a", " "], sounds[:2], "row 1 has an empty text"),
-        (["a"], [numpy.zeros(9)], "row 0 has a recording that is silent, or is no numbers"),
-        (["a"], [numpy.ones((2, 9))], r"row 0 has an array of float64 of the shape \(2, 9\)"),
-        (["a"], [numpy.ones(9, int)], "row 0 has an array of int64 of the shape"),
+        (["a"], [numpy.zeros(9)], "row 0 has a recording that is silent; leave such rows out"),
+        (["a"], [numpy.ones((2, 9))], r"recording 0 has the shape \(2, 9\) and the type float64"),
     ]:
         with pytest.raises(DataError, match=message):
             voice.fit(some, others)
     found = clone(voice).fit(texts, sounds)
+    assert "validation_distance" not in found.history_[0]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of speech that does not end
         spoken = found.predict(texts[:2], longest=0.5, iterations=2)
@@ -310,6 +316,30 @@ def test_scikit_learns_verbs(tmp_path: Path) -> None:
         ):
             numpy.testing.assert_array_equal(one, other)
     assert again.get_params() == found.get_params()
+
+
+def test_what_is_cut_off_and_what_is_left_out(tmp_path: Path) -> None:
+    files = table(tmp_path / "tones", 9)
+    random = numpy.random.default_rng(0)
+    for name in ("000", "001"):
+        samples, rate = soundfile.read(tmp_path / "tones" / f"{name}.wav")
+        before, after = (random.normal(0, 1e-4, count) for count in (4000, 2000))
+        before[100] = 0.5  # a click is no speech
+        soundfile.write(tmp_path / "tones" / f"{name}.wav", [*before, *samples, *after], rate)
+    parts = {"validation_share": 0.0, "test_share": 0.0, "trim": 14.0}
+    options = from_flat(Options, {**SMALL, **files, **parts})
+    found = read(options).training
+    lengths = read(from_flat(Options, {**SMALL, **files, **parts, "trim": 0.0})).training.lengths
+    assert (lengths[:2] - found.lengths[:2] >= 4500).all()
+    assert (lengths[2:] - found.lengths[2:] <= 1300).all()
+    assert numpy.abs(found.samples[0][:1000]).max() > 0.1
+    assert [len(each) for each in found.samples[:2]] == found.lengths[:2].tolist()
+    seconds = sorted(found.lengths / 8000)
+    short = from_flat(Options, {**SMALL, **files, **parts, "longest_recording": seconds[4]})
+    assert len(read(short).training) == 5
+    assert "left out of the training: 4 recording(s) longer than" in read(short).notes[-1]
+    with pytest.raises(DataError, match=r"all recordings of .*texts.tsv are longer than 0.1 s; di"):
+        read(from_flat(Options, {**SMALL, **files, **parts, "longest_recording": 0.1}))
 
 
 def test_options_that_do_not_fit(tmp_path: Path) -> None:

@@ -64,8 +64,9 @@ def taken(values: Sequence[T], rows: Sequence[int]) -> Sequence[T]:
     """The values of some rows; those that lie on disk stay there."""
     if rows == range(len(values)):
         return values
-    if isinstance(values, TextColumn | RowNames | Sequences):
-        return values.taken(rows)  # pyright: ignore[reportReturnType]
+    own = getattr(values, "taken", None)
+    if own is not None:
+        return own(rows)
     return [values[row] for row in rows]
 
 

@@ -191,9 +191,9 @@ class SpeechNetwork(nn.Module):
         memory_size = self.encoder.output_size * (2 if bidirectional else 1)
         self.prenet = PreNet(bands, prenet_size, prenet_dropout)
         self.reader = recurrent_layers(cell, prenet_size + memory_size, hidden_size, 1, dropout)
-        query_size = self.reader.output_size
-        self.attention = Attention(attention, query_size, memory_size, hidden_size)
-        read_size = query_size + memory_size
+        self.query_size = self.reader.output_size
+        self.attention = Attention(attention, self.query_size, memory_size, hidden_size)
+        read_size = self.query_size + memory_size
         self.writer = recurrent_layers(cell, read_size, hidden_size, layers, dropout)
         written_size = self.writer.output_size + memory_size
         self.frames = nn.Linear(written_size, reduction * bands)
@@ -290,7 +290,7 @@ class SpeechNetwork(nn.Module):
         self, written: torch.Tensor, read: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Frames, (batch, steps x reduction, bands), and logits of the end, (batch, steps)."""
-        context = read[..., self.reader.output_size :]
+        context = read[..., self.query_size :]
         both = torch.cat([written, context], 2)
         frames = self.frames(both).unflatten(2, (self.reduction, self.bands)).flatten(1, 2)
         return frames, self.stop(both)[..., 0]

@@ -30,6 +30,10 @@ class SoundOptions(OptionGroup, panel="Sound"):
         ge=0,
     )
 
+    longest_recording: float = option(
+        20.0, "The seconds from which on a recording is too long for the training.", gt=0
+    )
+
     @property
     def heard(self) -> audio.SoundOptions:
         """What a frame is."""
@@ -81,6 +85,11 @@ class Options(OptionGroup, panel="Model"):
         "The weight of the loss that keeps attention near the diagonal of text and time; 0 for "
         "none.",
         ge=0,
+    )
+    deciding: Literal["distance", "loss"] = option(
+        "distance",
+        "What decides on the best epoch: the mel distance of the validation texts, spoken, or the "
+        "loss, given the true frames, which takes less time.",
     )
     training: TrainingOptions = TrainingOptions()
 

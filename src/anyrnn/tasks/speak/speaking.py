@@ -1,24 +1,32 @@
-"""Texts to frames, and frames to sound."""
+"""Texts to speech."""
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from itertools import islice
+from typing import Any
 
 import numpy
 import torch
 from numpy.typing import NDArray
 
-from anyrnn.errors import OptionError, WriteError, option_name
-from anyrnn.files import whole, writing
+from anyrnn.errors import DataError
 from anyrnn.tasks.audio.features import Features
-from anyrnn.tasks.extras import library
+from anyrnn.tasks.audio.texts import Normal
+from anyrnn.tasks.batches import Batch, Batches, Column
+from anyrnn.tasks.columns import listing
+from anyrnn.tasks.encoding import whole_characters
 from anyrnn.tasks.layers import step_mask
+from anyrnn.tasks.speak.characters import Characters
 from anyrnn.tasks.speak.model import SpeechNetwork
+from anyrnn.tasks.speak.options import SpeechOptions
+from anyrnn.tasks.speak.sound import waveform
 from anyrnn.tasks.task import check_finite
 
-_LOUDEST = 20.0  # the largest logarithm of an energy that is made to sound
-_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
-_AT_ONCE = 1 << 16  # samples: more than these at a time are too much for libsndfile's Vorbis
+_BATCH_SIZE = 32
+_READ_AT_ONCE = 32  # texts
+_LONGEST = 2_000  # characters of a text
+_SLOWER, _MORE = 3, 1.0  # than in the training, and seconds
 
 
 @dataclass(frozen=True)
@@ -80,72 +88,132 @@ def utterances(
     ]
 
 
-def waveform(features: Features, frames: torch.Tensor, iterations: int) -> NDArray[numpy.float32]:
-    """The sound of frames, as librosa inverts them: energies of frequencies that have those of the
-    bands (least squares without negative numbers), and phases by the algorithm of Griffin and Lim
-    (1984).
+@dataclass(frozen=True)
+class Speech:
+    """The speech of a text.
 
-    Args:
-        features: What frames are.
-        frames: Scaled ones, (frames, bands).
-        iterations: How often the phases are improved.
-
-    Returns:
-        Samples from -1 to 1; where they would be louder, all of them are made quieter.
-    """
-    sizes = {"n_fft": features.fft_size}
-    energies = features.unscaled(frames).clamp_max(_LOUDEST).exp().numpy()
-    magnitudes = library("librosa.feature.inverse", "speech").mel_to_stft(
-        energies.T, sr=features.options.sample_rate, power=2.0, **sizes
-    )
-    samples = library("librosa", "speech").griffinlim(
-        magnitudes,
-        n_iter=iterations,
-        hop_length=features.hop,
-        win_length=len(features.window),
-        random_state=0,
-        **sizes,
-    )
-    return (samples / max(1.0, float(numpy.abs(samples).max()))).astype(numpy.float32)
-
-
-def check_output(path: Path, overwrite: bool) -> None:
-    """Refuse a file of sound that cannot be written, before there is any.
-
-    Raises:
-        OptionError: Its name does not tell a kind of sound that there is.
-        WriteError: There is one, which is not to be replaced.
-    """
-    if path.suffix.lower() not in _SUFFIXES:
-        raise OptionError(
-            f"{option_name('output')} is {path}, but has to end in {', '.join(_SUFFIXES)}"
-        )
-    if path.exists() and not overwrite:
-        raise WriteError(f"{path} exists; replace it with {option_name('overwrite', True)}")
-
-
-def write_sound(path: Path, pieces: Iterable[NDArray[numpy.float32]], rate: int) -> None:
-    """Write a file of sound, whole or not at all.
-
-    Args:
-        path: The file; its suffix tells the kind.
-        pieces: Samples, from -1 to 1, that follow each other.
+    Attributes:
+        text: The text.
+        samples: Its samples, from -1 to 1.
         rate: The samples a second.
-
-    Raises:
-        WriteError: It cannot be written, or files of this kind cannot have this rate.
+        ended: Whether it ended by itself; if not, it was cut at its largest length.
+        weights: Those of attention, (steps, characters).
     """
-    soundfile = library("soundfile", "speech")
-    suffix = path.suffix.lower()
-    with writing(path), whole(path, suffix) as unfinished:
-        try:
-            with (
-                unfinished.open("w+b") as raw,
-                soundfile.SoundFile(raw, "w", rate, 1, format=suffix[1:].upper()) as file,
-            ):
-                for piece in pieces:
-                    for start in range(0, len(piece), _AT_ONCE):
-                        file.write(piece[start : start + _AT_ONCE])
-        except soundfile.LibsndfileError as error:
-            reason = error.error_string.removeprefix("Error : ").rstrip(".")
-            raise WriteError(f"cannot write {path}: {reason}") from None
+
+    text: str
+    samples: NDArray[numpy.float32]
+    rate: int
+    ended: bool
+    weights: torch.Tensor
+
+    @property
+    def seconds(self) -> float:
+        """How long it is."""
+        return len(self.samples) / self.rate
+
+
+@dataclass(frozen=True)
+class Speaking:
+    """A network that speaks.
+
+    Attributes:
+        network: The network, in evaluation mode.
+        characters: Those that it reads.
+        normal: The form in which texts are read.
+        features: What frames are, on the CPU.
+        frames_a_character: How many frames the training has for one, on average.
+        options: How texts are spoken.
+    """
+
+    network: SpeechNetwork
+    characters: Characters
+    normal: Normal
+    features: Features
+    frames_a_character: float
+    options: SpeechOptions
+
+    def run(self, texts: Iterable[str]) -> Iterator[Speech]:
+        """The speech of texts, in their order; it warns of characters that are left out, and of
+        speech that does not end.
+
+        Args:
+            texts: The texts.
+
+        Raises:
+            DataError: A text has no character that the training had, or is too long.
+        """
+        asked, first = iter(texts), 1
+        while some := list(islice(asked, _READ_AT_ONCE)):
+            normal = [self._read(number, text) for number, text in enumerate(some, start=first)]
+            spoken = self.utterances(normal)
+            for number, (text, each) in enumerate(zip(some, spoken, strict=True), start=first):
+                rate = self.features.options.sample_rate
+                speech = Speech(text, self.sound(each), rate, each.ended, each.weights)
+                if not each.ended:
+                    warnings.warn(
+                        f"the speech of text {number:,} did not end by itself: it was cut after "
+                        f"{speech.seconds:.1f} s, and may be unintelligible",
+                        stacklevel=2,
+                    )
+                yield speech
+            first += len(some)
+
+    def utterances(
+        self, texts: Sequence[str], check: Callable[[], None] = lambda: None
+    ) -> list[Utterance]:
+        """The speech of texts as frames, those of about equal length together.
+
+        Args:
+            texts: The texts, in the form in which they are read.
+            check: Called after each batch.
+        """
+        encoded = self.characters.encode(texts)
+        found: list[Any] = [None] * len(texts)
+        device = next(self.network.parameters()).device
+        columns = {"text": Column(encoded, padded=True, lengths=encoded.lengths)}
+        for batch in Batches(columns, _BATCH_SIZE):
+            some = self.of_batch(batch.to(device))
+            for row, each in zip(batch.rows.tolist(), some, strict=True):
+                found[row] = each
+            check()
+        return found
+
+    def of_batch(self, batch: Batch) -> list[Utterance]:
+        """The speech of the texts of a batch as frames."""
+        given = (batch["text"], batch.lengths["text"])
+        return utterances(self.network, *given, self._limits(given[1]), self.options.stop_at)
+
+    def sound(self, found: Utterance) -> NDArray[numpy.float32]:
+        """The samples of frames."""
+        return waveform(self.features, found.frames, self.options.iterations)
+
+    def _read(self, number: int, text: str) -> str:
+        """A text as it is read; of what of it is not it warns."""
+        normal = self.normal(whole_characters(text))
+        unknown = self.characters.unknown(normal)
+        if len(self.characters.read(normal)) == 1:
+            raise DataError(
+                f"text {number:,} is empty; give one that can be spoken"
+                if not normal
+                else f"text {number:,} has no character that the training had: {normal[:40]!r}"
+            )
+        if len(normal) > _LONGEST:
+            raise DataError(
+                f"text {number:,} has {len(normal):,} characters, but no more than {_LONGEST:,} "
+                "are spoken at once; divide it into lines, which follow each other"
+            )
+        if unknown:
+            warnings.warn(
+                f"text {number:,} has characters that the training never had, which are left out: "
+                f"{listing(unknown)}",
+                stacklevel=3,
+            )
+        return normal
+
+    def _limits(self, lengths: torch.Tensor) -> torch.Tensor:
+        """The largest number of steps of texts of some numbers of characters."""
+        longest, hop = self.options.longest, self.features.options.hop
+        frames = _SLOWER * self.frames_a_character * lengths + _MORE / hop
+        if longest is not None:
+            frames = torch.full_like(frames, longest / hop)
+        return (frames / self.network.reduction).long().clamp_min(1)

@@ -1,10 +1,8 @@
 """Speech synthesis as a task."""
 
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,15 +12,14 @@ from numpy.typing import NDArray
 
 from anyrnn.errors import DataError, RunError
 from anyrnn.tasks.audio.features import Features
-from anyrnn.tasks.audio.texts import Normal
-from anyrnn.tasks.audio.transcripts import Part, Reading
+from anyrnn.tasks.audio.transcripts import Part
 from anyrnn.tasks.batches import Batch, Batches, Column
-from anyrnn.tasks.columns import listing
-from anyrnn.tasks.encoding import given_texts, whole_characters
+from anyrnn.tasks.encoding import given_texts
 from anyrnn.tasks.figures import LOSS, Figure
 from anyrnn.tasks.run_files import CONFIG, entry
 from anyrnn.tasks.speak.baselines import baselines
 from anyrnn.tasks.speak.characters import Characters
+from anyrnn.tasks.speak.data import normal_of, read, read_part
 from anyrnn.tasks.speak.losses import (
     diagonality,
     focus,
@@ -34,55 +31,23 @@ from anyrnn.tasks.speak.model import SpeechNetwork
 from anyrnn.tasks.speak.options import Options, PredictOptions, SpeechOptions
 from anyrnn.tasks.speak.report import pictures
 from anyrnn.tasks.speak.scores import Example, SpeechScores, decibels, mel_distance
-from anyrnn.tasks.speak.speaking import (
-    Utterance,
-    check_output,
-    utterances,
-    waveform,
-    write_sound,
-)
-from anyrnn.tasks.speak.trimming import trimmed
+from anyrnn.tasks.speak.sound import check_output, write_sound
+from anyrnn.tasks.speak.speaking import Speaking, Speech
 from anyrnn.tasks.task import Data, ScoreTable, Step, Task, check_finite, steps
 
 if TYPE_CHECKING:  # its import takes seconds, and only training needs it
     from torchmetrics import Metric
 
 _BATCH_SIZE = 32
-_READ_AT_ONCE = 32  # texts
-_EXAMPLES, _TOLD = 3, 5
-_SLOWER, _MORE = 3, 1.0  # than in the training, and seconds
-_FREE = ("distance", "ended")  # figures of speech without the true frames
-FIGURES = (
-    Figure("distance", "mel distance (dB)", larger_is_better=False, once=True, digits=2),
+_EXAMPLES = 3
+
+_DISTANCE = Figure("distance", "mel distance (dB)", larger_is_better=False, digits=2)
+_OTHERS = (
     Figure("ended", "ended", percent=True, once=True),
     Figure("diagonality", "diagonality", percent=True),
     Figure("focus", "focus", percent=True),
     LOSS,
 )
-
-
-@dataclass(frozen=True)
-class Speech:
-    """The speech of a text.
-
-    Attributes:
-        text: The text.
-        samples: Its samples, from -1 to 1.
-        rate: The samples a second.
-        ended: Whether it ended by itself; if not, it was cut at its largest length.
-        weights: Those of attention, (steps, characters).
-    """
-
-    text: str
-    samples: NDArray[numpy.float32]
-    rate: int
-    ended: bool
-    weights: torch.Tensor
-
-    @property
-    def seconds(self) -> float:
-        """How long it is."""
-        return len(self.samples) / self.rate
 
 
 @dataclass(frozen=True)
@@ -101,7 +66,7 @@ class Speak(Task[Options, Part]):
     title = "speech synthesis"
     unit = "text"
     units = "texts"
-    figures = FIGURES
+    figures = (replace(_DISTANCE, once=True), *_OTHERS)
     template = "speak.html"
 
     options: Options
@@ -109,11 +74,16 @@ class Speak(Task[Options, Part]):
     scales: tuple[list[float], list[float]]
     frames_a_character: float
 
+    def __post_init__(self) -> None:
+        """If the mel distance decides, it is computed after each epoch."""
+        if self.options.deciding == "distance":
+            object.__setattr__(self, "figures", (_DISTANCE, *_OTHERS))
+            object.__setattr__(self, "deciding", "distance")
+
     @classmethod
     def read(cls, options: Options) -> Data[Part]:
         """Read and split the table."""
-        found = _reading(options).data(options.data, options.training.seed)
-        return cls.trimmed_data(found, options)
+        return read(options)
 
     @classmethod
     def prepare(cls, options: Options, training: Part, noted: Callable[[str], None]) -> Self:
@@ -139,8 +109,8 @@ class Speak(Task[Options, Part]):
 
     def read_part(self, options: Any) -> tuple[Part, dict[str, object]]:
         """Read a table."""
-        part = _reading(self.options).part(options)
-        return self.trimmed(part, self.options), {"skipped": dict(part.skipped)}
+        part = read_part(options, self.options)
+        return part, {"skipped": dict(part.skipped)}
 
     def state(self) -> dict[str, Any]:
         """The characters and the scales."""
@@ -150,26 +120,6 @@ class Speak(Task[Options, Part]):
             "deviations": self.scales[1],
             "frames_a_character": self.frames_a_character,
         }
-
-    @staticmethod
-    def normal_of(options: Options) -> Normal:
-        """The form in which texts are read."""
-        return Normal(lowercase=options.lowercase, punctuation=True)
-
-    @staticmethod
-    def trimmed(part: Part, options: Options) -> Part:
-        """A part without the silence at both ends of its recordings."""
-        return trimmed(part, Features(options.sound.heard), options.sound.trim)
-
-    @classmethod
-    def trimmed_data(cls, data: Data[Part], options: Options) -> Data[Part]:
-        """Data without the silence at both ends of recordings, with a note on it."""
-        before = {"training": data.training, "validation": data.validation, "test": data.test}
-        parts = {name: each for name, each in before.items() if each is not None}
-        after = {name: cls.trimmed(each, options) for name, each in parts.items()}
-        left, whole = (sum(int(p.lengths.sum()) for p in each.values()) for each in (after, parts))
-        notes = [*data.notes, f"silence cut off at the ends of recordings: {1 - left / whole:.1%}"]
-        return replace(data, **after, notes=notes if options.sound.trim else data.notes)
 
     @cached_property
     def features(self) -> Features:
@@ -204,19 +154,35 @@ class Speak(Task[Options, Part]):
         guide = self.options.guided_attention
         if guide:
             loss = loss + guide * guided_attention(found.weights, done, characters)
-        attended = (diagonality(found.weights, done, characters), focus(found.weights, done))
-        return Step(loss, int(counts.sum()), attended)
+        figures = {
+            "diagonality": diagonality(found.weights, done, characters),
+            "focus": focus(found.weights, done),
+        }
+        if self.deciding == "distance" and not network.training:
+            spoken = self.speaking(network, SpeechOptions()).of_batch(batch)
+            figures["distance"] = torch.tensor(
+                [
+                    self._distance(each.frames, frames[:count].cpu())
+                    for each, frames, count in zip(spoken, truth, counts.tolist(), strict=True)
+                ]
+            ).mean()
+        return Step(loss, int(counts.sum()), figures)
+
+    def _distance(self, frames: torch.Tensor, truth: torch.Tensor) -> float:
+        """The mel distance of scaled frames."""
+        return mel_distance(*(self.features.unscaled(each).numpy() for each in (frames, truth)))
 
     def metrics(self) -> dict[str, "Metric"]:
-        """Diagonality and focus."""
+        """Diagonality and focus, and the mel distance if it decides."""
         from anyrnn.tasks.metrics import Mean
 
-        return {"diagonality": Mean(), "focus": Mean()}
+        names = ("diagonality", "focus", *(("distance",) if self.deciding == "distance" else ()))
+        return {name: Mean() for name in names}
 
     def measure(self, metrics: Mapping[str, "Metric"], step: Step, batch: Batch) -> None:
-        """Update them, weighted by frames."""
-        for metric, value in zip(metrics.values(), step.output, strict=True):
-            metric.update(value, step.count)
+        """Update them, weighted by frames or by texts."""
+        for name, metric in metrics.items():
+            metric.update(step.output[name], len(batch) if name == "distance" else step.count)
 
     def score(
         self, network: torch.nn.Module, part: Part, check: Callable[[], None] = lambda: None
@@ -225,10 +191,12 @@ class Speak(Task[Options, Part]):
         totals, count = numpy.zeros(3), 0
         for _, step in steps(self, network, self.batches(part, _BATCH_SIZE, None), check):
             check_finite(step.loss)
-            totals += step.count * numpy.array([float(v) for v in (step.loss, *step.output)])
+            values = (step.loss, step.output["diagonality"], step.output["focus"])
+            totals += step.count * numpy.array([float(value) for value in values])
             count += step.count
         loss, *attended = (totals / count).tolist()
-        found = list(self._spoken(network, part.texts, SpeechOptions(), check))
+        speaking = self.speaking(network, SpeechOptions())
+        found = speaking.utterances(part.texts, check)
         shown = {*range(0, len(part), max(1, len(part) // _EXAMPLES))[:_EXAMPLES]}
         distances, examples = [], []
         for row, each in enumerate(found):
@@ -246,7 +214,7 @@ class Speak(Task[Options, Part]):
                         each.ended,
                         each.weights.numpy(),
                         (decibels(spectrum), decibels(truth)),
-                        (self._sound(each, SpeechOptions()), part.samples[row]),
+                        (speaking.sound(each), part.samples[row]),
                     )
                 )
         figures = {
@@ -267,9 +235,8 @@ class Speak(Task[Options, Part]):
 
     def logarithms(self, samples: NDArray[Any]) -> NDArray[Any]:
         """The logarithms of the energies of a recording's bands, (frames, bands)."""
-        return self.features.described(self.features.energies(torch.as_tensor(samples)[None]))[
-            0
-        ].numpy()
+        energies = self.features.energies(torch.as_tensor(samples)[None])
+        return self.features.described(energies)[0].numpy()
 
     def baselines(self, data: Data[Part]) -> dict[str, dict[str, float]]:
         """The mean frame of the training, and the recording of the most similar text there."""
@@ -294,91 +261,13 @@ class Speak(Task[Options, Part]):
         Raises:
             DataError: A text has no character that the training had.
         """
-        return list(self.speeches(network, inputs, SpeechOptions(**speech)))
+        return list(self.speaking(network, SpeechOptions(**speech)).run(inputs))
 
-    def speeches(
-        self, network: torch.nn.Module, texts: Iterable[str], options: SpeechOptions
-    ) -> Iterator[Speech]:
-        """The speech of texts, in their order; it warns of characters that are left out, and of
-        speech that does not end.
-
-        Args:
-            network: The network.
-            texts: The texts.
-            options: How they are spoken.
-
-        Raises:
-            DataError: A text has no character that the training had.
-        """
-        asked, first = iter(texts), 1
-        while some := list(islice(asked, _READ_AT_ONCE)):
-            normal = [self._read(number, text) for number, text in enumerate(some, start=first)]
-            spoken = self._spoken(network, normal, options)
-            for number, (text, each) in enumerate(zip(some, spoken, strict=True), start=first):
-                samples = self._sound(each, options)
-                speech = Speech(
-                    text, samples, self.options.sound.sample_rate, each.ended, each.weights
-                )
-                if not each.ended:
-                    warnings.warn(
-                        f"the speech of text {number:,} did not end by itself: it was cut after "
-                        f"{speech.seconds:.1f} s, and may be unintelligible",
-                        stacklevel=2,
-                    )
-                yield speech
-            first += len(some)
-
-    def _read(self, number: int, text: str) -> str:
-        """A text as it is read; of what of it is not it warns."""
-        normal = self.normal_of(self.options)(whole_characters(text))
-        unknown = self.characters.unknown(normal)
-        if len(self.characters.read(normal)) == 1:
-            raise DataError(
-                f"text {number:,} is empty; give one that can be spoken"
-                if not normal
-                else f"text {number:,} has no character that the training had: {normal[:40]!r}"
-            )
-        if unknown:
-            warnings.warn(
-                f"text {number:,} has characters that the training never had, which are left out: "
-                f"{listing(unknown)}",
-                stacklevel=3,
-            )
-        return normal
-
-    def _spoken(
-        self,
-        network: torch.nn.Module,
-        texts: Sequence[str],
-        options: SpeechOptions,
-        check: Callable[[], None] = lambda: None,
-    ) -> list[Utterance]:
-        """The speech of texts as frames, those of about equal length together."""
+    def speaking(self, network: torch.nn.Module, options: SpeechOptions) -> Speaking:
+        """What speaks with a network."""
         assert isinstance(network, SpeechNetwork)
-        encoded = self.characters.encode(texts)
-        found: list[Any] = [None] * len(texts)
-        device = next(network.parameters()).device
-        columns = {"text": Column(encoded, padded=True, lengths=encoded.lengths)}
-        for batch in Batches(columns, _BATCH_SIZE):
-            batch = batch.to(device)
-            lengths = batch.lengths["text"]
-            limits = self._limits(lengths, options.longest)
-            some = utterances(network, batch["text"], lengths, limits, options.stop_at)
-            for row, each in zip(batch.rows.tolist(), some, strict=True):
-                found[row] = each
-            check()
-        return found
-
-    def _limits(self, lengths: torch.Tensor, longest: float | None) -> torch.Tensor:
-        """The largest number of steps of texts of some numbers of characters."""
-        sound, reduction = self.options.sound, self.options.model.reduction
-        frames = _SLOWER * self.frames_a_character * lengths + _MORE / sound.hop
-        if longest is not None:
-            frames = torch.full_like(frames, longest / sound.hop)
-        return (frames / reduction).long().clamp_min(1)
-
-    def _sound(self, found: Utterance, options: SpeechOptions) -> NDArray[numpy.float32]:
-        return waveform(self.features, found.frames, options.iterations)
+        known = (self.characters, normal_of(self.options), self.features, self.frames_a_character)
+        return Speaking(network, *known, options)
 
     def answers(
         self, network: torch.nn.Module, options: PredictOptions
@@ -394,7 +283,7 @@ class Speak(Task[Options, Part]):
 
         def pieces() -> Iterator[NDArray[numpy.float32]]:
             samples = 0
-            for each in self.speeches(network, texts, options.speech):
+            for each in self.speaking(network, options.speech).run(texts):
                 if samples:
                     yield pause
                     samples += len(pause)
@@ -418,8 +307,3 @@ class Speak(Task[Options, Part]):
     def pictures(self, results: Sequence[Any]) -> dict[str, object]:
         """How some texts are spoken."""
         return pictures(results, self.options)
-
-
-def _reading(options: Options) -> Reading:
-    """How tables are read: a text with a silent recording teaches nothing."""
-    return Reading(options.sound.sample_rate, Speak.normal_of(options), silent=False)

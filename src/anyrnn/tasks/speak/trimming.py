@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from anyrnn.tasks.audio.features import Features
 from anyrnn.tasks.audio.transcripts import Part
+from anyrnn.tasks.columns import taken
 from anyrnn.tasks.prepared import advanced
 from anyrnn.tasks.speak.scores import decibels
 
@@ -45,6 +46,10 @@ class Trimmed(Sequence[Any]):
         """The number of samples of each."""
         return self.bounds[:, 1] - self.bounds[:, 0]
 
+    def taken(self, rows: Sequence[int]) -> "Trimmed":
+        """Some of them; those that lie on disk stay there."""
+        return Trimmed(taken(self.samples, rows), self.bounds[numpy.asarray(rows, int)])
+
 
 def trimmed(part: Part, features: Features, below: float) -> Part:
     """A part whose recordings begin and end where they are loud enough.
@@ -70,7 +75,10 @@ def _bounds(samples: NDArray[Any], features: Features, below: float) -> tuple[in
     from scipy.ndimage import median_filter
 
     logarithms = features.described(features.energies(torch.as_tensor(samples)[None]))[0]
-    loudness = median_filter(decibels(logarithms.mean(1).numpy()), 2 * _CLICK + 1)
+    loudness = decibels(logarithms.mean(1).numpy())
+    # There is silence before and after.
+    beyond = {"mode": "constant", "cval": float(loudness.min())}
+    loudness = median_filter(loudness, 2 * _CLICK + 1, **beyond)
     loud = numpy.flatnonzero(loudness >= loudness.max() - below)
     first, last = (int(loud[0]) - _MARGIN) * features.hop, (int(loud[-1]) + _MARGIN) * features.hop
     return max(0, first), min(len(samples), last + 1)
