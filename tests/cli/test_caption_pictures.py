@@ -37,7 +37,7 @@ def model(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     code, out, error = run("train", "caption", *data, *SMALL)
     assert code == 0, error
     assert "pictures: 48 to train, 6 to validate, 6 to test; 96 captions to train" in out
-    assert "340 pictures in pictures have no caption and are not used" in out
+    assert "pictures in pictures without a caption, which are not used: 340" in out
     assert "CIDEr-D" in out
     assert "run folder: runs/few" in out
     return "runs/few"

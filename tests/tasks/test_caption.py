@@ -333,7 +333,7 @@ def test_real_pictures_that_cannot_be_used(tmp_path: Path) -> None:
         read(DataOptions(**columns), pictures, 0)
     table.write_text("picture,caption\na.png,A circle\n")
     notes = read(DataOptions(**columns), pictures, 0).notes
-    assert notes[1] == f"1 pictures in {tmp_path} have no caption and are not used"
+    assert notes[1] == f"pictures in {tmp_path} without a caption, which are not used: 1"
     with pytest.raises(DataError, match=r"record 1 names a picture .*there is no file .*other.a.p"):
         read(DataOptions(**columns, folder=tmp_path / "other"), pictures, 0)
     with pytest.raises(OptionError, match="picture and caption are both 'x'; name two columns"):

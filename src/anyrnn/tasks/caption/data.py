@@ -260,4 +260,4 @@ def _without_caption(options: DataOptions, parts: Sequence[Part]) -> Iterator[st
         there = (file for file in folder.iterdir() if file.suffix.lower() in _PICTURES)
         count = sum(file.resolve() not in named for file in there)
         if count:
-            yield f"{count:,} pictures in {folder} have no caption and are not used"
+            yield f"pictures in {folder} without a caption, which are not used: {count:,}"
