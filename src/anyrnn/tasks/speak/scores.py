@@ -60,7 +60,10 @@ def decibels(logarithms: NDArray[Any]) -> NDArray[Any]:
 
 def mel_distance(found: NDArray[Any], truth: NDArray[Any]) -> float:
     """How far the bands of a speech are from those of a recording: the mean absolute difference, in
-    decibels, where time is warped so that it is least (dynamic time warping).
+    decibels, where time is warped so that their sum is least (dynamic time warping).
+
+    The mean is that over the frames of the recording: a speech that is too long gets no better by
+    going on.
 
     Args:
         found, truth: Logarithms of the energies of bands, each (frames, bands).
@@ -70,11 +73,11 @@ def mel_distance(found: NDArray[Any], truth: NDArray[Any]) -> float:
         >>> frames = numpy.random.default_rng(0).normal(size=(5, 3))
         >>> round(mel_distance(frames.repeat(2, 0), frames), 9)
         0.0
-        >>> round(mel_distance(frames + math.log(10), frames), 9) <= 10
+        >>> mel_distance(frames + math.log(10), frames) <= 10 + 1e-9
         True
     """
     from scipy.spatial.distance import cdist
 
     costs = decibels(cdist(found, truth, "cityblock") / truth.shape[1])
-    totals, path = library("librosa.sequence", "speech").dtw(C=costs)
-    return float(totals[-1, -1]) / len(path)
+    totals = library("librosa.sequence", "speech").dtw(C=costs, backtrack=False)
+    return float(totals[-1, -1]) / len(truth)
