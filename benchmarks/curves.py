@@ -20,7 +20,7 @@ from torch import Tensor
 from anyrnn.cli.terminal import say, say_table
 from anyrnn.errors import AnyrnnError
 from anyrnn.tasks.experiment import train
-from anyrnn.tasks.options import from_mapping, replaced
+from anyrnn.tasks.options.declaration import from_mapping, replaced
 from anyrnn.tasks.registry import entry_of_run
 from anyrnn.tasks.run_files import CONFIG, read_json
 from anyrnn.torch import Recurrent

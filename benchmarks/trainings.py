@@ -221,7 +221,7 @@ class Training(Case):
 
     def prepared(self) -> Prepared:
         """Write the files, and read them as a training does."""
-        from anyrnn.tasks.options import from_flat
+        from anyrnn.tasks.options.declaration import from_flat
         from anyrnn.tasks.registry import entry_named
 
         name, _, write = TRAININGS[self.option]
@@ -242,7 +242,7 @@ class Training(Case):
         """
         import torch
 
-        from anyrnn.tasks.learner import Learner
+        from anyrnn.tasks.training.learner import Learner
 
         prepared = self.prepared()
         torch.manual_seed(SEED)

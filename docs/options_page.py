@@ -12,9 +12,9 @@ from typing import Any
 import yaml
 
 from anyrnn.cli.options import flag, flags
-from anyrnn.tasks.common_options import RunOptions
-from anyrnn.tasks.option_checks import Need, alternatives
-from anyrnn.tasks.options import Option, declared
+from anyrnn.tasks.options.common_options import RunOptions
+from anyrnn.tasks.options.declaration import Option, declared
+from anyrnn.tasks.options.option_checks import Need, alternatives
 from anyrnn.tasks.registry import TASKS
 
 HERE = Path(__file__).parent

@@ -7,7 +7,7 @@ import pytest
 
 from anyrnn.errors import AnyrnnError
 from anyrnn.tasks.experiment import train
-from anyrnn.tasks.options import from_flat
+from anyrnn.tasks.options.declaration import from_flat
 from anyrnn.tasks.translate import Options
 from benchmarks.curves import curves, main
 

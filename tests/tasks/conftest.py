@@ -11,9 +11,9 @@ import torch
 from toy_reviews import reviews, write_csv
 
 from anyrnn.tasks.classify import DataOptions, ModelOptions, Options
-from anyrnn.tasks.common_options import TrainingOptions
 from anyrnn.tasks.forecast import Options as ForecastOptions
-from anyrnn.tasks.options import from_flat
+from anyrnn.tasks.options.common_options import TrainingOptions
+from anyrnn.tasks.options.declaration import from_flat
 from pictures import _no_pictures, pictures  # noqa: F401
 
 

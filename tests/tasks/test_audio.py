@@ -11,13 +11,13 @@ import soundfile
 import torch
 
 from anyrnn.errors import DataError, MissingExtraError, OptionError
-from anyrnn.tasks import contents
 from anyrnn.tasks.audio.augmentation import Augmentation, at_other_speeds
 from anyrnn.tasks.audio.blocks import blocks_of
 from anyrnn.tasks.audio.features import FLOOR, Features
 from anyrnn.tasks.audio.options import AugmentationOptions, SoundOptions
 from anyrnn.tasks.audio.recordings import read_recording, read_recordings
-from anyrnn.tasks.prepared import watched
+from anyrnn.tasks.data import contents
+from anyrnn.tasks.data.prepared import watched
 
 RATE = 8000
 DECIBELS = 10 / numpy.log(10)

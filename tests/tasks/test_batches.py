@@ -1,7 +1,7 @@
 import numpy
 import pytest
 
-from anyrnn.tasks.batches import Batches, Column
+from anyrnn.tasks.data.batches import Batches, Column
 
 
 def sequences(count: int = 1000, seed: int = 0) -> list[numpy.ndarray]:

@@ -26,9 +26,9 @@ from anyrnn.tasks.caption.data import read
 from anyrnn.tasks.caption.features import Features, PictureFeatures, PictureSource, features_of
 from anyrnn.tasks.caption.report import shade
 from anyrnn.tasks.experiment import train
-from anyrnn.tasks.options import from_flat
-from anyrnn.tasks.results import Result
+from anyrnn.tasks.options.declaration import from_flat
 from anyrnn.tasks.trained import evaluate, load
+from anyrnn.tasks.training.results import Result
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "shapes"
 SMALL = {"embedding_size": 12, "hidden_size": 32, "dropout": 0.0, "device": "cpu", "batch_size": 16}

@@ -16,8 +16,8 @@ from toy_reviews import reviews, write_csv
 from anyrnn.errors import RunError, StoppedError, UnknownCellError
 from anyrnn.tasks.classify import Options
 from anyrnn.tasks.experiment import train
-from anyrnn.tasks.listener import Epoch, Listener
 from anyrnn.tasks.trained import load
+from anyrnn.tasks.training.listener import Epoch, Listener
 
 MakeOptions = Callable[..., Options]
 

@@ -18,9 +18,9 @@ from anyrnn.tasks.command import ListenOptions, Options
 from anyrnn.tasks.command.listening import Heard, Listening
 from anyrnn.tasks.command.model import CommandNetwork, Stream
 from anyrnn.tasks.command.task import Command, CommandScores
-from anyrnn.tasks.listener import Listener
-from anyrnn.tasks.options import from_flat
+from anyrnn.tasks.options.declaration import from_flat
 from anyrnn.tasks.trained import Model
+from anyrnn.tasks.training.listener import Listener
 
 RATE = 4000
 ENDS = {"fall": (900, 300), "rise": (300, 900), "stay": (600, 600)}

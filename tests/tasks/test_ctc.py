@@ -10,12 +10,12 @@ import torch
 from anyrnn.errors import DataError, OptionError
 from anyrnn.tasks import LanguageModel
 from anyrnn.tasks.audio.texts import Normal
+from anyrnn.tasks.decoding.written_vocabulary import WrittenVocabulary
 from anyrnn.tasks.generate.ngrams import NGramModel, ngrams
 from anyrnn.tasks.transcribe import TokenOptions
 from anyrnn.tasks.transcribe.beam import PrefixSearch
 from anyrnn.tasks.transcribe.ctc import alignment, best_paths, losses, steps_needed
 from anyrnn.tasks.transcribe.language import CountedLanguage, NetworkLanguage, language_model
-from anyrnn.tasks.written_vocabulary import WrittenVocabulary
 
 NORMAL = Normal(lowercase=True, punctuation=False)
 

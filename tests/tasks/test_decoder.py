@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from anyrnn.errors import OptionError
-from anyrnn.tasks.attention import Attention, attended
-from anyrnn.tasks.decoder import Decoder, DecoderState, repeated_attention
-from anyrnn.tasks.search import Beam, beam_search, sample
+from anyrnn.tasks.decoding.attention import Attention, attended
+from anyrnn.tasks.decoding.decoder import Decoder, DecoderState, repeated_attention
+from anyrnn.tasks.decoding.search import Beam, beam_search, sample
 from anyrnn.tasks.translate import SearchOptions
 
 
@@ -25,7 +25,7 @@ def test_attention_reads_what_it_weighs_and_no_padding(
     torch.testing.assert_close(weights[1], torch.eye(3)[:1].expand(7, 3))
     one, _ = attention(queries[:1, 2:3], attention.memory(values[:1], mask[:1]))
     torch.testing.assert_close(one, context[:1, 2:3])
-    monkeypatch.setattr("anyrnn.tasks.attention._AT_ONCE", 40)
+    monkeypatch.setattr("anyrnn.tasks.decoding.attention._AT_ONCE", 40)
     torch.testing.assert_close(attention(queries, attention.memory(values, mask))[0], context)
 
 

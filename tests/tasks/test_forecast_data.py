@@ -11,7 +11,7 @@ import torch
 from toy_series import days, wave
 
 from anyrnn.errors import DataError, OptionError
-from anyrnn.tasks import columns, contents
+from anyrnn.tasks.data import columns, contents
 from anyrnn.tasks.experiment import train
 from anyrnn.tasks.forecast import Options
 from anyrnn.tasks.forecast.frequency import Frequency

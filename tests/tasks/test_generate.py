@@ -18,8 +18,10 @@ from torch.autograd.graph import saved_tensors_hooks
 from toy_book import BOOK, KINDS, POEMS
 
 from anyrnn.errors import DataError, OptionError, StoppedError
-from anyrnn.tasks import LanguageModel, contents
-from anyrnn.tasks.batches import Shared
+from anyrnn.tasks import LanguageModel
+from anyrnn.tasks.data import contents
+from anyrnn.tasks.data.batches import Shared
+from anyrnn.tasks.data.streams import StreamBatches
 from anyrnn.tasks.experiment import train
 from anyrnn.tasks.generate import (
     DataOptions,
@@ -31,9 +33,8 @@ from anyrnn.tasks.generate import (
 )
 from anyrnn.tasks.generate.data import Part, read
 from anyrnn.tasks.generate.task import Generate
-from anyrnn.tasks.results import Result
-from anyrnn.tasks.streams import StreamBatches
 from anyrnn.tasks.trained import evaluate, load
+from anyrnn.tasks.training.results import Result
 
 MakeOptions = Callable[..., Options]
 

@@ -7,11 +7,11 @@ import torch
 from tokenizers import Tokenizer, models
 from toy_reviews import write_csv
 
-from anyrnn.tasks.class_scores import confusion_of, label_scores, scores_of
 from anyrnn.tasks.classify import DataOptions, Options
 from anyrnn.tasks.classify.data import read, sorted_labels
 from anyrnn.tasks.classify.inputs import Texts
 from anyrnn.tasks.classify.task import Classify
+from anyrnn.tasks.scores.class_scores import confusion_of, label_scores, scores_of
 
 NUMBERS = ["-2", "0.5", "1", "01", "1e1", "20", "30.5", "1e300"]
 WORDS = ["-nan", "1e400", "Infinity", "NaN", "a", "inf", "nan"]

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from toy_book import BOOK, KINDS, POEMS
 
+from anyrnn.tasks.decoding.written_tokens import Writer, make_tokenizer
 from anyrnn.tasks.generate import (
     SamplingOptions,
     TokenOptions,
@@ -19,7 +20,6 @@ from anyrnn.tasks.generate.model import LanguageNetwork
 from anyrnn.tasks.generate.ngrams import ngrams
 from anyrnn.tasks.generate.sampling import chances
 from anyrnn.tasks.generate.tokens import encode, encode_prompt
-from anyrnn.tasks.written_tokens import Writer, make_tokenizer
 
 # Tokens
 

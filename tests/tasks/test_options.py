@@ -20,13 +20,10 @@ from anyrnn.tasks.classify import (
     TrainingOptions,
     VocabularyOptions,
 )
-from anyrnn.tasks.common_options import RunOptions
 from anyrnn.tasks.experiment import train
 from anyrnn.tasks.generate import SamplingOptions
-from anyrnn.tasks.nested import put
-from anyrnn.tasks.option_checks import Need
-from anyrnn.tasks.option_files import commented, read_options, read_setting
-from anyrnn.tasks.options import (
+from anyrnn.tasks.options.common_options import RunOptions
+from anyrnn.tasks.options.declaration import (
     Option,
     OptionGroup,
     check_needs,
@@ -38,6 +35,9 @@ from anyrnn.tasks.options import (
     replaced,
     schema,
 )
+from anyrnn.tasks.options.nested import put
+from anyrnn.tasks.options.option_checks import Need
+from anyrnn.tasks.options.option_files import commented, read_options, read_setting
 from anyrnn.tasks.registry import TASKS, entry_named
 from anyrnn.tasks.translate import SearchOptions
 

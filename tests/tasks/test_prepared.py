@@ -9,14 +9,15 @@ from test_classify_train import same_run
 
 from anyrnn.errors import StoppedError, WriteError
 from anyrnn.kernels import store
-from anyrnn.tasks import contents, prepared, table_pieces, tag, vocabulary
+from anyrnn.tasks import tag
 from anyrnn.tasks.classify import Options
-from anyrnn.tasks.columns import TextColumn
+from anyrnn.tasks.data import contents, prepared, table_pieces, vocabulary
+from anyrnn.tasks.data.columns import TextColumn
+from anyrnn.tasks.data.tables import read_table
 from anyrnn.tasks.experiment import train
-from anyrnn.tasks.listener import Listener
-from anyrnn.tasks.tables import read_table
 from anyrnn.tasks.tag import files, task
 from anyrnn.tasks.trained import evaluate
+from anyrnn.tasks.training.listener import Listener
 
 MakeOptions = Callable[..., Options]
 

@@ -16,10 +16,10 @@ import pytest
 from test_classify_train import same_run
 
 from anyrnn.errors import ProcessError, RunError, StoppedError
-from anyrnn.tasks import launch
 from anyrnn.tasks.classify import Options
 from anyrnn.tasks.experiment import train
-from anyrnn.tasks.listener import Listener
+from anyrnn.tasks.training import launch
+from anyrnn.tasks.training.listener import Listener
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("processes")]
 MakeOptions = Callable[..., Options]
@@ -31,7 +31,9 @@ def forking() -> Iterator[BaseContext]:
     short a training. Users' processes are spawned, as one of the tests is.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["anyrnn.tasks.training", "anyrnn.tasks.classify.task"])
+    context.set_forkserver_preload(
+        ["anyrnn.tasks.training.training_loop", "anyrnn.tasks.classify.task"]
+    )
     yield context
     forkserver._forkserver._stop()  # pyright: ignore[reportAttributeAccessIssue]
 

@@ -17,10 +17,10 @@ from toy_reviews import reviews, write_csv
 from anyrnn.errors import RunError, StoppedError, WriteError
 from anyrnn.tasks.classify import Options
 from anyrnn.tasks.experiment import train
-from anyrnn.tasks.listener import Epoch, Listener
-from anyrnn.tasks.options import from_flat
+from anyrnn.tasks.options.declaration import from_flat
 from anyrnn.tasks.registry import TASKS
 from anyrnn.tasks.trained import load
+from anyrnn.tasks.training.listener import Epoch, Listener
 
 MakeOptions = Callable[..., Options]
 

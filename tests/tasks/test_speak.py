@@ -18,8 +18,7 @@ from anyrnn.errors import DataError, OptionError, RunError, WriteError
 from anyrnn.tasks import Synthesizer
 from anyrnn.tasks.audio.features import Features
 from anyrnn.tasks.experiment import train
-from anyrnn.tasks.options import from_flat
-from anyrnn.tasks.results import Result
+from anyrnn.tasks.options.declaration import from_flat
 from anyrnn.tasks.speak import Options, SoundOptions
 from anyrnn.tasks.speak.data import read
 from anyrnn.tasks.speak.losses import (
@@ -34,6 +33,7 @@ from anyrnn.tasks.speak.scores import mel_distance
 from anyrnn.tasks.speak.sound import waveform, write_sound
 from anyrnn.tasks.speak.speaking import utterances
 from anyrnn.tasks.trained import evaluate, load
+from anyrnn.tasks.training.results import Result
 
 TONES = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "tones" / "tones.py"))
 SOUND = {"sample_rate": 8000, "window": 0.04, "hop": 0.02, "mels": 30}

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as some
 
-from anyrnn.tasks.streams import IGNORED, StreamBatches
+from anyrnn.tasks.data.streams import IGNORED, StreamBatches
 from anyrnn.torch import Recurrent
 
 

@@ -7,10 +7,10 @@ import pytest
 from pyarrow import parquet
 
 from anyrnn.errors import DataError
-from anyrnn.tasks import contents, table_pieces
-from anyrnn.tasks.columns import Table
-from anyrnn.tasks.encoding import decoded_lines
-from anyrnn.tasks.tables import complete_rows, read_table
+from anyrnn.tasks.data import contents, table_pieces
+from anyrnn.tasks.data.columns import Table
+from anyrnn.tasks.data.encoding import decoded_lines
+from anyrnn.tasks.data.tables import complete_rows, read_table
 
 
 @pytest.fixture(autouse=True, params=["in memory", "on disk"])

@@ -16,18 +16,18 @@ from sklearn import clone
 from anyrnn.errors import DataError, OptionError, RunError
 from anyrnn.tasks import Transcriber
 from anyrnn.tasks.audio.texts import Normal
+from anyrnn.tasks.decoding.written_vocabulary import WrittenVocabulary
 from anyrnn.tasks.experiment import train
-from anyrnn.tasks.listener import Listener
-from anyrnn.tasks.options import from_flat
-from anyrnn.tasks.results import Result
+from anyrnn.tasks.options.declaration import from_flat
 from anyrnn.tasks.trained import evaluate, load
+from anyrnn.tasks.training.listener import Listener
+from anyrnn.tasks.training.results import Result
 from anyrnn.tasks.transcribe import Options, SearchOptions, TokenOptions
 from anyrnn.tasks.transcribe.ctc import Span
 from anyrnn.tasks.transcribe.error_rate import ErrorRate
 from anyrnn.tasks.transcribe.report import alignment_chart
 from anyrnn.tasks.transcribe.scores import errors
 from anyrnn.tasks.transcribe.words import WordReader
-from anyrnn.tasks.written_vocabulary import WrittenVocabulary
 from toy_speech import RATE, TEXTS, WORDS, spoken, write_spoken
 
 SMALL = {"mels": 16, "stacking": 2, "hidden_size": 24, "dropout": 0.0, "batch_size": 8}

@@ -15,11 +15,11 @@ from sklearn import clone
 
 from anyrnn.errors import DataError, OptionError, RunError
 from anyrnn.tasks import Translator
-from anyrnn.tasks.decoder import repeated_attention
+from anyrnn.tasks.decoding.decoder import repeated_attention
 from anyrnn.tasks.experiment import train
-from anyrnn.tasks.options import from_flat
-from anyrnn.tasks.results import Result
+from anyrnn.tasks.options.declaration import from_flat
 from anyrnn.tasks.trained import evaluate, load
+from anyrnn.tasks.training.results import Result
 from anyrnn.tasks.translate import DataOptions, Options, SearchOptions, TokenOptions
 from anyrnn.tasks.translate.data import read
 from anyrnn.tasks.translate.sides import make_sides

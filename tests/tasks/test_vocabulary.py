@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from anyrnn.errors import SizeError
-from anyrnn.tasks.vocabulary import (
+from anyrnn.tasks.data.vocabulary import (
     UNKNOWN_ID,
     VocabularyOptions,
     choose_tokens,

@@ -37,7 +37,7 @@ def generate(ctx: typer.Context) -> None:
 
 def _command(entries: Sequence[Entry]) -> Any:
     from anyrnn.tasks.generate.options import SamplingOptions
-    from anyrnn.tasks.options import declared
+    from anyrnn.tasks.options.declaration import declared
 
     options = list(declared(SamplingOptions))
 

@@ -37,8 +37,8 @@ def init_config(
 
     Then: anyrnn train classify --config run.yaml
     """
-    from anyrnn.tasks.option_files import commented
-    from anyrnn.tasks.options import schema as schema_of
+    from anyrnn.tasks.options.declaration import schema as schema_of
+    from anyrnn.tasks.options.option_files import commented
     from anyrnn.tasks.registry import entry_named
 
     entry = entry_named(task)

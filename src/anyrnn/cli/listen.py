@@ -23,13 +23,13 @@ def listen(ctx: typer.Context) -> None:
 
 def _command(entries: Sequence[Entry]) -> Any:
     from anyrnn.tasks.command.options import ListenOptions
-    from anyrnn.tasks.options import declared
+    from anyrnn.tasks.options.declaration import declared
 
     options = list(declared(ListenOptions))
 
     def run(ctx: typer.Context, run: Path, cell: str | None, **_: Any) -> None:
         from anyrnn.tasks.command.task import Command
-        from anyrnn.tasks.options import check_needs, from_flat
+        from anyrnn.tasks.options.declaration import check_needs, from_flat
         from anyrnn.tasks.trained import load
 
         with telling(lambda name: "FILE" if name == "recording" else flag(name)):

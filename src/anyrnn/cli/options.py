@@ -16,7 +16,7 @@ from typer.core import TyperCommand
 from anyrnn.errors import AnyrnnError
 
 if TYPE_CHECKING:
-    from anyrnn.tasks.options import Group, Option, OptionGroup
+    from anyrnn.tasks.options.declaration import Group, Option, OptionGroup
     from anyrnn.tasks.registry import Entry
 
 
@@ -123,9 +123,9 @@ class Sources:
         settings: Iterable[str],
         flags: Mapping[str, Any],
     ) -> None:
-        from anyrnn.tasks.nested import put
-        from anyrnn.tasks.option_files import read_options, read_setting
-        from anyrnn.tasks.options import check_names, declared
+        from anyrnn.tasks.options.declaration import check_names, declared
+        from anyrnn.tasks.options.nested import put
+        from anyrnn.tasks.options.option_files import read_options, read_setting
 
         self._options = {found.name: found for found in declared(kind)}
         self._places: dict[str, str] = {}
@@ -153,7 +153,7 @@ class Sources:
         Raises:
             SizeError, OptionError: A value cannot be.
         """
-        from anyrnn.tasks.options import from_mapping
+        from anyrnn.tasks.options.declaration import from_mapping
 
         return from_mapping(self._kind, self._values)
 
@@ -165,7 +165,7 @@ class Sources:
         return flags(self._options[name])[0] if name in self._options else flag(name)
 
     def _take(self, values: Mapping[str, Any], place: str) -> None:
-        from anyrnn.tasks.nested import found_in, put
+        from anyrnn.tasks.options.nested import found_in, put
 
         for name, found in self._options.items():
             for value in found_in(values, found.path):
@@ -231,7 +231,7 @@ def options_of(
     """The options of one task; or those of several, each in a panel that names its task, with the
     arguments of the first one: a command can have only one list of them.
     """
-    from anyrnn.tasks.options import declared
+    from anyrnn.tasks.options.declaration import declared
 
     found: dict[str, Option] = {}
     for entry in entries:

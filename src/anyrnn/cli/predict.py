@@ -24,7 +24,7 @@ def _command(entries: Sequence[Entry]) -> Any:
     found = options_of(entries, lambda entry: entry.predict_options)
 
     def run(ctx: typer.Context, run: Path, cell: str | None, **_: Any) -> None:
-        from anyrnn.tasks.options import check_needs, from_flat
+        from anyrnn.tasks.options.declaration import check_needs, from_flat
         from anyrnn.tasks.registry import entry_of_run
         from anyrnn.tasks.trained import load
 

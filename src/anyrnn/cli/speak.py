@@ -21,13 +21,13 @@ def speak(ctx: typer.Context) -> None:
 
 
 def _command(entries: Sequence[Entry]) -> Any:
-    from anyrnn.tasks.options import declared
+    from anyrnn.tasks.options.declaration import declared
     from anyrnn.tasks.speak.options import PredictOptions
 
     options = list(declared(PredictOptions))
 
     def run(ctx: typer.Context, run: Path, cell: str | None, **_: Any) -> None:
-        from anyrnn.tasks.options import check_needs, from_flat
+        from anyrnn.tasks.options.declaration import check_needs, from_flat
         from anyrnn.tasks.speak.task import Speak
         from anyrnn.tasks.trained import load
 

@@ -22,11 +22,11 @@ from anyrnn.cli.options import Sources, command, flag_parameter, given, paramete
 from anyrnn.cli.terminal import say, say_table, terminal
 
 if TYPE_CHECKING:
-    from anyrnn.tasks.figures import Figure
-    from anyrnn.tasks.listener import Epoch, Listener
     from anyrnn.tasks.registry import Entry
-    from anyrnn.tasks.results import Result
+    from anyrnn.tasks.scores.figures import Figure
     from anyrnn.tasks.task import Task
+    from anyrnn.tasks.training.listener import Epoch, Listener
+    from anyrnn.tasks.training.results import Result
 
 _FILE = "Options from a file"
 
@@ -61,8 +61,8 @@ def _train() -> None:
 
 
 def _command(entry: Entry) -> Any:
-    from anyrnn.tasks.common_options import RunOptions
-    from anyrnn.tasks.options import declared
+    from anyrnn.tasks.options.common_options import RunOptions
+    from anyrnn.tasks.options.declaration import declared
 
     options, run = list(declared(entry.options)), list(declared(RunOptions))
 
@@ -129,8 +129,8 @@ def _train_task(entry: Entry, options: Any, run: Any) -> None:
 
 def _listener(progress: Progress) -> Listener:
     """What prints a line for each epoch and, on a terminal, moves a bar within it."""
-    from anyrnn.tasks.figures import LOSS
-    from anyrnn.tasks.listener import Listener
+    from anyrnn.tasks.scores.figures import LOSS
+    from anyrnn.tasks.training.listener import Listener
 
     class Printer(Listener):
         name = ""
@@ -181,7 +181,7 @@ def _listener(progress: Progress) -> Listener:
 
 
 def _print_result(result: Result) -> None:
-    from anyrnn.tasks.report import duration, short_duration
+    from anyrnn.tasks.scores.figures import duration, short_duration
 
     task, figures = result.task, result.task.shown_figures()
     several = len(result.cells) > 1

@@ -32,13 +32,13 @@ def transcribe(ctx: typer.Context) -> None:
 
 
 def _command(entries: Sequence[Entry]) -> Any:
-    from anyrnn.tasks.options import declared
+    from anyrnn.tasks.options.declaration import declared
     from anyrnn.tasks.transcribe.options import PredictOptions
 
     options = list(declared(PredictOptions))
 
     def run(ctx: typer.Context, run: Path, cell: str | None, times: bool, **_: Any) -> None:
-        from anyrnn.tasks.options import check_needs, from_flat
+        from anyrnn.tasks.options.declaration import check_needs, from_flat
         from anyrnn.tasks.trained import load
         from anyrnn.tasks.transcribe.options import PCM
         from anyrnn.tasks.transcribe.task import Transcribe

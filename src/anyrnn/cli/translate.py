@@ -22,13 +22,13 @@ def translate(ctx: typer.Context) -> None:
 
 
 def _command(entries: Sequence[Entry]) -> Any:
-    from anyrnn.tasks.options import declared
+    from anyrnn.tasks.options.declaration import declared
     from anyrnn.tasks.translate.options import PredictOptions
 
     options = list(declared(PredictOptions))
 
     def run(ctx: typer.Context, run: Path, cell: str | None, **_: Any) -> None:
-        from anyrnn.tasks.options import check_needs, from_flat
+        from anyrnn.tasks.options.declaration import check_needs, from_flat
         from anyrnn.tasks.trained import load
         from anyrnn.tasks.translate.task import Translate
 

@@ -1,15 +1,12 @@
-"""Tasks: what people have data for and want an answer to. Each is a package of its own.
+"""Tasks: what people have data for and want an answer to.
 
-`task` says what a task is; `experiment` trains one and writes its run (`results`, `report`),
-`trained` loads and asks it, `estimator` gives it the verbs of scikit-learn. A training is
-`training` (Lightning), `learner`, `checkpoints`, `listener`, `interruption`; on several processes
-`launch`, `meeting`, `processes`; `figures` are what it is judged by. Options are `options`,
-`option_checks`, `option_files`, `nested`, `common_options` and `registry`; data `tables` and what
-it reads with, `suffixes`, `encoding`, `split`, `vocabulary`, `written_tokens`, `batches`,
-`streams`, of sound `audio`; `extras` are libraries that only some tasks need (`torchvision_import`
-mends one); predictions `answers`; networks `layers`, `pooling`, `attention`, `decoder`, and
-`search` (`search_options`), which lets a decoder write, in a `written_vocabulary`, for
-`text_scores`; runs `run_folder`, `run_files`.
+`task` says what a task is, `registry` which there are. `experiment` trains one and writes its run:
+`run_folder`, `run_files`, `report`; `runs` are those that are there, and `trained` loads and asks
+one. `estimator` gives a task the verbs of scikit-learn, `answers` those of the command line.
+`extras` are libraries that only some tasks need; `torchvision_import` mends one.
+
+What several tasks have lies in folders: `options`, `data`, `scores`, `networks`, `decoding` (texts
+that are written), `audio`, `training`. Each of the others is a task.
 """
 
 import importlib.util

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-from anyrnn.tasks.encoding import given_texts
+from anyrnn.tasks.data.encoding import given_texts
 
 AT_ONCE = 1024
 

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from anyrnn.errors import DataError
 from anyrnn.tasks.experiment import train
-from anyrnn.tasks.options import declared, flat, from_flat
+from anyrnn.tasks.options.declaration import declared, flat, from_flat
 from anyrnn.tasks.run_files import CONFIG, read_json, write_bytes
 from anyrnn.tasks.run_folder import UnfinishedRun
 from anyrnn.tasks.task import Data, Task

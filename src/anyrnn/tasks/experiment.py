@@ -18,17 +18,10 @@ from anyrnn.errors import (
     WriteError,
     option_name,
 )
-from anyrnn.tasks import processes
-from anyrnn.tasks.interruption import Interruption
-from anyrnn.tasks.launch import launch
-from anyrnn.tasks.learner import Learner
-from anyrnn.tasks.listener import Listener
-from anyrnn.tasks.memory import enough_memory
-from anyrnn.tasks.options import check_needs, replaced, void
-from anyrnn.tasks.prepared import watched
+from anyrnn.tasks.data.prepared import watched
+from anyrnn.tasks.options.declaration import check_needs, replaced, void
 from anyrnn.tasks.registry import entry_of
 from anyrnn.tasks.report import render_run
-from anyrnn.tasks.results import CellResult, Result, Trial, write_results
 from anyrnn.tasks.run_files import (
     versions,
     write_text,
@@ -41,7 +34,14 @@ from anyrnn.tasks.run_folder import (
     resumable,
 )
 from anyrnn.tasks.task import Data, Task
-from anyrnn.tasks.training import best_epoch, fit
+from anyrnn.tasks.training import processes
+from anyrnn.tasks.training.interruption import Interruption
+from anyrnn.tasks.training.launch import launch
+from anyrnn.tasks.training.learner import Learner
+from anyrnn.tasks.training.listener import Listener
+from anyrnn.tasks.training.memory import enough_memory
+from anyrnn.tasks.training.results import CellResult, Result, Trial, write_results
+from anyrnn.tasks.training.training_loop import best_epoch, fit
 
 _FILES = ("history.csv", "results.json", "report.html")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anyrnn.errors import OptionError, RunError
-from anyrnn.tasks.options import OptionGroup
+from anyrnn.tasks.options.declaration import OptionGroup
 
 if TYPE_CHECKING:
     from anyrnn.tasks.task import Task

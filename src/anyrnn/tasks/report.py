@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from anyrnn.tasks.figures import LOSS, Figure
-from anyrnn.tasks.nested import flattened
+from anyrnn.tasks.options.nested import flattened
+from anyrnn.tasks.scores.figures import LOSS, Figure, duration, short_duration
 
 if TYPE_CHECKING:
-    from anyrnn.tasks.results import CellResult, Result
+    from anyrnn.tasks.training.results import CellResult, Result
 
 # Colours that stand for variables of the style sheet, so that charts follow light and dark.
 TEXT_COLOUR, _FAINT = "#010101", "#020202"
@@ -193,32 +193,6 @@ def curves(results: Sequence[CellResult], figures: Sequence[Figure]) -> Markup:
             lines.append(Line(f"{result.cell} in training", values, colour, dashed=True))
     label = " and ".join(figure.title for figure in figures)
     return line_chart(lines, label, percent=figures[0].percent)
-
-
-def duration(seconds: float) -> str:
-    """A time in words for people.
-
-    Example:
-        >>> duration(4.24), duration(75), duration(3700)
-        ('4.2 s', '1 min 15 s', '1 h 1 min')
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
-
-
-def short_duration(seconds: float) -> str:
-    """A time far below a second.
-
-    Example:
-        >>> short_duration(0.00042), short_duration(0.0123)
-        ('0.42 ms', '12.3 ms')
-    """
-    milliseconds = 1000 * seconds
-    return f"{milliseconds:.2f} ms" if milliseconds < 10 else f"{milliseconds:.1f} ms"
 
 
 def _settings(

@@ -9,10 +9,10 @@ from typing import Any
 
 from anyrnn.errors import RunError
 from anyrnn.files import reading
-from anyrnn.tasks.figures import Figure
-from anyrnn.tasks.nested import flattened
+from anyrnn.tasks.options.nested import flattened
 from anyrnn.tasks.run_files import CONFIG, entry, read_json, reading_run, strings
 from anyrnn.tasks.run_folder import read_config
+from anyrnn.tasks.scores.figures import Figure
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 import torch
 
 from anyrnn.errors import OptionError, RunError, option_name
-from anyrnn.tasks.batches import Batch, BatchSource
-from anyrnn.tasks.figures import LOSS, Figure
+from anyrnn.tasks.data.batches import Batch, BatchSource
+from anyrnn.tasks.scores.figures import LOSS, Figure
 
 if TYPE_CHECKING:  # its import takes seconds, and only training needs it
     from torchmetrics import Metric

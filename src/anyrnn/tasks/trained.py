@@ -9,12 +9,12 @@ import torch
 
 from anyrnn.cells.catalogue import get
 from anyrnn.errors import AnyrnnError, RunError, UnknownCellError
-from anyrnn.tasks.memory import enough_memory
-from anyrnn.tasks.options import check_needs, declared, from_mapping, replaced
+from anyrnn.tasks.options.declaration import check_needs, declared, from_mapping, replaced
 from anyrnn.tasks.registry import entry_of_run
 from anyrnn.tasks.run_files import CONFIG, entry, load_network, strings
 from anyrnn.tasks.run_folder import read_config
 from anyrnn.tasks.task import Scores, Task
+from anyrnn.tasks.training.memory import enough_memory
 
 SomeTask = TypeVar("SomeTask", bound=Task)
 

@@ -5,9 +5,9 @@ changed in training.
 from pathlib import Path
 from typing import Literal
 
-from anyrnn.tasks import common_options
-from anyrnn.tasks.option_checks import Need
-from anyrnn.tasks.options import OptionGroup, option
+from anyrnn.tasks.options import common_options
+from anyrnn.tasks.options.declaration import OptionGroup, option
+from anyrnn.tasks.options.option_checks import Need
 
 FeatureKind = Literal["log-mel", "mfcc"]
 Normalisation = Literal["training", "recording", "none"]

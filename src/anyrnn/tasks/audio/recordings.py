@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from pyarrow import ipc
 
 from anyrnn.errors import DataError, option_name
-from anyrnn.tasks import contents
-from anyrnn.tasks.columns import Sequences
-from anyrnn.tasks.contents import Content
+from anyrnn.tasks.data import contents
+from anyrnn.tasks.data.columns import Sequences
+from anyrnn.tasks.data.contents import Content
+from anyrnn.tasks.data.prepared import advanced, prepared
 from anyrnn.tasks.extras import library
-from anyrnn.tasks.prepared import advanced, prepared
 
 Samples = NDArray[numpy.float32]
 

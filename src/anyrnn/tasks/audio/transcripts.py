@@ -10,14 +10,14 @@ import numpy
 from numpy.typing import NDArray
 
 from anyrnn.errors import DataError, option_name
-from anyrnn.tasks import split
 from anyrnn.tasks.audio.options import TranscriptOptions
 from anyrnn.tasks.audio.recordings import read_recordings
-from anyrnn.tasks.columns import taken
-from anyrnn.tasks.common_options import shares_split_off
-from anyrnn.tasks.options import replaced
-from anyrnn.tasks.report import duration
-from anyrnn.tasks.tables import complete_rows, read_table
+from anyrnn.tasks.data import split
+from anyrnn.tasks.data.columns import taken
+from anyrnn.tasks.data.tables import complete_rows, read_table
+from anyrnn.tasks.options.common_options import shares_split_off
+from anyrnn.tasks.options.declaration import replaced
+from anyrnn.tasks.scores.figures import duration
 from anyrnn.tasks.task import Data
 
 _SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")

@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 
-from anyrnn.tasks.batches import Batches, Column
 from anyrnn.tasks.caption.features import Features
 from anyrnn.tasks.caption.model import CaptionNetwork
 from anyrnn.tasks.caption.options import SearchOptions
-from anyrnn.tasks.search import generator_of, rows_at_once, searched
-from anyrnn.tasks.written_tokens import UNKNOWN_ID
-from anyrnn.tasks.written_vocabulary import Candidate, WrittenVocabulary
+from anyrnn.tasks.data.batches import Batches, Column
+from anyrnn.tasks.decoding.search import generator_of, rows_at_once, searched
+from anyrnn.tasks.decoding.written_tokens import UNKNOWN_ID
+from anyrnn.tasks.decoding.written_vocabulary import Candidate, WrittenVocabulary
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy
 
 from anyrnn.errors import DataError, OptionError, option_name
-from anyrnn.tasks import split
 from anyrnn.tasks.caption.backbone import Backbone
 from anyrnn.tasks.caption.features import (
     ENDINGS,
@@ -21,9 +20,10 @@ from anyrnn.tasks.caption.features import (
     features_of,
 )
 from anyrnn.tasks.caption.options import BackboneOptions, DataOptions
-from anyrnn.tasks.columns import leave_out, taken
-from anyrnn.tasks.common_options import shares_split_off
-from anyrnn.tasks.tables import complete_rows, read_table
+from anyrnn.tasks.data import split
+from anyrnn.tasks.data.columns import leave_out, taken
+from anyrnn.tasks.data.tables import complete_rows, read_table
+from anyrnn.tasks.options.common_options import shares_split_off
 from anyrnn.tasks.task import Data
 
 _USES = {"training": "train", "validation": "validate", "test": "test"}

@@ -21,10 +21,10 @@ from anyrnn.tasks.caption.features import (
 )
 from anyrnn.tasks.caption.options import Options
 from anyrnn.tasks.caption.task import Caption
-from anyrnn.tasks.columns import hash_of
-from anyrnn.tasks.common_options import shares_split_off
+from anyrnn.tasks.data.columns import hash_of
 from anyrnn.tasks.estimator import Estimator, FromTexts
-from anyrnn.tasks.options import replaced
+from anyrnn.tasks.options.common_options import shares_split_off
+from anyrnn.tasks.options.declaration import replaced
 from anyrnn.tasks.task import Data
 
 

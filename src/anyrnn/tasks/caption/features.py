@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from anyrnn.errors import DataError
 from anyrnn.files import reading
 from anyrnn.tasks.caption.backbone import Backbone, read_picture
-from anyrnn.tasks.prepared import advanced, prepared, read_columns, write_columns
+from anyrnn.tasks.data.prepared import advanced, prepared, read_columns, write_columns
 
 ENDINGS = (".npy", ".npz")
 _AT_ONCE = 32  # pictures

@@ -3,9 +3,9 @@
 import torch
 from torch import nn
 
-from anyrnn.tasks.attention import AttentionKind
-from anyrnn.tasks.decoder import Decoder, DecoderState
-from anyrnn.tasks.pooling import pooled
+from anyrnn.tasks.decoding.attention import AttentionKind
+from anyrnn.tasks.decoding.decoder import Decoder, DecoderState
+from anyrnn.tasks.networks.pooling import pooled
 
 
 class CaptionNetwork(nn.Module):

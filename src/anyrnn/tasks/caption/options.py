@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Literal
 
-from anyrnn.tasks import common_options, search_options
-from anyrnn.tasks.common_options import ChosenKind, TrainingOptions
-from anyrnn.tasks.option_checks import DataNeed, Need
-from anyrnn.tasks.options import OptionGroup, option
+from anyrnn.tasks.decoding import search_options
+from anyrnn.tasks.options import common_options
+from anyrnn.tasks.options.common_options import ChosenKind, TrainingOptions
+from anyrnn.tasks.options.declaration import OptionGroup, option
+from anyrnn.tasks.options.option_checks import DataNeed, Need
 
 KIND_OF_TOKENS = "kind of tokens"
 PACKAGE, HUB = "package", "hub"

@@ -16,7 +16,7 @@ from anyrnn.tasks.caption.options import Options
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from anyrnn.tasks.results import CellResult
+    from anyrnn.tasks.training.results import CellResult
 
 _SIZE = 200  # pixels of the longer side
 _QUALITY = 80

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from anyrnn.tasks.caption.cider import cider
+from anyrnn.tasks.decoding.text_scores import bleu_of
+from anyrnn.tasks.decoding.written_tokens import END_MARK
+from anyrnn.tasks.decoding.written_vocabulary import Candidate, WrittenVocabulary
 from anyrnn.tasks.task import Scores
-from anyrnn.tasks.text_scores import bleu_of
-from anyrnn.tasks.written_tokens import END_MARK
-from anyrnn.tasks.written_vocabulary import Candidate, WrittenVocabulary
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 
 from anyrnn.errors import DataError, OptionError, option_name
-from anyrnn.tasks.batches import Batch, Batches, Column
 from anyrnn.tasks.caption.backbone import Backbone
 from anyrnn.tasks.caption.baselines import most_frequent, nearest
 from anyrnn.tasks.caption.captioning import Captioned, captions_of
@@ -39,18 +38,19 @@ from anyrnn.tasks.caption.scores import (
     frequent,
     glances_of,
 )
-from anyrnn.tasks.columns import Sequences
-from anyrnn.tasks.decoder import preceding
-from anyrnn.tasks.encoding import given_texts
-from anyrnn.tasks.figures import LOSS, PERPLEXITY, Figure
-from anyrnn.tasks.options import check_needs
+from anyrnn.tasks.data.batches import Batch, Batches, Column
+from anyrnn.tasks.data.columns import Sequences
+from anyrnn.tasks.data.encoding import given_texts
+from anyrnn.tasks.data.streams import IGNORED
+from anyrnn.tasks.decoding.decoder import preceding
+from anyrnn.tasks.decoding.search import generator_of
+from anyrnn.tasks.decoding.search_options import check_search
+from anyrnn.tasks.decoding.text_scores import bleu_tokens, reference_losses
+from anyrnn.tasks.decoding.written_vocabulary import WrittenVocabulary, kind_of_tokens
+from anyrnn.tasks.options.declaration import check_needs
 from anyrnn.tasks.run_files import CONFIG, entry
-from anyrnn.tasks.search import generator_of
-from anyrnn.tasks.search_options import check_search
-from anyrnn.tasks.streams import IGNORED
+from anyrnn.tasks.scores.figures import LOSS, PERPLEXITY, Figure
 from anyrnn.tasks.task import Data, ScoreTable, Step, Task
-from anyrnn.tasks.text_scores import bleu_tokens, reference_losses
-from anyrnn.tasks.written_vocabulary import WrittenVocabulary, kind_of_tokens
 
 _TOKENIZER = "tokenizer.json"
 _BATCH_SIZE = 64

@@ -13,15 +13,15 @@ import pandas
 from numpy.typing import NDArray
 
 from anyrnn.errors import DataError, option_name
-from anyrnn.tasks import split
 from anyrnn.tasks.classify.labels import label_order, split_labels
 from anyrnn.tasks.classify.options import SPLIT_OFF, DataOptions, kind_of
 from anyrnn.tasks.classify.series import Series
 from anyrnn.tasks.classify.series_files import read_series
-from anyrnn.tasks.columns import listing, taken
-from anyrnn.tasks.common_options import shares_split_off
-from anyrnn.tasks.options import replaced
-from anyrnn.tasks.tables import complete_rows, read_table
+from anyrnn.tasks.data import split
+from anyrnn.tasks.data.columns import listing, taken
+from anyrnn.tasks.data.tables import complete_rows, read_table
+from anyrnn.tasks.options.common_options import shares_split_off
+from anyrnn.tasks.options.declaration import replaced
 from anyrnn.tasks.task import Data
 
 

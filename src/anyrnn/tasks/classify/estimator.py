@@ -16,9 +16,9 @@ from anyrnn.tasks.classify.data import Part, divided, part_of
 from anyrnn.tasks.classify.inputs import Inputs, Numbers, Texts
 from anyrnn.tasks.classify.series import SequenceError, Series
 from anyrnn.tasks.classify.task import Classify
-from anyrnn.tasks.common_options import shares_split_off
-from anyrnn.tasks.encoding import whole_characters
+from anyrnn.tasks.data.encoding import whole_characters
 from anyrnn.tasks.estimator import Estimator, FromTexts, listed_texts
+from anyrnn.tasks.options.common_options import shares_split_off
 from anyrnn.tasks.task import Data
 
 

@@ -10,14 +10,14 @@ import numpy
 from tokenizers import Tokenizer
 
 from anyrnn.errors import DataError, RunError
-from anyrnn.tasks.batches import Column
 from anyrnn.tasks.classify.curves import mean_curves, shortened
 from anyrnn.tasks.classify.model import SequenceNetwork, TextNetwork
 from anyrnn.tasks.classify.options import Options
 from anyrnn.tasks.classify.scores import Example
-from anyrnn.tasks.options import replaced
+from anyrnn.tasks.data.batches import Column
+from anyrnn.tasks.data.vocabulary import choose_tokens, encode, load_tokenizer, train_tokenizer
+from anyrnn.tasks.options.declaration import replaced
 from anyrnn.tasks.run_files import CONFIG, entry, strings
-from anyrnn.tasks.vocabulary import choose_tokens, encode, load_tokenizer, train_tokenizer
 
 _TOKENIZER = "tokenizer.json"
 

@@ -8,13 +8,13 @@ import numpy
 import torch
 from torch.nn import functional
 
-from anyrnn.tasks.batches import Batch, Batches, Column
-from anyrnn.tasks.class_scores import table_of
 from anyrnn.tasks.classify.data import Part, targets
 from anyrnn.tasks.classify.inputs import Inputs
 from anyrnn.tasks.classify.model import SequenceNetwork
 from anyrnn.tasks.classify.scores import ClassificationScores, chosen, score
-from anyrnn.tasks.figures import LOSS, Figure
+from anyrnn.tasks.data.batches import Batch, Batches, Column
+from anyrnn.tasks.scores.class_scores import table_of
+from anyrnn.tasks.scores.figures import LOSS, Figure
 from anyrnn.tasks.task import ScoreTable, Step, Task, TaskOptions, check_finite, steps
 
 if TYPE_CHECKING:  # its import takes seconds, and only training needs it

@@ -5,9 +5,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from anyrnn.tasks.common_options import Pooling
-from anyrnn.tasks.layers import recurrent_layers, segments, small_embedding
-from anyrnn.tasks.pooling import pooled
+from anyrnn.tasks.networks.layers import recurrent_layers, segments, small_embedding
+from anyrnn.tasks.networks.pooling import pooled
+from anyrnn.tasks.options.common_options import Pooling
 
 
 class SequenceNetwork(nn.Module):

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from anyrnn.errors import OptionError, option_name
-from anyrnn.tasks import common_options
-from anyrnn.tasks.common_options import Pooling, TrainingOptions
-from anyrnn.tasks.option_checks import DataNeed, Need
-from anyrnn.tasks.options import OptionGroup, option
+from anyrnn.tasks.options import common_options
+from anyrnn.tasks.options.common_options import Pooling, TrainingOptions
+from anyrnn.tasks.options.declaration import OptionGroup, option
+from anyrnn.tasks.options.option_checks import DataNeed, Need
 
 Format = Literal["text", "ts", "csv", "npz"]
 

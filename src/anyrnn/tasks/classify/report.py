@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from anyrnn.tasks.class_scores import confusions
 from anyrnn.tasks.classify.curves import drawn
 from anyrnn.tasks.report import Line, line_chart
+from anyrnn.tasks.scores.class_scores import confusions
 
 if TYPE_CHECKING:
-    from anyrnn.tasks.results import CellResult
+    from anyrnn.tasks.training.results import CellResult
 
 
 def pictures(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from anyrnn.tasks.class_scores import ClassScore, confusion_of, label_scores, scores_of
+from anyrnn.tasks.scores.class_scores import ClassScore, confusion_of, label_scores, scores_of
 from anyrnn.tasks.task import Scores
 
 _WORST = 25

@@ -12,9 +12,9 @@ import pandas
 from anyrnn.errors import DataError, option_name
 from anyrnn.tasks.classify.options import DataOptions
 from anyrnn.tasks.classify.series import SequenceError, Series
-from anyrnn.tasks.columns import Table, leave_out, listing, number_of
-from anyrnn.tasks.contents import Content, read_text
-from anyrnn.tasks.tables import read_table
+from anyrnn.tasks.data.columns import Table, leave_out, listing, number_of
+from anyrnn.tasks.data.contents import Content, read_text
+from anyrnn.tasks.data.tables import read_table
 
 SeriesFormat = Literal["ts", "csv", "npz"]
 

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from anyrnn.errors import DataError
 from anyrnn.kernels import store
-from anyrnn.tasks import split
 from anyrnn.tasks.audio.recordings import read_recording, read_recordings
 from anyrnn.tasks.classify import data as classify_data
 from anyrnn.tasks.classify.data import divided, sorted_labels, targets
-from anyrnn.tasks.columns import Sequences, taken
 from anyrnn.tasks.command.listing import Listing, listed
 from anyrnn.tasks.command.options import DataOptions
-from anyrnn.tasks.common_options import shares_split_off
+from anyrnn.tasks.data import split
+from anyrnn.tasks.data.columns import Sequences, taken
+from anyrnn.tasks.options.common_options import shares_split_off
 from anyrnn.tasks.task import Data
 
 _SPEAKER = "speaker "

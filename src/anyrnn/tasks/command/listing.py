@@ -10,10 +10,10 @@ import numpy
 
 from anyrnn.errors import DataError, OptionError, option_name
 from anyrnn.files import reading
-from anyrnn.tasks.columns import RowNames, taken
 from anyrnn.tasks.command.options import FOLDER, TABLE, DataOptions, kind_of
-from anyrnn.tasks.contents import read_text
-from anyrnn.tasks.tables import complete_rows, read_table
+from anyrnn.tasks.data.columns import RowNames, taken
+from anyrnn.tasks.data.contents import read_text
+from anyrnn.tasks.data.tables import complete_rows, read_table
 
 NOISE = "_background_noise_"
 """The folder of long recordings without speech, as Speech Commands has it."""

@@ -8,7 +8,7 @@ from anyrnn.errors import OptionError, option_name
 from anyrnn.tasks.audio.augmentation import Augmentation, at_other_speeds
 from anyrnn.tasks.audio.features import Features
 from anyrnn.tasks.classify.model import SequenceNetwork
-from anyrnn.tasks.layers import segments
+from anyrnn.tasks.networks.layers import segments
 
 
 class CommandNetwork(SequenceNetwork):

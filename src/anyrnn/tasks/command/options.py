@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Literal
 
-from anyrnn.tasks import common_options
 from anyrnn.tasks.audio import options as audio
 from anyrnn.tasks.audio.options import SoundOptions
-from anyrnn.tasks.common_options import TrainingOptions
-from anyrnn.tasks.option_checks import DataNeed, Need
-from anyrnn.tasks.options import OptionGroup, option
-from anyrnn.tasks.suffixes import is_table
+from anyrnn.tasks.options import common_options
+from anyrnn.tasks.options.common_options import TrainingOptions
+from anyrnn.tasks.options.declaration import OptionGroup, option
+from anyrnn.tasks.options.option_checks import DataNeed, Need
+from anyrnn.tasks.options.suffixes import is_table
 
 KIND = "kind of data"
 FOLDER, LIST, TABLE = "folders of recordings", "lists of recordings", "tables"

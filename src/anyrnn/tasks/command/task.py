@@ -11,7 +11,6 @@ import torch
 from anyrnn.errors import DataError
 from anyrnn.tasks.audio.blocks import blocks_of, blocks_of_pcm
 from anyrnn.tasks.audio.recordings import Samples, read_recordings
-from anyrnn.tasks.class_scores import confusions
 from anyrnn.tasks.classify.data import Part, sorted_labels, targets
 from anyrnn.tasks.classify.labelling import Labelling, Prediction
 from anyrnn.tasks.classify.scores import Answer, ClassificationScores
@@ -21,8 +20,9 @@ from anyrnn.tasks.command.listing import listed
 from anyrnn.tasks.command.model import CommandNetwork
 from anyrnn.tasks.command.options import PCM, DataOptions, ListenOptions, Options, PredictOptions
 from anyrnn.tasks.command.sounds import Sounds
-from anyrnn.tasks.encoding import given_texts, input_bytes
+from anyrnn.tasks.data.encoding import given_texts, input_bytes
 from anyrnn.tasks.run_files import CONFIG, strings
+from anyrnn.tasks.scores.class_scores import confusions
 from anyrnn.tasks.task import Data
 
 _AT_ONCE = 64  # recordings

@@ -9,7 +9,7 @@ import numpy
 import pandas
 
 from anyrnn.errors import DataError, option_name
-from anyrnn.tasks.columns import MISSING, TRUTH, Table, TextColumn, in_pieces, listing
+from anyrnn.tasks.data.columns import MISSING, TRUTH, Table, TextColumn, in_pieces, listing
 from anyrnn.tasks.forecast.frequency import Kind, read_times
 from anyrnn.tasks.forecast.options import DataOptions
 

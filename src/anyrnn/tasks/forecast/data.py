@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy
 
-from anyrnn.tasks.columns import Table
+from anyrnn.tasks.data.columns import Table
+from anyrnn.tasks.data.tables import read_table
 from anyrnn.tasks.forecast.columns import Columns
 from anyrnn.tasks.forecast.frequency import in_words
 from anyrnn.tasks.forecast.options import (
@@ -19,7 +20,6 @@ from anyrnn.tasks.forecast.options import (
 )
 from anyrnn.tasks.forecast.panel import Panel, panel
 from anyrnn.tasks.forecast.windows import Part, split
-from anyrnn.tasks.tables import read_table
 from anyrnn.tasks.task import Data
 
 

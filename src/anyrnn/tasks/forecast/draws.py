@@ -6,7 +6,7 @@ import numpy
 from numpy.typing import NDArray
 
 from anyrnn.graph.randomness import ROUNDS, WORD, philox
-from anyrnn.tasks.split import key_of
+from anyrnn.tasks.data.split import key_of
 
 _ODD = 0x9E3779B97F4A7C15
 _BITS = 23  # of a number; float32 represents them, and one more

@@ -6,7 +6,7 @@ import pandas
 from sklearn.utils.validation import check_is_fitted
 
 from anyrnn.errors import DataError
-from anyrnn.tasks.columns import Table
+from anyrnn.tasks.data.columns import Table
 from anyrnn.tasks.estimator import Estimator
 from anyrnn.tasks.forecast.columns import frame_table
 from anyrnn.tasks.forecast.data import data_of

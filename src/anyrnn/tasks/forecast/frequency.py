@@ -9,7 +9,7 @@ import numpy
 import pandas
 
 from anyrnn.errors import DataError, OptionError, option_name
-from anyrnn.tasks.columns import in_pieces
+from anyrnn.tasks.data.columns import in_pieces
 
 _HOUR = 3600 * 10**9
 _DAY = 24 * _HOUR

@@ -10,7 +10,7 @@ from torch.utils import _pytree as pytree
 from anyrnn.tasks.forecast.draws import uniform
 from anyrnn.tasks.forecast.heads import Head, PointHead
 from anyrnn.tasks.forecast.options import ModelOptions, segment_length
-from anyrnn.tasks.layers import recurrent_layers
+from anyrnn.tasks.networks.layers import recurrent_layers
 
 _SMALLEST_DEVIATION = 1e-5
 

@@ -18,7 +18,7 @@ from anyrnn.tasks.forecast.scales import Scales
 from anyrnn.tasks.forecast.scores import Scaling
 from anyrnn.tasks.forecast.scoring import BATCH_SIZE
 from anyrnn.tasks.forecast.windows import Part, batches
-from anyrnn.tasks.options import replaced
+from anyrnn.tasks.options.declaration import replaced
 from anyrnn.tasks.task import check_finite, steps
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from anyrnn.tasks.figures import LOSS
 from anyrnn.tasks.forecast.scores import (
     CRPS,
     MAE,
@@ -19,10 +18,11 @@ from anyrnn.tasks.forecast.scores import (
     ForecastScores,
 )
 from anyrnn.tasks.report import SERIES_COLOURS, TEXT_COLOUR, chart, curves
+from anyrnn.tasks.scores.figures import LOSS
 from anyrnn.tasks.task import ScoreTable
 
 if TYPE_CHECKING:
-    from anyrnn.tasks.results import CellResult
+    from anyrnn.tasks.training.results import CellResult
 
 _TICKS = 6
 _STYLES = ("-", "--", ":", "-.")

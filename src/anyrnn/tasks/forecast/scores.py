@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from anyrnn.tasks.figures import LOSS, Figure
 from anyrnn.tasks.forecast.heads import Head
+from anyrnn.tasks.scores.figures import LOSS, Figure
 from anyrnn.tasks.task import Scores
 
 MASE = Figure("mase", "MASE", larger_is_better=False)

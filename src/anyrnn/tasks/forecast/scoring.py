@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy
 import torch
 
-from anyrnn.tasks.batches import Batch, Batches
+from anyrnn.tasks.data.batches import Batch, Batches
 from anyrnn.tasks.forecast.baselines import (
     ETS,
     LAST,

@@ -11,8 +11,8 @@ import pandas
 import torch
 
 from anyrnn.errors import DataError, OptionError, RunError, option_name
-from anyrnn.tasks.batches import Batch, Batches
-from anyrnn.tasks.columns import Table, listing
+from anyrnn.tasks.data.batches import Batch, Batches
+from anyrnn.tasks.data.columns import Table, listing
 from anyrnn.tasks.forecast.baselines import Smoothed
 from anyrnn.tasks.forecast.columns import Columns
 from anyrnn.tasks.forecast.data import data_of, table
@@ -27,7 +27,7 @@ from anyrnn.tasks.forecast.scales import Scales, check_targets
 from anyrnn.tasks.forecast.scores import FIGURES, ForecastScores, Scaling, measures
 from anyrnn.tasks.forecast.scoring import BATCH_SIZE, score, simple_figures
 from anyrnn.tasks.forecast.windows import Part, batches, origins
-from anyrnn.tasks.options import replaced
+from anyrnn.tasks.options.declaration import replaced
 from anyrnn.tasks.run_files import CONFIG, write_text
 from anyrnn.tasks.task import Data, ScoreTable, Step, Task, steps
 

@@ -7,7 +7,7 @@ import numpy
 import torch
 
 from anyrnn.errors import DataError, option_name
-from anyrnn.tasks.batches import Batches, Column
+from anyrnn.tasks.data.batches import Batches, Column
 from anyrnn.tasks.forecast.draws import keys
 from anyrnn.tasks.forecast.options import DataOptions, Options
 from anyrnn.tasks.forecast.panel import Panel

@@ -12,13 +12,13 @@ from typing import Any
 import numpy
 
 from anyrnn.errors import DataError, option_name
-from anyrnn.tasks import split
-from anyrnn.tasks.columns import LongText, TextColumn, taken
-from anyrnn.tasks.common_options import shares_split_off
+from anyrnn.tasks.data import split
+from anyrnn.tasks.data.columns import LongText, TextColumn, taken
+from anyrnn.tasks.data.table_pieces import Piece
+from anyrnn.tasks.data.tables import complete_rows, read_table, read_texts
 from anyrnn.tasks.generate.options import DataOptions
-from anyrnn.tasks.suffixes import is_table
-from anyrnn.tasks.table_pieces import Piece
-from anyrnn.tasks.tables import complete_rows, read_table, read_texts
+from anyrnn.tasks.options.common_options import shares_split_off
+from anyrnn.tasks.options.suffixes import is_table
 from anyrnn.tasks.task import Data
 
 # Of a book less than this cannot be learned from and measured.

@@ -6,11 +6,11 @@ from typing import Any, Self
 from sklearn.utils.validation import check_is_fitted
 
 from anyrnn.errors import DataError
-from anyrnn.tasks.common_options import shares_split_off
 from anyrnn.tasks.estimator import Estimator, listed_texts
 from anyrnn.tasks.generate.data import Part, divided
 from anyrnn.tasks.generate.options import SamplingOptions
 from anyrnn.tasks.generate.task import Generate
+from anyrnn.tasks.options.common_options import shares_split_off
 from anyrnn.tasks.task import Data
 
 

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from anyrnn.tasks.data.streams import IGNORED
 from anyrnn.tasks.generate.options import SMALLEST_ADAPTIVE
-from anyrnn.tasks.layers import draw_uniform, recurrent_layers
-from anyrnn.tasks.streams import IGNORED
+from anyrnn.tasks.networks.layers import draw_uniform, recurrent_layers
 
 # Where the adaptive softmax ends its first cluster and each further one, as shares of the tokens.
 _CUTOFFS = (0.1, 0.4)

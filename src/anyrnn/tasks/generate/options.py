@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from anyrnn.tasks import common_options
-from anyrnn.tasks.option_checks import DataNeed, Need
-from anyrnn.tasks.options import OptionGroup, option
+from anyrnn.tasks.options import common_options
+from anyrnn.tasks.options.declaration import OptionGroup, option
+from anyrnn.tasks.options.option_checks import DataNeed, Need
 
 _TABLE = (Need("text", but=None),)
 _DRAWN = (Need("greedy", (False,)),)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anyrnn.tasks.written_tokens import END_MARK, UNKNOWN_MARK
+from anyrnn.tasks.decoding.written_tokens import END_MARK, UNKNOWN_MARK
 
 if TYPE_CHECKING:
-    from anyrnn.tasks.results import CellResult
+    from anyrnn.tasks.training.results import CellResult
 
 # The colour behind a piece of text is full where it has so many bits.
 _MOST_BITS = 12.0

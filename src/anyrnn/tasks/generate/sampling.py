@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 
-from anyrnn.tasks.common_options import WrittenKind
+from anyrnn.tasks.decoding.search import drawn_from
+from anyrnn.tasks.decoding.written_tokens import BOUNDARY_ID, END_MARK, UNKNOWN_ID, Writer
 from anyrnn.tasks.generate.model import LanguageNetwork
 from anyrnn.tasks.generate.options import SamplingOptions
 from anyrnn.tasks.generate.tokens import encode_prompt
-from anyrnn.tasks.search import drawn_from
-from anyrnn.tasks.written_tokens import BOUNDARY_ID, END_MARK, UNKNOWN_ID, Writer
+from anyrnn.tasks.options.common_options import WrittenKind
 
 # Prompts are read in pieces, so that memory does not grow with them.
 _STEPS = 1000

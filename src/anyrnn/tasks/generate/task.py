@@ -11,8 +11,20 @@ from tokenizers import Tokenizer
 
 from anyrnn.errors import DataError
 from anyrnn.tasks.answers import answers_to_texts
-from anyrnn.tasks.batches import Batch
-from anyrnn.tasks.figures import LOSS, PERPLEXITY, Figure
+from anyrnn.tasks.data.batches import Batch
+from anyrnn.tasks.data.kept import Kept
+from anyrnn.tasks.data.streams import StreamBatches
+from anyrnn.tasks.data.vocabulary import load_tokenizer
+from anyrnn.tasks.decoding.search import generator_of
+from anyrnn.tasks.decoding.written_tokens import (
+    BOUNDARY_ID,
+    END_MARK,
+    SPECIAL,
+    UNKNOWN_ID,
+    UNKNOWN_MARK,
+    Writer,
+    make_tokenizer,
+)
 from anyrnn.tasks.generate.data import Part, read, read_part
 from anyrnn.tasks.generate.model import LanguageNetwork
 from anyrnn.tasks.generate.ngrams import ngrams
@@ -33,21 +45,9 @@ from anyrnn.tasks.generate.scores import (
     TokenScore,
 )
 from anyrnn.tasks.generate.tokens import Encoded, encode, encode_prompt
-from anyrnn.tasks.kept import Kept
-from anyrnn.tasks.options import check_needs
-from anyrnn.tasks.search import generator_of
-from anyrnn.tasks.streams import StreamBatches
+from anyrnn.tasks.options.declaration import check_needs
+from anyrnn.tasks.scores.figures import LOSS, PERPLEXITY, Figure
 from anyrnn.tasks.task import Data, ScoreTable, Step, Task, check_finite, steps
-from anyrnn.tasks.vocabulary import load_tokenizer
-from anyrnn.tasks.written_tokens import (
-    BOUNDARY_ID,
-    END_MARK,
-    SPECIAL,
-    UNKNOWN_ID,
-    UNKNOWN_MARK,
-    Writer,
-    make_tokenizer,
-)
 
 if TYPE_CHECKING:  # its import takes seconds, and only training needs it
     from torchmetrics import Metric
@@ -178,7 +178,7 @@ class Generate(Task[Options, Part]):
 
     def metrics(self) -> dict[str, "Metric"]:
         """Bits per character."""
-        from anyrnn.tasks.metrics import Mean
+        from anyrnn.tasks.scores.metrics import Mean
 
         return {"bits_per_character": Mean()}
 

@@ -11,16 +11,16 @@ import pyarrow
 from tokenizers import Tokenizer
 
 from anyrnn.errors import DataError
-from anyrnn.tasks.columns import LongText, key_on_disk
-from anyrnn.tasks.encoding import whole_characters
-from anyrnn.tasks.prepared import (
+from anyrnn.tasks.data.columns import LongText, key_on_disk
+from anyrnn.tasks.data.encoding import whole_characters
+from anyrnn.tasks.data.prepared import (
     advanced,
     folder_of_data,
     prepared,
     read_columns,
     write_columns,
 )
-from anyrnn.tasks.written_tokens import BOUNDARY_ID, TOLD, UNKNOWN_ID, pieces_of
+from anyrnn.tasks.decoding.written_tokens import BOUNDARY_ID, TOLD, UNKNOWN_ID, pieces_of
 
 _AT_ONCE = 1000
 _BOUNDARY = numpy.array([BOUNDARY_ID], numpy.int32)

@@ -6,8 +6,8 @@ from functools import cached_property
 
 import pyarrow
 
-from anyrnn.tasks.columns import Sequences
-from anyrnn.tasks.written_tokens import END_MARK
+from anyrnn.tasks.data.columns import Sequences
+from anyrnn.tasks.decoding.written_tokens import END_MARK
 
 _END, _FIRST = 1, 2  # after padding
 

@@ -10,8 +10,8 @@ from sklearn.utils.validation import check_is_fitted
 from anyrnn.errors import DataError
 from anyrnn.tasks.audio.transcripts import Part, divided
 from anyrnn.tasks.command.data import waveforms
-from anyrnn.tasks.common_options import shares_split_off
 from anyrnn.tasks.estimator import Estimator, FromTexts, listed_texts
+from anyrnn.tasks.options.common_options import shares_split_off
 from anyrnn.tasks.speak.data import normal_of, part_without_silence, without_silence
 from anyrnn.tasks.speak.options import Options
 from anyrnn.tasks.speak.task import Speak

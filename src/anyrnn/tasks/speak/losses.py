@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional
 
-from anyrnn.tasks.layers import step_mask
+from anyrnn.tasks.networks.layers import step_mask
 
 _SPREAD = 0.2  # g of Tachibana et al. 2018
 _BAND = 0.15  # the share of a text to each side of its diagonal

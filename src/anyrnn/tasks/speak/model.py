@@ -8,9 +8,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from anyrnn.tasks.attention import Attention, Memory, attended
 from anyrnn.tasks.audio.features import Features
-from anyrnn.tasks.layers import recurrent_layers, segments, small_embedding, step_mask
+from anyrnn.tasks.decoding.attention import Attention, Memory, attended
+from anyrnn.tasks.networks.layers import recurrent_layers, segments, small_embedding, step_mask
 
 _WIDTH = 5  # of convolutions, as in Tacotron 2
 SpeechAttention = Literal["location", "additive"]

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Literal
 
-from anyrnn.tasks import common_options
 from anyrnn.tasks.audio import options as audio
 from anyrnn.tasks.audio.options import TranscriptOptions
-from anyrnn.tasks.common_options import TrainingOptions
-from anyrnn.tasks.options import OptionGroup, option
+from anyrnn.tasks.options import common_options
+from anyrnn.tasks.options.common_options import TrainingOptions
+from anyrnn.tasks.options.declaration import OptionGroup, option
 
 
 class SoundOptions(OptionGroup, panel="Sound"):

@@ -12,8 +12,8 @@ from anyrnn.tasks.report import chart
 from anyrnn.tasks.speak.options import Options, SoundOptions
 
 if TYPE_CHECKING:
-    from anyrnn.tasks.results import CellResult
     from anyrnn.tasks.speak.scores import Example
+    from anyrnn.tasks.training.results import CellResult
 
 _RANGE = 80  # decibels below the loudest that are told apart
 _COLOURS = "magma"

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from anyrnn.errors import DataError
 from anyrnn.tasks.audio.features import Features
 from anyrnn.tasks.audio.texts import Normal
-from anyrnn.tasks.batches import Batch, Batches, Column
-from anyrnn.tasks.columns import listing
-from anyrnn.tasks.encoding import whole_characters
-from anyrnn.tasks.layers import step_mask
+from anyrnn.tasks.data.batches import Batch, Batches, Column
+from anyrnn.tasks.data.columns import listing
+from anyrnn.tasks.data.encoding import whole_characters
+from anyrnn.tasks.networks.layers import step_mask
 from anyrnn.tasks.speak.characters import Characters
 from anyrnn.tasks.speak.model import SpeechNetwork
 from anyrnn.tasks.speak.options import SpeechOptions

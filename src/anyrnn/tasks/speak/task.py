@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from anyrnn.errors import DataError, RunError
 from anyrnn.tasks.audio.features import Features
 from anyrnn.tasks.audio.transcripts import Part
-from anyrnn.tasks.batches import Batch, Batches, Column
-from anyrnn.tasks.encoding import given_texts
-from anyrnn.tasks.figures import LOSS, Figure
+from anyrnn.tasks.data.batches import Batch, Batches, Column
+from anyrnn.tasks.data.encoding import given_texts
 from anyrnn.tasks.run_files import CONFIG, entry
+from anyrnn.tasks.scores.figures import LOSS, Figure
 from anyrnn.tasks.speak.baselines import baselines
 from anyrnn.tasks.speak.characters import Characters
 from anyrnn.tasks.speak.data import normal_of, read, read_part
@@ -174,7 +174,7 @@ class Speak(Task[Options, Part]):
 
     def metrics(self) -> dict[str, "Metric"]:
         """Diagonality and focus, and the mel distance if it decides."""
-        from anyrnn.tasks.metrics import Mean
+        from anyrnn.tasks.scores.metrics import Mean
 
         names = ("diagonality", "focus", *(("distance",) if self.deciding == "distance" else ()))
         return {name: Mean() for name in names}

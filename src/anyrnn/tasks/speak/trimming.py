@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from anyrnn.tasks.audio.features import Features
 from anyrnn.tasks.audio.transcripts import Part
-from anyrnn.tasks.columns import taken
-from anyrnn.tasks.prepared import advanced
+from anyrnn.tasks.data.columns import taken
+from anyrnn.tasks.data.prepared import advanced
 from anyrnn.tasks.speak.scores import decibels
 
 _CLICK = 2  # frames: shorter sounds are none of speech

@@ -10,9 +10,9 @@ from typing import Literal
 import numpy
 
 from anyrnn.errors import DataError, option_name
-from anyrnn.tasks import split
-from anyrnn.tasks.columns import TextColumn, listing, taken
-from anyrnn.tasks.common_options import shares_split_off
+from anyrnn.tasks.data import split
+from anyrnn.tasks.data.columns import TextColumn, listing, taken
+from anyrnn.tasks.options.common_options import shares_split_off
 from anyrnn.tasks.tag.files import Sentences, distinct, from_json, read_sentences
 from anyrnn.tasks.tag.options import DataOptions
 from anyrnn.tasks.tag.spans import describe_spans, repaired

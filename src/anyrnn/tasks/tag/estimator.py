@@ -10,9 +10,9 @@ import numpy
 from sklearn.utils.validation import check_is_fitted
 
 from anyrnn.errors import DataError
-from anyrnn.tasks.common_options import shares_split_off
-from anyrnn.tasks.encoding import whole_characters
+from anyrnn.tasks.data.encoding import whole_characters
 from anyrnn.tasks.estimator import Estimator, FromTexts
+from anyrnn.tasks.options.common_options import shares_split_off
 from anyrnn.tasks.tag.data import are_spans, divided, part_of
 from anyrnn.tasks.tag.files import Sentences, distinct
 from anyrnn.tasks.tag.task import Tag

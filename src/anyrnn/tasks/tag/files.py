@@ -12,11 +12,11 @@ from itertools import chain
 from pathlib import Path
 
 from anyrnn.errors import DataError, option_name
-from anyrnn.tasks.arrow_tables import arrow_table
-from anyrnn.tasks.columns import Table, leave_out
-from anyrnn.tasks.contents import Characters, Content
-from anyrnn.tasks.suffixes import is_json_lines
-from anyrnn.tasks.table_pieces import Piece, Text, json_lines
+from anyrnn.tasks.data.arrow_tables import arrow_table
+from anyrnn.tasks.data.columns import Table, leave_out
+from anyrnn.tasks.data.contents import Characters, Content
+from anyrnn.tasks.data.table_pieces import Piece, Text, json_lines
+from anyrnn.tasks.options.suffixes import is_json_lines
 
 _UNIVERSAL = ["id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc"]
 _COLUMNS = "# global.columns ="

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from anyrnn.tasks.layers import recurrent_layers, small_embedding
-from anyrnn.tasks.pooling import pooled
+from anyrnn.tasks.data.vocabulary import PADDING_ID, UNKNOWN_ID
+from anyrnn.tasks.networks.layers import recurrent_layers, small_embedding
+from anyrnn.tasks.networks.pooling import pooled
 from anyrnn.tasks.tag.crf import ConditionalRandomField
 from anyrnn.tasks.tag.options import Characters
-from anyrnn.tasks.vocabulary import PADDING_ID, UNKNOWN_ID
 from anyrnn.torch import Recurrent
 
 

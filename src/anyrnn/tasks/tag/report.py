@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from anyrnn.tasks.class_scores import confusions
+from anyrnn.tasks.scores.class_scores import confusions
 
 if TYPE_CHECKING:
-    from anyrnn.tasks.results import CellResult
+    from anyrnn.tasks.training.results import CellResult
 
 COMPARED = {
     "accuracy": "accuracy",

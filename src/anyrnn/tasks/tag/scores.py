@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy
 
-from anyrnn.tasks.class_scores import ClassScore, scores_of
+from anyrnn.tasks.scores.class_scores import ClassScore, scores_of
 from anyrnn.tasks.tag.spans import Span, SpanCounts, spans
 from anyrnn.tasks.task import Scores
 

@@ -11,14 +11,15 @@ import torch
 
 from anyrnn.errors import RunError
 from anyrnn.tasks.answers import AT_ONCE, answers_to_texts
-from anyrnn.tasks.batches import Batch, Batches, Column
-from anyrnn.tasks.class_scores import table_of
-from anyrnn.tasks.columns import Sequences, taken
-from anyrnn.tasks.figures import LOSS, Figure
-from anyrnn.tasks.options import replaced
-from anyrnn.tasks.prepared import advanced, number_sequences
+from anyrnn.tasks.data.batches import Batch, Batches, Column
+from anyrnn.tasks.data.columns import Sequences, taken
+from anyrnn.tasks.data.prepared import advanced, number_sequences
+from anyrnn.tasks.data.vocabulary import UNKNOWN_ID, split_words
+from anyrnn.tasks.options.declaration import replaced
+from anyrnn.tasks.options.suffixes import has_tokens
 from anyrnn.tasks.run_files import CONFIG, entry, strings
-from anyrnn.tasks.suffixes import has_tokens
+from anyrnn.tasks.scores.class_scores import table_of
+from anyrnn.tasks.scores.figures import LOSS, Figure
 from anyrnn.tasks.tag.data import Part, are_spans, part_of, read, sentences_of, unknown_tags
 from anyrnn.tasks.tag.files import distinct, read_sentences
 from anyrnn.tasks.tag.model import TagNetwork
@@ -28,7 +29,6 @@ from anyrnn.tasks.tag.scores import TaggingScores, Tally
 from anyrnn.tasks.tag.spans import repaired
 from anyrnn.tasks.tag.vocabulary import Vocabulary
 from anyrnn.tasks.task import Data, ScoreTable, Step, Task, check_finite, steps
-from anyrnn.tasks.vocabulary import UNKNOWN_ID, split_words
 
 if TYPE_CHECKING:  # its import takes seconds, and only training needs it
     from torchmetrics import Metric

@@ -12,8 +12,8 @@ from typing import Self
 import numpy
 
 from anyrnn.errors import RunError
+from anyrnn.tasks.data.vocabulary import UNKNOWN_ID
 from anyrnn.tasks.run_files import entry, read_json, strings
-from anyrnn.tasks.vocabulary import UNKNOWN_ID
 
 # Of a longer word the beginning and the end are read.
 _LONGEST_WORD = 32

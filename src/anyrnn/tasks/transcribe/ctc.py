@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from anyrnn.tasks.written_tokens import BOUNDARY_ID
+from anyrnn.tasks.decoding.written_tokens import BOUNDARY_ID
 
 BLANK = BOUNDARY_ID
 """Its number: that of the end of a text, which no text has within."""

@@ -10,8 +10,8 @@ from sklearn.utils.validation import check_is_fitted
 from anyrnn.errors import DataError
 from anyrnn.tasks.audio.recordings import read_recording
 from anyrnn.tasks.audio.transcripts import Part, divided
-from anyrnn.tasks.common_options import shares_split_off
 from anyrnn.tasks.estimator import Estimator, FromTexts, listed_texts
+from anyrnn.tasks.options.common_options import shares_split_off
 from anyrnn.tasks.task import Data
 from anyrnn.tasks.transcribe.options import Options
 from anyrnn.tasks.transcribe.scores import errors

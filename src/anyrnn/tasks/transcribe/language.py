@@ -10,14 +10,14 @@ import torch
 from numpy.typing import NDArray
 
 from anyrnn.errors import DataError, OptionError, option_name
-from anyrnn.tasks.encoding import input_lines
+from anyrnn.tasks.data.encoding import input_lines
+from anyrnn.tasks.decoding.written_tokens import BOUNDARY_ID, UNKNOWN_ID
+from anyrnn.tasks.decoding.written_vocabulary import WrittenVocabulary
 from anyrnn.tasks.generate.model import LanguageNetwork
 from anyrnn.tasks.generate.ngrams import Context, NGramModel
 from anyrnn.tasks.generate.task import Generate
 from anyrnn.tasks.trained import load
 from anyrnn.tasks.transcribe.beam import LanguageModel, Numbers
-from anyrnn.tasks.written_tokens import BOUNDARY_ID, UNKNOWN_ID
-from anyrnn.tasks.written_vocabulary import WrittenVocabulary
 
 _LONGEST = 1_000_000  # tokens of a line
 

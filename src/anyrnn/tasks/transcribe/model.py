@@ -5,12 +5,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from anyrnn.tasks.attention import AttentionKind
 from anyrnn.tasks.audio.augmentation import Augmentation
 from anyrnn.tasks.audio.features import Features
-from anyrnn.tasks.decoder import Decoder, DecoderState
-from anyrnn.tasks.layers import recurrent_layers, segments
-from anyrnn.tasks.pooling import pooled
+from anyrnn.tasks.decoding.attention import AttentionKind
+from anyrnn.tasks.decoding.decoder import Decoder, DecoderState
+from anyrnn.tasks.networks.layers import recurrent_layers, segments
+from anyrnn.tasks.networks.pooling import pooled
 
 
 class TranscriptionNetwork(nn.Module):

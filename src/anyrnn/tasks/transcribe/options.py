@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Literal
 
-from anyrnn.tasks import common_options
 from anyrnn.tasks.audio.options import AugmentationOptions, SoundOptions, TranscriptOptions
-from anyrnn.tasks.common_options import TrainingOptions
-from anyrnn.tasks.option_checks import DataNeed, Need
-from anyrnn.tasks.options import OptionGroup, option
+from anyrnn.tasks.options import common_options
+from anyrnn.tasks.options.common_options import TrainingOptions
+from anyrnn.tasks.options.declaration import OptionGroup, option
+from anyrnn.tasks.options.option_checks import DataNeed, Need
 
 _CTC = Need("decoder", ("ctc",))
 _ATTENTION = Need("decoder", ("attention",))

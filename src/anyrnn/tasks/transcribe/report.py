@@ -12,7 +12,7 @@ from anyrnn.tasks.transcribe.options import Options
 from anyrnn.tasks.transcribe.scores import Picture, TranscriptionScores
 
 if TYPE_CHECKING:
-    from anyrnn.tasks.results import CellResult
+    from anyrnn.tasks.training.results import CellResult
 
 _MOST_TOKENS = 40  # that have room beside a picture
 

@@ -8,7 +8,8 @@ import torch
 
 from anyrnn.tasks.audio.features import Features
 from anyrnn.tasks.audio.transcripts import Part
-from anyrnn.tasks.layers import segments
+from anyrnn.tasks.decoding.written_vocabulary import WrittenVocabulary
+from anyrnn.tasks.networks.layers import segments
 from anyrnn.tasks.transcribe.scores import (
     RATES,
     Example,
@@ -18,7 +19,6 @@ from anyrnn.tasks.transcribe.scores import (
     errors,
 )
 from anyrnn.tasks.transcribe.transcribing import Transcription
-from anyrnn.tasks.written_vocabulary import WrittenVocabulary
 
 _EXAMPLES, _WORST, _PICTURES = 12, 8, 3
 

@@ -19,16 +19,18 @@ from anyrnn.tasks.audio.options import TranscriptOptions
 from anyrnn.tasks.audio.recordings import Samples, read_recording
 from anyrnn.tasks.audio.texts import Normal
 from anyrnn.tasks.audio.transcripts import Part, Reading
-from anyrnn.tasks.batches import Batch, Batches, Column
 from anyrnn.tasks.classify.inputs import scales_of
-from anyrnn.tasks.columns import Sequences
-from anyrnn.tasks.decoder import preceding
-from anyrnn.tasks.figures import LOSS, Figure
-from anyrnn.tasks.kept import Kept
-from anyrnn.tasks.options import OptionGroup, check_needs
-from anyrnn.tasks.prepared import advanced
+from anyrnn.tasks.data.batches import Batch, Batches, Column
+from anyrnn.tasks.data.columns import Sequences
+from anyrnn.tasks.data.kept import Kept
+from anyrnn.tasks.data.prepared import advanced
+from anyrnn.tasks.data.streams import IGNORED
+from anyrnn.tasks.decoding.decoder import preceding
+from anyrnn.tasks.decoding.written_tokens import UNKNOWN_ID
+from anyrnn.tasks.decoding.written_vocabulary import WrittenVocabulary
+from anyrnn.tasks.options.declaration import OptionGroup, check_needs
 from anyrnn.tasks.run_files import CONFIG
-from anyrnn.tasks.streams import IGNORED
+from anyrnn.tasks.scores.figures import LOSS, Figure
 from anyrnn.tasks.task import Data, ScoreTable, Step, Task, check_finite, steps
 from anyrnn.tasks.transcribe import ctc
 from anyrnn.tasks.transcribe.beam import LanguageModel
@@ -49,8 +51,6 @@ from anyrnn.tasks.transcribe.transcribing import (
     Transcription,
     TranscriptionStream,
 )
-from anyrnn.tasks.written_tokens import UNKNOWN_ID
-from anyrnn.tasks.written_vocabulary import WrittenVocabulary
 
 if TYPE_CHECKING:  # its import takes seconds, and only training needs it
     from torchmetrics import Metric

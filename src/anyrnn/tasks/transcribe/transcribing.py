@@ -7,8 +7,10 @@ from typing import Any
 import torch
 
 from anyrnn.errors import OptionError, option_name
-from anyrnn.tasks.batches import Batches, Column
-from anyrnn.tasks.search import Beam, beam_search
+from anyrnn.tasks.data.batches import Batches, Column
+from anyrnn.tasks.decoding.search import Beam, beam_search
+from anyrnn.tasks.decoding.written_tokens import BOUNDARY_ID, UNKNOWN_ID
+from anyrnn.tasks.decoding.written_vocabulary import WrittenVocabulary
 from anyrnn.tasks.transcribe import ctc
 from anyrnn.tasks.transcribe.beam import LanguageModel, PrefixSearch
 from anyrnn.tasks.transcribe.ctc import PathReader, Span
@@ -16,8 +18,6 @@ from anyrnn.tasks.transcribe.model import TranscriptionNetwork
 from anyrnn.tasks.transcribe.options import SearchOptions
 from anyrnn.tasks.transcribe.scores import Word
 from anyrnn.tasks.transcribe.words import WordReader
-from anyrnn.tasks.written_tokens import BOUNDARY_ID, UNKNOWN_ID
-from anyrnn.tasks.written_vocabulary import WrittenVocabulary
 
 _BATCH_SIZE = 32
 

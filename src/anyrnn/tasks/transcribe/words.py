@@ -4,10 +4,10 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 
+from anyrnn.tasks.data.vocabulary import UNSPACED
+from anyrnn.tasks.decoding.written_vocabulary import WrittenVocabulary
 from anyrnn.tasks.transcribe.ctc import Span
 from anyrnn.tasks.transcribe.scores import Word
-from anyrnn.tasks.vocabulary import UNSPACED
-from anyrnn.tasks.written_vocabulary import WrittenVocabulary
 
 _SPACE = "Ġ"  # as byte-pair encoding writes it
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy
 
 from anyrnn.errors import DataError, OptionError, option_name
-from anyrnn.tasks import split
-from anyrnn.tasks.columns import taken
-from anyrnn.tasks.common_options import shares_split_off
-from anyrnn.tasks.suffixes import is_table
-from anyrnn.tasks.table_pieces import Piece
-from anyrnn.tasks.tables import complete_rows, read_table, read_texts
+from anyrnn.tasks.data import split
+from anyrnn.tasks.data.columns import taken
+from anyrnn.tasks.data.table_pieces import Piece
+from anyrnn.tasks.data.tables import complete_rows, read_table, read_texts
+from anyrnn.tasks.options.common_options import shares_split_off
+from anyrnn.tasks.options.suffixes import is_table
 from anyrnn.tasks.task import Data
 from anyrnn.tasks.translate.options import DataOptions
 

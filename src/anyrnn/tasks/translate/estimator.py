@@ -6,8 +6,8 @@ from typing import Any, ClassVar, Self
 from sklearn.utils.validation import check_is_fitted
 
 from anyrnn.errors import DataError
-from anyrnn.tasks.common_options import shares_split_off
 from anyrnn.tasks.estimator import Estimator, FromTexts, listed_texts
+from anyrnn.tasks.options.common_options import shares_split_off
 from anyrnn.tasks.task import Data
 from anyrnn.tasks.translate.data import Part, divided
 from anyrnn.tasks.translate.task import Translate

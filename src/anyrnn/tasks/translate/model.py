@@ -3,10 +3,10 @@
 import torch
 from torch import nn
 
-from anyrnn.tasks.attention import AttentionKind
-from anyrnn.tasks.decoder import Decoder, DecoderState
-from anyrnn.tasks.layers import draw_uniform, recurrent_layers
-from anyrnn.tasks.pooling import pooled
+from anyrnn.tasks.decoding.attention import AttentionKind
+from anyrnn.tasks.decoding.decoder import Decoder, DecoderState
+from anyrnn.tasks.networks.layers import draw_uniform, recurrent_layers
+from anyrnn.tasks.networks.pooling import pooled
 
 
 class TranslationNetwork(nn.Module):

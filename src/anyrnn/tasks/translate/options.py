@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Literal
 
-from anyrnn.tasks import common_options, search_options
-from anyrnn.tasks.common_options import ChosenKind, TrainingOptions
-from anyrnn.tasks.option_checks import DataNeed, Need
-from anyrnn.tasks.options import OptionGroup, option
-from anyrnn.tasks.search_options import ATTENTION
+from anyrnn.tasks.decoding import search_options
+from anyrnn.tasks.decoding.search_options import ATTENTION
+from anyrnn.tasks.options import common_options
+from anyrnn.tasks.options.common_options import ChosenKind, TrainingOptions
+from anyrnn.tasks.options.declaration import OptionGroup, option
+from anyrnn.tasks.options.option_checks import DataNeed, Need
 
 _TABLE = (Need("data", but=None),)
 KIND_OF_TOKENS = "kind of tokens"

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from anyrnn.tasks.decoding.text_scores import bleu_of
 from anyrnn.tasks.task import Scores
-from anyrnn.tasks.text_scores import bleu_of
 
 
 @dataclass(frozen=True)

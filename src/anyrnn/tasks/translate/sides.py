@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from anyrnn.errors import OptionError, option_name
+from anyrnn.tasks.decoding.written_vocabulary import WrittenVocabulary, kind_of_tokens
 from anyrnn.tasks.translate.options import TokenOptions
-from anyrnn.tasks.written_vocabulary import WrittenVocabulary, kind_of_tokens
 
 
 def make_sides(

@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 
 from anyrnn.errors import DataError, OptionError, RunError, option_name
-from anyrnn.tasks.batches import Batch, Batches, Column
-from anyrnn.tasks.columns import Sequences
-from anyrnn.tasks.decoder import preceding, repeated_attention
-from anyrnn.tasks.encoding import given_texts
-from anyrnn.tasks.figures import LOSS, PERPLEXITY, Figure
-from anyrnn.tasks.kept import Kept
-from anyrnn.tasks.options import check_needs
+from anyrnn.tasks.data.batches import Batch, Batches, Column
+from anyrnn.tasks.data.columns import Sequences
+from anyrnn.tasks.data.encoding import given_texts
+from anyrnn.tasks.data.kept import Kept
+from anyrnn.tasks.data.streams import IGNORED
+from anyrnn.tasks.decoding.decoder import preceding, repeated_attention
+from anyrnn.tasks.decoding.search_options import check_search
+from anyrnn.tasks.decoding.text_scores import bleu_tokens, reference_losses
+from anyrnn.tasks.decoding.written_tokens import END_MARK
+from anyrnn.tasks.decoding.written_vocabulary import WrittenVocabulary
+from anyrnn.tasks.options.declaration import check_needs
 from anyrnn.tasks.run_files import CONFIG, entry
-from anyrnn.tasks.search_options import check_search
-from anyrnn.tasks.streams import IGNORED
+from anyrnn.tasks.scores.figures import LOSS, PERPLEXITY, Figure
 from anyrnn.tasks.task import Data, ScoreTable, Step, Task
-from anyrnn.tasks.text_scores import bleu_tokens, reference_losses
 from anyrnn.tasks.translate.baselines import nearest
 from anyrnn.tasks.translate.data import Part, read, read_part
 from anyrnn.tasks.translate.model import TranslationNetwork
@@ -40,8 +42,6 @@ from anyrnn.tasks.translate.scores import (
 )
 from anyrnn.tasks.translate.sides import make_sides
 from anyrnn.tasks.translate.translating import Translating, Translation, hypotheses
-from anyrnn.tasks.written_tokens import END_MARK
-from anyrnn.tasks.written_vocabulary import WrittenVocabulary
 
 if TYPE_CHECKING:  # its import takes seconds, and only training needs it
     from torchmetrics import Metric

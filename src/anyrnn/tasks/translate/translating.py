@@ -7,13 +7,13 @@ from itertools import islice
 
 import torch
 
-from anyrnn.tasks.batches import Batches, Column
-from anyrnn.tasks.columns import Sequences
-from anyrnn.tasks.search import Hypothesis, generator_of, rows_at_once, searched
+from anyrnn.tasks.data.batches import Batches, Column
+from anyrnn.tasks.data.columns import Sequences
+from anyrnn.tasks.decoding.search import Hypothesis, generator_of, rows_at_once, searched
+from anyrnn.tasks.decoding.written_tokens import UNKNOWN_ID
+from anyrnn.tasks.decoding.written_vocabulary import Candidate, WrittenVocabulary
 from anyrnn.tasks.translate.model import TranslationNetwork
 from anyrnn.tasks.translate.options import SearchOptions
-from anyrnn.tasks.written_tokens import UNKNOWN_ID
-from anyrnn.tasks.written_vocabulary import Candidate, WrittenVocabulary
 
 _FACTOR, _MORE = 2, 20  # how much longer than its source a translation may be
 

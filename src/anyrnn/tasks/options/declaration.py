@@ -18,8 +18,8 @@ import pydantic
 import pydantic.dataclasses
 
 from anyrnn.errors import OptionError, option_name
-from anyrnn.tasks.nested import put
-from anyrnn.tasks.option_checks import (
+from anyrnn.tasks.options.nested import put
+from anyrnn.tasks.options.option_checks import (
     DataNeed,
     Declaration,
     Need,

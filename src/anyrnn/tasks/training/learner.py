@@ -8,11 +8,11 @@ import torch
 from lightning_utilities.core.apply_func import apply_to_collection
 from torchmetrics import MetricCollection
 
-from anyrnn.tasks import processes
-from anyrnn.tasks.batches import Batch
-from anyrnn.tasks.common_options import TrainingOptions
-from anyrnn.tasks.metrics import Mean
+from anyrnn.tasks.data.batches import Batch
+from anyrnn.tasks.options.common_options import TrainingOptions
+from anyrnn.tasks.scores.metrics import Mean
 from anyrnn.tasks.task import Step, Task
+from anyrnn.tasks.training import processes
 
 
 class Learner(lightning.LightningModule):

@@ -20,7 +20,7 @@ from pyarrow import ipc
 from anyrnn.errors import CacheError, WriteError
 from anyrnn.files import whole
 from anyrnn.kernels import store
-from anyrnn.tasks.columns import Sequences, key_on_disk
+from anyrnn.tasks.data.columns import Sequences, key_on_disk
 
 try:
     import fcntl

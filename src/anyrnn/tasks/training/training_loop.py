@@ -17,14 +17,8 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import DDPStrategy
 
 from anyrnn.errors import MissingExtraError, RunError, option_name
-from anyrnn.tasks import processes
-from anyrnn.tasks.batches import BatchSource, Shared
-from anyrnn.tasks.checkpoints import Checkpoints
-from anyrnn.tasks.common_options import TrainingOptions
-from anyrnn.tasks.interruption import Interruption
-from anyrnn.tasks.learner import Learner
-from anyrnn.tasks.listener import Epoch, Listener
-from anyrnn.tasks.memory import enough_memory
+from anyrnn.tasks.data.batches import BatchSource, Shared
+from anyrnn.tasks.options.common_options import TrainingOptions
 from anyrnn.tasks.run_files import (
     load_weights,
     read_json,
@@ -33,6 +27,12 @@ from anyrnn.tasks.run_files import (
 )
 from anyrnn.tasks.run_folder import CHECKPOINT, EPOCHS, WEIGHTS
 from anyrnn.tasks.task import Task
+from anyrnn.tasks.training import processes
+from anyrnn.tasks.training.checkpoints import Checkpoints
+from anyrnn.tasks.training.interruption import Interruption
+from anyrnn.tasks.training.learner import Learner
+from anyrnn.tasks.training.listener import Epoch, Listener
+from anyrnn.tasks.training.memory import enough_memory
 
 
 def fit(

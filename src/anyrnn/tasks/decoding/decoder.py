@@ -13,10 +13,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from anyrnn.tasks.attention import Attention, AttentionKind, Memory, attended
-from anyrnn.tasks.layers import draw_uniform, recurrent_layers, step_mask
-from anyrnn.tasks.streams import IGNORED
-from anyrnn.tasks.written_tokens import BOUNDARY_ID
+from anyrnn.tasks.data.streams import IGNORED
+from anyrnn.tasks.decoding.attention import Attention, AttentionKind, Memory, attended
+from anyrnn.tasks.decoding.written_tokens import BOUNDARY_ID
+from anyrnn.tasks.networks.layers import draw_uniform, recurrent_layers, step_mask
 
 
 @dataclass(frozen=True)

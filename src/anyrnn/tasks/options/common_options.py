@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from anyrnn.errors import OptionError, RunError, option_name
-from anyrnn.tasks.option_checks import LARGEST_SEED, DataNeed, Need
-from anyrnn.tasks.options import OptionGroup, flat, option
-from anyrnn.tasks.suffixes import is_json_lines, is_parquet
+from anyrnn.tasks.options.declaration import OptionGroup, flat, option
+from anyrnn.tasks.options.option_checks import LARGEST_SEED, DataNeed, Need
+from anyrnn.tasks.options.suffixes import is_json_lines, is_parquet
 
 if TYPE_CHECKING:
     import torch

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from anyrnn.tasks.figures import Figure
-from anyrnn.tasks.listener import Epoch
 from anyrnn.tasks.run_files import write_json, write_rows
+from anyrnn.tasks.scores.figures import Figure
 from anyrnn.tasks.task import Scores, Task
+from anyrnn.tasks.training.listener import Epoch
 
 
 @dataclass(frozen=True)

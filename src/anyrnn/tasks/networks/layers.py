@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from anyrnn.tasks.vocabulary import PADDING_ID
+from anyrnn.tasks.data.vocabulary import PADDING_ID
 from anyrnn.torch import Recurrent
 
 # torch draws embeddings from N(0, 1): so large that they hardly move within the few epochs that a

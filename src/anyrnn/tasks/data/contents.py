@@ -12,9 +12,9 @@ from typing import IO, Any
 
 from anyrnn.errors import DataError, option_name
 from anyrnn.files import reading
-from anyrnn.tasks.encoding import check_encoding, decoded, likely_encoding
-from anyrnn.tasks.prepared import advanced
-from anyrnn.tasks.suffixes import suffixes_of
+from anyrnn.tasks.data.encoding import check_encoding, decoded, likely_encoding
+from anyrnn.tasks.data.prepared import advanced
+from anyrnn.tasks.options.suffixes import suffixes_of
 
 LARGE = 64 << 20
 """From how many bytes on a file stays on disk; an eighth of that if it is compressed."""

@@ -2,7 +2,7 @@
 
 import torch
 
-from anyrnn.tasks.common_options import Pooling
+from anyrnn.tasks.options.common_options import Pooling
 
 
 def pooled(

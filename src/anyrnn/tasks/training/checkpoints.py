@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from anyrnn.tasks import processes
 from anyrnn.tasks.run_files import write_bytes
+from anyrnn.tasks.training import processes
 
 
 class Checkpoints(TorchCheckpointIO):

@@ -12,8 +12,8 @@ import yaml
 
 from anyrnn.errors import DataError, OptionError
 from anyrnn.files import reading
-from anyrnn.tasks.option_checks import alternatives
-from anyrnn.tasks.options import Option, OptionGroup, declared
+from anyrnn.tasks.options.declaration import Option, OptionGroup, declared
+from anyrnn.tasks.options.option_checks import alternatives
 
 
 class _Loader(yaml.SafeLoader):

@@ -1,9 +1,9 @@
 """Options on how a decoder's texts are searched for."""
 
 from anyrnn.errors import OptionError, option_name
-from anyrnn.tasks import common_options
-from anyrnn.tasks.option_checks import DataNeed, Need
-from anyrnn.tasks.options import OptionGroup, check_needs, option
+from anyrnn.tasks.options import common_options
+from anyrnn.tasks.options.declaration import OptionGroup, check_needs, option
+from anyrnn.tasks.options.option_checks import DataNeed, Need
 
 ATTENTION = DataNeed("attention of a run", but="a network without attention")
 _SEARCHED = (Need("sample", (False,)),)

@@ -7,11 +7,11 @@ from typing import Protocol
 from tokenizers import Regex, Tokenizer, decoders, normalizers
 
 from anyrnn.errors import DataError, option_name
-from anyrnn.tasks.columns import LongText
-from anyrnn.tasks.common_options import WRITTEN_SIZES, WrittenKind
-from anyrnn.tasks.encoding import whole_characters
-from anyrnn.tasks.prepared import Watch, watching
-from anyrnn.tasks.vocabulary import CHARACTER, SPACED_WORD, UNKNOWN, UNSPACED, tokenizer_of
+from anyrnn.tasks.data.columns import LongText
+from anyrnn.tasks.data.encoding import whole_characters
+from anyrnn.tasks.data.prepared import Watch, watching
+from anyrnn.tasks.data.vocabulary import CHARACTER, SPACED_WORD, UNKNOWN, UNSPACED, tokenizer_of
+from anyrnn.tasks.options.common_options import WRITTEN_SIZES, WrittenKind
 
 BOUNDARY = "[END]"
 BOUNDARY_ID, UNKNOWN_ID = 0, 1

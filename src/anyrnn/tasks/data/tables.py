@@ -8,11 +8,11 @@ import numpy
 from numpy.typing import NDArray
 
 from anyrnn.errors import DataError, option_name
-from anyrnn.tasks.arrow_tables import arrow_table
-from anyrnn.tasks.columns import Table, TextColumn
-from anyrnn.tasks.contents import Characters, Content
-from anyrnn.tasks.suffixes import JSON_LINES, PARQUET, SEPARATORS, suffixes_of
-from anyrnn.tasks.table_pieces import Piece, json_lines, parquet_rows, separated
+from anyrnn.tasks.data.arrow_tables import arrow_table
+from anyrnn.tasks.data.columns import Table, TextColumn
+from anyrnn.tasks.data.contents import Characters, Content
+from anyrnn.tasks.data.table_pieces import Piece, json_lines, parquet_rows, separated
+from anyrnn.tasks.options.suffixes import JSON_LINES, PARQUET, SEPARATORS, suffixes_of
 
 SUPPORTED = (
     ".csv, .tsv, .jsonl, .ndjson, .json (one object a line), each also .gz, .xz or .bz2; .parquet; "

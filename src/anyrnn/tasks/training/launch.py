@@ -18,8 +18,8 @@ from torch import distributed
 from torch.distributed import PrefixStore, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from anyrnn.errors import AnyrnnError, ProcessError, StoppedError
-from anyrnn.tasks.interruption import Interruption
-from anyrnn.tasks.meeting import GRACE, POLL, Layout, Meeting, address, check_layout
+from anyrnn.tasks.training.interruption import Interruption
+from anyrnn.tasks.training.meeting import GRACE, POLL, Layout, Meeting, address, check_layout
 
 T = TypeVar("T")
 

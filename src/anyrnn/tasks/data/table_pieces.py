@@ -13,7 +13,7 @@ import pyarrow
 from pyarrow import parquet
 
 from anyrnn.errors import DataError
-from anyrnn.tasks.encoding import whole_characters
+from anyrnn.tasks.data.encoding import whole_characters
 
 _ROWS = 50_000  # of a piece
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy
 import torch
 
-from anyrnn.tasks.batches import Batch, OrderedBatches
+from anyrnn.tasks.data.batches import Batch, OrderedBatches
 
 IGNORED = -100
 """The target of a step that does not count, as torch has it."""

@@ -8,10 +8,10 @@ from typing import Any
 import pyarrow
 from pyarrow import ipc
 
-from anyrnn.tasks.columns import Table, TextColumn
-from anyrnn.tasks.contents import Content
-from anyrnn.tasks.prepared import prepared
-from anyrnn.tasks.table_pieces import Piece
+from anyrnn.tasks.data.columns import Table, TextColumn
+from anyrnn.tasks.data.contents import Content
+from anyrnn.tasks.data.prepared import prepared
+from anyrnn.tasks.data.table_pieces import Piece
 
 _NAMES, _SKIPPED = "names", "skipped"
 

@@ -9,10 +9,10 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from anyrnn.errors import RunError, SizeError, option_name
-from anyrnn.tasks.columns import Sequences
-from anyrnn.tasks.common_options import TokenKind, VocabularyOptions
-from anyrnn.tasks.encoding import whole_characters
-from anyrnn.tasks.prepared import Watch, advanced, number_sequences, watching
+from anyrnn.tasks.data.columns import Sequences
+from anyrnn.tasks.data.encoding import whole_characters
+from anyrnn.tasks.data.prepared import Watch, advanced, number_sequences, watching
+from anyrnn.tasks.options.common_options import TokenKind, VocabularyOptions
 from anyrnn.tasks.run_files import reading_run
 
 PADDING = "[PAD]"

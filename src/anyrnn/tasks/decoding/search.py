@@ -6,9 +6,9 @@ from typing import Protocol
 
 import torch
 
-from anyrnn.tasks.decoder import Decoder, DecoderState
-from anyrnn.tasks.search_options import SearchOptions
-from anyrnn.tasks.written_tokens import BOUNDARY_ID
+from anyrnn.tasks.decoding.decoder import Decoder, DecoderState
+from anyrnn.tasks.decoding.search_options import SearchOptions
+from anyrnn.tasks.decoding.written_tokens import BOUNDARY_ID
 
 _BATCH_SIZE = 64
 _MOST_SCORES = 1 << 24  # of next tokens at a step

@@ -10,20 +10,20 @@ import torch
 from tokenizers import Tokenizer
 
 from anyrnn.errors import RunError
-from anyrnn.tasks.columns import Sequences
-from anyrnn.tasks.common_options import ChosenKind, WrittenKind
-from anyrnn.tasks.encoding import whole_characters
-from anyrnn.tasks.prepared import advanced, number_sequences
-from anyrnn.tasks.run_files import entry
-from anyrnn.tasks.search import Hypothesis
-from anyrnn.tasks.vocabulary import UNSPACED, choose_tokens, load_tokenizer
-from anyrnn.tasks.written_tokens import (
+from anyrnn.tasks.data.columns import Sequences
+from anyrnn.tasks.data.encoding import whole_characters
+from anyrnn.tasks.data.prepared import advanced, number_sequences
+from anyrnn.tasks.data.vocabulary import UNSPACED, choose_tokens, load_tokenizer
+from anyrnn.tasks.decoding.search import Hypothesis
+from anyrnn.tasks.decoding.written_tokens import (
     BOUNDARY_ID,
     SPECIAL,
     UNKNOWN_ID,
     VocabularyChoice,
     make_tokenizer,
 )
+from anyrnn.tasks.options.common_options import ChosenKind, WrittenKind
+from anyrnn.tasks.run_files import entry
 
 _AT_ONCE = 10_000  # sentences
 

@@ -10,7 +10,7 @@ import torch
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from anyrnn.errors import ProcessError, RunError, option_name
-from anyrnn.tasks.interruption import Interruption
+from anyrnn.tasks.training.interruption import Interruption
 
 T = TypeVar("T")
 

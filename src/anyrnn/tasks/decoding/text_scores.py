@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from anyrnn.tasks.batches import Batches
+from anyrnn.tasks.data.batches import Batches
+from anyrnn.tasks.decoding.written_tokens import UNKNOWN_ID
 from anyrnn.tasks.task import Task, check_finite, steps
-from anyrnn.tasks.written_tokens import UNKNOWN_ID
 
 if TYPE_CHECKING:
     from sacrebleu.metrics.bleu import BLEUScore

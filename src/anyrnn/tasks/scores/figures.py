@@ -1,4 +1,4 @@
-"""Figures: what says how good a network is."""
+"""Figures: what says how good a network is; and how times are written."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -78,3 +78,29 @@ LOSS = Figure("loss", "loss", larger_is_better=False, of_loss=float)
 
 
 PERPLEXITY = Figure("perplexity", "perplexity", larger_is_better=False, of_loss=_perplexity)
+
+
+def duration(seconds: float) -> str:
+    """A time in words for people.
+
+    Example:
+        >>> duration(4.24), duration(75), duration(3700)
+        ('4.2 s', '1 min 15 s', '1 h 1 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def short_duration(seconds: float) -> str:
+    """A time far below a second.
+
+    Example:
+        >>> short_duration(0.00042), short_duration(0.0123)
+        ('0.42 ms', '12.3 ms')
+    """
+    milliseconds = 1000 * seconds
+    return f"{milliseconds:.2f} ms" if milliseconds < 10 else f"{milliseconds:.1f} ms"

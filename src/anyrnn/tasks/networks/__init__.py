@@ -1,0 +1,1 @@
+"""Layers that the networks of several tasks have."""

@@ -1,0 +1,1 @@
+"""How good a network is: what is measured (`figures`), by torchmetrics and `metrics`; classes."""
