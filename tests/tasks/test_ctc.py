@@ -84,6 +84,16 @@ def test_alignments_are_the_likeliest_paths(text: tuple[int, ...]) -> None:
     assert alignment(found, ()) == []
 
 
+def test_the_alignment_of_a_long_text() -> None:
+    found = scores(600, 9)
+    (spans,) = best_paths(torch.tensor(found)[None], torch.tensor([600]))
+    assert len(spans) > 400
+    aligned = alignment(found, [span.token for span in spans])
+    assert [(each.first, each.end) for each in spans] == [
+        (each.first, each.end) for each in aligned
+    ]
+
+
 class Bigrams:
     """A language model of random numbers."""
 

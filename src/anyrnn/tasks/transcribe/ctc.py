@@ -143,7 +143,7 @@ def alignment(log_probabilities: NDArray[numpy.floating], tokens: Sequence[int])
     path = numpy.empty(len(log_probabilities), numpy.int64)
     for step in range(len(path) - 1, -1, -1):
         path[step] = state
-        state -= moves[step, state]
+        state -= int(moves[step, state])
     spans = []
     for number, token in enumerate(tokens):
         steps = numpy.flatnonzero(path == 2 * number + 1)
