@@ -1,7 +1,7 @@
 """Recordings: files of sound as samples of one channel at one rate."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -161,6 +161,38 @@ def read_recordings(paths: Sequence[Path], rate: int) -> Recordings:
     remarks = [each for batch in read for each in batch.column(2).to_pylist()]
     samples = Sequences([batch.column(0) for batch in read])
     return Recordings(paths, samples, problems, remarks, digests)
+
+
+def waveforms(recordings: Iterable[Any], rate: int) -> list[Samples]:
+    """Recordings that Python gives, as samples.
+
+    Args:
+        recordings: The name of a file, or samples at the rate, for each: fractions of full scale,
+            or whole numbers of 16 or other bits.
+        rate: The samples a second.
+
+    Raises:
+        DataError: One is neither, has no samples, or some that are no number; or there is one
+            recording in the place of several.
+    """
+    if isinstance(recordings, str | Path):
+        raise DataError("one recording was given, but a list of recordings is needed")
+    found = []
+    for number, each in enumerate(recordings):
+        if isinstance(each, str | Path):
+            found.append(read_recording(Path(each), rate))
+            continue
+        samples = numpy.asarray(each)
+        if samples.ndim != 1 or not len(samples) or samples.dtype.kind not in "fi":
+            raise DataError(
+                f"recording {number} has the shape {samples.shape} and the type {samples.dtype}, "
+                "but has to be the name of a file or samples, (time)"
+            )
+        if not numpy.isfinite(samples).all():
+            raise DataError(f"recording {number} has samples that are no number")
+        full = numpy.iinfo(samples.dtype).max + 1 if samples.dtype.kind == "i" else 1
+        found.append((samples / full).astype(numpy.float32))
+    return found
 
 
 def _batches(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from anyrnn.errors import DataError
 from anyrnn.kernels import store
-from anyrnn.tasks.audio.recordings import read_recording, read_recordings
+from anyrnn.tasks.audio.recordings import read_recordings, waveforms
 from anyrnn.tasks.classify import data as classify_data
 from anyrnn.tasks.classify.data import divided, sorted_labels, targets
 from anyrnn.tasks.command.listing import Listing, listed
@@ -225,32 +225,3 @@ def given_part(
     rows = [f"row {number}" for number in range(len(samples))]
     count = 0 if speakers is None else len({*groups})
     return Part(path, samples, words, rows, "", groups=groups, speakers=count)
-
-
-def waveforms(inputs: Sequence[Any], rate: int) -> list[NDArray[numpy.float32]]:
-    """Recordings that Python gives, as samples.
-
-    Args:
-        inputs: The name of a file, or samples at the rate, for each: fractions of full scale, or
-            whole numbers of 16 or other bits.
-        rate: The samples a second.
-
-    Raises:
-        DataError: One is neither, has no samples, or some that are no number.
-    """
-    found = []
-    for number, each in enumerate(inputs):
-        if isinstance(each, str | Path):
-            found.append(read_recording(Path(each), rate))
-            continue
-        samples = numpy.asarray(each)
-        if samples.ndim != 1 or not len(samples) or samples.dtype.kind not in "fi":
-            raise DataError(
-                f"recording {number} has the shape {samples.shape} and the type {samples.dtype}, "
-                "but has to be the name of a file or samples, (time)"
-            )
-        if not numpy.isfinite(samples).all():
-            raise DataError(f"recording {number} has samples that are no number")
-        full = numpy.iinfo(samples.dtype).max + 1 if samples.dtype.kind == "i" else 1
-        found.append((samples / full).astype(numpy.float32))
-    return found

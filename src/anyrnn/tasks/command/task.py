@@ -10,11 +10,11 @@ import torch
 
 from anyrnn.errors import DataError
 from anyrnn.tasks.audio.blocks import blocks_of, blocks_of_pcm
-from anyrnn.tasks.audio.recordings import Samples, read_recordings
+from anyrnn.tasks.audio.recordings import Samples, read_recordings, waveforms
 from anyrnn.tasks.classify.data import Part, sorted_labels, targets
 from anyrnn.tasks.classify.labelling import Labelling, Prediction
 from anyrnn.tasks.classify.scores import Answer, ClassificationScores
-from anyrnn.tasks.command.data import read, read_part, waveforms
+from anyrnn.tasks.command.data import read, read_part
 from anyrnn.tasks.command.listening import Heard, Listening
 from anyrnn.tasks.command.listing import listed
 from anyrnn.tasks.command.model import CommandNetwork

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from anyrnn.errors import DataError
+from anyrnn.tasks.audio.recordings import waveforms
 from anyrnn.tasks.audio.transcripts import Part, divided
-from anyrnn.tasks.command.data import waveforms
 from anyrnn.tasks.estimator import Estimator, FromTexts, listed_texts
 from anyrnn.tasks.options.common_options import shares_split_off
 from anyrnn.tasks.speak.data import normal_of, part_without_silence, without_silence
@@ -76,7 +76,7 @@ class Synthesizer(FromTexts, Estimator, task=Speak, data=("validation_share",)):
 
 def _part(X: Iterable[str], y: Iterable[Any], options: Options) -> Part:
     texts = [*map(normal_of(options), listed_texts(X))]
-    sounds = waveforms([*y], options.sound.sample_rate)
+    sounds = waveforms(y, options.sound.sample_rate)
     if len(texts) != len(sounds):
         raise DataError(f"{len(texts):,} texts, but {len(sounds):,} recordings")
     if not texts:

@@ -1,14 +1,12 @@
 """Transcription with scikit-learn's verbs."""
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any, ClassVar, Self
 
-import numpy
 from sklearn.utils.validation import check_is_fitted
 
 from anyrnn.errors import DataError
-from anyrnn.tasks.audio.recordings import read_recording
+from anyrnn.tasks.audio.recordings import waveforms
 from anyrnn.tasks.audio.transcripts import Part, divided
 from anyrnn.tasks.estimator import Estimator, FromTexts, listed_texts
 from anyrnn.tasks.options.common_options import shares_split_off
@@ -21,11 +19,12 @@ from anyrnn.tasks.transcribe.task import Transcribe, reading
 class Transcriber(FromTexts, Estimator, task=Transcribe, data=("validation_share",)):
     """Recordings to what was said in them.
 
-    A recording is the path of its file, or an array of its samples, from -1 to 1, with
-    `sample_rate` of them a second. A share of the recordings (`validation_share`) is kept aside in
-    `fit` and decides when to stop.
+    A recording is the path of its file, or an array of its samples with `sample_rate` of them a
+    second: from -1 to 1, or whole numbers of 16 or other bits. A share of the recordings
+    (`validation_share`) is kept aside in `fit` and decides when to stop.
 
     Example:
+        >>> import numpy
         >>> from anyrnn.tasks import Transcriber
         >>> drawn = numpy.random.default_rng(0)
         >>> recordings = [drawn.normal(size=4000) / 10 for _ in range(12)]
@@ -64,8 +63,7 @@ class Transcriber(FromTexts, Estimator, task=Transcribe, data=("validation_share
             search: How texts are searched for: beam, language_model, ...; see `SearchOptions`.
         """
         check_is_fitted(self, "model_")
-        samples = _samples(X, self.model_.task.options.sound.sample_rate)
-        return [found.text for found in self.model_.predict(samples, **search)]
+        return [found.text for found in self.model_.predict(X, **search)]
 
     def score(self, X: Iterable[Any], y: Iterable[str], **search: Any) -> float:
         """1 minus the error rate of the words (WER): 1 is best, and it may be below 0."""
@@ -76,7 +74,7 @@ class Transcriber(FromTexts, Estimator, task=Transcribe, data=("validation_share
 
 
 def _part(X: Iterable[Any], y: Iterable[str], options: Options) -> Part:
-    samples = _samples(X, options.sound.sample_rate)
+    samples = waveforms(X, options.sound.sample_rate)
     texts = [*map(reading(options).normal, listed_texts(y))]
     if len(samples) != len(texts):
         raise DataError(f"{len(samples):,} recordings, but {len(texts):,} transcripts")
@@ -89,29 +87,3 @@ def _part(X: Iterable[Any], y: Iterable[str], options: Options) -> Part:
             )
     names = [f"row {number}" for number in range(len(texts))]
     return Part(Transcriber.place, samples, texts, names)
-
-
-def _samples(X: Iterable[Any], rate: int) -> Sequence[numpy.ndarray]:
-    """The samples of each recording.
-
-    Raises:
-        DataError: One cannot be read, or is no array of numbers.
-    """
-    if isinstance(X, str | Path):
-        raise DataError("one recording was given, but a list of recordings is needed")
-    found = []
-    for number, each in enumerate(X):
-        if isinstance(each, str | Path):
-            found.append(read_recording(Path(each), rate))
-            continue
-        try:
-            samples = numpy.asarray(each, dtype=numpy.float32)
-        except (ValueError, TypeError):
-            samples = numpy.empty(0, numpy.float32)
-        if samples.ndim != 1 or not len(samples) or not numpy.isfinite(samples).all():
-            raise DataError(
-                f"row {number} is no recording: give the path of its file, or an array of its "
-                "samples, which are numbers, along one axis"
-            )
-        found.append(samples)
-    return found

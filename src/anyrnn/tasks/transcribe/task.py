@@ -16,7 +16,7 @@ from anyrnn.tasks.audio.augmentation import Augmentation
 from anyrnn.tasks.audio.blocks import blocks_of_pcm
 from anyrnn.tasks.audio.features import Features
 from anyrnn.tasks.audio.options import TranscriptOptions
-from anyrnn.tasks.audio.recordings import Samples, read_recording
+from anyrnn.tasks.audio.recordings import Samples, read_recording, waveforms
 from anyrnn.tasks.audio.texts import Normal
 from anyrnn.tasks.audio.transcripts import Part, Reading
 from anyrnn.tasks.classify.inputs import scales_of
@@ -280,10 +280,14 @@ class Transcribe(Task[Options, Part]):
 
         Args:
             network: The network.
-            inputs: The samples of each, at the rate of the run.
+            inputs: The file of each, or its samples at the rate of the run; see `waveforms`.
             search: See `SearchOptions`: beam, language_model, ...
+
+        Raises:
+            DataError: A recording cannot be used.
         """
-        return self._transcribing(network, SearchOptions(**search)).run(inputs)
+        samples = waveforms(inputs, self.options.sound.sample_rate)
+        return self._transcribing(network, SearchOptions(**search)).run(samples)
 
     def answers(
         self, network: torch.nn.Module, options: PredictOptions
