@@ -51,7 +51,7 @@ wheel: ## the package as a wheel, in dist
 	rm -f dist/anyrnn-*.whl
 	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
 
-try-wheel: wheel ## install the wheel in an empty environment and use it there; EXTRAS="torch keras tasks": with extras
+try-wheel: wheel ## install the wheel in an empty environment and use it there; EXTRAS="keras tasks speech pictures": with extras
 	$(PYTHON) tests/try_wheel.py $(EXTRAS)
 
 clean:

@@ -59,18 +59,30 @@ model.save("model.keras")
 keras.saving.load_model("model.keras")
 """
 COMMANDS = ("--help", "cells", "show gru --stage schedule", "cache")
-TRAINING = (
-    "train classify --data surnames.csv --text surname --label language --cell gru --epochs 1 "
-    "--output run",
-    "evaluate run --data surnames.csv",
-    "predict run Satoshi",
-)
+TASKS = {
+    "tasks": (
+        "train classify --data surnames.csv --text surname --label language --cell gru --epochs 1 "
+        "--output run",
+        "evaluate run --data surnames.csv",
+        "predict run Satoshi",
+    ),
+    "speech": (
+        "train command --data {examples}/commands/recordings --sample-rate 8000 --epochs 1 "
+        "--output words",
+        "listen words {examples}/commands/dialogue.ogg",
+    ),
+    "pictures": (
+        "train caption --data {examples}/shapes/captions.csv --picture picture --caption caption "
+        "--folder {examples}/shapes/pictures --picture-size 64 --epochs 1 --output shapes",
+        "predict shapes {examples}/shapes/pictures/000.png",
+    ),
+}
 
 
 def main() -> None:
     """Try the wheel in `dist`."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("extras", nargs="*", help="torch, keras, tasks")
+    parser.add_argument("extras", nargs="*", help="torch, keras, tasks, speech, pictures")
     extras = parser.parse_args().extras
     (wheel,) = (ROOT / "dist").glob("anyrnn-*.whl")
     with tempfile.TemporaryDirectory(prefix="anyrnn-wheel-") as folder:
@@ -88,13 +100,15 @@ def main() -> None:
             table = (ROOT / "examples" / "surnames" / "surnames.csv").read_text("utf-8")
             lines = table.splitlines(keepends=True)
             Path(folder, "surnames.csv").write_text("".join([lines[0], *lines[1::20]]), "utf-8")
-            for command in TRAINING:
-                _run(folder, programs / "anyrnn", *command.split())
+        for extra in extras:
+            for command in TASKS.get(extra, ()):
+                words = command.format(examples=ROOT / "examples").split()
+                _run(folder, programs / "anyrnn", *words)
     print(f"{wheel.name}: works with {', '.join(extras) or 'the core only'}")
 
 
 def _program(extras: list[str]) -> str:
-    there = {"torch": {"torch", "tasks", "keras"}, "keras": {"keras"}}
+    there = {"torch": {"torch", "keras", *TASKS}, "keras": {"keras"}}
     lacking = [face for face, of in there.items() if not of & set(extras)]
     parts = [CELL, CORE, LACKING.format(lacking=lacking)]
     parts += [TORCH] if "torch" not in lacking else []
