@@ -129,9 +129,9 @@ def test_numbers_with_every_option(worker: Worker) -> None:
     if peer.missing:
         pytest.skip(f"not installed: {', '.join(peer.missing)}")
     options = SOME_OPTIONS.get(worker.runs, OPTIONS)
-    cases = [Case("lstm", (8, 9, 40, 40), peer.modes[-1], option) for option in options]
+    cases = [Case("lstm", (32, 9, 40, 40), peer.modes[-1], option) for option in options]
     if worker.runs == "torch loop":
-        cases += [Case("gru", (8, 9, 40, 40), peer.modes[-1], DROPOUT)]
+        cases += [Case("gru", (32, 9, 40, 40), peer.modes[-1], DROPOUT)]
     taken = [case for case in cases if peer.takes(case)]
     import torch
 
