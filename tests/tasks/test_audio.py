@@ -284,6 +284,11 @@ def test_a_stream_gives_the_frames_of_the_whole(options: SoundOptions, size: int
     frames.append(stream.finish())
     whole, _ = features(samples, torch.tensor([2003]))
     torch.testing.assert_close(torch.cat(frames, 1), whole, atol=1e-4, rtol=1e-4)
+    stream = features.stream(3)
+    pieces = [stream.push(part) for part in samples.split(size, 1)]
+    assert all(piece.shape[1] % 3 == 0 for piece in pieces)
+    pieces.append(stream.finish())
+    torch.testing.assert_close(torch.cat(pieces, 1), whole, atol=1e-4, rtol=1e-4)
 
 
 def test_features_that_cannot_be_are_refused() -> None:

@@ -175,8 +175,11 @@ class Features(nn.Module):
         deviation = (square - mean.square()).clamp_min(_LEAST_DEVIATION**2).sqrt()
         return mean.tolist(), deviation.tolist()
 
-    def stream(self) -> "FeatureStream":
+    def stream(self, multiple: int = 1) -> "FeatureStream":
         """What makes the frames of a recording that comes in pieces.
+
+        Args:
+            multiple: How many frames belong together: before the end there are whole multiples.
 
         Raises:
             OptionError: Each recording is normalised by its own mean, which its end decides.
@@ -187,7 +190,7 @@ class Features(nn.Module):
                 f"stream has not; train with {option_name('normalisation', 'training')}"
             )
         silence = self.window.new_zeros(1, self.fft_size // 2)
-        return FeatureStream(self, silence)
+        return FeatureStream(self, silence, multiple)
 
 
 @dataclass
@@ -203,6 +206,7 @@ class FeatureStream:
 
     features: Features
     _rest: torch.Tensor
+    _multiple: int
 
     def push(self, samples: torch.Tensor) -> torch.Tensor:
         """The frames that are complete with some more samples.
@@ -213,19 +217,23 @@ class FeatureStream:
         Returns:
             (1, frames, size), perhaps without a frame.
         """
+        return self._complete(samples, self._multiple)
+
+    def finish(self) -> torch.Tensor:
+        """The last frames, those that reach beyond the end, too, (1, frames, size)."""
+        return self._complete(self._rest.new_zeros(1, self.features.fft_size // 2), 1)
+
+    def _complete(self, samples: torch.Tensor, multiple: int) -> torch.Tensor:
         features, hop = self.features, self.features.hop
         rest = torch.cat([self._rest, samples], 1)
         count = max(0, 1 + (rest.shape[1] - features.fft_size) // hop)
+        count -= count % multiple
         self._rest = rest[:, count * hop :]
         if not count:
             return rest.new_empty(1, 0, features.size)
         whole = rest[:, : (count - 1) * hop + features.fft_size]
         with torch.no_grad():
             return features.scaled(features.described(features.energies(whole, center=False)))
-
-    def finish(self) -> torch.Tensor:
-        """The frames that reach beyond the end, (1, frames, size)."""
-        return self.push(self._rest.new_zeros(1, self.features.fft_size // 2))
 
 
 def _filters(options: SoundOptions, fft_size: int) -> torch.Tensor:

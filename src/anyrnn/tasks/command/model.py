@@ -116,8 +116,7 @@ class Stream:
             )
         self._network = network
         self._window = window
-        self._frames = network.features.stream()
-        self._left = torch.empty(1, 0, network.features.size)
+        self._frames = network.features.stream(network.segment_length)
         self._state: Any = None
         self._outputs = torch.empty(0, network.dense.in_features)
 
@@ -131,17 +130,14 @@ class Stream:
 
     def finish(self) -> torch.Tensor:
         """Those at the steps that the end completes."""
-        return self._read(self._frames.finish(), last=True)
+        return self._read(self._frames.finish())
 
-    def _read(self, frames: torch.Tensor, last: bool = False) -> torch.Tensor:
-        network, length = self._network, self._network.segment_length
-        frames = torch.cat([self._left, frames], 1)
-        whole = frames.shape[1] if last else frames.shape[1] // length * length
-        frames, self._left = frames[:, :whole], frames[:, whole:]
-        if not whole:
+    def _read(self, frames: torch.Tensor) -> torch.Tensor:
+        network, count = self._network, frames.shape[1]
+        if not count:
             return torch.empty(0, network.dense.out_features)
         with torch.inference_mode():
-            inputs, _ = segments(frames, torch.tensor([whole]), length)
+            inputs, _ = segments(frames, torch.tensor([count]), network.segment_length)
             output, self._state = network.recurrent(inputs, self._state)
             return network.dense(self._pooled(output[0])).softmax(1)
 

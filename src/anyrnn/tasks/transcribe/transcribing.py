@@ -211,31 +211,27 @@ class TranscriptionStream:
 
     def __init__(self, transcribing: Transcribing) -> None:
         self._transcribing, network = transcribing, transcribing.network
-        self._features = network.features.stream()
-        self._frames = torch.empty(1, 0, network.features.size)
+        self._frames = network.features.stream(network.stacking)
         self._reader = WordReader(transcribing.tokens, transcribing.seconds)
         self._state: Any = None
         self._path = PathReader()
 
     def push(self, samples: torch.Tensor) -> list[Word]:
         """The words that some more samples complete, (samples)."""
-        return self._read(self._features.push(samples[None]), last=False)
+        return self._read(self._frames.push(samples[None]))
 
     def finish(self) -> list[Word]:
         """The last words."""
-        words = self._read(self._features.finish(), last=True)
+        words = self._read(self._frames.finish())
         words += self._reader.words(self._path.finish())
         return [*words, *self._reader.finish()]
 
-    def _read(self, frames: torch.Tensor, *, last: bool) -> list[Word]:
-        network = self._transcribing.network
-        frames = torch.cat([self._frames, frames], 1)
-        count = frames.shape[1] if last else frames.shape[1] // network.stacking * network.stacking
-        self._frames = frames[:, count:]
+    def _read(self, frames: torch.Tensor) -> list[Word]:
+        network, count = self._transcribing.network, frames.shape[1]
         if not count:
             return []
         with torch.inference_mode():
-            found = network.read(frames[:, :count], torch.tensor([count]), self._state)
+            found = network.read(frames, torch.tensor([count]), self._state)
             outputs, self._state, _ = found
             scores = self._transcribing._log_probabilities(outputs)[0].numpy()
         return [*self._reader.words(self._path.spans(scores))]
