@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from anyrnn.cli.options import CELL, RUN, command, flag, given, parameter, pass_on, telling
+from anyrnn.cli.options import CELL, RUN, chosen, command, flag, parameter, pass_on, telling
 from anyrnn.cli.terminal import shown
 
 if TYPE_CHECKING:
@@ -25,18 +25,14 @@ def _command(entries: Sequence[Entry]) -> Any:
     from anyrnn.tasks.command.options import ListenOptions
     from anyrnn.tasks.options.declaration import declared
 
-    options = list(declared(ListenOptions))
-
     def run(ctx: typer.Context, run: Path, cell: str | None, **_: Any) -> None:
         from anyrnn.tasks.command.task import Command
-        from anyrnn.tasks.options.declaration import check_needs, from_flat
         from anyrnn.tasks.trained import load
 
         with telling(lambda name: "FILE" if name == "recording" else flag(name)):
-            chosen = from_flat(ListenOptions, given(ctx, options))
-            check_needs(chosen)
+            options = chosen(ctx, ListenOptions)
         model = load(run, cell, Command)
-        for heard in model.task.listen(model.network, chosen):
+        for heard in model.task.listen(model.network, options):
             sys.stdout.write(f"{heard.seconds:.2f}\t{shown(heard.word)}\t{heard.probability:.2f}\n")
             sys.stdout.flush()
 
@@ -47,4 +43,4 @@ def _command(entries: Sequence[Entry]) -> Any:
         "[bold]From a microphone:[/bold] arecord -t raw -f S16_LE -r 16000 | anyrnn listen "
         "runs/words - --rate 16000"
     )
-    return command(run, [RUN, *map(parameter, options), CELL], "listen", help)
+    return command(run, [RUN, *map(parameter, declared(ListenOptions)), CELL], "listen", help)

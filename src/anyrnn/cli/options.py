@@ -102,6 +102,23 @@ def given(ctx: typer.Context, options: Iterable[Option]) -> dict[str, Any]:
     return {name: ctx.params[name] for name in names if name in told}
 
 
+def chosen(ctx: typer.Context, kind: type[Group]) -> Group:
+    """The options that a command line gives, checked.
+
+    Args:
+        ctx: The context of the command.
+        kind: The type of the options.
+
+    Raises:
+        SizeError, OptionError: A value cannot be, or has no effect with others.
+    """
+    from anyrnn.tasks.options.declaration import check_needs, declared, from_flat
+
+    options = from_flat(kind, given(ctx, declared(kind)))
+    check_needs(options)
+    return options
+
+
 class Sources:
     """The values of options from a file, from settings and from flags; the later ones win.
 

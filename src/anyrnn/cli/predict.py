@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from anyrnn.cli.options import CELL, RUN, command, given, options_of, parameter, pass_on
+from anyrnn.cli.options import CELL, RUN, chosen, command, options_of, parameter, pass_on
 from anyrnn.cli.terminal import say_json
 
 if TYPE_CHECKING:
@@ -24,12 +24,10 @@ def _command(entries: Sequence[Entry]) -> Any:
     found = options_of(entries, lambda entry: entry.predict_options)
 
     def run(ctx: typer.Context, run: Path, cell: str | None, **_: Any) -> None:
-        from anyrnn.tasks.options.declaration import check_needs, from_flat
         from anyrnn.tasks.registry import entry_of_run
         from anyrnn.tasks.trained import load
 
-        options: Any = from_flat(entry_of_run(run).predict_options, given(ctx, found))
-        check_needs(options)
+        options: Any = chosen(ctx, entry_of_run(run).predict_options)
         model = load(run, cell)
         for answer in model.task.answers(model.network, options):
             say_json(answer)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from anyrnn.cli.options import CELL, RUN, command, given, parameter, pass_on
+from anyrnn.cli.options import CELL, RUN, chosen, command, parameter, pass_on
 from anyrnn.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -24,21 +24,17 @@ def _command(entries: Sequence[Entry]) -> Any:
     from anyrnn.tasks.options.declaration import declared
     from anyrnn.tasks.speak.options import PredictOptions
 
-    options = list(declared(PredictOptions))
-
     def run(ctx: typer.Context, run: Path, cell: str | None, **_: Any) -> None:
-        from anyrnn.tasks.options.declaration import check_needs, from_flat
         from anyrnn.tasks.speak.task import Speak
         from anyrnn.tasks.trained import load
 
-        chosen = from_flat(PredictOptions, given(ctx, options))
-        check_needs(chosen)
+        options = chosen(ctx, PredictOptions)
         model = load(run, cell, Speak)
-        told = list(model.task.answers(model.network, chosen))
-        say(f"{chosen.output}: {told[-1]['end']:.2f} s of speech")
+        told = list(model.task.answers(model.network, options))
+        say(f"{options.output}: {told[-1]['end']:.2f} s of speech")
 
     help = (
         "Speak texts into a file of sound; several are spoken one after the other.\n\n"
         '[bold]Example:[/bold] anyrnn speak runs/voice "Good evening." --output evening.wav'
     )
-    return command(run, [RUN, *map(parameter, options), CELL], "speak", help)
+    return command(run, [RUN, *map(parameter, declared(PredictOptions)), CELL], "speak", help)

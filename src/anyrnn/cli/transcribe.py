@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from anyrnn.cli.options import CELL, RUN, command, flag_parameter, given, parameter, pass_on
+from anyrnn.cli.options import CELL, RUN, chosen, command, flag_parameter, parameter, pass_on
 from anyrnn.cli.terminal import shown
 from anyrnn.errors import OptionError
 
@@ -35,24 +35,20 @@ def _command(entries: Sequence[Entry]) -> Any:
     from anyrnn.tasks.options.declaration import declared
     from anyrnn.tasks.transcribe.options import PredictOptions
 
-    options = list(declared(PredictOptions))
-
     def run(ctx: typer.Context, run: Path, cell: str | None, times: bool, **_: Any) -> None:
-        from anyrnn.tasks.options.declaration import check_needs, from_flat
         from anyrnn.tasks.trained import load
         from anyrnn.tasks.transcribe.options import PCM
         from anyrnn.tasks.transcribe.task import Transcribe
 
-        chosen = from_flat(PredictOptions, given(ctx, options))
-        check_needs(chosen)
+        options = chosen(ctx, PredictOptions)
         model = load(run, cell, Transcribe)
-        if PCM in map(str, chosen.recordings):
-            if len(chosen.recordings) > 1:
+        if PCM in map(str, options.recordings):
+            if len(options.recordings) > 1:
                 raise OptionError(f"{PCM} stands for standard input and goes with no file")
-            for word in model.task.heard(model.network, chosen):
+            for word in model.task.heard(model.network, options):
                 _write(_timed(word) if times else shown(word.text))
             return
-        for path, found in model.task.asked(model.network, chosen):
+        for path, found in model.task.asked(model.network, options):
             _write(shown(f"{path}: {found.text}"))
             if times:
                 _write(*map(_timed, found.words))
@@ -64,7 +60,9 @@ def _command(entries: Sequence[Entry]) -> Any:
         "[bold]From a microphone:[/bold] arecord -t raw -f S16_LE -r 16000 | anyrnn transcribe "
         "runs/spoken - --rate 16000"
     )
-    return command(run, [RUN, *map(parameter, options), CELL, _TIMES], "transcribe", help)
+    return command(
+        run, [RUN, *map(parameter, declared(PredictOptions)), CELL, _TIMES], "transcribe", help
+    )
 
 
 def _timed(word: Word) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from anyrnn.cli.options import CELL, RUN, command, given, parameter, pass_on
+from anyrnn.cli.options import CELL, RUN, chosen, command, parameter, pass_on
 from anyrnn.cli.terminal import shown
 
 if TYPE_CHECKING:
@@ -25,18 +25,14 @@ def _command(entries: Sequence[Entry]) -> Any:
     from anyrnn.tasks.options.declaration import declared
     from anyrnn.tasks.translate.options import PredictOptions
 
-    options = list(declared(PredictOptions))
-
     def run(ctx: typer.Context, run: Path, cell: str | None, **_: Any) -> None:
-        from anyrnn.tasks.options.declaration import check_needs, from_flat
         from anyrnn.tasks.trained import load
         from anyrnn.tasks.translate.task import Translate
 
-        chosen = from_flat(PredictOptions, given(ctx, options))
-        check_needs(chosen)
+        options = chosen(ctx, PredictOptions)
         model = load(run, cell, Translate)
-        several = chosen.search.n_best > 1
-        for number, found in enumerate(model.task.asked(model.network, chosen), start=1):
+        several = options.search.n_best > 1
+        for number, found in enumerate(model.task.asked(model.network, options), start=1):
             for each in found.candidates:
                 line = shown(" ".join(each.text.splitlines()))
                 line = f"{number}\t{each.score:.3f}\t{line}" if several else line
@@ -48,4 +44,4 @@ def _command(entries: Sequence[Entry]) -> Any:
         "number and the score before the translation.\n\n"
         "[bold]Example:[/bold] anyrnn translate runs/train --file letter.de > letter.en"
     )
-    return command(run, [RUN, *map(parameter, options), CELL], "translate", help)
+    return command(run, [RUN, *map(parameter, declared(PredictOptions)), CELL], "translate", help)
