@@ -12,11 +12,11 @@ from anyrnn.tasks.caption.options import SearchOptions
 from anyrnn.tasks.data.batches import Batches, Column
 from anyrnn.tasks.decoding.search import generator_of, rows_at_once, searched
 from anyrnn.tasks.decoding.written_tokens import UNKNOWN_ID
-from anyrnn.tasks.decoding.written_vocabulary import Candidate, WrittenVocabulary
+from anyrnn.tasks.decoding.written_vocabulary import BestFirst, Candidate, WrittenVocabulary
 
 
 @dataclass(frozen=True)
-class Captioned:
+class Captioned(BestFirst):
     """A picture with its captions.
 
     Attributes:
@@ -26,16 +26,6 @@ class Captioned:
 
     picture: Any
     candidates: list[Candidate]
-
-    @property
-    def best(self) -> Candidate:
-        """The best caption."""
-        return self.candidates[0]
-
-    @property
-    def text(self) -> str:
-        """The text of the best caption."""
-        return self.best.text
 
 
 def captions_of(
@@ -67,11 +57,6 @@ def captions_of(
         limits = torch.full((len(batch),), search.longest)
         every = searched(network.decoder, state, limits, search, generator, (UNKNOWN_ID,))
         for row, own in zip(batch.rows.tolist(), every, strict=True):
-            found[row] = [
-                Candidate(
-                    vocabulary.text(each.tokens), each.tokens, each.score, each.ended, each.weights
-                )
-                for each in own[: search.n_best]
-            ]
+            found[row] = [vocabulary.candidate(each) for each in own[: search.n_best]]
         check()
     return found

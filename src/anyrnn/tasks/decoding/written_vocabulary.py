@@ -47,6 +47,26 @@ class Candidate:
     weights: torch.Tensor | None = field(repr=False, default=None)
 
 
+class BestFirst:
+    """What was written for an input.
+
+    Attributes:
+        candidates: The texts, the best one first.
+    """
+
+    candidates: list[Candidate]
+
+    @property
+    def best(self) -> Candidate:
+        """The best candidate."""
+        return self.candidates[0]
+
+    @property
+    def text(self) -> str:
+        """The text of the best candidate."""
+        return self.best.text
+
+
 @dataclass(frozen=True)
 class WrittenVocabulary:
     """What the tokens of sentences are, and which.

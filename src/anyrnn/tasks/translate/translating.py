@@ -11,7 +11,7 @@ from anyrnn.tasks.data.batches import Batches, Column
 from anyrnn.tasks.data.columns import Sequences
 from anyrnn.tasks.decoding.search import Hypothesis, generator_of, rows_at_once, searched
 from anyrnn.tasks.decoding.written_tokens import UNKNOWN_ID
-from anyrnn.tasks.decoding.written_vocabulary import Candidate, WrittenVocabulary
+from anyrnn.tasks.decoding.written_vocabulary import BestFirst, Candidate, WrittenVocabulary
 from anyrnn.tasks.translate.model import TranslationNetwork
 from anyrnn.tasks.translate.options import SearchOptions
 
@@ -19,7 +19,7 @@ _FACTOR, _MORE = 2, 20  # how much longer than its source a translation may be
 
 
 @dataclass(frozen=True)
-class Translation:
+class Translation(BestFirst):
     """A sentence with its translations.
 
     Attributes:
@@ -29,16 +29,6 @@ class Translation:
 
     source: str
     candidates: list[Candidate]
-
-    @property
-    def best(self) -> Candidate:
-        """The best translation."""
-        return self.candidates[0]
-
-    @property
-    def text(self) -> str:
-        """The text of the best translation."""
-        return self.best.text
 
 
 def hypotheses(
