@@ -36,8 +36,8 @@ def _command(entries: Sequence[Entry]) -> Any:
     from anyrnn.tasks.transcribe.options import PredictOptions
 
     def run(ctx: typer.Context, run: Path, cell: str | None, times: bool, **_: Any) -> None:
+        from anyrnn.tasks.audio.options import PCM
         from anyrnn.tasks.trained import load
-        from anyrnn.tasks.transcribe.options import PCM
         from anyrnn.tasks.transcribe.task import Transcribe
 
         options = chosen(ctx, PredictOptions)

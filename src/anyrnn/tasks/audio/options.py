@@ -3,11 +3,14 @@ changed in training.
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from anyrnn.tasks.options import common_options
 from anyrnn.tasks.options.declaration import OptionGroup, option
-from anyrnn.tasks.options.option_checks import Need
+from anyrnn.tasks.options.option_checks import DataNeed, Need
+
+PCM = "-"
+"""The name of samples on standard input."""
 
 FeatureKind = Literal["log-mel", "mfcc"]
 Normalisation = Literal["training", "recording", "none"]
@@ -18,23 +21,45 @@ _LOG_MEL = Need("features", ("log-mel",))
 _NORMALISED = Need("normalisation", but="none", why="which leaves no value that says nothing")
 
 
+def sample_rate() -> Any:
+    """The option of the rate of everything that is heard or spoken."""
+    help = "The samples a second; recordings of another rate are resampled."
+    return option(16_000, help, ge=1_000, le=192_000)
+
+
+def window(default: float) -> Any:
+    """The option of the length of a frame."""
+    return option(default, "The seconds of sound that a frame describes.", gt=0, le=1)
+
+
+def hop(default: float) -> Any:
+    """The option of the distance of frames."""
+    return option(default, "The seconds from one frame to the next.", gt=0, le=1)
+
+
+def mels(default: int) -> Any:
+    """The option of the number of bands."""
+    return option(default, "The number of bands of the mel scale.", ge=1, le=1024)
+
+
+def rate_of_pcm(needs: tuple[Need | DataNeed, ...]) -> Any:
+    """The option of the rate of samples on standard input."""
+    help = "The samples a second of standard input."
+    return option(None, help, ge=1_000, le=192_000, shown="that of the run", needs=needs)
+
+
 class SoundOptions(OptionGroup, panel="Sound"):
     """What a network hears of a recording; a run keeps it, so that predictions hear the same."""
 
-    sample_rate: int = option(
-        16_000,
-        "The samples a second; recordings of another rate are resampled.",
-        ge=1_000,
-        le=192_000,
-    )
+    sample_rate: int = sample_rate()
     features: FeatureKind = option(
         "log-mel",
         "What a frame is described by: the logarithms of the energies in bands of the mel scale, "
         "or cepstral coefficients made of these.",
     )
-    window: float = option(0.025, "The seconds of sound that a frame describes.", gt=0, le=1)
-    hop: float = option(0.01, "The seconds from one frame to the next.", gt=0, le=1)
-    mels: int = option(40, "The number of bands of the mel scale.", ge=1, le=1024)
+    window: float = window(0.025)
+    hop: float = hop(0.01)
+    mels: int = mels(40)
     coefficients: int = option(
         13, "The number of cepstral coefficients.", ge=1, needs=(Need("features", ("mfcc",)),)
     )

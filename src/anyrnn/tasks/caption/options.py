@@ -109,17 +109,8 @@ class ModelOptions(OptionGroup, panel="Model"):
         "How the decoder's output and each region of the picture are compared; with none the "
         "decoder has the mean of the regions only.",
     )
-    input_feeding: bool = option(
-        False,
-        "Each step of the decoder also reads what the step before has attended to; then it is "
-        "computed step by step.",
-    )
-    scheduled_sampling: float = option(
-        0.0,
-        "The share of tokens that the decoder reads as it would have written them, in training.",
-        ge=0,
-        le=1,
-    )
+    input_feeding: bool = common_options.INPUT_FEEDING
+    scheduled_sampling: float = common_options.scheduled_sampling()
     dropout: float = common_options.dropout(0.5)
 
 

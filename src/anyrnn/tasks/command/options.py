@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from anyrnn.tasks.audio import options as audio
-from anyrnn.tasks.audio.options import SoundOptions
+from anyrnn.tasks.audio.options import PCM, SoundOptions
 from anyrnn.tasks.options import common_options
 from anyrnn.tasks.options.common_options import TrainingOptions
 from anyrnn.tasks.options.declaration import OptionGroup, option
@@ -14,8 +14,6 @@ from anyrnn.tasks.options.suffixes import is_table
 KIND = "kind of data"
 FOLDER, LIST, TABLE = "folders of recordings", "lists of recordings", "tables"
 _OF_TABLES = (DataNeed(KIND, (TABLE,)),)
-PCM = "-"
-"""The name of standard input."""
 
 
 def kind_of(path: Path, separator: str | None = None) -> str:
@@ -154,14 +152,7 @@ class ListenOptions(OptionGroup, panel="Listening"):
         metavar="FILE",
         argument=True,
     )
-    rate: int | None = option(
-        None,
-        "The samples a second of standard input.",
-        ge=1_000,
-        le=192_000,
-        shown="that of the run",
-        needs=(Need("recording", (PCM,)),),
-    )
+    rate: int | None = audio.rate_of_pcm((Need("recording", (PCM,)),))
     window: float | None = option(
         None,
         "The seconds over which the outputs of the network are pooled.",

@@ -10,6 +10,7 @@ import torch
 
 from anyrnn.errors import DataError
 from anyrnn.tasks.audio.blocks import blocks_of, blocks_of_pcm
+from anyrnn.tasks.audio.options import PCM
 from anyrnn.tasks.audio.recordings import Samples, read_recordings, waveforms
 from anyrnn.tasks.classify.data import Part, sorted_labels, targets
 from anyrnn.tasks.classify.labelling import Labelling, Prediction
@@ -18,7 +19,7 @@ from anyrnn.tasks.command.data import read, read_part
 from anyrnn.tasks.command.listening import Heard, Listening
 from anyrnn.tasks.command.listing import listed
 from anyrnn.tasks.command.model import CommandNetwork
-from anyrnn.tasks.command.options import PCM, DataOptions, ListenOptions, Options, PredictOptions
+from anyrnn.tasks.command.options import DataOptions, ListenOptions, Options, PredictOptions
 from anyrnn.tasks.command.sounds import Sounds
 from anyrnn.tasks.data.encoding import given_texts, input_bytes
 from anyrnn.tasks.run_files import CONFIG, strings

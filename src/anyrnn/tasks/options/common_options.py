@@ -212,6 +212,19 @@ def written_vocabulary_size(whose: str = "") -> Any:
     return option(None, f"The largest number of different tokens{whose}.", ge=1, shown=sizes)
 
 
+INPUT_FEEDING: Any = option(
+    False,
+    "Each step of the decoder also reads what the step before has attended to; then it is "
+    "computed step by step.",
+)
+
+
+def scheduled_sampling(needs: tuple[Need, ...] = ()) -> Any:
+    """The option of how often a decoder reads its own tokens in training."""
+    help = "The share of tokens that the decoder reads as it would have written them, in training."
+    return option(0.0, help, ge=0, le=1, needs=needs)
+
+
 def temperature(needs: tuple[Need, ...]) -> Any:
     """The option of how much likelier likely tokens are drawn."""
     help = "Below 1 likely tokens become likelier, above 1 less likely."

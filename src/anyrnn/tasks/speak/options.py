@@ -13,23 +13,16 @@ from anyrnn.tasks.options.declaration import OptionGroup, option
 class SoundOptions(OptionGroup, panel="Sound"):
     """The frames that are spoken; a run keeps them, to make sound of them."""
 
-    sample_rate: int = option(
-        16_000,
-        "The samples a second; recordings of another rate are resampled.",
-        ge=1_000,
-        le=192_000,
-    )
-    window: float = option(0.05, "The seconds of sound that a frame describes.", gt=0, le=1)
-    hop: float = option(0.0125, "The seconds from one frame to the next.", gt=0, le=1)
-    mels: int = option(80, "The number of bands of the mel scale.", ge=1, le=1024)
-
+    sample_rate: int = audio.sample_rate()
+    window: float = audio.window(0.05)
+    hop: float = audio.hop(0.0125)
+    mels: int = audio.mels(80)
     trim: float = option(
         30.0,
         "Silence at both ends of a recording is cut off: what is so many decibels below its "
         "loudest; 0 leaves it.",
         ge=0,
     )
-
     longest_recording: float = option(
         20.0, "The seconds from which on a recording is too long for the training.", gt=0
     )

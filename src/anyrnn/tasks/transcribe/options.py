@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
-from anyrnn.tasks.audio.options import AugmentationOptions, SoundOptions, TranscriptOptions
+from anyrnn.tasks.audio import options as audio
+from anyrnn.tasks.audio.options import PCM, AugmentationOptions, SoundOptions, TranscriptOptions
 from anyrnn.tasks.options import common_options
 from anyrnn.tasks.options.common_options import TrainingOptions
 from anyrnn.tasks.options.declaration import OptionGroup, option
@@ -13,8 +14,6 @@ _CTC = Need("decoder", ("ctc",))
 _ATTENTION = Need("decoder", ("attention",))
 _LANGUAGE = (Need("language_model", but=None),)
 _SOURCE, _PIPED = "source of recordings", "standard input"
-PCM = "-"
-"""The name of standard input."""
 NO_DECODER = DataNeed("decoder of a run", but="a network that writes with ctc")
 
 
@@ -57,13 +56,7 @@ class ModelOptions(OptionGroup, panel="Model"):
         needs=(_ATTENTION,),
     )
     embedding_size: int = common_options.embedding_size(64, needs=(_ATTENTION,))
-    scheduled_sampling: float = option(
-        0.0,
-        "The share of tokens that the decoder reads as it would have written them, in training.",
-        ge=0,
-        le=1,
-        needs=(_ATTENTION,),
-    )
+    scheduled_sampling: float = common_options.scheduled_sampling((_ATTENTION,))
     dropout: float = common_options.dropout(0.2)
 
 
@@ -132,14 +125,7 @@ class PredictOptions(OptionGroup, panel="Recordings"):
         metavar="FILE...",
         argument=True,
     )
-    rate: int | None = option(
-        None,
-        "The samples a second of standard input.",
-        ge=1_000,
-        le=192_000,
-        shown="that of the run",
-        needs=(DataNeed(_SOURCE, (_PIPED,)),),
-    )
+    rate: int | None = audio.rate_of_pcm((DataNeed(_SOURCE, (_PIPED,)),))
     search: SearchOptions = SearchOptions()
 
     def in_effect(self) -> dict[str, tuple[str, ...]]:

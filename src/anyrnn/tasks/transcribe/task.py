@@ -15,7 +15,7 @@ from anyrnn.errors import DataError, option_name
 from anyrnn.tasks.audio.augmentation import Augmentation
 from anyrnn.tasks.audio.blocks import blocks_of_pcm
 from anyrnn.tasks.audio.features import Features
-from anyrnn.tasks.audio.options import TranscriptOptions
+from anyrnn.tasks.audio.options import PCM, TranscriptOptions
 from anyrnn.tasks.audio.recordings import Samples, read_recording, waveforms
 from anyrnn.tasks.audio.texts import Normal
 from anyrnn.tasks.audio.transcripts import Part, Reading
@@ -38,7 +38,6 @@ from anyrnn.tasks.transcribe.language import language_model
 from anyrnn.tasks.transcribe.model import TranscriptionNetwork
 from anyrnn.tasks.transcribe.options import (
     NO_DECODER,
-    PCM,
     Options,
     PredictOptions,
     SearchOptions,

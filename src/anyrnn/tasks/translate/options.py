@@ -102,23 +102,14 @@ class ModelOptions(OptionGroup, panel="Model"):
         "How the decoder's output and each token of the source are compared; location also reads "
         "where attention was before; with none the decoder has the encoder's last outputs only.",
     )
-    input_feeding: bool = option(
-        False,
-        "Each step of the decoder also reads what the step before has attended to; then it is "
-        "computed step by step.",
-    )
+    input_feeding: bool = common_options.INPUT_FEEDING
     coverage: bool = option(
         False,
         "Attention also reads how much attention each token of the source has had; then it is "
         "computed step by step.",
         needs=(Need("attention", ("additive",)),),
     )
-    scheduled_sampling: float = option(
-        0.0,
-        "The share of tokens that the decoder reads as it would have written them, in training.",
-        ge=0,
-        le=1,
-    )
+    scheduled_sampling: float = common_options.scheduled_sampling()
     dropout: float = common_options.dropout(0.2)
 
 
