@@ -147,6 +147,11 @@ def test_a_small_beam_and_forbidden_tokens() -> None:
     assert PrefixSearch(4).run(found[:0]) == [([], 0.0)]
 
 
+def test_of_equal_texts_the_first_tokens_are_kept() -> None:
+    equal = numpy.log(numpy.full((1, 6), 1 / 6))
+    assert [tokens for tokens, _ in PrefixSearch(4).run(equal)] == [[], [1], [2], [3]]
+
+
 def test_n_grams_are_asked_for_what_they_measure() -> None:
     drawn = numpy.random.default_rng(0)
     training, measured = drawn.integers(0, 5, 60), drawn.integers(0, 5, 30)

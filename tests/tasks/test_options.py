@@ -187,6 +187,27 @@ def test_every_option_has_a_name_a_help_and_flags_of_its_own(task: Any) -> None:
             assert each.panel
 
 
+BEAMS = [
+    pytest.param(kind, found.path, id=f"{entry.name}-{kind.__name__}")
+    for entry in TASKS.values()
+    for kind in (entry.options, entry.predict_options)
+    for found in declared(kind)
+    if found.name == "beam"
+]
+
+
+@pytest.mark.parametrize(("kind", "path"), BEAMS)
+def test_the_largest_beam(kind: type[OptionGroup], path: str) -> None:
+    values = {each.name: "x" for each in declared(kind) if each.required}
+    assert flat(from_flat(kind, values | {"beam": 1000}))["beam"] == 1000
+    with pytest.raises(SizeError, match=f"{path} is 1001, but has to be 1000 or less"):
+        from_flat(kind, values | {"beam": 1001})
+
+
+def test_every_search_has_a_largest_beam() -> None:
+    assert len(BEAMS) == 6  # translate, transcribe, caption; to measure a result, and to ask
+
+
 def _other(found: Option) -> Any:
     """A value of an option that is not its default."""
     default = found.declaration.default

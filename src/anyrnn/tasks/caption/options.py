@@ -122,8 +122,8 @@ class Options(OptionGroup, panel="Model"):
     pictures: BackboneOptions = BackboneOptions()
     vocabulary: TokenOptions = TokenOptions()
     model: ModelOptions = ModelOptions()
-    beam: int = option(
-        5, "How many captions the search keeps at each step, to measure the result.", ge=1
+    beam: int = common_options.beam(
+        5, "How many captions the search keeps at each step, to measure the result."
     )
     training: TrainingOptions = TrainingOptions()
 

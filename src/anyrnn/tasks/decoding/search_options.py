@@ -14,11 +14,8 @@ _SAMPLE = (Need("sample", (True,)),)
 class SearchOptions(OptionGroup, panel="Search"):
     """How texts are searched for."""
 
-    beam: int = option(
-        5,
-        "How many candidates are kept at each step; 1 for greedy search.",
-        ge=1,
-        needs=_SEARCHED,
+    beam: int = common_options.beam(
+        5, "How many candidates are kept at each step; 1 for greedy search.", _SEARCHED
     )
     n_best: int = option(
         1, "How many candidates of each to give, the best one first.", ge=1, needs=_BEAM

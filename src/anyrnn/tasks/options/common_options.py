@@ -212,6 +212,15 @@ def written_vocabulary_size(whose: str = "") -> Any:
     return option(None, f"The largest number of different tokens{whose}.", ge=1, shown=sizes)
 
 
+LARGEST_BEAM = 1000
+"""Larger beams cost more memory and time, and find texts that are likelier, but hardly better."""
+
+
+def beam(default: int, help: str, needs: tuple[Need, ...] = ()) -> Any:
+    """The option of how many texts a search keeps at each step."""
+    return option(default, help, ge=1, le=LARGEST_BEAM, needs=needs)
+
+
 INPUT_FEEDING: Any = option(
     False,
     "Each step of the decoder also reads what the step before has attended to; then it is "

@@ -111,8 +111,7 @@ class _Beginnings:
         gained = self._gained(len(found))
         worth = numpy.concatenate([self.worth, (self.worth[:, None] + gained).ravel()])
         ranks = numpy.concatenate([numpy.logaddexp(blank, token), longer.ravel()]) + worth
-        chosen = numpy.argsort(-ranks, kind="stable")[: self.search.beam]
-        chosen = chosen[ranks[chosen] > -numpy.inf]
+        chosen = _largest(ranks, self.search.beam)
         stays = chosen < len(rows)
         from_row, added = numpy.divmod(chosen - len(rows), len(found))
         from_row, added = numpy.where(stays, chosen, from_row), numpy.where(stays, BLANK, added)
@@ -155,3 +154,12 @@ class _Beginnings:
             tokens.append(self._tokens[node])
             node = self._parents[node]
         return tokens[::-1]
+
+
+def _largest(values: Numbers, count: int) -> NDArray[numpy.int64]:
+    """Where the largest values are, the first of equal ones first; none of them is infinite."""
+    least = -numpy.inf
+    if count < len(values):
+        least = numpy.partition(values, -count)[-count]
+    found = numpy.flatnonzero((values >= least) & (values > -numpy.inf))
+    return found[numpy.argsort(-values[found], kind="stable")[:count]]

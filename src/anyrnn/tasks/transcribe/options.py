@@ -63,8 +63,8 @@ class ModelOptions(OptionGroup, panel="Model"):
 class SearchOptions(OptionGroup, panel="Search"):
     """How a text is searched for."""
 
-    beam: int = option(
-        1, "How many beginnings of texts are kept at each step; 1 for greedy search.", ge=1
+    beam: int = common_options.beam(
+        1, "How many beginnings of texts are kept at each step; 1 for greedy search."
     )
     language_model: Path | None = option(
         None,

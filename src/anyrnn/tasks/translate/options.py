@@ -127,8 +127,8 @@ class Options(OptionGroup, panel="Model"):
         ge=0,
         needs=(Need("attention", but="none"),),
     )
-    beam: int = option(
-        5, "How many translations the search keeps at each step, to measure the result.", ge=1
+    beam: int = common_options.beam(
+        5, "How many translations the search keeps at each step, to measure the result."
     )
     deciding: Literal["loss", "bleu"] = option(
         "loss",
