@@ -5,13 +5,13 @@
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from anyrnn.cli.options import flag, flags
+from anyrnn.cli.options import flags, names
 from anyrnn.tasks.options.common_options import RunOptions
 from anyrnn.tasks.options.declaration import Option, declared
 from anyrnn.tasks.options.option_checks import Need, alternatives
@@ -23,7 +23,8 @@ CHINESE = HERE / "options.zh-CN.yaml"
 ENGLISH: dict[str, Any] = {
     "title": "Options of the tasks",
     "twin": "[中文](options.zh-CN.md)",
-    "intro": """Every option of `anyrnn train TASK`: as a flag, as a name in a file and in Python.
+    "intro": """Every option of `anyrnn train TASK`, as a flag, as a name in a file and in Python,
+and of the commands that ask its runs. `anyrnn evaluate` takes those of the data and of a search.
 
 `anyrnn init-config TASK --output run.yaml` writes a file with all of them, and
 `anyrnn train TASK --config run.yaml` reads it. `--set model.hidden_size=256` sets one as the file
@@ -39,7 +40,9 @@ This page is made by `docs/options_page.py` from the declarations.""",
     "required": "required",
     "or": (", ", " or "),
     "space": " ",
-    "predict": "anyrnn predict, on a run of {}",
+    "predict": "anyrnn predict, on a run of {name}",
+    "both": "anyrnn predict and anyrnn {verb}, on a run of {name}",
+    "verb": "anyrnn {verb}, on a run of {name}",
 }
 
 
@@ -55,8 +58,13 @@ def page(texts: dict[str, Any], words: dict[str, str], suffix: str) -> str:
     for entry in TASKS.values():
         lines += [f"## {texts['of'].format(entry.name)}", ""]
         lines += _panels(list(declared(entry.options)), texts, words, named=True)
-        lines += [f"## {texts['predict'].format(entry.name)}", ""]
+        own = entry.verb and entry.verb_options is not entry.predict_options
+        title = texts["both" if entry.verb and not own else "predict"]
+        lines += [f"## {title.format(verb=entry.verb, name=entry.name)}", ""]
         lines += _table(list(declared(entry.predict_options)), texts, words, named=False)
+        if own:
+            lines += [f"## {texts['verb'].format(verb=entry.verb, name=entry.name)}", ""]
+            lines += _table(list(declared(entry.verb_options)), texts, words, named=False)
     lines += [f"## {texts['run']}", "", texts["run intro"], ""]
     lines += _table(list(declared(RunOptions)), texts, words, named=False)
     return "\n".join(lines)
@@ -86,6 +94,7 @@ def every_option() -> Iterator[Option]:
     for entry in TASKS.values():
         yield from declared(entry.options)
         yield from declared(entry.predict_options)
+        yield from declared(entry.verb_options)
     yield from declared(RunOptions)
 
 
@@ -103,7 +112,7 @@ def _panels(
 def _table(
     options: list[Option], texts: dict[str, Any], words: dict[str, str], named: bool
 ) -> list[str]:
-    head = texts["head"]
+    head, named_as = texts["head"], names(options)
     if not named:
         cells = head.split("|")
         head = "|".join(cells[:2] + cells[3:])
@@ -113,32 +122,34 @@ def _table(
         cells += [_value(option, words), _default(option, texts, words)]
         help = _plain(option.declaration.help)
         told = [words.get(help, help)]
-        told += [_need(need, texts, words) for need in option.declaration.needs]
+        told += [_need(need, named_as, texts, words) for need in option.declaration.needs]
         lines.append("| " + " | ".join([*cells, texts["space"].join(told)]) + " |")
     return [*lines, ""]
 
 
-def _need(need: Need, texts: dict[str, Any], words: dict[str, str]) -> str:
+def _need(
+    need: Need, named_as: Callable[[str], str], texts: dict[str, Any], words: dict[str, str]
+) -> str:
     """A sentence on the choice without which an option has no effect."""
     sentence = words.get(need.words, f"{need.words[0].upper()}{need.words[1:]}.")
     values = alternatives([f"`{value}`" for value in need.shown()], *texts["or"])
-    return sentence.format(name=f"`{flag(need.name)}`", values=values)
+    return sentence.format(name=f"`{named_as(need.name)}`", values=values)
 
 
 def _flags(option: Option) -> str:
     if option.declaration.argument:
         return f"`{option.declaration.metavar}`"
-    names = list(flags(option))
+    found = list(flags(option))
     if option.type is bool and not option.declaration.flags:
-        names.append(names[0].replace("--", "--no-", 1))
-    return ", ".join(f"`{name}`" for name in names)
+        found.append(found[0].replace("--", "--no-", 1))
+    return ", ".join(f"`{name}`" for name in found)
 
 
 def _value(option: Option, words: dict[str, str]) -> str:
     if option.choices:
         return ", ".join(f"`{choice}`" for choice in option.choices)
-    names = {int: "whole number", float: "number", bool: "true or false", str: "text"}
-    kind = "list" if option.several else names.get(option.type, "path")
+    kinds = {int: "whole number", float: "number", bool: "true or false", str: "text"}
+    kind = "list" if option.several else kinds.get(option.type, "path")
     return ", ".join(words.get(part, part) for part in (kind, option.bounds) if part)
 
 

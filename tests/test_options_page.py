@@ -7,6 +7,9 @@ from types import ModuleType
 import pytest
 import yaml
 
+from anyrnn.cli.main import app
+from anyrnn.cli.options import OfRun
+
 DOCS = Path(__file__).parents[1] / "docs"
 
 
@@ -29,3 +32,10 @@ def test_the_pages_are_up_to_date(generator: ModuleType) -> None:
 def test_every_text_has_its_chinese(generator: ModuleType) -> None:
     words = yaml.safe_load(generator.CHINESE.read_text(encoding="utf-8"))["words"]
     assert words.keys() == generator.words()
+
+
+def test_every_command_on_a_run_is_there(generator: ModuleType) -> None:
+    commands = {each.name for each in app.registered_commands if each.cls is OfRun}
+    headings = [line for line in generator.pages()["options.md"].split("\n") if line[:3] == "## "]
+    for command in commands - {"evaluate"}:  # its options are among those of the training
+        assert any(f"anyrnn {command}" in heading for heading in headings), command

@@ -4,71 +4,41 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import typer
 
-from anyrnn.cli.options import CELL, RUN, command, flag_parameter, given, parameter, pass_on
+from anyrnn.cli.options import ask
 from anyrnn.cli.terminal import say, shown
-from anyrnn.errors import DataError, OptionError, option_name
+from anyrnn.errors import DataError
 
 if TYPE_CHECKING:
+    from anyrnn.tasks.generate.options import WritingOptions
     from anyrnn.tasks.generate.sampling import Writing
-    from anyrnn.tasks.registry import Entry
+    from anyrnn.tasks.generate.task import Generate
+    from anyrnn.tasks.trained import Model
 
 _CHOICES = 9
-_INTERACTIVE = flag_parameter(
-    "interactive",
-    bool,
-    False,
-    "--interactive",
-    "-i",
-    help="Choose each next token yourself, among the likeliest ones.",
+_HELP = (
+    "Write texts with the language model of a run, as fast as they are made.\n\n"
+    '[bold]Example:[/bold] anyrnn generate runs/book --prompt "It was" --temperature 0.7'
 )
-_COUNT = flag_parameter("count", int, 1, help="The number of texts.", min=1)
 
 
 def generate(ctx: typer.Context) -> None:
     """Write texts with the language model of a run."""
-    pass_on(ctx, _command)
+    ask(ctx, "generate", _HELP, _print)
 
 
-def _command(entries: Sequence[Entry]) -> Any:
-    from anyrnn.tasks.generate.options import SamplingOptions
-    from anyrnn.tasks.options.declaration import declared
-
-    options = list(declared(SamplingOptions))
-
-    def run(
-        ctx: typer.Context, run: Path, cell: str | None, interactive: bool, count: int, **_: Any
-    ) -> None:
-        from anyrnn.tasks.generate.task import Generate
-        from anyrnn.tasks.trained import load
-
-        sampling = SamplingOptions(**given(ctx, options))
-        if interactive and count > 1:
-            raise OptionError(
-                f"{option_name('count')} has no effect with {option_name('interactive', True)}; "
-                "leave one of them out"
-            )
-        model = load(run, cell, Generate)
-        if interactive:
-            (writing,) = model.task.writings(model.network, sampling)
+def _print(model: Model[Generate], options: WritingOptions) -> None:
+    for writing in model.task.writings(model.network, options, options.count):
+        if options.interactive:
             _choose(writing)
-            return
-        for writing in model.task.writings(model.network, sampling, count):
-            _write([writing.text])
-            _write(writing.pieces())
-            _write(["\n"])
-
-    help = (
-        "Write texts with the language model of a run, as fast as they are made.\n\n"
-        '[bold]Example:[/bold] anyrnn generate runs/book --prompt "It was" --temperature 0.7'
-    )
-    parameters = [RUN, *map(parameter, options), CELL, _COUNT, _INTERACTIVE]
-    return command(run, parameters, "generate", help)
+            continue
+        _write([writing.text])
+        _write(writing.pieces())
+        _write(["\n"])
 
 
 def _write(pieces: Iterable[str]) -> None:

@@ -30,6 +30,17 @@ def flags(found: Option) -> tuple[str, ...]:
     return found.declaration.flags or (flag(found.name),)
 
 
+def names(options: Iterable[Option]) -> Callable[[str], str]:
+    """How a command line names its options, those without a flag by what stands for them in help;
+    and any other option, of which only the name is known.
+    """
+    known = {
+        found.name: found.declaration.metavar if found.declaration.argument else flags(found)[0]
+        for found in options
+    }
+    return lambda name: known.get(name.rpartition(".")[2]) or flag(name)
+
+
 def parameter(found: Option, *, as_trained: bool = False) -> inspect.Parameter:
     """The parameter of a command for an option.
 
@@ -103,7 +114,7 @@ def given(ctx: typer.Context, options: Iterable[Option]) -> dict[str, Any]:
 
 
 def chosen(ctx: typer.Context, kind: type[Group]) -> Group:
-    """The options that a command line gives, checked.
+    """The options that a command line gives, checked; messages name them as it does.
 
     Args:
         ctx: The context of the command.
@@ -114,8 +125,9 @@ def chosen(ctx: typer.Context, kind: type[Group]) -> Group:
     """
     from anyrnn.tasks.options.declaration import check_needs, declared, from_flat
 
-    options = from_flat(kind, given(ctx, declared(kind)))
-    check_needs(options)
+    with telling(names(declared(kind))):
+        options = from_flat(kind, given(ctx, declared(kind)))
+        check_needs(options)
     return options
 
 
@@ -179,7 +191,7 @@ class Sources:
         name = name.rpartition(".")[2]
         if name in self._places:
             return self._options[name].path + self._places[name]
-        return flags(self._options[name])[0] if name in self._options else flag(name)
+        return names(self._options.values())(name)
 
     def _take(self, values: Mapping[str, Any], place: str) -> None:
         from anyrnn.tasks.options.nested import found_in, put
@@ -216,7 +228,7 @@ def _beginning(start: str) -> Iterator[None]:
 
 
 class OfRun(TyperCommand):
-    """A command whose flags depend on the task of the run that it is given: see `pass_on`."""
+    """A command whose flags are those of a task: see `pass_on` and `ask`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Leave everything to the command of the task."""
@@ -237,7 +249,34 @@ def pass_on(ctx: typer.Context, made: Callable[[Sequence[Entry]], Any]) -> None:
     found = [text for text in runs if os.path.exists(os.path.join(text, "config.json"))]
     if not found and runs == ctx.args[: len(runs)]:
         found = runs
-    command = made([entry_of_run(Path(found[0]))] if found else list(TASKS.values()))
+    _call(ctx, made([entry_of_run(Path(found[0]))] if found else list(TASKS.values())))
+
+
+def ask(ctx: typer.Context, task: str, help: str, answer: Callable[[Any, Any], None]) -> None:
+    """Call the command of a task that asks a network of a run in the task's own way.
+
+    Args:
+        ctx: The context of an `OfRun` command.
+        task: The name of the task.
+        help: The command's help.
+        answer: Prints what is asked for; it is given the loaded network and the options.
+    """
+    from anyrnn.tasks.options.declaration import declared
+    from anyrnn.tasks.registry import TASKS
+
+    entry = TASKS[task]
+
+    def run(inner: typer.Context, run: Path, cell: str | None, **_: Any) -> None:
+        from anyrnn.tasks.trained import load
+
+        options = chosen(inner, entry.verb_options)
+        answer(load(run, cell, entry.task), options)
+
+    found = map(parameter, declared(entry.verb_options))
+    _call(ctx, command(run, [RUN, *found, CELL], entry.verb, help))
+
+
+def _call(ctx: typer.Context, command: Any) -> None:
     with command.make_context(ctx.info_name, ctx.args, parent=ctx.parent) as inner:
         command.invoke(inner)
 

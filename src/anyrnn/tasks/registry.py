@@ -23,6 +23,8 @@ class Entry:
         example: The rest of a command that trains it.
         package: Where it is; its module `options` has `Options` and `PredictOptions`.
         kind: The name of the class in its module `task`.
+        verb: The command that asks a run in the task's own way, if there is one besides `predict`.
+        asked: The name of the options of that command, in the module `options`.
     """
 
     name: str
@@ -30,6 +32,8 @@ class Entry:
     example: str
     package: str
     kind: str
+    verb: str = ""
+    asked: str = "PredictOptions"
 
     @property
     def options(self) -> type[OptionGroup]:
@@ -40,6 +44,11 @@ class Entry:
     def predict_options(self) -> type[OptionGroup]:
         """What can be chosen for predictions."""
         return self._module("options").PredictOptions
+
+    @property
+    def verb_options(self) -> type[OptionGroup]:
+        """What can be chosen for its own command."""
+        return getattr(self._module("options"), self.asked)
 
     @property
     def task(self) -> "type[Task]":
@@ -73,6 +82,8 @@ TASKS = {
             "--data book.txt --cell lstm --hidden-size 512",
             "anyrnn.tasks.generate",
             "Generate",
+            verb="generate",
+            asked="WritingOptions",
         ),
         Entry(
             "translate",
@@ -80,6 +91,7 @@ TASKS = {
             "--source train.de --target train.en --cell gru --cell lstm",
             "anyrnn.tasks.translate",
             "Translate",
+            verb="translate",
         ),
         Entry(
             "command",
@@ -87,6 +99,8 @@ TASKS = {
             "--data recordings --cell gru --cell lstm",
             "anyrnn.tasks.command",
             "Command",
+            verb="listen",
+            asked="ListenOptions",
         ),
         Entry(
             "transcribe",
@@ -94,6 +108,8 @@ TASKS = {
             "--data spoken.tsv --recording file --transcript text --cell gru --cell lstm",
             "anyrnn.tasks.transcribe",
             "Transcribe",
+            verb="transcribe",
+            asked="TranscribeOptions",
         ),
         Entry(
             "speak",
@@ -101,6 +117,7 @@ TASKS = {
             "--data voice.tsv --recording file --transcript text --cell gru",
             "anyrnn.tasks.speak",
             "Speak",
+            verb="speak",
         ),
         Entry(
             "caption",

@@ -128,6 +128,17 @@ class SamplingOptions(OptionGroup, panel="Text"):
     seed: int | None = common_options.seed_of_draws(_DRAWN)
 
 
+class WritingOptions(SamplingOptions, panel="Text"):
+    """How texts are written, and how many."""
+
+    count: int = option(1, "The number of texts.", ge=1, needs=(Need("interactive", (False,)),))
+    interactive: bool = option(
+        False,
+        "Choose each next token yourself, among the likeliest ones.",
+        flags=("--interactive", "-i"),
+    )
+
+
 class PredictOptions(common_options.InputOptions, panel="Texts"):
     """Which texts are measured."""
 

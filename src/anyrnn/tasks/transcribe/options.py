@@ -132,3 +132,12 @@ class PredictOptions(OptionGroup, panel="Recordings"):
         """Whether recordings are files or standard input."""
         kinds = (_PIPED if str(path) == PCM else "files" for path in self.recordings)
         return {**super().in_effect(), _SOURCE: tuple(kinds)}
+
+
+class TranscribeOptions(PredictOptions, panel="Recordings"):
+    """Which recordings are written down, how, and whether with times."""
+
+    times: bool = option(
+        True,
+        "After each text its words, each in a line with the seconds from which to which it lasts.",
+    )
