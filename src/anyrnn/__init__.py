@@ -36,6 +36,7 @@ from anyrnn.graph.symbols import (
 from anyrnn.graph.unroll import SequenceResult, interpret
 
 if TYPE_CHECKING:
+    from anyrnn import inspect as inspect
     from anyrnn import keras as keras
     from anyrnn import torch as torch
     from anyrnn.kernels.compiled_cell import compile
@@ -75,7 +76,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Load a face only when it is asked for."""
-    if name in ("keras", "torch"):
+    if name in ("inspect", "keras", "torch"):
         return importlib.import_module(f"anyrnn.{name}")
     if name == "compile":
         return importlib.import_module("anyrnn.kernels.compiled_cell").compile

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 import anyrnn
+from anyrnn import softmax
 from anyrnn.errors import VerificationError
 from anyrnn.graph.nodes import Node
 from anyrnn.graph.sizes import Size
@@ -220,3 +221,13 @@ def test_joined_vectors_are_complete_before_elementwise_work_reads_them(name: st
         for argument in node.arguments if node.traits.pointwise else ():
             if argument.operation == "concatenate":
                 assert level > max(levels[part] for part in argument.arguments)
+
+
+@anyrnn.cell
+def known_state(x, h, *, W):
+    """The new state is known before the loop, which carries it all the same."""
+    return softmax(W @ x)
+
+
+def test_a_carried_result_may_be_computed_twice() -> None:
+    verify_placement(build.schedule(known_state.graph, ("h",), ["h"], FUSED))

@@ -6,12 +6,12 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self, TypeVar
 
 from anyrnn.errors import VerificationError
 from anyrnn.graph.operations import LEAVES, OPERATIONS, Operation, Type
-from anyrnn.graph.sizes import Size
+from anyrnn.graph.sizes import Atom, Size
 
 
 def _operator(operation: str) -> tuple[Callable[[Node, Any], Node], Callable[[Node, Any], Node]]:
@@ -245,3 +245,15 @@ def rebuilt(node: Node, arguments: tuple[Node, ...]) -> Node:
     if arguments == node.arguments:
         return node
     return make(node.operation, *arguments, **node.attributes)
+
+
+def resized(node: Node, arguments: tuple[Node, ...], sizes: Mapping[Atom, Size]) -> Node:
+    """The same operation on rewritten arguments, with some named sizes expressed by others."""
+    attributes = dict(node.attributes)
+    for key, value in attributes.items():
+        if isinstance(value, Size):
+            attributes[key] = value.substitute(sizes)
+        elif isinstance(value, Type):
+            shape = tuple(size.substitute(sizes) for size in value.shape)
+            attributes[key] = replace(value, shape=shape)
+    return make(node.operation, *arguments, **attributes)

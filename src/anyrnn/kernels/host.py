@@ -5,12 +5,22 @@ large arrays whose memory is used again.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+from pathlib import Path
 
 from anyrnn.kernels.cpu.machine.engine import Code, compile_text
 from anyrnn.kernels.cpu.machine.memory import LEAST, empty
 from anyrnn.kernels.cpu.machine.processor import host
 
-__all__ = ["LEAST", "Code", "compile_module", "empty", "usable_cores", "usual_threads"]
+__all__ = [
+    "LEAST",
+    "Code",
+    "compile_module",
+    "empty",
+    "free_memory",
+    "usable_cores",
+    "usual_threads",
+]
 
 
 def compile_module(text: str, label: str) -> Code:
@@ -34,3 +44,22 @@ def usual_threads() -> int:
     cores = usable_cores()
     wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     return min(cores, int(wanted)) if wanted.isdecimal() and int(wanted) else cores
+
+
+def free_memory() -> int | None:
+    """How many bytes this process can still have, by what the system and its container tell; None
+    where they tell nothing.
+    """
+    found = []
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
+        line = next(line for line in lines if line.startswith("MemAvailable:"))
+        found.append(int(line.split()[1]) << 10)
+    with suppress(OSError, ValueError):
+        group = Path("/sys/fs/cgroup")
+        limit, used = ((group / f"memory.{name}").read_text("ascii") for name in ("max", "current"))
+        found.append(max(int(limit) - int(used), 0))  # ValueError where the limit is "max"
+    if not found and hasattr(os, "sysconf"):
+        with suppress(OSError, ValueError):
+            found.append(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    return min(found, default=None)

@@ -87,8 +87,10 @@ def _verify_ends(placement: Placement, when: dict[Node, int]) -> None:
         _require(there, f"the result '{name}', which is not there after the loop", node)
     sections = (placement.once, placement.before, placement.loop, placement.after)
     done: set[Node] = set()
+    carried = {*placement.new_states.values()}  # the loop stores them, known before it or not
     for node in (node for section in sections for node in section):
         cheap = node.traits.cheap or node.type.boolean or node.operation == "random"
+        cheap |= node in carried
         _require(node not in done or cheap, "not cheap, but computed in two sections", node)
         done.add(node)
 

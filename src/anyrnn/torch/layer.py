@@ -28,6 +28,7 @@ from anyrnn.torch.layer_stack import (
 from anyrnn.torch.packed_rows import Input, Rows, Start
 from anyrnn.torch.path import ORDER, Path, choose, may_be_vendor
 from anyrnn.torch.results import own
+from anyrnn.torch.shifts import Shifts
 from anyrnn.torch.single_step import single_step
 from anyrnn.torch.tensors import check_parameters
 from anyrnn.torch.tracing import refuse_script, untraced
@@ -204,6 +205,7 @@ class Layer(nn.Module):
         rows: Rows,
         starts: Sequence[Sequence[Start]],
         returned: str,
+        shifts: Shifts | None = None,
     ) -> tuple[Tensor, list[Sequence[Tensor]]]:
         """Run all layers.
 
@@ -213,13 +215,14 @@ class Layer(nn.Module):
             starts: What each state of each part begins with.
             returned: What to return of each part: the `last` states, `all` states, or the `values`
                 that the cell's equations name.
+            shifts: What is added to new states, if that is wanted; with the `last` states only.
 
         Returns:
             The outputs, laid out as the rows, and what is to be returned of each part.
         """
         options, data = structure.options, rows.data
         initial = [[*map(rows.begin, part)] for part in starts]
-        if returned == "last" and may_be_vendor(data):
+        if returned == "last" and shifts is None and may_be_vendor(data):
             at_once = self._run_at_once(structure, rows, initial)
             if at_once is not None:
                 return at_once
@@ -238,8 +241,13 @@ class Layer(nn.Module):
                     cell, sizes = part.extended[returned, self.training]
                 how = part.run.reverse, self.memory
                 run = Run(cell, part.size_items, *how, called=part.run.called)
-                begun = initial[len(found)]
-                output, last = execute(run, data, rows.batch_sizes, begun, weights)
+                begun, entering_part = initial[len(found)], data
+                if shifts is not None:
+                    run = part.shifted(self.training, self.memory)
+                    entering_part = shifts.added(part, data)
+                output, last = execute(run, entering_part, rows.batch_sizes, begun, weights)
+                if shifts is not None and place == len(structure.layers) - 1:
+                    output = shifts.leaving(output, part.run.reverse)
                 if sizes is not None:
                     last = output.split([*sizes.values()], dim=-1)
                     output = last[0]
@@ -250,6 +258,8 @@ class Layer(nn.Module):
                 found.append(last)
             data = _merged(outputs, options.merge)
             if structure.skips[place]:
+                if shifts is not None and place == len(structure.layers) - 1:
+                    entering = shifts.leaving(entering, *(part.run.reverse for part in layer))
                 data = self._past(entering, data, place, options.highway)
             if self.dropout and self.training and place < len(structure.layers) - 1:
                 data = functional.dropout(data, self.dropout)
@@ -371,6 +381,34 @@ class Layer(nn.Module):
             for name, value in zip(sizes, own([*map(rows.restore, values)]), strict=True):
                 given_back[name + part.suffix * several] = value
         return given_back
+
+    def shifted(
+        self, shifts: Shifts, input: Input, state: State | None = None, *marks: Any, **others: Any
+    ) -> tuple[Input, State]:
+        """A call whose states have zeros added to them, by which gradients can be asked for.
+
+        Args:
+            shifts: Made for this call; it takes the zeros.
+            input: The input of the layer.
+            state: The initial state.
+            *marks: The lengths, if they are given so.
+            **others: Further arguments of a call, but for `return_states`.
+
+        Returns:
+            As of a call: the outputs and the last state.
+
+        Raises:
+            InputError: A shape, a type, a device or a length is not what the layer takes; or what
+                has to be kept for the gradient is more than the memory that is free.
+        """
+        structure = self._made()
+        rows, starts = self._read(structure, input, state, Marks(*marks, **others))
+        shifts.begin(rows, structure, self.training, self.memory)
+        data, found = self._run(structure, rows, starts, "last", shifts)
+        for place, (each, part) in enumerate(zip(found, starts, strict=True)):
+            found[place] = [*map(rows.end, each, part)]
+        states = stack_states(structure.form, iter(found), rows.stack_end)
+        return rows.restore(data), write_states(structure.form, iter(states))
 
 
 def _merged(outputs: Sequence[Tensor], merge: str) -> Tensor:

@@ -15,6 +15,7 @@ from anyrnn.graph.roles import Role, matrices
 from anyrnn.kernels.run import Run
 from anyrnn.torch.tracing import constant
 from anyrnn.transforms import outputs as state_outputs
+from anyrnn.transforms.shifts import shifted_sizes, with_shifted_states
 
 Name = Callable[[str], str]
 
@@ -53,6 +54,13 @@ class LayerPart:
         self.recurrent_rows: dict[str, list[tuple[int, int, bool]]] = {}
         self.extended: dict[tuple[str, bool], tuple[Cell, dict[str, int]]] = {}
         self.initial_names = [f"{state}_0{self.suffix}" for state in self.cell.states]
+
+    def shifted(self, training: bool, memory: str) -> Run:
+        """The run of the cell whose new states have something added to them."""
+        cell = self.training_cell if training else self.cell
+        sizes = tuple(shifted_sizes(cell, self.sizes).items())
+        called = self.run.called
+        return Run(with_shifted_states(cell), sizes, self.direction == 1, memory, called=called)
 
     def find_recurrent_rows(self, probability: float) -> None:
         """Find which rows of each stored parameter weight dropout is applied to.

@@ -7,7 +7,7 @@ from operator import matmul
 
 from anyrnn.errors import CellError
 from anyrnn.graph.cell import Cell
-from anyrnn.graph.nodes import Node, make, rebuilt, rewrite
+from anyrnn.graph.nodes import Node, make, rebuilt, resized, rewrite
 from anyrnn.graph.operations import Type
 from anyrnn.graph.roles import Role, matrix_leaf, roles
 from anyrnn.graph.sizes import Atom, Size
@@ -132,9 +132,6 @@ def _with_heads(cell: Cell, heads: int) -> Cell:
         parts_of[str(size)] = Size.of(f"{size}_head").scaled(heads)
     blocks = {matrix: _blocks(matrix, heads) for matrix in matrices}
 
-    def of_blocks(size: Size) -> Size:
-        return size.substitute(parts_of)
-
     def rule(node: Node, arguments: tuple[Node, ...]) -> Node:
         if node in products:
             own, vector = blocks[node.arguments[0]], arguments[1]
@@ -144,15 +141,7 @@ def _with_heads(cell: Cell, heads: int) -> Cell:
                 for k in range(heads)
             ]
             return make("concatenate", *map(matmul, own, cuts))
-        if not any(key in node.attributes for key in ("type", "size", "start")):
-            return rebuilt(node, arguments)
-        attributes = dict(node.attributes)
-        for key, value in attributes.items():
-            if isinstance(value, Size):
-                attributes[key] = of_blocks(value)
-            elif isinstance(value, Type):
-                attributes[key] = Type(tuple(map(of_blocks, value.shape)), value.per_row)
-        return make(node.operation, *arguments, **attributes)
+        return resized(node, arguments, parts_of)
 
     graph = rewrite(cell.graph, rule)
     new = {leaf.name: leaf for leaf in graph.leaves("parameter")}
@@ -163,7 +152,7 @@ def _with_heads(cell: Cell, heads: int) -> Cell:
         with_heads,
         heads,
         parameters=[*first, *others],
-        sizes={name: of_blocks(size) for name, size in cell.sizes.items()}
+        sizes={name: size.substitute(parts_of) for name, size in cell.sizes.items()}
         | {f"{name}_head": Size.of(f"{name}_head") for name in parts_of},
         reasons={str(name): f"heads={heads}" for name in parts_of},
     )

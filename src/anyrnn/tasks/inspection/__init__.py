@@ -1,0 +1,1 @@
+"""Looking into the networks of tasks: gates, gradients, what inputs an answer rests on."""
