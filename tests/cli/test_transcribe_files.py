@@ -13,7 +13,7 @@ from outcomes import mistake
 from toy_speech import RATE, TEXTS, spoken, write_spoken
 
 Run = Callable[..., tuple[int, str, str]]
-SMALL = ["--hidden-size", "16", "--mels", "16", "--learning-rate", "0.02", "--stacking", "2"]
+SMALL = ["--hidden-size", "16", "--mels", "16", "--learning-rate", "0.02", "--segment-length", "2"]
 SMALL += ["--sample-rate", str(RATE), "--batch-size", "8", "--device", "cpu", "--no-bidirectional"]
 TABLE = ["--data", "spoken.tsv", "--recording", "file", "--transcript", "text"]
 

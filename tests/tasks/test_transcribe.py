@@ -15,10 +15,11 @@ from sklearn import clone
 
 from anyrnn.errors import DataError, OptionError, RunError
 from anyrnn.tasks import Transcriber
+from anyrnn.tasks.audio.options import AugmentationOptions
 from anyrnn.tasks.audio.texts import Normal
 from anyrnn.tasks.decoding.written_vocabulary import WrittenVocabulary
 from anyrnn.tasks.experiment import train
-from anyrnn.tasks.options.declaration import from_flat
+from anyrnn.tasks.options.declaration import from_flat, replaced
 from anyrnn.tasks.trained import evaluate, load
 from anyrnn.tasks.training.listener import Listener
 from anyrnn.tasks.training.results import Result
@@ -30,7 +31,7 @@ from anyrnn.tasks.transcribe.scores import errors
 from anyrnn.tasks.transcribe.words import WordReader
 from toy_speech import RATE, TEXTS, WORDS, spoken, write_spoken
 
-SMALL = {"mels": 16, "stacking": 2, "hidden_size": 24, "dropout": 0.0, "batch_size": 8}
+SMALL = {"mels": 16, "segment_length": 2, "hidden_size": 24, "dropout": 0.0, "batch_size": 8}
 SMALL |= {"learning_rate": 0.02, "device": "cpu", "sample_rate": RATE}
 COLUMNS = {"recording": "file", "transcript": "text"}
 
@@ -59,7 +60,7 @@ def learned(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
 def streaming(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
     """A run that reads forwards only."""
     values = {**SMALL, **COLUMNS, "data": table, "cells": ("gru",), "epochs": 6}
-    values |= {"bidirectional": False, "stacking": 3}
+    values |= {"bidirectional": False, "segment_length": 3}
     return train(from_flat(Options, values), tmp_path_factory.mktemp("streaming") / "run")
 
 
@@ -218,6 +219,18 @@ def test_pieces_of_words_and_changes_in_training(table: Path, tmp_path: Path) ->
     assert " ".join(word.text for word in found.words) == found.text
 
 
+def test_speed_changes_the_steps_of_a_recording_in_training(learned: Result) -> None:
+    task = load(learned.run).task
+    options = replaced(task.options, augmentation=AugmentationOptions(speed=0.3))
+    network = replace(task, options=options).network("gru")
+    samples = torch.from_numpy(numpy.stack([spoken("cad dd")] * 20))
+    lengths = torch.full((20,), samples.shape[1])
+    torch.manual_seed(0)
+    (_, heard), (_, true) = network(samples, lengths), network.eval()(samples, lengths)
+    assert len(set(true.tolist())) == 1
+    assert int(heard.min()) < int(true[0]) < int(heard.max())
+
+
 # Words
 
 
@@ -292,7 +305,8 @@ def test_recordings_too_short_for_their_text(table: Path, tmp_path: Path) -> Non
     assert sum(map(len, task.batches(part, 4, 0))) == len(TEXTS) - 1
     assert sum(map(len, task.batches(part, 4, None))) == len(TEXTS)
     with pytest.raises(DataError, match=r"all 20 recordings of .*spoken.tsv are too short for"):
-        train(from_flat(Options, {**SMALL, **COLUMNS, **shares, "data": short, "stacking": 100}),
+        train(from_flat(Options, {**SMALL, **COLUMNS, **shares, "data": short,
+                                  "segment_length": 100}),
               tmp_path / "none")  # fmt: skip
 
 

@@ -8,7 +8,7 @@ _RANGE = 30  # decibels: how much weaker than the strongest noise the weakest is
 
 
 class Augmentation:
-    """Time shift and noise on waveforms, masks on features (SpecAugment).
+    """Speed, time shift and noise of waveforms, masks on features (SpecAugment).
 
     All random numbers are torch's own, which follow from the seed of the training.
 
@@ -24,13 +24,17 @@ class Augmentation:
         self.options = options
         self._rate = rate
 
-    def waveforms(self, waveforms: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """The recordings moved in time, with noise.
+    def waveforms(
+        self, waveforms: torch.Tensor, lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The recordings at another speed, moved in time, with noise, and their lengths.
 
         Args:
             waveforms: Samples, padded with 0, (batch, samples).
             lengths: The number of samples of each, (batch).
         """
+        if self.options.speed:
+            waveforms, lengths = at_other_speeds(waveforms, lengths, self.options.speed)
         steps = torch.arange(waveforms.shape[1], device=waveforms.device)
         there = steps < lengths[:, None]
         if self.options.time_shift:
@@ -44,7 +48,7 @@ class Augmentation:
             power = waveforms.square().sum(1, keepdim=True) / lengths[:, None]
             deviation = (power * 10 ** (-below / 10)).sqrt()
             waveforms = waveforms + deviation * torch.randn_like(waveforms) * there
-        return waveforms
+        return waveforms, lengths
 
     def features(self, features: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
         """Features with stretches of time and ranges of frequencies set to 0, which is the mean.

@@ -6,7 +6,7 @@ frames, whatever it is padded to.
 """
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import nn
 
 from anyrnn.errors import OptionError, option_name
 from anyrnn.tasks.audio.options import SoundOptions
+from anyrnn.tasks.data.prepared import advanced
 from anyrnn.tasks.extras import library
 
 FLOOR = 1e-10
@@ -155,25 +156,26 @@ class Features(nn.Module):
         """The inverse of `scaled`."""
         return features * self.deviations + self.means
 
-    def measured(
-        self, waveforms: Iterable[Any], check: Callable[[], None] = lambda: None
-    ) -> tuple[list[float], list[float]]:
+    def measured(self, waveforms: Sequence[Any]) -> tuple[list[float], list[float]]:
         """The mean and the deviation of each feature over the frames of some recordings.
 
         Args:
             waveforms: The samples of each.
-            check: Called after each.
         """
         count, sums = 0, torch.zeros(2, self.size, dtype=torch.float64)
         with torch.no_grad():
-            for samples in waveforms:
+            for number, samples in enumerate(waveforms, start=1):
                 found = self.described(self.energies(torch.as_tensor(samples)[None]))[0].double()
                 count += len(found)
                 sums += torch.stack([found.sum(0), found.square().sum(0)])
-                check()
+                advanced("measuring features", number, len(waveforms))
         mean, square = sums / count
         deviation = (square - mean.square()).clamp_min(_LEAST_DEVIATION**2).sqrt()
         return mean.tolist(), deviation.tolist()
+
+    def seconds(self, frames: int) -> float:
+        """The time from a frame to the one that comes so many later."""
+        return frames * self.hop / self.options.sample_rate
 
     def stream(self, multiple: int = 1) -> "FeatureStream":
         """What makes the frames of a recording that comes in pieces.

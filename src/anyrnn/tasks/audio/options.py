@@ -42,6 +42,12 @@ def mels(default: int) -> Any:
     return option(default, "The number of bands of the mel scale.", ge=1, le=1024)
 
 
+def segment_length(default: int) -> Any:
+    """The option of the number of frames of a step."""
+    help = "How many frames are read as one step of the layers."
+    return option(default, help, ge=1, le=1000)
+
+
 def rate_of_pcm(needs: tuple[Need | DataNeed, ...]) -> Any:
     """The option of the rate of samples on standard input."""
     help = "The samples a second of standard input."
@@ -78,6 +84,12 @@ class AugmentationOptions(OptionGroup, panel="Changes of recordings in training"
         "Each recording is moved by up to so many seconds, earlier or later; what leaves it is "
         "lost, what is new is silent.",
         ge=0,
+    )
+    speed: float = option(
+        0.0,
+        "Each recording is played faster or slower by up to this share, and so higher or lower.",
+        ge=0,
+        le=0.5,
     )
     noise: float | None = option(
         None,

@@ -51,7 +51,7 @@ class Listening:
 
     def __post_init__(self) -> None:
         """Begin."""
-        step = self.network.step_samples / self.network.features.options.sample_rate
+        step = self.network.features.seconds(self.network.segment_length)
         self._seconds_of_step = step
         self._window = max(1, round((self.options.window or self.seconds) / step))
         self._stream = Stream(self.network, self._window)

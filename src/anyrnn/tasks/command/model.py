@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from anyrnn.errors import OptionError, option_name
-from anyrnn.tasks.audio.augmentation import Augmentation, at_other_speeds
+from anyrnn.tasks.audio.augmentation import Augmentation
 from anyrnn.tasks.audio.features import Features
 from anyrnn.tasks.classify.model import SequenceNetwork
 from anyrnn.tasks.networks.layers import segments
@@ -18,7 +18,6 @@ class CommandNetwork(SequenceNetwork):
         cell: A name of the catalogue, such as "gru".
         features: Makes the features; they have no weights.
         augmentation: Changes recordings in training.
-        speed: By which share their speed changes, too.
         continued: The share of recordings that begin with the state after another one in training.
         class_count: The number of words.
         sizes: Those of `SequenceNetwork`.
@@ -42,14 +41,12 @@ class CommandNetwork(SequenceNetwork):
         augmentation: Augmentation,
         class_count: int,
         *,
-        speed: float = 0.0,
         continued: float = 0.0,
         **sizes: Any,
     ) -> None:
         super().__init__(cell, features.size, class_count, **sizes)
         self.features = features
         self.augmentation = augmentation
-        self.speed = speed
         self.continued = continued
 
     def forward(
@@ -66,9 +63,7 @@ class CommandNetwork(SequenceNetwork):
             Logits, (batch, words).
         """
         if self.training:
-            if self.speed:
-                inputs, lengths = at_other_speeds(inputs, lengths, self.speed)
-            inputs = self.augmentation.waveforms(inputs, lengths)
+            inputs, lengths = self.augmentation.waveforms(inputs, lengths)
         features, counts = self.features(inputs, lengths)
         if not self.training:
             return super().forward(features, counts)
@@ -87,11 +82,6 @@ class CommandNetwork(SequenceNetwork):
         if isinstance(state, tuple):
             return tuple(each * continued for each in state)
         return state * continued
-
-    @property
-    def step_samples(self) -> int:
-        """The number of samples from one step of the layers to the next."""
-        return self.features.hop * self.segment_length
 
 
 class Stream:

@@ -90,12 +90,6 @@ class DataOptions(common_options.TableOptions, panel="Data"):
 class AugmentationOptions(audio.AugmentationOptions):
     """How recordings are changed in training, each time in another way."""
 
-    speed: float = option(
-        0.0,
-        "Each recording is played faster or slower by up to this share, and so higher or lower.",
-        ge=0,
-        le=0.5,
-    )
     continued: float = option(
         0.0,
         "The share of recordings that begin with the state after another one, as in a stream.",
@@ -115,7 +109,7 @@ class ModelOptions(OptionGroup, panel="Model"):
     pool: Literal["mean", "max"] = option(
         "mean", "What of the outputs over time is classified: their mean, or the largest values."
     )
-    segment_length: int = option(2, "How many frames are read as one step of the layers.", ge=1)
+    segment_length: int = audio.segment_length(2)
 
 
 class Options(OptionGroup, panel="Model"):

@@ -1,7 +1,7 @@
 """What is known of recordings before any network has learned."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -18,7 +18,6 @@ from anyrnn.tasks.classify.scores import Example
 from anyrnn.tasks.command.model import CommandNetwork
 from anyrnn.tasks.command.options import Options
 from anyrnn.tasks.data.batches import Column
-from anyrnn.tasks.data.prepared import advanced
 from anyrnn.tasks.run_files import CONFIG, entry
 
 
@@ -59,7 +58,7 @@ class Sounds(Inputs):
         )
         scales = [0.0] * features.size, [1.0] * features.size
         if sound.normalisation == "training":
-            scales = features.measured(_told(inputs))
+            scales = features.measured(inputs)
         return cls(sound, *scales, median)
 
     @classmethod
@@ -90,16 +89,9 @@ class Sounds(Inputs):
         """A network that makes the features itself."""
         changes = options.augmentation
         augmentation = Augmentation(changes, self.sound.sample_rate)
-        sizes = {**asdict(options.model), "speed": changes.speed, "continued": changes.continued}
+        sizes = {**asdict(options.model), "continued": changes.continued}
         return CommandNetwork(cell, self.features, augmentation, class_count, **sizes)
 
     def example(self, value: numpy.ndarray, row: str) -> Example:
         """A spectrogram."""
         return Example(row, picture=spectrogram(self.features, value))
-
-
-def _told(inputs: Sequence[numpy.ndarray]) -> Iterator[numpy.ndarray]:
-    """The recordings, and how far they are."""
-    for number, each in enumerate(inputs, start=1):
-        yield each
-        advanced("measuring recordings", number, len(inputs))

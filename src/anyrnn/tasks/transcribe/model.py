@@ -22,7 +22,7 @@ class TranscriptionNetwork(nn.Module):
         vocabulary_size: The number of tokens; number 0 is the blank, or the end.
         features: What makes features of samples.
         augmentation: What changes recordings in training.
-        stacking: How many frames are a step.
+        segment_length: How many frames are a step.
         hidden_size: The size of a recurrent layer, of one that reads the recording for each
             direction.
         layers: The number of recurrent layers.
@@ -57,7 +57,7 @@ class TranscriptionNetwork(nn.Module):
         features: Features,
         augmentation: Augmentation,
         *,
-        stacking: int = 3,
+        segment_length: int = 3,
         hidden_size: int = 256,
         layers: int = 1,
         bidirectional: bool = True,
@@ -68,11 +68,12 @@ class TranscriptionNetwork(nn.Module):
         scheduled_sampling: float = 0.0,
     ) -> None:
         super().__init__()
-        self.features, self.augmentation, self.stacking = features, augmentation, stacking
+        self.features, self.augmentation = features, augmentation
+        self.segment_length = segment_length
         self.dropout, self.bidirectional = nn.Dropout(dropout), bidirectional
         self.recurrent = recurrent_layers(
             cell,
-            features.size * stacking,
+            features.size * segment_length,
             hidden_size,
             layers,
             dropout,
@@ -109,7 +110,7 @@ class TranscriptionNetwork(nn.Module):
             recording, (batch).
         """
         if self.training:
-            samples = self.augmentation.waveforms(samples, lengths)
+            samples, lengths = self.augmentation.waveforms(samples, lengths)
         frames, counts = self.features(samples, lengths)
         if self.training:
             frames = self.augmentation.features(frames, counts)
@@ -129,7 +130,7 @@ class TranscriptionNetwork(nn.Module):
         Returns:
             What softmax or decoder read, the state after it, and the number of steps of each row.
         """
-        inputs, steps = segments(frames, counts, self.stacking)
+        inputs, steps = segments(frames, counts, self.segment_length)
         outputs, state = self.recurrent(inputs, state, lengths=steps)
         return self.dropout(outputs), state, steps
 

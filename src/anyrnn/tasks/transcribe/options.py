@@ -41,9 +41,7 @@ class ModelOptions(OptionGroup, panel="Model"):
         "What writes: connectionist temporal classification, with a token or a blank at each step, "
         "or a recurrent decoder that attends to the steps.",
     )
-    stacking: int = option(
-        3, "How many frames are read as one step of the recurrent layers.", ge=1, le=100
-    )
+    segment_length: int = audio.segment_length(3)
     hidden_size: int = common_options.hidden_size(256)
     layers: int = common_options.LAYERS
     bidirectional: bool = option(

@@ -85,7 +85,7 @@ def picture(
     samples: Any,
     found: Transcription,
     features: Features,
-    stacking: int,
+    segment_length: int,
     tokens: WrittenVocabulary,
 ) -> Picture:
     """What a network hears of a recording, the mean of the frames of each step, beside its words.
@@ -95,16 +95,16 @@ def picture(
         samples: Its samples.
         found: Its transcription.
         features: What the network hears.
-        stacking: How many frames are a step.
+        segment_length: How many frames are a step.
         tokens: What it writes.
     """
     samples = torch.as_tensor(samples)[None]
     heard, counts = features(samples, torch.tensor([samples.shape[1]]))
-    steps, _ = segments(heard, counts, stacking)
+    steps, _ = segments(heard, counts, segment_length)
     columns = steps[0].unflatten(1, (-1, heard.shape[2])).mean(1)
     low, high = columns.aminmax()
     spectrum = ((columns - low) / (high - low).clamp_min(1e-6) * 99).round().int()
     weights = [] if found.weights is None else (100 * found.weights).round().int().tolist()
     written = [tokens.shown(span.token) or "·" for span in found.spans]
-    seconds = stacking * features.hop / features.options.sample_rate
+    seconds = features.seconds(segment_length)
     return Picture(name, seconds, spectrum.tolist(), found.words, written, weights)

@@ -23,7 +23,6 @@ from anyrnn.tasks.classify.inputs import scales_of
 from anyrnn.tasks.data.batches import Batch, Batches, Column
 from anyrnn.tasks.data.columns import Sequences
 from anyrnn.tasks.data.kept import Kept
-from anyrnn.tasks.data.prepared import advanced
 from anyrnn.tasks.data.streams import IGNORED
 from anyrnn.tasks.decoding.decoder import preceding
 from anyrnn.tasks.decoding.written_tokens import UNKNOWN_ID
@@ -112,15 +111,15 @@ class Transcribe(Task[Options, Part]):
         features = Features(options.sound)
         scales = [0.0] * features.size, [1.0] * features.size
         if options.sound.normalisation == "training":
-            scales = features.measured(_told(training.samples))
+            scales = features.measured(training.samples)
         found = cls(options, tokens, scales)
         noted(f"tokens: {tokens.kind}, {tokens.size:,} in the vocabulary")
         left_out = len(training) - len(found._learned_from(training)[0])
         if left_out:
             noted(
                 f"left out of the training: {left_out:,} recording(s) too short for their "
-                f"transcript, which needs a step of {found.seconds:.3g} s for each token; less "
-                "stacking makes steps shorter"
+                f"transcript, which needs a step of {found.seconds:.3g} s for each token; make "
+                f"steps shorter with {option_name('segment_length')}"
             )
         found._check(options)
         found._language(options.search)
@@ -155,7 +154,7 @@ class Transcribe(Task[Options, Part]):
     @property
     def seconds(self) -> float:
         """How long a step is."""
-        return self.options.model.stacking * self._features.hop / self.options.sound.sample_rate
+        return self._features.seconds(self.options.model.segment_length)
 
     def network(self, cell: str) -> TranscriptionNetwork:
         """A network of the chosen sizes."""
@@ -192,11 +191,11 @@ class Transcribe(Task[Options, Part]):
         if self.options.model.decoder != "ctc":
             return part, tokens
         frames = self._features.frames(torch.from_numpy(part.lengths)).numpy()
-        fits = -(-frames // self.options.model.stacking) >= _needed(tokens)
+        fits = -(-frames // self.options.model.segment_length) >= _needed(tokens)
         if not fits.any():
             raise DataError(
                 f"all {len(part):,} recordings of {part.path} are too short for their "
-                f"transcripts; make steps shorter with {option_name('stacking')}"
+                f"transcripts; make steps shorter with {option_name('segment_length')}"
             )
         if fits.all():
             return part, tokens
@@ -255,7 +254,7 @@ class Transcribe(Task[Options, Part]):
             for row, own in zip(batch.rows.tolist(), written, strict=True):
                 found[row] = own
         losses = Losses(total, count, short, unknown)
-        network_hears = (self._features, self.options.model.stacking, self.tokens)
+        network_hears = (self._features, self.options.model.segment_length, self.tokens)
         return compared(
             part,
             found,
@@ -373,10 +372,3 @@ class _Output:
 def _needed(tokens: Sequences) -> NDArray[numpy.int64]:
     """How many steps each transcript needs."""
     return numpy.array([ctc.steps_needed(each[:-1]) for each in tokens], numpy.int64)
-
-
-def _told(samples: Sequence[Any]) -> Iterator[Any]:
-    """Recordings, telling how many of them were asked for."""
-    for number, each in enumerate(samples, start=1):
-        yield each
-        advanced("measuring features", number, len(samples))

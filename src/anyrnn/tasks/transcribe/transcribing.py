@@ -73,8 +73,7 @@ class Transcribing:
     @property
     def seconds(self) -> float:
         """How long a step is."""
-        features = self.network.features
-        return self.network.stacking * features.hop / features.options.sample_rate
+        return self.network.features.seconds(self.network.segment_length)
 
     def run(
         self, recordings: Sequence[Any], check: Callable[[], None] = lambda: None
@@ -211,7 +210,7 @@ class TranscriptionStream:
 
     def __init__(self, transcribing: Transcribing) -> None:
         self._transcribing, network = transcribing, transcribing.network
-        self._frames = network.features.stream(network.stacking)
+        self._frames = network.features.stream(network.segment_length)
         self._reader = WordReader(transcribing.tokens, transcribing.seconds)
         self._state: Any = None
         self._path = PathReader()
