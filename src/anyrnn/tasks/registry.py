@@ -136,17 +136,42 @@ TASKS = {
     )
 }
 
+"""The tasks that people have data for."""
+
+PROBLEMS = {
+    entry.name: entry
+    for entry in (
+        Entry(
+            "adding",
+            "Train networks on the adding problem: the sum of two values that are marked.",
+            "--length 100 --cell lstm --cell gru",
+            "anyrnn.studies.problems.adding",
+            "Adding",
+        ),
+        Entry(
+            "copying",
+            "Train networks on copy memory: ten symbols, a pause, and the symbols again.",
+            "--pause 30 --cell lstm --cell gru",
+            "anyrnn.studies.problems.copying",
+            "Copying",
+        ),
+    )
+}
+"""Problems with drawn data, on which cells are studied; they are listed nowhere else."""
+
+_ENTRIES = TASKS | PROBLEMS
+
 
 def entry_named(name: str) -> Entry:
-    """A task by its name.
+    """A task or a problem by its name.
 
     Raises:
         OptionError: There is none; the message names the nearest one.
     """
-    if name not in TASKS:
-        near = get_close_matches(name, TASKS, n=1, cutoff=0)
+    if name not in _ENTRIES:
+        near = get_close_matches(name, _ENTRIES, n=1, cutoff=0)
         raise OptionError(f"no task is called {name!r}; nearest: {near[0]}")
-    return TASKS[name]
+    return _ENTRIES[name]
 
 
 def entry_of_run(run: Path) -> Entry:
@@ -159,9 +184,9 @@ def entry_of_run(run: Path) -> Entry:
     from anyrnn.tasks.run_folder import read_config
 
     name = entry(read_config(run), "task", str, run / CONFIG)
-    if name not in TASKS:
+    if name not in _ENTRIES:
         raise RunError(f"{run} is a run of the task {name!r}, which this anyrnn does not know")
-    return TASKS[name]
+    return _ENTRIES[name]
 
 
 def entry_of(options: OptionGroup) -> Entry:
@@ -170,7 +195,7 @@ def entry_of(options: OptionGroup) -> Entry:
     Raises:
         OptionError: They are of no task.
     """
-    for entry in TASKS.values():
+    for entry in _ENTRIES.values():
         if type(options).__module__.startswith(f"{entry.package}."):
             return entry
     raise OptionError(f"{type(options).__name__} are the options of no task")

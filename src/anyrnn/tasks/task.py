@@ -149,7 +149,8 @@ class Task(ABC, Generic[TaskOptions, Part]):
         figures: The figures, the most important one first; an instance may have others, as its
             data need them.
         deciding: The name of the figure that decides on the best epoch and the best cell; likewise.
-        template: The template of its report, which extends `run.html`.
+        template: The template of its report, which extends `run.html`; by default the report shows
+            what all reports show.
         options: What the user chose.
     """
 
@@ -160,7 +161,7 @@ class Task(ABC, Generic[TaskOptions, Part]):
     units: ClassVar[str]
     figures: tuple[Figure, ...]
     deciding: str = "loss"
-    template: ClassVar[str]
+    template: ClassVar[str] = "plain.html"
 
     options: TaskOptions
 

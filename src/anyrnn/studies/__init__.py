@@ -1,0 +1,1 @@
+"""Studies: what trains many times, to search, to compare and to learn about cells."""
