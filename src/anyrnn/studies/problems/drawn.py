@@ -33,7 +33,7 @@ class SequenceOptions(OptionGroup, panel="Data"):
     validation_sequences: int = option(
         1_000, "How many sequences decide when to stop.", ge=1, evaluation="left out"
     )
-    test_sequences: int = option(1_000, "How many sequences measure the result.", ge=1)
+    test_sequences: int = option(4_000, "How many sequences measure the result.", ge=1)
 
 
 class ModelOptions(OptionGroup, panel="Model"):
