@@ -22,6 +22,7 @@ ProblemOptions = TypeVar("ProblemOptions", bound=Any)
 # Steps of all rows of a batch that no gradient follows: memory does not grow with their lengths.
 _MOST_STEPS = 1 << 18
 _BATCH_SIZE = 256
+_BLOCK = 50
 
 
 class SequenceOptions(OptionGroup, panel="Data"):
@@ -101,15 +102,30 @@ class DrawnBatches(OrderedBatches[None]):
         first = number * self.batch_size
         rows = numpy.arange(first, min(first + self.batch_size, self.part.count))
         # A seed's first number tells training, where each epoch differs, from what is measured.
-        key = (0, self.part.stream) if self.seed is None else (1, self.seed, self._epoch)
-        generator = numpy.random.default_rng((*key, number))
-        values = self.draw(generator, len(rows), self.part.length)
+        if self.seed is None:
+            values = self._measured(rows)
+        else:
+            values = self._drawn((1, self.seed, self._epoch, number), len(rows))
         lengths = numpy.full(len(rows), values["inputs"].shape[1])
         return Batch(
             values={name: torch.from_numpy(each) for name, each in values.items()},
             lengths={"inputs": torch.from_numpy(lengths)},
             rows=torch.from_numpy(rows),
         )
+
+    def _measured(self, rows: numpy.ndarray) -> Values:
+        """Rows that are the same however large batches are: they are drawn in blocks."""
+        first, last = rows[0] // _BLOCK, rows[-1] // _BLOCK
+        blocks = [
+            self._drawn((0, self.part.stream, block), _BLOCK) for block in range(first, last + 1)
+        ]
+        inside = slice(rows[0] - first * _BLOCK, rows[-1] + 1 - first * _BLOCK)
+        return {
+            name: numpy.concatenate([block[name] for block in blocks])[inside] for name in blocks[0]
+        }
+
+    def _drawn(self, key: tuple[int, ...], count: int) -> Values:
+        return self.draw(numpy.random.default_rng(key), count, self.part.length)
 
 
 @dataclass(frozen=True)
@@ -219,7 +235,7 @@ class Problem(Task[ProblemOptions, Sequences]):
         """Sequences that are drawn now, what is right, and what the network says."""
         generator = numpy.random.default_rng(options.seed)
         values = self.draw(generator, options.count, self.length(self.options.data))
-        said = self.predict(network, values["inputs"])
+        said = self.predict(network, list(values["inputs"]))
         for row, answer in enumerate(said):
             yield self.told({name: each[row] for name, each in values.items()}, answer)
 
