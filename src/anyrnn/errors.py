@@ -141,6 +141,14 @@ class ProcessError(RunError):
     """Of several processes that train together one was killed, or cannot be reached."""
 
 
+class DivergedError(RunError):
+    """The figures of a training are no numbers any more."""
+
+
+class StorageError(RunError):
+    """The storage of a study cannot be reached, or holds something else."""
+
+
 class UnusedParameterWarning(UserWarning):
     """A cell names parameters that do not influence its result."""
 

@@ -7,6 +7,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 from anyrnn.errors import AnyrnnError, DataError, WriteError
 
 UNFINISHED = re.compile(r".+\.[0-9a-f]{8}\.partial(\.[.\w]+)?")
@@ -92,6 +97,30 @@ def sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def locked(folder: Path) -> int | None:
+    """A descriptor that keeps other processes out of a folder until it, or the process, ends;
+    nothing where the system knows no such locks.
+
+    Raises:
+        BlockingIOError: Another process has the folder.
+    """
+    if fcntl is None:
+        return None
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # It may have been renamed, by one who has finished, before it was locked.
+        mine = os.path.lexists(folder) and os.path.samestat(os.fstat(handle), folder.stat())
+    except BlockingIOError:
+        mine = False
+    except OSError:  # a file system that knows no locks
+        mine = True
+    if not mine:
+        os.close(handle)
+        raise BlockingIOError(f"another process has {folder}")
+    return handle
 
 
 def _publish(unfinished: Path, path: Path) -> None:

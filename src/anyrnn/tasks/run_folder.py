@@ -9,13 +9,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from anyrnn.errors import AnyrnnError, RunError, StoppedError, WriteError, option_name
-from anyrnn.files import UNFINISHED, beside, sync_folder, writing
+from anyrnn.files import UNFINISHED, beside, locked, sync_folder, writing
 from anyrnn.tasks.run_files import CONFIG, read_json, write_json
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
 
 FORMAT = "anyrnn run"
 FORMAT_VERSION = 2
@@ -330,26 +325,15 @@ def _remove(folder: Path, names: Collection[str]) -> None:
 
 
 def _locked(folder: Path) -> int | None:
-    """A descriptor that keeps other processes out of a folder until it, or the process, ends.
+    """See `locked`.
 
     Raises:
         RunError: Another process has the folder.
     """
-    if fcntl is None:
-        return None
-    handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # It may have been renamed, by one who has finished, before it was locked.
-        mine = os.path.lexists(folder) and os.path.samestat(os.fstat(handle), folder.stat())
+        return locked(folder)
     except BlockingIOError:
-        mine = False
-    except OSError:  # a file system that knows no locks
-        mine = True
-    if not mine:
-        os.close(handle)
-        raise _taken(folder)
-    return handle
+        raise _taken(folder) from None
 
 
 def _taken(folder: Path) -> RunError:

@@ -104,7 +104,7 @@ class _Worker:
         context = get_context("spawn")
         self.pipe, theirs = context.Pipe(duplex=False)
         self.process = context.Process(target=_work, args=(function, arguments, place, theirs))
-        with _inherited():
+        with inherited():
             self.process.start()
         theirs.close()  # now the pipe ends when the process does
         self.running = True
@@ -209,7 +209,7 @@ def _outcome(workers: Sequence[_Worker], meeting: Meeting, stopped: bool) -> Any
 
 
 @contextmanager
-def _inherited() -> Iterator[None]:
+def inherited() -> Iterator[None]:
     """What a process is born with: it ignores what a terminal sends to all that it has started, as
     it is asked to stop by the one that began it; and torch's C++ gives no advice.
     """

@@ -1,5 +1,6 @@
 """What is told while networks train."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from anyrnn.tasks.task import Task
@@ -35,6 +36,9 @@ class Listener:
             number: Which of all trainings it is, from 1 on.
             total: How many there are.
         """
+
+    def epochs_taken_up(self, epochs: Sequence[Epoch]) -> None:
+        """The training goes on after these epochs, which were trained before it was interrupted."""
 
     def trial_done(self) -> None:
         """The cell was trained and measured."""

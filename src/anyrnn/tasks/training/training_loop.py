@@ -16,7 +16,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import DDPStrategy
 
-from anyrnn.errors import MissingExtraError, RunError, option_name
+from anyrnn.errors import DivergedError, MissingExtraError, RunError, option_name
 from anyrnn.tasks.data.batches import BatchSource, Shared
 from anyrnn.tasks.options.common_options import TrainingOptions
 from anyrnn.tasks.run_files import (
@@ -58,12 +58,14 @@ def fit(
 
     Raises:
         StoppedError: It was requested; a checkpoint lies in the folder.
-        RunError: The checkpoint in the folder cannot be used, or the training diverged.
+        RunError: The checkpoint in the folder cannot be used.
+        DivergedError: The training diverged.
     """
     options = learner.options
     if processes.first((folder / EPOCHS).exists):
         epochs, weights = processes.first(_finished, learner.network, folder)
         learner.network.load_state_dict(weights)
+        listener.epochs_taken_up(epochs)
         return epochs
     if processes.size() > 1:
         training = Shared(training, processes.rank(), processes.size())
@@ -73,6 +75,7 @@ def fit(
     resumed = processes.first(checkpoint.exists)
     if resumed:
         progress.restore(checkpoint)
+        listener.epochs_taken_up(progress.epochs)
     if not progress.done:
         with _quiet(), enough_memory():
             trainer = lightning.Trainer(
@@ -244,7 +247,7 @@ class _Progress(Callback):
         self._learner.training_loss.reset()
         for name, figure in figures.items():
             if not math.isfinite(figure):
-                raise RunError(
+                raise DivergedError(
                     f"the training diverged: {name} is {figure} after "
                     f"epoch {len(self.epochs) + 1}; try a smaller {option_name('learning_rate')}"
                 )
