@@ -473,3 +473,96 @@ def test_parameters_may_be_called_as_nearly_anything() -> None:
     }
     wanted = anyrnn.interpret(named, x.numpy(), parameters=parameters).output
     assert np.allclose(layer(x)[0].detach().numpy(), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("member", "bare"), [("W.f @ x + W.h @ h", "W_f @ x"), ("W.h @ h + W.a_b @ x", "W_a.b @ x")]
+)
+def test_two_parameters_that_would_be_stored_under_one_name(member: str, bare: str) -> None:
+    family = bare.partition(" ")[0].partition(".")[0]
+    more = f" + {family}.c @ h" if "." in bare else ""
+    text = f"@cell\ndef mine(x, h, *, W, {family}):\n    return tanh({member} + {bare}{more})\n"
+    with pytest.raises(CellError, match="both stored as"):
+        make(text)
+
+
+def test_a_function_that_calls_itself_without_end() -> None:
+    text = "def again(a):\n    return again(a)\n" + HEAD + "return again(W @ x + U @ h + b)\n"
+    with pytest.raises(CellError, match=r"line 5 `return again.*without end"):
+        make(text)
+
+
+def test_a_value_of_another_cell() -> None:
+    kept: list[Any] = []
+
+    @anyrnn.cell
+    def first(x, h, *, W):
+        kept.append(h)
+        return tanh(W @ x + h)
+
+    def second(x, h, *, W):
+        return tanh(W @ x + h) + kept[0]
+
+    def third(x, h, *, W):
+        return tanh(kept[0] + W @ x + h)
+
+    def fourth(x, h, *, W):
+        return kept[0] + 1.0
+
+    for function in (second, third, fourth):
+        with pytest.raises(CellError, match=f"cell '{function.__name__}'.*another cell"):
+            anyrnn.cell(function)
+
+
+@pytest.mark.parametrize("sizes", ["h", {1: "size"}, {"h": ""}, {"h": "a b"}, ["h"]])
+def test_sizes_that_are_no_names(sizes: Any) -> None:
+    with pytest.raises(CellError, match="sizes="):
+        anyrnn.cell(sizes=sizes)(lambda x, h, *, W: tanh(W @ x + h))
+
+
+def test_a_size_that_is_called_as_an_option() -> None:
+    @anyrnn.cell(sizes={"V": "proj"})
+    def named(x, h, *, W, V):
+        h = tanh(W @ x + h)
+        return V @ h, h
+
+    with pytest.raises(CellError, match="a size 'proj', and the layer an option 'proj_size'"):
+        Recurrent(named, 3, 4)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        *("clip_gradient(h, 0)", "clip_gradient(h, -1)", "clip_gradient(h, -k)"),
+        *("layer_norm(h, -1)", "layer_norm(h, epsilon=-k)"),
+    ],
+)
+def test_bounds_that_make_no_sense(call: str) -> None:
+    text = f"@cell\ndef mine(x, h, *, W, k=2):\n    return tanh(W @ x + {call})\n"
+    with pytest.raises(CellError, match=r"line 3 .*, not -?\d"):
+        make(text)
+
+
+def test_parameters_that_are_said_to_be_unused() -> None:
+    def wasteful(x, h, *, W, b):
+        tanh(b)
+        return tanh(W.n @ x + h)
+
+    assert anyrnn.cell(unused="b")(wasteful).unused == ("b",)
+    for unused in ("c", ("Q.b",), (1,)):
+        with pytest.raises(CellError, match="unused names"):
+            anyrnn.cell(unused=unused)(wasteful)  # type: ignore[arg-type]
+
+
+def test_hyperparameters_are_numbers_to_python() -> None:
+    @anyrnn.cell
+    def counted(x, h, *, W, k=2, p=0.5):
+        function = {2: tanh, 3: sigmoid}[k]
+        scale = 2**k + 7 // k + 7 % k + k**-1 + round(p) + k**2 + (1 + p) ** 0.5
+        return scale * function(W @ x + h) ** k + h**2.0 + h ** np.int64(2)
+
+    x, parameters = np.ones((1, 1, 3)), {"W": np.full((2, 3), 0.1)}
+    for k, function in (2, np.tanh), (3, lambda a: 1 / (1 + np.exp(-a))):
+        scale = 2**k + 7 // k + 7 % k + k**-1 + round(0.5) + k**2 + 1.5**0.5
+        found = anyrnn.interpret(counted.with_hyperparameters(k=k), x, parameters=parameters)
+        assert np.allclose(found.output, scale * function(0.3) ** k)

@@ -19,7 +19,8 @@ from anyrnn.graph.parameters import store
 from anyrnn.graph.simplify import simplify
 from anyrnn.graph.sizes import Atom, Size
 from anyrnn.graph.symbols import as_number, shown
-from anyrnn.graph.trace import DeclaredSizes, Tracing, trace
+from anyrnn.graph.trace import Tracing, trace
+from anyrnn.graph.tracer import DeclaredSizes, named
 
 
 class Cell:
@@ -61,7 +62,7 @@ class Cell:
         self.draws = self.graph.draws
         used = set(self.graph.leaves("parameter"))
         self.members = tuple(node for node in tracing.parameters if node in used)
-        self.parameters = store(self.members)
+        self.parameters = store(self.members, self.name)
         self.parameter_names = names = tuple(stored.name for stored in self.parameters)
         self.initial = {key: value for key, value in tracing.initial.items() if key in names}
         cancelled = tuple(node.name for node in tracing.parameters if node not in used)
@@ -120,16 +121,23 @@ class Cell:
     def check_options(
         self, constructors: Iterable[Callable[..., Any]], more: Iterable[str]
     ) -> None:
-        """Check that no hyperparameter is called as an option of a layer, which would hide it: as
-        an argument of its constructors, or as one of `more`.
+        """Check that no hyperparameter and no size is called as an option of a layer, which would
+        hide it: as an argument of its constructors, or as one of `more`.
 
         Raises:
             CellError: One is.
         """
-        options = {*more, *(f"{size}_size" for size in self.sizes)}
+        options, sizes = {*more}, [f"{size}_size" for size in self.sizes]
         for constructor in constructors:
             given = inspect.signature(constructor).parameters.values()
             options |= {each.name for each in given if each.kind is not each.VAR_KEYWORD}
+        for name in sizes:
+            if name in options - {"input_size", "hidden_size"}:
+                raise CellError(
+                    f"the cell '{self.name}' has a size '{name.removesuffix('_size')}', and the "
+                    f"layer an option '{name}': one would hide the other; rename the size"
+                )
+        options.update(sizes)
         for name in self.hyperparameters:
             if name in options:
                 raise CellError(
@@ -302,7 +310,7 @@ def cell(function: Callable[..., Any], /) -> Cell: ...
 
 @overload
 def cell(
-    *, sizes: DeclaredSizes | None = None, unused: tuple[str, ...] = ()
+    *, sizes: DeclaredSizes | None = None, unused: str | tuple[str, ...] = ()
 ) -> Callable[[Callable[..., Any]], Cell]: ...
 
 
@@ -311,7 +319,7 @@ def cell(
     /,
     *,
     sizes: DeclaredSizes | None = None,
-    unused: tuple[str, ...] = (),
+    unused: str | tuple[str, ...] = (),
 ) -> Cell | Callable[[Callable[..., Any]], Cell]:
     """Make a cell of a function that reads like its equations.
 
@@ -346,7 +354,8 @@ def cell(
         <cell minimal: states h; parameters W, U, b>
     """
     if function is None:
-        return lambda real: _make(real, dict(sizes or {}), unused, {})
+        declared, left_out = named(sizes), (unused,) if isinstance(unused, str) else unused
+        return lambda real: _make(real, declared, left_out, {})
     return _make(function, {}, (), {})
 
 
@@ -360,6 +369,12 @@ def _make(
     if name is None or not inspect.isfunction(function):
         raise CellError(f"@cell takes a function, not {function!r}")
     positional, families, defaults = _signature(function, name)
+    for parameter in unused:
+        if not isinstance(parameter, str) or parameter.partition(".")[0] not in families:
+            raise CellError(
+                f"cell '{name}': unused names {parameter!r}, which is no parameter; its families "
+                f"are: {', '.join(families) or 'none'}"
+            )
     made = Cell(
         trace(function, name, positional, families, {**defaults, **chosen}, declared),
         remake=lambda **values: _make(function, declared, unused, {**chosen, **values}),

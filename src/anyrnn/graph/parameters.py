@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
+from anyrnn.errors import CellError
 from anyrnn.graph.nodes import Node
 from anyrnn.graph.sizes import Size
 
@@ -48,22 +49,35 @@ class StoredParameter:
         return {name: slice(*rows) for name, rows in zip(self.members, ends, strict=True)}
 
 
-def store(parameters: Iterable[Node]) -> tuple[StoredParameter, ...]:
-    """Stack the parameters of each family that have the same number of columns."""
+def store(parameters: Iterable[Node], cell: str) -> tuple[StoredParameter, ...]:
+    """Stack the parameters of each family that have the same number of columns.
+
+    Args:
+        parameters: The parameters, in order of first use.
+        cell: The name of their cell, for messages.
+
+    Raises:
+        CellError: Two arrays would have one name.
+    """
     groups: dict[tuple[str, tuple[Size, ...], bool], list[Node]] = {}
     for node in parameters:
         shape = node.type.shape
         key = (node.name.split(".")[0], shape[1:], bool(shape))
         groups.setdefault(key, []).append(node)
     families = [family for family, *_ in groups]
-    stored = []
+    stored: dict[str, StoredParameter] = {}
     for (family, columns, _), nodes in groups.items():
         bounds = [*accumulate((node.type.size for node in nodes), initial=Size.of(0))]
         alone = families.count(family) == 1
         name = family if alone else nodes[0].name.replace(".", "_")
         members = tuple(node.name for node in nodes)
-        stored.append(StoredParameter(name, members, tuple(bounds), (bounds[-1], *columns)))
-    return tuple(stored)
+        if name in stored:
+            raise CellError(
+                f"cell '{cell}': {stored[name].members[0]} and {members[0]} are both stored as "
+                f"{name}; rename one"
+            )
+        stored[name] = StoredParameter(name, members, tuple(bounds), (bounds[-1], *columns))
+    return tuple(stored.values())
 
 
 def split_parameters(

@@ -90,20 +90,21 @@ class Symbol:
     def __abs__(self) -> Symbol:
         return self.__tracer__.apply("abs", self)
 
-    def __pow__(self, exponent: float) -> Symbol:
+    def __pow__(self, exponent: Any) -> Symbol:
         exponent = exponent._value if isinstance(exponent, Hyperparameter) else exponent
         if isinstance(exponent, Symbol):
             self.__tracer__.fail(
                 "a power with a value as its exponent; use exp(exponent * log(value))"
             )
-        if exponent == 0.5:
+        number = as_number(exponent)
+        if number == 0.5:
             return self.__tracer__.apply("sqrt", self)
-        if not isinstance(exponent, int) or not 1 <= exponent <= 8:
+        if number is None or number not in range(1, 9):
             self.__tracer__.fail(
                 f"a power of {exponent!r}: whole numbers from 1 to 8 and 0.5 are known"
             )
         result = self
-        for _ in range(exponent - 1):
+        for _ in range(int(number) - 1):
             result = result * self
         return result
 
@@ -144,12 +145,8 @@ class Symbol:
     def __torch_function__(
         cls, function: Any, types: Any, arguments: tuple[Any, ...] = (), options: Any = None
     ) -> NoReturn:
-        tracer = active.get()
         name = getattr(function, "__name__", str(function))
-        message = f"{name}() of torch was called; use the functions of anyrnn: {', '.join(KNOWN)}"
-        if tracer is None:
-            raise CellError(message)
-        tracer.fail(message)
+        _fail(f"{name}() of torch was called; use the functions of anyrnn: {', '.join(KNOWN)}")
 
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__"):
@@ -187,6 +184,11 @@ def _of_numbers(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any
     return apply
 
 
+def _of_numbers_after(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """The same, with the operands exchanged."""
+    return lambda self, other: function(other, self._value)
+
+
 def _compared(function: Callable[[Any, Any], bool], symbolic: Operator) -> Callable[..., Any]:
     """A comparison of a hyperparameter: a boolean with a number, a symbol with another value."""
 
@@ -222,9 +224,20 @@ class Hyperparameter(Symbol):
     def __bool__(self) -> bool:
         return bool(self._value)
 
+    def __hash__(self) -> int:  # that of the number, with which it is equal
+        return hash(self._value)
+
+    def __round__(self, digits: int | None = None) -> float:
+        return round(self._value, digits)
+
+    def __pow__(self, exponent: Any) -> Any:
+        power = exponent._value if isinstance(exponent, Hyperparameter) else exponent
+        symbolic = isinstance(power, Symbol) or as_number(power) in range(1, 9)
+        return super().__pow__(power) if symbolic else pow(self._value, power)
+
     __floordiv__, __mod__ = map(_of_numbers, (floordiv, mod))
+    __rfloordiv__, __rmod__, __rpow__ = map(_of_numbers_after, (floordiv, mod, pow))
     __eq__ = _of_numbers(eq)  # type: ignore[assignment]
-    __hash__ = object.__hash__
     __gt__, __lt__ = _compared(gt, Symbol.__gt__), _compared(lt, Symbol.__lt__)
     __ge__, __le__ = _compared(ge, Symbol.__ge__), _compared(le, Symbol.__le__)
 
@@ -253,6 +266,13 @@ def _apply(operation: str, *operands: Operand) -> Symbol:
     if tracer is None:
         raise CellError(f"anyrnn.{operation}() works on the values of a cell, inside its function")
     return tracer.apply(operation, *operands)
+
+
+def _fail(message: str) -> NoReturn:
+    tracer = active.get()
+    if tracer is None:
+        raise CellError(message)
+    tracer.fail(message)
 
 
 def sigmoid(value: Operand) -> Symbol:
@@ -312,6 +332,9 @@ def where(condition: Operand, left: Operand, right: Operand) -> Symbol:
 
 def clip_gradient(value: Operand, bound: Operand) -> Symbol:
     """The value itself; the gradient that flows back through it is limited to +-bound."""
+    number = bound._value if isinstance(bound, Hyperparameter) else as_number(bound)
+    if number is not None and not number > 0:
+        _fail(f"clip_gradient() takes a bound above zero, not {number}")
     return _apply("clip_gradient", value, bound)
 
 
@@ -340,6 +363,9 @@ def layer_norm(value: Symbol, epsilon: float = 1e-5) -> Symbol:
     Returns:
         The normalised vector; multiply by a gain and add a bias of your own if wanted.
     """
+    number = epsilon._value if isinstance(epsilon, Hyperparameter) else as_number(epsilon)
+    if number is not None and not number >= 0:
+        _fail(f"layer_norm() takes an epsilon of at least 0, not {number}")
     centred = value - mean(value)
     return centred / sqrt(mean(centred * centred) + epsilon)
 

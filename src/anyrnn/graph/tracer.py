@@ -36,6 +36,19 @@ ARITHMETIC: dict[str, Callable[..., Any]] = {
 }
 
 
+def named(sizes: DeclaredSizes | None) -> DeclaredSizes:
+    """The sizes that a decorator names.
+
+    Raises:
+        CellError: They are not named by state or parameter.
+    """
+    if sizes is None:
+        return {}
+    if not isinstance(sizes, Mapping) or not all(isinstance(name, str) for name in sizes):
+        raise CellError(f"sizes={sizes!r}; expected names of sizes, as in {{'h': 'projection'}}")
+    return dict(sizes)
+
+
 class Tracer:
     """Builds expressions as a cell's function runs, and collects equations between their sizes."""
 
@@ -49,7 +62,7 @@ class Tracer:
         self.declared: dict[str, Size | None] = {}
         variables: dict[str, SizeVariable] = {}
         for key, value in declared.items():
-            if isinstance(value, str):
+            if isinstance(value, str) and value.isidentifier():
                 self.declared[key] = Size.of(variables.setdefault(value, SizeVariable(value)))
             elif value == 1:
                 self.declared[key] = None  # a single number
@@ -110,6 +123,11 @@ class Tracer:
         return traced
 
     def _operand(self, value: Any, rank: int, shape: tuple[Size, ...] | None = None) -> Traced:
+        if isinstance(value, Symbol) and value.__tracer__ is not self:
+            (active.get() or self).fail(
+                "a value of another cell, or of an earlier run of this one, was used; a cell's "
+                "function computes from its own arguments"
+            )
         if isinstance(value, Parameter):
             return self._parameter(value.__parameter__, rank, shape)
         if isinstance(value, Symbol) and value.__traced__ is not None:
@@ -278,6 +296,8 @@ class Tracer:
         with self.watching():
             try:
                 return function(*symbols, **keywords)
+            except RecursionError as error:
+                self.fail("functions call each other without end", line=self._error_line(error))
             except UnboundLocalError as error:
                 self.fail(
                     f"{error}; lines are assignments in order: a line can use what the lines "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from anyrnn.graph.nodes import Node
+from anyrnn.graph.nodes import Node, reached
 from anyrnn.schedule.phases import operands
 
 
@@ -12,9 +12,12 @@ def frontier(node: Node, is_given: Callable[[Node], bool]) -> set[Node]:
     """The values from which cheap operations can rematerialise a node: those that are given, and
     those that are not cheap to compute.
     """
-    if is_given(node) or not node.traits.cheap:
-        return {node}
-    return set[Node]().union(*(frontier(argument, is_given) for argument in operands(node)))
+
+    def ends(reached_node: Node) -> bool:
+        return is_given(reached_node) or not reached_node.traits.cheap
+
+    found = reached([node], lambda each: () if ends(each) else operands(each))
+    return {each for each in found if ends(each)}
 
 
 def is_cheap(values: Iterable[Node]) -> bool:
