@@ -151,8 +151,14 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         if hasattr(signal, "SIGHUP"):
             signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    if "PYTEST_XDIST_WORKER" not in os.environ:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return
+    if hasattr(config, "cache"):
         os.environ["ANYRNN_CACHE"] = str(config.cache.mkdir("compiled-code"))
+    else:  # with -p no:cacheprovider nothing is kept
+        folder = tempfile.TemporaryDirectory(prefix="compiled-code-")
+        config.add_cleanup(folder.cleanup)
+        os.environ["ANYRNN_CACHE"] = folder.name
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:

@@ -14,6 +14,7 @@ from anyrnn.tasks.experiment import train
 from anyrnn.tasks.tag import DataOptions, ModelOptions, Options, TrainingOptions, WordOptions
 from anyrnn.tasks.tag.crf import ConditionalRandomField
 from anyrnn.tasks.tag.files import Sentences, read_sentences
+from anyrnn.tasks.tag.model import TagNetwork
 from anyrnn.tasks.tag.scores import TaggingScores
 from anyrnn.tasks.tag.spans import SpanCounts, repaired, spans
 from anyrnn.tasks.tag.task import Tag
@@ -335,3 +336,22 @@ def test_a_long_word_and_a_strange_one(tmp_path: Path) -> None:
     assert found.tokens[0][0] == "x" * 5000
     result = train(options(tmp_path / "a.conllu", training={"epochs": 1}), tmp_path / "run")
     assert result.best.scores.count
+
+
+def test_several_threads_sum_a_gradient_in_one_order() -> None:
+    torch.manual_seed(0)
+    network = TagNetwork("gru", [3] * 9, 20, 3, embedding_size=8, character_size=32, hidden_size=8)
+    words = torch.randint(2, 11, (30, 40))
+    spelling = torch.randint(2, 20, (11, 6))
+    given = (words, torch.full((30,), 40), spelling[words], words)
+    threads, gradients = torch.get_num_threads(), set()
+    torch.set_num_threads(4)
+    try:
+        for _ in range(20):
+            network.zero_grad()
+            torch.manual_seed(1)
+            network(*given).square().sum().backward()
+            gradients.add(network.characters.weight.grad.numpy().tobytes())  # pyright: ignore
+    finally:
+        torch.set_num_threads(threads)
+    assert len(gradients) == 1

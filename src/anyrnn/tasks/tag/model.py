@@ -151,4 +151,6 @@ class TagNetwork(nn.Module):
             self.characters(spelling[:, : int(lengths.max())]), lengths=lengths
         )
         pool = "max" if self.pool == "max" else "last"
-        return pooled(output, lengths, pool, bidirectional=True)[form]
+        vectors = pooled(output, lengths, pool, bidirectional=True)
+        # The gradient of an index with brackets is summed by several threads in any order.
+        return vectors.index_select(0, form.flatten()).unflatten(0, form.shape)
