@@ -1,10 +1,14 @@
 """A conditional random field over the tags of a sentence (Lafferty et al. 2001)."""
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy
 import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
+
+_MOST_PAIRS = 1 << 22  # of tags, whose scores are computed at once
 
 
 class ConditionalRandomField(nn.Module):
@@ -61,23 +65,18 @@ class ConditionalRandomField(nn.Module):
 
     def decode(self, emissions: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """The tags of the largest score (Viterbi), (batch, time); what follows the end is 0."""
-        batch, time, count = emissions.shape
-        scores = self.start + emissions[:, 0]
-        stay = torch.arange(count, device=emissions.device).expand(batch, count)
-        came_from = []
-        for step in range(1, time):
-            best, before = (scores[:, :, None] + self.transitions).max(1)
-            present = (step < lengths)[:, None]
-            scores = torch.where(present, best + emissions[:, step], scores)
-            came_from.append(torch.where(present, before, stay))
-        tag = (scores + self.end).argmax(1)
-        tags = [tag]
-        for before in reversed(came_from):
-            tag = before.gather(1, tag[:, None])[:, 0]
-            tags.append(tag)
-        decoded = torch.stack(tags[::-1], 1)
-        steps = torch.arange(time, device=emissions.device)
-        return decoded.masked_fill(steps >= lengths[:, None], 0)
+        scores = _beginnings(emissions, self.start, self.transitions, torch.amax)
+        found, after = scores.numpy(force=True), self.transitions.numpy(force=True).T
+        ends, last = self.end.numpy(force=True), lengths.cpu().numpy() - 1
+        count, time, _ = found.shape
+        tags = numpy.zeros((count, time), numpy.int64)
+        tag = tags[:, 0]
+        for step in range(time - 1, -1, -1):
+            following = numpy.where(numpy.equal(step, last)[:, None], ends, after[tag])
+            tag = (found[:, step] + following).argmax(1)
+            tags[:, step] = tag
+        tags[numpy.arange(time) > last[:, None]] = 0
+        return torch.from_numpy(tags).to(emissions.device)
 
 
 class _LogPartition(torch.autograd.Function):
@@ -109,6 +108,39 @@ class _LogPartition(torch.autograd.Function):
         return marginals, None, marginals[:, 0].sum(0), pairs, last.sum(0)
 
 
+def _beginnings(
+    emissions: torch.Tensor,
+    start: torch.Tensor,
+    transitions: torch.Tensor,
+    together: Callable[[torch.Tensor, int], torch.Tensor],
+) -> torch.Tensor:
+    """What all beginnings that end with a tag are worth together, by step and tag.
+
+    Args:
+        emissions, start, transitions: See `ConditionalRandomField`.
+        together: The logarithm of their sum, or the largest.
+    """
+    scores = [start + emissions[:, 0]]
+    for emission in emissions.unbind(1)[1:]:
+        scores.append(together(scores[-1][:, :, None] + transitions, 1) + emission)
+    return torch.stack(scores, 1)
+
+
+def _pairs(before: torch.Tensor, transitions: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
+    """The scores of pairs of tags at all steps but the first, some steps at a time: which steps
+    they begin at, and the scores, (batch, steps, tags, tags).
+
+    Args:
+        before: The scores of tags at each step, (batch, time, tags).
+        transitions: The score of each tag after each other one.
+    """
+    last = before.shape[1] - 1
+    at_once = max(1, _MOST_PAIRS // (len(before) * transitions.numel()))
+    for first in range(0, last, at_once):
+        some = slice(first, min(first + at_once, last))
+        yield some, before[:, some, :, None] + transitions
+
+
 def _forward(
     emissions: torch.Tensor,
     lengths: torch.Tensor,
@@ -119,10 +151,7 @@ def _forward(
     """The logarithm of the sum over all beginnings, by step and last tag, and that over all
     sequences.
     """
-    scores = [start + emissions[:, 0]]
-    for emission in emissions.unbind(1)[1:]:
-        scores.append((scores[-1][:, :, None] + transitions).logsumexp(1) + emission)
-    found = torch.stack(scores, 1)
+    found = _beginnings(emissions, start, transitions, torch.logsumexp)
     rows = torch.arange(len(lengths), device=lengths.device)
     return found, (found[rows, lengths - 1] + end).logsumexp(1)
 
@@ -142,17 +171,22 @@ def _backward(
         forward: What `_forward` gave.
         weights: What each sentence counts, (batch).
     """
-    after, sums = end.expand_as(emissions[:, 0]), torch.zeros_like(transitions)
-    backward = [after]
-    for step in range(emissions.shape[1] - 1, 0, -1):
-        present = step < lengths
-        following = transitions + (emissions[:, step] + after)[:, None]
-        # Their sum is known to be 1, which 32 bits of large logarithms would miss.
-        pairs = forward[:, step - 1, :, None] + following
-        probabilities = pairs.flatten(1).softmax(1) * (weights * present)[:, None]
-        sums += probabilities.sum(0).view_as(sums)
-        after = torch.where(present[:, None], following.logsumexp(2), end)
-        backward.append(after)
     steps = torch.arange(emissions.shape[1], device=lengths.device)
-    probabilities = (forward + torch.stack(backward[::-1], 1)).softmax(2)
-    return probabilities * (weights[:, None] * (steps < lengths[:, None]))[..., None], sums
+    present = steps < lengths[:, None]
+    after, backward = end.expand_as(emissions[:, 0]), []
+    for emission, there in zip(
+        reversed(emissions.unbind(1)), reversed(present[..., None].unbind(1)), strict=True
+    ):
+        backward.append(after)
+        endings = (transitions + (emission + after)[:, None]).logsumexp(2)
+        after = torch.where(there, endings, end)
+    following = torch.stack(backward[::-1], 1)
+    counted = weights[:, None] * present
+    sums = torch.zeros_like(transitions)
+    for some, pairs in _pairs(forward, transitions):
+        later = slice(some.start + 1, some.stop + 1)
+        pairs = pairs + (emissions[:, later] + following[:, later])[:, :, None]
+        # Their sum is known to be 1, which 32 bits of large logarithms would miss.
+        probabilities = pairs.flatten(2).softmax(2) * counted[:, later, None]
+        sums += probabilities.sum((0, 1)).view_as(sums)
+    return (forward + following).softmax(2) * counted[..., None], sums
