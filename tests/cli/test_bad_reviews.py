@@ -68,6 +68,30 @@ BAD_DATA: dict[str, tuple[str, bytes, list[str], str]] = {
         "--encoding gb18030",
     ),
     "utf-16": ("a.csv", "review,sentiment\na,b\n".encode("utf-16"), [], "--encoding utf-16"),
+    "utf-16 without its mark": (
+        "a.csv",
+        GOOD_LINES.encode("utf-16-le"),
+        [],
+        "zero bytes.*--encoding utf-16-le",
+    ),
+    "compressed under another name": (
+        "a.csv",
+        gzip.compress(GOOD_LINES.encode()),
+        [],
+        "a .gz file",
+    ),
+    "a separator of several bytes": (
+        "a.csv",
+        GOOD_LINES.encode(),
+        ["--separator", "、"],
+        "--separator is '、', but has to be one ASCII character",
+    ),
+    "a list as text": (
+        "a.jsonl",
+        b'{"review": ["a"], "sentiment": 1}',
+        [],
+        "line 1 has a list as 'review'",
+    ),
     "unknown encoding": ("a.csv", GOOD_LINES.encode(), ["--encoding", "klingon"], "klingon"),
     "not json": (
         "a.jsonl",
@@ -97,7 +121,7 @@ def test_bad_data(anyrnn: Callable[..., Outcome], tmp_path: Path, name: str) -> 
     out = tmp_path / "runs" / "one"
     outcome = anyrnn("train", "classify", "--data", path, *COLUMNS, "-o", out, *arguments)
     assert re.search(message, outcome.error)
-    assert str(path) in outcome.error or "--encoding" in outcome.error
+    assert str(path) in outcome.error or "is '" in outcome.error or "klingon" in outcome.error
     assert not out.parent.exists()
 
 

@@ -1,5 +1,6 @@
 """Bad series and books on the command line: exit code 2, one line, and nothing half-written."""
 
+import json
 import math
 import re
 from collections.abc import Callable
@@ -17,6 +18,7 @@ Run = Callable[..., tuple[int, str, str]]
 _SMALL = ["--epochs", "1", "--hidden-size", "4", "--device", "cpu"]
 _FORECAST = ["train", "forecast", "--horizon", "4", "--look-back", "8", "--backtest", "0", *_SMALL]
 _GENERATE = ["train", "generate", "--steps", "10", "--batch-size", "4", *_SMALL]
+_NUMBERS = ["--intervals", "50", "--intervals", "90", "--missing-value", "-9999"]
 _BOOK = "to be, or not to be: that is the question.\n" * 20
 
 
@@ -50,6 +52,26 @@ SERIES = {
         "no value at 2020-01-21",
     ),
     "times of no step": (_changed(30, "ds", "2020-01-31 07:13", 30), [], "--frequency row"),
+    "a year that nanoseconds do not reach": (
+        _changed(0, "ds", "1400-01-01", 0),
+        [],
+        "the time '1400-01-01' .* years from 1678",
+    ),
+    "no format of times": (
+        _series().to_csv(index=False),
+        ["--time-format", "%Q"],
+        "--time-format is '%Q'",
+    ),
+    "the future of the target": (
+        _series().to_csv(index=False),
+        ["--future", "y"],
+        "'y' is given two roles: --target and --future",
+    ),
+    "no share": (
+        _series().to_csv(index=False),
+        ["--test-size", "5%"],
+        "'5%', but has to be a numb",
+    ),
     "no such column": (_series().to_csv(index=False), ["--target", "Y"], "did you mean 'y'"),
 }
 
@@ -67,6 +89,7 @@ BOOKS = {
     "one character": ("a", [], "has 1 character.*--lines"),
     "one line": ("one\n", ["--lines"], "1 different text"),
     "no word twice": ("one two three four five six", ["--tokens", "word"], "--min-frequency 1"),
+    "utf-16 without its mark": ("b\0o\0o\0k\0" * 9, [], "zero bytes.*--encoding utf-16-le"),
     "another encoding": ("é" * 50, ["--encoding", "ascii"], "--encoding utf-8"),
 }
 
@@ -121,7 +144,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for command in (
-            [*_FORECAST, "--data", "series.csv", "--future", "holiday", "-o", "forecast"],
+            [
+                *_FORECAST,
+                "--data",
+                "series.csv",
+                "--future",
+                "holiday",
+                *_NUMBERS,
+                "-o",
+                "forecast",
+            ],
             [*_GENERATE, "--data", "book.txt", "-o", "generate"],
         ):
             patch.setattr("sys.argv", ["anyrnn", *command])
@@ -148,6 +180,12 @@ QUESTIONS = [
 @pytest.mark.parametrize(("command", "message"), QUESTIONS)
 def test_bad_questions(run: Run, trained: Path, command: str, message: str) -> None:
     refused(run, trained, message, *command.split())
+
+
+def test_lists_of_numbers(trained: Path) -> None:
+    options = json.loads((trained / "forecast" / "config.json").read_text())["options"]
+    assert options["forecast"]["intervals"] == [50, 90]
+    assert options["data"]["missing_value"] == [-9999.0]
 
 
 def test_what_the_training_never_had_is_measured(

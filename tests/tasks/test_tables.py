@@ -171,7 +171,7 @@ def test_any_text_with_a_separator(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("separator", ["", "ab", '"', "\n", "\r"])
 def test_no_separators(tmp_path: Path, separator: str) -> None:
-    with pytest.raises(DataError, match="has to be one character"):
+    with pytest.raises(DataError, match="has to be one ASCII character"):
         columns(tmp_path, "a.csv", "a,b\n1,2\n", separator=separator)
 
 

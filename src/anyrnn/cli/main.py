@@ -30,6 +30,9 @@ from anyrnn.cli.options import OfRun, flag
 from anyrnn.cli.terminal import shown
 from anyrnn.errors import AnyrnnError
 
+# What a value has to be, by the type of pydantic's error.
+_NUMBERS = {"int_parsing": "a whole number", "float_parsing": "a number"}
+
 app = typer.Typer(
     name="anyrnn",
     help="Write a recurrent cell as its equations; get an exact, trainable layer.",
@@ -113,8 +116,16 @@ def _run() -> int:
         if not hasattr(error, "format_message"):  # not of those for a mistake on the command line
             raise
         usage: Any = error
-        message = usage.format_message().replace("Value error, ", "")
+        message = _no_number(usage) or usage.format_message().replace("Value error, ", "")
         return _tell(message, usage.exit_code) if message else usage.exit_code
+
+
+def _no_number(usage: Any) -> str:
+    """What is said of a value that is no number; empty of other mistakes."""
+    found = getattr(usage.__cause__, "errors", list)()
+    wanted = _NUMBERS.get(found[0]["type"]) if found else None
+    name = usage.param.opts[0] if wanted else ""
+    return f"{name} is {found[0]['input']!r}, but has to be {wanted}" if wanted else ""
 
 
 def _tell(message: str, code: int, mistake: bool = True) -> int:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 from typer.core import TyperCommand
@@ -59,7 +59,8 @@ def parameter(found: Option, *, as_trained: bool = False) -> inspect.Parameter:
         settings["show_default"] = declaration.shown or False
     elif found.required or (as_trained and declaration.evaluation == "required"):
         settings["help"] += r" [red]\[required][/red]"
-    kind = list[str] if found.several else found.type
+    # Typer makes numbers of the parts.
+    kind = list[get_args(found.type)[0]] if found.several else found.type
     kind = kind if default is not None else kind | None
     if declaration.argument:
         del settings["rich_help_panel"]

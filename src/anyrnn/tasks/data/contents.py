@@ -21,6 +21,15 @@ LARGE = 64 << 20
 
 _BLOCK = 1 << 20  # bytes read at once
 _SAMPLE = 16 << 20  # bytes that tell an encoding
+# What is given for text by mistake, most often under a wrong name.
+_BEGINNINGS = [
+    (b"\x1f\x8b", "a .gz file"),
+    (b"\xfd7zXZ", "a .xz file"),
+    (b"BZh", "a .bz2 file"),
+    (b"PAR1", "a .parquet file"),
+    (b"PK\x03\x04", "an archive or a spreadsheet (.zip, .xlsx, .npz)"),
+    (b"%PDF", "a PDF"),
+]
 _OPEN: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
 
 
@@ -146,6 +155,9 @@ class Characters:
             sample += block
             if len(sample) >= _SAMPLE:
                 break
+        kind = next((name for start, name in _BEGINNINGS if sample.startswith(start)), "")
+        if kind:
+            return DataError(f"{self._content.path} is no text: it begins as {kind} does")
         likely = likely_encoding(sample, whole=len(sample) < _SAMPLE)
         return DataError(
             f"{self._content.path} is not {self._encoding}: {reason}; name its encoding, for "

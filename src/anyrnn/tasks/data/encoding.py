@@ -54,6 +54,8 @@ def decoded(
             raise foreign(reason) from None
         before += len(piece)
         lines += piece.count(b"\n")
+        if first and text.count("\0") > len(text) // 4:
+            raise foreign("much of it is zero bytes")
         if first and text:
             text, first = text.removeprefix("\ufeff"), False
         yield whole_characters(text)
@@ -137,8 +139,13 @@ def likely_encoding(data: bytes, whole: bool = True) -> str:
         data: The bytes.
         whole: Whether they end where a character does.
     """
+    if data.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        return "utf-32"
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
+    zeros = [data[start::2].count(0) for start in (0, 1)]
+    if max(zeros) > len(data) // 4:
+        return "utf-16-be" if zeros[0] > zeros[1] else "utf-16-le"
     for encoding in ("utf-8", "gb18030", "shift_jis"):
         try:
             text = codecs.getincrementaldecoder(encoding)().decode(data, final=whole)

@@ -38,13 +38,20 @@ class Piece:
     skipped: Mapping[str, int] = field(default_factory=dict)
 
 
-def json_lines(path: Path, text: Text, wanted: Sequence[str] | None) -> Iterator[Piece]:
+def json_lines(
+    path: Path, text: Text, wanted: Sequence[str] | None, *, nested: bool = False
+) -> Iterator[Piece]:
     """The rows of JSON lines; they are counted by lines.
 
     Numbers stay as they are written, so that a label 1 is "1" and 1.0 is "1.0".
 
+    Args:
+        path, text: The file, and what opens it.
+        wanted: The columns to read, by default all.
+        nested: Whether a value may be a list or an object; then it stays JSON.
+
     Raises:
-        DataError: A line is no JSON object.
+        DataError: A line is no JSON object, or a value is nested.
     """
     rows: list[dict[str, object]] = []
     numbers: list[int] = []
@@ -59,6 +66,8 @@ def json_lines(path: Path, text: Text, wanted: Sequence[str] | None) -> Iterator
         if not line.strip():
             continue
         row = _json_object(path, number, line.strip(), wanted)
+        if wanted is not None and not nested:
+            _refuse_nested(path, number, row, wanted)
         rows.append(row)
         numbers.append(number)
         names |= dict.fromkeys(row)
@@ -83,6 +92,15 @@ def _json_object(
     if twice:
         raise DataError(f"{path}: line {number} has two values {min(twice)!r}")
     return row
+
+
+def _refuse_nested(
+    path: Path, number: int, row: Mapping[str, object], wanted: Sequence[str]
+) -> None:
+    for name in wanted:
+        if isinstance(row.get(name), list | dict):
+            kind = "a list" if isinstance(row[name], list) else "an object"
+            raise DataError(f"{path}: line {number} has {kind} as {name!r}, which has to be text")
 
 
 class _Object(dict[str, object]):

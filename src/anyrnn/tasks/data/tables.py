@@ -135,10 +135,10 @@ def complete_rows(
 def _one_character(separator: str | None) -> str | None:
     if separator == "\\t":  # as it is typed where the shell makes no tab of it
         return "\t"
-    if separator is not None and (len(separator) != 1 or separator in '"\r\n'):
+    if separator is not None and (len(separator.encode()) != 1 or separator in '"\r\n'):
         raise DataError(
-            f"{option_name('separator')} is {separator!r}, but has to be one character, and no "
-            "quote or line end"
+            f"{option_name('separator')} is {separator!r}, but has to be one ASCII character, "
+            "and no quote or line end"
         )
     return separator
 

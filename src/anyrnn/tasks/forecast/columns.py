@@ -10,8 +10,8 @@ import pandas
 
 from anyrnn.errors import DataError, option_name
 from anyrnn.tasks.data.columns import MISSING, TRUTH, Table, TextColumn, in_pieces, listing
-from anyrnn.tasks.forecast.frequency import Kind, read_times
-from anyrnn.tasks.forecast.options import DataOptions
+from anyrnn.tasks.forecast.frequency import Kind, read_times, unreadable
+from anyrnn.tasks.forecast.options import DataOptions, check_roles
 
 # Networks compute in float32, and errors are squared.
 _LARGEST = 1e15
@@ -47,6 +47,7 @@ class Columns:
 
         Raises:
             DataError: Nothing says what to forecast.
+            OptionError: A column has two roles.
         """
         time = options.time or (DEFAULT_TIME if DEFAULT_TIME in names else None)
         group = options.group or (DEFAULT_GROUP if DEFAULT_GROUP in names else None)
@@ -56,7 +57,15 @@ class Columns:
                 f"nothing says which column to forecast: name it with {option_name('target')} "
                 f"(there are {listing(names)})"
             )
-        return cls(time, group, targets, options.past_covariates, options.future_covariates)
+        found = cls(time, group, targets, options.past_covariates, options.future_covariates)
+        check_roles(
+            ("time", [found.time]),
+            ("group", [found.group]),
+            ("target", found.targets),
+            ("past_covariates", found.past),
+            ("future_covariates", found.future),
+        )
+        return found
 
     @property
     def values(self) -> tuple[tuple[str, str], ...]:
@@ -153,15 +162,10 @@ class Reader:
             values = pandas.Series(column).iloc[rows].reset_index(drop=True)
         found, kind, off = read_times(values, format)
         if off is not None:
-            written = (
-                f"as {format!r}"
-                if format
-                else "as a date or a whole number; say how it is written with "
-                + option_name("time_format", "FORMAT")
-            )
+            text = str(values[off])[:40]
             raise DataError(
-                f"{self.table.path}: {self.table.row(int(rows[off]))} has the time "
-                f"{str(values[off])[:40]!r} in the column {name!r}, which cannot be read {written}"
+                f"{self.table.path}: {self.table.row(int(rows[off]))} has the time {text!r} in the "
+                f"column {name!r}, {unreadable(text, format)}"
             )
         return found, kind
 

@@ -178,10 +178,13 @@ def _texts(values: Any) -> Iterator[pandas.Series]:
 
 def _parsed(values: Any, format: str) -> numpy.ndarray:
     """Strings as nanoseconds since 1970; `_NO_TIME` for those that cannot be read."""
-    found = [
-        _nanoseconds(pandas.to_datetime(texts, format=format, utc=True, errors="coerce"))
-        for texts in _texts(values)
-    ]
+    try:
+        found = [
+            _nanoseconds(pandas.to_datetime(texts, format=format, utc=True, errors="coerce"))
+            for texts in _texts(values)
+        ]
+    except (ValueError, re.error) as error:
+        raise OptionError(f"{option_name('time_format')} is {format!r}: {error}") from None
     return numpy.concatenate(found)
 
 
@@ -206,13 +209,30 @@ def _dated(times: numpy.ndarray) -> tuple[numpy.ndarray, Kind, int | None]:
 
 
 _NO_TIME = numpy.iinfo(numpy.int64).min  # as NumPy has it
+_YEARS = 1678, 2261  # that nanoseconds in 64 bits reach
+
+
+def unreadable(text: str, format: str | None) -> str:
+    """Why a time cannot be read: a clause that follows it."""
+    try:
+        year = int(numpy.datetime64(text, "Y").astype(int)) + 1970
+    except ValueError:
+        year = _YEARS[0]
+    if not _YEARS[0] <= year <= _YEARS[1]:
+        return f"but years from {_YEARS[0]} to {_YEARS[1]} can be read"
+    if format:
+        return f"which cannot be read as {format!r}"
+    return (
+        "which cannot be read as a date or a whole number; say how it is written with "
+        + option_name("time_format", "FORMAT")
+    )
 
 
 def _nanoseconds(dates: pandas.Series) -> numpy.ndarray:
-    """Dates as nanoseconds since 1970; 64 bits reach from 1677 to 2262."""
+    """Dates as nanoseconds since 1970."""
     if dates.dt.tz is not None:
         dates = dates.dt.tz_convert("UTC").dt.tz_localize(None)
-    dates = dates.where((dates.dt.year >= 1678) & (dates.dt.year <= 2261))
+    dates = dates.where(dates.dt.year.between(*_YEARS))
     return dates.to_numpy().astype("M8[ns]").astype(numpy.int64)
 
 

@@ -1,5 +1,6 @@
 """What a user can choose when series are forecast."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -217,10 +218,6 @@ def check(options: Options) -> None:
         OptionError: Two options exclude each other, or a value does not fit the others.
     """
     data, forecast, model = options.data, options.forecast, options.model
-    named = [*data.target, *data.past_covariates, *data.future_covariates]
-    for name in named:
-        if named.count(name) > 1 or name in (data.time, data.group):
-            raise OptionError(f"the column {name!r} is given two roles")
     for level in forecast.intervals:
         if not 0 < level < 100:
             raise OptionError(
@@ -242,6 +239,25 @@ def check(options: Options) -> None:
         )
     if model.form == "segments":
         segment_length(forecast.steps_read, model)
+
+
+def check_roles(*roles: tuple[str, Iterable[str | None]]) -> None:
+    """Refuse a column with two roles.
+
+    Args:
+        roles: Options, each with the columns that it names.
+
+    Raises:
+        OptionError: Two options name the same column.
+    """
+    role_of: dict[str, str] = {}
+    for role, names in roles:
+        for name in filter(None, names):
+            if role_of.setdefault(name, role) != role:
+                raise OptionError(
+                    f"the column {name!r} is given two roles: {option_name(role_of[name])} and "
+                    f"{option_name(role)}"
+                )
 
 
 def segment_length(look_back: int, model: ModelOptions) -> int:

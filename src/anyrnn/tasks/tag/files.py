@@ -277,7 +277,7 @@ class _JsonLines(_Reader):
         chosen = self._chosen
         tokens_name, tags_name = chosen.token_column or "tokens", chosen.tag_column or "tags"
         wanted = [tokens_name, tags_name] if chosen.with_tags else [tokens_name]
-        for piece in json_lines(self.path, self._text, wanted):
+        for piece in json_lines(self.path, self._text, wanted, nested=True):
             table = Table(self.path, piece.names, piece.columns, "line", piece.numbers, "")
             token_lists = table.column(tokens_name, "token_column")
             tag_lists = table.column(tags_name, "tag_column") if chosen.with_tags else None

@@ -1,5 +1,6 @@
 """Where the machines of a training, and the processes of one, find each other and leave word."""
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -20,6 +21,7 @@ POLL = 0.2
 GRACE = 10.0
 """Seconds that the others have to end by themselves after one has failed."""
 
+_FEW = 8  # processes that any machine can have, to try them
 _PATIENCE = 600.0  # seconds to wait for other machines
 
 
@@ -55,7 +57,7 @@ def check_layout(layout: Layout) -> None:
     """Refuse what cannot be.
 
     Raises:
-        RunError: The numbers do not fit, or there are too few GPUs.
+        RunError: The numbers do not fit, or there are too few GPUs or CPU cores.
     """
     if layout.nodes > 1 and layout.rendezvous is None:
         raise RunError(
@@ -71,6 +73,11 @@ def check_layout(layout: Layout) -> None:
         raise RunError(
             f"{option_name('devices')} is {layout.devices}, but this machine has "
             f"{torch.cuda.device_count()} GPUs"
+        )
+    cores = os.cpu_count() or 1
+    if layout.devices > max(_FEW, cores):
+        raise RunError(
+            f"{option_name('devices')} is {layout.devices}, but this machine has {cores} CPU cores"
         )
 
 
