@@ -59,8 +59,10 @@ class AnyrnnError(Exception):
         """
 
         def shown(found: re.Match[str]) -> str:
-            value = "" if found[2] in (None, "True") else f" {found[2]}"
-            return flag(found[1]) + value
+            name = flag(found[1])
+            if found[2] == "False" and name.startswith("--"):
+                return name.replace("--", "--no-", 1)
+            return name if found[2] in (None, "True") else f"{name} {found[2]}"
 
         return _NAMED.sub(shown, self.message)
 

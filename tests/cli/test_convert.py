@@ -170,7 +170,7 @@ MISTAKES = {
     "model.keras lstm.safetensors": "lstm.safetensors exists; choose another name, or replace it",
     "lstm.safetensors folder.keras --overwrite": "folder.keras is a folder; choose another name",
     "model.keras no/out.safetensors": "cannot write no/out.safetensors: there is no folder no",
-    "text.keras out.safetensors": "text.keras cannot be read as a Keras model: ",
+    "text.keras out.safetensors": "text.keras is no sound .keras file: it is no zip file",
     "text.weights.h5 out.safetensors": "text.weights.h5 is no sound .weights.h5 file: ",
     "text.safetensors out.keras": "text.safetensors is no sound safetensors file: ",
     "conv.keras out.safetensors": "layer 'conv' is a Conv1D; only SimpleRNN, LSTM, GRU",

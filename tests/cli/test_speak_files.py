@@ -71,6 +71,7 @@ def test_texts_become_a_file_of_sound(
     assert second["end"] == pytest.approx(len(soundfile.read("x.wav")[0]) / rate, abs=0.001)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"abc\n")))
     assert run("speak", voice, "--output", "y.flac", "--stop-at", "1e-9")[0] == 0
+    assert run("speak", voice, "abc", "--stop-at", "1e-9")[1].startswith("speech.wav: ")
 
 
 @pytest.mark.parametrize(

@@ -183,6 +183,9 @@ def test_every_option_has_a_name_a_help_and_flags_of_its_own(task: Any) -> None:
         assert not {"--config", "--set", "--help", "-h", "--json"} & every.keys()
         assert not {"run", "ctx", "config", "set", "json"} & names.keys()
         for each in found:
+            default = each.declaration.default
+            if default not in (..., None) and isinstance(each.type, type):
+                assert isinstance(default, (float, int) if each.type is float else each.type)
             assert each.declaration.help.endswith(".")
             assert each.panel
 
@@ -367,6 +370,10 @@ def test_names_of_options_in_messages() -> None:
     error = DataError(f"give {option_name('skip_bad', True)} or {option_name('data.text', 'x')}")
     assert str(error) == "give skip_bad=True or data.text=x"
     assert error.told(lambda name: f"--{name}") == "give --skip_bad or --data.text x"
+    off = DataError(f"use {option_name('model.tied', False)}")
+    assert str(off) == "use model.tied=False"
+    assert off.told(lambda name: "--tied") == "use --no-tied"
+    assert off.told(lambda name: f"{name} in a.yaml") == "use model.tied in a.yaml False"
     assert str(DataError(f"{error.message}!")) == "give skip_bad=True or data.text=x!"
     # A word of the user's that is called like an option stays as it is.
     assert DataError("no column 'skip_bad'").told(lambda _: "--x") == "no column 'skip_bad'"

@@ -182,7 +182,7 @@ U = "1\ta\ta\tX\tX\t_\t0\troot\t_\t_\n"
     [
         ("a.conll", "a X\nb\n\n", r"line 2 has 1 column\(s\) instead of 2.*skip_bad"),
         ("a.conll", "a X\n\nb Y Z\n", r"line 3 has 3 column\(s\) instead of 2"),
-        ("a.conll", "a\nb\n", "tokens and the tags are both in column 1"),
+        ("a.conll", "a\nb\n", "its first row, 'a', has a single column"),
         ("a.conllu", U.replace("\t", " "), r"line 1 has 1 column\(s\) instead of 10.*tabs"),
         ("a.conllu", U + "x\tb\tb\tX\tX\t_\t0\troot\t_\t_\n", "line 2 has the ID 'x'"),
         ("a.conllu", U.replace("X", "_"), "line 1 has no tag in column 4 upos"),

@@ -106,7 +106,7 @@ def _train_task(entry: Entry, options: Any, run: Any) -> None:
     from anyrnn.tasks.experiment import train
 
     named = entry.task.main_file(options).name
-    output = run.output or Path("runs") / named.split(".")[0]
+    output = run.output or Path("runs") / (named.split(".")[0] or "run")
     console = terminal()
     with Progress(
         TextColumn("{task.description}"),

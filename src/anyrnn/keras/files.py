@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -218,6 +219,8 @@ def _layer(
 
 def _load_model(path: Path) -> Any:
     _check_readable(path)
+    if not zipfile.is_zipfile(path):
+        raise DataError(f"{path} is no sound .keras file: it is no zip file")
     try:
         return keras.saving.load_model(path, compile=False)
     except Exception as error:  # whatever the file makes Keras do

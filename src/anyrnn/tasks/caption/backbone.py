@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from anyrnn.errors import (
+    AnyrnnError,
     DataError,
     OptionError,
     RunError,
@@ -48,14 +49,38 @@ def read_picture(path: Path) -> Any:
         warnings.simplefilter("ignore", UserWarning)  # of transparent palettes
         try:
             with Image.open(path) as opened:
-                return ImageOps.exif_transpose(opened).convert("RGB")
+                return _of_8_bits(ImageOps.exif_transpose(opened), path).convert("RGB")
         except UnidentifiedImageError:
             raise DataError(f"{path} is no picture") from None
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+            most = f"{Image.MAX_IMAGE_PIXELS:,}"
+            raise DataError(f"{path} has more than {most} pixels; make it smaller") from None
+        except DataError:
+            raise
         # PIL raises whatever the bytes lead to.
         except Exception as error:
             if isinstance(error, OSError) and error.strerror:
                 raise
             raise DataError(f"{path} is no sound picture: {error}") from None
+
+
+def _of_8_bits(picture: Any, path: Path) -> Any:
+    """A picture of whose grey values, if they are of 16 bits or fractions, 8 bits are left.
+
+    PIL itself makes 255 of whatever is larger.
+    """
+    from PIL import Image
+
+    if not picture.mode.startswith(("I", "F")):
+        return picture
+    values = numpy.asarray(picture)
+    largest = 65535 if picture.mode.startswith("I") else 1
+    if not ((values >= 0) & (values <= largest)).all():
+        raise DataError(
+            f"{path} has grey values from {values.min():g} to {values.max():g}, but they have to "
+            f"be from 0 to {largest}"
+        )
+    return Image.fromarray(numpy.rint(values * (255 / largest)).astype(numpy.uint8))
 
 
 @dataclass(frozen=True)
@@ -232,9 +257,6 @@ def _file_of_package() -> Path:
 
 def _read(path: Path) -> dict[str, torch.Tensor]:
     """Tensors by name; nothing else is read, no code runs."""
-    from pickle import UnpicklingError
-
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
@@ -242,9 +264,14 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
             if path.suffix == ".safetensors":
                 return load_file(path)
             found = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path} holds no weights: {reason}") from None
+    except AnyrnnError:
+        raise
+    # torch and safetensors raise whatever the bytes lead to.
+    except Exception:
+        raise DataError(
+            f"{path} holds no weights: it is neither .safetensors nor what torch.save makes of "
+            "tensors by their names"
+        ) from None
     if not isinstance(found, dict) or not all(isinstance(v, torch.Tensor) for v in found.values()):
         raise DataError(f"{path} holds no weights: they have to be tensors by their names")
     return found

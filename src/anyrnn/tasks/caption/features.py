@@ -130,6 +130,8 @@ def _read_array(path: Path) -> PictureFeatures:
         raise
     # numpy, zipfile and zlib raise whatever the bytes lead to.
     except Exception as error:
+        if "allow_pickle" in str(error):
+            raise DataError(f"{path} holds no array of numbers (.npy, .npz)") from None
         raise DataError(f"{path} is not a sound {path.suffix} file: {error}") from None
     return PictureFeatures.of(found, str(path))
 
@@ -231,7 +233,7 @@ def features_of(source: FeatureSource, files: Sequence[Path], digests: Sequence[
             shapes, values = _flat(used)
             write_columns(file, [shapes.ravel(), values])
 
-        _, reader = prepared(("features 1", source.key, *digests[some]), make)
+        _, reader = prepared(("features 2", source.key, *digests[some]), make)
         shapes, values = read_columns(reader)
         parts.append((shapes.reshape(-1, 4), values))
         advanced("reading pictures", min(start + _AT_ONCE, len(files)), len(files))

@@ -114,7 +114,7 @@ class PredictOptions(common_options.InputOptions, panel="Texts"):
     )
     encoding: str = common_options.input_encoding()
     output: Path = option(
-        "speech.wav",
+        Path("speech.wav"),
         "The file of sound to write, all texts one after the other; .wav, .flac, .ogg or .mp3.",
         metavar="FILE",
         flags=("--output", "-o"),

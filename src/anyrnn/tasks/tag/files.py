@@ -171,6 +171,11 @@ class _Columns(_Reader):
         self._token = self._number(chosen.token_column, "token_column", "form", 1)
         self._tag = None
         if chosen.with_tags:
+            if self._count == 1:
+                raise DataError(
+                    f"{self.path}: its first row, {first[:40]!r}, has a single column, but a token "
+                    "and its tag are needed, with blanks or tabs between them"
+                )
             self._tag = self._number(chosen.tag_column, "tag_column", "upos", self._count)
             if self._tag == self._token:
                 raise DataError(

@@ -134,9 +134,11 @@ class Translate(Task[Options, Part]):
 
     def check_named(self, changes: Mapping[str, Any]) -> None:
         """A table is needed, or two files."""
-        if "data" not in changes and not {"source", "target"} <= changes.keys():
+        named = {"data", "source", "target"} & changes.keys()
+        if "data" not in named and len(named) < 2:
+            here = f"only {option_name(min(named))} is given" if named else "no file is named"
             raise OptionError(
-                f"no file is named: give a table with {option_name('data')}, or two files with "
+                f"{here}: give a table with {option_name('data')}, or two files with "
                 f"{option_name('source')} and {option_name('target')}"
             )
 
