@@ -38,7 +38,7 @@ def _command(entries: Sequence[Entry]) -> Any:
     found = [
         option
         for option in options_of(entries, lambda entry: entry.options)
-        if option.path.startswith(("data.", "search."))
+        if option.path.startswith(("data.", "decoding."))
         and option.declaration.evaluation != "left out"
     ]
 

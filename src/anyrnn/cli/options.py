@@ -132,6 +132,10 @@ def chosen(ctx: typer.Context, kind: type[Group]) -> Group:
     return options
 
 
+SEARCH = "search"
+"""The section of a file of options that says what is searched: it is no option."""
+
+
 class Sources:
     """The values of options from a file, from settings and from flags; the later ones win.
 
@@ -140,6 +144,9 @@ class Sources:
         file: The file, if there is one.
         settings: Such as "model.hidden_size=256".
         flags: Values by the names of the options.
+
+    Attributes:
+        search: The section of the file that says what `anyrnn tune` searches, if it has one.
 
     Raises:
         DataError: The file cannot be read.
@@ -161,8 +168,10 @@ class Sources:
         self._places: dict[str, str] = {}
         self._values: dict[str, Any] = {}
         self._kind = kind
+        self.search: Any = None
         if file:
             values = read_options(file)
+            self.search = values.pop(SEARCH, None)
             with _beginning(f"{file}: "):
                 check_names(kind, values)
             self._take(values, f" in {file}")

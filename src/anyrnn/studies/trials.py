@@ -131,9 +131,13 @@ def read_record(path: Path) -> TrialRecord:
     return TrialRecord(**read_json(path))
 
 
-def changed(options: Any, changes: Mapping[str, Any]) -> Any:
-    """Options with some changed by their paths; a change without effect beside the others is left
-    out.
+def changed(options: Any, changes: Mapping[str, Any], *, keep: bool = False) -> Any:
+    """Options with some changed by their paths.
+
+    Args:
+        options: The options.
+        changes: The values, by the paths of the options.
+        keep: Whether a change stays that has no effect beside the others; otherwise it is left out.
 
     Raises:
         SizeError, OptionError: A value cannot be.
@@ -148,7 +152,7 @@ def changed(options: Any, changes: Mapping[str, Any]) -> Any:
         Options(model=Model(layers=2))
     """
     found = functools.reduce(lambda made, each: _put(made, *each), changes.items(), options)
-    for option, _, _ in void(found):
+    for option, _, _ in () if keep else void(found):
         if option.path in changes:
             found = _put(found, option.path, option.declaration.default)
     return found

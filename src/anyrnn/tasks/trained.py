@@ -120,9 +120,9 @@ def evaluate(
     model.task.check_named(changes)
     options = model.task.options
     data, changes = options.data, dict(changes)
-    if search := getattr(options, "search", None):
-        own = {name: changes.pop(name) for name in search.__declared__ if name in changes}
-        options = replaced(options, search=replaced(search, **own))
+    if decoding := getattr(options, "decoding", None):
+        own = {name: changes.pop(name) for name in decoding.__declared__ if name in changes}
+        options = replaced(options, decoding=replaced(decoding, **own))
         check_needs(options, own)
         model = replace(model, task=replace(model.task, options=options))
     found = (option for option in declared(type(data)) if option.name not in changes)

@@ -105,7 +105,7 @@ class Options(OptionGroup, panel="Model"):
     sound: SoundOptions = SoundOptions()
     augmentation: AugmentationOptions = AugmentationOptions()
     model: ModelOptions = ModelOptions()
-    search: SearchOptions = SearchOptions()
+    decoding: SearchOptions = SearchOptions()
     deciding: Literal["loss", "cer", "wer"] = option(
         "loss",
         "What decides on the best epoch: the loss on the validation data, or the error rate of the "

@@ -122,7 +122,7 @@ class Transcribe(Task[Options, Part]):
                 f"steps shorter with {option_name('segment_length')}"
             )
         found._check(options)
-        found._language(options.search)
+        found._language(options.decoding)
         return found
 
     @classmethod
@@ -241,7 +241,7 @@ class Transcribe(Task[Options, Part]):
         self, network: torch.nn.Module, part: Part, check: Callable[[], None] = lambda: None
     ) -> TranscriptionScores:
         """Transcribe all recordings, and compare."""
-        transcribing = self._transcribing(network, self.options.search)
+        transcribing = self._transcribing(network, self.options.decoding)
         found: list[Transcription] = [Transcription("", [], 0.0)] * len(part)
         total, count, short, unknown = 0.0, 0, 0, 0
         for batch, step in steps(self, network, self.batches(part, _BATCH_SIZE, None), check):
