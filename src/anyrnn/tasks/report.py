@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from anyrnn.tasks.options.nested import flattened
@@ -118,25 +119,32 @@ def chart(draw: Callable[[Any], None], label: str) -> Markup:
         if names:
             axes.legend(frameon=False, fontsize=8, ncols=2 if len(names) > 4 else 1)
         buffer = io.StringIO()
-        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
+        with warnings.catch_warnings():
+            # Texts are drawn by the browser: that matplotlib's font lacks Chinese does not matter.
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+            FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
     return _inline(buffer.getvalue(), label)
 
 
-def render_page(template: str, values: Mapping[str, object]) -> str:
-    """A page from a template of this package; every value is escaped.
+def render_page(
+    template: str, values: Mapping[str, object], package: str = "anyrnn.tasks"
+) -> str:
+    """A page from a template; every value is escaped.
 
     Args:
-        template: The file's name in `templates`.
+        template: The file's name in the folder `templates` of the package.
         values: What the template uses.
+        package: The package; its templates may extend those of the tasks.
     """
-    return _environment().get_template(template).render(values)
+    return _environment(package).get_template(template).render(values)
 
 
 @cache
-def _environment() -> Environment:
+def _environment(package: str) -> Environment:
     """The templates; each is compiled once, however many reports a search over parameters has."""
+    packages = dict.fromkeys((package, "anyrnn.tasks"))
     environment = Environment(
-        loader=PackageLoader("anyrnn.tasks"),
+        loader=ChoiceLoader([PackageLoader(each) for each in packages]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
