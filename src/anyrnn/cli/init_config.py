@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from anyrnn.cli.options import SEARCH
 from anyrnn.cli.terminal import say
 from anyrnn.errors import WriteError, option_name
 from anyrnn.files import whole
@@ -33,18 +34,25 @@ def init_config(
 ) -> None:
     """Write a file with every option of a task, its default and what it means.
 
+    As a comment at its end there is what [bold]anyrnn tune[/bold] searches.
+
     [bold]Example:[/bold] anyrnn init-config classify --output run.yaml
 
     Then: anyrnn train classify --config run.yaml
     """
+    from anyrnn.studies import space
     from anyrnn.tasks.options.declaration import schema as schema_of
     from anyrnn.tasks.options.option_files import commented
     from anyrnn.tasks.registry import entry_named
 
     entry = entry_named(task)
-    text = commented(entry.options, f"anyrnn train {task} --config FILE")
     if schema:
-        text = json.dumps(schema_of(entry.options), indent=2) + "\n"
+        described = schema_of(entry.options)
+        described["properties"][SEARCH] = space.schema(entry.options)
+        text = json.dumps(described, indent=2) + "\n"
+    else:
+        text = commented(entry.options, f"anyrnn train {task} --config FILE")
+        text += "\n" + space.commented(entry.options, f"anyrnn tune {task} --config FILE")
     if output is None:
         print(text, end="")
         return

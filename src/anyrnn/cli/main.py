@@ -25,6 +25,7 @@ from anyrnn.cli import (
     train,
     transcribe,
     translate,
+    tune,
 )
 from anyrnn.cli.options import OfRun, flag
 from anyrnn.cli.terminal import shown
@@ -44,6 +45,7 @@ app = typer.Typer(
 app.command("cells")(cells.cells)
 app.command("show")(show.show)
 app.add_typer(train.app, name="train")
+app.add_typer(tune.app, name="tune")
 app.command("init-config")(init_config.init_config)
 app.command("evaluate", cls=OfRun)(evaluate.evaluate)
 app.command("predict", cls=OfRun)(predict.predict)

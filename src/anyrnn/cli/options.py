@@ -171,7 +171,8 @@ class Sources:
         self.search: Any = None
         if file:
             values = read_options(file)
-            self.search = values.pop(SEARCH, None)
+            if SEARCH in values:
+                self.search = values.pop(SEARCH) or {}
             with _beginning(f"{file}: "):
                 check_names(kind, values)
             self._take(values, f" in {file}")

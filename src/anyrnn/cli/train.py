@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _FILE = "Options from a file"
 
 
-class _Tasks(TyperGroup):
+class Tasks(TyperGroup):
     """A command for each task, made when it is asked for."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -44,11 +44,15 @@ class _Tasks(TyperGroup):
         """The command of a task."""
         from anyrnn.tasks.registry import entry_named
 
-        return _command(entry_named(cmd_name))
+        return self.made(entry_named(cmd_name))
+
+    def made(self, entry: Entry) -> Any:
+        """The command of a task."""
+        return _command(entry)
 
 
 app = typer.Typer(
-    cls=_Tasks,
+    cls=Tasks,
     help="Train models on your own files.",
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -68,6 +72,8 @@ def _command(entry: Entry) -> Any:
 
     def train(ctx: typer.Context, config: Path | None, set: list[str], **_: Any) -> None:
         sources = Sources(entry.options, config, set, given(ctx, options))
+        if sources.search is not None:
+            say(f"search in {config} is read by anyrnn tune, and has no effect here", "dim")
         with telling(sources.flag):
             _train_task(entry, sources.options(), RunOptions(**given(ctx, run)))
 
@@ -77,11 +83,11 @@ def _command(entry: Entry) -> Any:
         "report.html."
     )
     return command(
-        train, [*map(parameter, options), *_FROM_FILE, *map(parameter, run)], entry.name, about
+        train, [*map(parameter, options), *FROM_FILE, *map(parameter, run)], entry.name, about
     )
 
 
-_FROM_FILE = [
+FROM_FILE = [
     flag_parameter(
         "config",
         Path | None,

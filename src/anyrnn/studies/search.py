@@ -43,13 +43,14 @@ from anyrnn.tasks.run_files import read_json, write_json
 from anyrnn.tasks.scores.figures import duration
 from anyrnn.tasks.task import Data, Task
 from anyrnn.tasks.training.interruption import Interruption
-from anyrnn.tasks.training.listener import Listener
+from anyrnn.tasks.training.listener import Epoch, Listener
 
 FORMAT = "anyrnn study"
 FORMAT_VERSION = 1
 STUDY, TRIALS, _TIME = "study.json", "trials", "seconds.json"
 
 _SETTINGS = "settings"
+_OFTEN = 10  # seconds
 _NAME, _RESUME, _STORAGE, _BUDGET = map(option_name, ("name", "resume", "storage", "budget"))
 
 
@@ -190,11 +191,11 @@ class Study:
             StorageError: The storage cannot be reached any more.
             WriteError: The disk is full, or the folder cannot be written.
         """
-        before, start = self._seconds(), time.time()
-        deadline = None if budget is None else start + budget - before
+        clock = _Clock(self.folder / _TIME, self.seconds, self._listener)
+        deadline = None if budget is None else time.time() + budget - self.seconds
         job = Job(self._place.name, self.folder, self._place.url, sampling, deadline, budget)
         try:
-            self._work(job, workers)
+            self._work(job, workers, clock)
         except OutOfTimeError as error:
             self._check_tried(job, error)
             return False
@@ -203,8 +204,7 @@ class Study:
                 f"stopped; go on with the same command and {option_name('resume', True)}"
             ) from None
         finally:
-            with suppress(WriteError):
-                write_json(self.folder / _TIME, {"seconds": before + time.time() - start})
+            clock.write()
         return not job.time_is_over
 
     def records(self) -> list[TrialRecord]:
@@ -217,14 +217,14 @@ class Study:
         """The study as Optuna knows it."""
         return self._study
 
-    def _work(self, job: Job, workers: int) -> None:
+    def _work(self, job: Job, workers: int, listener: StudyListener) -> None:
         with reached(job.url, job.folder):
             trial_queue.requeue_lost(self._study, self._gone(), killed=False)
         if workers == 1:
             with Interruption() as interruption:
-                work(job, self.trainer, self._listener, interruption)
+                work(job, self.trainer, listener, interruption)
         else:
-            train_in_processes(job, self.trainer.options, self._data, workers, self._listener)
+            train_in_processes(job, self.trainer.options, self._data, workers, listener)
 
     def _gone(self) -> list[str] | None:
         """The processes that are no more: of a study in this folder all, as it is locked; in a
@@ -308,7 +308,8 @@ class Study:
             "give more time, or train on less data"
         )
 
-    def _seconds(self) -> float:
+    @property
+    def seconds(self) -> float:
         """How long the study has taken so far."""
         with suppress(RunError):
             return float(read_json(self.folder / _TIME)["seconds"])
@@ -336,6 +337,34 @@ class Study:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+class _Clock(StudyListener):
+    """Keeps how long a study has taken in a file, so that it is known after a kill, too; passes on
+    what it is told.
+    """
+
+    def __init__(self, path: Path, before: float, listener: StudyListener) -> None:
+        self._path, self._before = path, before
+        self._start = self._written = time.time()
+        self.noted, self.preparing = listener.noted, listener.preparing
+        self.trial_started, self.batch_done = listener.trial_started, listener.batch_done
+        self._listener = listener
+
+    def epoch_done(self, number: int, epoch: Epoch) -> None:
+        self._listener.epoch_done(number, epoch)
+        if time.time() > self._written + _OFTEN:
+            self.write()
+
+    def trial_done(self, record: TrialRecord) -> None:
+        self._listener.trial_done(record)
+        self.write()
+
+    def write(self) -> None:
+        """Write how long it has taken so far."""
+        self._written = time.time()
+        with suppress(WriteError):
+            write_json(self._path, {"seconds": self._before + self._written - self._start})
 
 
 class _Reading(Listener):

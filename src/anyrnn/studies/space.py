@@ -1,21 +1,23 @@
 """What a study may choose: ranges and lists of values of the declared options."""
 
+from __future__ import annotations
+
 import json
 import math
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
-
-import optuna
+from typing import TYPE_CHECKING, Any
 
 from anyrnn.cells.catalogue import get
 from anyrnn.errors import AnyrnnError, OptionError, SizeError
-from anyrnn.studies.trials import changed
+from anyrnn.studies.changes import changed
 from anyrnn.tasks.options.declaration import Option, check_needs, declared
 from anyrnn.tasks.options.nested import found_in
 from anyrnn.tasks.options.option_files import read_setting
+
+if TYPE_CHECKING:
+    import optuna
 
 CELLS = "cells"
 
@@ -139,6 +141,12 @@ class Space:
                     check_needs(with_value, (found.name,), data)
 
 
+def together(spaces: Iterable[Space]) -> Space:
+    """What several spaces hold; of an option that several have, the last one counts."""
+    found = {each.path: each for space in spaces for each in space.dimensions}
+    return Space(tuple(found.values()))
+
+
 def value_of(options: Any, path: str) -> Any:
     """The value of an option; of the cells the first one."""
     (value,) = found_in(options.plain(), path)
@@ -160,20 +168,26 @@ def default_space(options: Any) -> Space:
         >>> space.plain()["model.hidden_size"]
         {'low': 32, 'high': 256, 'log': True}
     """
-    paths = {each.path for each in declared(type(options))}
-    made: list[Dimension] = []
+    paths = [each.path for each in declared(type(options))]
+    found = _default_dimensions({path: found_in(options.plain(), path)[0] for path in paths})
     if len(options.cells) > 1:
-        made.append(Choice(CELLS, tuple(options.cells)))
-    rate = options.training.learning_rate
-    made.append(Range("training.learning_rate", _rounded(rate / 10), _rounded(rate * 10), True))
-    if "model.hidden_size" in paths:
-        size = options.model.hidden_size
+        found.insert(0, Choice(CELLS, tuple(options.cells)))
+    return Space(tuple(found))
+
+
+def _default_dimensions(values: Mapping[str, Any]) -> list[Dimension]:
+    """Ranges around the values of options, by their paths."""
+    rate, size = values["training.learning_rate"], values.get("model.hidden_size")
+    made: list[Dimension] = [
+        Range("training.learning_rate", _rounded(rate / 10), _rounded(rate * 10), True)
+    ]
+    if size is not None:
         made.append(Range("model.hidden_size", max(1, size // 4), size * 2, True))
-    if "model.layers" in paths:
-        made.append(Range("model.layers", 1, max(2, options.model.layers)))
-    if "model.dropout" in paths:
-        made.append(Range("model.dropout", 0.0, max(0.6, options.model.dropout)))
-    return Space(tuple(made))
+    if "model.layers" in values:
+        made.append(Range("model.layers", 1, max(2, values["model.layers"])))
+    if "model.dropout" in values:
+        made.append(Range("model.dropout", 0.0, max(0.6, values["model.dropout"])))
+    return made
 
 
 def _rounded(value: float) -> float:
@@ -241,7 +255,10 @@ def read_search(text: str) -> tuple[str, Any]:
         return name.strip(), [read_setting(f"x={part.strip()}")[1] for part in wanted.split(",")]
     bounds, *others = wanted.split(":")
     low, _, high = bounds.partition("..")
-    made: dict[str, Any] = {"low": read_setting(f"x={low}")[1], "high": read_setting(f"x={high}")[1]}
+    made: dict[str, Any] = {
+        "low": read_setting(f"x={low}")[1],
+        "high": read_setting(f"x={high}")[1],
+    }
     for other in others:
         key, equals, value = other.partition("=")
         made[key.strip()] = read_setting(f"x={value}")[1] if equals else True
@@ -417,15 +434,20 @@ def _schemas(found: Option) -> list[dict[str, Any]]:
     return [between, several]
 
 
-def commented(options: Any, command: str) -> str:
+def commented(kind: type, command: str) -> str:
     """The section as a comment in a file of options: what is searched if it is not there.
 
     Args:
-        options: The options with their defaults.
+        kind: The type of the options.
         command: The command that reads it.
     """
-    lines = [f"# What {command} searches: for each option a range or a list of values.", "# search:"]
-    for each in default_space(options).dimensions:
+    lines = [
+        f"# What {command} searches: for each option a range or a list of values.",
+        "# search:",
+    ]
+    for each in _default_dimensions(
+        {each.path: each.declaration.default for each in declared(kind)}
+    ):
         shown = json.dumps(each.plain()).replace('"', "")
         lines.append(f"#   {each.path}: {shown}")
     return "\n".join(lines) + "\n"

@@ -126,9 +126,7 @@ def chart(draw: Callable[[Any], None], label: str) -> Markup:
     return _inline(buffer.getvalue(), label)
 
 
-def render_page(
-    template: str, values: Mapping[str, object], package: str = "anyrnn.tasks"
-) -> str:
+def render_page(template: str, values: Mapping[str, object], package: str = "anyrnn.tasks") -> str:
     """A page from a template; every value is escaped.
 
     Args:

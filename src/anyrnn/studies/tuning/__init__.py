@@ -1,0 +1,1 @@
+"""Tuning: which options make a task's network best, found by Optuna."""
