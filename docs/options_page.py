@@ -12,13 +12,22 @@ from typing import Any
 import yaml
 
 from anyrnn.cli.options import flags, names
+from anyrnn.studies.options import StudyOptions
+from anyrnn.studies.tuning.options import TuneOptions
 from anyrnn.tasks.options.common_options import RunOptions
-from anyrnn.tasks.options.declaration import Option, declared
+from anyrnn.tasks.options.declaration import Option, OptionGroup, declared
 from anyrnn.tasks.options.option_checks import Need, alternatives
 from anyrnn.tasks.registry import TASKS
 
 HERE = Path(__file__).parent
 CHINESE = HERE / "options.zh-CN.yaml"
+
+OF_EVERY_TASK: dict[str, type[OptionGroup]] = {
+    "run": RunOptions,
+    "tune": TuneOptions,
+    "study": StudyOptions,
+}
+"""Options beside those of a task, by what the page calls them."""
 
 ENGLISH: dict[str, Any] = {
     "title": "Options of the tasks",
@@ -36,7 +45,9 @@ This page is made by `docs/options_page.py` from the declarations.""",
     "head": "| Flag | In a file | Value | Default | What it is |",
     "of": "anyrnn train {}",
     "run": "Run folder, of every task",
-    "run intro": "These are flags only.",
+    "study": "Studies: anyrnn tune",
+    "tune": "anyrnn tune, of every task",
+    "flags only": "These are flags only; in Python they are arguments.",
     "required": "required",
     "or": (", ", " or "),
     "space": " ",
@@ -65,8 +76,9 @@ def page(texts: dict[str, Any], words: dict[str, str], suffix: str) -> str:
         if own:
             lines += [f"## {texts['verb'].format(verb=entry.verb, name=entry.name)}", ""]
             lines += _table(list(declared(entry.verb_options)), texts, words, named=False)
-    lines += [f"## {texts['run']}", "", texts["run intro"], ""]
-    lines += _table(list(declared(RunOptions)), texts, words, named=False)
+    for title, kind in OF_EVERY_TASK.items():
+        lines += [f"## {texts[title]}", "", texts["flags only"], ""]
+        lines += _table(list(declared(kind)), texts, words, named=False)
     return "\n".join(lines)
 
 
@@ -95,7 +107,8 @@ def every_option() -> Iterator[Option]:
         yield from declared(entry.options)
         yield from declared(entry.predict_options)
         yield from declared(entry.verb_options)
-    yield from declared(RunOptions)
+    for kind in OF_EVERY_TASK.values():
+        yield from declared(kind)
 
 
 def _panels(

@@ -108,6 +108,8 @@ class Study:
         self._listener = listener or StudyListener()
         self._data = data
         _check_place(place)
+        if place.url is not None:  # before the data are read, which may take long
+            self._known(opened(place.url, place.folder))
         self.trainer = Trainer(options, _Reading(self._listener), data)
         self.task: Task = self.trainer.task
         self._listener.prepared(self.task)
@@ -138,6 +140,8 @@ class Study:
             self._study = self._created()
         except BaseException:
             self._leave()
+            with suppress(OSError):
+                place.folder.rmdir()  # if it is empty
             raise
         return self
 
@@ -196,16 +200,18 @@ class Study:
         job = Job(self._place.name, self.folder, self._place.url, sampling, deadline, budget)
         try:
             self._work(job, workers, clock)
+            over = OutOfTimeError("the time is over") if job.time_is_over else None
         except OutOfTimeError as error:
-            self._check_tried(job, error)
-            return False
+            over = error
         except StoppedError:
             raise StoppedError(
                 f"stopped; go on with the same command and {option_name('resume', True)}"
             ) from None
         finally:
             clock.write()
-        return not job.time_is_over
+        if over is not None:
+            self._check_tried(job, over)
+        return over is None
 
     def records(self) -> list[TrialRecord]:
         """What became of the trials that were trained, in the order of their numbers."""
@@ -241,35 +247,44 @@ class Study:
             RunError: There is one, or none.
         """
         place = self._place
-        quiet()
         storage = opened(place.url, place.folder)
-        where = f"the study {place.folder}" if place.url is None else _in_storage(place)
         with reached(place.url, place.folder):
-            names = optuna.get_all_study_names(storage)
-            if place.name in names and not place.resume:
-                raise RunError(
-                    f"{where} exists: go on with it by {option_name('resume', True)}, "
-                    f"or choose another {_NAME}"
-                )
-            if place.name not in names and place.resume:
-                raise RunError(f"there is no {where[4:]} to go on with; leave {_RESUME} out")
-            if place.name in names:
+            if self._known(storage):
                 study = optuna.load_study(study_name=place.name, storage=storage)
-                self._compare(trial_queue.text_in(study.user_attrs, _SETTINGS), where)
+                self._compare(trial_queue.text_in(study.user_attrs, _SETTINGS))
             else:
-                study = self._new(storage, where)
+                study = self._new(storage)
         if not (self.folder / STUDY).exists():
             self._write()
         return study
 
-    def _new(self, storage: optuna.storages.BaseStorage, where: str) -> optuna.Study:
+    def _known(self, storage: optuna.storages.BaseStorage) -> bool:
+        """Whether the storage has the study.
+
+        Raises:
+            RunError: It has and is not to be gone on with, or the reverse.
+        """
+        place = self._place
+        quiet()
+        with reached(place.url, place.folder):
+            known = place.name in optuna.get_all_study_names(storage)
+        if known and not place.resume:
+            raise RunError(
+                f"{_where(place)} exists: go on with it by {option_name('resume', True)}, "
+                f"or choose another {_NAME}"
+            )
+        if not known and place.resume:
+            raise RunError(f"there is no {_where(place)[4:]} to go on with; leave {_RESUME} out")
+        return known
+
+    def _new(self, storage: optuna.storages.BaseStorage) -> optuna.Study:
         direction = "maximize" if self.trainer.larger_is_better else "minimize"
         try:
             study = optuna.create_study(
                 study_name=self._place.name, storage=storage, direction=direction
             )
         except DuplicatedStudyError:
-            raise RunError(f"{where} exists: another machine was faster") from None
+            raise RunError(f"{_where(self._place)} exists: another machine was faster") from None
         self._begun = True
         trial_queue.put_text(study.set_user_attr, _SETTINGS, self._settings)
         return study
@@ -280,8 +295,9 @@ class Study:
         record = {"format": FORMAT, "version": FORMAT_VERSION, "name": place.name}
         write_json(self.folder / STUDY, {**record, "storage": storage, **self._settings})
 
-    def _compare(self, known: Mapping[str, Any] | None, where: str) -> None:
+    def _compare(self, known: Mapping[str, Any] | None) -> None:
         """Refuse to go on with a study of other settings."""
+        where = _where(self._place)
         if known is None:
             raise StorageError(f"{where} is none of anyrnn; choose another {_NAME}")
         was, now = (
@@ -400,8 +416,9 @@ def _check_place(place: Place) -> None:
         )
 
 
-def _in_storage(place: Place) -> str:
-    assert place.url is not None
+def _where(place: Place) -> str:
+    if place.url is None:
+        return f"the study {place.folder}"
     return f"the study {place.name!r} in {shown_url(place.url)}"
 
 

@@ -51,7 +51,8 @@ class Range:
         inside = isinstance(value, int | float) and self.low <= value <= self.high
         if not inside or self.step is None:
             return inside
-        return math.isclose((value - self.low) % self.step, 0, abs_tol=1e-9 * self.step)
+        steps = (value - self.low) / self.step
+        return math.isclose(steps, round(steps), abs_tol=1e-9)
 
     def suggest(self, trial: optuna.Trial) -> Any:
         """One of the numbers, chosen by Optuna."""

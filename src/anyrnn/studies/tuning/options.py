@@ -1,7 +1,7 @@
 """What can be chosen for the search for the best options."""
 
 from anyrnn.tasks.options.declaration import OptionGroup, option
-from anyrnn.tasks.options.option_checks import Need
+from anyrnn.tasks.options.option_checks import LARGEST_SEED, Need
 
 _PRUNING = (Need("prune", (True,)),)
 
@@ -9,9 +9,12 @@ _PRUNING = (Need("prune", (True,)),)
 class TuneOptions(OptionGroup, panel="Search"):
     """How options are searched for."""
 
-    trials: int = option(30, "The number of trainings, each with other options.", ge=1, le=100_000)
+    trials: int = option(30, "The number of trainings, each with other options.", ge=1)
     search_seed: int = option(
-        0, "Decides which options are tried; with one worker the search repeats.", ge=0, le=2**32
+        0,
+        "Decides which options are tried; with one worker the search repeats.",
+        ge=0,
+        le=LARGEST_SEED,
     )
     prune: bool = option(
         True,
