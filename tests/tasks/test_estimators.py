@@ -97,6 +97,9 @@ def test_bad_input() -> None:
         classifier.fit(["a", 3], ["x", "y"])
     with pytest.raises(DataError, match="one text was given"):
         classifier.fit("a text", ["x"])
+    for wrong in ({"a", "b"}, {"a": 1}, None, FRAME):  # without order, or columns
+        with pytest.raises(DataError, match="but a list of texts is needed"):
+            classifier.fit(wrong, ["x", "y"])
     with pytest.raises(SizeError, match="hidden_size is 0"):
         TextClassifier(hidden_size=0).fit(FRAME["text"], FRAME["label"])
 

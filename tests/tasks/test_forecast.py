@@ -179,8 +179,16 @@ def test_an_estimator_from_frame_to_frame(tmp_path: Path) -> None:
     loaded = Forecaster.load(tmp_path / "run")
     pandas.testing.assert_frame_equal(loaded.predict(), forecast)
     pandas.testing.assert_frame_equal(loaded.predict(frame), forecast, rtol=1e-4)
-    with pytest.raises(DataError, match="data frame"):
-        forecaster.fit([1, 2, 3])
+    # Whatever lies in the index, is as if it were in columns.
+    frame["ds"] = pandas.to_datetime(frame["ds"])
+    for names in (["unique_id", "ds"], ["ds"]):
+        found = loaded.predict(frame.set_index(names))
+        pandas.testing.assert_frame_equal(found, forecast, rtol=1e-4)
+    single = frame[frame["unique_id"] == "a"].set_index("ds").rename_axis(None)
+    assert len(loaded.predict(single)) == 3
+    for wrong, message in (([1, 2, 3], "data frame"), (frame.assign(y=1j), "complex numbers")):
+        with pytest.raises(DataError, match=message):
+            forecaster.fit(wrong)
 
 
 @pytest.mark.parametrize("decoding", ["direct", "recursive"])

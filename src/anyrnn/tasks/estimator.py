@@ -2,10 +2,11 @@
 
 import inspect
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from pandas import DataFrame
 from sklearn.base import BaseEstimator
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
@@ -42,6 +43,8 @@ def listed_texts(texts: Iterable[str]) -> list[str]:
     """
     if isinstance(texts, str):
         raise DataError("one text was given, but a list of texts is needed")
+    if isinstance(texts, Set | Mapping | DataFrame) or not isinstance(texts, Iterable):
+        raise DataError(f"a {type(texts).__name__} was given, but a list of texts is needed")
     found = list(texts)
     for number, text in enumerate(found):
         if not isinstance(text, str):

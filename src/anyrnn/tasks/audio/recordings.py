@@ -168,7 +168,7 @@ def waveforms(recordings: Iterable[Any], rate: int) -> list[Samples]:
 
     Args:
         recordings: The name of a file, or samples at the rate, for each: fractions of full scale,
-            or whole numbers of 16 or other bits.
+            or whole numbers of 8, 16 or 32 bits.
         rate: The samples a second.
 
     Raises:
@@ -182,7 +182,15 @@ def waveforms(recordings: Iterable[Any], rate: int) -> list[Samples]:
         if isinstance(each, str | Path):
             found.append(read_recording(Path(each), rate))
             continue
-        samples = numpy.asarray(each)
+        try:
+            samples = numpy.asarray(each)
+        except ValueError as error:
+            raise DataError(f"recording {number} is no array of samples: {error}") from None
+        if samples.dtype == numpy.int64:
+            raise DataError(
+                f"recording {number} has whole numbers of 64 bits, so nothing says what full scale "
+                "is; give int16, int32 or fractions of it"
+            )
         if samples.ndim != 1 or not len(samples) or samples.dtype.kind not in "fi":
             raise DataError(
                 f"recording {number} has the shape {samples.shape} and the type {samples.dtype}, "

@@ -20,9 +20,21 @@ DEFAULT_TIME, DEFAULT_TARGET, DEFAULT_GROUP = "ds", "y", "unique_id"
 
 def frame_table(frame: pandas.DataFrame, label: str = "the frame") -> Table:
     """A data frame as a table, whose rows messages count from 0."""
+    frame = with_index(frame)
     names = [str(name) for name in frame.columns]
     columns = {name: frame.iloc[:, i].reset_index(drop=True) for i, name in enumerate(names)}
     return Table(Path(label), names, columns, "row", range(len(frame)), "")
+
+
+def with_index(frame: pandas.DataFrame) -> pandas.DataFrame:
+    """A data frame in which levels of the index that have a name, or times, are columns, too."""
+    index = frame.index
+    if isinstance(index, pandas.DatetimeIndex | pandas.PeriodIndex) and index.name is None:
+        index = index.rename(DEFAULT_TIME)
+    levels = {name: level for level, name in enumerate(index.names) if name not in frame.columns}
+    levels.pop(None, None)
+    values = {name: index.get_level_values(level) for name, level in levels.items()}
+    return frame.assign(**values) if values else frame  # pyright: ignore[reportArgumentType]
 
 
 @dataclass(frozen=True)
@@ -185,6 +197,8 @@ class Reader:
         return numpy.stack(columns, 1)
 
     def _numbers(self, name: str, values: pandas.Series, start: int) -> numpy.ndarray:
+        if pandas.api.types.is_complex_dtype(values.dtype):
+            raise DataError(f"{self.table.path} has complex numbers in the column {name!r}")
         if pandas.api.types.is_numeric_dtype(values.dtype):
             found = numpy.array(values.astype("float64"))
             missing = numpy.isnan(found)

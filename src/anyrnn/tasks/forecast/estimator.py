@@ -6,9 +6,8 @@ import pandas
 from sklearn.utils.validation import check_is_fitted
 
 from anyrnn.errors import DataError
-from anyrnn.tasks.data.columns import Table
 from anyrnn.tasks.estimator import Estimator
-from anyrnn.tasks.forecast.columns import frame_table
+from anyrnn.tasks.forecast.columns import frame_table, with_index
 from anyrnn.tasks.forecast.data import data_of
 from anyrnn.tasks.forecast.task import Forecast
 
@@ -31,7 +30,8 @@ class Forecaster(Estimator, task=Forecast, data=_COLUMNS):
     """The next values of one or many series, from a data frame to a data frame.
 
     The frame has a row for each time: columns `unique_id`, `ds`, `y`, or those that `group`, `time`
-    and `target` name. The end of each series is kept aside in `fit` and decides when to stop.
+    and `target` name; levels of the index that have a name, or times, are columns, too. The end of
+    each series is kept aside in `fit` and decides when to stop.
 
     A loaded forecaster names series by text.
 
@@ -60,7 +60,8 @@ class Forecaster(Estimator, task=Forecast, data=_COLUMNS):
             DataError: The frame cannot be used.
         """
         options = self.options()
-        self._fit(data_of(_table(X), options, test=False))
+        X = _frame(X)
+        self._fit(data_of(frame_table(X), options, test=False))
         group = self.model_.task.columns.group
         self._names = None if group is None else X[group].dtype
         return self
@@ -76,7 +77,8 @@ class Forecaster(Estimator, task=Forecast, data=_COLUMNS):
             Series, times and, for each target, its forecast and the ends of its intervals.
         """
         check_is_fitted(self, "model_")
-        frame = self.model_.predict(None if X is None else _frame(X))
+        X = None if X is None else _frame(X)
+        frame = self.model_.predict(X)
         group = self.model_.task.columns.group
         names = self._names if X is None or group is None else X[group].dtype
         return frame if group is None or names is None else frame.astype({group: names})
@@ -85,14 +87,10 @@ class Forecaster(Estimator, task=Forecast, data=_COLUMNS):
         """The MASE of all windows of a frame, negative, so that a better one is larger."""
         check_is_fitted(self, "model_")
         task = self.model_.task
-        return -self.model_.score(task.part_of(_table(X))).figures["mase"]
+        return -self.model_.score(task.part_of(frame_table(_frame(X)))).figures["mase"]
 
 
 def _frame(X: Any) -> pandas.DataFrame:
     if not isinstance(X, pandas.DataFrame):
         raise DataError(f"a {type(X).__name__} was given, but a data frame is needed")
-    return X
-
-
-def _table(X: Any) -> Table:
-    return frame_table(_frame(X))
+    return with_index(X)
