@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -164,6 +165,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 QUESTIONS = [
+    ("predict forecast --output series.csv", "series.csv exists; replace it with --overwrite"),
     ("predict forecast", "'holiday' of the series has to be known until 2020-03-04"),
     ("predict forecast --data early.csv", "'holiday' of the series has to be known until"),
     ("predict forecast --data short.csv", "has 5 steps, but the network reads 8"),
@@ -195,3 +197,35 @@ def test_what_the_training_never_had_is_measured(
     code, out, error = run("evaluate", "generate", "--data", "one.txt", "--json")
     assert code == 0, error
     assert '"unknown": 1' in out
+
+
+DAMAGES = [
+    (("frequency", "count"), -1, "a step of -1"),
+    (("columns", "targets"), {}, "columns.targets|describes no series"),
+    (("columns", "targets"), [], "nothing is forecast"),
+    (("cycles",), ["moon"], "'day'"),
+    (("scales", "names"), [["a"]], "a name that is no text"),
+    (("scales", "centre"), [[0.0]], "reshape"),
+    (("season",), 0, "greater than 0"),
+]
+
+
+@pytest.mark.parametrize(("place", "value", "message"), DAMAGES)
+def test_damaged_runs_of_series(
+    run: Run, trained: Path, tmp_path: Path, place: tuple[str, ...], value: object, message: str
+) -> None:
+    shutil.copytree(trained / "forecast", tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    state = config["state"]
+    for name in place[:-1]:
+        state = state[name]
+    state[place[-1]] = value
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    data = ["--data", str(trained / "series.csv")]
+    assert re.search(message, mistake(run("evaluate", str(tmp_path / "run"), *data)))
+
+
+def test_a_run_without_the_end_of_its_data(run: Run, trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained / "forecast", tmp_path / "run")
+    (tmp_path / "run" / "context.csv").write_text("")
+    assert "the run is damaged" in mistake(run("predict", str(tmp_path / "run")))

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch.overrides import TorchFunctionMode
 
-from anyrnn.errors import RunError
+from anyrnn.errors import RunError, WriteError, option_name
 from anyrnn.files import reading, whole, writing
 
 CONFIG = "config.json"
@@ -34,6 +34,16 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
     with writing(path), whole(path) as unfinished:
         unfinished.write_bytes(content)
+
+
+def check_free(path: Path, overwrite: bool) -> None:
+    """Refuse to replace a file that is there, unless it is wanted.
+
+    Raises:
+        WriteError: There is one.
+    """
+    if path.exists() and not overwrite:
+        raise WriteError(f"{path} exists; replace it with {option_name('overwrite', True)}")
 
 
 def write_text(path: Path, text: str) -> None:

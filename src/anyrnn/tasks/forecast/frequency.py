@@ -50,6 +50,11 @@ class Frequency:
     count: int = 1
     at_end: bool = False
 
+    def __post_init__(self) -> None:
+        """A step goes on."""
+        if self.count < 1:
+            raise ValueError(f"a step of {self.count}")
+
     def positions(self, times: numpy.ndarray) -> tuple[numpy.ndarray, int | None]:
         """The number of steps from the first time to each, and the first row that is off the grid.
 
@@ -333,11 +338,17 @@ def _at_end(series: Sequence[numpy.ndarray]) -> bool:
     return bool(((days + 1) == (days + 1).astype("M8[M]").astype("M8[D]")).all())
 
 
-CYCLES = {"hour": _HOUR, "day": _DAY, "week": 7 * _DAY, "year": int(365.2425 * _DAY)}
+Cycle = Literal["hour", "day", "week", "year"]
+CYCLES: dict[Cycle, int] = {
+    "hour": _HOUR,
+    "day": _DAY,
+    "week": 7 * _DAY,
+    "year": int(365.2425 * _DAY),
+}
 """The periods that the network can read, in nanoseconds."""
 
 
-def cycles(frequency: Frequency, duration: int) -> list[str]:
+def cycles(frequency: Frequency, duration: int) -> list[Cycle]:
     """The names of the periods that are longer than two steps and not longer than the training.
 
     Args:
@@ -350,7 +361,7 @@ def cycles(frequency: Frequency, duration: int) -> list[str]:
     return [name for name, period in CYCLES.items() if 2 * step < period <= duration]
 
 
-def calendar(times: numpy.ndarray, names: Sequence[str]) -> numpy.ndarray:
+def calendar(times: numpy.ndarray, names: Sequence[Cycle]) -> numpy.ndarray:
     """Sine and cosine of each time within each of the periods, (times, 2 periods)."""
     columns = []
     for name in names:

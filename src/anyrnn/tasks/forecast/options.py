@@ -209,6 +209,7 @@ class PredictOptions(OptionGroup, panel="Forecast"):
         shown="standard output",
         flags=("--output", "-o"),
     )
+    overwrite: bool = option(False, "Replace a file there.", flags=("--overwrite",))
 
 
 def check(options: Options) -> None:

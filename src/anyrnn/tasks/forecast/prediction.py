@@ -10,7 +10,7 @@ import numpy
 import pandas
 import torch
 
-from anyrnn.errors import DataError, option_name
+from anyrnn.errors import DataError, RunError, option_name
 from anyrnn.tasks.forecast.columns import Columns, frame_table
 from anyrnn.tasks.forecast.data import table
 from anyrnn.tasks.forecast.panel import Panel, panel
@@ -76,7 +76,15 @@ def _series(task: Forecast, inputs: Any) -> Panel:
 
 def _context(text: str, columns: Columns) -> pandas.DataFrame:
     kinds: Any = {columns.group: str} if columns.group else None
-    return pandas.read_csv(io.StringIO(text), dtype=kinds, keep_default_na=False, na_values=[""])
+    try:
+        return pandas.read_csv(
+            io.StringIO(text), dtype=kinds, keep_default_na=False, na_values=[""]
+        )
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise RunError(
+            f"the run is damaged: the end of its training data cannot be read: {reason}"
+        ) from None
 
 
 def _scales(task: Forecast, made: Panel) -> Scales:

@@ -8,7 +8,8 @@ import numpy
 import torch
 
 from anyrnn.errors import DataError
-from anyrnn.tasks.forecast.frequency import calendar
+from anyrnn.tasks.forecast.columns import Columns
+from anyrnn.tasks.forecast.frequency import Cycle, calendar
 from anyrnn.tasks.forecast.panel import Panel
 
 _ARRAYS = ("centre", "spread", "deviation", "seasonal")
@@ -65,11 +66,22 @@ class Scales:
         return {"names": self.names} | {name: getattr(self, name).tolist() for name in _ARRAYS}
 
     @classmethod
-    def restored(cls, state: Mapping[str, Any]) -> Self:
-        """The scales that `state` gave."""
+    def restored(cls, state: Mapping[str, Any], columns: Columns) -> Self:
+        """The scales that `state` gave.
+
+        Raises:
+            TypeError, ValueError: They are no scales of these columns.
+        """
         names = list(state["names"])
-        arrays = [numpy.asarray(state[name], numpy.float64) for name in _ARRAYS]
-        return cls(names, *(each.reshape(len(names), -1) for each in arrays))
+        if not all(isinstance(name, str) for name in names):
+            raise TypeError("a series has a name that is no text")
+        values, targets = len(columns.values), len(columns.targets)
+        widths = dict(zip(_ARRAYS, (values, values, targets, targets), strict=True))
+        arrays = (
+            numpy.asarray(state[name], numpy.float64).reshape(len(names), width)
+            for name, width in widths.items()
+        )
+        return cls(names, *arrays)
 
     def of_series(self, names: Sequence[str], others: "Scales | None" = None) -> "Scales":
         """The scales of series in another order.
@@ -93,7 +105,7 @@ class Scales:
         centre, spread = (numpy.repeat(each, sizes, axis=0) for each in (self.centre, self.spread))
         return (panel.values - centre) / spread
 
-    def arrays(self, panel: Panel, cycles: Sequence[str]) -> dict[str, numpy.ndarray]:
+    def arrays(self, panel: Panel, cycles: Sequence[Cycle]) -> dict[str, numpy.ndarray]:
         """What windows are cut from.
 
         Args:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy
 import pandas
+import pydantic
 import torch
 
 from anyrnn.errors import DataError, OptionError, RunError, option_name
@@ -16,7 +17,7 @@ from anyrnn.tasks.data.columns import Table, listing
 from anyrnn.tasks.forecast.baselines import Smoothed
 from anyrnn.tasks.forecast.columns import Columns
 from anyrnn.tasks.forecast.data import data_of, table
-from anyrnn.tasks.forecast.frequency import Frequency, cycles
+from anyrnn.tasks.forecast.frequency import Cycle, Frequency, cycles
 from anyrnn.tasks.forecast.heads import GaussianHead, Head, PointHead, QuantileHead
 from anyrnn.tasks.forecast.network import ForecastNetwork, Sizes
 from anyrnn.tasks.forecast.options import DataOptions, Options, PredictOptions, check
@@ -28,7 +29,7 @@ from anyrnn.tasks.forecast.scores import FIGURES, ForecastScores, Scaling, measu
 from anyrnn.tasks.forecast.scoring import BATCH_SIZE, score, simple_figures
 from anyrnn.tasks.forecast.windows import Part, batches, origins
 from anyrnn.tasks.options.declaration import replaced
-from anyrnn.tasks.run_files import CONFIG, write_text
+from anyrnn.tasks.run_files import CONFIG, check_free, write_text
 from anyrnn.tasks.task import Data, ScoreTable, Step, Task, steps
 
 if TYPE_CHECKING:  # its import takes seconds, and only training needs it
@@ -65,7 +66,7 @@ class Forecast(Task[Options, Part]):
     columns: Columns
     frequency: Frequency
     season: int
-    cycles: list[str]
+    cycles: list[Cycle]
     gaps: bool
     scales: Scales
     context: str
@@ -107,25 +108,25 @@ class Forecast(Task[Options, Part]):
     def restore(cls, options: Options, state: Mapping[str, Any], run: Path) -> Self:
         """Take the scales and the end of the data of a run."""
         try:
-            columns: dict[str, Any] = {
-                name: tuple(value) if isinstance(value, list) else value
-                for name, value in state["columns"].items()
-            }
+            columns = _checked(Columns, state["columns"])
+            if not columns.targets:
+                raise ValueError("nothing is forecast")
             return cls(
                 options,
-                Columns(**columns),
-                Frequency(**state["frequency"]),
-                int(state["season"]),
-                list(state["cycles"]),
-                bool(state["gaps"]),
-                Scales.restored(state["scales"]),
+                columns,
+                _checked(Frequency, state["frequency"]),
+                _checked(pydantic.PositiveInt, state["season"]),
+                _checked(list[Cycle], state["cycles"]),
+                _checked(bool, state["gaps"]),
+                Scales.restored(state["scales"], columns),
                 (run / _CONTEXT).read_text(encoding="utf-8"),
             )
         except OSError as error:
             raise RunError(f"the run is damaged: {error.filename}: {error.strerror}") from None
         except (KeyError, TypeError, ValueError, AttributeError) as error:
+            reason = " ".join(str(error).split())
             raise RunError(
-                f"the run is damaged: {run / CONFIG} describes no series: {error}"
+                f"the run is damaged: {run / CONFIG} describes no series: {reason}"
             ) from None
 
     def state(self) -> dict[str, Any]:
@@ -312,6 +313,8 @@ class Forecast(Task[Options, Part]):
             raise OptionError(
                 f"{option_name('output')} is {options.output}, but has to end in .csv or .jsonl"
             )
+        if options.output:
+            check_free(options.output, options.overwrite)
         frame = self.predict(network, options.data)
         if options.output is None:
             yield from _rows(frame)
@@ -324,6 +327,11 @@ class Forecast(Task[Options, Part]):
     def pictures(self, results: Sequence[Any]) -> dict[str, object]:
         """Forecasts with intervals, errors by step, simple methods, and a verdict in words."""
         return pictures(results)
+
+
+def _checked(kind: Any, value: Any) -> Any:
+    """A value of a run, of the type that it has to have; `ValueError` if it is of another."""
+    return pydantic.TypeAdapter(kind).validate_python(value)
 
 
 def _rows(frame: pandas.DataFrame) -> Iterator[dict[str, object]]:

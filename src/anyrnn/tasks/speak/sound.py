@@ -11,6 +11,7 @@ from anyrnn.errors import OptionError, WriteError, option_name
 from anyrnn.files import whole, writing
 from anyrnn.tasks.audio.features import Features
 from anyrnn.tasks.extras import library
+from anyrnn.tasks.run_files import check_free
 
 _LOUDEST = 20.0  # the largest logarithm of an energy that is made to sound
 _SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
@@ -57,8 +58,7 @@ def check_output(path: Path, overwrite: bool) -> None:
         raise OptionError(
             f"{option_name('output')} is {path}, but has to end in {', '.join(_SUFFIXES)}"
         )
-    if path.exists() and not overwrite:
-        raise WriteError(f"{path} exists; replace it with {option_name('overwrite', True)}")
+    check_free(path, overwrite)
 
 
 def write_sound(path: Path, pieces: Iterable[NDArray[numpy.float32]], rate: int) -> None:
