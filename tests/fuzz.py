@@ -34,7 +34,7 @@ import anyrnn
 from anyrnn.kernels.cpu import policy
 from anyrnn.kernels.cpu.machine import memory
 from anyrnn.kernels.cpu.machine.processor import host
-from anyrnn.kernels.cpu.program import matrix_products, packing, program, program_plan
+from anyrnn.kernels.cpu.program import matrix_products, packing, prepared_commands, program_plan
 from anyrnn.kernels.cpu.target import CPU
 from anyrnn.kernels.numpy_arrays import NUMPY_ARRAYS
 from anyrnn.kernels.run import Arrays, Run, Steps
@@ -114,7 +114,7 @@ class Trial:
         changes = [
             mock.patch.dict(os.environ, ANYRNN_OPTIMISE="on" if self.optimised else "off"),
             mock.patch.object(memory, "empty", empty),
-            mock.patch.object(program, "KEPT", -1),
+            mock.patch.object(prepared_commands, "KEPT", -1),
             mock.patch.object(policy, "PARALLEL", 0),
             mock.patch.object(packing, "PARALLEL", 0),
             mock.patch.object(policy, "FEW_ROWS", len(self.lengths) if self.hoist else 0),

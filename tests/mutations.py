@@ -165,8 +165,8 @@ BREAKAGES = (
     ),
     Breakage(
         "the arrays of each call are kept",
-        "small = commands.room <= KEPT",
-        'small = self.__dict__.setdefault("all", []).append(given) or commands.room <= KEPT',
+        "self._idle.append(bindings)",
+        'self._idle.append(bindings); self.__dict__.setdefault("all", []).append(found)',
         ("tests/kernels/test_leaks.py", "-k", "numpy"),
     ),
     Breakage(

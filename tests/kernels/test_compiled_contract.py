@@ -28,7 +28,7 @@ from anyrnn import Gradients, SequenceResult
 from anyrnn.kernels.compiled_cell import Result
 from anyrnn.kernels.cpu import policy
 from anyrnn.kernels.cpu.machine import memory
-from anyrnn.kernels.cpu.program import program as programs
+from anyrnn.kernels.cpu.program import prepared_commands
 from checks import TARGETS, TWINS, Case, close_gradients, close_results, make_case
 from invented_cells import INVENTED, SMALLEST
 
@@ -91,7 +91,7 @@ def _poison(monkeypatch: pytest.MonkeyPatch) -> None:
         return made
 
     monkeypatch.setattr(policy, "PARALLEL", 0)  # small runs are divided between threads too
-    monkeypatch.setattr(programs, "KEPT", -1)  # no memory of a run before
+    monkeypatch.setattr(prepared_commands, "KEPT", -1)  # no memory of a run before
     monkeypatch.setattr(memory, "empty", poisoned(memory.empty))
     monkeypatch.setattr(np, "empty", poisoned(np.empty))
     monkeypatch.setattr(np, "empty_like", poisoned(np.empty_like))

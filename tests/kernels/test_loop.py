@@ -75,9 +75,9 @@ def run_loop(cell, target, dtype, sizes, parameters, x, states, threads=2):
     loop.prepare(commands, places, sizes, batch).run(
         np.arange(time + 1, dtype=np.int64) * batch, places, pairs, False
     )
-    running = commands.finish().run(NUMPY_ARRAYS, given)
-    return [running.array(places[node]) for node in planned.emitted], [
-        running.array(pairs[name][time % 2]) for name in cell.states
+    arrays = dict(zip(commands.given, commands.finish().run(NUMPY_ARRAYS, given), strict=True))
+    return [arrays[places[node]] for node in planned.emitted], [
+        arrays[pairs[name][time % 2]] for name in cell.states
     ]
 
 

@@ -42,7 +42,7 @@ def test_what_is_kept_is_bounded(monkeypatch) -> None:
     arrays = [memory.empty((1 << 18,), np.float32) for _ in range(12)]
     del arrays
     assert memory._memory.bytes <= 4 << 20
-    assert memory._memory.bytes == sum(size for size, _ in memory._memory.free.values())
+    assert memory._memory.bytes == sum(block.size for block in memory._memory.free.values())
 
 
 def test_threads_get_memory_of_their_own() -> None:

@@ -64,7 +64,7 @@ class Interpreter:
         output, last = self.forward(run, arrays)
         saved, interface = {}, arrays.interface
         for (name, part), state in zip(self.residuals(run).items(), arrays.states, strict=True):
-            shape = (part.rows(run.steps.rows, run.steps.batch), part.width)
+            shape = part.shape(run.steps.rows, run.steps.batch)
             saved[name] = interface.empty(shape, run.dtype)
             interface.view(saved[name])[: run.steps.batch] = interface.view(state)
         return output, last, saved

@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pack_sequence
 import anyrnn
 import anyrnn.torch
 from anyrnn.errors import InputError
-from anyrnn.torch import GRU, LSTM, RNN, Recurrent
+from anyrnn.torch import GRU, LSTM, RNN, Recurrent, single_step
 from anyrnn.torch.execute import forced
 
 pytestmark = [
@@ -66,6 +66,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for name in OPERATORS:
         record(name)
         record(f"{name}_cell")
+    single_step._vendor.cache_clear()
     return names
 
 
@@ -244,3 +245,87 @@ def test_a_trace_takes_other_lengths_and_batches(kind: type[nn.Module]) -> None:
         x = torch.randn(time, batch, 3)
         torch.testing.assert_close(traced(x), layer(x))
         torch.testing.assert_close(traced_step(x[0]), step(x[0]))
+
+
+# single steps that autograd follows
+
+
+STEPS: dict[str, tuple[Any, str]] = {
+    "LSTM": (LSTM(3, 5, dtype=float64), "lstm_cell"),
+    "GRU, batch first": (GRU(3, 5, batch_first=True, dtype=float64), "gru_cell"),
+    "RNN, relu": (RNN(3, 5, nonlinearity="relu", dtype=float64), "rnn_relu_cell"),
+    "LSTM without a bias": (LSTM(3, 5, bias=False, dtype=float64), "lstm_cell"),
+    "the cell lstm": (Recurrent("lstm", 3, 5, dtype=float64), "lstm_cell"),
+    "the cell gru": (Recurrent("gru", 3, 5, batch_first=True, dtype=float64), "gru_cell"),
+    "the cell rnn": (Recurrent("rnn", 3, 5, dtype=float64), "rnn_tanh_cell"),
+    "LSTMCell": (anyrnn.torch.LSTMCell(3, 5, dtype=float64), "lstm_cell"),
+    "GRUCell": (anyrnn.torch.GRUCell(3, 5, dtype=float64), "gru_cell"),
+    "RNNCell": (anyrnn.torch.RNNCell(3, 5, dtype=float64), "rnn_tanh_cell"),
+}
+
+
+def step(module: nn.Module, with_state: bool) -> list[Tensor]:
+    """The results of a step, and gradients of all."""
+    torch.manual_seed(0)
+    is_cell = isinstance(module, nn.RNNCellBase)
+    first = getattr(module, "batch_first", False)
+    x = torch.randn((4, 3) if is_cell else (4, 1, 3) if first else (1, 4, 3), dtype=float64)
+    number = 2 if "LSTM" in type(module).__name__ or "lstm" in str(module) else 1
+    states = [torch.randn((4, 5) if is_cell else (1, 4, 5), dtype=float64) for _ in range(number)]
+    leaves = [x, *(states if with_state else ())]
+    for leaf in leaves:
+        leaf.requires_grad_()
+    state = (states[0] if number == 1 else tuple(states)) if with_state else None
+    found = tensors(module(x, state))
+    weighted = [part * torch.randn_like(part) for part in found]
+    total = torch.stack([part.sum() for part in weighted]).sum()
+    return [*found, *torch.autograd.grad(total, [*leaves, *module.parameters()])]
+
+
+@pytest.mark.parametrize("with_state", [True, False])
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_with_a_gradient_is_torch_nns(
+    name: str, with_state: bool, called: list[str]
+) -> None:
+    module, operator = STEPS[name]
+    found = step(module, with_state)
+    assert called == [operator]
+    with forced("compiled"):
+        wanted = step(module, with_state)
+    assert called == [operator]
+    torch.testing.assert_close(found, wanted)
+
+
+def test_which_steps_are_not(called: list[str]) -> None:
+    x = torch.randn(1, 4, 3, requires_grad=True)
+    with torch.no_grad():
+        LSTM(3, 5)(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        LSTM(3, 5)(x)
+    LSTM(3, 5, memory="low")(x)
+    LSTM(3, 5, proj_size=2)(x)
+    GRU(3, 5, 2)(x)
+    Recurrent("lstm_peephole", 3, 5)(x)
+    Recurrent("lstm", 3, 5, recurrent_dropout=0.5)(x)
+    LSTM(512, 512)(torch.randn(1, 2, 512))
+    LSTM(3, 5)(torch.cat([x, x]))
+    assert not called
+
+
+def test_a_layer_says_which_steps_are_torch_nns() -> None:
+    end = "; one step with a gradient: torch.nn's"
+    assert LSTM(3, 5).path.name == "compiled"
+    assert str(LSTM(3, 5).path).endswith(f"{end} LSTM")
+    assert str(RNN(3, 5, nonlinearity="relu").path).endswith(f"{end} RNN")
+    assert str(Recurrent("gru", 3, 5).path).endswith(f"{end} GRU")
+    for layer in (LSTM(3, 5, memory="low"), GRU(3, 5, 2), LSTM(512, 512), Recurrent("sru", 5, 5)):
+        assert end not in str(layer.path)
+    with forced("compiled"):
+        assert str(LSTM(3, 5).path) == "compiled: asked for"
+
+
+def test_a_second_derivative_of_a_step() -> None:
+    module = anyrnn.torch.GRUCell(3, 5, dtype=float64)
+    x = torch.randn(2, 3, dtype=float64, requires_grad=True)
+    h = torch.randn(2, 5, dtype=float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(module, (x, h))

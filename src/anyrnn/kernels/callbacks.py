@@ -57,7 +57,7 @@ class Callback:
         says.
         """
         residuals = default_target().residuals(self.run).values()
-        return [(part.rows(time * batch, batch), part.width) for part in residuals]
+        return [part.shape(time * batch, batch) for part in residuals]
 
     def read(self, threads: int, arrays: Iterable[Array]) -> Batch:
         """The batch that arrays are of: the inputs, states and parameters, a mask and a seed; for
@@ -183,7 +183,7 @@ class Batch:
         rows, batch = run.steps.rows, run.steps.batch
         residuals = default_target().residuals(run).items()
         return {
-            name: array[: part.rows(rows, batch)]
+            name: array[: part.shape(rows, batch)[0]]
             for (name, part), array in zip(residuals, kept, strict=True)
         }
 

@@ -9,7 +9,7 @@ import numpy as np
 from anyrnn.errors import ArrayError
 from anyrnn.graph.interpret import NUMPY
 from anyrnn.kernels.cpu.machine import memory
-from anyrnn.kernels.run import Array, ArrayInterface, Slot
+from anyrnn.kernels.run import Array, ArrayInterface, Reader, Slot
 
 
 def address(array: Array) -> int:
@@ -17,20 +17,23 @@ def address(array: Array) -> int:
     return array.__array_interface__["data"][0]
 
 
-def _ready(arrays: Sequence[Array], slots: Sequence[Slot]) -> tuple[list[Array], list[int]]:
-    found = []
-    for array, slot in zip(arrays, slots, strict=True):
-        if array.shape != slot.shape:
-            raise ArrayError(*slot.name, f"has shape {array.shape}; expected {slot.shape}")
-        right = array.dtype == slot.dtype and array.flags.c_contiguous
-        found.append(array if right else np.ascontiguousarray(array, slot.dtype))
-    return found, [*map(address, found)]
+def _reader(slots: Sequence[Slot]) -> Reader:
+    def read(arrays: Sequence[Array]) -> tuple[list[Array], list[int]]:
+        found = []
+        for array, slot in zip(arrays, slots, strict=True):
+            if array.shape != slot.shape:
+                raise ArrayError(*slot.name, f"has shape {array.shape}; expected {slot.shape}")
+            right = array.dtype == slot.dtype and array.flags.c_contiguous
+            found.append(array if right else np.ascontiguousarray(array, slot.dtype))
+        return found, [*map(address, found)]
+
+    return read
 
 
 NUMPY_ARRAYS = ArrayInterface(
     operations=NUMPY,
-    empty=lambda shape, dtype: memory.empty(shape, dtype),
-    ready=_ready,
+    maker=lambda shape, dtype: lambda: memory.empty(shape, dtype),
+    reader=_reader,
     address=address,
     view=lambda array: array,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from math import prod
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
@@ -161,9 +162,20 @@ class Residual:
     width: int  # the size of each row
     history: bool
 
-    def rows(self, rows: Any, batch: Any) -> Any:
-        """The number of its rows, for those of all steps and those of one."""
-        return rows + batch if self.history else rows
+    def shape(self, rows: Any, batch: Any) -> tuple[Any, Any]:
+        """Its shape, for the number of rows of all steps and of sequences."""
+        return rows + batch if self.history else rows, self.width
+
+
+@dataclass(frozen=True)
+class PackedResiduals:
+    """Several of them in one array, one after another."""
+
+    parts: tuple[Residual, ...]
+
+    def shape(self, rows: Any, batch: Any) -> tuple[Any]:
+        """As `Residual.shape`."""
+        return (sum(map(prod, (part.shape(rows, batch) for part in self.parts))),)
 
 
 class Slot(Protocol):
@@ -172,6 +184,9 @@ class Slot(Protocol):
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     name: tuple[str, str]  # in an ArrayError: its kind, as `parameter`, and what it is called
+
+
+Reader = Callable[[Sequence[Any]], tuple[Sequence[Any], Sequence[int]]]
 
 
 class Arrays(NamedTuple):
@@ -204,15 +219,19 @@ class ArrayInterface:
 
     Attributes:
         operations: A function for each elementwise operation, on NumPy arrays.
-        empty: Makes an array, given its shape and type.
-        ready: Arrays, contiguous and of the types of slots, and where their memory begins, given
-            any; an ArrayError if one has not the shape of its slot.
+        maker: What makes an array of a shape and a type, with undefined contents.
+        reader: What reads arrays that are to be as slots say: gives them, contiguous, and where
+            their memory begins; an ArrayError if one has not the shape of its slot.
         address: Where an array's memory begins.
         view: An array's memory as a NumPy array.
     """
 
     operations: Mapping[str, Callable[..., Array]]
-    empty: Callable[[tuple[int, ...], np.dtype[Any]], Any]
-    ready: Callable[[Sequence[Any], Sequence[Slot]], tuple[list[Any], list[int]]]
+    maker: Callable[[tuple[int, ...], np.dtype[Any]], Callable[[], Any]]
+    reader: Callable[[Sequence[Slot]], Reader]
     address: Callable[[Any], int]
     view: Callable[[Any], Array]
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+        """An array with undefined contents."""
+        return self.maker(shape, dtype)()

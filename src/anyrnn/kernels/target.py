@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from anyrnn.graph.cell import Cell
-from anyrnn.kernels.run import NOTHING, Arrays, Residual, Run, Slot
+from anyrnn.kernels.run import NOTHING, Arrays, PackedResiduals, Residual, Run, Slot
 
 
 class Step(Protocol):
@@ -63,7 +63,7 @@ class Target(Protocol):
         """
         ...
 
-    def residuals(self, run: Run) -> Mapping[str, Residual]:
+    def residuals(self, run: Run) -> Mapping[str, Residual | PackedResiduals]:
         """What `record` saves for `backward`, by name and in order."""
         ...
 

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import repeat
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from anyrnn.errors import ArrayError
-from anyrnn.kernels.run import Array, ArrayInterface, Arrays, Run, Slot
+from anyrnn.kernels.run import Array, ArrayInterface, Arrays, Reader, Run, Slot
 from anyrnn.kernels.target import Target, target_for
 from anyrnn.torch import operations_path
-from anyrnn.torch.tensors import DTYPES, TYPES, Results, empty, problem, wants_gradient
+from anyrnn.torch.tensors import (
+    DTYPE,
+    DTYPES,
+    IS_CPU,
+    REQUIRES_GRAD,
+    SHAPE,
+    TYPES,
+    Results,
+    changed_since,
+    maker,
+    problem,
+)
 from anyrnn.torch.torch_ops import TORCH
+from anyrnn.torch.tracing import FUNCTORCH
 
 
 def array(tensor: Tensor) -> Array:
@@ -31,32 +44,52 @@ def _on_arrays(function: Callable[..., Tensor]) -> Callable[..., Array]:
     return computed
 
 
-def _ready(tensors: Sequence[Tensor], slots: Sequence[Slot]) -> tuple[list[Tensor], list[int]]:
-    found, starts, kind, dtype = [], [], None, None
-    for tensor, slot in zip(tensors, slots, strict=True):
-        if slot.dtype is not kind:
-            kind = slot.dtype
-            dtype = TYPES[kind]
-        start = 0
+def _reader(slots: Sequence[Slot]) -> Reader:
+    """What reads tensors: all are looked at in each call, because a parameter may have other memory
+    without a sign; by loops in C, because there are dozens.
+    """
+    shapes, dtypes = [slot.shape for slot in slots], [TYPES[slot.dtype] for slot in slots]
+
+    def read(tensors: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[int]]:
         try:
-            if tensor.shape == slot.shape and tensor.dtype is dtype and tensor.is_cpu:
-                tensor = tensor.contiguous()
-                start = tensor.data_ptr()
-        except RuntimeError:  # it is nested or sparse, and has no shape or no memory
+            if (
+                [*map(SHAPE, tensors)] == shapes
+                and [*map(DTYPE, tensors)] == dtypes
+                and all(map(IS_CPU, tensors))
+                and all(map(Tensor.is_contiguous, tensors))
+            ):
+                starts = [*map(Tensor.data_ptr, tensors)]
+                if 0 not in starts:
+                    return tensors, starts
+        except RuntimeError:  # one is nested or sparse, and has no shape or no memory
             pass
-        if not start:
-            assert dtype is not None
-            wrong = problem(tensor, slot.shape, dtype, torch.device("cpu"))
-            raise ArrayError(*slot.name, wrong or "has no memory: its storage was freed")
-        found.append(tensor)
-        starts.append(start)
-    return found, starts
+        found = [*map(_ready, tensors, slots, dtypes)]
+        return found, [*map(Tensor.data_ptr, found)]
+
+    return read
+
+
+def _ready(tensor: Tensor, slot: Slot, dtype: torch.dtype) -> Tensor:
+    """A tensor that is contiguous and has memory.
+
+    Raises:
+        ArrayError: It is not as the slot says.
+    """
+    try:
+        if tensor.shape == slot.shape and tensor.dtype is dtype and tensor.is_cpu:
+            tensor = tensor.contiguous()
+            if tensor.data_ptr():
+                return tensor
+    except RuntimeError:
+        pass
+    wrong = problem(tensor, slot.shape, dtype, torch.device("cpu"))
+    raise ArrayError(*slot.name, wrong or "has no memory: its storage was freed")
 
 
 TENSORS = ArrayInterface(
     operations={name: _on_arrays(function) for name, function in TORCH.items()},
-    empty=empty,
-    ready=_ready,
+    maker=maker,
+    reader=_reader,
     address=Tensor.data_ptr,
     view=array,
 )
@@ -77,53 +110,105 @@ def arrays_of(run: Run, seed: Tensor | None, rows: Tensor, tensors: Sequence[Ten
     return Arrays(TENSORS, rows, tensors[:count], parameters, seed)
 
 
+class Layout(NamedTuple):
+    """How the arrays of a call are laid out.
+
+    Attributes:
+        time: Whether inputs and outputs are (time, batch, size); else the rows of all steps.
+        stacked: Whether the last states are to be (1, batch, size), as those of one layer.
+    """
+
+    time: bool
+    stacked: bool
+
+
 class _Recorded(torch.autograd.Function):
     """A run as one operation of autograd."""
 
     @staticmethod
     def forward(
-        ctx: Any,
-        run: Run,
-        seed: Tensor | None,
-        leading: Sequence[int] | None,
-        rows: Tensor,
-        *tensors: Tensor,
+        ctx: Any, call: tuple[Run, Tensor | None, Layout], x: Tensor, *tensors: Tensor
     ) -> tuple[Tensor, ...]:
+        run, seed, layout = call
+        rows = _rows(layout, x)
         arrays = arrays_of(run, seed, rows, tensors)
         output, last, residuals = target_of(rows).record(run, arrays)
-        if leading is not None:
-            output = output.view(*leading, -1)
-        results, ctx.counters = _separate([output, *last], residuals.values())
-        ctx.run, ctx.seed, ctx.names = run, seed, tuple(residuals)
-        ctx.whole = leading is not None
-        ctx.save_for_backward(rows, *tensors, *residuals.values())
+        kept = (*residuals.values(),)
+        results, ctx.counters = _separate(_laid_out(layout, x, output, last), kept)
+        ctx.call, ctx.names = call, (*residuals,)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(x, *tensors, *kept)
         return tuple(results)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
-        run: Run = ctx.run
-        (rows, *rest), (output, *last) = ctx.saved_tensors, gradients
-        if ctx.whole:
-            gradients = output.reshape(run.steps.rows, output.shape[-1]), *last
-        count = len(run.cell.states)
-        number = count + len(run.cell.parameters)
-        arrays = arrays_of(run, ctx.seed, rows, rest[:number])
-        several = not all(map(torch._C._has_storage, gradients))  # gradients, under vmap
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
+        run, seed, layout = ctx.call
+        x, *rest = ctx.saved_tensors
+        states, number = len(run.cell.states), len(run.cell.states) + len(run.cell.parameters)
+        given = rest[:number]
+        rows = _rows(layout, x)
+        shapes = run.output_shape(run.steps.rows), *run.state_shapes(run.steps.batch)
+        above = [*map(_gradient, gradients, shapes, repeat(rows))]
+        several = not all(map(torch._C._has_storage, above))  # gradients, under vmap
         if several or torch.is_grad_enabled():
-            return None, None, None, *_again(run, arrays, gradients)
-        x_needed, *needs = ctx.needs_input_grad[3:]
-        residuals = dict(zip(ctx.names, rest[number:], strict=True))
-        try:
-            if any(counter._version for counter in ctx.counters):
-                _, _, residuals = target_of(rows).record(run, arrays)
-            wanted = (x_needed, *needs[count:])
-            x, states, parameters = target_of(rows).backward(
-                run, arrays, residuals, gradients, wanted
-            )
-        except ArrayError as error:
-            changed = f"{error.problem}, as in the forward pass; it was changed since then"
-            raise ArrayError(error.kind, run.name_of(error.name), changed) from None
-        return None, None, None, x, *states, *map(parameters.get, run.cell.parameter_names)
+            with torch.enable_grad():
+                rows = _rows(layout, x)
+            found = _again(run, arrays_of(run, seed, rows, given), above)
+        else:
+            arrays = arrays_of(run, seed, rows, given)
+            needs = ctx.needs_input_grad[1:]
+            residuals = dict(zip(ctx.names, rest[number:], strict=True))
+            changed = any(counter._version for counter in ctx.counters)
+            wanted = needs[0], *needs[1 + states :]
+            found = _derivative(run, arrays, residuals, changed, above, wanted)
+        x_gradient = found[0]
+        if layout.time and x_gradient is not None:
+            x_gradient = x_gradient.view(x.shape)
+        return None, x_gradient, *found[1:]
+
+
+# Function.apply where no transform is active, without looking at each argument in Python
+_apply: Any = super(torch.autograd.Function, _Recorded).apply  # type: ignore[misc]
+
+
+def _rows(layout: Layout, x: Tensor) -> Tensor:
+    """The inputs of all steps, step after step."""
+    return x.reshape(x.shape[0] * x.shape[1], x.shape[2]) if layout.time else x
+
+
+def _laid_out(layout: Layout, x: Tensor, output: Tensor, last: Sequence[Tensor]) -> list[Tensor]:
+    """Results as a caller wants them."""
+    if layout.time:
+        output = output.view(*x.shape[:2], -1)
+    return [output, *(state.unsqueeze(0) for state in last)] if layout.stacked else [output, *last]
+
+
+def _gradient(found: Tensor | None, shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """The gradient of a result as runs take it: zeros for one that nothing depends on."""
+    if found is None:
+        return like.new_zeros(shape)
+    return found if found.shape == shape else found.reshape(shape)
+
+
+def _derivative(
+    run: Run,
+    arrays: Arrays,
+    residuals: Mapping[Any, Tensor],
+    changed: bool,
+    gradients: Sequence[Tensor],
+    wanted: Sequence[bool],
+) -> tuple[Tensor | None, ...]:
+    """The gradients of what a run was given, in order; residuals that were `changed` are made
+    again.
+    """
+    target = target_of(arrays.rows)
+    try:
+        if changed:
+            _, _, residuals = target.record(run, arrays)
+        x, states, parameters = target.backward(run, arrays, residuals, gradients, wanted)
+    except ArrayError as error:
+        raise changed_since(run, error) from None
+    return x, *states, *map(parameters.get, run.cell.parameter_names)
 
 
 def _separate(
@@ -168,12 +253,13 @@ def over(run: Run, batch_sizes: Sequence[int], rows: Tensor) -> Run:
     return run.over(tuple(batch_sizes), dtype, torch.get_num_threads())
 
 
-def execute(run: Run, arrays: Arrays) -> Results:
+def execute(run: Run, arrays: Arrays, stacked: bool = False) -> Results:
     """Run a cell over sequences of falling lengths.
 
     Args:
         run: What to run, with its steps.
         arrays: What it is given; its rows may be (time, batch, input) too.
+        stacked: Whether the last states are to be (1, batch, size).
 
     Returns:
         The outputs, laid out as the inputs, and the last states, each (batch, size).
@@ -181,17 +267,22 @@ def execute(run: Run, arrays: Arrays) -> Results:
     Raises:
         ArrayError: A tensor is not as the cell has it.
     """
-    rows, leading = arrays.rows, None
-    if rows.dim() == 3:
-        leading, rows = rows.shape[:2], rows.reshape(-1, rows.shape[2])
-    named = map(arrays.parameters.__getitem__, run.cell.parameter_names)
-    tensors = [rows, *arrays.states, *named]
+    x, states, parameters = arrays.rows, arrays.states, arrays.parameters
+    layout = Layout(x.dim() == 3, stacked)
+    tensors = [x, *states, *map(parameters.__getitem__, run.cell.parameter_names)]
     try:
-        if wants_gradient(tensors):
-            output, *last = _Recorded.apply(run, arrays.seed, leading, *tensors)  # type: ignore[misc]
+        if torch.is_grad_enabled() and any(map(REQUIRES_GRAD, tensors)):
+            if layout.time:
+                tensors[0] = x.contiguous()
+            call = run, arrays.seed, layout
+            if FUNCTORCH.peek_interpreter_stack() is None:
+                output, *last = _apply(call, *map(FUNCTORCH.unwrap_if_dead, tensors))
+            else:
+                output, *last = _Recorded.apply(call, *tensors)  # type: ignore[misc]
         else:
-            output, last = target_of(rows).forward(run, Arrays(arrays.interface, rows, *arrays[2:]))
-            output = output if leading is None else output.view(*leading, -1)
+            given = arrays._replace(rows=_rows(layout, x))
+            found = target_of(x).forward(run, given)
+            output, *last = _laid_out(layout, x, *found)
     except ArrayError as error:
         raise ArrayError(error.kind, run.name_of(error.name), error.problem) from None
     return output, tuple(last)

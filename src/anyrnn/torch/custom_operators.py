@@ -36,7 +36,7 @@ def _empty_record(x: Tensor, *given: Any) -> list[Tensor]:
     """The results of `record`, not filled in."""
     time, batch = x.shape[:2]
     residuals = target_of(x).residuals(run_of(given[-1])).values()
-    saved = [x.new_empty(part.rows(time * batch, batch), part.width) for part in residuals]
+    saved = [x.new_empty(part.shape(time * batch, batch)) for part in residuals]
     return [*_empty_results(x, *given), *saved]
 
 

@@ -6,6 +6,7 @@ computation is ours.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from anyrnn.torch.layer_options import Options
 from anyrnn.torch.layer_stack import LayerStack, State, build, count_layers
 from anyrnn.torch.results import own
 from anyrnn.torch.single_step import single_step
-from anyrnn.torch.tensors import check_tensor
+from anyrnn.torch.tensors import PLAIN, SHAPE, check_tensor
 from anyrnn.torch.tracing import constant, refuse_script
 from anyrnn.torch.vendor_path import CELLS, torch_cell
 
@@ -215,6 +216,14 @@ class GRU(_Layer, nn.GRU):
     """
 
 
+@lru_cache(maxsize=256)
+def _step(mode: str, bias: bool, input_size: int, hidden_size: int) -> Run:
+    """What a module for single steps runs."""
+    cell = torch_cell(mode, False, bias)
+    sizes = (("input", input_size), ("hidden", hidden_size))
+    return Run(cell, sizes, called=tuple((n, NAMES[n]) for n in cell.parameter_names))
+
+
 class _Step(nn.RNNCellBase):
     """The computation of the three single-step modules."""
 
@@ -238,6 +247,23 @@ class _Step(nn.RNNCellBase):
         mode = self._mode or f"RNN_{str(self.nonlinearity).upper()}"
         if mode not in CELLS:
             raise InputError(f"Unknown nonlinearity: {self.nonlinearity}; expected tanh or relu")
+        if torch.compiler.is_compiling():
+            return self._carefully(mode, input, hx)
+        run = _step(mode, self.bias, self.input_size, self.hidden_size)
+        own = self._parameters
+        parameters = {stored: own.get(name) for stored, name in run.called}
+        batched = hx if isinstance(hx, tuple) else (hx,)
+        plain = PLAIN.issuperset(map(type, (input, *batched, *parameters.values())))
+        if plain and input.dim() == 2 and input.shape[1] == self.input_size:
+            shapes = [(input.shape[0], self.hidden_size)] * len(run.cell.states)
+            if [*map(SHAPE, batched)] == shapes:
+                found = single_step(run, Arrays(TENSORS, input, batched, parameters))
+                if found is not None:
+                    return found[1][0] if len(shapes) == 1 else found[1]
+        return self._carefully(mode, input, hx)
+
+    def _carefully(self, mode: str, input: Tensor, hx: Any) -> Any:
+        """One step of what may be out of the ordinary."""
         cell = torch_cell(mode, False, self.bias)
         parameters = {FAMILIES[name]: parameter(self, name) for name in CELL_PARAMETERS[:2]}
         for name in CELL_PARAMETERS[2:] if self.bias else ():
@@ -246,7 +272,6 @@ class _Step(nn.RNNCellBase):
                 parameters[FAMILIES[name]] = weight.new_zeros(len(weight))
             else:
                 parameters[FAMILIES[name]] = parameter(self, name)
-        sizes = (("input", self.input_size), ("hidden", self.hidden_size))
         like = parameters["W"]
         tensor = check_tensor("the input", input, like)
         if tensor.dim() not in (1, 2) or tensor.shape[-1] != self.input_size:
@@ -270,6 +295,7 @@ class _Step(nn.RNNCellBase):
                 raise InputError(
                     f"the state {name} has shape {tuple(state.shape)}; expected {wanted}"
                 )
+        sizes = (("input", self.input_size), ("hidden", self.hidden_size))
         run = Run(cell, sizes, called=tuple(NAMES.items()))
         given = Arrays(TENSORS, tensor, states, parameters)
         found = single_step(run, given) if tensor.dim() == 2 else None

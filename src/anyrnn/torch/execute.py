@@ -46,6 +46,7 @@ def execute(
     states: Sequence[Tensor],
     parameters: Mapping[str, Tensor],
     seed: Tensor | None = None,
+    stacked: bool = False,
 ) -> Results:
     """Run a cell over sequences of falling lengths, on the path that fits.
 
@@ -59,27 +60,34 @@ def execute(
         parameters: The stored parameters by name.
         seed: What random numbers follow from, (1,), for a cell that draws some; drawn with
             PyTorch's generator if not given.
+        stacked: Whether the last states may be (1, batch, size), as those of one layer.
 
     Returns:
         The outputs, laid out as the inputs, and the last states, each (batch, size).
     """
     arrays = Arrays(TENSORS, rows, states, parameters, seed)
     if (rows.shape[0] if batch_sizes is None else len(batch_sizes)) == 1:
-        single = single_step(run, arrays)
+        single = single_step(run, arrays, recorded=False)
         if single is not None:
             return single
     if seed is None and run.cell.draws:
         arrays = arrays._replace(seed=torch.randint(1 << 62, (1,), dtype=torch.int64))
     path, low = choose(run.cell, arrays.differentiable), precision.low_dtype(rows)
     if low is None:
-        return _execute(path, run, batch_sizes, arrays)
+        return _execute(path, run, batch_sizes, arrays, stacked)
     with torch.autocast("cpu", enabled=False):
         wide_run, wide = precision.widened(run, low, arrays)
         found = _execute(path, wide_run, batch_sizes, wide)
     return precision.cast_results(run, low, arrays, found)
 
 
-def _execute(path: Path, run: Run, batch_sizes: Sequence[int] | None, arrays: Arrays) -> Results:
+def _execute(
+    path: Path,
+    run: Run,
+    batch_sizes: Sequence[int] | None,
+    arrays: Arrays,
+    stacked: bool = False,
+) -> Results:
     """Run a cell on a path; in a graph that is being traced as an operator, if there is one."""
     rows, name = arrays.rows, path.name
     if name == "compiled" and torch.compiler.is_compiling():
@@ -93,8 +101,8 @@ def _execute(path: Path, run: Run, batch_sizes: Sequence[int] | None, arrays: Ar
     run = compiled_path.over(run, sizes, rows)
     if name == "compiled":
         if "torch._dynamo" in sys.modules:  # torch.compile may be looking at each function
-            return untraced(compiled_path.execute, run, arrays)
-        return compiled_path.execute(run, arrays)
+            return untraced(compiled_path.execute, run, arrays, stacked)
+        return compiled_path.execute(run, arrays, stacked)
     function = vendor_path.execute if name == "vendor" else operations_path.execute
     if rows.dim() == 2:
         return function(run, arrays)

@@ -26,10 +26,10 @@ from anyrnn.torch.layer_stack import (
     write_states,
 )
 from anyrnn.torch.packed_rows import Input, Rows, Start
-from anyrnn.torch.path import ORDER, Path, choose, may_be_vendor
+from anyrnn.torch.path import ORDER, Path, asked, choose, may_be_vendor
 from anyrnn.torch.results import own
 from anyrnn.torch.shifts import Shifts
-from anyrnn.torch.single_step import single_step
+from anyrnn.torch.single_step import by_vendor, single_step
 from anyrnn.torch.tensors import check_parameters
 from anyrnn.torch.tracing import refuse_script, untraced
 
@@ -64,11 +64,18 @@ class Layer(nn.Module):
 
     @property
     def path(self) -> Path:
-        """Which way a call is computed with the layer's parameters as they are, and why."""
+        """Which way a call is computed with the layer's parameters as they are, and why; of a layer
+        whose single steps autograd follows faster in another way, that too.
+        """
         stack = self._made()
         cells = {part.training_cell if self.training else part.cell for part in stack.parts}
         paths = [choose(cell, self.parameters()) for cell in cells]
-        return max(paths, key=lambda path: ORDER.index(path.name))
+        path = max(paths, key=lambda path: ORDER.index(path.name))
+        first = stack.first.run
+        vendor = by_vendor(first.cell, first.sizes, self.memory) if stack.single else None
+        if vendor is None or path.name != "compiled" or asked():
+            return path
+        return Path(path.name, f"{path.reason}; one step with a gradient: torch.nn's {vendor}")
 
     def _made(self) -> LayerStack:
         """The parts of the layer; made again for one that was pickled as one of torch.nn."""
@@ -152,17 +159,18 @@ class Layer(nn.Module):
         for tensor, shape in zip(old, shapes, strict=True):
             if not isinstance(tensor, Tensor) or tensor.shape != shape:
                 return None
-        found = single_step(part.run, Arrays(TENSORS, given, old, self._weights(part)))
+        run = part.run._replace(memory=self.memory)
+        found = single_step(run, Arrays(TENSORS, given, old, self._weights(part)))
         if found is None:
             return None
         output, last = found
         return output, last[0] if len(last) == 1 else last
 
     def _weights(self, part: LayerPart) -> dict[str, Tensor]:
-        found, own = {}, self._parameters
-        for stored, name in part.run.called:
-            tensor = own.get(name)
-            found[stored] = parameter(self, name) if tensor is None else tensor
+        names, own = part.names, self._parameters
+        found: Any = dict(zip(names, map(own.get, names.values()), strict=True))
+        if type(None) in map(type, found.values()):
+            return {stored: parameter(self, name) for stored, name in names.items()}
         return found
 
     def _read(
@@ -227,6 +235,7 @@ class Layer(nn.Module):
             if at_once is not None:
                 return at_once
         found: list[Sequence[Tensor]] = []
+        alone = structure.single and type(rows) is Rows and rows.batched
         for place, layer in enumerate(structure.layers):
             entering, outputs = data, []
             if options.input_dropout and self.training:
@@ -245,7 +254,9 @@ class Layer(nn.Module):
                 if shifts is not None:
                     run = part.shifted(self.training, self.memory)
                     entering_part = shifts.added(part, data)
-                output, last = execute(run, entering_part, rows.batch_sizes, begun, weights)
+                stacked = alone and sizes is None and shifts is None
+                given = entering_part, rows.batch_sizes, begun, weights
+                output, last = execute(run, *given, stacked=stacked)
                 if shifts is not None and place == len(structure.layers) - 1:
                     output = shifts.leaving(output, part.run.reverse)
                 if sizes is not None:

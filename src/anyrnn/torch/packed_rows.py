@@ -149,7 +149,11 @@ class Rows:
         return data.transpose(0, 1) if self.batch_first else data
 
     def stack_end(self, states: Sequence[Tensor]) -> Tensor:
-        """The last states of several layers, with the layers as the first axis."""
+        """The last states of several layers, with the layers as the first axis, or of one layer
+        that they have already.
+        """
+        if states[0].dim() == 3:
+            return states[0]
         stacked = torch.stack([*states])  # of one too: a copy, and no view
         return stacked if self.batched else stacked.squeeze(1)
 

@@ -16,7 +16,7 @@ from anyrnn.graph.cell import Cell
 from anyrnn.kernels.path import Path
 from anyrnn.kernels.target import Target, target_for
 from anyrnn.torch import precision, vendor_path
-from anyrnn.torch.tensors import PLAIN, is_mixed
+from anyrnn.torch.tensors import DTYPE, IS_CPU, PLAIN, is_mixed
 from anyrnn.torch.tracing import FUNCTORCH, constant
 
 ORDER = ("compiled", "vendor", "operations")
@@ -68,6 +68,16 @@ def transformed() -> str | None:
     return _TRACE if torch._C._get_tracing_state() else None
 
 
+def is_ordinary() -> bool:
+    """Whether no path is forced, and no transform nor tracer is active."""
+    return (
+        _forced.get() is None
+        and torch.autograd.forward_ad._current_level < 0
+        and FUNCTORCH.peek_interpreter_stack() is None
+        and torch._C._get_tracing_state() is None
+    )
+
+
 def choose(cell: Cell | None, tensors: Iterable[Tensor]) -> Path:
     """The path of a call.
 
@@ -90,8 +100,13 @@ def choose(cell: Cell | None, tensors: Iterable[Tensor]) -> Path:
     transform = transformed()
     if transform is not None and transform != _TRACE:
         return Path("operations", transform)
-    device, dtype, subclass, several = "cpu", None, None, False
     mixed = torch.is_autocast_enabled("cpu")
+    if not (mixed or torch.compiler.is_compiling()):  # as most calls are
+        tensors = [*tensors]
+        dtypes = {*map(DTYPE, tensors)}
+        if len(dtypes) == 1 and PLAIN.issuperset(map(type, tensors)) and all(map(IS_CPU, tensors)):
+            return _first("cpu", cell, dtypes.pop(), None, transform)
+    device, dtype, subclass, several = "cpu", None, None, False
     for tensor in tensors:
         if type(tensor) not in PLAIN:
             exporting = torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()

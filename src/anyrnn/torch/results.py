@@ -38,10 +38,11 @@ def own(results: Sequence[Any]) -> list[Any]:
     if torch.compiler.is_compiling():
         return found
     views: dict[int, Tensor] = {}  # that autograd follows, by place
+    seen = transformed() is not None
     for place, result in enumerate(found):
         if isinstance(result, PackedSequence):
             found[place] = PackedSequence(own([result.data])[0], *result[1:])
-        elif type(result) is Tensor and result._is_view() and not transformed():
+        elif type(result) is Tensor and not seen and result._is_view():
             if result.requires_grad:
                 views[place] = result
             else:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -146,7 +147,7 @@ def _check_memory(rows: Rows, runs: Sequence[Run], count: int) -> None:
         return
     numbers = 0
     for run in runs:
-        saved = sum(residual.width for residual in target.residuals(run).values())
+        saved = sum(prod(part.shape(1, 0)) for part in target.residuals(run).values())
         # the input with its shift, its gradient, and the output
         numbers += saved + 2 * dict(run.sizes)["input"] + run.output_shape()[0]
     needed = numbers * count * np.dtype(kind).itemsize

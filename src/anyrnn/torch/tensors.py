@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -17,6 +18,10 @@ from anyrnn.kernels.run import Run
 DTYPES = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
 PLAIN = frozenset((Tensor, nn.Parameter))  # tensors of PyTorch's own classes
 TYPES = {number: kind for kind, number in DTYPES.items()} | {np.dtype(np.int64): torch.int64}
+# Attributes as functions, for loops in C; not where a graph is traced.
+SHAPE, DTYPE, IS_CPU, REQUIRES_GRAD = (
+    getattr(Tensor, name).__get__ for name in ("shape", "dtype", "is_cpu", "requires_grad")
+)
 
 Results = tuple[Tensor, tuple[Tensor, ...]]  # of a run: the outputs and the last states
 
@@ -26,11 +31,16 @@ def is_mixed(device: str) -> bool:
     return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
 
 
-def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
-    """A tensor with undefined contents; a large one in memory that has been used before."""
+def maker(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Callable[[], Tensor]:
+    """What makes tensors with undefined contents, large ones in memory that was used before."""
     if prod(shape) * dtype.itemsize < host.LEAST:
-        return torch.empty(shape, dtype=TYPES[dtype])
-    return torch.from_numpy(host.empty(shape, dtype))
+        return partial(torch.empty, shape, dtype=TYPES[dtype])
+    return lambda: torch.from_numpy(host.empty(shape, dtype))
+
+
+def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
+    """A tensor with undefined contents."""
+    return maker(shape, dtype)()
 
 
 def wants_gradient(tensors: Iterable[Tensor]) -> bool:
@@ -72,6 +82,12 @@ def check_parameters(run: Run, parameters: Mapping[str, Tensor], rows: Tensor) -
         wrong = problem(tensor, shape, tensor.dtype if mixed else rows.dtype, rows.device)
         if wrong:
             raise ArrayError("parameter", run.name_of(name), wrong)
+
+
+def changed_since(run: Run, error: ArrayError) -> ArrayError:
+    """What is said where the backward pass finds that an array is not as it was."""
+    found = f"{error.problem}, as in the forward pass; it was changed since then"
+    return ArrayError(error.kind, run.name_of(error.name), found)
 
 
 def check_tensor(what: str, tensor: object, like: Tensor) -> Tensor:

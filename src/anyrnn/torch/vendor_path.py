@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -129,6 +129,33 @@ def run_layers(
     else:
         output, *last = operator(rows, torch.tensor(batch_sizes), state, *options)
     return output, [*zip(*(each.unbind() for each in last), strict=True)]
+
+
+Step = Callable[[Tensor, Sequence[Tensor], Mapping[str, Tensor]], tuple[Tensor, ...]]
+
+
+def step_of(cell: Cell) -> Step:
+    """What computes one step of a cell without a projection on a CPU: the new states, given the
+    input, (batch, input), the states, each (batch, size), and the stored parameters by name.
+    """
+    kind = mode(cell)
+    assert kind is not None, "a path is chosen before it is taken"
+    operator, several = getattr(_VF, f"{kind.lower()}_cell"), kind == "LSTM"
+    members = {stored.name: len(stored.members) for stored in cell.parameters}
+    short = "d" in members and members["d"] < members["b"]
+
+    def step(
+        x: Tensor, states: Sequence[Tensor], parameters: Mapping[str, Tensor]
+    ) -> tuple[Tensor, ...]:
+        if short:
+            weights: list[Tensor | None] = [*_weights(parameters)]
+        else:  # one bias where torch has two is enough for it
+            weights = [*map(parameters.get, ("W", "U", "b", "d"))]
+        if several:
+            return operator(x, states, *weights)
+        return (operator(x, states[0], *weights),)
+
+    return step
 
 
 def _mirrored(steps: Steps) -> np.ndarray:

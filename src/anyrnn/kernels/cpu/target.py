@@ -8,15 +8,16 @@ from typing import Any, NamedTuple
 
 from anyrnn.errors import KernelError
 from anyrnn.graph.cell import Cell
-from anyrnn.graph.keys import Before, Gradient, OutputGradient
+from anyrnn.graph.keys import Gradient, OutputGradient
 from anyrnn.kernels.cpu import policy
 from anyrnn.kernels.cpu.emit.lower import unsupported
 from anyrnn.kernels.cpu.machine import team
 from anyrnn.kernels.cpu.machine.processor import Processor, host
 from anyrnn.kernels.cpu.program.program import Machine, Outcome, Program
 from anyrnn.kernels.cpu.program.program_plan import ProgramPlan
+from anyrnn.kernels.cpu.program.residual_layout import ResidualLayout, residual_layout
 from anyrnn.kernels.cpu.program.single_step import SingleStep, single_step
-from anyrnn.kernels.run import BFLOAT16, NOTHING, Arrays, History, Residual, Run, Sizes
+from anyrnn.kernels.run import BFLOAT16, NOTHING, Arrays, PackedResiduals, Residual, Run, Sizes
 from anyrnn.kernels.target import register
 from anyrnn.schedule.forms import FUSED, Policy
 from anyrnn.schedule.residuals import step_schedules
@@ -28,28 +29,21 @@ _schedules = lru_cache(maxsize=256)(step_schedules)
 
 
 @lru_cache(maxsize=256)
-def _residuals(cell: Cell, sizes: Sizes, memory: str) -> dict[Any, Residual]:
-    planned = _schedules(cell, memory, FUSED)  # which residuals there are follows from no policy
-    shared, numbers = planned.shared, dict(sizes)
-    found: dict[Any, Residual] = {}
-    for name, node in planned.saved.items():
-        if name not in shared:
-            found[name] = Residual(node.type.size.evaluate(numbers), history=False)
-    for name in planned.histories:
-        size = cell.graph.outputs[name].type.size
-        found[Before(name)] = Residual(size.evaluate(numbers), history=True)
-    return found
+def _layout(cell: Cell, sizes: Sizes, memory: str) -> ResidualLayout:
+    # which residuals there are follows from no policy
+    return residual_layout(cell, _schedules(cell, memory, FUSED), dict(sizes))
 
 
 @lru_cache(maxsize=1024)
 def _forward(cell: Cell, sizes: Sizes, memory: str | None, chosen: Policy) -> Program:
     """The program of a forward run; without residuals for no memory."""
     if memory is None:
-        planned, results, histories = policy.inference(cell, chosen), (cell.output,), ()
-    else:
-        both = _schedules(cell, memory, chosen)
-        planned, results, histories = both.forward, (cell.output, *both.saved), both.histories
-    return Program(ProgramPlan(cell, planned, dict(sizes), results, histories, ()))
+        planned = policy.inference(cell, chosen)
+        return Program(ProgramPlan(cell, planned, dict(sizes), (cell.output,), (), ()))
+    both, layout = _schedules(cell, memory, chosen), _layout(cell, sizes, memory)
+    results = cell.output, *both.saved
+    plan = ProgramPlan(cell, both.forward, dict(sizes), results, both.histories, ())
+    return Program(plan, layout)
 
 
 class _Reverse(NamedTuple):
@@ -59,13 +53,11 @@ class _Reverse(NamedTuple):
         program: Its program.
         x: The name of the gradient of the input.
         states: Those of the gradients of the states.
-        shared: By name, the history of which a saved value is a part.
     """
 
     program: Program
     x: Gradient
     states: tuple[Gradient, ...]
-    shared: dict[Any, Before]
 
 
 @lru_cache(maxsize=1024)
@@ -77,9 +69,8 @@ def _reverse(
     results = (x,) if asked_input and x in planned.graph.outputs else ()
     totals = tuple(n for n, yes in zip(cell.parameter_names, asked, strict=True) if yes)
     plan = ProgramPlan(cell, planned, dict(sizes), results, (), totals, backward=True)
-    shared = _schedules(cell, memory, FUSED).shared.items()  # as of the residuals
-    histories = {name: Before(state) for name, state in shared}
-    return _Reverse(Program(plan), x, tuple(map(Gradient, cell.states)), histories)
+    program = Program(plan, _layout(cell, sizes, memory))
+    return _Reverse(program, x, tuple(map(Gradient, cell.states)))
 
 
 class CPU:
@@ -121,9 +112,9 @@ class CPU:
         """As `Target.variant`."""
         return CPU(host(name))
 
-    def residuals(self, run: Run) -> Mapping[Any, Residual]:
+    def residuals(self, run: Run) -> Mapping[Any, Residual | PackedResiduals]:
         """As `Target.residuals`."""
-        return _residuals(run.cell, run.sizes, run.memory)
+        return _layout(run.cell, run.sizes, run.memory).arrays
 
     def forward(self, run: Run, arrays: Arrays) -> tuple[Any, list[Any]]:
         """As `Target.forward`."""
@@ -156,8 +147,6 @@ class CPU:
         cell, (output_gradient, *states) = run.cell, gradients
         found = _reverse(cell, run.sizes, run.memory, policy.of_run(run), tuple(wanted))
         inputs = {cell.input: arrays.rows, OUTPUT: output_gradient, **residuals}
-        for name, history in found.shared.items():
-            inputs[name] = History(residuals[history], run.steps, run.reverse).new
         outcome = self._run(found.program, run, arrays._replace(states=states), inputs)
         last = [*map(outcome.states.__getitem__, found.states)]
         return outcome.results.get(found.x), last, outcome.gradients

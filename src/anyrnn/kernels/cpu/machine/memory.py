@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 from collections import OrderedDict
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -23,51 +24,68 @@ MOST = 1.5  # the largest ratio of a block's size to what is asked for
 HUGE = 1 << 22  # bytes from which on huge pages are asked for
 
 
+class _Block:
+    """A block of memory, as NumPy reads it."""
+
+    __slots__ = ("address", "interface", "memory", "size")
+
+    def __init__(self, size: int) -> None:
+        self.memory, self.size = _new(size), size
+        self.address = np.frombuffer(self.memory, np.uint8).ctypes.data
+        self.interface = {
+            "data": (self.address, False),
+            "shape": (size,),
+            "typestr": "|u1",
+            "version": 3,
+        }
+
+
+def _new(size: int) -> Any:
+    if sys.platform == "win32":
+        return np.empty(size, np.uint8)
+    try:
+        block = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except (OSError, OverflowError) as error:
+        raise MemoryError(f"no memory for {size} bytes") from error
+    if size >= HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
+        block.madvise(mmap.MADV_HUGEPAGE)
+    return block
+
+
 class _Memory:
     """The free list, in the order of last use."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()  # a call here may collect an array
-        self.free: OrderedDict[int, tuple[int, Any]] = OrderedDict()  # by address: size, block
+        self.free: OrderedDict[int, _Block] = OrderedDict()  # by address
+        self.of_size: dict[int, list[int]] = {}  # the addresses of blocks of equal size
         self.bytes = 0
 
-    def take(self, size: int) -> tuple[int, int, Any]:
-        """The address of a block, its size, and the block: the smallest free one that fits, and is
-        not much larger; of equals the last one used, which may be in the cache; or a new one.
+    def take(self, size: int) -> _Block:
+        """A block: the smallest free one that fits, and is not much larger; of equals the last one
+        used, which may be in the cache; or a new one.
         """
         with self.lock:
-            fits = [
-                (found, -place, address)
-                for place, (address, (found, _)) in enumerate(self.free.items())
-                if size <= found <= MOST * size
-            ]
+            fits = self.of_size.get(size)
+            if not fits:
+                sizes = [n for n in [*self.of_size] if size < n <= MOST * size and self.of_size[n]]
+                fits = self.of_size[min(sizes)] if sizes else None
             if fits:
-                found, _, address = min(fits)
-                self.bytes -= found
-                return address, found, self.free.pop(address)[1]
-        block = self._new(size)
-        return np.frombuffer(block, np.uint8).ctypes.data, size, block
+                block = self.free.pop(fits.pop())
+                self.bytes -= block.size
+                return block
+        return _Block(size)
 
-    @staticmethod
-    def _new(size: int) -> Any:
-        if sys.platform == "win32":
-            return np.empty(size, np.uint8)
-        try:
-            block = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        except (OSError, OverflowError) as error:
-            raise MemoryError(f"no memory for {size} bytes") from error
-        if size >= HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
-            block.madvise(mmap.MADV_HUGEPAGE)
-        return block
-
-    def give(self, address: int, size: int, block: Any) -> None:
+    def give(self, block: _Block) -> None:
         """Take a block back, and release those that were used the longest ago."""
         with self.lock:
-            self.free[address] = (size, block)
-            self.bytes += size
+            self.free[block.address] = block
+            self.of_size.setdefault(block.size, []).append(block.address)
+            self.bytes += block.size
             while self.bytes > KEPT:
-                _, (old, _) = self.free.popitem(last=False)
-                self.bytes -= old
+                address, old = self.free.popitem(last=False)
+                self.of_size[old.size].remove(address)
+                self.bytes -= old.size
 
 
 _memory = _Memory()
@@ -84,20 +102,18 @@ if hasattr(os, "register_at_fork"):
 class _Lease:
     """Owns a block while an array refers to it."""
 
+    __slots__ = ("__array_interface__", "block")
+
     def __init__(self, size: int) -> None:
-        self.address, self.size, self.block = _memory.take(size)
-        self.__array_interface__ = {
-            "data": (self.address, False),
-            "shape": (size,),
-            "typestr": "|u1",
-            "version": 3,
-        }
+        self.block = _memory.take(size)
+        self.__array_interface__ = self.block.interface
 
     def __del__(self) -> None:
-        if hasattr(self, "address") and _memory is not None:  # it is none while the process ends
-            _memory.give(self.address, self.size, self.block)
+        if hasattr(self, "block") and _memory is not None:  # it is none while the process ends
+            _memory.give(self.block)
 
 
+@lru_cache(maxsize=1024)
 def _rounded(size: int) -> int:
     """The size class: at most an eighth more than is asked for, and whole pages."""
     step = max(mmap.PAGESIZE, 1 << (size.bit_length() - 4))

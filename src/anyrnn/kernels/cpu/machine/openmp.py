@@ -46,16 +46,21 @@ class OpenMP:
     Attributes:
         functions: The addresses of omp_get_thread_num and omp_get_num_threads.
         start: Runs a parallel region: the address of a function, its argument, the number of
-        threads.
+            threads.
+        parallel: The address of GOMP_parallel, which does that in machine code; 0 for LLVM's.
     """
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self.functions = [
-            ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0
-            for name in ("omp_get_thread_num", "omp_get_num_threads")
+            _address(library, name) for name in ("omp_get_thread_num", "omp_get_num_threads")
         ]
         llvm = hasattr(library, "__kmpc_fork_call")
         self.start = _llvm(library) if llvm else _gnu(library)
+        self.parallel = 0 if llvm else _address(library, "GOMP_parallel")
+
+
+def _address(library: ctypes.CDLL, name: str) -> int:
+    return ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0
 
 
 def _gnu(library: ctypes.CDLL) -> Start:

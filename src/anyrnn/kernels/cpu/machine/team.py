@@ -54,7 +54,7 @@ def available() -> bool:
     return not _forked
 
 
-_alone = lru_cache(maxsize=4096)(ctypes.CFUNCTYPE(None, ctypes.c_void_p))
+function = lru_cache(maxsize=4096)(ctypes.CFUNCTYPE(None, ctypes.c_void_p))  # at an address
 
 
 def threads_of() -> OpenMP | None:
@@ -67,16 +67,18 @@ class TeamEntry:
 
     Attributes:
         header: The words in memory before the records, of `size` words each. Record 0 is the
-        fallback for one thread, if OpenMP grants fewer than `threads`; the others are those of the
-        threads.
+            fallback for one thread, if OpenMP grants fewer than `threads`; the others are those of
+            the threads.
+        parallel: The address of GOMP_parallel, if that runs the kernel; else 0.
     """
 
     def __init__(self, code: Code, threads: int, size: int) -> None:
         self.code, self.threads, self.size = code, threads, size
-        self.alone = _alone(code.enter_alone)
+        self.alone = function(code.enter_alone)
         self.runtime = threads_of() if threads > 1 else None
         functions = (0, 0) if self.runtime is None else self.runtime.functions
         self.header = (*functions, threads)
+        self.parallel = 0 if self.runtime is None else self.runtime.parallel
 
     def run(self, place: int) -> None:
         """Run the kernel, given the address of the header."""

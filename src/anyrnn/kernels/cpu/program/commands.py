@@ -1,67 +1,41 @@
 """The commands of a run, recorded once for all calls of the same sizes.
 
 Commands work on views of blocks of memory: arrays that the caller gives, results, and a workspace
-for what is between. The records of all kernels are in one table; a call patches the relocations,
-the addresses in the table, all at once, and then enters one kernel after another. So a short run
-costs tens of microseconds of Python, not hundreds.
+for what is between. The records of all kernels are in one table, with the relocations of addresses
+in them, and the commands themselves: a call enters machine code with it, which does all of it. So
+a short run costs a few microseconds of Python, not hundreds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from ctypes import memmove
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anyrnn.kernels.cpu.emit.arithmetic import Arithmetic
-from anyrnn.kernels.cpu.machine import memory, team
+from anyrnn.kernels.cpu.machine import executor, team
 from anyrnn.kernels.cpu.machine.engine import Code
 from anyrnn.kernels.cpu.program.buffer_view import BufferView
-from anyrnn.kernels.numpy_arrays import address
-from anyrnn.kernels.run import NOTHING, Array, ArrayInterface
+from anyrnn.kernels.cpu.program.prepared_commands import (
+    TABLE,
+    WORD,
+    WORKSPACE,
+    Bindings,
+    PreparedCommands,
+    Step,
+)
+from anyrnn.kernels.run import Array
 
 LINE = 64  # bytes of a cache line
-WORD = 8  # bytes of a word of a record
-TABLE, WORKSPACE = 0, 1  # the blocks of every call
+ZERO = 2  # a block that begins at the address 0
 
-BlockRows = tuple[int, slice | None]  # a block, and some of its rows; None for all
-
-
-class Bindings:
-    """The memory of a call.
-
-    Attributes:
-        arrays: What the blocks are.
-        blocks: The blocks of memory.
-        addresses: Where they begin.
-        table: The records of all kernels.
-    """
-
-    __slots__ = ("addresses", "arrays", "blocks", "table")
-
-    def __init__(self, arrays: ArrayInterface, blocks: list[Any], addresses: list[int]) -> None:
-        self.arrays, self.blocks, self.addresses = arrays, blocks, addresses
-        self.table = blocks[TABLE]
-
-    def array(self, view: BufferView) -> Array:
-        """The array of a view."""
-        block = self.blocks[view.block]
-        memory = block if isinstance(block, np.ndarray) else self.arrays.view(block)
-        return np.ndarray(view.shape, view.dtype, memory, view.offset, view.strides)
-
-    def rows(self, parts: Mapping[Any, BlockRows]) -> dict[Any, Any]:
-        """Results, or some rows of them, as arrays of the caller's kind, by name."""
-        blocks = self.blocks
-        return {
-            name: blocks[block] if rows is None else blocks[block][rows]
-            for name, (block, rows) in parts.items()
-        }
+ArrayRows = tuple[int, slice | None]  # the place of an array, and some of its rows; None for all
 
 
 class CommandBuffer:
-    """The commands of a run: recorded first, then run any number of times.
+    """Records the commands of a run, which are then run any number of times.
 
     Args:
         arithmetic: How kernels compute.
@@ -74,16 +48,18 @@ class CommandBuffer:
     def __init__(self, arithmetic: Arithmetic, threads: int) -> None:
         self.arithmetic, self.threads = arithmetic, threads
         self.dtype: np.dtype[Any] = np.dtype(arithmetic.dtype)
-        self.steps: list[Callable[[Bindings], None]] = []
         self.given: list[BufferView] = []
         self.results: list[BufferView] = []
         self.room = 0  # bytes of the workspace
-        self._blocks = 2
+        self._blocks = 3
         self._constants: list[tuple[int, Array]] = []
         self._pieces: list[NDArray[np.int64]] = []
         self._length = 0
         self._fields: dict[int, list[tuple[Array, Array]]] = {}  # relocations, by their block
-        self._barriers: list[int] = []
+        self._steps: list[Step | int] = []  # or the number of commands before
+        self._commands: list[tuple[int, ...]] = []
+        self._codes: list[Code] = []
+        self._parallel = 0
 
     # views
 
@@ -133,25 +109,27 @@ class CommandBuffer:
 
     def call(self, function: Callable[..., Any], *views: BufferView) -> None:
         """Append a call of a function with arrays."""
-
-        def step(bindings: Bindings) -> None:
-            function(*map(bindings.array, views))
-
-        self.steps.append(step)
+        self._step(lambda bindings: function(*map(bindings.array, views)))
 
     def copy(self, source: BufferView, into: BufferView) -> None:
         """Append a copy of an array, broadcast to the shape of the other."""
-        if not (source.shape == into.shape and source.contiguous and into.contiguous):
+        if source.shape == into.shape and source.contiguous and into.contiguous:
+            places = into.block, into.offset, source.block, source.offset
+            self._commands.append((executor.COPY, *places, source.bytes))
+        else:
             self.call(np.copyto, into, source)
-            return
-        start, offset, end, size = source.block, source.offset, into.block, source.bytes
-        behind = into.offset
 
-        def step(bindings: Bindings) -> None:
-            found = bindings.addresses
-            memmove(found[end] + behind, found[start] + offset, size)
+    def clear(self, view: BufferView) -> None:
+        """Append what fills a contiguous array with zeros."""
+        self._commands.append((executor.CLEAR, view.block, view.offset, 0, 0, view.bytes))
 
-        self.steps.append(step)
+    def pause(self) -> None:
+        """Let what comes next be entered by Python anew: in between it sees a Ctrl-C."""
+        self._steps.append(len(self._commands))
+
+    def _step(self, step: Step) -> None:
+        self.pause()
+        self._steps.append(step)
 
     def compute(
         self,
@@ -163,16 +141,12 @@ class CommandBuffer:
         """Append a call of a function that returns an array of a known shape: that array."""
         result = self._block(shape, dtype)
         block, shape = result.block, result.shape
-        fields = self._fields.setdefault(block, [])
 
         def step(bindings: Bindings) -> None:
             array = np.ascontiguousarray(function(*map(bindings.array, views)), result.dtype)
-            bindings.blocks[block] = array.reshape(shape)
-            bindings.addresses[block] = start = address(array)
-            for indices, offsets in fields:
-                bindings.table[indices] = offsets + start
+            bindings.place(block, array.reshape(shape))
 
-        self.steps.append(step)
+        self._step(step)
         return result
 
     def contiguous(self, view: BufferView) -> BufferView:
@@ -193,8 +167,9 @@ class CommandBuffer:
 
     def barrier(self) -> int:
         """Append the counter of a barrier to the table, zero before each run: its index."""
-        self._barriers.append(self.table(0))
-        return self._barriers[-1]
+        index = self.table(0)
+        self.point(index, ZERO, 0)
+        return index
 
     def point(self, indices: Any, block: int, offsets: Any) -> None:
         """Register relocations: entries of the table that are set to the base of a block plus an
@@ -220,131 +195,79 @@ class CommandBuffer:
         rows = first + size * np.arange(count)
         for column, view in pointers:
             self.point(rows + column, view.block, view.offset)
-        behind = start * WORD
-
-        def step(bindings: Bindings) -> None:
-            entry.run(bindings.addresses[TABLE] + behind)
-
-        self.steps.append(step)
+        if entry.threads == 1 or entry.parallel:
+            functions = code.enter_alone, code.enter, entry.threads
+            self._commands.append((executor.ENTER, start, *functions, 0))
+            self._codes.append(code)
+            self._parallel |= entry.parallel
+        else:
+            self._step(lambda bindings: entry.run(bindings.start + start * WORD))
         return first
 
-    def block_rows(self, views: Mapping[Any, BufferView]) -> dict[Any, BlockRows]:
-        """Where arrays are that the caller gives or that are returned, or some rows of them."""
-        lengths = {view.block: len(view) for view in (*self.given, *self.results)}
-        found: dict[Any, BlockRows] = {}
+    def rows(self, views: Mapping[Any, BufferView]) -> dict[Any, ArrayRows]:
+        """By name, which of the arrays that a run gives back these are, or some rows of them."""
+        arrays = enumerate((*self.given, *self.results))
+        known = {view.block: (place, len(view)) for place, view in arrays}
+        found: dict[Any, ArrayRows] = {}
         for name, view in views.items():
+            place, length = known[view.block]
             rows = None
-            if len(view) != lengths[view.block]:
+            if len(view) != length:
                 first = view.offset // view.strides[0]
                 rows = slice(first, first + len(view))
-            found[name] = view.block, rows
+            found[name] = place, rows
         return found
 
-    # a call
+    # the end
 
-    def finish(self) -> CommandBuffer:
-        """End the recording."""
-        self._template = np.concatenate(self._pieces or [np.zeros(0, np.int64)])
-        fixed = [TABLE, WORKSPACE, *(block for block, _ in self._constants)]
-        self._varying = [view.block for view in (*self.given, *self.results)]
-        self._fields_of_each = [
-            [
-                pair
-                for fields in self._fields.get(block, ())
-                for pair in zip(*map(np.ndarray.tolist, fields), strict=True)
-            ]
-            for block in self._varying
-        ]
-        self._loose = {*range(self._blocks)}.difference(fixed)
-        self._fields_of_memory = self._addresses(fixed)
-        self._fields_of_arrays = self._addresses(self._varying)
-        return self
+    def finish(self) -> PreparedCommands:
+        """End the recording: the addresses of blocks, relocations and jobs join the table."""
+        self.pause()
+        varying = [*(view.block for view in (*self.given, *self.results)), WORKSPACE]
+        others = [*{*range(self._blocks)}.difference(varying)]
+        start = self.table(np.zeros(len(varying) + len(others)))
+        entries = {block: start + place for place, block in enumerate((*varying, *others))}
+        relocations = self._relocations([*varying, ZERO], entries)
+        first = self.table(relocations), len(relocations)
+        steps: list[Step | int] = []
+        done = 0
+        for step in self._steps:
+            if not isinstance(step, int):
+                steps.append(step)
+            elif step > done:
+                words = [_with_entries(each, entries) for each in self._commands[done:step]]
+                commands = self.table(words), len(words)
+                job = self.table([0, *(first if not done else (0, 0)), *commands, self._parallel])
+                self.point(job, TABLE, 0)
+                steps.append(job * WORD)
+                done = step
+        return PreparedCommands(
+            template=np.concatenate(self._pieces),
+            steps=steps,
+            given=self.given,
+            results=self.results,
+            room=self.room,
+            constants=dict(self._constants),
+            entries=entries,
+            relocations={block: self._relocations([block], entries) for block in others},
+            codes=self._codes,
+        )
 
-    def _addresses(self, blocks: Iterable[int]) -> tuple[Array, Array, Array]:
-        """The relocations of some blocks: entries of the table, blocks, offsets in bytes."""
-        parts = [(np.zeros(0, np.int64),) * 3]
+    def _relocations(self, blocks: Iterable[int], entries: Mapping[int, int]) -> Array:
+        """The relocations of some blocks, as the executor reads them."""
+        found = [np.zeros((0, executor.RELOCATION), np.int64)]
         for block in blocks:
             for indices, offsets in self._fields.get(block, ()):
-                parts.append((indices, np.full(len(indices), block), offsets))
-        indices, which, behind = map(np.concatenate, zip(*parts, strict=True))
-        return indices, which, behind
-
-    def memory(self, arrays: ArrayInterface) -> Bindings:
-        """Allocate memory for a run, or for several one after another."""
-        blocks: list[Any] = [None] * self._blocks
-        addresses = [0] * self._blocks
-        table = memory.empty((len(self._template),), np.int64)
-        table[...] = self._template
-        workspace = memory.empty((self.room,), np.uint8)
-        for block, array in ((TABLE, table), (WORKSPACE, workspace), *self._constants):
-            blocks[block], addresses[block] = array, address(array)
-        _fill(table, self._fields_of_memory, addresses)
-        return Bindings(arrays, blocks, addresses)
-
-    def run(
-        self,
-        arrays: ArrayInterface,
-        given: Sequence[Any],
-        bindings: Bindings | None = None,
-        made: Mapping[int, Any] = NOTHING,
-    ) -> Bindings:
-        """Run; in the memory that this returns, results can be looked up.
-
-        Args:
-            arrays: What the caller's arrays are.
-            given: The arrays that the caller gives.
-            bindings: The memory of a run before, which nobody uses any more; new memory if not
-            given.
-            made: Results that there is memory for already, by their blocks.
-        """
-        if bindings is None:
-            bindings = self.memory(arrays)
-        blocks, addresses = bindings.blocks, bindings.addresses
-        ready = arrays.ready(given, self.given)
-        for view, array, start in zip(self.given, *ready, strict=True):
-            blocks[view.block], addresses[view.block] = array, start
-        for view in self.results:
-            block = view.block
-            array = made.get(block)
-            if array is None:
-                array = arrays.empty(view.shape, view.dtype)
-            blocks[block], addresses[block] = array, arrays.address(array)
-        _fill(bindings.table, self._fields_of_arrays, addresses)
-        self._do(bindings)
-        return bindings
-
-    def forget(self, bindings: Bindings) -> None:
-        """Release the arrays of a call, but keep its memory for the next one."""
-        blocks = bindings.blocks
-        for block in self._loose:
-            blocks[block] = None
-
-    def run_in(self, bindings: Bindings, addresses: Sequence[int]) -> None:
-        """Run in the memory of a run before, without checks.
-
-        Args:
-            bindings: The memory, which no other thread uses, and no other method.
-            addresses: Of the arrays that the caller gives, then of the results; not checked.
-        """
-        known, table = bindings.addresses, bindings.table
-        for block, start, fields in zip(
-            self._varying, addresses, self._fields_of_each, strict=True
-        ):
-            if known[block] != start:  # most are where they were at the call before
-                known[block] = start
-                for index, offset in fields:
-                    table[index] = start + offset
-        self._do(bindings)
-
-    def _do(self, bindings: Bindings) -> None:
-        for index in self._barriers:
-            bindings.table[index] = 0
-        for step in self.steps:
-            step(bindings)
+                base = np.full(len(indices), entries[block])
+                found.append(np.stack([indices, base, offsets], 1))
+        return np.concatenate(found)
 
 
-def _fill(
-    table: NDArray[np.int64], fields: tuple[Array, Array, Array], addresses: Sequence[int]
-) -> None:
-    indices, which, behind = fields
-    table[indices] = np.array(addresses, np.int64)[which] + behind
+def _with_entries(command: tuple[int, ...], entries: Mapping[int, int]) -> tuple[int, ...]:
+    """A command with the entries of the table where blocks begin in the place of the blocks."""
+    kind, first, second, third, *rest = command
+    if kind == executor.COPY:
+        return kind, entries[first], second, entries[third], *rest
+    if kind == executor.CLEAR:
+        return kind, entries[first], second, third, *rest
+    return command

@@ -16,8 +16,9 @@ from anyrnn.kernels.cpu.emit.record import ArrayFields
 from anyrnn.kernels.cpu.machine.engine import Code, compile_text
 from anyrnn.kernels.cpu.program import packing
 from anyrnn.kernels.cpu.program.buffer_view import BufferView
-from anyrnn.kernels.cpu.program.commands import TABLE, WORD, WORKSPACE, CommandBuffer
+from anyrnn.kernels.cpu.program.commands import CommandBuffer
 from anyrnn.kernels.cpu.program.loop_layout import LoopLayout
+from anyrnn.kernels.cpu.program.prepared_commands import TABLE, WORD, WORKSPACE
 from anyrnn.kernels.cpu.program.row_division import divide_rows
 from anyrnn.kernels.run import BFLOAT16, Array
 from anyrnn.schedule.forms import Schedule

@@ -93,7 +93,7 @@ class OuterSums:
         self.turned = self._wide(self.starts[-1], min(rows, ROWS))
         ones = [self.turned[n] for n, other in zip(self.starts, others, strict=False) if not other]
         for row in ones:
-            commands.call(lambda row: row.fill(1), row)
+            commands.copy(commands.constant(np.ones(row.shape, row.dtype)), row)
         self.room: dict[int, BufferView] = {}
         self.fresh = True
 

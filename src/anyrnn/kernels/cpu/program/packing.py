@@ -13,7 +13,8 @@ from anyrnn.kernels.cpu.emit.operand import Operand
 from anyrnn.kernels.cpu.emit.packing import PackingJob
 from anyrnn.kernels.cpu.machine.engine import Code, compile_text
 from anyrnn.kernels.cpu.program.buffer_view import BufferView
-from anyrnn.kernels.cpu.program.commands import TABLE, WORD, CommandBuffer
+from anyrnn.kernels.cpu.program.commands import CommandBuffer
+from anyrnn.kernels.cpu.program.prepared_commands import TABLE, WORD
 
 PARALLEL = 1 << 16  # elements from which on several threads pay
 

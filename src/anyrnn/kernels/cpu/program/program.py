@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from anyrnn.kernels.cpu.program.commands import Bindings, CommandBuffer
+from anyrnn.kernels.cpu.program.commands import ArrayRows
+from anyrnn.kernels.cpu.program.prepared_commands import PreparedCommands
 from anyrnn.kernels.cpu.program.program_plan import ProgramPlan
-from anyrnn.kernels.cpu.program.program_writer import Machine, Outcome, ProgramWriter
+from anyrnn.kernels.cpu.program.program_writer import Machine, Outcome, ProgramWriter, Written
+from anyrnn.kernels.cpu.program.residual_layout import ResidualLayout
 from anyrnn.kernels.run import NOTHING, Arrays, Run
 
-WRITTEN = 64  # command buffers of a program that are kept
-KEPT = 1 << 20  # bytes of a workspace that is kept from one call to the next
+WRITTEN = 64  # commands of a program, for so many sizes, that are kept
 
 
 class Program:
-    """A schedule over sequences, for a cell of given sizes."""
+    """A schedule over sequences, for a cell of given sizes.
 
-    def __init__(self, plan: ProgramPlan) -> None:
-        self.plan = plan
-        self._inputs = [leaf.name for leaf in plan.inputs]
-        self._written: dict[Any, tuple[CommandBuffer, Outcome]] = {}
-        self._idle: dict[CommandBuffer, Bindings] = {}  # the memory of the last run, if small
+    Args:
+        plan: What runs.
+        layout: Where the residuals lie that it saves or reads, if any.
+    """
+
+    def __init__(self, plan: ProgramPlan, layout: ResidualLayout | None = None) -> None:
+        self.plan, self.layout = plan, layout
+        self._written: dict[Any, Written] = {}
+        self._last: PreparedCommands | None = None
 
     def run(
         self,
@@ -45,24 +50,31 @@ class Program:
         key = run.steps, run.dtype, run.reverse, run.operand, machine, interface
         found = self._written.get(key)
         if found is None:
-            found = ProgramWriter(self.plan, run, machine, interface.operations).write()
+            writer = ProgramWriter(self.plan, self.layout, run, machine, interface.operations)
+            found = writer.write()
             while len(self._written) >= WRITTEN:
                 self._written.pop(next(iter(self._written)), None)
             self._written[key] = found
-        commands, outcome_rows = found
-        given = [*map(inputs.__getitem__, self._inputs), *arrays.states]
+        commands, entering, outcome_rows = found
+        given = [*map(inputs.__getitem__, entering), *arrays.states]
         given += map(arrays.parameters.__getitem__, names)
         given += [arrays.seed] if self.plan.draws else []
-        small = commands.room <= KEPT
-        bindings = self._idle.pop(commands, None) if small else None
         made = {}
         for name, array in into.items():
-            block, rows = outcome_rows.results[name]
+            place, rows = outcome_rows.results[name]
             if rows is None:
-                made.setdefault(block, array)
-        bindings = commands.run(interface, given, bindings, made)
-        outcome = Outcome(*map(bindings.rows, outcome_rows))
-        if small:
-            commands.forget(bindings)
-            self._idle = {commands: bindings}
-        return outcome
+                made.setdefault(place, array)
+        if commands is not self._last:  # of all sizes the memory of one is kept
+            if self._last is not None:
+                self._last.forget()
+            self._last = commands
+        found = commands.run(interface, given, made)
+        return Outcome(*(_taken(found, parts) for parts in outcome_rows))
+
+
+def _taken(arrays: Sequence[Any], parts: Mapping[Any, ArrayRows]) -> dict[Any, Any]:
+    """Arrays, or some rows of them, by name."""
+    return {
+        name: arrays[place] if rows is None else arrays[place][rows]
+        for name, (place, rows) in parts.items()
+    }

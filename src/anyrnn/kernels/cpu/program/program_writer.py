@@ -15,7 +15,9 @@ from anyrnn.kernels.cpu.machine.processor import Processor
 from anyrnn.kernels.cpu.program.buffer_view import BufferView
 from anyrnn.kernels.cpu.program.commands import CommandBuffer
 from anyrnn.kernels.cpu.program.loop_kernel import compiled_loop
+from anyrnn.kernels.cpu.program.prepared_commands import PreparedCommands
 from anyrnn.kernels.cpu.program.program_plan import ProgramPlan
+from anyrnn.kernels.cpu.program.residual_layout import PACKED, ResidualLayout
 from anyrnn.kernels.cpu.program.segment_operations import (
     SIDE_BY_SIDE,
     Frame,
@@ -43,22 +45,28 @@ class Machine(NamedTuple):
     runtime: Any
 
 
+Written = tuple[PreparedCommands, tuple[Any, ...], Outcome]
+
+
 class ProgramWriter:
     """Writes the commands of a run, with a framework's elementwise operations outside the loop."""
 
     def __init__(
-        self, plan: ProgramPlan, run: Run, machine: Machine, operations: Operations
+        self,
+        plan: ProgramPlan,
+        layout: ResidualLayout | None,
+        run: Run,
+        machine: Machine,
+        operations: Operations,
     ) -> None:
         self.plan, self.steps, self.dtype = plan, run.steps, run.dtype
+        self.layout = ResidualLayout({}, {}, {}) if layout is None else layout
         self.reverse = run.reverse != plan.backward
         computing = arithmetic(machine.processor, run.dtype, run.operand)
         self.commands = commands = CommandBuffer(computing, machine.threads)
         batch = self.steps.batch
-        self.inputs = {}
-        for leaf in plan.inputs:
-            rows = self.steps.rows + (batch if isinstance(leaf.name, Before) else 0)
-            name = "input", str(leaf.name)
-            self.inputs[leaf.name] = commands.give((rows, plan.width(leaf)), name=name)
+        self.given: dict[Any, BufferView] = {}
+        self.inputs = {leaf.name: self._give(leaf.name, plan.width(leaf)) for leaf in plan.inputs}
         self.states = {
             name: commands.give((batch, plan.width(node)), name=("state", str(name)))
             for name, node in plan.planned.new_states.items()
@@ -73,8 +81,23 @@ class ProgramWriter:
         capacity = max(int(offsets[stop] - offsets[start]) for start, stop in self.segments)
         self.frame = Frame(commands, {}, parameters, operations, plan.columns, capacity)
 
-    def write(self) -> tuple[CommandBuffer, Outcome]:
-        """Write all commands; with them the places of the results."""
+    def _give(self, name: Any, width: int) -> BufferView:
+        """An input, for the rows of all steps: an array that the caller gives, or in one."""
+        layout, rows, batch = self.layout, self.steps.rows, self.steps.batch
+        whole = layout.shared.get(name)
+        if whole is not None:
+            history = self._give(whole, width)
+            return History(history, self.steps, not self.reverse).new
+        array = PACKED if name in layout.packed else name
+        if array not in self.given:
+            known = layout.arrays.get(array)
+            shape = (rows, width) if known is None else known.shape(rows, batch)
+            self.given[array] = self.commands.give(shape, name=("input", str(array)))
+        found = self.given[array]
+        return layout.views(found, self.steps)[name] if array == PACKED else found
+
+    def write(self) -> Written:
+        """Write all commands; with them the names of the inputs, and where the results are."""
         plan, frame, commands = self.plan, self.frame, self.commands
         self._compute_once()
         histories = self._make_results()
@@ -103,15 +126,23 @@ class ProgramWriter:
                 operation.write(frame)
             self._copy(plan.late, histories)
             frame.fresh = False
+            commands.pause()
         for operation in plan.last:
             if isinstance(operation, OuterGradients):
                 operation.finish(frame)
         outputs = plan.planned.graph.outputs
         results = {name: frame.whole[outputs[name]] for name in plan.results}
         results |= {Before(name): history.array for name, history in histories.items()}
+        if self.saved is not None:
+            results = {n: view for n, view in results.items() if n not in self.layout.packed}
+            results[PACKED] = self.saved
+            output = results[plan.cell.output]
+            if output.block == self.saved.block:  # this policy makes a residual of the output
+                results[plan.cell.output] = own = commands.result(output.shape)
+                commands.copy(output, own)
         last = {name: self._last(name, states[name]) for name in states}
         parts = results, last, frame.totals
-        return commands.finish(), Outcome(*map(commands.block_rows, parts))
+        return commands.finish(), tuple(self.given), Outcome(*map(commands.rows, parts))
 
     def _compute_once(self) -> None:
         """Locate the parameters, and compute what depends on them only."""
@@ -128,19 +159,32 @@ class ProgramWriter:
         """The arrays of the results; the histories."""
         plan, frame, commands, steps = self.plan, self.frame, self.commands, self.steps
         outputs = plan.planned.graph.outputs
-        histories = {}
+        histories, saved = {}, self._saved()
         for name in plan.histories:
-            place = commands.result((steps.rows + steps.batch, self.states[name].shape[1]))
+            place = saved.get(Before(name))
+            if place is None:
+                place = commands.result((steps.rows + steps.batch, self.states[name].shape[1]))
             history = histories[name] = History(place, steps, self.reverse)
             commands.copy(self.states[name], history.initial)
             frame.whole.setdefault(outputs[name], history.new)
+        places = {outputs[name]: view for name, view in saved.items() if name in outputs}
         for node, width in plan.places:
-            frame.whole[node] = commands.result((steps.rows, width))
+            place = places.get(node)
+            frame.whole[node] = commands.result((steps.rows, width)) if place is None else place
         for name, shape, complete in plan.totals:
             total = frame.totals[name] = commands.result(shape)
             if not complete:
-                commands.call(lambda total: total.fill(0), total)
+                commands.clear(total)
         return histories
+
+    def _saved(self) -> dict[Any, BufferView]:
+        """The residuals that lie in one array, if this run saves any."""
+        self.saved = None
+        if self.plan.backward or not self.layout.packed:
+            return {}
+        shape = self.layout.arrays[PACKED].shape(self.steps.rows, self.steps.batch)
+        self.saved = self.commands.result(shape)
+        return self.layout.views(self.saved, self.steps)
 
     def _pairs(self) -> dict[str, tuple[BufferView, BufferView]]:
         """The two buffers of each state, so that the last state ends up in a result."""

@@ -20,7 +20,7 @@ from anyrnn.kernels.cpu.machine.processor import Processor
 from anyrnn.kernels.cpu.program.buffer_view import BufferView
 from anyrnn.kernels.cpu.program.commands import CommandBuffer
 from anyrnn.kernels.cpu.program.loop_kernel import compiled_loop
-from anyrnn.kernels.numpy_arrays import NUMPY_ARRAYS
+from anyrnn.kernels.numpy_arrays import NUMPY_ARRAYS, address
 from anyrnn.kernels.run import Run
 from anyrnn.schedule.forms import FUSED
 
@@ -42,7 +42,7 @@ class SingleStep:
         self.cell, self.sizes, self.short = cell, dict(run.sizes), short
         self.batch = run.steps.batch
         self.own = threading.local()
-        self.commands = CommandBuffer(kind, policy.team_size(run))
+        commands = CommandBuffer(kind, policy.team_size(run))
         planned = self.loop.schedule
         output = planned.graph.outputs[cell.output]
         self.output_size = output.type.size.evaluate(self.sizes)
@@ -56,15 +56,15 @@ class SingleStep:
             and not planned.graph.draws
         )
         if self.possible:
-            self._write(output, parameters)
+            self._write(commands, output, parameters)
 
     @staticmethod
     def _is_given(node: Node) -> bool:
         """Whether a value is a parameter, or a part of one, or a size."""
         return node.is_leaf or (node.operation == "slice" and node.arguments[0].is_leaf)
 
-    def _write(self, output: Node, parameters: Sequence[Node]) -> None:
-        cell, commands, batch = self.cell, self.commands, self.batch
+    def _write(self, commands: CommandBuffer, output: Node, parameters: Sequence[Node]) -> None:
+        cell, batch = self.cell, self.batch
         x = commands.give((batch, self.sizes["input"]))
         before = [commands.give((batch, size.evaluate(self.sizes))) for size in cell.state_sizes]
         members: dict[str, BufferView] = {}
@@ -89,14 +89,17 @@ class SingleStep:
         prepared = self.loop.prepare(commands, values, self.sizes, batch)
         states = dict(zip(cell.states, pairs, strict=True))
         prepared.run(np.array([0, batch], np.int64), values, states, False)
-        commands.finish()
+        self.commands = commands.finish()
 
     def run(self, addresses: Sequence[int]) -> None:
         """As `anyrnn.kernels.target.Step.run`."""
-        bindings = getattr(self.own, "bindings", None)
-        if bindings is None:
-            bindings = self.own.bindings = self.commands.memory(NUMPY_ARRAYS)
-        self.commands.run_in(bindings, addresses)
+        found = getattr(self.own, "bindings", None)
+        if found is None:
+            bindings = self.commands.memory(NUMPY_ARRAYS, keep=True)
+            assert bindings.workspace is not None
+            found = self.own.bindings = bindings, address(bindings.workspace)
+        bindings, workspace = found
+        self.commands.run_in(bindings, (*addresses, workspace))
 
 
 single_step = lru_cache(maxsize=256)(SingleStep)

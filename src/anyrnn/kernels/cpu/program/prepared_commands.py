@@ -1,0 +1,175 @@
+"""Recorded commands, ready to run in memory that one call after another uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from struct import Struct
+from typing import Any
+
+import numpy as np
+
+from anyrnn.kernels.cpu.machine import executor, memory
+from anyrnn.kernels.cpu.machine.engine import Code
+from anyrnn.kernels.cpu.program.buffer_view import BufferView
+from anyrnn.kernels.numpy_arrays import address
+from anyrnn.kernels.run import NOTHING, Array, ArrayInterface
+
+WORD = 8  # bytes of a word of the table
+TABLE, WORKSPACE = 0, 1  # the blocks of every call
+KEPT = 1 << 20  # bytes of a workspace that is kept from one call to the next
+
+
+class Bindings:
+    """The memory of one call at a time.
+
+    Args:
+        arrays: What the caller's arrays are.
+        commands: What is run.
+        keep: Whether the workspace stays, whatever its size.
+
+    Attributes:
+        table: The words that the executor reads.
+        words: The table as bytes.
+        start: The address of the table.
+        read: Gives the caller's arrays as they are to be, and where they begin.
+        makers: Each makes the array of a result.
+        workspace: The workspace of the call before, if it was kept.
+        blocks: The arrays of blocks, while functions of Python are called.
+    """
+
+    def __init__(self, arrays: ArrayInterface, commands: PreparedCommands, keep: bool) -> None:
+        self.arrays, self.commands = arrays, commands
+        self.table = memory.empty(commands.template.shape, np.int64)
+        self.table[...] = commands.template
+        self.words = self.table.data.cast("B")
+        self.start = address(self.table)
+        self.patch(TABLE, self.start)
+        self.read = arrays.reader(commands.given)
+        self.makers = [arrays.maker(view.shape, view.dtype) for view in commands.results]
+        self.workspace = memory.empty((commands.room,), np.uint8) if keep else None
+        self.blocks: dict[int, Any] = {}
+
+    def patch(self, block: int, start: int) -> None:
+        """Set what follows from where a block begins."""
+        _patch(self.table, self.commands, block, start)
+
+    def place(self, block: int, array: Array) -> None:
+        """Have the array of a block that each run computes anew."""
+        self.blocks[block] = array
+        self.patch(block, address(array))
+
+    def array(self, view: BufferView) -> Array:
+        """The array of a view."""
+        block = self.blocks[view.block]
+        memory = block if isinstance(block, np.ndarray) else self.arrays.view(block)
+        return np.ndarray(view.shape, view.dtype, memory, view.offset, view.strides)
+
+
+Step = Callable[[Bindings], None]
+
+
+@dataclass(eq=False)
+class PreparedCommands:
+    """The commands of a run.
+
+    Attributes:
+        template: The table of words, without the addresses of arrays.
+        steps: What is done: the jobs of the executor, by where in the table they are, in bytes; and
+            functions of Python.
+        given: The arrays that the caller gives.
+        results: Those that are made for each run.
+        room: The bytes of the workspace.
+        constants: The arrays that are the same in every run, by their blocks.
+        entries: Where in the table the address of each block is; those of the given arrays, of the
+            results and of the workspace are one after another.
+        relocations: What follows from the address of each of the other blocks: as rows the entry of
+            the table, that of the block, the offset in bytes.
+        codes: The kernels, which live as long as this.
+    """
+
+    template: Array
+    steps: list[Step | int]
+    given: list[BufferView]
+    results: list[BufferView]
+    room: int
+    constants: dict[int, Array]
+    entries: dict[int, int]
+    relocations: dict[int, Array]
+    codes: list[Code]
+    _idle: list[Bindings] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for block, array in self.constants.items():
+            _patch(self.template, self, block, address(array))
+        self._blocks = [*(view.block for view in (*self.given, *self.results)), WORKSPACE]
+        self._store = Struct(f"={len(self._blocks)}q").pack_into
+        self._behind = self.entries[self._blocks[0]] * WORD
+        self._calls = not all(isinstance(step, int) for step in self.steps)
+        self._execute = executor.executor().run
+
+    def memory(self, arrays: ArrayInterface, keep: bool = False) -> Bindings:
+        """Memory for a run, or for several one after another; arguments as of `Bindings`."""
+        return Bindings(arrays, self, keep)
+
+    def run(
+        self, interface: ArrayInterface, given: Sequence[Any], made: Mapping[int, Any] = NOTHING
+    ) -> list[Any]:
+        """Run.
+
+        Args:
+            interface: What the caller's arrays are.
+            given: The arrays that the caller gives.
+            made: Results that there is memory for already, by their places in what this returns.
+
+        Returns:
+            The arrays that were given, as they were read, and the results.
+        """
+        bindings = self._idle.pop() if self._idle else None
+        if bindings is None or bindings.arrays is not interface:
+            bindings = self.memory(interface)
+        arrays, starts = bindings.read(given)
+        results = [make() for make in bindings.makers]
+        for place, array in made.items():
+            results[place - len(arrays)] = array
+        workspace = bindings.workspace
+        if workspace is None or self.room > KEPT:
+            workspace = memory.empty((self.room,), np.uint8)
+            bindings.workspace = workspace if self.room <= KEPT else None
+        starts = *starts, *map(interface.address, results), address(workspace)
+        found = [*arrays, *results]
+        if self._calls:
+            blocks = dict(zip(self._blocks, (*found, workspace), strict=True))
+            bindings.blocks = blocks | self.constants
+        self.run_in(bindings, starts)
+        if self._calls:
+            bindings.blocks = {}
+        self._idle.append(bindings)
+        return found
+
+    def forget(self) -> None:
+        """Release large workspaces."""
+        if self.room >= memory.LEAST:
+            for bindings in [*self._idle]:
+                bindings.workspace = None
+
+    def run_in(self, bindings: Bindings, starts: Sequence[int]) -> None:
+        """Run in some memory, without checks.
+
+        Args:
+            bindings: The memory, which no other thread uses.
+            starts: Where the given arrays, the results and the workspace begin.
+        """
+        self._store(bindings.words, self._behind, *starts)
+        execute, table = self._execute, bindings.start
+        for step in self.steps:
+            if isinstance(step, int):
+                execute(table + step)
+            else:
+                step(bindings)
+
+
+def _patch(table: Array, commands: PreparedCommands, block: int, start: int) -> None:
+    table[commands.entries[block]] = start
+    relocations = commands.relocations[block]
+    table[relocations[:, 0]] = start + relocations[:, 2]
