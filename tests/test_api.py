@@ -22,7 +22,9 @@ def found(path: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-@pytest.mark.parametrize("module", ["anyrnn", "anyrnn.torch", "anyrnn.keras", "anyrnn.tasks"])
+@pytest.mark.parametrize(
+    "module", ["anyrnn", "anyrnn.torch", "anyrnn.keras", "anyrnn.tasks", "anyrnn.studies"]
+)
 def test_every_public_name_is_in_the_reference(module: str) -> None:
     pytest.importorskip(module.rpartition(".")[2])
     public = {f"{module}.{name}" for name in importlib.import_module(module).__all__}
