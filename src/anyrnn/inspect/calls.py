@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from anyrnn.errors import InputError
 from anyrnn.torch.layer import Layer
 
 Called = Callable[..., Any]
+Met = TypeVar("Met")
 
 
 def layers_of(model: nn.Module, names: Sequence[str] | None = None) -> dict[str, Layer]:
@@ -148,3 +149,16 @@ def number_of(result: Any, of: Callable[[Any], Tensor] | None) -> Tensor:
 def joined(parts: Sequence[Tensor]) -> Tensor:
     """The values of calls one after the other, (batch, time, ...), as those of one sequence."""
     return parts[0] if len(parts) == 1 else torch.cat([*parts], dim=1)
+
+
+def called_only(calls: Mapping[str, list[Met]]) -> dict[str, list[Met]]:
+    """The layers that were called, with their calls.
+
+    Raises:
+        InputError: None was.
+    """
+    found = {name: each for name, each in calls.items() if each}
+    if not found:
+        names = ", ".join(map(repr, calls))
+        raise InputError(f"the model did not call its recurrent layers: {names}")
+    return found

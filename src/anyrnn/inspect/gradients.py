@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from anyrnn.errors import InputError
 from anyrnn.inspect.calls import (
     Labels,
+    called_only,
     evaluating,
     instead,
     joined,
@@ -20,57 +21,10 @@ from anyrnn.inspect.calls import (
     number_of,
     without_all_states,
 )
+from anyrnn.inspect.flow import SHARE, Flow, from_start, whole
 from anyrnn.kernels.run import Array
 from anyrnn.torch.layer import Layer
 from anyrnn.torch.shifts import Shifts
-
-SHARE = 0.01
-_EXPLODED = 100.0
-
-
-@dataclass(frozen=True)
-class Flow:
-    """How the gradient of the states of a layer goes back from the end of a sequence.
-
-    Attributes:
-        name: The layer and direction, such as `l0` or `l1_reverse`; `all layers` for all of them.
-        norms: The norm of the gradient with respect to all its states together, by the number of
-            steps before the end of a sequence, (batch, steps); NaN where a sequence has no such
-            step.
-        share: What is left of that at the end of a sequence, (steps): the median over sequences.
-    """
-
-    name: str
-    norms: Array
-    share: Array
-
-    def steps_left(self, share: float = SHARE) -> int | None:
-        """The number of steps after which no more than a share is left; None if more is left at
-        the first step of the longest sequence.
-        """
-        above = np.flatnonzero(self.share > share)
-        last = int(above[-1]) if len(above) else -1
-        return None if last + 1 >= len(self.share) else last + 1
-
-    @property
-    def per_step(self) -> float:
-        """By what the gradient is multiplied at each step back, on average over all steps where it
-        is not zero: below 1 it vanishes, above 1 it explodes. NaN for a single step.
-        """
-        steps = np.flatnonzero(self.share > 0)
-        if len(steps) < 2:
-            return float("nan")
-        logarithms = np.log(self.share[steps])
-        return float(np.exp(np.polyfit(steps, logarithms, 1)[0]))
-
-    @property
-    def verdict(self) -> str:
-        """`vanishes` if no more than 1 % is left somewhere, `explodes` if it grows a hundredfold,
-        `keeps` if neither.
-        """
-        if not np.isfinite(self.share).all() or self.share.max(initial=0) > _EXPLODED:
-            return "explodes"
-        return "keeps" if self.steps_left() is None else "vanishes"
 
 
 @dataclass(frozen=True)
@@ -155,9 +109,7 @@ def gradient_flow(
 
 
 def _flow(value: Tensor, calls: dict[str, list[Shifts]]) -> GradientFlow:
-    called = {name: each for name, each in calls.items() if each}
-    if not called:
-        raise InputError(f"the model did not call its recurrent layers: {', '.join(calls)}")
+    called = called_only(calls)
     if not value.requires_grad:
         raise InputError(
             "the number to differentiate does not depend on the recurrent layers' outputs: it is "
@@ -178,42 +130,7 @@ def _flow(value: Tensor, calls: dict[str, list[Shifts]]) -> GradientFlow:
             norms[label(module, state, suffix * several)] = found
             squares[suffix] = squares.get(suffix, 0) + found**2
         flows += [
-            _from_end(label(module, suffix[1:]), np.sqrt(square), suffix.endswith("_reverse"))
+            from_start(label(module, suffix[1:]), np.sqrt(square), not suffix.endswith("_reverse"))
             for suffix, square in squares.items()
         ]
-    return GradientFlow(value.item(), norms, tuple(flows), _whole(flows))
-
-
-def _from_end(name: str, norms: Array, reverse: bool) -> Flow:
-    """Norms by step, (batch, time), as norms by the number of steps before the end."""
-    rows = [row[~np.isnan(row)] for row in norms]
-    rows = [row if reverse else row[::-1] for row in rows]
-    longest = max((len(row) for row in rows), default=0)
-    padded = np.full((len(rows), longest), np.nan)
-    for place, row in enumerate(rows):
-        padded[place, : len(row)] = row
-    return _measured(name, padded)
-
-
-def _measured(name: str, norms: Array) -> Flow:
-    """The flow of norms by the number of steps before the end."""
-    present = norms[norms[:, 0] > 0] if norms.size else norms
-    if not len(present):  # no gradient at all
-        return Flow(name, norms, np.zeros(norms.shape[1]))
-    share = (present / present[:, :1])[:, ~np.isnan(present).all(axis=0)]
-    return Flow(name, norms, np.nanmedian(share, axis=0))
-
-
-def _whole(flows: Sequence[Flow]) -> Flow:
-    """The flow of the network of these layers and directions."""
-    if len(flows) == 1:
-        return flows[0]
-    if any(flow.name.endswith("_reverse") for flow in flows):
-        forwards, backwards = flows[-2:]
-        steps = [flow.steps_left() for flow in (forwards, backwards)]
-        longer = steps[1] is None or (steps[0] is not None and steps[1] > steps[0])
-        return backwards if longer and steps[0] is not None else forwards
-    if len({flow.norms.shape for flow in flows}) > 1:
-        return flows[-1]
-    squares = [flow.norms**2 for flow in flows]
-    return _measured("all layers", np.sqrt(np.sum(squares, axis=0)))
+    return GradientFlow(value.item(), norms, tuple(flows), whole(flows))

@@ -17,6 +17,7 @@ from anyrnn.torch import vendor_path
 from anyrnn.torch.compiled_path import TENSORS
 from anyrnn.torch.execute import breaks_graph, execute
 from anyrnn.torch.inputs import GIVEN, Marks, read_input
+from anyrnn.torch.layer_joins import merged, past
 from anyrnn.torch.layer_part import LayerPart, extend
 from anyrnn.torch.layer_stack import (
     LayerStack,
@@ -28,7 +29,7 @@ from anyrnn.torch.layer_stack import (
 from anyrnn.torch.packed_rows import Input, Rows, Start
 from anyrnn.torch.path import ORDER, Path, asked, choose, may_be_vendor
 from anyrnn.torch.results import own
-from anyrnn.torch.shifts import Shifts
+from anyrnn.torch.shifts import Added, Shifts
 from anyrnn.torch.single_step import by_vendor, single_step
 from anyrnn.torch.tensors import check_parameters
 from anyrnn.torch.tracing import refuse_script, untraced
@@ -213,7 +214,7 @@ class Layer(nn.Module):
         rows: Rows,
         starts: Sequence[Sequence[Start]],
         returned: str,
-        shifts: Shifts | None = None,
+        shifts: Added | None = None,
     ) -> tuple[Tensor, list[Sequence[Tensor]]]:
         """Run all layers.
 
@@ -223,7 +224,7 @@ class Layer(nn.Module):
             starts: What each state of each part begins with.
             returned: What to return of each part: the `last` states, `all` states, or the `values`
                 that the cell's equations name.
-            shifts: What is added to new states, if that is wanted; with the `last` states only.
+            shifts: What is added to new states, if that is wanted; then not with `values`.
 
         Returns:
             The outputs, laid out as the rows, and what is to be returned of each part.
@@ -252,7 +253,7 @@ class Layer(nn.Module):
                 run = Run(cell, part.size_items, *how, called=part.run.called)
                 begun, entering_part = initial[len(found)], data
                 if shifts is not None:
-                    run = part.shifted(self.training, self.memory)
+                    run = part.shifted(self.training, self.memory, returned == "all")
                     entering_part = shifts.added(part, data)
                 stacked = alone and sizes is None and shifts is None
                 given = entering_part, rows.batch_sizes, begun, weights
@@ -267,11 +268,11 @@ class Layer(nn.Module):
                         last = [named[name] for name in part.cell.states]
                 outputs.append(output)
                 found.append(last)
-            data = _merged(outputs, options.merge)
+            data = merged(outputs, options.merge)
             if structure.skips[place]:
                 if shifts is not None and place == len(structure.layers) - 1:
                     entering = shifts.leaving(entering, *(part.run.reverse for part in layer))
-                data = self._past(entering, data, place, options.highway)
+                data = past(entering, data, self._highway(structure, place))
             if self.dropout and self.training and place < len(structure.layers) - 1:
                 data = functional.dropout(data, self.dropout)
         return data, found
@@ -295,14 +296,12 @@ class Layer(nn.Module):
         options = structure.bidirectional, self.dropout, self.training
         return vendor_path.run_layers(mode, data, sizes, initial, weights, *options)
 
-    def _past(self, entering: Tensor, output: Tensor, place: int, highway: bool) -> Tensor:
-        """The output of a layer, mixed with its input."""
-        if not highway:
-            return output + entering
-        weight = parameter(self, f"highway_weight_l{place}")
-        bias = parameter(self, f"highway_bias_l{place}")
-        gate = torch.sigmoid(functional.linear(entering, weight, bias))
-        return entering + gate * (output - entering)
+    def _highway(self, structure: LayerStack, place: int) -> tuple[Tensor, Tensor] | None:
+        if not structure.options.highway:
+            return None
+        names = (f"highway_{kind}_l{place}" for kind in ("weight", "bias"))
+        weight, bias = (parameter(self, name) for name in names)
+        return weight, bias
 
     def step(self, input: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Run the layer for one step, as a call with one step would; for streams.
@@ -382,16 +381,37 @@ class Layer(nn.Module):
             >>> sorted(values), values["f"].shape
             (['c', 'f', 'g', 'h', 'i', 'o'], torch.Size([7, 2, 5]))
         """
-        structure = self._structure or self._made()
-        marks = Marks(lengths, mask, resets, reset_state)
-        rows, starts = self._read(structure, input, state, marks)
-        _, found = self._run(structure, rows, starts, "values")
-        several, given_back = len(structure.parts) > 1, {}
-        for part, values in zip(structure.parts, found, strict=True):
-            _, sizes = part.extended["values", self.training]
-            for name, value in zip(sizes, own([*map(rows.restore, values)]), strict=True):
+        rows, parts = self.named_values(
+            input, state, lengths, mask=mask, resets=resets, reset_state=reset_state
+        )
+        several, given_back = len(parts) > 1, {}
+        for part, values in parts:
+            for name, value in zip(values, own([*map(rows.restore, values.values())]), strict=True):
                 given_back[name + part.suffix * several] = value
         return given_back
+
+    @torch.no_grad()
+    def named_values(
+        self,
+        input: Input,
+        state: State | None = None,
+        *marks: Any,
+        returned: str = "values",
+        shifts: Added | None = None,
+        **others: Any,
+    ) -> tuple[Rows, list[tuple[LayerPart, dict[str, Tensor]]]]:
+        """As `inspect`, for each layer and direction, with the values packed as rows; or with `all`
+        states only, which may be shifted.
+        """
+        structure = self._made()
+        rows, starts = self._read(structure, input, state, Marks(*marks, **others))
+        _, found = self._run(structure, rows, starts, returned, shifts)
+        values = []
+        for part, each in zip(structure.parts, found, strict=True):
+            names = part.extended[returned, self.training][1]
+            named = names if returned == "values" else part.cell.states
+            values.append((part, dict(zip(named, each, strict=True))))
+        return rows, values
 
     def shifted(
         self, shifts: Shifts, input: Input, state: State | None = None, *marks: Any, **others: Any
@@ -420,15 +440,3 @@ class Layer(nn.Module):
             found[place] = [*map(rows.end, each, part)]
         states = stack_states(structure.form, iter(found), rows.stack_end)
         return rows.restore(data), write_states(structure.form, iter(states))
-
-
-def _merged(outputs: Sequence[Tensor], merge: str) -> Tensor:
-    """The outputs of the directions of a layer as one."""
-    if len(outputs) == 1:
-        return outputs[0]
-    forward, backward = outputs
-    if merge == "concat":
-        return torch.cat([forward, backward], dim=-1)
-    if merge == "mul":
-        return forward * backward
-    return forward + backward if merge == "sum" else (forward + backward) / 2

@@ -55,12 +55,16 @@ class LayerPart:
         self.extended: dict[tuple[str, bool], tuple[Cell, dict[str, int]]] = {}
         self.initial_names = [f"{state}_0{self.suffix}" for state in self.cell.states]
 
-    def shifted(self, training: bool, memory: str) -> Run:
-        """The run of the cell whose new states have something added to them."""
+    def shifted(self, training: bool, memory: str, all_states: bool = False) -> Run:
+        """The run of the cell whose new states have something added to them; perhaps one that
+        outputs all states.
+        """
         cell = self.training_cell if training else self.cell
         sizes = tuple(shifted_sizes(cell, self.sizes).items())
-        called = self.run.called
-        return Run(with_shifted_states(cell), sizes, self.direction == 1, memory, called=called)
+        made = with_shifted_states(cell)
+        if all_states:
+            made = state_outputs.with_states_as_output(made)
+        return Run(made, sizes, self.direction == 1, memory, called=self.run.called)
 
     def find_recurrent_rows(self, probability: float) -> None:
         """Find which rows of each stored parameter weight dropout is applied to.

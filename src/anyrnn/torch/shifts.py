@@ -4,7 +4,7 @@ step, computed by one compiled run backwards however many steps there are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -19,7 +19,7 @@ from anyrnn.kernels import host
 from anyrnn.kernels.run import Run
 from anyrnn.kernels.target import target_for
 from anyrnn.torch.layer_part import LayerPart
-from anyrnn.torch.layer_stack import LayerStack
+from anyrnn.torch.layer_stack import LayerStack, State, read_states
 from anyrnn.torch.packed_rows import GatheredRows, Input, Rows
 from anyrnn.torch.precision import compute_dtype
 from anyrnn.torch.tensors import DTYPES
@@ -34,6 +34,13 @@ def as_batch(given: Input, batch_first: bool) -> Tensor:
     return given if batch_first else given.transpose(0, 1)
 
 
+def first_leaf(state: State) -> Tensor:
+    """The first tensor of a state."""
+    while isinstance(state, tuple):
+        state = state[0]
+    return state
+
+
 def row_numbers(rows: Rows) -> Tensor:
     """The row of each step, (batch, time) in the order of the caller; -1 for one that does not
     count.
@@ -43,6 +50,11 @@ def row_numbers(rows: Rows) -> Tensor:
     shape = rows.data.shape[:-1]
     numbers = torch.arange(1, shape.numel() + 1, dtype=torch.float64).reshape(*shape, 1)
     return as_batch(rows.restore(numbers.to(rows.data.device)), rows.batch_first)[..., 0].long() - 1
+
+
+def laid_out(rows: Tensor, numbers: Tensor) -> Tensor:
+    """Rows, (rows, size), as (batch, time, size); NaN at steps that have none."""
+    return rows[numbers.clamp(min=0)].masked_fill((numbers < 0)[..., None], torch.nan)
 
 
 class _Only(torch.autograd.Function):
@@ -58,8 +70,30 @@ class _Only(torch.autograd.Function):
         return gradients[0] * ctx.chosen, None
 
 
-class Shifts:
-    """What is added to the states of one call of a layer.
+class Added:
+    """Given numbers that are added to the states of one call of a layer.
+
+    Args:
+        rows: For each layer and direction, by its suffix, what is added to its states, side by
+            side, packed as the rows are; nothing where there is none.
+    """
+
+    def __init__(self, rows: Mapping[str, Tensor]) -> None:
+        self._rows = rows
+
+    def added(self, part: LayerPart, data: Tensor) -> Tensor:
+        """The input of a part, followed by what is added to its states."""
+        shape = *data.shape[:-1], sum(part.state_sizes)
+        given = self._rows.get(part.suffix)
+        return torch.cat([data, data.new_zeros(shape) if given is None else given], dim=-1)
+
+    def leaving(self, output: Tensor, *reverse: bool) -> Tensor:
+        """The output."""
+        return output
+
+
+class Shifts(Added):
+    """Zeros that are added to the states of one call of a layer, to have their gradients.
 
     Args:
         end: Whether the gradient may enter the last layer's outputs at the end of a sequence only:
@@ -72,6 +106,7 @@ class Shifts:
     numbers: Tensor
 
     def __init__(self, end: bool) -> None:
+        super().__init__({})
         self._end = end
         self._added: list[tuple[LayerPart, Tensor]] = []
 
@@ -84,6 +119,20 @@ class Shifts:
         count = rows.data.shape[:-1].numel()
         _check_memory(rows, [part.shifted(training, memory) for part in structure.parts], count)
         self.numbers = row_numbers(rows)
+        self._rows_of, self._form, self._parts = rows, structure.form, structure.parts
+
+    def last_states(self, last: Any) -> list[tuple[LayerPart, Tensor]]:
+        """The last states of a call one by one, (batch, size), each with its layer and direction.
+
+        Args:
+            last: As the call returned them.
+        """
+        found = read_states(self._form, last, self._rows_of, first_leaf(last))
+        return [
+            (part, state)
+            for part, states in zip(self._parts, found, strict=True)
+            for state in states or ()
+        ]
 
     def added(self, part: LayerPart, data: Tensor) -> Tensor:
         """The input of a part, followed by the zeros that are added to its states."""
@@ -121,9 +170,7 @@ class Shifts:
         found = {}
         for (part, zeros), gradient in zip(self._added, gradients, strict=True):
             whole = torch.zeros_like(zeros) if gradient is None else gradient
-            laid_out = whole.flatten(0, -2)[self.numbers.clamp(min=0)]
-            laid_out = laid_out.masked_fill((self.numbers < 0)[..., None], torch.nan)
-            parts = laid_out.split(part.state_sizes, dim=-1)
+            parts = laid_out(whole.flatten(0, -2), self.numbers).split(part.state_sizes, dim=-1)
             for name, each in zip(part.cell.states, parts, strict=True):
                 found[part.suffix, name] = each
         return found
