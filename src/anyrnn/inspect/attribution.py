@@ -61,6 +61,7 @@ def saliency(
     *inputs: Any,
     of: Callable[[Any], Tensor] | None = None,
     layer: str | None = None,
+    calls: int | None = None,
     **options: Any,
 ) -> Saliency:
     """How much each step of the input of a recurrent layer adds to an output.
@@ -78,6 +79,7 @@ def saliency(
         of: What of the model's result is explained: gives one number. By default half the sum of
             the squares of the first tensor in it.
         layer: The name of the recurrent layer in the model, where there are several.
+        calls: 1 to explain by what the first call of the layer reads, where there are several.
         **options: What else the model is called with.
 
     Returns:
@@ -100,7 +102,7 @@ def saliency(
         names = ", ".join(map(repr, known))
         raise InputError(f"the model has several recurrent layers; give layer=, one of {names}")
     name, found = next(iter(known.items()))
-    probe = _Probe(model, name, found, (inputs, options), of)
+    probe = _Probe(model, name, found, (inputs, options), of, calls)
     with evaluating(model), torch.enable_grad():
         value, gradient, entering = probe.at(1.0)
         baseline, *_ = probe.at(0.0, gradient=False)
@@ -126,7 +128,9 @@ class _Probe:
         layer: Layer,
         call: tuple[tuple[Any, ...], dict[str, Any]],
         of: Callable[[Any], Tensor] | None,
+        calls: int | None,
     ) -> None:
+        self._calls = calls
         self._model, self._name, self._layer, self._call = model, name, layer, call
         self._of = of
         self._given: Any = None
@@ -142,7 +146,8 @@ class _Probe:
                 if leaves:
                     raise InputError(
                         f"the model calls its recurrent layer {name!r} several times, which "
-                        "saliency does not follow; choose a layer that reads the whole input"
+                        "saliency does not follow; choose a layer that reads the whole input, "
+                        "or calls=1 for what the first call reads"
                     )
                 self._given = given
                 whole = (given.data if isinstance(given, PackedSequence) else given).detach()
@@ -154,7 +159,7 @@ class _Probe:
             return forward
 
         inputs, options = self._call
-        with instead({self._name: self._layer}, made):
+        with instead({self._name: self._layer}, made, self._calls):
             value = number_of(self._model(*inputs, **options), self._of)
         if not leaves:
             raise InputError(f"the model did not call its recurrent layer {self._name!r}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, TypeVar
 
 import torch
@@ -62,20 +63,34 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def instead(layers: dict[str, Layer], made: Callable[[str, Layer], Called]) -> Iterator[None]:
+def instead(
+    layers: dict[str, Layer], made: Callable[[str, Layer], Called], calls: int | None = None
+) -> Iterator[None]:
     """Compute the calls of some layers otherwise, meanwhile.
 
     Args:
         layers: The layers by name.
         made: Makes what is called in the place of a layer's `forward`.
+        calls: How many calls of each layer; the ones after these are as usual. All, if not given.
     """
     for name, layer in layers.items():
-        vars(layer)["forward"] = made(name, layer)
+        vars(layer)["forward"] = _first(calls, made(name, layer), layer.forward)
     try:
         yield
     finally:
         for layer in layers.values():
             del vars(layer)["forward"]
+
+
+def _first(calls: int | None, other: Called, usual: Called) -> Called:
+    """What is called for the first calls, and another function for those after these."""
+    numbers = count()
+
+    def forward(*given: Any, **others: Any) -> Any:
+        function = other if calls is None or next(numbers) < calls else usual
+        return function(*given, **others)
+
+    return forward
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,11 @@ def _saturation(values: Array, limits: Limits) -> Saturation:
 
 
 def gates(
-    model: nn.Module, *inputs: Any, layers: Sequence[str] | None = None, **options: Any
+    model: nn.Module,
+    *inputs: Any,
+    layers: Sequence[str] | None = None,
+    calls: int | None = None,
+    **options: Any,
 ) -> Gates:
     """Every value that the equations of a model's cells name, at every step: gates, candidates, new
     states.
@@ -92,6 +96,8 @@ def gates(
         model: A recurrent layer, or any module with such layers in it.
         *inputs: What the model is called with.
         layers: The names of the recurrent layers in the model to look at; all of them by default.
+        calls: How many calls of each layer are looked into, where a model calls it several times,
+            as a decoder does; those after them run as usual. All of them by default.
         **options: What else the model is called with.
 
     Returns:
@@ -109,7 +115,7 @@ def gates(
         (['i', 'f', 'o'], (2, 7, 5))
     """
     followed = layers_of(model, layers)
-    calls: dict[str, list[dict[tuple[str, str], Tensor]]] = {name: [] for name in followed}
+    met: dict[str, list[dict[tuple[str, str], Tensor]]] = {name: [] for name in followed}
     limits: dict[tuple[str, str, str], Limits] = {}
 
     def made(name: str, layer: Layer) -> Callable[..., Any]:
@@ -126,14 +132,14 @@ def gates(
                     found[value, part.suffix] = laid_out(tensor.flatten(0, -2), numbers)
                     if known := limits_of(nodes[value]):
                         limits[name, value, part.suffix] = known
-            calls[name].append(found)
+            met[name].append(found)
             return usual(*given, **others)
 
         return forward
 
-    with evaluating(model), torch.no_grad(), instead(followed, made):
+    with evaluating(model), torch.no_grad(), instead(followed, made, calls):
         model(*inputs, **options)
-    called = called_only(calls)
+    called = called_only(met)
     label, values, known = Labels(len(called) > 1), {}, {}
     for module, each in called.items():
         several = len({suffix for _, suffix in each[0]}) > 1

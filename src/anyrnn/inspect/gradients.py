@@ -56,6 +56,7 @@ def gradient_flow(
     of: Callable[[Any], Tensor] | None = None,
     end: bool = True,
     layers: Sequence[str] | None = None,
+    calls: int | None = None,
     **options: Any,
 ) -> GradientFlow:
     """The norm of the gradient with respect to the states at each step, of any cell.
@@ -75,6 +76,8 @@ def gradient_flow(
             first one), so that all of it has to go back through time. With False, what each step
             contributes by itself is in it too.
         layers: The names of the recurrent layers in the model to follow; all of them by default.
+        calls: How many calls of each layer are followed, where a model calls it several times,
+            as a decoder does; those after them run as usual. All of them by default.
         **options: What else the model is called with.
 
     Returns:
@@ -93,19 +96,19 @@ def gradient_flow(
         ((2, 20), (20,))
     """
     followed = layers_of(model, layers)
-    calls: dict[str, list[Shifts]] = {name: [] for name in followed}
+    met: dict[str, list[Shifts]] = {name: [] for name in followed}
 
     def made(name: str, layer: Layer) -> Callable[..., Any]:
         def forward(*given: Any, **others: Any) -> Any:
-            calls[name].append(Shifts(end))
-            return layer.shifted(calls[name][-1], *given, **without_all_states(others))
+            met[name].append(Shifts(end))
+            return layer.shifted(met[name][-1], *given, **without_all_states(others))
 
         return forward
 
     with evaluating(model), torch.enable_grad():
-        with instead(followed, made):
+        with instead(followed, made, calls):
             value = number_of(model(*inputs, **options), of)
-        return _flow(value, calls)
+        return _flow(value, met)
 
 
 def _flow(value: Tensor, calls: dict[str, list[Shifts]]) -> GradientFlow:

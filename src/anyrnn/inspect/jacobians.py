@@ -20,7 +20,11 @@ MOST_UNITS = 512
 
 
 def singular_values(
-    model: nn.Module, *inputs: Any, layer: str | None = None, **options: Any
+    model: nn.Module,
+    *inputs: Any,
+    layer: str | None = None,
+    calls: int | None = None,
+    **options: Any,
 ) -> dict[str, Array]:
     """The singular values of d state_T / d state_t, the Jacobian of the states at the end of a
     sequence with respect to those so many steps before: all below 1 where every perturbation
@@ -35,6 +39,7 @@ def singular_values(
         model: A recurrent layer, or any module with one in it.
         *inputs: What the model is called with.
         layer: The name of the recurrent layer in the model, where there are several.
+        calls: 1 to take the first call only of a layer that the model calls several times.
         **options: What else the model is called with.
 
     Returns:
@@ -70,11 +75,12 @@ def singular_values(
         return forward
 
     with evaluating(model), torch.enable_grad():
-        with instead(known, made):
+        with instead(known, made, calls):
             model(*inputs, **options)
         if len(results) != 1:
             raise InputError(
-                f"the model calls its recurrent layer {len(results)} times; expected one call"
+                f"the model calls its recurrent layer {len(results)} times; expected one call, or "
+                "calls=1 for the first one only"
             )
         (found,) = known.values()
         return {name: _singular(*results[0], parts) for name, parts in _groups(found).items()}

@@ -52,6 +52,7 @@ def persistence(
     directions: int = 4,
     seed: int = 0,
     layers: Sequence[str] | None = None,
+    calls: int | None = None,
     **options: Any,
 ) -> Persistence:
     """How long a perturbation of the states survives, of any cell.
@@ -70,6 +71,7 @@ def persistence(
         directions: Over how many directions is averaged.
         seed: Decides the directions.
         layers: The names of the recurrent layers in the model; all of them by default.
+        calls: 1 to follow the first call only of a layer that the model calls several times.
         **options: What else the model is called with.
 
     Returns:
@@ -95,28 +97,28 @@ def persistence(
         )
     generator = torch.Generator().manual_seed(seed)
     followed = layers_of(model, layers)
-    calls: dict[str, list[dict[str, Any]]] = {name: [] for name in followed}
+    met: dict[str, list[dict[str, Any]]] = {name: [] for name in followed}
 
     def made(name: str, layer: Layer) -> Callable[..., Any]:
         usual = layer.forward
 
         def forward(*given: Any, **others: Any) -> Any:
-            if calls[name]:
+            if met[name]:
                 raise InputError(
                     f"the model calls its recurrent layer {name!r} several times; choose layers "
-                    "that read their whole input in one call"
+                    "that read their whole input in one call, or calls=1 for the first one only"
                 )
             marks = without_all_states(others)
             marks.pop("padding", None)
             follow = _Followed(layer, (given, marks), step, size, generator)
-            calls[name].append(follow.distances(directions))
+            met[name].append(follow.distances(directions))
             return usual(*given, **others)
 
         return forward
 
-    with evaluating(model), torch.no_grad(), instead(followed, made):
+    with evaluating(model), torch.no_grad(), instead(followed, made, calls):
         model(*inputs, **options)
-    called = called_only(calls)
+    called = called_only(met)
     label, flows = Labels(len(called) > 1), []
     for module, each in called.items():
         for suffix, distances in each[0].items():

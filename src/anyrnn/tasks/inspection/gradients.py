@@ -11,13 +11,20 @@ from anyrnn.inspect.calls import layers_of
 from anyrnn.tasks.data.batches import Batch
 from anyrnn.tasks.task import Step, Task
 
-_MAIN = ("recurrent", "encoder", "decoder.recurrent")
+_MAIN = ("recurrent", "core.recurrent", "encoder", "decoder.recurrent")
 
 
 def main_layer(network: torch.nn.Module) -> str:
     """The name of the recurrent layer of a task's network that reads its input."""
     known = layers_of(network)
     return next((name for name in _MAIN if name in known), next(iter(known)))
+
+
+def calls_of(layer: str) -> int | None:
+    """How many calls of a layer read the input: the first one, but for a decoder, which is called
+    for each token.
+    """
+    return None if "decoder" in layer else 1
 
 
 class _Loss(torch.nn.Module):
@@ -61,5 +68,5 @@ def gradient_norms(
     for batch in task.batches(part, sequences, seed):
         batch = batch.to(next(network.parameters()).device)
         layer = f"network.{main_layer(network)}"
-        return gradient_flow(_Loss(task, network), batch, layers=[layer])
+        return gradient_flow(_Loss(task, network), batch, layers=[layer], calls=calls_of(layer))
     raise DataError("there is no sequence to compute a gradient for")
