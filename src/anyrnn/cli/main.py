@@ -17,6 +17,7 @@ from anyrnn.cli import (
     evaluate,
     generate,
     init_config,
+    inspect,
     listen,
     predict,
     runs,
@@ -49,6 +50,7 @@ app.add_typer(tune.app, name="tune")
 app.command("init-config")(init_config.init_config)
 app.command("evaluate", cls=OfRun)(evaluate.evaluate)
 app.command("predict", cls=OfRun)(predict.predict)
+app.command("inspect", cls=OfRun)(inspect.inspect)
 app.command("generate", cls=OfRun)(generate.generate)
 app.command("transcribe", cls=OfRun)(transcribe.transcribe)
 app.command("translate", cls=OfRun)(translate.translate)

@@ -190,4 +190,4 @@ class _Probe:
 
 def _like(given: Input, values: Tensor) -> Input:
     """Values in the layout of an input."""
-    return PackedSequence(values, *given[1:]) if isinstance(given, PackedSequence) else values
+    return values if isinstance(given, Tensor) else given._replace(data=values)

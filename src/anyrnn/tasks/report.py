@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from anyrnn.tasks.training.results import CellResult, Result
 
 # Colours that stand for variables of the style sheet, so that charts follow light and dark.
-TEXT_COLOUR, _FAINT = "#010101", "#020202"
+TEXT_COLOUR, FAINT_COLOUR = "#010101", "#020202"
 SERIES_COLOURS = ("#030301", "#030302", "#030303", "#030304", "#030305", "#030306")
-_VARIABLES = {TEXT_COLOUR: "var(--ink)", _FAINT: "var(--line)"} | {
+_VARIABLES = {TEXT_COLOUR: "var(--ink)", FAINT_COLOUR: "var(--line)"} | {
     colour: f"var(--series-{number})" for number, colour in enumerate(SERIES_COLOURS, start=1)
 }
 _STYLE: Any = {
@@ -30,10 +30,10 @@ _STYLE: Any = {
     "font.size": 10,
     "text.color": TEXT_COLOUR,
     "axes.labelcolor": TEXT_COLOUR,
-    "axes.edgecolor": _FAINT,
+    "axes.edgecolor": FAINT_COLOUR,
     "xtick.color": TEXT_COLOUR,
     "ytick.color": TEXT_COLOUR,
-    "grid.color": _FAINT,
+    "grid.color": FAINT_COLOUR,
     "grid.linewidth": 0.6,
 }
 
@@ -102,14 +102,8 @@ def chart(draw: Callable[[Any], None], label: str) -> Markup:
         draw: Draws on matplotlib's axes, in `SERIES_COLOURS` and `TEXT_COLOUR`.
         label: The chart's name for screen readers, which no other chart of the page has.
     """
-    import matplotlib
-    import matplotlib.figure
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
 
-    # Identifiers come from the salt: they repeat, and those of two charts do not clash.
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": label}):
-        figure = matplotlib.figure.Figure(figsize=(5.2, 3.4), layout="constrained")
-        figure.patch.set_alpha(0)
+    def drawn(figure: Any) -> None:
         axes = figure.add_subplot()
         axes.patch.set_alpha(0)
         draw(axes)
@@ -118,6 +112,34 @@ def chart(draw: Callable[[Any], None], label: str) -> Markup:
         names = axes.get_legend_handles_labels()[1]
         if names:
             axes.legend(frameon=False, fontsize=8, ncols=2 if len(names) > 4 else 1)
+
+    return themed(drawn, label)
+
+
+def themed(
+    draw: Callable[[Any], None],
+    label: str,
+    size: tuple[float, float] = (5.2, 3.4),
+    style: Mapping[str, object] | None = None,
+) -> Markup:
+    """A figure as SVG that takes its colours from the page.
+
+    Args:
+        draw: Draws on matplotlib's figure, in `SERIES_COLOURS` and `TEXT_COLOUR`.
+        label: The figure's name for screen readers, which no other one of the page has.
+        size: Its width and height, in inches.
+        style: Further settings of matplotlib.
+    """
+    import matplotlib
+    import matplotlib.figure
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    # Identifiers come from the salt: they repeat, and those of two charts do not clash.
+    settings: dict[Any, Any] = {**_STYLE, **(style or {}), "svg.hashsalt": label}
+    with matplotlib.rc_context(settings):
+        figure = matplotlib.figure.Figure(figsize=size, layout="constrained")
+        figure.patch.set_alpha(0)
+        draw(figure)
         buffer = io.StringIO()
         with warnings.catch_warnings():
             # Texts are drawn by the browser: that matplotlib's font lacks Chinese does not matter.

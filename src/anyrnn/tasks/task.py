@@ -18,6 +18,9 @@ from anyrnn.tasks.scores.figures import LOSS, Figure
 if TYPE_CHECKING:  # its import takes seconds, and only training needs it
     from torchmetrics import Metric
 
+    from anyrnn.tasks.inspection.examined import Examined
+    from anyrnn.tasks.inspection.options import InspectOptions
+
 Part = TypeVar("Part")
 TaskOptions = TypeVar("TaskOptions")
 
@@ -319,6 +322,22 @@ class Task(ABC, Generic[TaskOptions, Part]):
         Raises:
             DataError: The inputs cannot be read or used.
         """
+
+    def examined(self, network: torch.nn.Module, options: "InspectOptions") -> "Examined":
+        """An input as the network reads it, to be looked into.
+
+        Args:
+            network: The network, in evaluation mode.
+            options: Which input, and which output of it is explained.
+
+        Raises:
+            OptionError: The task has no such thing, or an option does not fit.
+            DataError: The input cannot be read or used.
+        """
+        raise OptionError(
+            f"a run of the task {self.name!r} cannot be inspected: its network reads no sequence "
+            "that could be given; anyrnn.inspect looks into its layers in Python"
+        )
 
     def pictures(self, results: Sequence[Any]) -> dict[str, object]:
         """What the template of the report uses beside what all reports have."""

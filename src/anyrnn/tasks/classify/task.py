@@ -11,10 +11,13 @@ import torch
 from anyrnn.errors import DataError, RunError, option_name
 from anyrnn.tasks.answers import AT_ONCE, answers_to_texts
 from anyrnn.tasks.classify.data import Part, read, read_part, sorted_labels, targets
+from anyrnn.tasks.classify.examined import examined
 from anyrnn.tasks.classify.inputs import Numbers, Texts
 from anyrnn.tasks.classify.labelling import MACRO_F1, Labelling
 from anyrnn.tasks.classify.options import DataOptions, Options, PredictOptions
 from anyrnn.tasks.classify.report import pictures
+from anyrnn.tasks.inspection.examined import Examined
+from anyrnn.tasks.inspection.options import InspectOptions
 from anyrnn.tasks.options.common_options import KIND_OF_INPUT
 from anyrnn.tasks.options.declaration import check_needs
 from anyrnn.tasks.run_files import CONFIG, entry, strings
@@ -120,6 +123,10 @@ class Classify(Labelling[Options]):
             rows = slice(start, start + AT_ONCE)
             for found in self._predict(network, part.inputs[rows], part.rows[rows]):
                 yield {"row": found.text, **found.answer(options.probabilities)}
+
+    def examined(self, network: torch.nn.Module, options: InspectOptions) -> Examined:
+        """See `anyrnn.tasks.classify.examined`."""
+        return examined(self, network, options)
 
     def pictures(self, results: Sequence[Any]) -> dict[str, object]:
         """Confusions; of numbers the mean sequence of each label."""

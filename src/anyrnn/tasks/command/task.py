@@ -16,12 +16,15 @@ from anyrnn.tasks.classify.data import Part, sorted_labels, targets
 from anyrnn.tasks.classify.labelling import Labelling, Prediction
 from anyrnn.tasks.classify.scores import Answer, ClassificationScores
 from anyrnn.tasks.command.data import read, read_part
+from anyrnn.tasks.command.examined import examined
 from anyrnn.tasks.command.listening import Heard, Listening
 from anyrnn.tasks.command.listing import listed
 from anyrnn.tasks.command.model import CommandNetwork
 from anyrnn.tasks.command.options import DataOptions, ListenOptions, Options, PredictOptions
 from anyrnn.tasks.command.sounds import Sounds
 from anyrnn.tasks.data.encoding import given_texts, input_bytes
+from anyrnn.tasks.inspection.examined import Examined
+from anyrnn.tasks.inspection.options import InspectOptions
 from anyrnn.tasks.run_files import CONFIG, strings
 from anyrnn.tasks.scores.class_scores import confusions
 from anyrnn.tasks.task import Data
@@ -134,6 +137,10 @@ class Command(Labelling[Options]):
                 yield from _words(listening, blocks)
         else:
             yield from _words(listening, blocks_of(Path(options.recording), rate))
+
+    def examined(self, network: torch.nn.Module, options: InspectOptions) -> Examined:
+        """See `anyrnn.tasks.command.examined`."""
+        return examined(self, network, options)
 
     def pictures(self, results: Sequence[Any]) -> dict[str, object]:
         """Confusions."""

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 def forecast_frame(task: Forecast, network: torch.nn.Module, inputs: Any) -> pandas.DataFrame:
     """What comes after the end of each series; see `Forecast.predict`."""
-    made = _series(task, inputs)
+    made = series_of(task, inputs)
     forecast = task.options.forecast
-    scales = _scales(task, made)
+    scales = scales_of_series(task, made)
     arrays, tensors = scales.arrays(made, task.cycles), scales.tensors()
     part = Part(made, made.ends, made.ends)
     source = batches(part, arrays, task.options, BATCH_SIZE, None)
@@ -56,7 +56,7 @@ def forecast_frame(task: Forecast, network: torch.nn.Module, inputs: Any) -> pan
     return frame
 
 
-def _series(task: Forecast, inputs: Any) -> Panel:
+def series_of(task: Forecast, inputs: Any) -> Panel:
     """The series to forecast from, with the steps of the horizon after each."""
     options = replaced(task.options.data, until=None)
     if inputs is None:
@@ -87,7 +87,7 @@ def _context(text: str, columns: Columns) -> pandas.DataFrame:
         ) from None
 
 
-def _scales(task: Forecast, made: Panel) -> Scales:
+def scales_of_series(task: Forecast, made: Panel) -> Scales:
     """The scales of the run; those of a series that it does not know are from its own rows."""
     own = None
     if set(made.names) - set(task.scales.names):

@@ -17,6 +17,7 @@ from anyrnn.tasks.data.columns import Table, listing
 from anyrnn.tasks.forecast.baselines import Smoothed
 from anyrnn.tasks.forecast.columns import Columns
 from anyrnn.tasks.forecast.data import data_of, table
+from anyrnn.tasks.forecast.examined import examined
 from anyrnn.tasks.forecast.frequency import Cycle, Frequency, cycles
 from anyrnn.tasks.forecast.heads import GaussianHead, Head, PointHead, QuantileHead
 from anyrnn.tasks.forecast.network import ForecastNetwork, Sizes
@@ -28,6 +29,8 @@ from anyrnn.tasks.forecast.scales import Scales, check_targets
 from anyrnn.tasks.forecast.scores import FIGURES, ForecastScores, Scaling, measures
 from anyrnn.tasks.forecast.scoring import BATCH_SIZE, score, simple_figures
 from anyrnn.tasks.forecast.windows import Part, batches, origins
+from anyrnn.tasks.inspection.examined import Examined
+from anyrnn.tasks.inspection.options import InspectOptions
 from anyrnn.tasks.options.declaration import replaced
 from anyrnn.tasks.run_files import CONFIG, check_free, write_text
 from anyrnn.tasks.task import Data, ScoreTable, Step, Task, steps
@@ -323,6 +326,10 @@ class Forecast(Task[Options, Part]):
         else:
             lines = (json.dumps(row, ensure_ascii=False) for row in _rows(frame))
             write_text(options.output, "".join(f"{line}\n" for line in lines))
+
+    def examined(self, network: torch.nn.Module, options: InspectOptions) -> Examined:
+        """See `anyrnn.tasks.forecast.examined`."""
+        return examined(self, network, options)
 
     def pictures(self, results: Sequence[Any]) -> dict[str, object]:
         """Forecasts with intervals, errors by step, simple methods, and a verdict in words."""

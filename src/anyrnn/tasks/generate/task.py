@@ -26,6 +26,7 @@ from anyrnn.tasks.decoding.written_tokens import (
     make_tokenizer,
 )
 from anyrnn.tasks.generate.data import Part, read, read_part
+from anyrnn.tasks.generate.examined import examined
 from anyrnn.tasks.generate.model import LanguageNetwork
 from anyrnn.tasks.generate.ngrams import ngrams
 from anyrnn.tasks.generate.options import (
@@ -45,6 +46,8 @@ from anyrnn.tasks.generate.scores import (
     TokenScore,
 )
 from anyrnn.tasks.generate.tokens import Encoded, encode, encode_prompt
+from anyrnn.tasks.inspection.examined import Examined
+from anyrnn.tasks.inspection.options import InspectOptions
 from anyrnn.tasks.options.declaration import check_needs
 from anyrnn.tasks.scores.figures import LOSS, PERPLEXITY, Figure
 from anyrnn.tasks.task import Data, ScoreTable, Step, Task, check_finite, steps
@@ -282,6 +285,10 @@ class Generate(Task[Options, Part]):
         (writing,) = self.writings(network, sampling)
         return writing.pieces()
 
+    def examined(self, network: torch.nn.Module, options: InspectOptions) -> Examined:
+        """See `anyrnn.tasks.generate.examined`."""
+        return examined(self, network, options)
+
     def pictures(self, results: Sequence[Any]) -> dict[str, object]:
         """Samples, surprises."""
         return pictures(results, self.options.data.data)
@@ -303,7 +310,7 @@ class Generate(Task[Options, Part]):
         for token, loss in tokens:
             bits += loss / math.log(2)
             special = token in (BOUNDARY_ID, UNKNOWN_ID)
-            text = self._name(token) if special else writer.text(token)
+            text = self.token_name(token) if special else writer.text(token)
             if text:
                 pieces.append((text, bits))
                 bits, length = 0.0, length + len(text)
@@ -315,7 +322,7 @@ class Generate(Task[Options, Part]):
         order = sums.argsort(descending=True)[:_LISTED_TOKENS].tolist()
         return [
             TokenScore(
-                self._name(token),
+                self.token_name(token),
                 int(counts[token]),
                 float(sums[token] / counts[token] / math.log(2)),
             )
@@ -323,7 +330,7 @@ class Generate(Task[Options, Part]):
             if counts[token]
         ]
 
-    def _name(self, token: int) -> str:
+    def token_name(self, token: int) -> str:
         """A token as reports show it."""
         marks = {BOUNDARY_ID: END_MARK, UNKNOWN_ID: UNKNOWN_MARK}
         return marks.get(token) or self.tokenizer.decode([token])

@@ -15,12 +15,15 @@ from anyrnn.tasks.data.batches import Batch, Batches, Column
 from anyrnn.tasks.data.columns import Sequences, taken
 from anyrnn.tasks.data.prepared import advanced, number_sequences
 from anyrnn.tasks.data.vocabulary import UNKNOWN_ID, split_words
+from anyrnn.tasks.inspection.examined import Examined
+from anyrnn.tasks.inspection.options import InspectOptions
 from anyrnn.tasks.options.declaration import replaced
 from anyrnn.tasks.options.suffixes import has_tokens
 from anyrnn.tasks.run_files import CONFIG, entry, strings
 from anyrnn.tasks.scores.class_scores import table_of
 from anyrnn.tasks.scores.figures import LOSS, Figure
 from anyrnn.tasks.tag.data import Part, are_spans, part_of, read, sentences_of, unknown_tags
+from anyrnn.tasks.tag.examined import examined
 from anyrnn.tasks.tag.files import distinct, read_sentences
 from anyrnn.tasks.tag.model import TagNetwork
 from anyrnn.tasks.tag.options import DataOptions, Options, PredictOptions
@@ -165,6 +168,10 @@ class Tag(Task[Options, Part]):
             "tags": padded(targets, padding=_NO_TAG),
         }
         return Batches(columns, batch_size, seed)
+
+    def batch_of(self, sentences: Sequence[Sequence[str]]) -> Batches:
+        """Sentences without tags, in one batch."""
+        return self._batches(sentences, [[""] * len(each) for each in sentences], len(sentences))
 
     def step(self, network: torch.nn.Module, batch: Batch, carried: Any = None) -> Step:
         """Cross-entropy, or the negative log-likelihood of a conditional random field."""
@@ -313,6 +320,10 @@ class Tag(Task[Options, Part]):
             check_finite(losses)
             check_finite(scores)
             yield batch, step.output
+
+    def examined(self, network: torch.nn.Module, options: InspectOptions) -> Examined:
+        """See `anyrnn.tasks.tag.examined`."""
+        return examined(self, network, options)
 
     def pictures(self, results: Sequence[Any]) -> dict[str, object]:
         """Confusions."""

@@ -27,12 +27,15 @@ from anyrnn.tasks.data.streams import IGNORED
 from anyrnn.tasks.decoding.decoder import preceding
 from anyrnn.tasks.decoding.written_tokens import UNKNOWN_ID
 from anyrnn.tasks.decoding.written_vocabulary import WrittenVocabulary
+from anyrnn.tasks.inspection.examined import Examined
+from anyrnn.tasks.inspection.options import InspectOptions
 from anyrnn.tasks.options.declaration import OptionGroup, check_needs
 from anyrnn.tasks.run_files import CONFIG
 from anyrnn.tasks.scores.figures import LOSS, Figure
 from anyrnn.tasks.task import Data, ScoreTable, Step, Task, check_finite, steps
 from anyrnn.tasks.transcribe import ctc
 from anyrnn.tasks.transcribe.beam import LanguageModel
+from anyrnn.tasks.transcribe.examined import examined
 from anyrnn.tasks.transcribe.language import language_model
 from anyrnn.tasks.transcribe.model import TranscriptionNetwork
 from anyrnn.tasks.transcribe.options import (
@@ -224,6 +227,13 @@ class Transcribe(Task[Options, Part]):
         output = _Output(losses, counts, outputs, steps, greedy)
         return Step(losses.sum() / max(1, count), count, output)
 
+    def greedily(
+        self, network: TranscriptionNetwork, outputs: torch.Tensor, steps: torch.Tensor
+    ) -> list[list[int]]:
+        """The tokens that greedy search finds, given what the network made of recordings."""
+        found = self._transcribing(network, SearchOptions()).searched(outputs, steps)
+        return [each.tokens for each in found]
+
     def metrics(self) -> dict[str, "Metric"]:
         """The error rates of greedy transcriptions."""
         from anyrnn.tasks.transcribe.error_rate import ErrorRate
@@ -350,6 +360,10 @@ class Transcribe(Task[Options, Part]):
             return None
         order, normal = search.ngram_order, reading(self.options).normal
         return language_model(search.language_model, order, self.tokens, normal)
+
+    def examined(self, network: torch.nn.Module, options: InspectOptions) -> Examined:
+        """See `anyrnn.tasks.transcribe.examined`."""
+        return examined(self, network, options)
 
     def pictures(self, results: Sequence[Any]) -> dict[str, object]:
         """The alignments."""

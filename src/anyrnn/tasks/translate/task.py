@@ -19,12 +19,15 @@ from anyrnn.tasks.decoding.search_options import check_search
 from anyrnn.tasks.decoding.text_scores import bleu_tokens, reference_losses
 from anyrnn.tasks.decoding.written_tokens import END_MARK
 from anyrnn.tasks.decoding.written_vocabulary import WrittenVocabulary
+from anyrnn.tasks.inspection.examined import Examined
+from anyrnn.tasks.inspection.options import InspectOptions
 from anyrnn.tasks.options.declaration import check_needs
 from anyrnn.tasks.run_files import CONFIG, entry
 from anyrnn.tasks.scores.figures import LOSS, PERPLEXITY, Figure
 from anyrnn.tasks.task import Data, ScoreTable, Step, Task
 from anyrnn.tasks.translate.baselines import nearest
 from anyrnn.tasks.translate.data import Part, read, read_part
+from anyrnn.tasks.translate.examined import examined
 from anyrnn.tasks.translate.model import TranslationNetwork
 from anyrnn.tasks.translate.options import (
     KIND_OF_TOKENS,
@@ -362,6 +365,10 @@ class Translate(Task[Options, Part]):
         """The translations of the sentences of the command line, a file or standard input."""
         sentences = given_texts(options.texts, options.file, options.encoding)
         return self.translations(network, sentences, options.search, _READ_AT_ONCE)
+
+    def examined(self, network: torch.nn.Module, options: InspectOptions) -> Examined:
+        """See `anyrnn.tasks.translate.examined`."""
+        return examined(self, network, options)
 
     def pictures(self, results: Sequence[Any]) -> dict[str, object]:
         """What is translated into what."""

@@ -1,0 +1,86 @@
+"""`anyrnn inspect RUN`: what goes on in a network of a run while it reads an input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.box import SIMPLE
+
+from anyrnn.cli.options import CELL, RUN, chosen, command, flag_parameter, parameter, pass_on
+from anyrnn.cli.terminal import say, say_json, say_table
+
+if TYPE_CHECKING:
+    from anyrnn.tasks.inspection.findings import Findings
+    from anyrnn.tasks.inspection.inspecting import Inspection
+
+_JSON = flag_parameter("json", bool, False, help="Print JSON instead of tables.")
+_HELP = (
+    "Look into a network of a run while it reads an input: gates over time and how saturated they "
+    "are, what the answer rests on, how far back the gradient reaches, how long a perturbation "
+    "survives, eigenvalues. Writes a page, pictures (PNG, SVG) and numbers (JSON, npz).\n\n"
+    '[bold]Example:[/bold] anyrnn inspect runs/reviews --input "a film that never lets go of you"'
+)
+
+
+def inspect(ctx: typer.Context) -> None:
+    """Look into a network of a run while it reads an input: gates, saliency, gradients, memory."""
+    pass_on(ctx, lambda entries: _command())
+
+
+def _command() -> Any:
+    from anyrnn.tasks.inspection.options import InspectOptions
+    from anyrnn.tasks.options.declaration import declared
+
+    def run(ctx: typer.Context, run: Path, cell: str | None, json: bool, **_: Any) -> None:
+        from anyrnn.tasks.inspection.inspecting import inspect
+
+        found = inspect(run, chosen(ctx, InspectOptions), cell)
+        if json:
+            say_json(found.findings.plain(), indent=2)
+        else:
+            _print(found)
+
+    options = map(parameter, declared(InspectOptions))
+    return command(run, [RUN, *options, CELL, _JSON], "inspect", _HELP)
+
+
+def _print(inspection: Inspection) -> None:
+    from anyrnn.tasks.inspection.report import told
+
+    found = inspection.findings
+    say(f"{found.examined.title}", "bold", wrap=True)
+    say(found.examined.answer, wrap=True)
+    for note in (*found.examined.notes, *found.notes):
+        say(note, "dim", wrap=True)
+    _print_saliency(found)
+    limits = found.gates.limits
+    rows = [
+        (name, limits[name].activation, f"{100 * each.low:.1f}", f"{100 * each.high:.1f}")
+        for name, each in found.gates.saturation.items()
+    ]
+    columns = ("value", "activation", "near the lower limit %", "near the upper limit %")
+    say_table(columns, rows, right=columns[2:], box=SIMPLE, title="Saturation")
+    say(told(found.gradient.whole, "the gradient", "before the end"), wrap=True)
+    if found.persistence is not None:
+        say(told(found.persistence.whole, "a perturbation", "after it"), wrap=True)
+    for each in found.spectra:
+        say(f"{each.name}: spectral radius {each.radius:.3f}")
+    say(f"see {inspection.files[0]}")
+
+
+def _print_saliency(found: Findings) -> None:
+    order = sorted(range(len(found.integrated)), key=lambda step: -abs(found.integrated[step]))
+    rows = [
+        (
+            str(step + 1),
+            found.examined.steps[step],
+            f"{found.integrated[step]:+.3f}",
+            f"{found.gradient_times_input[step]:+.3f}",
+        )
+        for step in order[:10]
+    ]
+    columns = ("step", "input", "integrated gradients", "gradient x input")
+    title = f"The steps that add most to {found.examined.explained}"
+    say_table(columns, rows, right=(columns[0], *columns[2:]), box=SIMPLE, title=title)

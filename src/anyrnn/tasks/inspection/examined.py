@@ -1,0 +1,148 @@
+"""An input as a network of a run reads it, with the output that is to be explained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy
+import torch
+
+from anyrnn.errors import DataError, OptionError, option_name
+from anyrnn.tasks.inspection.options import InspectOptions
+
+
+@dataclass(frozen=True)
+class Examined:
+    """An input that is looked into.
+
+    Attributes:
+        title: The input in short.
+        network: The network.
+        call: Runs it on the input.
+        of: The number of its result that is explained.
+        explained: What that number is, in words.
+        answer: What the network says, in words.
+        layer: The name of the recurrent layer that reads the input.
+        steps: What stands at each step of that layer: a token, a time.
+        values: The numbers that are read at each step, if it reads numbers, (steps, channels).
+        channels: Their names.
+        end: Whether the explained output is read off the end of the sequence, or is followed from
+            all steps.
+        row: Which row of that layer's batch it is, where a network reads several things at a time.
+    notes: What a reader has to know besides.
+    """
+
+    title: str
+    network: torch.nn.Module
+    call: Callable[[], Any]
+    of: Callable[[Any], torch.Tensor]
+    explained: str
+    answer: str
+    layer: str
+    steps: Sequence[str]
+    values: numpy.ndarray | None = None
+    channels: Sequence[str] = ()
+    end: bool = True
+    row: int = 0
+    notes: Sequence[str] = field(default_factory=tuple)
+
+
+class Call(torch.nn.Module):
+    """A network together with one call of it."""
+
+    def __init__(self, examined: Examined) -> None:
+        super().__init__()
+        self.network = examined.network
+        self._call = examined.call
+
+    def forward(self) -> Any:
+        """The result of the call."""
+        return self._call()
+
+
+def log_odds(logits: torch.Tensor, number: int) -> torch.Tensor:
+    """The logarithm of p / (1 - p) of one of several classes, from logits, (classes).
+
+    Example:
+        >>> log_odds(torch.tensor([0.0, 1.0]), 1)
+        tensor(1.)
+    """
+    if len(logits) == 1:
+        return logits[0]
+    others = torch.cat([logits[:number], logits[number + 1 :]])
+    return logits[number] - others.logsumexp(0)
+
+
+def given_text(options: InspectOptions, what: str = "a text") -> str:
+    """The text that is given.
+
+    Raises:
+        OptionError: There is none, or an option has no effect on a text.
+        DataError: It is empty.
+    """
+    if options.input is None:
+        raise OptionError(
+            f"{option_name('input')} is missing: give {what}, {option_name('input', 'TEXT')}"
+        )
+    without(options, "row", f"the input is {what}")
+    if not options.input.strip():
+        raise DataError(f"{option_name('input')} is empty; give {what}")
+    return options.input
+
+
+def without(options: InspectOptions, name: str, because: str) -> None:
+    """Refuse an option that has no effect.
+
+    Raises:
+        OptionError: It is given.
+    """
+    if getattr(options, name) is not None:
+        raise OptionError(f"{option_name(name)} has no effect: {because}; leave it out")
+
+
+def chosen(name: str, given: str, known: Sequence[str], what: str) -> int:
+    """The number of an output that is called by its name.
+
+    Raises:
+        OptionError: There is none of that name.
+    """
+    if given not in known:
+        listed = ", ".join(map(repr, known[:20])) + (", ..." if len(known) > 20 else "")
+        raise OptionError(
+            f"{option_name(name)} is {given!r}, which is no {what}; there are {listed}"
+        )
+    return list(known).index(given)
+
+
+def place(options: InspectOptions, name: str, count: int, units: str, default: int) -> int:
+    """The place, from 0, that is called by its number, from 1.
+
+    Raises:
+        OptionError: There are not so many.
+    """
+    given = getattr(options, name)
+    if given is None:
+        return default
+    if given > count:
+        raise OptionError(f"{option_name(name)} is {given}, but there are {count} {units}")
+    return given - 1
+
+
+def unknown_tokens(steps: Sequence[str], known: Sequence[bool]) -> tuple[str, ...]:
+    """A note on tokens that the network does not know.
+
+    Raises:
+        DataError: It knows none.
+    """
+    unknown = [step for step, one in zip(steps, known, strict=True) if not one]
+    if unknown and len(unknown) == len(steps):
+        raise DataError(
+            f"the network knows no token of the input: {', '.join(map(repr, unknown[:5]))} did not "
+            "occur, or too seldom, in its training"
+        )
+    if not unknown:
+        return ()
+    listed = ", ".join(map(repr, unknown[:10]))
+    return (f"read as unknown tokens: {listed}",)

@@ -1,0 +1,170 @@
+"""The folder of an inspection: a page, pictures and numbers."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from anyrnn.errors import RunError, option_name
+from anyrnn.files import beside, writing
+from anyrnn.inspect import Flow
+from anyrnn.tasks.inspection.findings import Findings
+from anyrnn.tasks.inspection.pictures import Picture, pictures_of, visible
+from anyrnn.tasks.report import render_page
+from anyrnn.tasks.run_files import read_json, versions, write_bytes, write_json, write_text
+
+FORMAT = "anyrnn inspection"
+_NUMBERS, _ARRAYS, _PAGE = "results.json", "values.npz", "report.html"
+_OUTPUT, _OVERWRITE = option_name("output"), option_name("overwrite", True)
+
+
+def check_folder(folder: Path, overwrite: bool) -> None:
+    """Refuse a folder whose content must stay.
+
+    Raises:
+        RunError: It is a file, or holds something that may not be replaced.
+    """
+    if not os.path.lexists(folder):
+        return
+    if not folder.is_dir():
+        raise RunError(f"{folder} is a file; choose another {_OUTPUT}")
+    if not os.listdir(folder):
+        return
+    if not overwrite:
+        raise RunError(
+            f"{folder} exists; choose another {_OUTPUT}, or replace it with {_OVERWRITE}"
+        )
+    if not _own(folder):
+        raise RunError(
+            f'{folder} is no inspection of anyrnn (no {_NUMBERS} in it says "format": "{FORMAT}"), '
+            f"so it stays as it is; choose another {_OUTPUT}"
+        )
+
+
+def write(findings: Findings, folder: Path, of: Mapping[str, Any]) -> list[Path]:
+    """Write the page, the pictures and the numbers; all of them are there, or none.
+
+    Args:
+        findings: What was found out.
+        folder: Where; what an earlier inspection wrote there is replaced.
+        of: The run and the cell, for readers.
+
+    Returns:
+        The files.
+
+    Raises:
+        WriteError: They cannot be written.
+    """
+    pictures = pictures_of(findings)
+    drawn = [each for picture in pictures for each in picture.files()]
+    names = [_PAGE, _NUMBERS, _ARRAYS, *(name for name, _ in drawn)]
+    arrays = io.BytesIO()
+    every: dict[str, Any] = {**findings.arrays()}
+    numpy.savez_compressed(arrays, **every)
+    new = beside(folder)
+    with writing(new):
+        new.mkdir(parents=True)
+    try:
+        for name, content in drawn:
+            write_bytes(new / name, content)
+        write_bytes(new / _ARRAYS, arrays.getvalue())
+        write_text(new / _PAGE, page(findings, pictures, of))
+        record = {"format": FORMAT, "files": names, **of, **findings.plain()}
+        write_json(new / _NUMBERS, {**record, "versions": versions()})
+        with writing(folder):
+            _put(new, folder, names)
+    finally:
+        _remove(new, names)
+    return [folder / name for name in names]
+
+
+def _put(new: Path, folder: Path, names: Sequence[str]) -> None:
+    """Give the new folder its name, or its files to the one that is there."""
+    if not os.path.lexists(folder) or not os.listdir(folder):
+        with suppress(OSError):
+            folder.rmdir()
+        new.rename(folder)
+        return
+    for name in set(_own(folder)) - set(names):
+        with suppress(OSError):
+            (folder / name).unlink()
+    for name in names:
+        (new / name).replace(folder / name)
+
+
+def _remove(folder: Path, names: Sequence[str]) -> None:
+    with suppress(OSError):
+        for name in names:
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()
+
+
+def _own(folder: Path) -> list[str]:
+    """The names of the files that an inspection wrote into a folder."""
+    try:
+        known = read_json(folder / _NUMBERS)
+    except RunError:
+        return []
+    files = known.get("files")
+    if known.get("format") != FORMAT or not isinstance(files, list):
+        return []
+    return [name for name in files if isinstance(name, str) and os.path.basename(name) == name]
+
+
+def page(findings: Findings, pictures: Sequence[Picture], of: Mapping[str, Any]) -> str:
+    """The page that shows the findings."""
+    found = {picture.name: picture.inline() for picture in pictures}
+    gates = [(p.label, found[p.name]) for p in pictures if p.name.startswith("gates")]
+    return render_page(
+        "inspection.html",
+        {
+            "config": {"versions": versions()},
+            "of": of,
+            "findings": findings,
+            "examined": findings.examined,
+            "gates": gates,
+            "pictures": found,
+            "tokens": _tokens(findings) if findings.examined.values is None else [],
+            "gradient": told(findings.gradient.whole, "the gradient", "before the end"),
+            "perturbation": findings.persistence
+            and told(findings.persistence.whole, "a perturbation", "after it"),
+            "notes": [*findings.examined.notes, *findings.notes],
+        },
+    )
+
+
+def told(flow: Flow, what: str, where: str) -> str:
+    """In a sentence, how long something lasts.
+
+    Args:
+        flow: What is left of it.
+        what: It.
+        where: From where steps are counted.
+    """
+    steps, count = flow.steps_left(), max(len(flow.share) - 1, 0)
+    if not flow.share.any():
+        return f"Nothing of {what} reaches the states."
+    if flow.verdict == "explodes":
+        largest = f"{flow.share.max():.3g}"
+        return f"It explodes: within {count} step(s) {where}, {what} is {largest} times as large."
+    if steps is None:
+        return f"More than 1 % of {what} is left {count} step(s) {where}: {flow.share[-1]:.1%}."
+    return f"No more than 1 % of {what} is left {steps} step(s) {where}."
+
+
+def _tokens(findings: Findings) -> list[tuple[str, float, float]]:
+    """Each token with its share of the largest integrated gradient, from -1 to 1, and the
+    gradient itself.
+    """
+    largest = float(numpy.abs(findings.integrated).max()) or 1.0
+    values = findings.integrated.tolist()
+    steps = findings.examined.steps
+    return [
+        (visible(step), value / largest, value) for step, value in zip(steps, values, strict=True)
+    ]
