@@ -268,3 +268,17 @@ def test_an_input_longer_than_memory_is_refused(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(InputError, match=r"4,000 steps needs about .* GiB") as told:
         gradient_flow(layer, torch.randn(2000, 2, 3))
     one_line(told.value)
+
+
+def test_the_gradient_of_an_output_in_between() -> None:
+    torch.manual_seed(0)
+    layer = Recurrent("gru", 3, 4, bidirectional=True, dtype=float64)
+    x = torch.randn(6, 2, 3, dtype=float64)
+    found = gradient_flow(layer, x, of=lambda result: result[0].sum(), at=2)
+    wanted = gradient_flow(layer, x, of=lambda result: result[0][2].sum(), end=False)
+    for name, norms in wanted.norms.items():
+        np.testing.assert_allclose(found.norms[name], norms, rtol=1e-12)
+    assert [flow.norms.shape for flow in found.flows] == [(2, 3), (2, 4)]
+    assert all(flow.share[0] == 1 for flow in found.flows)
+    with pytest.raises(InputError, match="at=6, but the input has 6 steps"):
+        gradient_flow(layer, x, at=6)

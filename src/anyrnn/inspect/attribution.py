@@ -114,8 +114,8 @@ def saliency(
             if lacking <= _GAP * size:
                 break
     products = [each * entering for each in (gradient, total)]
-    laid_out = [probe.laid_out(each).double().cpu().numpy() for each in products]
-    return Saliency(value, baseline, *laid_out, points)
+    slope, whole = (probe.laid_out(each).double().cpu().numpy() for each in products)
+    return Saliency(value, baseline, slope, whole, points)
 
 
 class _Probe:

@@ -55,6 +55,7 @@ def gradient_flow(
     *inputs: Any,
     of: Callable[[Any], Tensor] | None = None,
     end: bool = True,
+    at: int | None = None,
     layers: Sequence[str] | None = None,
     calls: int | None = None,
     **options: Any,
@@ -75,6 +76,7 @@ def gradient_flow(
             layer at the end of a sequence (its last step; for a layer that runs backwards its
             first one), so that all of it has to go back through time. With False, what each step
             contributes by itself is in it too.
+        at: A step, from 0, that takes the place of the end: for an output of that step.
         layers: The names of the recurrent layers in the model to follow; all of them by default.
         calls: How many calls of each layer are followed, where a model calls it several times,
             as a decoder does; those after them run as usual. All of them by default.
@@ -100,7 +102,7 @@ def gradient_flow(
 
     def made(name: str, layer: Layer) -> Callable[..., Any]:
         def forward(*given: Any, **others: Any) -> Any:
-            met[name].append(Shifts(end))
+            met[name].append(Shifts(end, at))
             return layer.shifted(met[name][-1], *given, **without_all_states(others))
 
         return forward
@@ -108,10 +110,10 @@ def gradient_flow(
     with evaluating(model), torch.enable_grad():
         with instead(followed, made, calls):
             value = number_of(model(*inputs, **options), of)
-        return _flow(value, met)
+        return _flow(value, met, at)
 
 
-def _flow(value: Tensor, calls: dict[str, list[Shifts]]) -> GradientFlow:
+def _flow(value: Tensor, calls: dict[str, list[Shifts]], at: int | None) -> GradientFlow:
     called = called_only(calls)
     if not value.requires_grad:
         raise InputError(
@@ -132,8 +134,9 @@ def _flow(value: Tensor, calls: dict[str, list[Shifts]]) -> GradientFlow:
             found = found.norm(dim=-1).cpu().numpy()
             norms[label(module, state, suffix * several)] = found
             squares[suffix] = squares.get(suffix, 0) + found**2
-        flows += [
-            from_start(label(module, suffix[1:]), np.sqrt(square), not suffix.endswith("_reverse"))
-            for suffix, square in squares.items()
-        ]
+        for suffix, square in squares.items():
+            reverse, found = suffix.endswith("_reverse"), np.sqrt(square)
+            if at is not None:
+                found = found[:, at:] if reverse else found[:, : at + 1]
+            flows.append(from_start(label(module, suffix[1:]), found, backwards=not reverse))
     return GradientFlow(value.item(), norms, tuple(flows), whole(flows))

@@ -98,6 +98,7 @@ class Shifts(Added):
     Args:
         end: Whether the gradient may enter the last layer's outputs at the end of a sequence only:
             at its last step, or its first one where the layer runs backwards.
+        at: A step, from 0, that takes the place of the end.
 
     Attributes:
         numbers: The row of each step, (batch, time); -1 for one that does not count.
@@ -105,20 +106,25 @@ class Shifts(Added):
 
     numbers: Tensor
 
-    def __init__(self, end: bool) -> None:
+    def __init__(self, end: bool, at: int | None = None) -> None:
         super().__init__({})
-        self._end = end
+        self._end, self._at = end, at
         self._added: list[tuple[LayerPart, Tensor]] = []
 
     def begin(self, rows: Rows, structure: LayerStack, training: bool, memory: str) -> None:
         """Look at the input.
 
         Raises:
-            InputError: What has to be kept for the gradient is more than the memory that is free.
+            InputError: What has to be kept for the gradient is more than the memory that is free,
+                or there is no such step.
         """
         count = rows.data.shape[:-1].numel()
         _check_memory(rows, [part.shifted(training, memory) for part in structure.parts], count)
         self.numbers = row_numbers(rows)
+        if self._at is not None and self._at >= self.numbers.shape[1]:
+            raise InputError(
+                f"at={self._at}, but the input has {self.numbers.shape[1]} steps, from 0"
+            )
         self._rows_of, self._form, self._parts = rows, structure.form, structure.parts
 
     def last_states(self, last: Any) -> list[tuple[LayerPart, Tensor]]:
@@ -152,7 +158,9 @@ class Shifts(Added):
             return output
         ends = torch.zeros(output.shape[:-1].numel(), dtype=output.dtype, device=output.device)
         for backwards in reverse:
-            ends[_last(self.numbers, backwards)] = 1
+            chosen = self.numbers[:, self._at] if self._at is not None else None
+            rows = _last(self.numbers, backwards) if chosen is None else chosen[chosen >= 0]
+            ends[rows] = 1
         return _Only.apply(output, ends.reshape(*output.shape[:-1], 1))
 
     @property

@@ -30,6 +30,7 @@ class Examined:
         channels: Their names.
         end: Whether the explained output is read off the end of the sequence, or is followed from
             all steps.
+        at: The step, from 0, that takes the place of the end, if it is one in between.
         row: Which row of that layer's batch it is, where a network reads several things at a time.
     notes: What a reader has to know besides.
     """
@@ -45,6 +46,7 @@ class Examined:
     values: numpy.ndarray | None = None
     channels: Sequence[str] = ()
     end: bool = True
+    at: int | None = None
     row: int = 0
     notes: Sequence[str] = field(default_factory=tuple)
 

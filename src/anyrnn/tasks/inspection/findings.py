@@ -142,7 +142,7 @@ def look_into(examined: Examined, noted: Callable[[str], None] = lambda words: N
     model, layer = Call(examined), f"network.{examined.layer}"
     one: dict[str, Any] = {"layers": [layer], "calls": calls_of(layer)}
     noted("gradients")
-    flow = gradient_flow(model, of=examined.of, end=examined.end, **one)
+    flow = gradient_flow(model, of=examined.of, end=examined.end, at=examined.at, **one)
     noted("gates")
     found = gates(model, **one)
     values = {name: each[examined.row] for name, each in found.values.items()}

@@ -321,18 +321,17 @@ def _lines(axes: Any, palette: Palette, flows: Sequence[Flow], whole: Flow) -> N
 
 
 def _finish(axes: Any, palette: Palette, along: str) -> None:
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
     axes.axhline(0.01, color=palette.text, linewidth=0.8, linestyle=":")
-    axes.annotate(
-        "1 %", (1, 0.01), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8
-    )
     drawn = numpy.concatenate([line.get_ydata() for line in axes.lines])
     drawn = drawn[numpy.isfinite(drawn) & (drawn > 0)]
     axes.set_yscale("log")
     axes.set_ylim(max(min(drawn.min() / 1.5, 0.005), 1e-6), max(drawn.max(), 1) * 1.5)
     axes.set_xlabel(along)
     axes.set_ylabel("share left")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False, fontsize=8)
 

@@ -52,6 +52,6 @@ def examined(task: Tag, network: torch.nn.Module, options: InspectOptions) -> Ex
         answer=" ".join(f"{word}/{each}" for word, each in zip(words, tags, strict=True)),
         layer="recurrent",
         steps=words,
-        end=step == len(words) - 1 and not network.recurrent.bidirectional,
+        at=step,
         notes=notes,
     )
