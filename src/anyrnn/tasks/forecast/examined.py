@@ -52,9 +52,9 @@ def examined(task: Forecast, network: torch.nn.Module, options: InspectOptions) 
         network=network,
         call=call,
         of=lambda found: found[0, step, target],
-        explained=f"the forecast of {names[target]!r}, {step + 1} step(s) ahead, in the scale of "
-        "the network",
-        answer=f"{names[target]} {step + 1} step(s) ahead: {said[step, target]:.4g}",
+        explained=f"the forecast of {names[target]!r} for step {step + 1}, in the scale of the "
+        "network",
+        answer=f"{names[target]} at step {step + 1}: {said[step, target]:.4g}",
         layer="core.recurrent",
         steps=[str(made.time(first + place)) for place in range(0, len(values), length)],
         values=values.reshape(-1, length, values.shape[1]).mean(1),

@@ -147,15 +147,19 @@ def told(flow: Flow, what: str, where: str) -> str:
         what: It.
         where: From where steps are counted.
     """
-    steps, count = flow.steps_left(), max(len(flow.share) - 1, 0)
+    steps, count = flow.steps_left(), _counted(max(len(flow.share) - 1, 0))
     if not flow.share.any():
         return f"Nothing of {what} reaches the states."
     if flow.verdict == "explodes":
         largest = f"{flow.share.max():.3g}"
-        return f"It explodes: within {count} step(s) {where}, {what} is {largest} times as large."
+        return f"It explodes: within {count} {where}, {what} is {largest} times as large."
     if steps is None:
-        return f"More than 1 % of {what} is left {count} step(s) {where}: {flow.share[-1]:.1%}."
-    return f"No more than 1 % of {what} is left {steps} step(s) {where}."
+        return f"More than 1 % of {what} is left {count} {where}: {100 * flow.share[-1]:.1f} %."
+    return f"No more than 1 % of {what} is left {_counted(steps)} {where}."
+
+
+def _counted(steps: int) -> str:
+    return f"{steps} step{'s' * (steps != 1)}"
 
 
 def _tokens(findings: Findings) -> list[tuple[str, float, float]]:
