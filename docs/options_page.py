@@ -14,6 +14,7 @@ import yaml
 from anyrnn.cli.options import flags, names
 from anyrnn.studies.options import StudyOptions
 from anyrnn.studies.tuning.options import TuneOptions
+from anyrnn.tasks.inspection.options import InspectOptions
 from anyrnn.tasks.options.common_options import RunOptions
 from anyrnn.tasks.options.declaration import Option, OptionGroup, declared
 from anyrnn.tasks.options.option_checks import Need, alternatives
@@ -23,6 +24,7 @@ HERE = Path(__file__).parent
 CHINESE = HERE / "options.zh-CN.yaml"
 
 OF_EVERY_TASK: dict[str, type[OptionGroup]] = {
+    "inspect": InspectOptions,
     "run": RunOptions,
     "tune": TuneOptions,
     "study": StudyOptions,
@@ -44,6 +46,7 @@ runs.
 This page is made by `docs/options_page.py` from the declarations.""",
     "head": "| Flag | In a file | Value | Default | What it is |",
     "of": "anyrnn train {}",
+    "inspect": "anyrnn inspect, on a run of any task",
     "run": "Run folder, of every task",
     "study": "Studies: anyrnn tune",
     "tune": "anyrnn tune, of every task",

@@ -23,7 +23,8 @@ def found(path: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    "module", ["anyrnn", "anyrnn.torch", "anyrnn.keras", "anyrnn.tasks", "anyrnn.studies"]
+    "module",
+    ["anyrnn", "anyrnn.torch", "anyrnn.inspect", "anyrnn.keras", "anyrnn.tasks", "anyrnn.studies"],
 )
 def test_every_public_name_is_in_the_reference(module: str) -> None:
     pytest.importorskip(module.rpartition(".")[2])
