@@ -74,7 +74,7 @@ def transcripts(folder: Path) -> dict[str, Any]:
 
     table = write_spoken(folder, TEXTS)
     columns = {"recording": "file", "transcript": "text"}
-    return {"data": table, **columns, "mels": 8, "stacking": 2, "sample_rate": RATE}
+    return {"data": table, **columns, "mels": 8, "segment_length": 2, "sample_rate": RATE}
 
 
 def book(folder: Path) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def examined(task: Transcribe, network: torch.nn.Module, options: InspectOptions
         vectors, _ = network.decoder(preceding(targets), network.begin(outputs, counts))
         return -network.decoder.losses(vectors, targets)[0]
 
-    steps, values, channels = heard(network.features, samples, network.stacking)
+    steps, values, channels = heard(network.features, samples, network.segment_length)
     return Examined(
         title=name,
         network=network,
