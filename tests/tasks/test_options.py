@@ -171,6 +171,26 @@ def test_lists_and_what_may_be_missing() -> None:
     assert [found.bounds for found in declared(Tasks)] == ["", "from above 0 to 2", "", ""]
 
 
+class Files(OptionGroup, last=True):
+    encoding: str = option("utf-8", "An encoding.")
+    header: bool = option(True, "A header.")
+
+
+class Named(Tasks, Files, panel="Named"):
+    header: bool = option(False, "Another header.")
+    own: int = option(1, "A number of its own.")
+
+
+def test_a_group_whose_options_come_last() -> None:
+    order = [found.path for found in declared(Named)]
+    assert order == ["name", "rate", "layers.sizes", "layers.kind", "own", "encoding", "header"]
+    made = Named("x", 0.5)
+    assert made == Named(name="x", rate=0.5, header=False)
+    assert replaced(made, own=2, encoding="cp1252") == Named("x", 0.5, Layers(), 2, "cp1252")
+    with pytest.raises(OptionError, match="name is missing"):
+        Named(encoding="utf-8")
+
+
 @each_task
 def test_every_option_has_a_name_a_help_and_flags_of_its_own(task: Any) -> None:
     from anyrnn.cli.options import flags

@@ -5,7 +5,7 @@ changed in training.
 from pathlib import Path
 from typing import Any, Literal
 
-from anyrnn.tasks.options import common_options
+from anyrnn.tasks.options.common_options import PartOptions, TableOptions
 from anyrnn.tasks.options.declaration import OptionGroup, option
 from anyrnn.tasks.options.option_checks import DataNeed, Need
 
@@ -118,7 +118,7 @@ class AugmentationOptions(OptionGroup, panel="Changes of recordings in training"
     )
 
 
-class TranscriptOptions(common_options.TableOptions, panel="Data"):
+class TranscriptOptions(PartOptions, TableOptions, panel="Data"):
     """Which recordings there are, and what is said in them."""
 
     data: Path = option(
@@ -148,17 +148,6 @@ class TranscriptOptions(common_options.TableOptions, panel="Data"):
         metavar="COLUMN",
         evaluation="left out",
     )
-    validation_data: Path | None = common_options.part_of_its_own(
-        "A table with recordings that decide when to stop."
-    )
-    test_data: Path | None = common_options.part_of_its_own(
-        "A table with held-out recordings that measure the result."
-    )
-    validation_share: float = common_options.share_of("validation")
-    test_share: float = common_options.share_of("test")
-    encoding: str = common_options.encoding((common_options.NOT_PARQUET,))
-    separator: str | None = common_options.separator()
-    header: bool = common_options.header()
     skip_bad: bool = option(
         False, "Leave out rows without a text, and recordings that cannot be used."
     )

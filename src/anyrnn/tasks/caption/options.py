@@ -5,7 +5,12 @@ from typing import Literal
 
 from anyrnn.tasks.decoding import search_options
 from anyrnn.tasks.options import common_options
-from anyrnn.tasks.options.common_options import ChosenKind, TrainingOptions
+from anyrnn.tasks.options.common_options import (
+    ChosenKind,
+    PartOptions,
+    TableOptions,
+    TrainingOptions,
+)
 from anyrnn.tasks.options.declaration import OptionGroup, option
 from anyrnn.tasks.options.option_checks import DataNeed, Need
 
@@ -15,7 +20,7 @@ _NOT_PIECES = DataNeed(KIND_OF_TOKENS, but="bpe tokens")
 _FROM_PICTURES = (Need("arrays", (None,)),)
 
 
-class DataOptions(common_options.TableOptions, panel="Data"):
+class DataOptions(PartOptions, TableOptions, panel="Data"):
     """Which files hold the pictures and their captions."""
 
     data: Path = option(
@@ -37,17 +42,6 @@ class DataOptions(common_options.TableOptions, panel="Data"):
         metavar="FOLDER",
         shown="a backbone makes them",
     )
-    validation_data: Path | None = common_options.part_of_its_own(
-        "A table with captions of other pictures that decide when to stop."
-    )
-    test_data: Path | None = common_options.part_of_its_own(
-        "A table with captions of held-out pictures that measure the result."
-    )
-    validation_share: float = common_options.share_of("validation")
-    test_share: float = common_options.share_of("test")
-    encoding: str = common_options.encoding((common_options.NOT_PARQUET,))
-    separator: str | None = common_options.separator()
-    header: bool = common_options.header()
     skip_bad: bool = option(
         False, "Leave out rows without a picture or a caption, and pictures that cannot be used."
     )

@@ -5,7 +5,7 @@ from typing import Any, Literal, get_args
 
 from anyrnn.errors import OptionError, option_name
 from anyrnn.tasks.options import common_options
-from anyrnn.tasks.options.common_options import Pooling, TrainingOptions
+from anyrnn.tasks.options.common_options import PartOptions, Pooling, TableOptions, TrainingOptions
 from anyrnn.tasks.options.declaration import OptionGroup, option
 from anyrnn.tasks.options.option_checks import DataNeed, Need
 
@@ -27,7 +27,7 @@ def _split_off(part: Literal["validation", "test"]) -> Any:
     return common_options.share_of(part, (SPLIT_OFF[part],))
 
 
-class DataOptions(common_options.TableOptions, panel="Data"):
+class DataOptions(PartOptions, TableOptions, panel="Data"):
     """Which files, columns and arrays hold the texts or numbers, and the labels."""
 
     data: Path = option(
@@ -88,12 +88,6 @@ class DataOptions(common_options.TableOptions, panel="Data"):
         metavar="ARRAY",
         shown="lengths or length, if there is one",
         needs=_only("npz"),
-    )
-    validation_data: Path | None = common_options.part_of_its_own(
-        "A file that decides when to stop."
-    )
-    test_data: Path | None = common_options.part_of_its_own(
-        "A held-out file that measures the result."
     )
     validation_share: float = _split_off("validation")
     test_share: float = _split_off("test")

@@ -6,7 +6,7 @@ from typing import Literal
 from anyrnn.tasks.audio import options as audio
 from anyrnn.tasks.audio.options import PCM, SoundOptions
 from anyrnn.tasks.options import common_options
-from anyrnn.tasks.options.common_options import TrainingOptions
+from anyrnn.tasks.options.common_options import PartOptions, TableOptions, TrainingOptions
 from anyrnn.tasks.options.declaration import OptionGroup, option
 from anyrnn.tasks.options.option_checks import DataNeed, Need
 from anyrnn.tasks.options.suffixes import is_table
@@ -23,7 +23,7 @@ def kind_of(path: Path, separator: str | None = None) -> str:
     return TABLE if is_table(path) or separator is not None else LIST
 
 
-class DataOptions(common_options.TableOptions, panel="Data"):
+class DataOptions(PartOptions, TableOptions, panel="Data"):
     """Where the recordings are, and what is said in them by whom."""
 
     data: Path = option(
@@ -67,11 +67,9 @@ class DataOptions(common_options.TableOptions, panel="Data"):
     )
     unknown: str = option("_unknown_", "What recordings of other words are called.", metavar="NAME")
     validation_data: Path | None = common_options.part_of_its_own(
-        "A folder, a table or a list that decides when to stop; what it names is no training data."
+        "validation",
+        "A folder, a table or a list that decides when to stop; what it names is no training data.",
     )
-    test_data: Path | None = common_options.part_of_its_own("Such a one that measures the result.")
-    validation_share: float = common_options.share_of("validation")
-    test_share: float = common_options.share_of("test")
     encoding: str = common_options.encoding(
         (DataNeed(KIND, but=FOLDER), common_options.NOT_PARQUET)
     )

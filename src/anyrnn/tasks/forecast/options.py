@@ -6,7 +6,7 @@ from typing import Literal
 
 from anyrnn.errors import OptionError, option_name
 from anyrnn.tasks.options import common_options
-from anyrnn.tasks.options.common_options import TrainingOptions
+from anyrnn.tasks.options.common_options import TableOptions, TrainingOptions
 from anyrnn.tasks.options.declaration import OptionGroup, option
 from anyrnn.tasks.options.option_checks import DataNeed, Need
 
@@ -16,7 +16,7 @@ _DIRECT = Need("decoding", ("direct",), why="which would have to read it in the 
 _STEPS = Need("form", ("steps",), why="which are decoded at once")
 
 
-class DataOptions(common_options.TableOptions, panel="Data"):
+class DataOptions(TableOptions, panel="Data"):
     """Which file and columns hold the series, and what is done with what lacks in them."""
 
     data: Path = option(
@@ -93,9 +93,6 @@ class DataOptions(common_options.TableOptions, panel="Data"):
         gt=0,
         evaluation="left out",
     )
-    encoding: str = common_options.encoding((common_options.NOT_PARQUET,))
-    separator: str | None = common_options.separator()
-    header: bool = common_options.header()
     skip_bad: bool = option(
         False,
         "Leave out rows without time or group, second rows of a time, and too short series.",

@@ -62,7 +62,7 @@ def series_of(task: Forecast, inputs: Any) -> Panel:
     if inputs is None:
         known = frame_table(_context(task.context, task.columns), "the end of the training data")
         # It is written as pandas writes, not as the user's table is.
-        options = type(options)(options.data)
+        options = type(options)(data=options.data)
     elif isinstance(inputs, pandas.DataFrame):
         known = frame_table(inputs)
     else:

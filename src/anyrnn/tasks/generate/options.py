@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from anyrnn.tasks.options import common_options
+from anyrnn.tasks.options.common_options import PartOptions, TableOptions
 from anyrnn.tasks.options.declaration import OptionGroup, option
 from anyrnn.tasks.options.option_checks import DataNeed, Need
 
@@ -16,7 +17,7 @@ LARGE_VOCABULARY = DataNeed(
 )
 
 
-class DataOptions(common_options.TableOptions, panel="Data"):
+class DataOptions(PartOptions, TableOptions, panel="Data"):
     """Which files hold the texts."""
 
     data: tuple[Path, ...] = option(
@@ -37,13 +38,6 @@ class DataOptions(common_options.TableOptions, panel="Data"):
         flags=("--lines",),
         needs=(Need("text", (None,)),),
     )
-    validation_data: Path | None = common_options.part_of_its_own("Texts that decide when to stop.")
-    test_data: Path | None = common_options.part_of_its_own(
-        "Held-out texts that measure the result."
-    )
-    validation_share: float = common_options.share_of("validation")
-    test_share: float = common_options.share_of("test")
-    encoding: str = common_options.encoding((common_options.NOT_PARQUET,))
     separator: str | None = common_options.separator(_TABLE)
     header: bool = common_options.header(_TABLE)
     skip_bad: bool = option(

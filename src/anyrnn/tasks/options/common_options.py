@@ -35,20 +35,6 @@ NOT_PARQUET = DataNeed(_KIND_OF_TABLE, but="parquet")
 _WITH_SEPARATORS = DataNeed(_KIND_OF_TABLE, ("CSV", "TSV"))
 
 
-class TableOptions(OptionGroup):
-    """Options on files that may be tables, with `encoding`, `separator` and `header`."""
-
-    @property
-    def reading(self) -> dict[str, Any]:
-        """How a table is read."""
-        given = flat(self)
-        return {name: given[name] for name in ("encoding", "separator", "header")}
-
-    def in_effect(self) -> dict[str, tuple[str, ...]]:
-        """The kind of each file."""
-        return {_KIND_OF_TABLE: tuple(map(_kind_of_table, files_of(self)))}
-
-
 def files_of(options: Any) -> list[Path]:
     """The files that a group of options names, those of the training first."""
     data = options.data if isinstance(options.data, tuple) else (options.data,)
@@ -87,8 +73,15 @@ def header(needs: tuple[Need, ...] = ()) -> Any:
     )
 
 
-def part_of_its_own(help: str) -> Any:
-    """An option for a file that is a part of the data, which is split off if there is none."""
+_PARTS = {
+    "validation": "Data that decide when to stop.",
+    "test": "Held-out data that measure the result.",
+}
+
+
+def part_of_its_own(part: Literal["validation", "test"], help: str = "") -> Any:
+    """The option of a file that is a part of the data, which is split off if there is none."""
+    help = help or _PARTS[part]
     return option(None, help, metavar="FILE", shown="split off the data", evaluation="left out")
 
 
@@ -122,6 +115,33 @@ def shares_split_off(options: Any, there: Container[str] = ()) -> dict[str, floa
         names = " and ".join(option_name(f"{name}_share") for name in shares)
         raise OptionError(f"{names} leave nothing to train on; together they have to be below 1")
     return shares
+
+
+class PartOptions(OptionGroup, last=True):
+    """Files of the parts of the data, or what is split off for them."""
+
+    validation_data: Path | None = part_of_its_own("validation")
+    test_data: Path | None = part_of_its_own("test")
+    validation_share: float = share_of("validation")
+    test_share: float = share_of("test")
+
+
+class TableOptions(OptionGroup, last=True):
+    """How files that may be tables are read."""
+
+    encoding: str = encoding((NOT_PARQUET,))
+    separator: str | None = separator()
+    header: bool = header()
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How a table is read."""
+        given = flat(self)
+        return {name: given[name] for name in ("encoding", "separator", "header")}
+
+    def in_effect(self) -> dict[str, tuple[str, ...]]:
+        """The kind of each file."""
+        return {_KIND_OF_TABLE: tuple(map(_kind_of_table, files_of(self)))}
 
 
 def cells(default: str = "lstm") -> Any:

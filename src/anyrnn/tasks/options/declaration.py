@@ -104,6 +104,7 @@ class OptionGroup:
     Args:
         panel: The title of the group in help.
         needs: Without which values of other options none of the group has an effect.
+        last: Whether its options stand behind those that a subclass adds.
 
     Raises:
         SizeError: A number is out of its bounds, or is none.
@@ -124,14 +125,17 @@ class OptionGroup:
     __panel__: ClassVar[str] = ""
     __declared__: ClassVar[dict[str, tuple[Any, Declaration | None]]] = {}
     """The type of each option or group, and what is declared about it."""
+    __last__: ClassVar[bool] = False
 
     def __init_subclass__(
-        cls, panel: str = "", needs: tuple[Need, ...] = (), **keywords: Any
+        cls, panel: str = "", needs: tuple[Need, ...] = (), last: bool = False, **keywords: Any
     ) -> None:
         super().__init_subclass__(**keywords)
-        cls.__panel__ = panel or cls.__panel__
+        cls.__panel__, cls.__last__ = panel or cls.__panel__, last
         hints = get_type_hints(cls)
-        cls.__declared__ = dict(cls.__declared__)
+        inherited = [base for base in cls.__bases__ if issubclass(base, OptionGroup)]
+        behind = {n: o for base in inherited if base.__last__ for n, o in base.__declared__.items()}
+        cls.__declared__ = {n: o for base in inherited for n, o in base.__declared__.items()}
         annotations = {name: hints[name] for name in inspect.get_annotations(cls)}
         for name in annotations:
             found = vars(cls).get(name)
@@ -147,8 +151,11 @@ class OptionGroup:
             if declaration:
                 declaration = dataclasses.replace(declaration, needs=(*declaration.needs, *needs))
                 cls.__declared__[name] = (type_, declaration)
+        for name in behind:
+            cls.__declared__[name] = cls.__declared__.pop(name)
         cls.__annotations__ = annotations
-        pydantic.dataclasses.dataclass(cls, frozen=True, config=pydantic.ConfigDict(extra="forbid"))
+        config = pydantic.ConfigDict(extra="forbid")
+        pydantic.dataclasses.dataclass(cls, frozen=True, kw_only=True, config=config)
         cls.__init__ = _with_our_errors(cls, cls.__init__)
 
     def in_effect(self) -> dict[str, tuple[Any, ...]]:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from anyrnn.tasks.options import common_options
-from anyrnn.tasks.options.common_options import TrainingOptions
+from anyrnn.tasks.options.common_options import PartOptions, TrainingOptions
 from anyrnn.tasks.options.declaration import OptionGroup, option
 from anyrnn.tasks.options.option_checks import DataNeed, Need
 from anyrnn.tasks.options.suffixes import has_tokens
@@ -12,7 +12,7 @@ from anyrnn.tasks.options.suffixes import has_tokens
 Characters = Literal["last", "max", "none"]
 
 
-class DataOptions(OptionGroup, panel="Data"):
+class DataOptions(PartOptions, panel="Data"):
     """Which files and columns hold the tokens and tags."""
 
     data: Path = option(
@@ -33,14 +33,6 @@ class DataOptions(OptionGroup, panel="Data"):
         metavar="COLUMN",
         shown="upos in CoNLL-U, tags in JSON lines, else the last",
     )
-    validation_data: Path | None = common_options.part_of_its_own(
-        "Sentences that decide when to stop."
-    )
-    test_data: Path | None = common_options.part_of_its_own(
-        "Held-out sentences that measure the result."
-    )
-    validation_share: float = common_options.share_of("validation")
-    test_share: float = common_options.share_of("test")
     encoding: str = common_options.encoding()
     skip_bad: bool = option(False, "Leave out sentences with a row that cannot be used.")
 

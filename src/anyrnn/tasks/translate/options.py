@@ -6,7 +6,12 @@ from typing import Literal
 from anyrnn.tasks.decoding import search_options
 from anyrnn.tasks.decoding.search_options import ATTENTION
 from anyrnn.tasks.options import common_options
-from anyrnn.tasks.options.common_options import ChosenKind, TrainingOptions
+from anyrnn.tasks.options.common_options import (
+    ChosenKind,
+    PartOptions,
+    TableOptions,
+    TrainingOptions,
+)
 from anyrnn.tasks.options.declaration import OptionGroup, option
 from anyrnn.tasks.options.option_checks import DataNeed, Need
 
@@ -21,7 +26,7 @@ def _parallel(part: str, help: str) -> str | None:
     return option(None, help, metavar="FILE", evaluation="left out", needs=needs)
 
 
-class DataOptions(common_options.TableOptions, panel="Data"):
+class DataOptions(PartOptions, TableOptions, panel="Data"):
     """Which files or columns hold the sentences."""
 
     source: str = option(
@@ -42,16 +47,10 @@ class DataOptions(common_options.TableOptions, panel="Data"):
         metavar="FILE",
         evaluation="if given",
     )
-    validation_data: Path | None = common_options.part_of_its_own(
-        "A table with pairs that decide when to stop."
-    )
     validation_source: str | None = _parallel(
         "validation", "Or a file of sentences that decide when to stop."
     )
     validation_target: str | None = _parallel("validation", "Their translations.")
-    test_data: Path | None = common_options.part_of_its_own(
-        "A table with held-out pairs that measure the result."
-    )
     test_source: str | None = _parallel(
         "test", "Or a file of held-out sentences that measure the result."
     )
@@ -60,7 +59,6 @@ class DataOptions(common_options.TableOptions, panel="Data"):
         "validation", (Need("validation_source", (None,)),)
     )
     test_share: float = common_options.share_of("test", (Need("test_source", (None,)),))
-    encoding: str = common_options.encoding((common_options.NOT_PARQUET,))
     separator: str | None = common_options.separator(_TABLE)
     header: bool = common_options.header(_TABLE)
     skip_bad: bool = option(False, "Leave out pairs of which a side is empty.")
