@@ -21,7 +21,6 @@ from anyrnn.tasks.classify import (
     VocabularyOptions,
 )
 from anyrnn.tasks.experiment import train
-from anyrnn.tasks.generate import SamplingOptions
 from anyrnn.tasks.options.common_options import RunOptions
 from anyrnn.tasks.options.declaration import (
     Option,
@@ -39,9 +38,9 @@ from anyrnn.tasks.options.nested import put
 from anyrnn.tasks.options.option_checks import Need
 from anyrnn.tasks.options.option_files import commented, read_options, read_setting
 from anyrnn.tasks.registry import TASKS, entry_named
-from anyrnn.tasks.translate import SearchOptions
 
 DATA = {"data": "a.csv", "text": "t", "label": "l"}
+SPOKEN = {"data": "a.csv", "recording": "r", "transcript": "t", "speaker": "s"}
 each_task = pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
 
 
@@ -213,7 +212,7 @@ def test_every_option_has_a_name_a_help_and_flags_of_its_own(task: Any) -> None:
 BEAMS = [
     pytest.param(kind, found.path, id=f"{entry.name}-{kind.__name__}")
     for entry in TASKS.values()
-    for kind in (entry.options, entry.predict_options)
+    for kind in dict.fromkeys((entry.options, entry.predict_options, entry.verb_options))
     for found in declared(kind)
     if found.name == "beam"
 ]
@@ -228,7 +227,7 @@ def test_the_largest_beam(kind: type[OptionGroup], path: str) -> None:
 
 
 def test_every_search_has_a_largest_beam() -> None:
-    assert len(BEAMS) == 6  # translate, transcribe, caption; to measure a result, and to ask
+    assert len(BEAMS) == 7  # translate, transcribe, caption: to measure a result, and to ask
 
 
 def _other(found: Option) -> Any:
@@ -236,7 +235,7 @@ def _other(found: Option) -> Any:
     default = found.declaration.default
     if found.choices:
         return next(each for each in found.choices if each != default)
-    kinds = {bool: not default, int: 7, float: 0.25, Path: "x.csv"}
+    kinds = {bool: not default, int: max(7, found.declaration.ge or 0), float: 0.25, Path: "x.csv"}
     return ("x",) if found.several else kinds.get(found.type, "x")
 
 
@@ -246,9 +245,16 @@ def _beside(name: str, value: Any) -> dict[str, Any]:
     return {name: value, **(asked.get(value, {}) if name == "format" else {})}
 
 
+KINDS = [
+    kind
+    for entry in TASKS.values()
+    for kind in dict.fromkeys((entry.options, entry.predict_options, entry.verb_options))
+]
 NEEDS = [
-    pytest.param(kind, found, need, id=f"{kind.__module__}-{found.name}-{need.name}")
-    for kind in (*(entry.options for entry in TASKS.values()), SamplingOptions, SearchOptions)
+    pytest.param(
+        kind, found, need, id=f"{kind.__module__}-{kind.__name__}-{found.name}-{need.name}"
+    )
+    for kind in KINDS
     for found in declared(kind)
     for need in found.declaration.needs
     if need.name in {each.name for each in declared(kind)}
@@ -263,6 +269,7 @@ def test_an_option_that_another_choice_makes_void(
     required = {each.name: "x.ts" for each in declared(kind) if each.required}
     given = {found.name: _other(found)}
     values = (*other.choices, None, True, False, 0, 0.5, 1, 2, "x.ts")
+    values += ("-",) if other.declaration.argument else ()
     fitting = [each for each in values if _can_be(kind, required | {need.name: each})]
     effects = {each: need.met(each) for each in fitting if each != "auto"}
     assert {*effects.values()} == {True, False}
@@ -316,6 +323,17 @@ def test_what_is_said_of_a_void_option(values: dict[str, Any], message: str) -> 
     [
         ("generate", {"text": "t", "data": ("a.jsonl", "b.pq"), "header": False}, "on JSON lines;"),
         ("generate", {"text": "t", "data": ("a.jsonl", "b.csv"), "header": False}, ""),
+        (
+            "transcribe",
+            {**SPOKEN, "validation_data": "b.csv", "test_share": 0},
+            "speaker has no effect on data of which nothing is split off; leave speaker out",
+        ),
+        (
+            "speak",
+            {**SPOKEN, "validation_data": "b.csv", "test_data": "c.csv"},
+            "speaker has no effect on data of which nothing is split off; leave speaker out",
+        ),
+        ("speak", {**SPOKEN, "validation_data": "b.csv"}, ""),
         (
             "generate",
             {"data": "a.txt", "tied": True, "adaptive_softmax": True},

@@ -165,6 +165,10 @@ def test_beams_and_language_models(learned: Result, tmp_path: Path) -> None:
         ({"language_weight": 0.3}, "language_weight has no effect without language_model; give"),
         ({"ngram_order": 3}, "ngram_order has no effect without language_model"),
         (
+            {"ngram_order": 3, "language_model": tmp_path},
+            "ngram_order has no effect on a run of the task generate; leave",
+        ),
+        (
             {"length_penalty": 0.3, "beam": 3},
             "length_penalty has no effect on a network that writes",
         ),

@@ -12,7 +12,9 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from anyrnn.errors import DataError
+from anyrnn.tasks.data.split import GroupedPart, divided_at_random
 from anyrnn.tasks.experiment import train
+from anyrnn.tasks.options.common_options import shares_split_off
 from anyrnn.tasks.options.declaration import declared, flat, from_flat
 from anyrnn.tasks.run_files import CONFIG, read_json, write_bytes
 from anyrnn.tasks.run_folder import UnfinishedRun
@@ -158,6 +160,13 @@ class Estimator(BaseEstimator):
         found = cls(cell=model.cell, **values)
         found._keep(model, Path(path))
         return found
+
+    def _divided(self, part: GroupedPart) -> Data[GroupedPart]:
+        """A part in memory, of which the share for validation is split off."""
+        options: Any = self.options()
+        shares = shares_split_off(options.data, ("test",))
+        parts = divided_at_random(part, shares, options.training.seed)
+        return Data.of(parts, facts={name: len(each) for name, each in parts.items()})
 
     def _fit(self, data: Data) -> Self:
         """Train on data in memory."""

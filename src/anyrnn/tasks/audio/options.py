@@ -5,7 +5,7 @@ changed in training.
 from pathlib import Path
 from typing import Any, Literal
 
-from anyrnn.tasks.options.common_options import PartOptions, TableOptions
+from anyrnn.tasks.options.common_options import IF_SPLIT, PartOptions, TableOptions
 from anyrnn.tasks.options.declaration import OptionGroup, option
 from anyrnn.tasks.options.option_checks import DataNeed, Need
 
@@ -147,6 +147,7 @@ class TranscriptOptions(PartOptions, TableOptions, panel="Data"):
         "A column of who speaks: then no speaker is in two parts that are split off.",
         metavar="COLUMN",
         evaluation="left out",
+        needs=(IF_SPLIT,),
     )
     skip_bad: bool = option(
         False, "Leave out rows without a text, and recordings that cannot be used."

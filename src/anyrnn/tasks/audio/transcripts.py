@@ -67,6 +67,12 @@ class Part:
         speakers = None if self.speakers is None else taken(self.speakers, rows)
         return Part(self.path, samples, texts, names, speakers)
 
+    def groups(self) -> split.Groups:
+        """Recordings of one speaker, else of an equal transcript, stay together."""
+        unit = "transcript" if self.speakers is None else "speaker"
+        together = self.texts if self.speakers is None else self.speakers
+        return split.Groups.equal(together, unit, f"; recordings of one {unit} stay together")
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -99,7 +105,7 @@ class Reading:
             for name, path in (("validation", options.validation_data), ("test", options.test_data))
             if path is not None
         }
-        parts = divided(main, shares_split_off(options, own), seed) | own
+        parts = split.divided_at_random(main, shares_split_off(options, own), seed) | own
         read_parts = (main, *own.values())
         sizes = [
             f"{len(part):,} ({duration(part.lengths.sum() / self.rate)}) to {split.USES[name]}"
@@ -165,27 +171,6 @@ class Reading:
             skipped + Counter(unusable),
             recordings.told(good),
         )
-
-
-def divided(part: Part, shares: Mapping[str, float], seed: int) -> dict[str, Part]:
-    """Split a part; the rest is for training.
-
-    Args:
-        part: What is split; recordings of one speaker, if these are known, else those of an equal
-            transcript, land in the same part.
-        shares: The shares that are split off, by the names of the parts.
-        seed: Decides who goes where.
-
-    Raises:
-        DataError: There are too few recordings.
-    """
-    if not shares:
-        return {"training": part}
-    together = part.texts if part.speakers is None else part.speakers
-    keys = numpy.fromiter(map(split.key_of, together), numpy.uint64, len(part))
-    unit = "transcript" if part.speakers is None else "speaker"
-    hint = f"; recordings of one {unit} stay together"
-    return split.divided_at_random(part, shares, keys, seed, path=part.path, unit=unit, hint=hint)
 
 
 def _file(folder: Path, name: str) -> Path:

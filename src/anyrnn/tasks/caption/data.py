@@ -5,8 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy
-
 from anyrnn.errors import DataError, OptionError, option_name
 from anyrnn.tasks.caption.backbone import Backbone
 from anyrnn.tasks.caption.features import (
@@ -26,7 +24,6 @@ from anyrnn.tasks.data.tables import complete_rows, read_table
 from anyrnn.tasks.options.common_options import shares_split_off
 from anyrnn.tasks.task import Data
 
-_USES = {"training": "train", "validation": "validate", "test": "test"}
 _PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
 
@@ -72,6 +69,10 @@ class Part:
             taken(self.picture_digests, rows),
         )
 
+    def groups(self) -> split.Groups:
+        """Equal pictures stay together."""
+        return split.Groups.equal(self.picture_digests, "picture", "; equal ones count once")
+
 
 def read(options: DataOptions, pictures: BackboneOptions, seed: int) -> Data[Part]:
     """Read the files and split off what has no file of its own.
@@ -92,11 +93,11 @@ def read(options: DataOptions, pictures: BackboneOptions, seed: int) -> Data[Par
     for part in own.values():
         channels = int(main.features.channels[0])
         check_channels(part.features, part.files, channels, f"those of {main.path} have")
-    parts = divided(main, shares_split_off(options, own), seed) | own
+    parts = split.divided_at_random(main, shares_split_off(options, own), seed) | own
     read_parts = (main, *own.values())
     counts = {name: len(part) for name, part in parts.items()}
     captions = sum(map(len, parts["training"].captions))
-    sizes = [f"{count:,} to {_USES[name]}" for name, count in counts.items()]
+    sizes = [f"{count:,} to {split.USES[name]}" for name, count in counts.items()]
     notes = [f"pictures: {', '.join(sizes)}; {captions:,} captions to train"]
     return Data.of(
         parts,
@@ -221,26 +222,6 @@ def _file(name: str, table: Path, options: DataOptions) -> Path:
     if there is None:
         raise DataError(f"there is no file {near[2]} or {near[3].name}")
     return there
-
-
-def divided(part: Part, shares: Mapping[str, float], seed: int) -> dict[str, Part]:
-    """Split a part; the rest is for training.
-
-    Args:
-        part: What is split; equal pictures land in the same part.
-        shares: The shares that are split off, by the names of the parts.
-        seed: Decides who goes where.
-
-    Raises:
-        DataError: There are too few pictures.
-    """
-    if not shares:
-        return {"training": part}
-    keys = numpy.fromiter(map(split.key_of, part.picture_digests), numpy.uint64, len(part))
-    hint = "; equal ones count once"
-    return split.divided_at_random(
-        part, shares, keys, seed, path=part.path, unit="picture", hint=hint
-    )
 
 
 def _overlap(parts: Mapping[str, Part]) -> Iterator[str]:

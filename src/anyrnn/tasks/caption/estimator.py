@@ -1,6 +1,7 @@
 """Captions with scikit-learn's verbs."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -9,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from anyrnn.errors import DataError
 from anyrnn.tasks.caption.backbone import Backbone
-from anyrnn.tasks.caption.data import Part, divided
+from anyrnn.tasks.caption.data import Part
 from anyrnn.tasks.caption.features import (
     ArraySource,
     FeatureSource,
@@ -23,9 +24,7 @@ from anyrnn.tasks.caption.options import Options
 from anyrnn.tasks.caption.task import Caption
 from anyrnn.tasks.data.columns import hash_of
 from anyrnn.tasks.estimator import Estimator, FromTexts
-from anyrnn.tasks.options.common_options import shares_split_off
 from anyrnn.tasks.options.declaration import replaced
-from anyrnn.tasks.task import Data
 
 
 class Captioner(FromTexts, Estimator, task=Caption, data=("validation_share",)):
@@ -72,12 +71,9 @@ class Captioner(FromTexts, Estimator, task=Caption, data=("validation_share",)):
         self._arrays = isinstance(pictures[0], numpy.ndarray)
         options = self.options()
         source = ArraySource() if self._arrays else PictureSource(Backbone.chosen(options.pictures))
-        part = _part(pictures, y, source)
-        shares = shares_split_off(options.data, ("test",))
-        parts = divided(part, shares, options.training.seed)
-        facts = {name: len(each) for name, each in parts.items()}
-        count = sum(map(len, parts["training"].captions))
-        return self._fit(Data.of(parts, facts={**facts, "training_captions": count}))
+        data = self._divided(_part(pictures, y, source))
+        count = sum(map(len, data.training.captions))
+        return self._fit(replace(data, facts={**data.facts, "training_captions": count}))
 
     def predict(self, X: Iterable[Any], **search: Any) -> list[str]:
         """The caption of each picture.

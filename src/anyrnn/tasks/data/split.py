@@ -1,6 +1,7 @@
 """Splitting rows into parts: stratified, repeatable, and without leaks between the parts."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
@@ -23,7 +24,41 @@ class Taken(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Groups:
+    """Which rows of a part stay together where it is split.
+
+    Attributes:
+        keys: A number for each row, of 64 bits; equal ones land in the same part.
+        unit: What is counted if there are too few.
+        hint: What is said of it then.
+    """
+
+    keys: NDArray[numpy.uint64]
+    unit: str
+    hint: str = ""
+
+    @classmethod
+    def equal(cls, contents: Iterable[str | bytes], unit: str, hint: str = "") -> Self:
+        """Rows of equal contents stay together."""
+        return cls(numpy.fromiter(map(key_of, contents), numpy.uint64), unit, hint)
+
+
+class Grouped(Taken, Protocol):
+    """A part whose rows are all of one stratum."""
+
+    @property
+    def path(self) -> Path:
+        """The file that it comes from, for messages."""
+        ...
+
+    def groups(self) -> Groups:
+        """Which rows stay together."""
+        ...
+
+
 SomePart = TypeVar("SomePart", bound=Taken)
+GroupedPart = TypeVar("GroupedPart", bound=Grouped)
 
 
 def divided(
@@ -53,35 +88,28 @@ def key_of(content: str | bytes) -> int:
 
 
 def divided_at_random(
-    part: SomePart,
-    shares: Mapping[str, float],
-    keys: NDArray[numpy.uint64],
-    seed: int,
-    *,
-    path: Path,
-    unit: str,
-    hint: str = "",
-) -> dict[str, SomePart]:
-    """Split a part whose rows are all of one stratum.
+    part: GroupedPart, shares: Mapping[str, float], seed: int
+) -> dict[str, GroupedPart]:
+    """Split a part whose rows are all of one stratum; the rest is for training.
 
     Args:
         part: What is split.
         shares: The share of each other part, by its name.
-        keys: A number for each row; equal ones land in the same part.
         seed: Decides who goes where.
-        path, unit, hint: Where the rows come from, what a row is, and what to do if they are few.
 
     Raises:
         DataError: There are too few rows.
     """
-    names = ["training", *shares]
-    different = len(numpy.unique(keys))
+    if not shares:
+        return {"training": part}
+    groups, names = part.groups(), ["training", *shares]
+    different = len(numpy.unique(groups.keys))
     if different < len(names):
         raise DataError(
-            f"{path} has {different} different {unit}(s), but {len(names)} are needed to split "
-            f"into {', '.join(names)}{hint}"
+            f"{part.path} has {different} different {groups.unit}(s), but {len(names)} are needed "
+            f"to split into {', '.join(names)}{groups.hint}"
         )
-    return divided(part, shares, keys, [0] * len(keys), seed)
+    return divided(part, shares, groups.keys, [0] * len(groups.keys), seed)
 
 
 def split_rows(

@@ -9,8 +9,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy
-
 from anyrnn.errors import DataError, option_name
 from anyrnn.tasks.data import split
 from anyrnn.tasks.data.columns import LongText, TextColumn, taken
@@ -46,6 +44,20 @@ class Part:
         return Part(taken(self.texts, rows), self.paths)
 
     @property
+    def path(self) -> Path:
+        """The first file."""
+        return self.paths[0]
+
+    def __len__(self) -> int:
+        """The number of texts."""
+        return len(self.texts)
+
+    def groups(self) -> split.Groups:
+        """Equal texts stay together."""
+        keys = (each.key if isinstance(each, LongText) else each for each in self.texts)
+        return split.Groups.equal(keys, "text")
+
+    @property
     def characters(self) -> int:
         """The number of characters."""
         return sum(map(len, self.texts))
@@ -71,7 +83,7 @@ def read(options: DataOptions, seed: int) -> Data[Part]:
     parts = divided(main, shares, many, seed) | given
     read_parts = (main, *given.values())
     counts = {name: part.characters for name, part in parts.items()}
-    skipped = {str(part.paths[0]): dict(part.skipped) for part in read_parts if part.skipped}
+    skipped = {str(part.path): dict(part.skipped) for part in read_parts if part.skipped}
     listed = ", ".join(f"{count:,} for {name}" for name, count in counts.items())
     notes = [f"characters: {listed}; in {len(main.texts):,} text(s)"]
     return Data.of(
@@ -117,12 +129,10 @@ def divided(part: Part, shares: Mapping[str, float], many: bool, seed: int) -> d
     Raises:
         DataError: There is too little.
     """
+    if many:
+        return split.divided_at_random(part, shares, seed)
     names = ["training", *shares]
     sizes = [1 - sum(shares.values()), *shares.values()]
-    if many:
-        keys = numpy.fromiter(map(_key, part.texts), numpy.uint64, len(part.texts))
-        path = part.paths[0]
-        return split.divided_at_random(part, shares, keys, seed, path=path, unit="text")
     books = [_cut(part, number, sizes) for number in range(len(part.texts))]
     return {
         name: Part([book[place] for book in books], part.paths) for place, name in enumerate(names)
@@ -207,8 +217,3 @@ def _normal_pieces(pieces: Iterable[str]) -> Iterator[str]:
             rest = rest[border.end() :]
     if rest:
         yield _normal(rest)
-
-
-def _key(text: str | LongText) -> int:
-    """A number that equal texts have."""
-    return split.key_of(text.key if isinstance(text, LongText) else text)

@@ -117,6 +117,10 @@ def shares_split_off(options: Any, there: Container[str] = ()) -> dict[str, floa
     return shares
 
 
+_SPLIT = "what becomes of the data"
+IF_SPLIT = DataNeed(_SPLIT, but="data of which nothing is split off")
+
+
 class PartOptions(OptionGroup, last=True):
     """Files of the parts of the data, or what is split off for them."""
 
@@ -124,6 +128,13 @@ class PartOptions(OptionGroup, last=True):
     test_data: Path | None = part_of_its_own("test")
     validation_share: float = share_of("validation")
     test_share: float = share_of("test")
+
+    def in_effect(self) -> dict[str, tuple[str, ...]]:
+        """Whether a part is split off."""
+        given = flat(self)
+        shares = [given[f"{each}_data"] is None and given[f"{each}_share"] for each in _PARTS]
+        found = {} if any(shares) else IF_SPLIT.lacking
+        return {**super().in_effect(), **found}
 
 
 class TableOptions(OptionGroup, last=True):

@@ -9,13 +9,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from anyrnn.errors import DataError
 from anyrnn.tasks.audio.recordings import waveforms
-from anyrnn.tasks.audio.transcripts import Part, divided
+from anyrnn.tasks.audio.transcripts import Part
 from anyrnn.tasks.estimator import Estimator, FromTexts, listed_texts
-from anyrnn.tasks.options.common_options import shares_split_off
 from anyrnn.tasks.speak.data import normal_of, part_without_silence, without_silence
 from anyrnn.tasks.speak.options import Options
 from anyrnn.tasks.speak.task import Speak
-from anyrnn.tasks.task import Data
 
 
 class Synthesizer(FromTexts, Estimator, task=Speak, data=("validation_share",)):
@@ -47,11 +45,7 @@ class Synthesizer(FromTexts, Estimator, task=Speak, data=("validation_share",)):
                 recording for each text; or there are too few.
         """
         options = self.options()
-        part = _part(X, y, options)
-        shares = shares_split_off(options.data, ("test",))
-        parts = divided(part, shares, options.training.seed)
-        facts = {name: len(each) for name, each in parts.items()}
-        return self._fit(without_silence(Data.of(parts, facts=facts), options))
+        return self._fit(without_silence(self._divided(_part(X, y, options)), options))
 
     def predict(self, X: Iterable[str], **speech: Any) -> list[NDArray[numpy.float32]]:
         """The samples of the speech of each text, from -1 to 1.

@@ -7,8 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-import numpy
-
 from anyrnn.errors import DataError, option_name
 from anyrnn.tasks.data import split
 from anyrnn.tasks.data.columns import TextColumn, listing, taken
@@ -44,6 +42,11 @@ class Part:
     def take(self, rows: Sequence[int]) -> "Part":
         """The part that consists of some sentences."""
         return Part(self.path, taken(self.tokens, rows), taken(self.tags, rows), self.facts)
+
+    def groups(self) -> split.Groups:
+        """Sentences of the same tokens stay together."""
+        keys = map("\0".join, self.tokens)
+        return split.Groups.equal(keys, "sentence", "; an empty line ends a sentence")
 
     @cached_property
     def tag_counts(self) -> Counter[str]:
@@ -154,16 +157,7 @@ def divided(part: Part, shares: Mapping[str, float], seed: int) -> dict[str, Par
     Raises:
         DataError: There are too few sentences, or the first part has only one tag.
     """
-    keys = (split.key_of("\0".join(tokens)) for tokens in part.tokens)
-    parts = split.divided_at_random(
-        part,
-        shares,
-        numpy.fromiter(keys, dtype=numpy.uint64, count=len(part)),
-        seed,
-        path=part.path,
-        unit="sentence",
-        hint="; an empty line ends a sentence",
-    )
+    parts = split.divided_at_random(part, shares, seed)
     known = list(parts["training"].tag_counts)
     if len(known) < 2:
         raise DataError(

@@ -7,10 +7,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from anyrnn.errors import DataError
 from anyrnn.tasks.audio.recordings import waveforms
-from anyrnn.tasks.audio.transcripts import Part, divided
+from anyrnn.tasks.audio.transcripts import Part
 from anyrnn.tasks.estimator import Estimator, FromTexts, listed_texts
-from anyrnn.tasks.options.common_options import shares_split_off
-from anyrnn.tasks.task import Data
 from anyrnn.tasks.transcribe.options import Options
 from anyrnn.tasks.transcribe.scores import errors
 from anyrnn.tasks.transcribe.task import Transcribe, reading
@@ -48,12 +46,7 @@ class Transcriber(FromTexts, Estimator, task=Transcribe, data=("validation_share
             DataError: A recording cannot be read, a transcript is no text or has no letter or
                 digit, there is not one for each recording, or there are too few.
         """
-        options = self.options()
-        part = _part(X, y, options)
-        shares = shares_split_off(options.data, ("test",))
-        parts = divided(part, shares, options.training.seed)
-        facts = {name: len(each) for name, each in parts.items()}
-        return self._fit(Data.of(parts, facts=facts))
+        return self._fit(self._divided(_part(X, y, self.options())))
 
     def predict(self, X: Iterable[Any], **search: Any) -> list[str]:
         """What was said in each recording.

@@ -13,6 +13,7 @@ from anyrnn.tasks.options.option_checks import DataNeed, Need
 _CTC = Need("decoder", ("ctc",))
 _ATTENTION = Need("decoder", ("attention",))
 _LANGUAGE = (Need("language_model", but=None),)
+_OF_TEXT = DataNeed("source of a language model", but="a run of the task generate")
 _SOURCE, _PIPED = "source of recordings", "standard input"
 NO_DECODER = DataNeed("decoder of a run", but="a network that writes with ctc")
 
@@ -79,7 +80,11 @@ class SearchOptions(OptionGroup, panel="Search"):
         needs=_LANGUAGE,
     )
     ngram_order: int = option(
-        6, "The number of tokens of the n-grams of a file of text.", ge=1, le=20, needs=_LANGUAGE
+        6,
+        "The number of tokens of the n-grams of a file of text.",
+        ge=1,
+        le=20,
+        needs=(*_LANGUAGE, _OF_TEXT),
     )
     length_penalty: float = option(
         0.0,
@@ -94,6 +99,11 @@ class SearchOptions(OptionGroup, panel="Search"):
         shown="the number of steps of the recording",
         needs=(_ATTENTION,),
     )
+
+    def in_effect(self) -> dict[str, tuple[str, ...]]:
+        """Whether the language model is a run."""
+        is_run = self.language_model is not None and self.language_model.is_dir()
+        return {**super().in_effect(), **(_OF_TEXT.lacking if is_run else {})}
 
 
 class Options(OptionGroup, panel="Model"):

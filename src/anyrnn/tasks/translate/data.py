@@ -48,6 +48,10 @@ class Part:
         """The part that consists of some pairs."""
         return Part(self.path, taken(self.sources, rows), taken(self.targets, rows))
 
+    def groups(self) -> split.Groups:
+        """Pairs with an equal side stay together."""
+        return split.Groups(_groups(self), "pair", "; pairs with an equal side count once")
+
 
 def read(options: DataOptions, seed: int) -> Data[Part]:
     """Read the files and split off what has no file of its own.
@@ -62,7 +66,7 @@ def read(options: DataOptions, seed: int) -> Data[Part]:
     """
     main = read_part(options)
     own = {name: found for name in ("validation", "test") if (found := _own(name, options))}
-    parts = divided(main, shares_split_off(options, own), seed) | own
+    parts = split.divided_at_random(main, shares_split_off(options, own), seed) | own
     read_parts = (main, *own.values())
     counts = {name: len(part) for name, part in parts.items()}
     sizes = [f"{count:,} to {split.USES[name]}" for name, count in counts.items()]
@@ -111,30 +115,6 @@ def read_part(options: DataOptions) -> Part:
     if options.data is not None:
         return _of_table(options.data, options)
     return _of_files(Path(options.source), Path(options.target), options)
-
-
-def divided(part: Part, shares: Mapping[str, float], seed: int) -> dict[str, Part]:
-    """Split a part; the rest is for training.
-
-    Args:
-        part: What is split; pairs with an equal side land in the same part.
-        shares: The shares that are split off, by the names of the parts.
-        seed: Decides who goes where.
-
-    Raises:
-        DataError: There are too few pairs.
-    """
-    if not shares:
-        return {"training": part}
-    return split.divided_at_random(
-        part,
-        shares,
-        _groups(part),
-        seed,
-        path=part.path,
-        unit="pair",
-        hint="; pairs with an equal side count once",
-    )
 
 
 def _groups(part: Part) -> numpy.ndarray:

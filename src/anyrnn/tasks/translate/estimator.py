@@ -7,9 +7,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from anyrnn.errors import DataError
 from anyrnn.tasks.estimator import Estimator, FromTexts, listed_texts
-from anyrnn.tasks.options.common_options import shares_split_off
-from anyrnn.tasks.task import Data
-from anyrnn.tasks.translate.data import Part, divided
+from anyrnn.tasks.translate.data import Part
 from anyrnn.tasks.translate.task import Translate
 
 
@@ -40,12 +38,7 @@ class Translator(FromTexts, Estimator, task=Translate, data=("validation_share",
             DataError: One of them is no text or empty, there is not a translation for each
                 sentence, or there are too few.
         """
-        options = self.options()
-        part = _part(X, y)
-        shares = shares_split_off(options.data, ("test",))
-        parts = divided(part, shares, options.training.seed)
-        facts = {name: len(each) for name, each in parts.items()}
-        return self._fit(Data.of(parts, facts=facts))
+        return self._fit(self._divided(_part(X, y)))
 
     def predict(self, X: Iterable[str], **search: Any) -> list[str]:
         """The translation of each sentence; of an empty one it is empty.
