@@ -214,8 +214,9 @@ def test_other_files_are_measured(learned: Result, tmp_path: Path) -> None:
     found = evaluate(learned.run, files)
     assert found.scores.count == 20
     assert found.scores.figures["exact"] > 0.5
-    for changes in ({}, {"source": files["source"]}):
-        with pytest.raises(OptionError, match="no file is named: give a table with data, or two"):
+    half: dict[str, object] = {"source": files["source"]}
+    for changes, said in (({}, "no file is named"), (half, "only source is given")):
+        with pytest.raises(OptionError, match=f"{said}: give a table with data, or two files"):
             evaluate(learned.run, changes)
     table = tmp_path / "a.tsv"
     table.write_text("x\ty\n" + "".join("\t".join(pair) + "\n" for pair in PAIRS[:20]))

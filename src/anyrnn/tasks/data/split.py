@@ -56,6 +56,10 @@ class Grouped(Taken, Protocol):
         """Which rows stay together."""
         ...
 
+    def __len__(self) -> int:
+        """The number of rows."""
+        ...
+
 
 SomePart = TypeVar("SomePart", bound=Taken)
 GroupedPart = TypeVar("GroupedPart", bound=Grouped)
