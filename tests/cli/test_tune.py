@@ -93,6 +93,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
         "--momentum has no effect with --optimiser adam",
     ),
     "cell": (["--search", "cell=gru,grru"], "grru"),
+    "no cell": (["--cell", "grruu"], "no cell is called 'grruu'"),
     "no time": (["--budget", "soon"], "--budget is 'soon', but has to be a time, such as 30m"),
     "zero time": (["--budget", "0s"], "--budget is '0s', but has to be a time above 0s"),
     "too little time": (
@@ -145,6 +146,7 @@ def test_two_studies_of_one_name(tune: AnyRNN) -> None:
 def test_when_no_training_is_finished(tune: AnyRNN) -> None:
     done = tune("--search", "learning_rate=1e37,1e38", "--trials", 2)
     assert "no training was finished; the first one: the training diverged" in done.error
+    assert not Path("studies/reviews").exists()
 
 
 @pytest.mark.long

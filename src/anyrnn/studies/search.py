@@ -29,7 +29,7 @@ from anyrnn.files import locked, writing
 from anyrnn.studies import trial_queue
 from anyrnn.studies.processes import train_in_processes
 from anyrnn.studies.storage import JOURNAL, mended, opened, quiet, reached, shown_url
-from anyrnn.studies.trials import Trainer, TrialPlan, TrialRecord
+from anyrnn.studies.trials import Trainer, TrialPlan, TrialRecord, record_path
 from anyrnn.studies.worker import (
     Job,
     OutOfTimeError,
@@ -340,9 +340,10 @@ class Study:
 
     def _discard(self) -> None:
         """Remove what was written."""
-        with suppress(AnyrnnError):
-            with reached(self._place.url, self.folder):
-                optuna.delete_study(study_name=self._place.name, storage=self._study._storage)
+        with suppress(AnyrnnError), reached(self._place.url, self.folder):
+            for record in trial_queue.records(self._study):
+                record_path(self.folder, record.number).unlink(missing_ok=True)
+            optuna.delete_study(study_name=self._place.name, storage=self._study._storage)
             for name in (STUDY, JOURNAL, _TIME):
                 (self.folder / name).unlink(missing_ok=True)
         for folder in (self.folder / TRIALS, self.folder):

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from anyrnn.cells.catalogue import get
 from anyrnn.errors import (
     AnyrnnError,
     DivergedError,
@@ -21,7 +22,7 @@ from anyrnn.files import writing
 from anyrnn.studies.changes import changed
 from anyrnn.studies.peak_memory import PeakMemory
 from anyrnn.tasks.data.prepared import watched
-from anyrnn.tasks.experiment import train
+from anyrnn.tasks.experiment import check_cells, train
 from anyrnn.tasks.options.declaration import check_needs, replaced
 from anyrnn.tasks.registry import entry_of
 from anyrnn.tasks.run_files import read_json, write_json
@@ -123,6 +124,11 @@ def run_name(number: int) -> str:
     return f"trials/{number:04d}"
 
 
+def record_path(study: Path, number: int) -> Path:
+    """The record of a trial, in the folder of a study."""
+    return study / f"{run_name(number)}.json"
+
+
 def read_record(path: Path) -> TrialRecord:
     """The record that lies beside the run folder of a trial.
 
@@ -149,12 +155,16 @@ class Trainer:
     Raises:
         DataError: The data cannot be used.
         OptionError: An option has no effect beside the others, or does not fit them.
+        UnknownCellError: There is no such cell.
+        SizeError: A network cannot be made.
     """
 
     def __init__(
         self, options: Any, listener: Listener | None = None, data: Data | None = None
     ) -> None:
         check_needs(options)
+        for cell in options.cells:
+            get(cell)
         self.options = options
         self._kind = entry_of(options).task
         self._read: dict[str, Data] = {}
@@ -167,6 +177,7 @@ class Trainer:
             for note in data.told():
                 listener.noted(note)
             self.task: Task = self._kind.prepare(options, data.training, listener.noted)
+        check_cells(self.task, options.cells)
         self.content: list[str] = list(data.digests)
 
     def train(
@@ -203,7 +214,7 @@ class Trainer:
                 found |= self._seen(noting)
         found["peak_memory_bytes"] = memory.bytes
         record = TrialRecord(number, **{**asdict(plan), **found})
-        write_json(run.with_name(f"{run.name}.json"), record.plain())
+        write_json(record_path(study, number), record.plain())
         return record
 
     def deciding(self, figures: Mapping[str, float]) -> float:

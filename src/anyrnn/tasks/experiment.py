@@ -1,6 +1,6 @@
 """Train the cells of a task and write the run folder."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,9 +152,7 @@ class _Experiment:
             listener.noted(note)
         task = processes.first(kind.prepare, options, data.training, listener.noted)
         listener.prepared(task)
-        with torch.random.fork_rng():
-            for cell in options.cells:
-                _network(task, cell)
+        check_cells(task, options.cells)
         return cls(task, options, data, listener)
 
     def run(self, unfinished: UnfinishedRun | None) -> Result:
@@ -288,6 +286,17 @@ def on_device(network: torch.nn.Module, device: torch.device) -> Iterator[None]:
             yield
     finally:
         network.cpu()
+
+
+def check_cells(task: Task, cells: Iterable[str]) -> None:
+    """Make a network with each cell: a mistake shows before anything is written.
+
+    Raises:
+        SizeError: One cannot be made.
+    """
+    with torch.random.fork_rng():
+        for cell in cells:
+            _network(task, cell)
 
 
 def _network(task: Task, cell: str) -> torch.nn.Module:
