@@ -99,7 +99,6 @@ class ArrayError(InputError):
     """
 
     def __init__(self, kind: str, name: str, problem: str) -> None:
-        super().__init__(kind, name, problem)
         self.kind, self.name, self.problem = kind, name, problem
 
     @property

@@ -174,7 +174,7 @@ def test_mistakes_in_what_is_gone_back_to() -> None:
     layer, x = GRU(3, 5), torch.zeros(4, 2, 3)
     resets = torch.zeros(4, 2).bool()
     for reset_state, message in (
-        ("usual", "reset_state: the state h is a str; expected a tensor"),
+        ("usual", "reset_state='usual'; expected 'given', a state, or None"),
         (x[:1, :1, :1], "the state h has shape (1, 1, 1); expected (1, 2, 5)"),
     ):
         with pytest.raises(InputError) as caught:

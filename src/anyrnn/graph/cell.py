@@ -17,7 +17,7 @@ from anyrnn.graph.nodes import Graph
 from anyrnn.graph.parameters import StoredParameter as StoredParameter
 from anyrnn.graph.parameters import store
 from anyrnn.graph.simplify import simplify
-from anyrnn.graph.sizes import Atom, Size
+from anyrnn.graph.sizes import Atom, Size, as_whole
 from anyrnn.graph.symbols import as_number, shown
 from anyrnn.graph.trace import Tracing, trace
 from anyrnn.graph.tracer import DeclaredSizes, named
@@ -202,15 +202,19 @@ class Cell:
             SizeError: One is missing, unknown, not a positive whole number, or contradicts the
             equations.
         """
-        given = {name: number for name, number in numbers.items() if number is not None}
-        for name, number in given.items():
+        given = {}
+        for name, value in numbers.items():
+            if value is None:
+                continue
             if name not in self.sizes:
                 known = ", ".join(f"{size}_size" for size in self.sizes)
                 raise SizeError(f"cell '{self.name}' has no {name}_size; its sizes are: {known}")
-            if isinstance(number, bool) or not isinstance(number, int):
-                raise SizeError(f"{name}_size={number!r}: a size is a whole number")
+            number = as_whole(value)
+            if number is None:
+                raise SizeError(f"{name}_size={value!r}: a size is a whole number")
             if number < 1:
                 raise SizeError(f"{name}_size={number}: a size is at least 1")
+            given[name] = number
         shown = ", ".join(f"{key}_size={value}" for key, value in given.items())
         given |= self._free_sizes(given)
         missing = [name for name in self.free_sizes if name not in given]

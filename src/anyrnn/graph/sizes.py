@@ -6,8 +6,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from operator import index
+from typing import Any
 
 from anyrnn.errors import SizeError
+
+
+def as_whole(value: Any) -> int | None:
+    """A whole number, Python's, NumPy's or a framework's, as Python's own; None for what is none,
+    such as a boolean.
+    """
+    if isinstance(value, bool):
+        return None
+    try:
+        return index(value)
+    except (TypeError, RuntimeError):  # RuntimeError: a tensor without a value
+        return None
 
 
 class SizeVariable:

@@ -194,9 +194,8 @@ def _compared(function: Callable[[Any, Any], bool], symbolic: Operator) -> Calla
 
     def compare(self: Hyperparameter, other: Any) -> Any:
         other = other._value if isinstance(other, Hyperparameter) else other
-        if isinstance(other, int | float):
-            return function(self._value, other)
-        return symbolic(self, other)
+        number = as_number(other)
+        return symbolic(self, other) if number is None else function(self._value, number)
 
     return compare
 

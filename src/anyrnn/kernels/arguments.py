@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from anyrnn.errors import InputError
+from anyrnn.graph.sizes import as_whole
 from anyrnn.kernels.host import usable_cores, usual_threads
 from anyrnn.kernels.run import Array
 
@@ -46,7 +47,7 @@ def named_sizes(given: Mapping[str, int]) -> dict[str, int]:
         short = name.removesuffix("_size")
         if short in sizes:
             raise InputError(f"sizes: {short} and {short}_size are the same size; give one of them")
-        sizes[short] = int(number) if isinstance(number, np.integer) else number
+        sizes[short] = number
     return sizes
 
 
@@ -54,6 +55,7 @@ def checked_threads(threads: object) -> int:
     """A number of threads, never more than there are cores; the usual one for None."""
     if threads is None:
         threads = usual_threads()
-    if isinstance(threads, bool) or not isinstance(threads, int | np.integer) or threads < 1:
+    number = as_whole(threads)
+    if number is None or number < 1:
         raise InputError(f"threads={threads!r}; expected a whole number of at least 1")
-    return min(int(threads), usable_cores())
+    return min(number, usable_cores())

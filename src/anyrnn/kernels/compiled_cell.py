@@ -14,6 +14,7 @@ from anyrnn.cells.catalogue import get
 from anyrnn.derivative.through_time import Gradients
 from anyrnn.errors import InputError, SizeError
 from anyrnn.graph.cell import Cell
+from anyrnn.graph.sizes import as_whole
 from anyrnn.kernels.arguments import as_array, checked_dtype, checked_threads, named_sizes
 from anyrnn.kernels.padded_run import PaddedRun
 from anyrnn.kernels.row_layout import check_padding, lay_out
@@ -228,11 +229,12 @@ class Compiled:
             raise InputError(
                 f"cell '{self.cell.name}' draws random numbers; give a seed, forward(seed=1)"
             )
-        if isinstance(given, bool) or not isinstance(given, int | np.integer):
+        number = as_whole(given)
+        if number is None:
             raise InputError(f"seed={given!r}; expected a whole number")
-        if not 0 <= given < 1 << 64:
-            raise InputError(f"seed={given}; expected a number from 0 to 2**64 - 1")
-        return np.array([given], np.uint64).view(np.int64)
+        if not 0 <= number < 1 << 64:
+            raise InputError(f"seed={number}; expected a number from 0 to 2**64 - 1")
+        return np.array([number], np.uint64).view(np.int64)
 
     def _parameters(self, given: Mapping[str, Array]) -> dict[str, Array]:
         if not isinstance(given, Mapping):

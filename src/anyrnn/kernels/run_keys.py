@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anyrnn.errors import CellError
@@ -18,8 +18,14 @@ from anyrnn.kernels.run import Run
 _runs: dict[str, Run] = {}
 
 
-def key(run: Run) -> str:
-    """The key of a run, without what is known only when it runs: the same in every process."""
+def key(run: Run, residuals: Sequence[object] = ()) -> str:
+    """The key of a run, without what is known only when it runs: the same in every process.
+
+    Args:
+        run: The run.
+        residuals: What its forward pass saves, where a graph knows their shapes: code that was
+            compiled of a graph, and is kept on disk, is then not taken for one with others.
+    """
     cell = run.cell
     found, transforms = cell, []
     while (reference := found._reference)[0] is not _load:
@@ -27,18 +33,19 @@ def key(run: Run) -> str:
         place = f"{transform.__module__}:{transform.__qualname__}"  # type: ignore[attr-defined]
         transforms.insert(0, [place, *options])
     module, name, hyperparameters = reference[1]
-    text = json.dumps(
-        {
-            "cell": f"{module}:{name}",
-            "hyperparameters": hyperparameters,
-            "transforms": transforms,
-            "equations": _digest(cell),
-            "sizes": dict(run.sizes),
-            "reverse": run.reverse,
-            "memory": run.memory,
-            "operand": run.operand,
-        }
-    )
+    told: dict[str, Any] = {
+        "cell": f"{module}:{name}",
+        "hyperparameters": hyperparameters,
+        "transforms": transforms,
+        "equations": _digest(cell),
+        "sizes": dict(run.sizes),
+        "reverse": run.reverse,
+        "memory": run.memory,
+        "operand": run.operand,
+    }
+    if residuals:
+        told["residuals"] = [*map(repr, residuals)]
+    text = json.dumps(told)
     _runs.setdefault(text, Run(cell, run.sizes, run.reverse, run.memory, run.operand))
     return text
 

@@ -18,6 +18,7 @@ from anyrnn.errors import InputError
 from anyrnn.kernels.run import Arrays, Run
 from anyrnn.kernels.run_keys import key as key_of
 from anyrnn.kernels.run_keys import run_of
+from anyrnn.kernels.target import target_for
 from anyrnn.torch import compiled_path, single_step
 from anyrnn.torch.compiled_path import arrays_of, target_of
 from anyrnn.torch.tensors import DTYPES, Results, wants_gradient
@@ -201,9 +202,12 @@ record.register_autograd(_derivative, setup_context=_save_for_backward)
 
 
 @constant
-def _key(*run: Any) -> str:
-    """The key of a run, whose fields are given one by one, because a graph holds no record."""
-    return key_of(Run(*run))
+def _key(device: str | None, *fields: Any) -> str:
+    """The key of a run, whose fields are given one by one, because a graph holds no record; with
+    what is saved on a type of device, if there is one.
+    """
+    run, target = Run(*fields), target_for(device) if device else None
+    return key_of(run, [*target.residuals(run).values()] if target else ())
 
 
 def execute(found: Run, arrays: Arrays) -> Results:
@@ -217,10 +221,10 @@ def execute(found: Run, arrays: Arrays) -> Results:
         The outputs, (time, batch, size), and the last states.
     """
     x, *_ = tensors = arrays.differentiable
-    key = _key(*found[:5])
     ordered = [arrays.parameters[name] for name in found.cell.parameter_names]
     # a backward pass is likely: save its residuals at once
     recorded = torch.compiler.is_dynamo_compiling() and wants_gradient(tensors)
+    key = _key(x.device.type if recorded else None, *found[:5])
     operator = record if recorded else run
     output, *rest = operator(x, list(arrays.states), ordered, arrays.seed, key)
     return output, tuple(rest[: len(arrays.states)])

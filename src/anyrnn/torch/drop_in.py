@@ -11,8 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
 
 from anyrnn.errors import InputError, SizeError
+from anyrnn.graph.sizes import as_whole
 from anyrnn.kernels.run import Arrays, Run
 from anyrnn.schedule.residuals import check_memory
 from anyrnn.torch import precision
@@ -20,12 +22,12 @@ from anyrnn.torch.compiled_path import TENSORS
 from anyrnn.torch.execute import execute
 from anyrnn.torch.inputs import GIVEN, Marks
 from anyrnn.torch.layer import Layer, parameter
-from anyrnn.torch.layer_options import Options
+from anyrnn.torch.layer_options import Options, check_flag
 from anyrnn.torch.layer_stack import LayerStack, State, build, count_layers
 from anyrnn.torch.results import own
 from anyrnn.torch.single_step import single_step
 from anyrnn.torch.tensors import PLAIN, SHAPE, check_tensor
-from anyrnn.torch.tracing import constant, refuse_script
+from anyrnn.torch.tracing import constant, leaf_call, refuse_script
 from anyrnn.torch.vendor_path import CELLS, torch_cell
 
 FAMILIES = {  # of our cells, by torch's names
@@ -94,6 +96,8 @@ class _Layer(Layer, nn.RNNBase):
             hidden_size = sizes[0]
         proj_size = 0 if isinstance(self, nn.LSTM) else further.pop("proj_size", 0)
         first: list[Any] = [input_size, hidden_size, 1 if num_layers is None else num_layers]
+        both = positional[3] if len(positional) > 3 else further.get("bidirectional", False)
+        check_flag("bidirectional", both)
         super().__init__(*first, *positional, **further)
         self.proj_size, self.memory = proj_size or self.proj_size, memory
         if options != Options():
@@ -249,13 +253,17 @@ class _Step(nn.RNNCellBase):
             raise InputError(f"Unknown nonlinearity: {self.nonlinearity}; expected tanh or relu")
         if torch.compiler.is_compiling():
             return self._carefully(mode, input, hx)
-        run = _step(mode, self.bias, self.input_size, self.hidden_size)
-        own = self._parameters
+        size, hidden, own = self.input_size, self.hidden_size, self._parameters
+        if not (type(size) is type(hidden) is int and size > 0 < hidden):
+            size, hidden = self._sizes()
+        if not self.bias and not (own.get("bias_ih") is own.get("bias_hh") is None):
+            return self._carefully(mode, input, hx)
+        run = _step(mode, self.bias, size, hidden)
         parameters = {stored: own.get(name) for stored, name in run.called}
         batched = hx if isinstance(hx, tuple) else (hx,)
         plain = PLAIN.issuperset(map(type, (input, *batched, *parameters.values())))
-        if plain and input.dim() == 2 and input.shape[1] == self.input_size:
-            shapes = [(input.shape[0], self.hidden_size)] * len(run.cell.states)
+        if plain and input.dim() == 2 and input.shape[1] == size:
+            shapes = [(input.shape[0], hidden)] * len(run.cell.states)
             if [*map(SHAPE, batched)] == shapes:
                 found = single_step(run, Arrays(TENSORS, input, batched, parameters))
                 if found is not None:
@@ -264,22 +272,24 @@ class _Step(nn.RNNCellBase):
 
     def _carefully(self, mode: str, input: Tensor, hx: Any) -> Any:
         """One step of what may be out of the ordinary."""
-        cell = torch_cell(mode, False, self.bias)
+        if isinstance(input, Proxy):
+            return leaf_call(self, input, hx)
         parameters = {FAMILIES[name]: parameter(self, name) for name in CELL_PARAMETERS[:2]}
-        for name in CELL_PARAMETERS[2:] if self.bias else ():
-            if getattr(self, name) is None:  # as torch has it, a bias that was taken away is zero
-                weight = parameters["W"]
-                parameters[FAMILIES[name]] = weight.new_zeros(len(weight))
+        biases = {name: getattr(self, name) for name in CELL_PARAMETERS[2:]}
+        with_bias = not all(bias is None for bias in biases.values())
+        cell, like = torch_cell(mode, False, with_bias), parameters["W"]
+        for name, bias in biases.items() if with_bias else ():
+            if bias is None:  # as torch has it, a bias that was taken away is zero
+                parameters[FAMILIES[name]] = like.new_zeros(len(like))
             else:
                 parameters[FAMILIES[name]] = parameter(self, name)
-        like = parameters["W"]
+        size, hidden = self._sizes()
         tensor = check_tensor("the input", input, like)
-        if tensor.dim() not in (1, 2) or tensor.shape[-1] != self.input_size:
+        if tensor.dim() not in (1, 2) or tensor.shape[-1] != size:
             raise InputError(
-                f"the input has shape {tuple(tensor.shape)}; expected (batch, {self.input_size}) "
-                f"or ({self.input_size},)"
+                f"the input has shape {tuple(tensor.shape)}; expected (batch, {size}) or ({size},)"
             )
-        wanted = (*tensor.shape[:-1], self.hidden_size)
+        wanted = (*tensor.shape[:-1], hidden)
         if hx is None:
             states = [tensor.new_zeros(wanted) for _ in cell.states]
         else:
@@ -295,17 +305,28 @@ class _Step(nn.RNNCellBase):
                 raise InputError(
                     f"the state {name} has shape {tuple(state.shape)}; expected {wanted}"
                 )
-        sizes = (("input", self.input_size), ("hidden", self.hidden_size))
+        sizes = ("input", size), ("hidden", hidden)
         run = Run(cell, sizes, called=tuple(NAMES.items()))
         given = Arrays(TENSORS, tensor, states, parameters)
         found = single_step(run, given) if tensor.dim() == 2 else None
         if found is not None:
             return found[1][0] if len(states) == 1 else found[1]
-        rows = tensor.reshape(1, -1, self.input_size)
-        initial = [state.reshape(-1, self.hidden_size) for state in states]
+        rows = tensor.reshape(1, -1, size)
+        initial = [state.reshape(-1, hidden) for state in states]
         _, last = execute(run, rows, None, initial, parameters)
         shaped = tuple(own([state.reshape(wanted) for state in last]))
         return shaped[0] if len(shaped) == 1 else shaped
+
+    def _sizes(self) -> tuple[int, int]:
+        """The sizes of the input and of the state; torch takes anything that counts."""
+        size, hidden = self.input_size, self.hidden_size
+        if type(size) is int and type(hidden) is int and size > 0 < hidden:
+            return size, hidden
+        for name in ("input_size", "hidden_size"):
+            number = as_whole(given := getattr(self, name))
+            if number is None or number < 1:
+                raise SizeError(f"{name}={given!r}; expected a whole number of at least 1")
+        return int(size), int(hidden)
 
 
 class RNNCell(_Step, nn.RNNCell):

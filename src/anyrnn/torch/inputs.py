@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from anyrnn.errors import InputError
+from anyrnn.kernels.arguments import as_array
 from anyrnn.kernels.row_layout import GIVEN, check_padding, lay_out
 from anyrnn.torch.packed_rows import GatheredRows, PackedRows, Rows, gather
 from anyrnn.torch.tensors import check_tensor
@@ -40,6 +41,11 @@ class Marks(NamedTuple):
     resets: Any = None
     reset_state: Any = GIVEN
     padding: str = "zero"
+
+    def given(self) -> dict[str, Any]:
+        """Those that differ from their defaults, by name."""
+        pairs = zip(self._fields, self, NO_MARKS, strict=True)
+        return {name: value for name, value, default in pairs if value is not default}
 
     @property
     def some(self) -> bool:
@@ -69,7 +75,9 @@ def read_input(
     Raises:
         InputError: The input is not what the layer takes.
     """
-    carry = check_padding(marks.padding)
+    carry, reset_state = check_padding(marks.padding), marks.reset_state
+    if isinstance(reset_state, str) and reset_state != GIVEN:
+        raise InputError(f"reset_state={reset_state!r}; expected '{GIVEN}', a state, or None")
     if isinstance(given, PackedSequence):
         if marks.some:
             name = next(name for name, value in marks._asdict().items() if value is not None)
@@ -188,7 +196,16 @@ def _array(what: str, given: Any, wanted: str) -> Any:
             f"{what}: a tensor that torch.func.vmap maps was given; it has to be the same for all "
             "that is mapped"
         )
+    if not isinstance(given, Tensor | Sequence):  # a column of a table, with an index of its own
+        given = as_array(what, given)
+        given = given if given.flags.writeable else given.copy()
     try:
-        return torch.as_tensor(given).cpu().to_dense()
+        tensor = torch.as_tensor(given).cpu().to_dense()
+        nothing = torch.int64 if what == "lengths" else torch.bool
+        return tensor if tensor.numel() else tensor.to(nothing)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"{what}={given!r}; expected {wanted}") from error
+        raise InputError(f"{what}={_line(given)}; expected {wanted}") from error
+
+
+def _line(given: object) -> str:
+    return " ".join(repr(given).split())[:80]

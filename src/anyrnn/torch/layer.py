@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
 from torch.nn import functional
 
 from anyrnn.errors import InputError
@@ -32,7 +33,7 @@ from anyrnn.torch.results import own
 from anyrnn.torch.shifts import Added, Shifts
 from anyrnn.torch.single_step import by_vendor, single_step
 from anyrnn.torch.tensors import check_parameters
-from anyrnn.torch.tracing import refuse_script, untraced
+from anyrnn.torch.tracing import leaf_call, refuse_script, untraced
 
 
 def parameter(module: nn.Module, name: str) -> Tensor:
@@ -116,6 +117,10 @@ class Layer(nn.Module):
         marked = marks.some
         # Where Dynamo gives up on this frame, only the functions that it calls are compiled.
         if marked or not isinstance(given, Tensor) or torch.compiler.is_compiling():
+            if isinstance(given, Proxy):
+                usual = isinstance(returned, str) and returned == "last"
+                named = marks.given() | ({} if usual else {"return_states": returned})
+                return leaf_call(self, given, state, **named)
             lengths = marks if marked else None
             if breaks_graph(structure.first.cell, given, lengths, self.parameters()):
                 return untraced(self._call, given, state, marks, returned)
@@ -142,7 +147,7 @@ class Layer(nn.Module):
         self, structure: LayerStack, given: object, state: object
     ) -> tuple[Tensor, State] | None:
         """One step of one layer by the short way; None if the call is not that, or not right."""
-        if not isinstance(given, Tensor) or given.dim() != 3:
+        if not isinstance(given, Tensor) or given.dim() != 3 or given.is_nested:
             return None
         part = structure.first
         batch, time = given.shape[:2] if self.batch_first else given.shape[1::-1]
@@ -178,18 +183,27 @@ class Layer(nn.Module):
         self, structure: LayerStack, given: object, state: object, marks: Marks
     ) -> tuple[Rows, list[list[Start]]]:
         """The input as rows, and what each state of each part begins with."""
-        like = self._like if structure.example is None else parameter(self, structure.example)
+        like = self._example(structure.example)
         rows = read_input(given, like, structure.input_size, self.batch_first, marks)
         initial = reset = self._initial(structure, rows, state, like)
-        if marks.resets is not None and not (
-            isinstance(marks.reset_state, str) and marks.reset_state == GIVEN
-        ):
+        if marks.resets is not None and not isinstance(marks.reset_state, str):
             reset = self._initial(structure, rows, marks.reset_state, like)
         starts = []
         for part, given, put_back in zip(structure.parts, initial, reset, strict=True):
             pairs = zip(given, put_back, strict=True)
             starts.append([Start(*pair, part.run.reverse) for pair in pairs])
         return rows, starts
+
+    def _example(self, name: str | None) -> Tensor:
+        """A parameter of the layer: the type and device to expect; one that no parametrization
+        has to compute, if there is one.
+        """
+        if name is None:
+            return self._like
+        found = self._parameters.get(name)
+        if found is None:
+            found = next((each for each in self._parameters.values() if each is not None), None)
+        return parameter(self, name) if found is None else found
 
     def _initial(
         self, structure: LayerStack, rows: Rows, state: object, like: Tensor

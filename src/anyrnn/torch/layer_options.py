@@ -10,8 +10,20 @@ from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
 from anyrnn.transforms import transform
 from anyrnn.transforms.dropout import with_recurrent_dropout, with_zoneout
+from anyrnn.transforms.option_values import check_probability
 
 MERGES = ("concat", "sum", "mul", "mean")
+
+
+def check_flag(option: str, value: object) -> bool:
+    """Check that an option is true or false.
+
+    Raises:
+        InputError: It is neither.
+    """
+    if not isinstance(value, bool):
+        raise InputError(f"{option}={value!r}; expected True or False")
+    return value
 
 
 @dataclass(frozen=True)
@@ -65,13 +77,9 @@ class Options:
         if self.merge not in MERGES:
             raise InputError(f"merge={self.merge!r}; expected one of: {', '.join(MERGES)}")
         for name in ("residual", "highway", "learn_initial_state"):
-            value = getattr(self, name)
-            if not isinstance(value, bool):
-                raise InputError(f"{name}={value!r}; expected True or False")
+            check_flag(name, getattr(self, name))
         for name in ("input_dropout", "weight_dropout"):
-            value = getattr(self, name)
-            if isinstance(value, bool | str) or not 0 <= value <= 1:
-                raise InputError(f"{name}={value!r}; expected a probability, from 0 to 1")
+            check_probability(name, getattr(self, name))
         if self.residual and self.highway:
             raise InputError("residual=True and highway=True exclude each other; choose one")
 

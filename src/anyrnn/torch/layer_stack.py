@@ -19,6 +19,7 @@ from torch import Tensor
 
 from anyrnn.errors import InputError, SizeError
 from anyrnn.graph.cell import Cell
+from anyrnn.graph.sizes import as_whole
 from anyrnn.torch import vendor_path
 from anyrnn.torch.layer_options import Options
 from anyrnn.torch.layer_part import LayerPart, Name
@@ -77,7 +78,10 @@ class StackedStates:
                     f"{parts}"
                 )
             states.append(tensor if rows.batched else tensor.unsqueeze(1))
-        return [[tensor[index] for tensor in states] for index in range(self.count)]
+        try:
+            return [[tensor[index] for tensor in states] for index in range(self.count)]
+        except RuntimeError as error:  # its storage was freed
+            raise InputError(f"an initial state{whose} has no memory: {error}") from None
 
 
 Form = StackedStates | tuple["Form", ...]
@@ -155,9 +159,11 @@ def write_states(form: Form, states: Iterator[Any]) -> Any:
     return own[0] if len(own) == 1 else own
 
 
-def detached(state: State) -> State:
-    """The state, detached from autograd's graph."""
-    return state.detach() if isinstance(state, Tensor) else tuple(map(detached, state))
+def detached(state: State | None) -> Any:
+    """The state, detached from autograd's graph; anything else as it is."""
+    if isinstance(state, tuple | list):
+        return tuple(map(detached, state))
+    return state.detach() if isinstance(state, Tensor) else state
 
 
 @dataclass(eq=False)
@@ -281,19 +287,19 @@ def count_layers(num_layers: int | None, lists: Mapping[str, object]) -> int:
         SizeError: The numbers disagree, or it is none.
     """
     counts = {n: len(each) for n, each in lists.items() if isinstance(each, list)}
-    whole = isinstance(num_layers, int) and not isinstance(num_layers, bool)
-    if num_layers is not None and not (whole and num_layers >= 1):
+    whole = as_whole(num_layers)
+    if num_layers is not None and (whole is None or whole < 1):
         raise SizeError(f"num_layers={num_layers!r}; expected a whole number of at least 1")
     for name, count in counts.items():
         if not count:
             raise SizeError(f"{name}=[]; expected an element for each layer")
-        wanted = num_layers or next(iter(counts.values()))
+        wanted = whole or next(iter(counts.values()))
         if count != wanted:
             other = f"num_layers={num_layers}" if num_layers else f"{next(iter(counts))} {wanted}"
             raise SizeError(
                 f"{name} has an element for each of {count} layers, but {other}; make them agree"
             )
-    return num_layers or next(iter(counts.values()), 1)
+    return whole or next(iter(counts.values()), 1)
 
 
 def build(

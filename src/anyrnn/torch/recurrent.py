@@ -16,11 +16,16 @@ from anyrnn.graph.cell import Cell
 from anyrnn.schedule.residuals import check_memory
 from anyrnn.torch.inputs import GIVEN, Marks
 from anyrnn.torch.layer import Layer
-from anyrnn.torch.layer_options import Options
+from anyrnn.torch.layer_options import Options, check_flag
 from anyrnn.torch.layer_stack import LayerStack, State, build, count_layers
 from anyrnn.torch.packed_rows import Input
 from anyrnn.transforms.bias import without_bias
+from anyrnn.transforms.option_values import check_probability
 
+MADE_OF = (
+    *("cell", "sizes", "input_size", "hidden_size", "proj_size", "output_size", "num_layers"),
+    *("bias", "bidirectional"),
+)
 Directions = str | Cell | tuple[str | Cell, str | Cell]
 
 
@@ -170,9 +175,11 @@ class Recurrent(Layer):
         **options: Any,
     ) -> None:
         super().__init__()
-        if isinstance(dropout, bool | str) or not 0 <= dropout <= 1:
-            raise SizeError(f"dropout={dropout!r}; expected a probability, from 0 to 1")
-        sizes = {"hidden": hidden_size, "proj": proj_size}
+        flags = {"bias": bias, "batch_first": batch_first, "bidirectional": bidirectional}
+        for name, value in flags.items():
+            check_flag(name, value)
+        dropout = check_probability("dropout", dropout, SizeError)
+        sizes = {"hidden": hidden_size, "proj": proj_size or 0}
         self._structure = _structure(
             cell, input_size, sizes, num_layers, bias, bidirectional, options
         )
@@ -183,16 +190,30 @@ class Recurrent(Layer):
                 stacklevel=2,
             )
         self.cell, self.sizes, self.output_size = first.cell, first.sizes, first.output_size
-        self.input_size, self.proj_size = input_size, proj_size
+        self.input_size, self.proj_size = first.sizes["input"], proj_size or 0
         listed = isinstance(hidden_size, list)
         self.hidden_size = hidden_size if listed else self.sizes.get("hidden")
         self.num_layers, self.bias, self.batch_first = count, bias, batch_first
-        self.dropout, self.bidirectional = float(dropout), bidirectional
+        self.dropout, self.bidirectional = dropout, bidirectional
         self.memory = check_memory(memory)
         self._register(device, dtype)
         # the type and device of a layer without parameters
         self.register_buffer("_like", torch.empty(0, device=device, dtype=dtype), persistent=False)
         self.reset_parameters()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute.
+
+        Raises:
+            InputError: The layer was made with another value of it, which parameters and equations
+                follow from.
+        """
+        if name in MADE_OF and self.__dict__.get(name, value) != value:
+            raise InputError(
+                f"{name} cannot be changed in a layer that is made ({getattr(self, name)}, now "
+                f"{value}); make a new one: Recurrent(...)"
+            )
+        super().__setattr__(name, value)
 
     def forward(
         self,

@@ -58,9 +58,12 @@ def problem(
     """What is wrong with a tensor that is to have a shape and a type, and to be on a device; None
     if nothing is.
     """
-    if tensor.is_nested or tuple(tensor.shape) != shape:
-        found = "nested sizes" if tensor.is_nested else f"shape {tuple(tensor.shape)}"
-        return f"has {found}; expected {shape}"
+    try:
+        found = tuple(tensor.shape)
+    except RuntimeError:  # it is nested, or not initialised
+        return f"has {'nested sizes' if tensor.is_nested else 'no shape yet'}; expected {shape}"
+    if found != shape:
+        return f"has shape {found}; expected {shape}"
     if tensor.dtype != dtype:
         return f"has dtype {tensor.dtype}; expected {dtype}"
     if tensor.device != device:
@@ -100,12 +103,24 @@ def check_tensor(what: str, tensor: object, like: Tensor) -> Tensor:
         raise InputError(f"{what} is a {type(tensor).__name__}; expected a tensor")
     if tensor.layout != torch.strided:
         raise InputError(f"{what} is {tensor.layout}; convert it with .to_dense()")
+    if tensor.is_nested:
+        raise InputError(
+            f"{what} is a nested tensor; convert it with torch.nested.to_padded_tensor, and give "
+            "the lengths"
+        )
     if not (tensor.is_floating_point() or tensor.is_complex()):
         raise InputError(
             f"{what} is {tensor.dtype}; expected {like.dtype}: embed token numbers with "
             "torch.nn.Embedding, or convert with .float()"
         )
-    if tensor.dtype != like.dtype and not is_mixed(tensor.device.type):
+    mixed = tensor.dtype != like.dtype and is_mixed(tensor.device.type)
+    if mixed and torch.float64 in (tensor.dtype, like.dtype):
+        raise InputError(
+            f"{what} is {tensor.dtype}, the layer's parameters are {like.dtype}, and "
+            f"torch.autocast leaves torch.float64 as it is; convert one: tensor.to({like.dtype}) "
+            f"or layer.to({tensor.dtype})"
+        )
+    if tensor.dtype != like.dtype and not mixed:
         raise InputError(
             f"{what} is {tensor.dtype}, but the layer's parameters are {like.dtype}; convert one: "
             f"tensor.to({like.dtype}) or layer.to({tensor.dtype})"

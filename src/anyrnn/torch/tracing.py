@@ -42,6 +42,23 @@ def untraced(function: Callable[..., Any], *arguments: Any) -> Any:
     return _untraced(function, *arguments)
 
 
+def leaf_call(module: torch.nn.Module, given: torch.fx.Proxy, state: Any, **named: Any) -> Any:
+    """A call of a module that torch.fx traces: one node of its graph, as torch.nn's layers are.
+
+    Raises:
+        InputError: The module is all that is traced.
+    """
+    tracer: Any = given.tracer
+    if module is tracer.root:
+        raise InputError(
+            f"torch.fx traces what calls {type(module).__name__}, which is one node of a graph; "
+            "trace a module that contains it"
+        )
+    path = tracer.path_of_module(module)
+    positional = (given,) if state is None else (given, state)
+    return tracer.create_proxy("call_module", path, positional, named)
+
+
 def refuse_script(module: object) -> NoReturn:
     """As a module's `__prepare_scriptable__`, which torch.jit.script calls first."""
     raise InputError(

@@ -10,7 +10,7 @@ from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Node, make, rebuilt, resized, rewrite
 from anyrnn.graph.operations import Type
 from anyrnn.graph.roles import Role, matrix_leaf, roles
-from anyrnn.graph.sizes import Atom, Size
+from anyrnn.graph.sizes import Atom, Size, as_whole
 
 
 def _square_matrices(cell: Cell, what: str) -> tuple[list[Node], set[Node]]:
@@ -113,9 +113,10 @@ U.1 @ h[hidden_head:2 hidden_head]) + b)
         >>> cell.bind_sizes(input=3, hidden=8)
         {'input': 3, 'hidden': 8, 'hidden_head': 4}
     """
-    if isinstance(heads, bool) or not isinstance(heads, int) or heads < 1:
+    number = as_whole(heads)
+    if number is None or number < 1:
         raise CellError(f"heads={heads!r}; expected a whole number of at least 1")
-    return cell if heads == 1 else _with_heads(cell, heads)
+    return cell if number == 1 else _with_heads(cell, number)
 
 
 @lru_cache(maxsize=256)

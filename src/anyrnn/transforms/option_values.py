@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-from anyrnn.errors import CellError
+from anyrnn.errors import CellError, InputError
 from anyrnn.graph.cell import Cell
+from anyrnn.graph.symbols import as_number
 
 
 def check_bound(option: str, bound: object) -> float:
@@ -15,10 +16,10 @@ def check_bound(option: str, bound: object) -> float:
     Raises:
         CellError: It is no number above zero.
     """
-    number = isinstance(bound, int | float) and not isinstance(bound, bool)
-    if not number or not 0 < bound < math.inf:  # type: ignore[operator]
+    number = as_number(bound)
+    if number is None or not 0 < number < math.inf:
         raise CellError(f"{option}={bound!r}; expected a number above zero")
-    return float(bound)  # type: ignore[arg-type]
+    return float(number)
 
 
 def check_rate(option: str, rate: object, error: type[Exception] = CellError) -> float:
@@ -27,10 +28,22 @@ def check_rate(option: str, rate: object, error: type[Exception] = CellError) ->
     Raises:
         error: It is no probability below 1.
     """
-    number = isinstance(rate, int | float) and not isinstance(rate, bool)
-    if not number or not 0 <= rate < 1:  # type: ignore[operator]
+    number = as_number(rate)
+    if number is None or not 0 <= number < 1:
         raise error(f"{option}={rate!r}; expected a probability, from 0 up to 1 without 1")
-    return float(rate)  # type: ignore[arg-type]
+    return float(number)
+
+
+def check_probability(option: str, value: object, error: type[Exception] = InputError) -> float:
+    """Check a probability of dropout that may be 1.
+
+    Raises:
+        error: It is no probability.
+    """
+    number = as_number(value)
+    if number is None or not 0 <= number <= 1:
+        raise error(f"{option}={value!r}; expected a probability, from 0 to 1")
+    return float(number)
 
 
 def by_state(
