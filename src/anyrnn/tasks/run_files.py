@@ -156,14 +156,14 @@ def load_network(path: Path, make: Callable[[], Network], layers: int = 1) -> Ne
             f"the run is damaged: {path} has {len(found)} weights, too few for the {layers} layers "
             f"that {CONFIG} asks for"
         )
-    with torch.device("meta"), _WithoutDrawing():
+    with torch.device("meta"), without_drawing():
         _compare_shapes(path, make(), found)
     network = make()
     load_weights(path, network)
     return network
 
 
-class _WithoutDrawing(TorchFunctionMode):
+class without_drawing(TorchFunctionMode):
     """Draws no initial values: on the device meta there are none, and torch imports a compiler."""
 
     def __torch_function__(

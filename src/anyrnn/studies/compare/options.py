@@ -1,0 +1,58 @@
+"""What a user can choose when cells are compared, beside the options of the task."""
+
+from typing import Literal
+
+from anyrnn.tasks.options.declaration import OptionGroup, option
+from anyrnn.tasks.options.option_checks import Need
+
+CELLS = ("rnn", "lstm", "gru", "mingru")
+SEEDS = 5
+"""What a comparison compares if nothing else is asked for."""
+
+LEVEL = 0.05
+FACTORS = (0.3, 1.0, 3.0, 10.0)
+"""By what the learning rate is multiplied to find that of each cell."""
+
+
+class CompareOptions(OptionGroup, panel="Comparison"):
+    """How cells are compared."""
+
+    sizes: Literal["equal-parameters", "equal-time", "equal-hidden"] = option(
+        "equal-parameters",
+        "The hidden size of each cell: with as many parameters of the network as with the first "
+        "cell, with a training step as long as its own (measured), or the same for all.",
+    )
+    rates: tuple[float, ...] = option(
+        (),
+        "A learning rate to try with each cell, with one training; may be repeated.",
+        shown="0.3, 1, 3 and 10 times the default, as many as the budget allows",
+        distinct=True,
+        needs=(Need("fixed_rate", (False,)),),
+    )
+    fixed_rate: bool = option(
+        False, "Try no learning rates; every cell has the same, as where one is given."
+    )
+    budget: str | None = option(
+        None,
+        "The time for everything, such as 90s, 30m or 2h: learning rates and epochs are as many "
+        "as fit.",
+        metavar="TIME",
+        shown="no limit",
+    )
+    figure: str | None = option(
+        None,
+        "The figure that cells are compared by, such as accuracy.",
+        metavar="NAME",
+        shown="the one that decides on the best epoch",
+    )
+    significance: float | None = option(
+        None,
+        "The level at which a difference counts as certain.",
+        gt=0,
+        lt=1,
+        shown="0.05",
+        needs=(Need("seeds", but=1),),
+    )
+    language: Literal["en", "zh"] = option(
+        "en", "The language of the recommendation and the report: English or Chinese."
+    )
