@@ -1,0 +1,241 @@
+"""Compare cells: find sizes and learning rates, train from several seeds, say which one to use."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from anyrnn.errors import AnyrnnError, OptionError, RunError, SizeError, option_name
+from anyrnn.studies.compare.advice import Advice, advise
+from anyrnn.studies.compare.evidence import Choice, Evidence, Signal, choose
+from anyrnn.studies.compare.options import LEVEL, CompareOptions
+from anyrnn.studies.compare.outcomes import (
+    baselines_of,
+    best_rates,
+    figure_compared,
+    outcome_of,
+    results_of,
+)
+from anyrnn.studies.compare.plan import Plan, planned
+from anyrnn.studies.compare.statistics import CORRECTION, TEST
+from anyrnn.studies.compare.words import Language
+from anyrnn.studies.search import Place, Study
+from anyrnn.studies.trials import TrialRecord
+from anyrnn.studies.worker import StudyListener
+from anyrnn.tasks.options.declaration import check_needs
+from anyrnn.tasks.registry import entry_of
+from anyrnn.tasks.run_files import read_json, write_json, write_text
+from anyrnn.tasks.task import Data, Task
+
+PLAN = "plan.json"
+# The most sequences that gradients are taken of.
+_SEQUENCES = 64
+_NO_SETTING = ("language", "significance")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Cells compared on one person's data.
+
+    Attributes:
+        folder: The folder of the study.
+        task: The task.
+        plan: What was trained: sizes, learning rates, epochs.
+        records: What became of every training.
+        evidence: What the trainings gave, cell by cell.
+        choice: Which cell is recommended, with the tests that it rests on.
+        shares: By cell, how much of the gradient is left so many steps back.
+        complete: Whether everything that was planned was trained: otherwise the time was over.
+    """
+
+    folder: Path
+    task: Task
+    plan: Plan
+    records: list[TrialRecord]
+    evidence: Evidence
+    choice: Choice
+    shares: Mapping[str, list[float]] = field(default_factory=dict)
+    complete: bool = True
+
+    @property
+    def recommended(self) -> str | None:
+        """The cell that is recommended, if any."""
+        return self.choice.recommended
+
+    def advice(self, language: Language = "en") -> Advice:
+        """The recommendation with its reasons and doubts, in sentences."""
+        return advise(self.evidence, self.choice, language)
+
+    def plain(self) -> dict[str, Any]:
+        """All of it as JSON knows it."""
+        evidence, choice = self.evidence, self.choice
+        level = evidence.level
+        return {
+            "task": self.task.name,
+            "recommended": choice.recommended,
+            "why": choice.why,
+            "advice": {language: asdict(self.advice(language)) for language in ("en", "zh")},
+            "compared_by": evidence.figure.name,
+            "measured_on": evidence.measured_on,
+            "seeds": evidence.seeds,
+            "complete": self.complete,
+            "plan": self.plan.plain(),
+            "cells": {each.cell: asdict(each) for each in evidence.outcomes},
+            "gradient_shares": dict(self.shares),
+            "baselines": evidence.baselines,
+            "test": {"name": TEST, "correction": CORRECTION, "level": level},
+            "on_validation": [
+                {**asdict(each), "verdict": each.verdict(level)} for each in choice.validation
+            ],
+            "on_test": [{**asdict(each), "verdict": each.verdict(level)} for each in choice.test],
+        }
+
+
+def compare(
+    options: Any,
+    place: Place,
+    choices: CompareOptions | None = None,
+    *,
+    workers: int = 1,
+    budget: float | None = None,
+    data: Data | None = None,
+    listener: StudyListener | None = None,
+) -> Comparison:
+    """Compare cells on the same data: a learning rate for each, several seeds, what is certain.
+
+    Args:
+        options: Those of a task; their `cells` are compared, from `training.seeds` seeds each.
+        place: Where the study is kept.
+        choices: How cells are compared.
+        workers: The number of processes that train.
+        budget: The time for everything, in seconds.
+        data: The data, if they do not come from files.
+        listener: Told what happens.
+
+    Returns:
+        The figures of each cell, tests of their differences, and a recommendation. The folder of
+        the study holds `results.json` and `report.html`.
+
+    Raises:
+        DataError: The data cannot be used.
+        OptionError: An option has no effect, or the task cannot take a cell.
+        SizeError: The budget is too small.
+        RunError: A study of that name exists, or there is none to go on with.
+        StoppedError: Ctrl-C or SIGTERM; the study can be gone on with.
+    """
+    choices = choices or CompareOptions()
+    _check(options, choices)
+    settings = {name: value for name, value in choices.plain().items() if name not in _NO_SETTING}
+    with Study("compare", options, place, settings=settings, listener=listener, data=data) as study:
+        figure = figure_compared(study.task, choices.figure)
+        plan = _plan(study, choices, budget, workers)
+        study.enqueue(plan.rate_trials(options))
+        complete = _trained(study, workers, budget)
+        if complete:
+            rates = best_rates(study.records(), plan, options.cells, figure)
+            study.enqueue(plan.result_trials(options, rates))
+            complete = _trained(study, workers, budget)
+        records = study.records()
+        comparison = _comparison(study, plan, choices, records, complete)
+        _write(comparison, choices)
+    return comparison
+
+
+def _check(options: Any, choices: CompareOptions) -> None:
+    """Refuse what cannot be compared, before data are read."""
+    check_needs(options)
+    check_needs(choices, data={"seeds": (options.training.seeds,)})
+    entry_of(options)
+    if len(options.cells) < 2:
+        raise OptionError(
+            f"{option_name('cells')} names only {options.cells[0]}, but two or more are compared"
+        )
+    if options.training.devices * options.training.nodes > 1:
+        raise OptionError(
+            f"{option_name('devices')} and {option_name('nodes')} have no effect on a comparison; "
+            f"its trainings run beside each other with {option_name('workers')}"
+        )
+
+
+def _plan(study: Study, choices: CompareOptions, budget: float | None, workers: int) -> Plan:
+    """What is trained; of a study that was begun as it was planned then."""
+    path = study.folder / PLAN
+    if path.exists():
+        try:
+            return Plan.restored(read_json(path))
+        except (TypeError, KeyError):
+            raise RunError(f"the study is damaged: {path} holds no plan") from None
+    plan = planned(study.task, study.trainer.data, choices, budget, workers)
+    write_json(path, plan.plain())
+    return plan
+
+
+def _trained(study: Study, workers: int, budget: float | None) -> bool:
+    return study.run(workers=workers, budget=budget)
+
+
+def _comparison(
+    study: Study,
+    plan: Plan,
+    choices: CompareOptions,
+    records: list[TrialRecord],
+    complete: bool,
+) -> Comparison:
+    """What follows from the records."""
+    task, options = study.task, study.trainer.options
+    seeds = range(options.training.seed, options.training.seed + options.training.seeds)
+    data = study.trainer.data
+    shares: dict[str, list[float]] = {}
+    signals: dict[str, Signal] = {}
+    baselines: dict[str, dict[str, float]] = {}
+    for cell in options.cells:
+        finished = [each for each in results_of(records, cell) if each.run]
+        if finished:
+            run = study.folder / str(finished[0].run)
+            baselines = baselines or baselines_of(read_json(run / "results.json"))
+            if reach := gradient_reach(run, data):
+                shares[cell], signals[cell] = reach
+    evidence = Evidence(
+        figure_compared(task, choices.figure),
+        task.shown_figures(),
+        tuple(outcome_of(cell, records, plan, signals.get(cell)) for cell in options.cells),
+        tuple(seeds),
+        baselines,
+        choices.significance or LEVEL,
+        data.measured[0],
+    )
+    if not complete and not evidence.seeds:
+        raise SizeError(
+            f"the time of {option_name('budget')} was over before each cell was trained once; go "
+            f"on with {option_name('resume', True)} and a larger one"
+        )
+    return Comparison(
+        study.folder, task, plan, records, evidence, choose(evidence), shares, complete
+    )
+
+
+def gradient_reach(run: Path, data: Data) -> tuple[list[float], Signal] | None:
+    """How much of the gradient of a trained network is left so many steps back, the median over
+    sequences of the part that decides, and after how many steps 1 % is; nothing where the task has
+    no steps to go back.
+    """
+    from anyrnn.tasks.inspection.gradients import gradient_norms
+    from anyrnn.tasks.trained import load
+
+    try:
+        model = load(run)
+        flow = gradient_norms(
+            model.task, model.network, data.deciding[1], sequences=_SEQUENCES, seed=0
+        )
+    except AnyrnnError:
+        return None
+    shares = [float(share) for share in flow.whole.share]
+    return shares if all(map(math.isfinite, shares)) else [], Signal(flow.steps_left(), len(shares))
+
+
+def _write(comparison: Comparison, choices: CompareOptions) -> None:
+    from anyrnn.studies.compare.report import render
+
+    write_json(comparison.folder / "results.json", comparison.plain())
+    write_text(comparison.folder / "report.html", render(comparison, choices))
