@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from anyrnn.studies.compare.advice import advise
-from anyrnn.studies.compare.evidence import Evidence, Failure, Outcome, Signal, choose
-from anyrnn.studies.compare.words import texts
+from anyrnn.studies.comparison.advice import advise
+from anyrnn.studies.comparison.evidence import Evidence, Failure, Outcome, Signal, choose
+from anyrnn.studies.comparison.words import texts
 from anyrnn.tasks.scores.figures import LOSS, Figure
 
 ACCURACY = Figure("accuracy", "accuracy", percent=True)

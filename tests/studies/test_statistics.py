@@ -8,7 +8,7 @@ import numpy
 import pytest
 from scipy import stats
 
-from anyrnn.studies.compare.statistics import (
+from anyrnn.studies.comparison.statistics import (
     contrast,
     corrected,
     seeds_needed,

@@ -13,6 +13,7 @@ from anyrnn.cli import (
     cache,
     cells,
     check_install,
+    compare,
     convert,
     evaluate,
     generate,
@@ -47,6 +48,7 @@ app.command("cells")(cells.cells)
 app.command("show")(show.show)
 app.add_typer(train.app, name="train")
 app.add_typer(tune.app, name="tune")
+app.add_typer(compare.app, name="compare")
 app.command("init-config")(init_config.init_config)
 app.command("evaluate", cls=OfRun)(evaluate.evaluate)
 app.command("predict", cls=OfRun)(predict.predict)

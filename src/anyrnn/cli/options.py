@@ -144,6 +144,8 @@ class Sources:
         file: The file, if there is one.
         settings: Such as "model.hidden_size=256".
         flags: Values by the names of the options.
+        defaults: Values of what nothing else gives, by the paths of the options.
+        found: The options as the command has them, if some have other flags.
 
     Attributes:
         search: The section of the file that says what `anyrnn tune` searches, if it has one.
@@ -159,16 +161,22 @@ class Sources:
         file: Path | None,
         settings: Iterable[str],
         flags: Mapping[str, Any],
+        *,
+        defaults: Mapping[str, Any] | None = None,
+        found: Iterable[Option] = (),
     ) -> None:
         from anyrnn.tasks.options.declaration import check_names, declared
         from anyrnn.tasks.options.nested import put
         from anyrnn.tasks.options.option_files import read_options, read_setting
 
-        self._options = {found.name: found for found in declared(kind)}
+        options = {each.name: each for each in (*declared(kind), *found)}
+        self._options = options
         self._places: dict[str, str] = {}
         self._values: dict[str, Any] = {}
         self._kind = kind
         self.search: Any = None
+        for path, value in (defaults or {}).items():
+            put(self._values, path, value)
         if file:
             values = read_options(file)
             if SEARCH in values:
@@ -184,7 +192,7 @@ class Sources:
                 check_names(kind, nested)
             self._take(nested, " in --set")
         for name, value in flags.items():
-            put(self._values, self._options[name].path, value)
+            put(self._values, options[name].path, value)
             self._places.pop(name, None)
 
     def options(self) -> Any:
@@ -196,6 +204,10 @@ class Sources:
         from anyrnn.tasks.options.declaration import from_mapping
 
         return from_mapping(self._kind, self._values)
+
+    def given_in_place(self, name: str) -> str:
+        """Where a file or a setting gave an option, such as " in --set"; or ""."""
+        return self._places.get(name, "")
 
     def flag(self, name: str) -> str:
         """How a message names an option: by where it was given, or by the flag that gives it."""

@@ -218,6 +218,20 @@ class Study:
         with reached(self._place.url, self.folder):
             return trial_queue.records(self._study)
 
+    def keep(self, name: str, value: object) -> None:
+        """Keep a value beside the trials, for every process and machine of the study.
+
+        Raises:
+            StorageError: The storage cannot be reached.
+        """
+        with reached(self._place.url, self.folder):
+            trial_queue.put_text(self._study.set_user_attr, name, value)
+
+    def kept(self, name: str) -> Any:
+        """What `keep` kept under a name, or `None`."""
+        with reached(self._place.url, self.folder):
+            return trial_queue.text_in(self._study.user_attrs, name)
+
     @property
     def inner(self) -> optuna.Study:
         """The study as Optuna knows it."""

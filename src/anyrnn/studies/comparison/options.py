@@ -13,6 +13,9 @@ LEVEL = 0.05
 FACTORS = (0.3, 1.0, 3.0, 10.0)
 """By what the learning rate is multiplied to find that of each cell."""
 
+FURTHER = (0.03, 0.1, *FACTORS, 30.0, 100.0)
+"""The same with those that are tried where the best one is at an end."""
+
 
 class CompareOptions(OptionGroup, panel="Comparison"):
     """How cells are compared."""
@@ -24,20 +27,14 @@ class CompareOptions(OptionGroup, panel="Comparison"):
     )
     rates: tuple[float, ...] = option(
         (),
-        "A learning rate to try with each cell, with one training; may be repeated.",
-        shown="0.3, 1, 3 and 10 times the default, as many as the budget allows",
+        "A learning rate to try with each cell, in one training; may be repeated.",
+        shown="0.3, 1, 3 and 10 times the task's, further ones where the best is at an end; fewer "
+        "where the budget is small",
         distinct=True,
         needs=(Need("fixed_rate", (False,)),),
     )
     fixed_rate: bool = option(
         False, "Try no learning rates; every cell has the same, as where one is given."
-    )
-    budget: str | None = option(
-        None,
-        "The time for everything, such as 90s, 30m or 2h: learning rates and epochs are as many "
-        "as fit.",
-        metavar="TIME",
-        shown="no limit",
     )
     figure: str | None = option(
         None,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Literal
 
-from anyrnn.studies.compare.statistics import Contrast, contrast, corrected
+from anyrnn.studies.comparison.statistics import Contrast, contrast, corrected
 from anyrnn.tasks.scores.figures import Figure
 
 # From which share of the other's cost on a cell counts as cheaper: times of a busy machine vary.

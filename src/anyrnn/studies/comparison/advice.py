@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from anyrnn.studies.compare.evidence import Choice, Evidence, Outcome
-from anyrnn.studies.compare.statistics import Contrast, seeds_needed, smallest_p
-from anyrnn.studies.compare.words import Language, listed, named, said
+from anyrnn.studies.comparison.evidence import Choice, Evidence, Outcome
+from anyrnn.studies.comparison.statistics import Contrast, seeds_needed, smallest_p
+from anyrnn.studies.comparison.words import Language, listed, named, said
 from anyrnn.tasks.scores.figures import Figure
 
 

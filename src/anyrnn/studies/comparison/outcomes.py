@@ -5,9 +5,9 @@ from statistics import fmean, median
 from typing import Any
 
 from anyrnn.errors import OptionError, option_name
-from anyrnn.studies.compare.evidence import Failure, Outcome, Signal
-from anyrnn.studies.compare.plan import RATE, RESULT, Plan
-from anyrnn.studies.trials import TrialRecord
+from anyrnn.studies.comparison.evidence import Failure, Outcome, Signal
+from anyrnn.studies.comparison.plan import RATE, RESULT, Plan, beyond
+from anyrnn.studies.trials import TrialPlan, TrialRecord
 from anyrnn.tasks.scores.figures import Figure
 from anyrnn.tasks.task import Task
 
@@ -35,7 +35,7 @@ def figure_compared(task: Task, name: str | None) -> Figure:
 
 
 def best_rates(
-    records: Iterable[TrialRecord], plan: Plan, cells: Sequence[str], figure: Figure
+    records: Sequence[TrialRecord], plan: Plan, cells: Sequence[str], figure: Figure
 ) -> dict[str, float]:
     """The learning rate of each cell with the best validation figure; the smaller of equal ones,
     and the smallest where no trial was finished.
@@ -46,16 +46,34 @@ def best_rates(
         cells: The cells.
         figure: The figure.
     """
-    if len(plan.rates) == 1:
-        return dict.fromkeys(cells, plan.rates[0])
     tried = rate_curves(records, figure)
     better = max if figure.larger_is_better else min
     return {
         cell: better(curve, key=lambda rate, curve=curve: curve[rate])
         if (curve := tried.get(cell))
-        else min(plan.rates)
+        else min(tried_rates(records, plan, cell))
         for cell in cells
     }
+
+
+def further_trials(
+    records: Sequence[TrialRecord], plan: Plan, options: Any, figure: Figure
+) -> list[TrialPlan]:
+    """The trainings with learning rates beyond the best one, where that is at an end."""
+    rates = best_rates(records, plan, options.cells, figure)
+    found = (
+        (cell, beyond(options, tried_rates(records, plan, cell), rate))
+        for cell, rate in rates.items()
+    )
+    return [plan.rate_trial(options, cell, rate) for cell, rate in found if rate is not None]
+
+
+def tried_rates(records: Iterable[TrialRecord], plan: Plan, cell: str) -> tuple[float, ...]:
+    """The learning rates that were tried with a cell, in ascending order."""
+    found = {
+        each.changes[_RATE_OPTION] for each in records if each.purpose == RATE and each.cell == cell
+    }
+    return tuple(sorted(found)) or plan.rates
 
 
 def rate_curves(records: Iterable[TrialRecord], figure: Figure) -> dict[str, dict[float, float]]:
@@ -106,7 +124,7 @@ def outcome_of(
         plan.hidden_sizes[cell],
         plan.parameters[cell],
         results[0].changes[_RATE_OPTION] if results else plan.rates[0],
-        plan.rates,
+        tried_rates(records, plan, cell),
         {each.seed: validation_figures(each) for each in finished},
         {each.seed: each.figures for each in finished},
         tuple(

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from anyrnn.studies.compare.outcomes import rate_curves, results_of
-from anyrnn.studies.compare.statistics import Contrast, smallest_p
-from anyrnn.studies.compare.words import Language, headings, named, said
+from anyrnn.studies.comparison.outcomes import rate_curves, results_of
+from anyrnn.studies.comparison.statistics import Contrast, smallest_p
+from anyrnn.studies.comparison.words import Language, headings, named, said
 from anyrnn.tasks.options.nested import flattened
 from anyrnn.tasks.report import SERIES_COLOURS, TEXT_COLOUR, chart, render_page
 from anyrnn.tasks.run_files import versions
 from anyrnn.tasks.scores.figures import LOSS, Figure, duration, short_duration
 
 if TYPE_CHECKING:
-    from anyrnn.studies.compare.comparison import Comparison
-    from anyrnn.studies.compare.evidence import Outcome
-    from anyrnn.studies.compare.options import CompareOptions
+    from anyrnn.studies.comparison.compare import Comparison
+    from anyrnn.studies.comparison.evidence import Outcome
+    from anyrnn.studies.comparison.options import CompareOptions
     from anyrnn.studies.trials import TrialRecord
 
 _LEFT = 0.01  # of the gradient: what counts as lost
@@ -49,9 +49,8 @@ def render(comparison: Comparison, choices: CompareOptions) -> str:
         "summary": writer.summary(choices),
         "advice": advice,
         "recommended": choice.recommended,
-        "columns": writer.columns(),
-        "rows": [writer.row(each) for each in evidence.outcomes],
-        "simple": writer.simple_rows(),
+        "figures": writer.figures(),
+        "costs": writer.costs(),
         "explained": writer.explained(),
         "result_charts": writer.result_charts(),
         "test": writer.test(),
@@ -69,16 +68,22 @@ def render(comparison: Comparison, choices: CompareOptions) -> str:
     return render_page("compare.html", values, "anyrnn.studies")
 
 
-def table(comparison: Comparison, language: Language = "en") -> tuple[list[str], list[list[str]]]:
-    """The headings and the rows of the table of results: cells, then simple methods.
+def tables(
+    comparison: Comparison, language: Language = "en"
+) -> list[tuple[list[str], list[list[str]]]]:
+    """The tables of the results, each its headings and its rows: figures, and what cells take.
 
     Args:
         comparison: The comparison.
         language: "en" or "zh".
     """
     writer = _Writer(comparison, language)
-    rows = [writer.row(each) for each in comparison.evidence.outcomes]
-    return writer.columns(), [*rows, *writer.simple_rows()]
+    return [writer.figures(), writer.costs()]
+
+
+def explanation(comparison: Comparison, language: Language = "en") -> str:
+    """What the tables show, in a sentence."""
+    return _Writer(comparison, language).explained()
 
 
 @dataclass(frozen=True)
@@ -113,59 +118,49 @@ class _Writer:
             time=duration(sum(each.training_seconds for each in records)),
         )
 
-    def columns(self) -> list[str]:
-        words = self.words
+    def figures(self) -> tuple[list[str], list[list[str]]]:
+        """The headings and rows of the figures; simple methods stand below the cells."""
+        evidence, words = self.comparison.evidence, self.words
         validation = words["validation"].format(figure=self._heading(self.figure))
-        return [
-            words["cell"],
-            words["hidden"],
-            words["parameters"],
-            words["rate"],
-            validation,
-            *map(self._heading, self.comparison.evidence.shown),
-            words["training"],
-            words["epoch"],
-            words["row"],
-            words["memory"],
+        rows = [self._figures_of(each) for each in evidence.outcomes]
+        rows += [
+            [named(name, self.language), "", *self.comparison.task.shown(reached)]
+            for name, reached in evidence.baselines.items()
         ]
+        return [words["cell"], validation, *map(self._heading, evidence.shown)], rows
 
-    def row(self, outcome: Outcome) -> list[str]:
-        evidence = self.comparison.evidence
-        first = [
+    def costs(self) -> tuple[list[str], list[list[str]]]:
+        """The headings and rows of what each cell takes."""
+        names = ("cell", "hidden", "parameters", "rate", "training", "epoch", "row", "memory")
+        outcomes = self.comparison.evidence.outcomes
+        return [self.words[name] for name in names], [self._costs_of(each) for each in outcomes]
+
+    def _figures_of(self, outcome: Outcome) -> list[str]:
+        shown = self.comparison.evidence.shown
+        if not outcome.validation:
+            state = "diverged" if any(each.diverged for each in outcome.failures) else "failed"
+            return [outcome.cell, self.words[state], *[""] * len(shown)]
+        validation = [each[self.figure.name] for each in outcome.validation.values()]
+        figures = (
+            figure.of_trials([each[figure.name] for each in outcome.figures.values()])
+            for figure in shown
+        )
+        return [outcome.cell, self.figure.of_trials(validation), *figures]
+
+    def _costs_of(self, outcome: Outcome) -> list[str]:
+        memory = outcome.memory_bytes
+        measured = (
+            duration(outcome.training_seconds),
+            duration(outcome.epoch_seconds),
+            short_duration(outcome.seconds_per_row),
+        )
+        return [
             outcome.cell,
             str(outcome.hidden_size),
             f"{outcome.parameters:,}",
             f"{outcome.learning_rate:g}",
-        ]
-        if not outcome.validation:
-            state = "diverged" if any(each.diverged for each in outcome.failures) else "failed"
-            return [*first, self.words[state], *[""] * (len(self.columns()) - 5)]
-        validation = [each[self.figure.name] for each in outcome.validation.values()]
-        figures = (
-            figure.of_trials([each[figure.name] for each in outcome.figures.values()])
-            for figure in evidence.shown
-        )
-        memory = outcome.memory_bytes
-        return [
-            *first,
-            self.figure.of_trials(validation),
-            *figures,
-            duration(outcome.training_seconds),
-            duration(outcome.epoch_seconds),
-            short_duration(outcome.seconds_per_row),
+            *(measured if outcome.validation else ("", "", "")),
             "" if memory is None else f"{memory / 2**20:,.0f} MiB",
-        ]
-
-    def simple_rows(self) -> list[list[str]]:
-        evidence = self.comparison.evidence
-        return [
-            [
-                named(name, self.language),
-                *[""] * 4,
-                *self.comparison.task.shown(reached),
-                *[""] * 4,
-            ]
-            for name, reached in evidence.baselines.items()
         ]
 
     def explained(self) -> str:
@@ -212,7 +207,7 @@ class _Writer:
             self._lines(title, self.words["seconds"], name, self.figure, _seconds),
         ]
         loss = named(LOSS.title, self.language)
-        title = f"{said('training', self.language)} {loss}"
+        title = self.words["training of"].format(figure=loss)
         return [*charts, self._lines(title, self.words["steps"], "training_loss", LOSS, _steps)]
 
     def rates(self) -> Markup | None:

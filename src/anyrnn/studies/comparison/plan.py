@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from anyrnn.errors import SizeError, option_name
-from anyrnn.studies.compare.options import FACTORS, CompareOptions
-from anyrnn.studies.compare.sizes import (
+from anyrnn.studies.comparison.options import FACTORS, CompareOptions
+from anyrnn.studies.comparison.sizes import (
     StepTimer,
     check_cells,
     equal_parameters,
@@ -61,10 +61,14 @@ class Plan:
         """The trainings that find learning rates; their seed comes after those that are compared,
         so that no result is one that a rate was chosen by.
         """
-        seed = options.training.seed + options.training.seeds
         for rate in self.rates if len(self.rates) > 1 else ():
             for cell in options.cells:
-                yield TrialPlan(cell, seed, self._changes(cell, rate), RATE)
+                yield self.rate_trial(options, cell, rate)
+
+    def rate_trial(self, options: Any, cell: str, rate: float) -> TrialPlan:
+        """The training of a cell that tries a learning rate."""
+        seed = options.training.seed + options.training.seeds
+        return TrialPlan(cell, seed, self._changes(cell, rate), RATE)
 
     def result_trials(self, options: Any, rates: Mapping[str, float]) -> Iterator[TrialPlan]:
         """The trainings that are compared: seed by seed, so that those that were done when the time
@@ -128,10 +132,30 @@ def planned(
 
 def rates_tried(options: Any, choices: CompareOptions) -> tuple[float, ...]:
     """The learning rates that are tried, if time allows, the smallest first."""
-    rate = options.training.learning_rate
     if choices.fixed_rate:
-        return (rate,)
-    return tuple(sorted(choices.rates or (float(f"{rate * each:.3g}") for each in FACTORS)))
+        return (options.training.learning_rate,)
+    return tuple(sorted(choices.rates or _times(options, FACTORS)))
+
+
+def beyond(options: Any, rates: Sequence[float], best: float) -> float | None:
+    """The learning rate to try next if the best one is at an end of those that were tried; `None`
+    if it is not, or if there is no further one.
+
+    Args:
+        options: The options of the task.
+        rates: Those that were tried.
+        best: The best of them.
+    """
+    ladder = _times(options, FURTHER)
+    if best not in ladder or best not in (min(rates), max(rates)):
+        return None
+    place = ladder.index(best) + (1 if best == max(rates) else -1)
+    return ladder[place] if 0 <= place < len(ladder) else None
+
+
+def _times(options: Any, factors: Sequence[float]) -> list[float]:
+    """The learning rate of the options times some factors, rounded."""
+    return [float(f"{options.training.learning_rate * each:.3g}") for each in factors]
 
 
 def within(

@@ -6,31 +6,36 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from anyrnn.errors import AnyrnnError, OptionError, RunError, SizeError, option_name
-from anyrnn.studies.compare.advice import Advice, advise
-from anyrnn.studies.compare.evidence import Choice, Evidence, Signal, choose
-from anyrnn.studies.compare.options import LEVEL, CompareOptions
-from anyrnn.studies.compare.outcomes import (
+from anyrnn.errors import AnyrnnError, OptionError, SizeError, option_name
+from anyrnn.studies.comparison.advice import Advice, advise
+from anyrnn.studies.comparison.evidence import Choice, Evidence, Signal, choose
+from anyrnn.studies.comparison.options import LEVEL, CompareOptions
+from anyrnn.studies.comparison.outcomes import (
     baselines_of,
     best_rates,
     figure_compared,
+    further_trials,
     outcome_of,
     results_of,
 )
-from anyrnn.studies.compare.plan import Plan, planned
-from anyrnn.studies.compare.statistics import CORRECTION, TEST
-from anyrnn.studies.compare.words import Language
+from anyrnn.studies.comparison.plan import Plan, planned, rates_tried
+from anyrnn.studies.comparison.statistics import CORRECTION, TEST
+from anyrnn.studies.comparison.words import Language
+from anyrnn.studies.options import StudyOptions
 from anyrnn.studies.search import Place, Study
 from anyrnn.studies.trials import TrialRecord
 from anyrnn.studies.worker import StudyListener
 from anyrnn.tasks.options.declaration import check_needs
 from anyrnn.tasks.registry import entry_of
 from anyrnn.tasks.run_files import read_json, write_json, write_text
+from anyrnn.tasks.scores.figures import Figure
 from anyrnn.tasks.task import Data, Task
 
-PLAN = "plan.json"
+_PLAN = "plan"
 # The most sequences that gradients are taken of.
 _SEQUENCES = 64
+# So often a learning rate beyond the best one is tried.
+_FURTHER_RATES = 2
 _NO_SETTING = ("language", "significance")
 
 
@@ -94,11 +99,9 @@ class Comparison:
 
 def compare(
     options: Any,
-    place: Place,
     choices: CompareOptions | None = None,
+    study: StudyOptions | None = None,
     *,
-    workers: int = 1,
-    budget: float | None = None,
     data: Data | None = None,
     listener: StudyListener | None = None,
 ) -> Comparison:
@@ -106,10 +109,8 @@ def compare(
 
     Args:
         options: Those of a task; their `cells` are compared, from `training.seeds` seeds each.
-        place: Where the study is kept.
         choices: How cells are compared.
-        workers: The number of processes that train.
-        budget: The time for everything, in seconds.
+        study: Where the study is kept, how long it may take, how many processes train.
         data: The data, if they do not come from files.
         listener: Told what happens.
 
@@ -122,22 +123,24 @@ def compare(
         OptionError: An option has no effect, or the task cannot take a cell.
         SizeError: The budget is too small.
         RunError: A study of that name exists, or there is none to go on with.
+        StorageError: The storage cannot be reached.
         StoppedError: Ctrl-C or SIGTERM; the study can be gone on with.
     """
-    choices = choices or CompareOptions()
+    choices, kept = choices or CompareOptions(), study or StudyOptions()
     _check(options, choices)
     settings = {name: value for name, value in choices.plain().items() if name not in _NO_SETTING}
-    with Study("compare", options, place, settings=settings, listener=listener, data=data) as study:
-        figure = figure_compared(study.task, choices.figure)
-        plan = _plan(study, choices, budget, workers)
-        study.enqueue(plan.rate_trials(options))
-        complete = _trained(study, workers, budget)
+    named = entry_of(options).task.main_file(options).name
+    place = Place(kept.folder(named), kept.named(named), kept.storage, kept.resume)
+    budget, workers = kept.seconds, kept.workers
+    with Study("compare", options, place, settings=settings, listener=listener, data=data) as begun:
+        figure = figure_compared(begun.task, choices.figure)
+        plan = _plan(begun, choices, budget, workers)
+        complete = _rates_tried(begun, plan, choices, figure, kept)
         if complete:
-            rates = best_rates(study.records(), plan, options.cells, figure)
-            study.enqueue(plan.result_trials(options, rates))
-            complete = _trained(study, workers, budget)
-        records = study.records()
-        comparison = _comparison(study, plan, choices, records, complete)
+            rates = best_rates(begun.records(), plan, options.cells, figure)
+            begun.enqueue(plan.result_trials(options, rates))
+            complete = begun.run(workers=workers, budget=budget)
+        comparison = _comparison(begun, plan, choices, begun.records(), complete)
         _write(comparison, choices)
     return comparison
 
@@ -160,19 +163,31 @@ def _check(options: Any, choices: CompareOptions) -> None:
 
 def _plan(study: Study, choices: CompareOptions, budget: float | None, workers: int) -> Plan:
     """What is trained; of a study that was begun as it was planned then."""
-    path = study.folder / PLAN
-    if path.exists():
-        try:
-            return Plan.restored(read_json(path))
-        except (TypeError, KeyError):
-            raise RunError(f"the study is damaged: {path} holds no plan") from None
+    known = study.kept(_PLAN)
+    if known is not None:
+        return Plan.restored(known)
     plan = planned(study.task, study.trainer.data, choices, budget, workers)
-    write_json(path, plan.plain())
+    study.keep(_PLAN, plan.plain())
     return plan
 
 
-def _trained(study: Study, workers: int, budget: float | None) -> bool:
-    return study.run(workers=workers, budget=budget)
+def _rates_tried(
+    study: Study, plan: Plan, choices: CompareOptions, figure: Figure, kept: StudyOptions
+) -> bool:
+    """Try learning rates; beyond those that were planned where the best one is at an end, but for
+    rates that the user has named. Whether there was time for it.
+    """
+    options = study.trainer.options
+    study.enqueue(plan.rate_trials(options))
+    all_tried = not choices.rates and plan.rates == rates_tried(options, choices)
+    for left in range(_FURTHER_RATES if all_tried else 0, -1, -1):
+        if not study.run(workers=kept.workers, budget=kept.seconds):
+            return False
+        plans = further_trials(study.records(), plan, options, figure) if left else []
+        if not plans:
+            break
+        study.enqueue(plans)
+    return True
 
 
 def _comparison(
@@ -235,7 +250,7 @@ def gradient_reach(run: Path, data: Data) -> tuple[list[float], Signal] | None:
 
 
 def _write(comparison: Comparison, choices: CompareOptions) -> None:
-    from anyrnn.studies.compare.report import render
+    from anyrnn.studies.comparison.report import render
 
     write_json(comparison.folder / "results.json", comparison.plain())
     write_text(comparison.folder / "report.html", render(comparison, choices))
