@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from anyrnn.errors import SizeError, option_name
-from anyrnn.studies.comparison.options import FACTORS, CompareOptions
+from anyrnn.studies.comparison.options import FACTORS, FURTHER, CompareOptions
 from anyrnn.studies.comparison.sizes import (
     StepTimer,
     check_cells,
