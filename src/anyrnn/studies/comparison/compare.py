@@ -154,11 +154,12 @@ def _check(options: Any, choices: CompareOptions) -> None:
         raise OptionError(
             f"{option_name('cells')} names only {options.cells[0]}, but two or more are compared"
         )
-    if options.training.devices * options.training.nodes > 1:
-        raise OptionError(
-            f"{option_name('devices')} and {option_name('nodes')} have no effect on a comparison; "
-            f"its trainings run beside each other with {option_name('workers')}"
-        )
+    for name in ("devices", "nodes"):
+        if getattr(options.training, name) > 1:
+            raise OptionError(
+                f"{option_name(name)} has no effect on a comparison, whose trainings run beside "
+                f"each other with {option_name('workers')}; leave it out"
+            )
 
 
 def _plan(study: Study, choices: CompareOptions, budget: float | None, workers: int) -> Plan:
