@@ -76,8 +76,8 @@ def test_where_memory_is_needed() -> None:
     )
     assert "rnn is worse than gru from each of the 5 seeds: accuracy by 46.9 points" in reasons
     assert "lstm is not worse than gru with any certainty" in reasons
-    assert "rnn loses the signal after 12 steps" in reasons
-    assert "gru keeps more than 1 % of the gradient over all 40 steps" in reasons
+    assert "The trained rnn loses the gradient after 12 steps" in reasons
+    assert "The trained gru keeps more than 1 % of the gradient over all 40 steps" in reasons
     assert "the smallest p that the test can give is 0.062, after correction 0.12" in doubts
 
 

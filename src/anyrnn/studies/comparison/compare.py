@@ -180,8 +180,9 @@ def _rates_tried(
     """
     options = study.trainer.options
     study.enqueue(plan.rate_trials(options))
-    all_tried = not choices.rates and plan.rates == rates_tried(options, choices)
-    for left in range(_FURTHER_RATES if all_tried else 0, -1, -1):
+    all_tried = len(plan.rates) > 1 and plan.rates == rates_tried(options, choices)
+    further = _FURTHER_RATES if all_tried and not choices.rates else 0
+    for left in range(further, -1, -1):
         if not study.run(workers=kept.workers, budget=kept.seconds):
             return False
         plans = further_trials(study.records(), plan, options, figure) if left else []

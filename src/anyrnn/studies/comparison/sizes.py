@@ -1,14 +1,15 @@
 """The hidden size of each cell: the same for all, or such that parameters or time are equal."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from statistics import median
 from typing import Any, Literal
 
 import torch
 
-from anyrnn.errors import AnyrnnError, OptionError, SizeError
+from anyrnn.errors import AnyrnnError, OptionError, SizeError, option_name
 from anyrnn.tasks.data.batches import BatchSource
 from anyrnn.tasks.options.declaration import replaced
 from anyrnn.tasks.run_files import without_drawing
@@ -21,6 +22,7 @@ _LARGEST = 16
 _LARGEST_TIMED = 4
 # Sizes are timed to such a share of that of the reference cell: times are no more exact.
 _TIMED_TO = 16
+_EQUAL_HIDDEN = f"; use {option_name('sizes', 'equal-hidden')}"
 # Times are measured so often, of two cells in turn; the median of the ratios counts.
 _REPEATS = 5
 
@@ -44,10 +46,23 @@ def check_cells(task: Task, cells: Sequence[str]) -> None:
 
     for cell in cells:
         get(cell)
-        try:
+        with _taken(task, cell):
             parameters(task, cell, task.options.model.hidden_size)
-        except AnyrnnError as error:
-            raise OptionError(f"{task.name} cannot take the cell {cell}: {error}") from None
+
+
+@contextmanager
+def _taken(task: Task, cell: str, advice: str = "") -> Iterator[None]:
+    """Tell that networks of a task cannot have a cell.
+
+    Raises:
+        OptionError: They cannot.
+    """
+    try:
+        yield
+    except AnyrnnError as error:
+        raise OptionError(
+            f"{task.name} cannot take the cell {cell}: {error.message}{advice}"
+        ) from None
 
 
 def parameters(task: Task, cell: str, hidden_size: int) -> int:
@@ -78,9 +93,10 @@ def equal_parameters(task: Task, cells: Sequence[str], hidden_size: int) -> dict
     wanted = parameters(task, cells[0], hidden_size)
     found = {cells[0]: hidden_size}
     for cell in cells[1:]:
-        found[cell] = nearest(
-            lambda size, cell=cell: parameters(task, cell, size), wanted, hidden_size * _LARGEST
-        )
+        with _taken(task, cell, _EQUAL_HIDDEN):
+            found[cell] = nearest(
+                lambda size, cell=cell: parameters(task, cell, size), wanted, hidden_size * _LARGEST
+            )
     return found
 
 
@@ -96,18 +112,19 @@ def equal_time(
         hidden_size: That size.
         seconds: Measures a training step of a task with a cell.
     """
-    found = {cells[0]: hidden_size}
+    first, found = with_hidden_size(task, hidden_size), {cells[0]: hidden_size}
     for cell in cells[1:]:
 
         def ratio(size: int, cell: str = cell) -> float:
             changed = with_hidden_size(task, size)
-            pairs = [(seconds(changed, cell), seconds(task, cells[0])) for _ in range(_REPEATS)]
+            pairs = [(seconds(changed, cell), seconds(first, cells[0])) for _ in range(_REPEATS)]
             return median(one / reference for one, reference in pairs)
 
         largest, step = hidden_size * _LARGEST_TIMED, max(1, hidden_size // _TIMED_TO)
-        found[cell] = step * nearest(
-            lambda steps, ratio=ratio, step=step: ratio(step * steps), 1.0, largest // step
-        )
+        with _taken(task, cell, _EQUAL_HIDDEN):
+            found[cell] = step * nearest(
+                lambda steps, ratio=ratio, step=step: ratio(step * steps), 1.0, largest // step
+            )
     return found
 
 
