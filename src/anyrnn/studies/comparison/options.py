@@ -28,6 +28,7 @@ class CompareOptions(OptionGroup, panel="Comparison"):
     rates: tuple[float, ...] = option(
         (),
         "A learning rate to try with each cell, in one training; may be repeated.",
+        flags=("--rate",),
         shown="0.3, 1, 3 and 10 times the task's, further ones where the best is at an end; fewer "
         "where the budget is small",
         distinct=True,
