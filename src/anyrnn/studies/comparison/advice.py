@@ -106,7 +106,8 @@ class _Writer:
         yield from self._few_seeds(done)
         for outcome in evidence.sound:
             yield from self._training(outcome)
-        yield self._say("one split")
+        if choice.recommended is not None:
+            yield self._say("one split")
 
     def _reached(self, outcome: Outcome) -> str:
         figures = [

@@ -150,6 +150,9 @@ def _check(options: Any, choices: CompareOptions) -> None:
     check_needs(options)
     check_needs(choices, data={"seeds": (options.training.seeds,)})
     entry_of(options)
+    for rate in choices.rates:
+        if not 0 < rate < math.inf:
+            raise SizeError(f"{option_name('rates')} is {rate}, but has to be above 0")
     if len(options.cells) < 2:
         raise OptionError(
             f"{option_name('cells')} names only {options.cells[0]}, but two or more are compared"

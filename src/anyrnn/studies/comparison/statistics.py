@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
-from typing import Literal
+from typing import Any, Literal
 
 import numpy
 
@@ -136,7 +136,8 @@ def corrected(contrasts: Sequence[Contrast]) -> list[Contrast]:
     from statsmodels.stats.multitest import multipletests
 
     tested = [each.p for each in contrasts if each.p is not None]
-    adjusted = iter(multipletests(tested, method="holm")[1] if tested else ())
+    found: Any = multipletests(tested, method="holm")[1] if tested else ()
+    adjusted = iter(found)
     return [
         each if each.p is None else replace(each, adjusted_p=float(next(adjusted)))
         for each in contrasts
@@ -163,7 +164,8 @@ def _interval(differences: Sequence[float]) -> tuple[float, float]:
 def _permutation(differences: Sequence[float]) -> float:
     from scipy.stats import permutation_test
 
-    found = permutation_test(
+    test: Any = permutation_test  # its argument random_state is called rng in newer versions
+    found = test(
         (numpy.asarray(differences),),
         numpy.mean,
         permutation_type="samples",
