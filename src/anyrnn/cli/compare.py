@@ -12,8 +12,8 @@ from rich.box import SIMPLE
 
 from anyrnn.cli.options import Sources, command, given, parameter, telling
 from anyrnn.cli.studies import told
-from anyrnn.cli.tasks import FROM_FILE, task_commands
 from anyrnn.cli.terminal import say, say_table
+from anyrnn.cli.train import FROM_FILE, Tasks
 from anyrnn.errors import OptionError, option_name
 
 if TYPE_CHECKING:
@@ -59,7 +59,20 @@ def _command(entry: Entry) -> Any:
     return command(compare, parameters, entry.name, about)
 
 
-app = task_commands(_HELP, _command)
+class _Tasks(Tasks):
+    """A command for each task, made when it is asked for."""
+
+    def made(self, entry: Entry) -> Any:
+        """The command of a task."""
+        return _command(entry)
+
+
+app = typer.Typer(cls=_Tasks, help=_HELP, no_args_is_help=True, rich_markup_mode="rich")
+
+
+@app.callback()
+def _all() -> None:
+    """Say which recurrent cell to use for a task, on your own files."""
 
 
 def _compared(found: Option) -> Option:
