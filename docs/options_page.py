@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from anyrnn.cli.options import flags, names
+from anyrnn.studies.comparison.options import CompareOptions
 from anyrnn.studies.options import StudyOptions
 from anyrnn.studies.tuning.options import TuneOptions
 from anyrnn.tasks.inspection.options import InspectOptions
@@ -27,6 +28,7 @@ OF_EVERY_TASK: dict[str, type[OptionGroup]] = {
     "inspect": InspectOptions,
     "run": RunOptions,
     "tune": TuneOptions,
+    "compare": CompareOptions,
     "study": StudyOptions,
 }
 """Options beside those of a task, by what the page calls them."""
@@ -48,8 +50,9 @@ This page is made by `docs/options_page.py` from the declarations.""",
     "of": "anyrnn train {}",
     "inspect": "anyrnn inspect, on a run of any task",
     "run": "Run folder, of every task",
-    "study": "Studies: anyrnn tune",
+    "study": "Studies: anyrnn tune and anyrnn compare",
     "tune": "anyrnn tune, of every task",
+    "compare": "anyrnn compare, of every task",
     "flags only": "These are flags only; in Python they are arguments.",
     "required": "required",
     "or": (", ", " or "),
