@@ -91,8 +91,7 @@ def test_carbon_dioxide(anyrnn: Any) -> None:
         (["--cells", "rnn,grru"], "no cell is called 'grru'; nearest: gru"),
         (
             ["--cells", "rnn,lstm_projection"],
-            "classify cannot take the cell lstm_projection: cell 'lstm_projection' needs "
-            "projection_size",
+            "cell 'lstm_projection' needs projection_size",
         ),
         (
             ["--cells", "rnn,sru", "--hidden-size", "4"],

@@ -110,7 +110,7 @@ def planned(
     if budget is not None or choices.sizes == "equal-time":
         batches = task.batches(data.training, options.training.batch_size, options.training.seed)
         timer = StepTimer(batches, options.training.torch_device())
-    sizes: dict[str, int] = dict.fromkeys(cells, hidden_size)
+    sizes: Mapping[str, int] = dict.fromkeys(cells, int(hidden_size))
     if choices.sizes == "equal-parameters":
         sizes = equal_parameters(task, cells, hidden_size)
     elif choices.sizes == "equal-time":
