@@ -44,6 +44,7 @@ bench: .venv/installed ## our layers beside those of torch, JAX, Keras, ONNX Run
 docs: .venv/installed ## the documents as a site, in docs/_build; in Chinese in docs/_build/zh
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	$(BIN)/python docs/options_page.py
+	$(BIN)/anyrnn study --results docs/studies/cells.json --pages docs
 	$(BIN)/sphinx-build -W -b html -d docs/_build/.doctrees/en docs docs/_build
 	$(BIN)/sphinx-build -W -b html -d docs/_build/.doctrees/zh -t zh docs docs/_build/zh
 

@@ -24,6 +24,7 @@ from anyrnn.cli import (
     runs,
     show,
     speak,
+    study,
     train,
     transcribe,
     translate,
@@ -58,6 +59,7 @@ app.command("transcribe", cls=OfRun)(transcribe.transcribe)
 app.command("translate", cls=OfRun)(translate.translate)
 app.command("listen", cls=OfRun)(listen.listen)
 app.command("speak", cls=OfRun)(speak.speak)
+app.command("study", cls=OfRun)(study.study)
 app.command("runs")(runs.runs)
 app.command("convert")(convert.convert)
 app.command("cache")(cache.cache)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,13 @@ SERIES_COLOURS = ("#030301", "#030302", "#030303", "#030304", "#030305", "#03030
 _VARIABLES = {TEXT_COLOUR: "var(--ink)", FAINT_COLOUR: "var(--line)"} | {
     colour: f"var(--series-{number})" for number, colour in enumerate(SERIES_COLOURS, start=1)
 }
+# Inches around each of several panels.
+_PADDED: dict[str, object] = {
+    "figure.constrained_layout.w_pad": 0.1,
+    "figure.constrained_layout.h_pad": 0.1,
+}
+_METADATA = re.compile(r"<metadata>.*?</metadata>", re.DOTALL)
+_DECIMALS = re.compile(r"-?\d+\.\d{3,}")
 _STYLE: Any = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -95,25 +103,33 @@ def line_chart(
     return chart(draw, label)
 
 
-def chart(draw: Callable[[Any], None], label: str) -> Markup:
+def chart(
+    draw: Callable[[Any], None],
+    label: str,
+    *,
+    panels: int = 1,
+    size: tuple[float, float] = (5.2, 3.4),
+) -> Markup:
     """A chart as SVG that takes its colours from the page.
 
     Args:
-        draw: Draws on matplotlib's axes, in `SERIES_COLOURS` and `TEXT_COLOUR`.
+        draw: Draws on matplotlib's axes, in `SERIES_COLOURS` and `TEXT_COLOUR`; where there are
+            several panels, on an array of them.
         label: The chart's name for screen readers, which no other chart of the page has.
+        panels: How many panels stand side by side; they share a legend.
+        size: The width and the height in inches.
     """
 
     def drawn(figure: Any) -> None:
-        axes = figure.add_subplot()
-        axes.patch.set_alpha(0)
-        draw(axes)
-        axes.grid(visible=True)
-        axes.spines[["top", "right"]].set_visible(False)
-        names = axes.get_legend_handles_labels()[1]
-        if names:
-            axes.legend(frameon=False, fontsize=8, ncols=2 if len(names) > 4 else 1)
+        every = figure.subplots(1, panels, squeeze=False)[0]
+        draw(every[0] if panels == 1 else every)
+        for axes in every:
+            axes.patch.set_alpha(0)
+            axes.grid(visible=True)
+            axes.spines[["top", "right"]].set_visible(False)
+        _add_legend(figure, every)
 
-    return themed(drawn, label)
+    return themed(drawn, label, size, _PADDED if panels > 1 else None)
 
 
 def themed(
@@ -146,6 +162,44 @@ def themed(
             warnings.filterwarnings("ignore", message="Glyph .* missing from font")
             FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
     return _inline(buffer.getvalue(), label)
+
+
+def _add_legend(figure: Any, panels: Sequence[Any]) -> None:
+    """What lines are called: within a single panel, below several."""
+    found = {
+        name: handle
+        for axes in panels
+        for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    if found and len(panels) == 1:
+        panels[0].legend(frameon=False, fontsize=8, ncols=2 if len(found) > 4 else 1)
+    elif found:
+        places: Any = {"loc": "outside lower center", "ncols": min(len(found), 6)}
+        figure.legend(found.values(), found.keys(), frameon=False, fontsize=9, **places)
+
+
+def standalone(svg: Markup) -> str:
+    """A chart as a file of its own, which has the colours of a page in itself, light and dark.
+
+    Example:
+        >>> standalone(chart(lambda axes: axes.plot([1, 2]), "an example"))[:4]
+        '<svg'
+    """
+    tag, rest = svg.split(">", 1)
+    surface = '<rect width="100%" height="100%" rx="6" fill="var(--surface)"/>'
+    rest = _METADATA.sub("", rest)
+    # A hundredth of a point is seen by nobody, but half of the file.
+    rest = _DECIMALS.sub(lambda found: f"{float(found[0]):.2f}", rest)
+    lines = (
+        line.strip() for line in f"{tag}><style>{palette()}</style>{surface}{rest}".split("\n")
+    )
+    return "\n".join(filter(None, lines))
+
+
+@cache
+def palette() -> str:
+    """The colours of pages as variables, for light and dark, in CSS."""
+    return " ".join(_environment("anyrnn.tasks").get_template("palette.css").render().split())
 
 
 def render_page(template: str, values: Mapping[str, object], package: str = "anyrnn.tasks") -> str:
