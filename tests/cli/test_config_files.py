@@ -94,7 +94,7 @@ def test_a_resumed_run_with_another_file_is_refused(run: Run, file: Path, tmp_pa
         ("training: 3", "{file}: training is 3, but has to be a group of options"),
         ("model: {pool: sum}", "model.pool in {file} is 'sum', but has to be one of last, mean"),
         ("data: {text: 3}", "data.text in {file} is 3, but has to be text"),
-        ("data: {separator: ab}", "data.separator in {file} is 'ab', but has to be one character"),
+        ("data: {separator: ab}", "data.separator in {file} is 'ab', but has to be one ASCII"),
         ("cells: [grruu]", "no cell is called 'grruu'"),
         ("model: {layers: 1, layers: 2}", "{file} is not YAML: 'layers' occurs twice"),
         ("[", "{file} is not YAML"),

@@ -6,22 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
+from rich.progress import Progress, TaskID
 
-from anyrnn.cli.terminal import say, terminal
+from anyrnn.cli.bars import Printer, bars
 
 if TYPE_CHECKING:
     from anyrnn.studies.trials import TrialPlan, TrialRecord
     from anyrnn.studies.worker import StudyListener
     from anyrnn.tasks.task import Task
-    from anyrnn.tasks.training.listener import Epoch
 
 
 @contextmanager
@@ -29,54 +21,30 @@ def told() -> Iterator[StudyListener]:
     """A listener that prints a line for each trial and, on a terminal, moves a bar within it."""
     from anyrnn.studies.worker import StudyListener
 
-    console = terminal()
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-
-    class Printer(StudyListener):
+    class TrialPrinter(Printer, StudyListener):
         task: Task
 
-        def __init__(self) -> None:
-            self.preparations: dict[str, TaskID] = {}
+        def __init__(self, progress: Progress) -> None:
+            super().__init__(progress)
             self.bars: dict[int, tuple[str, TaskID]] = {}
 
         def prepared(self, task: Task) -> None:
             self.task = task
 
-        def noted(self, text: str) -> None:
-            say(text, "dim", console=console)
-
-        def preparing(self, what: str, done: int, total: int) -> None:
-            if what not in self.preparations:
-                self.preparations[what] = progress.add_task(what, total=total)
-            progress.update(self.preparations[what], completed=done, total=total)
-            if done >= total:
-                progress.remove_task(self.preparations.pop(what))
-
         def trial_started(self, number: int, plan: TrialPlan) -> None:
             name = f"{number + 1}: {described(plan)}"
-            self.bars[number] = name, progress.add_task(name, total=None)
+            self.bars[number] = name, self.progress.add_task(name, total=None)
 
         def batch_done(self, number: int, epoch: int, done: int, total: int) -> None:
             name, bar = self.bars[number]
             text = f"{name}, epoch {epoch}"
-            progress.update(bar, description=text, completed=done, total=total)
-
-        def epoch_done(self, number: int, epoch: Epoch) -> None:
-            pass
+            self.progress.update(bar, description=text, completed=done, total=total)
 
         def trial_done(self, record: TrialRecord) -> None:
             name, bar = self.bars.pop(record.number, ("", None))
             if bar is not None:
-                progress.remove_task(bar)
-            say(f"{name or described(record.plan)}: {self._became(record)}", console=console)
+                self.progress.remove_task(bar)
+            self.say(f"{name or described(record.plan)}: {self._became(record)}")
 
         def _became(self, record: TrialRecord) -> str:
             if record.deciding is None or record.state != "finished":
@@ -87,8 +55,8 @@ def told() -> Iterator[StudyListener]:
             seconds = f"{record.training_seconds:.1f} s"
             return f"validation {figure.title} {value} at {place}, {seconds}"
 
-    with progress:
-        yield Printer()
+    with bars() as progress:
+        yield TrialPrinter(progress)
 
 
 def described(plan: TrialPlan) -> str:

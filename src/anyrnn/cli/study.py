@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, TaskID
 
+from anyrnn.cli.bars import Printer, bars
 from anyrnn.cli.options import chosen, command, parameter
-from anyrnn.cli.terminal import say, terminal
+from anyrnn.cli.terminal import say
 
 if TYPE_CHECKING:
     from anyrnn.studies.cells.options import StudyOptions
@@ -44,15 +45,7 @@ def _study(options: StudyOptions) -> None:
     if options.results:
         results, folder = joined(options.results), options.pages or options.results[0].parent
     else:
-        console = terminal()
-        with Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        ) as progress:
+        with bars() as progress:
             results = run_study(options, _listener(progress))
         folder = options.pages or options.output
         say(f"results: {options.output / RESULTS}")
@@ -64,15 +57,16 @@ def _listener(progress: Progress) -> Told:
     """What prints a line for each training, and moves a bar within it on a terminal."""
     from anyrnn.studies.cells.study import Told
 
-    class Printer(Told):
-        def __init__(self) -> None:
+    class CellsPrinter(Printer, Told):
+        def __init__(self, progress: Progress) -> None:
+            super().__init__(progress)
             self.bars: dict[int, TaskID] = {}
 
         def setting_started(self, name: str, number: int, total: int) -> None:
-            say(f"{name} ({number} of {total})", "bold", console=progress.console)
+            self.say(f"{name} ({number} of {total})", "bold")
 
         def measuring(self, what: str) -> None:
-            say(f"measuring {what}", "dim", console=progress.console)
+            self.noted(f"measuring {what}")
 
         def trial_started(self, number: int, plan: Any) -> None:
             rate = plan.changes["training.learning_rate"]
@@ -91,6 +85,6 @@ def _listener(progress: Progress) -> Told:
             if record.deciding is not None:
                 told.append(f"validation {record.deciding:.4g}")
             told.append(record.reason or f"{record.training_seconds:.1f} s")
-            say(", ".join(told), console=progress.console)
+            self.say(", ".join(told))
 
-    return Printer()
+    return CellsPrinter(progress)

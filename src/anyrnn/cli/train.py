@@ -8,18 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.box import SIMPLE
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
+from rich.progress import Progress, TaskID
 from typer.core import TyperGroup
 
+from anyrnn.cli.bars import Printer, bars
 from anyrnn.cli.options import Sources, command, flag_parameter, given, parameter, telling
-from anyrnn.cli.terminal import say, say_table, terminal
+from anyrnn.cli.terminal import say, say_table
 
 if TYPE_CHECKING:
     from anyrnn.tasks.registry import Entry
@@ -113,16 +107,7 @@ def _train_task(entry: Entry, options: Any, run: Any) -> None:
 
     named = entry.task.main_file(options).name
     output = run.output or Path("runs") / (named.split(".")[0] or "run")
-    console = terminal()
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as progress:
+    with bars() as progress:
         result = train(
             options,
             output,
@@ -138,26 +123,13 @@ def _listener(progress: Progress) -> Listener:
     from anyrnn.tasks.scores.figures import LOSS
     from anyrnn.tasks.training.listener import Listener
 
-    class Printer(Listener):
+    class TrainingPrinter(Printer, Listener):
         name = ""
         bar: TaskID | None = None
         figures: Sequence[Figure] = ()
 
         def prepared(self, task: Task) -> None:
             self.figures = task.epoch_figures()
-
-        def __init__(self) -> None:
-            self.preparations: dict[str, TaskID] = {}
-
-        def noted(self, text: str) -> None:
-            say(text, "dim", console=progress.console)
-
-        def preparing(self, what: str, done: int, total: int) -> None:
-            if what not in self.preparations:
-                self.preparations[what] = progress.add_task(what, total=total)
-            progress.update(self.preparations[what], completed=done, total=total)
-            if done >= total:
-                progress.remove_task(self.preparations.pop(what))
 
         def trial_started(self, cell: str, seed: int | None, number: int, total: int) -> None:
             self.name = cell if seed is None else f"{cell} seed {seed}"
@@ -177,13 +149,13 @@ def _listener(progress: Progress) -> Listener:
                 title = f"validation {figure.title}" if figure.name == "loss" else figure.title
                 told.append(f"{title} {value}{'%' if figure.percent else ''}")
             line = f"{self.name} epoch {epoch.number}: {', '.join(told)}, {epoch.seconds:.1f} s"
-            say(line, console=progress.console)
+            self.say(line)
 
         def trial_done(self) -> None:
             assert self.bar is not None
             progress.remove_task(self.bar)
 
-    return Printer()
+    return TrainingPrinter(progress)
 
 
 def _print_result(result: Result) -> None:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.box import SIMPLE
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, TaskID
 
+from anyrnn.cli.bars import Printer, bars
 from anyrnn.cli.options import Sources, command, flag_parameter, given, parameter, telling
-from anyrnn.cli.terminal import say, say_table, terminal
+from anyrnn.cli.terminal import say, say_table
 from anyrnn.cli.train import FROM_FILE, Tasks
 
 if TYPE_CHECKING:
@@ -118,16 +119,7 @@ def _space(options: Any, section: Any, flags: list[str], file: Path | None) -> A
 
 
 def _tune_task(search: Search) -> None:
-    console = terminal()
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as progress:
+    with bars() as progress:
         result = search.run(listener=_listener(progress, search))
     _print_result(result)
 
@@ -144,24 +136,15 @@ def _listener(progress: Progress, search: Search) -> StudyListener:
             changes = {"cells": plan.cell, **changes}
         return ", ".join(f"{own_name(path)} {shown_value(v)}" for path, v in changes.items())
 
-    class Printer(StudyListener):
-        def __init__(self) -> None:
-            self.bars: dict[Any, Any] = {}
+    class SearchPrinter(Printer, StudyListener):
+        def __init__(self, progress: Progress) -> None:
+            super().__init__(progress)
+            self.bars: dict[int, TaskID] = {}
             self.best: float | None = None
 
         def prepared(self, task: Task) -> None:
             self.figure = task.decides()
-            self.bars["all"] = progress.add_task("trials", total=search.tuning.trials)
-
-        def noted(self, text: str) -> None:
-            say(text, "dim", console=progress.console)
-
-        def preparing(self, what: str, done: int, total: int) -> None:
-            if what not in self.bars:
-                self.bars[what] = progress.add_task(what, total=total)
-            progress.update(self.bars[what], completed=done, total=total)
-            if done >= total:
-                progress.remove_task(self.bars.pop(what))
+            self.all = progress.add_task("trials", total=search.tuning.trials)
 
         def trial_started(self, number: int, plan: TrialPlan) -> None:
             self.bars[number] = progress.add_task(f"trial {number}: {shown(plan)}", total=None)
@@ -172,8 +155,8 @@ def _listener(progress: Progress, search: Search) -> StudyListener:
 
         def trial_done(self, record: TrialRecord) -> None:
             progress.remove_task(self.bars.pop(record.number))
-            progress.advance(self.bars["all"])
-            say(f"trial {record.number}: {shown(record)}: {self.told(record)}", console=console)
+            progress.advance(self.all)
+            self.say(f"trial {record.number}: {shown(record)}: {self.told(record)}")
 
         def told(self, record: TrialRecord) -> str:
             if record.deciding is None:
@@ -187,8 +170,7 @@ def _listener(progress: Progress, search: Search) -> StudyListener:
                 return f"{told}, best so far" if better else told
             return f"{told}, {'given up' if record.state == 'pruned' else record.reason}"
 
-    console = progress.console
-    return Printer()
+    return SearchPrinter(progress)
 
 
 def _print_result(result: TuneResult) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass
+from math import inf
 from typing import Any
 
 from anyrnn.errors import SizeError
@@ -68,6 +69,8 @@ class Operation:
         number: Whether its result is a single number, for each row or for all.
         batch_sum: Whether it sums over the rows of the batch.
         view: Whether its result is its argument, read in another order or in part.
+        limits: The numbers that its result comes near to where it saturates, infinite where it does
+            not; None for what never does.
     """
 
     name: str
@@ -91,6 +94,7 @@ class Operation:
     number: bool = False
     batch_sum: bool = False
     view: bool = False
+    limits: tuple[float, float] | None = None
 
     @property
     def pointwise(self) -> bool:
@@ -210,9 +214,10 @@ def _elementwise(
     return Operation(name, arity, text=text, latex=latex, precedence=precedence, **traits)
 
 
-def _function(name: str, latex: str | None = None) -> Operation:
+def _function(name: str, latex: str | None = None, **traits: Any) -> Operation:
     latex = latex or r"\operatorname{{" + name.replace("_", r"\ ") + "}}({0})"
-    return _elementwise(name, 1, f"{name}({{0}})", latex, activation=True, nonlinear=True)
+    traits = {"activation": True, "nonlinear": True, **traits}
+    return _elementwise(name, 1, f"{name}({{0}})", latex, **traits)
 
 
 def _comparison(name: str, text: str, latex: str) -> Operation:
@@ -220,15 +225,14 @@ def _comparison(name: str, text: str, latex: str) -> Operation:
     return _elementwise(name, 2, text, latex, 0, infer=infer, comparison=True, cheap=True)
 
 
-def _reduction(name: str, latex: str, cost: int, number: bool) -> Operation:
+def _reduction(name: str, latex: str, cost: int, number: bool, **traits: Any) -> Operation:
     infer = _infer_over_hidden(name, keeps_size=not number)
-    text = f"{name}({{0}})"
-    return Operation(
-        name, 1, infer, text, latex, cost=cost, reduction=True, number=number, nonlinear=not number
-    )
+    traits = {"reduction": True, "number": number, "nonlinear": not number, **traits}
+    return Operation(name, 1, infer, f"{name}({{0}})", latex, cost=cost, **traits)
 
 
 CASES = r"\begin{{cases}} {1} & {0} \\ {2} & \text{{otherwise}} \end{{cases}}"
+SOFTMAX = r"\operatorname{{softmax}}({0})"
 CLIPPED = "clip_gradient({0}, {1})", r"\operatorname{{clip\ gradient}}({0}, {1})"
 SLICE = "{0}[{start}:{stop}]", "{{{0}}}_{{[{start}:{stop}]}}"
 EXPANDED = "expand({0}, {1})", "{0}"
@@ -251,10 +255,10 @@ _ROWS = [
     _elementwise("divide", 2, "{0} / {1}", r"\frac{{{0}}}{{{1}}}", 2),
     _elementwise("negative", 1, "-{0}", "-{0}", 3, cheap=True, cost=0),
     # functions, elementwise
-    _function("sigmoid", r"\sigma({0})"),
-    _function("tanh", r"\tanh({0})"),
-    _function("relu"),
-    _function("hard_sigmoid"),
+    _function("sigmoid", r"\sigma({0})", limits=(0.0, 1.0)),
+    _function("tanh", r"\tanh({0})", limits=(-1.0, 1.0)),
+    _function("relu", limits=(0.0, inf)),
+    _function("hard_sigmoid", limits=(0.0, 1.0)),
     _function("softplus"),
     _function("exp", r"\exp({0})"),
     _function("log", r"\log({0})"),
@@ -271,7 +275,9 @@ _ROWS = [
     # over the hidden axis
     _reduction("sum", r"\textstyle\sum {0}", cost=1, number=True),
     _reduction("mean", r"\operatorname{{mean}}({0})", cost=1, number=True),
-    _reduction("softmax", r"\operatorname{{softmax}}({0})", cost=4, number=False),
+    _reduction(
+        "softmax", r"\operatorname{{softmax}}({0})", cost=4, number=False, limits=(0.0, 1.0)
+    ),
     # products and structure
     Operation("product", 2, _infer_product, "{0} @ {1}", "{0} {1}", 2, cost=2),
     Operation("transpose", 1, _infer_transpose, "{0}.T", r"{0}^\top", cost=0, view=True),

@@ -3,19 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf
 
 from anyrnn.graph.nodes import Node
-
-_ACTIVATIONS = {
-    "sigmoid": (0.0, 1.0),
-    "hard_sigmoid": (0.0, 1.0),
-    "softmax": (0.0, 1.0),
-    "tanh": (-1.0, 1.0),
-    "relu": (0.0, inf),
-    "random": (0.0, 1.0),
-}
-_SAME = frozenset(("slice", "expand", "clip_gradient"))
+from anyrnn.graph.operations import OPERATIONS
 
 
 @dataclass(frozen=True)
@@ -52,35 +42,34 @@ def limits_of(node: Node) -> Limits | None:
         >>> limits_of(named["f"]), limits_of(named["c"])
         (Limits(activation='sigmoid', low=0.0, high=1.0), None)
     """
-    operation = node.operation
-    if operation in _ACTIVATIONS:
-        return Limits(operation, *_ACTIVATIONS[operation])
-    if operation in _SAME:
+    operation = OPERATIONS[node.operation]
+    if operation.limits:
+        return Limits(operation.name, *operation.limits)
+    if operation.view or operation.name == "clip_gradient":
         return limits_of(node.arguments[0])
-    if operation == "negative":
-        return _scaled(limits_of(node.arguments[0]), -1.0)
-    if operation not in ("add", "subtract", "multiply"):
-        return None
-    left, right = node.arguments
-    numbers = _number(left), _number(right)
-    if numbers[0] is not None:
-        number, found = numbers[0], limits_of(right)
-    elif numbers[1] is not None:
-        number, found = numbers[1], limits_of(left)
-    else:
-        return None
-    if operation == "multiply":
-        return _scaled(found, number) if number else None
-    if operation == "subtract":
-        if numbers[0] is not None:
-            found = _scaled(found, -1.0)
-        else:
-            number = -number
-    return found and Limits(found.activation, found.low + number, found.high + number)
+    if operation.name == "negative":
+        found = limits_of(node.arguments[0])
+        return found and _scaled(found, -1.0)
+    if len(operation.signs) == 2:
+        return _sum(node, *operation.signs)
+    if operation.name == "multiply":
+        for number, other in (node.arguments, node.arguments[::-1]):
+            if (factor := _number(number)) and (found := limits_of(other)):
+                return _scaled(found, factor)
+    return None
 
 
-def _scaled(limits: Limits | None, factor: float) -> Limits | None:
-    if limits is None:
-        return None
+def _sum(node: Node, *signs: int) -> Limits | None:
+    """The limits of a sum or a difference of a number and another value."""
+    terms = [*zip(signs, node.arguments, strict=True)]
+    for (sign, number), (other_sign, other) in (terms, terms[::-1]):
+        shift, found = _number(number), limits_of(other)
+        if shift is not None and found is not None:
+            found = _scaled(found, other_sign)
+            return Limits(found.activation, found.low + sign * shift, found.high + sign * shift)
+    return None
+
+
+def _scaled(limits: Limits, factor: float) -> Limits:
     ends = sorted((limits.low * factor, limits.high * factor))
     return Limits(limits.activation, *ends)

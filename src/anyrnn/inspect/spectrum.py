@@ -121,7 +121,6 @@ def _vectors(cell: Cell) -> Iterator[str]:
     new = {name: cell.graph.outputs[name] for name in cell.states}
     for node in Graph(new).nodes():
         kinds = {argument.operation: argument for argument in node.arguments}
-        if node.operation == "multiply" and {*kinds} == {"parameter", "state"}:
-            parameter, state = kinds["parameter"], kinds["state"]
-            if parameter.type.shape == state.type.shape:
-                yield parameter.name
+        parameter, state = kinds.get("parameter"), kinds.get("state")
+        if node.operation == "multiply" and parameter and state:
+            yield from [parameter.name] if parameter.type.shape == state.type.shape else []
