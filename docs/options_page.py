@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from anyrnn.cli.options import flags, names
+from anyrnn.studies.cells.options import CellStudyOptions
 from anyrnn.studies.comparison.options import CompareOptions
 from anyrnn.studies.options import StudyOptions
 from anyrnn.studies.tuning.options import TuneOptions
@@ -30,6 +31,7 @@ OF_EVERY_TASK: dict[str, type[OptionGroup]] = {
     "tune": TuneOptions,
     "compare": CompareOptions,
     "study": StudyOptions,
+    "cells": CellStudyOptions,
 }
 """Options beside those of a task, by what the page calls them."""
 
@@ -53,6 +55,7 @@ This page is made by `docs/options_page.py` from the declarations.""",
     "study": "Studies: anyrnn tune and anyrnn compare",
     "tune": "anyrnn tune, of every task",
     "compare": "anyrnn compare, of every task",
+    "cells": "anyrnn study, of the main cells",
     "flags only": "These are flags only; in Python they are arguments.",
     "required": "required",
     "or": (", ", " or "),

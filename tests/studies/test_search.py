@@ -301,7 +301,7 @@ def test_two_processes_stop_together(
     options: MakeOptions, tmp_path: Path, forking: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processes, "get_context", lambda method: forking)
-    plans = [TrialPlan("rnn", seed) for seed in range(4)]
+    plans = [TrialPlan("rnn", seed) for seed in range(20)]  # more than are done before it is heard
     stop = Heard(0, 1, lambda: os.kill(os.getpid(), signal.SIGINT))
     with Study("compare", options(), place(tmp_path), listener=stop) as study:
         study.enqueue(plans)

@@ -14,7 +14,7 @@ from anyrnn.cli.main import main
 from anyrnn.errors import DataError, OptionError, StoppedError
 from anyrnn.studies.cells.costs import measured_costs
 from anyrnn.studies.cells.flows import FLOWS
-from anyrnn.studies.cells.options import StudyOptions
+from anyrnn.studies.cells.options import CellStudyOptions
 from anyrnn.studies.cells.results import StudyResults, read_results
 from anyrnn.studies.cells.settings import MNIST, RATES, SETTINGS, Files, settings_of
 from anyrnn.studies.cells.study import Told, run_study
@@ -65,7 +65,7 @@ class Counting(Told):
 
 
 def test_a_study_that_was_stopped_goes_on_to_the_same_result(tmp_path: Path) -> None:
-    options = from_flat(StudyOptions, {**QUICK, "output": tmp_path / "whole"})
+    options = from_flat(CellStudyOptions, {**QUICK, "output": tmp_path / "whole"})
     whole = Counting()
     results = run_study(options, whole)
     setting = results.settings["digits-rows"]

@@ -251,7 +251,7 @@ def _beginning(start: str) -> Iterator[None]:
 
 
 class OfRun(TyperCommand):
-    """A command whose flags are those of a task: see `pass_on` and `ask`."""
+    """A command whose flags are made when it is called: see `pass_on` and `ask`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Leave everything to the command of the task."""

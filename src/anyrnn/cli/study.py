@@ -12,7 +12,7 @@ from anyrnn.cli.options import chosen, command, parameter
 from anyrnn.cli.terminal import say
 
 if TYPE_CHECKING:
-    from anyrnn.studies.cells.options import StudyOptions
+    from anyrnn.studies.cells.options import CellStudyOptions
     from anyrnn.studies.cells.study import Told
     from anyrnn.studies.trials import TrialRecord
 
@@ -27,18 +27,18 @@ _HELP = (
 
 def study(ctx: typer.Context) -> None:
     """Train cells on problems of memory and real data; write the page on which one to use."""
-    from anyrnn.studies.cells.options import StudyOptions
+    from anyrnn.studies.cells.options import CellStudyOptions
     from anyrnn.tasks.options.declaration import declared
 
     def run(inner: typer.Context, **_: Any) -> None:
-        _study(chosen(inner, StudyOptions))
+        _study(chosen(inner, CellStudyOptions))
 
-    made = command(run, map(parameter, declared(StudyOptions)), "study", _HELP)
+    made = command(run, map(parameter, declared(CellStudyOptions)), "study", _HELP)
     with made.make_context(ctx.info_name, ctx.args, parent=ctx.parent) as inner:
         made.invoke(inner)
 
 
-def _study(options: StudyOptions) -> None:
+def _study(options: CellStudyOptions) -> None:
     from anyrnn.studies.cells.page import joined, write_pages
     from anyrnn.studies.cells.study import RESULTS, run_study
 

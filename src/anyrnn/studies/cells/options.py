@@ -9,7 +9,7 @@ from anyrnn.tasks.options.option_checks import Need
 _TRAINED = (Need("results", ((),)),)
 
 
-class StudyOptions(OptionGroup, panel="Study"):
+class CellStudyOptions(OptionGroup, panel="Study"):
     """What is trained, and where it is written."""
 
     problem: tuple[str, ...] = option(

@@ -10,7 +10,7 @@ from typing import Any
 from anyrnn.errors import RunError, option_name
 from anyrnn.studies.cells.costs import measured_costs
 from anyrnn.studies.cells.flows import FLOWS, measured_flows
-from anyrnn.studies.cells.options import StudyOptions
+from anyrnn.studies.cells.options import CellStudyOptions
 from anyrnn.studies.cells.results import (
     CellResult,
     SettingResult,
@@ -24,7 +24,7 @@ from anyrnn.studies.comparison.compare import Comparison, compare
 from anyrnn.studies.comparison.options import CompareOptions
 from anyrnn.studies.comparison.outcomes import rate_curves, results_of
 from anyrnn.studies.comparison.sizes import check_cells
-from anyrnn.studies.options import StudyOptions as ComparisonFolder
+from anyrnn.studies.options import StudyOptions
 from anyrnn.studies.search import STUDY
 from anyrnn.studies.worker import StudyListener
 from anyrnn.tasks.registry import entry_named
@@ -46,7 +46,7 @@ class Told(StudyListener):
         """Something is measured that takes a while."""
 
 
-def run_study(options: StudyOptions, listener: Told | None = None) -> StudyResults:
+def run_study(options: CellStudyOptions, listener: Told | None = None) -> StudyResults:
     """Train what is not trained yet, measure, and store the results.
 
     Args:
@@ -104,7 +104,7 @@ def run_study(options: StudyOptions, listener: Told | None = None) -> StudyResul
     return results
 
 
-def _check_folder(options: StudyOptions) -> None:
+def _check_folder(options: CellStudyOptions) -> None:
     """Refuse a folder that holds something else, or a study that is not to be gone on with.
 
     Raises:
@@ -141,7 +141,7 @@ class _Prepared:
     task: Task
 
     @classmethod
-    def of(cls, setting: Setting, files: Files, options: StudyOptions) -> "_Prepared":
+    def of(cls, setting: Setting, files: Files, options: CellStudyOptions) -> "_Prepared":
         """Read the data: a mistake shows before anything is trained."""
         found = setting.options(files, options.cells, options.seeds)
         kind = entry_named(setting.task).task
@@ -150,10 +150,10 @@ class _Prepared:
         check_cells(task, options.cells)
         return cls(setting, found, data, task)
 
-    def compared(self, options: StudyOptions, listener: StudyListener) -> Comparison:
+    def compared(self, options: CellStudyOptions, listener: StudyListener) -> Comparison:
         """Find the learning rate of each cell, then train it from each seed."""
         folder = options.output / _TRAINED / self.setting.name
-        kept = ComparisonFolder(
+        kept = StudyOptions(
             name=self.setting.name,
             output=folder,
             resume=(folder / STUDY).exists(),
