@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from anyrnn.cli.main import app
-from anyrnn.cli.options import OfRun
+from anyrnn.cli.options import LazyCommand
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -35,7 +35,7 @@ def test_every_text_has_its_chinese(generator: ModuleType) -> None:
 
 
 def test_every_command_on_a_run_is_there(generator: ModuleType) -> None:
-    commands = {each.name for each in app.registered_commands if each.cls is OfRun}
+    commands = {each.name for each in app.registered_commands if each.cls is LazyCommand}
     headings = [line for line in generator.pages()["options.md"].split("\n") if line[:3] == "## "]
     for command in commands - {"evaluate"}:  # its options are among those of the training
         assert any(f"anyrnn {command}" in heading for heading in headings), command

@@ -18,7 +18,8 @@ from optuna.trial import TrialState
 
 from anyrnn.errors import RunError, SizeError, StoppedError, StorageError
 from anyrnn.studies import processes, trial_queue
-from anyrnn.studies.search import Place, Study
+from anyrnn.studies.place import Place
+from anyrnn.studies.search import Study
 from anyrnn.studies.space import Range, Space
 from anyrnn.studies.trials import Trainer, TrialPlan, TrialRecord, read_record
 from anyrnn.studies.worker import Sampling, StudyListener

@@ -11,17 +11,8 @@ import pytest
 import yaml
 
 from anyrnn.errors import AnyrnnError
-from anyrnn.studies.space import (
-    Choice,
-    Range,
-    Space,
-    commented,
-    default_space,
-    read_search,
-    schema,
-    space_of,
-    together,
-)
+from anyrnn.studies.search_section import commented, read_search, schema, space_of
+from anyrnn.studies.space import Choice, Range, Space, default_space, together
 from anyrnn.tasks.classify import DataOptions, Options
 from anyrnn.tasks.options.declaration import declared, from_flat, replaced
 from anyrnn.tasks.registry import TASKS

@@ -17,7 +17,7 @@ from anyrnn.studies.cells.flows import FLOWS
 from anyrnn.studies.cells.options import CellStudyOptions
 from anyrnn.studies.cells.results import StudyResults, read_results
 from anyrnn.studies.cells.settings import MNIST, RATES, SETTINGS, Files, settings_of
-from anyrnn.studies.cells.study import Told, run_study
+from anyrnn.studies.cells.study import CellStudyListener, run_study
 from anyrnn.studies.trials import TrialRecord
 from anyrnn.tasks.options.declaration import from_flat
 from anyrnn.tasks.registry import entry_named
@@ -51,7 +51,7 @@ def without_times(results: StudyResults) -> dict[str, Any]:
     return settings
 
 
-class Counting(Told):
+class Counting(CellStudyListener):
     """Counts the trainings, and stops after some."""
 
     def __init__(self, stop_after: int = 1000) -> None:

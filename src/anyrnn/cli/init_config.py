@@ -40,7 +40,7 @@ def init_config(
 
     Then: anyrnn train classify --config run.yaml
     """
-    from anyrnn.studies import space
+    from anyrnn.studies import search_section
     from anyrnn.tasks.options.declaration import schema as schema_of
     from anyrnn.tasks.options.option_files import commented
     from anyrnn.tasks.registry import entry_named
@@ -48,11 +48,11 @@ def init_config(
     entry = entry_named(task)
     if schema:
         described = schema_of(entry.options)
-        described["properties"][SEARCH] = space.schema(entry.options)
+        described["properties"][SEARCH] = search_section.schema(entry.options)
         text = json.dumps(described, indent=2) + "\n"
     else:
         text = commented(entry.options, f"anyrnn train {task} --config FILE")
-        text += "\n" + space.commented(entry.options, f"anyrnn tune {task} --config FILE")
+        text += "\n" + search_section.commented(entry.options, f"anyrnn tune {task} --config FILE")
     if output is None:
         print(text, end="")
         return

@@ -30,7 +30,7 @@ from anyrnn.cli import (
     translate,
     tune,
 )
-from anyrnn.cli.options import OfRun, flag
+from anyrnn.cli.options import LazyCommand, flag
 from anyrnn.cli.terminal import shown
 from anyrnn.errors import AnyrnnError
 
@@ -51,15 +51,15 @@ app.add_typer(train.app, name="train")
 app.add_typer(tune.app, name="tune")
 app.add_typer(compare.app, name="compare")
 app.command("init-config")(init_config.init_config)
-app.command("evaluate", cls=OfRun)(evaluate.evaluate)
-app.command("predict", cls=OfRun)(predict.predict)
-app.command("inspect", cls=OfRun)(inspect.inspect)
-app.command("generate", cls=OfRun)(generate.generate)
-app.command("transcribe", cls=OfRun)(transcribe.transcribe)
-app.command("translate", cls=OfRun)(translate.translate)
-app.command("listen", cls=OfRun)(listen.listen)
-app.command("speak", cls=OfRun)(speak.speak)
-app.command("study", cls=OfRun)(study.study)
+app.command("evaluate", cls=LazyCommand)(evaluate.evaluate)
+app.command("predict", cls=LazyCommand)(predict.predict)
+app.command("inspect", cls=LazyCommand)(inspect.inspect)
+app.command("generate", cls=LazyCommand)(generate.generate)
+app.command("transcribe", cls=LazyCommand)(transcribe.transcribe)
+app.command("translate", cls=LazyCommand)(translate.translate)
+app.command("listen", cls=LazyCommand)(listen.listen)
+app.command("speak", cls=LazyCommand)(speak.speak)
+app.command("study", cls=LazyCommand)(study.study)
 app.command("runs")(runs.runs)
 app.command("convert")(convert.convert)
 app.command("cache")(cache.cache)

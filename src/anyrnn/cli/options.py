@@ -250,11 +250,11 @@ def _beginning(start: str) -> Iterator[None]:
         raise
 
 
-class OfRun(TyperCommand):
-    """A command whose flags are made when it is called: see `pass_on` and `ask`."""
+class LazyCommand(TyperCommand):
+    """A command whose flags are made when it is called: see `pass_on`, `ask`, `call`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Leave everything to the command of the task."""
+        """Leave everything to the command that is made."""
         ctx.args = list(args)
         return ctx.args
 
@@ -263,7 +263,7 @@ def pass_on(ctx: typer.Context, made: Callable[[Sequence[Entry]], Any]) -> None:
     """Call the command that is made for the task of the run that a command line names.
 
     Args:
-        ctx: The context of an `OfRun` command.
+        ctx: The context of a `LazyCommand` command.
         made: Makes the command for a task, or, where no run is named, for the help on all.
     """
     from anyrnn.tasks.registry import TASKS, entry_of_run
@@ -272,14 +272,14 @@ def pass_on(ctx: typer.Context, made: Callable[[Sequence[Entry]], Any]) -> None:
     found = [text for text in runs if os.path.exists(os.path.join(text, "config.json"))]
     if not found and runs == ctx.args[: len(runs)]:
         found = runs
-    _call(ctx, made([entry_of_run(Path(found[0]))] if found else list(TASKS.values())))
+    call(ctx, made([entry_of_run(Path(found[0]))] if found else list(TASKS.values())))
 
 
 def ask(ctx: typer.Context, task: str, help: str, answer: Callable[[Any, Any], None]) -> None:
     """Call the command of a task that asks a network of a run in the task's own way.
 
     Args:
-        ctx: The context of an `OfRun` command.
+        ctx: The context of a `LazyCommand` command.
         task: The name of the task.
         help: The command's help.
         answer: Prints what is asked for; it is given the loaded network and the options.
@@ -296,10 +296,16 @@ def ask(ctx: typer.Context, task: str, help: str, answer: Callable[[Any, Any], N
         answer(load(run, cell, entry.task), options)
 
     found = map(parameter, declared(entry.verb_options))
-    _call(ctx, command(run, [RUN, *found, CELL], entry.verb, help))
+    call(ctx, command(run, [RUN, *found, CELL], entry.verb, help))
 
 
-def _call(ctx: typer.Context, command: Any) -> None:
+def call(ctx: typer.Context, command: Any) -> None:
+    """Call a command with what was left to it.
+
+    Args:
+        ctx: The context of a `LazyCommand`.
+        command: The command.
+    """
     with command.make_context(ctx.info_name, ctx.args, parent=ctx.parent) as inner:
         command.invoke(inner)
 

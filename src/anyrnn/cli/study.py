@@ -8,12 +8,12 @@ import typer
 from rich.progress import Progress, TaskID
 
 from anyrnn.cli.bars import Printer, bars
-from anyrnn.cli.options import chosen, command, parameter
+from anyrnn.cli.options import call, chosen, command, parameter
 from anyrnn.cli.terminal import say
 
 if TYPE_CHECKING:
     from anyrnn.studies.cells.options import CellStudyOptions
-    from anyrnn.studies.cells.study import Told
+    from anyrnn.studies.cells.study import CellStudyListener
     from anyrnn.studies.trials import TrialRecord
 
 _HELP = (
@@ -33,9 +33,7 @@ def study(ctx: typer.Context) -> None:
     def run(inner: typer.Context, **_: Any) -> None:
         _study(chosen(inner, CellStudyOptions))
 
-    made = command(run, map(parameter, declared(CellStudyOptions)), "study", _HELP)
-    with made.make_context(ctx.info_name, ctx.args, parent=ctx.parent) as inner:
-        made.invoke(inner)
+    call(ctx, command(run, map(parameter, declared(CellStudyOptions)), "study", _HELP))
 
 
 def _study(options: CellStudyOptions) -> None:
@@ -53,11 +51,11 @@ def _study(options: CellStudyOptions) -> None:
         say(f"page: {page}")
 
 
-def _listener(progress: Progress) -> Told:
+def _listener(progress: Progress) -> CellStudyListener:
     """What prints a line for each training, and moves a bar within it on a terminal."""
-    from anyrnn.studies.cells.study import Told
+    from anyrnn.studies.cells.study import CellStudyListener
 
-    class CellsPrinter(Printer, Told):
+    class CellsPrinter(Printer, CellStudyListener):
         def __init__(self, progress: Progress) -> None:
             super().__init__(progress)
             self.bars: dict[int, TaskID] = {}

@@ -107,7 +107,8 @@ def _command(entry: Entry) -> Any:
 
 def _space(options: Any, section: Any, flags: list[str], file: Path | None) -> Any:
     """What is searched: the section of the file, and what flags say."""
-    from anyrnn.studies.space import default_space, read_search, space_of, together
+    from anyrnn.studies.search_section import read_search, space_of
+    from anyrnn.studies.space import default_space, together
 
     spaces = []
     if section is not None:

@@ -4,11 +4,11 @@ Its trials are planned by `Study.enqueue` or chosen by Optuna (`Sampling`), and 
 `Study.run`, by one process or several.
 """
 
+import json
 import os
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -27,6 +27,7 @@ from anyrnn.errors import (
 )
 from anyrnn.files import locked, writing
 from anyrnn.studies import trial_queue
+from anyrnn.studies.place import FORMAT, FORMAT_VERSION, STUDY, Place
 from anyrnn.studies.processes import train_in_processes
 from anyrnn.studies.storage import JOURNAL, mended, opened, quiet, reached, shown_url
 from anyrnn.studies.trials import Trainer, TrialPlan, TrialRecord, record_path
@@ -45,31 +46,11 @@ from anyrnn.tasks.task import Data, Task
 from anyrnn.tasks.training.interruption import Interruption
 from anyrnn.tasks.training.listener import Epoch, Listener
 
-FORMAT = "anyrnn study"
-FORMAT_VERSION = 1
-STUDY, TRIALS, _TIME = "study.json", "trials", "seconds.json"
+TRIALS, _TIME = "trials", "seconds.json"
 
 _SETTINGS = "settings"
 _OFTEN = 10  # seconds
 _NAME, _RESUME, _STORAGE, _BUDGET = map(option_name, ("name", "resume", "storage", "budget"))
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a study is kept.
-
-    Attributes:
-        folder: Its folder.
-        name: Its name in a storage, which may hold several.
-        url: The URL of a database, through which several machines take trials of one study; without
-            one its trials are in a file in the folder.
-        resume: Whether to go on with a study of that name.
-    """
-
-    folder: Path
-    name: str
-    url: str | None = None
-    resume: bool = False
 
 
 class Study:
@@ -107,7 +88,7 @@ class Study:
         self.folder, self._place = place.folder, place
         self._listener = listener or StudyListener()
         self._data = data
-        _check_place(place)
+        place.check()
         if place.url is not None:  # before the data are read, which may take long
             self._known(opened(place.url, place.folder))
         self.trainer = Trainer(options, _Reading(self._listener), data)
@@ -284,11 +265,11 @@ class Study:
             known = place.name in optuna.get_all_study_names(storage)
         if known and not place.resume:
             raise RunError(
-                f"{_where(place)} exists: go on with it by {option_name('resume', True)}, "
+                f"{place.shown} exists: go on with it by {option_name('resume', True)}, "
                 f"or choose another {_NAME}"
             )
         if not known and place.resume:
-            raise RunError(f"there is no {_where(place)[4:]} to go on with; leave {_RESUME} out")
+            raise RunError(f"there is no {place.shown[4:]} to go on with; leave {_RESUME} out")
         return known
 
     def _new(self, storage: optuna.storages.BaseStorage) -> optuna.Study:
@@ -298,7 +279,7 @@ class Study:
                 study_name=self._place.name, storage=storage, direction=direction
             )
         except DuplicatedStudyError:
-            raise RunError(f"{_where(self._place)} exists: another machine was faster") from None
+            raise RunError(f"{self._place.shown} exists: another machine was faster") from None
         self._begun = True
         trial_queue.put_text(study.set_user_attr, _SETTINGS, self._settings)
         return study
@@ -311,7 +292,7 @@ class Study:
 
     def _compare(self, known: Mapping[str, Any] | None) -> None:
         """Refuse to go on with a study of other settings."""
-        where = _where(self._place)
+        where = self._place.shown
         if known is None:
             raise StorageError(f"{where} is none of anyrnn; choose another {_NAME}")
         was, now = (
@@ -406,37 +387,6 @@ class _Reading(Listener):
         self.preparing = listener.preparing
 
 
-def _check_place(place: Place) -> None:
-    """Refuse a folder that holds something else, before data are read."""
-    if place.url is not None:
-        shown_url(place.url)
-    folder = place.folder
-    if not os.path.lexists(folder) or (folder.is_dir() and not os.listdir(folder)):
-        if place.resume and place.url is None:
-            raise RunError(f"there is no study {folder} to go on with; leave {_RESUME} out")
-        return
-    if not folder.is_dir():
-        raise RunError(f"{folder} is a file; choose another {_NAME}")
-    known: Mapping[str, Any] = {}
-    with suppress(RunError):
-        known = read_json(folder / STUDY)
-    if known.get("format") != FORMAT and not (folder / JOURNAL).exists():
-        raise RunError(
-            f"{folder} is no study of anyrnn, so it stays as it is; choose another {_NAME}"
-        )
-    if not place.resume:
-        raise RunError(
-            f"the study {folder} exists: go on with it by {option_name('resume', True)}, "
-            f"or choose another {_NAME}"
-        )
-
-
-def _where(place: Place) -> str:
-    if place.url is None:
-        return f"the study {place.folder}"
-    return f"the study {place.name!r} in {shown_url(place.url)}"
-
-
 def _without_files(options: Any) -> dict[str, Any]:
     """The options but for the places of files, which differ between machines; that the content is
     the same is checked.
@@ -454,6 +404,4 @@ def _is_file(type_: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    import json
-
     return json.loads(json.dumps(value))

@@ -135,7 +135,6 @@ TASKS = {
         ),
     )
 }
-
 """The tasks that people have data for."""
 
 PROBLEMS = {

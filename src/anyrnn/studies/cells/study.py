@@ -5,6 +5,7 @@ import platform
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from anyrnn.errors import RunError, option_name
@@ -25,18 +26,17 @@ from anyrnn.studies.comparison.options import CompareOptions
 from anyrnn.studies.comparison.outcomes import rate_curves, results_of
 from anyrnn.studies.comparison.sizes import check_cells
 from anyrnn.studies.options import StudyOptions
-from anyrnn.studies.search import STUDY
+from anyrnn.studies.place import STUDY
 from anyrnn.studies.worker import StudyListener
 from anyrnn.tasks.registry import entry_named
 from anyrnn.tasks.run_files import versions
 from anyrnn.tasks.task import Data, Task
 
-RESULTS = "results.json"
-
+RESULTS, _TRAINED = "results.json", "settings"
 _COSTLY = "adding"  # the problem on whose longest sequences the costs are measured
 
 
-class Told(StudyListener):
+class CellStudyListener(StudyListener):
     """What a caller may want to be told; does nothing by itself."""
 
     def setting_started(self, name: str, number: int, total: int) -> None:
@@ -46,7 +46,7 @@ class Told(StudyListener):
         """Something is measured that takes a while."""
 
 
-def run_study(options: CellStudyOptions, listener: Told | None = None) -> StudyResults:
+def run_study(options: CellStudyOptions, listener: CellStudyListener | None = None) -> StudyResults:
     """Train what is not trained yet, measure, and store the results.
 
     Args:
@@ -62,7 +62,7 @@ def run_study(options: CellStudyOptions, listener: Told | None = None) -> StudyR
         RunError: The folder holds a study that is not to be gone on with, or another one.
         StoppedError: Ctrl-C or SIGTERM; the study can be gone on with.
     """
-    listener = listener or Told()
+    listener = listener or CellStudyListener()
     wanted = settings_of(options.problem, options.digits)
     _check_folder(options)
     files = Files(
@@ -125,10 +125,9 @@ def _check_folder(options: CellStudyOptions) -> None:
             f"another {option_name('output')}"
         )
     if options.resume and not inside:
-        raise RunError(f"there is no study {output} to go on with; leave {_RESUME} out")
-
-
-_TRAINED, _RESUME = "settings", option_name("resume", True)
+        raise RunError(
+            f"there is no study {output} to go on with; leave {option_name('resume', True)} out"
+        )
 
 
 @dataclass(frozen=True)
@@ -218,8 +217,6 @@ def _cell(cell: str, figure: str, found: Comparison) -> CellResult:
 
 def _median_steps(batches: Any) -> int:
     """The median number of steps of the sequences of an epoch."""
-    from statistics import median
-
     lengths = [
         length for batch in batches for length in next(iter(batch.lengths.values())).tolist()
     ]

@@ -22,7 +22,8 @@ from anyrnn.studies.comparison.plan import Plan, planned, rates_tried
 from anyrnn.studies.comparison.statistics import CORRECTION, TEST
 from anyrnn.studies.comparison.words import Language
 from anyrnn.studies.options import StudyOptions
-from anyrnn.studies.search import Place, Study
+from anyrnn.studies.place import Place
+from anyrnn.studies.search import Study
 from anyrnn.studies.trials import TrialRecord
 from anyrnn.studies.worker import StudyListener
 from anyrnn.tasks.options.declaration import check_needs

@@ -6,8 +6,10 @@ from typing import Any
 
 from anyrnn.errors import OptionError, RunError, SizeError, option_name
 from anyrnn.studies.options import StudyOptions
-from anyrnn.studies.search import Place, Study
-from anyrnn.studies.space import CELLS, Choice, Space, default_space, space_of
+from anyrnn.studies.place import Place
+from anyrnn.studies.search import Study
+from anyrnn.studies.search_section import space_of
+from anyrnn.studies.space import CELLS, Choice, Space, default_space
 from anyrnn.studies.tuning.options import TuneOptions
 from anyrnn.studies.tuning.report import render_tuning
 from anyrnn.studies.tuning.result import TuneResult, importance_in, write_result
