@@ -300,6 +300,12 @@ def test_scikit_learns_verbs(tmp_path: Path) -> None:
     found = clone(translator).fit(sources, targets)
     texts = found.predict([*sources[:3], ""], beam=2)
     assert len(texts) == 4
+    with pytest.raises(OptionError, match="candidates"):
+        found.predict(sources[:3], n_best=2)
+    several = found.candidates([*sources[:3], ""], beam=2, n_best=2)
+    assert [each[0].text for each in several] == texts
+    assert [len(each) for each in several] == [2, 2, 2, 1]
+    assert all(first.score >= second.score for first, second in several[:3])
     assert 0 <= found.score(sources[:5], targets[:5]) <= 100
     found.save(tmp_path / "run")
     again = Translator.load(tmp_path / "run")

@@ -2,6 +2,7 @@
 
 import inspect
 import tempfile
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -11,8 +12,9 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
-from anyrnn.errors import DataError
+from anyrnn.errors import DataError, OptionError
 from anyrnn.tasks.data.split import GroupedPart, divided_at_random
+from anyrnn.tasks.decoding.written_vocabulary import Candidate
 from anyrnn.tasks.experiment import train
 from anyrnn.tasks.options.common_options import shares_split_off
 from anyrnn.tasks.options.declaration import declared, flat, from_flat
@@ -35,6 +37,40 @@ class FromTexts:
         tags.input_tags.two_d_array = False
         tags.target_tags.required = True
         return tags
+
+
+class WritesTexts:
+    """A mixin: of each input several texts can be had, found by a search."""
+
+    @abstractmethod
+    def _listed(self, X: Iterable[Any]) -> list[Any]:
+        """The inputs as a list; what is none is refused with a `DataError`."""
+
+    def predict(self, X: Iterable[Any], **search: Any) -> list[str]:
+        """The best text of each input; of an empty one it is empty.
+
+        Args:
+            X: The inputs, as in `fit`.
+            search: How the texts are searched for: beam, length_penalty, ...; see `SearchOptions`.
+
+        Raises:
+            OptionError: `n_best` is given; it belongs to `candidates`.
+        """
+        if "n_best" in search:
+            raise OptionError("predict gives the best text only: n_best is for candidates(X)")
+        return [found[0].text for found in self.candidates(X, **search)]
+
+    def candidates(self, X: Iterable[Any], **search: Any) -> list[list[Candidate]]:
+        """The `n_best` texts of each input with their scores, the best one first.
+
+        Args:
+            X: The inputs, as in `fit`.
+            search: How the texts are searched for: n_best, beam, length_penalty, ...; see
+                `SearchOptions`.
+        """
+        check_is_fitted(self, "model_")  # pyright: ignore[reportArgumentType]
+        model: Model = self.model_  # pyright: ignore[reportAttributeAccessIssue]
+        return [found.candidates for found in model.predict(self._listed(X), **search)]
 
 
 def listed_texts(texts: Iterable[str]) -> list[str]:

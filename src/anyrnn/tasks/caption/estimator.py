@@ -23,11 +23,11 @@ from anyrnn.tasks.caption.features import (
 from anyrnn.tasks.caption.options import Options
 from anyrnn.tasks.caption.task import Caption
 from anyrnn.tasks.data.columns import hash_of
-from anyrnn.tasks.estimator import Estimator, FromTexts
+from anyrnn.tasks.estimator import Estimator, FromTexts, WritesTexts
 from anyrnn.tasks.options.declaration import replaced
 
 
-class Captioner(FromTexts, Estimator, task=Caption, data=("validation_share",)):
+class Captioner(WritesTexts, FromTexts, Estimator, task=Caption, data=("validation_share",)):
     """Pictures to their captions.
 
     A share of the pictures (`validation_share`) is kept aside in `fit` and decides when to stop.
@@ -75,15 +75,8 @@ class Captioner(FromTexts, Estimator, task=Caption, data=("validation_share",)):
         count = sum(map(len, data.training.captions))
         return self._fit(replace(data, facts={**data.facts, "training_captions": count}))
 
-    def predict(self, X: Iterable[Any], **search: Any) -> list[str]:
-        """The caption of each picture.
-
-        Args:
-            X: Pictures as in `fit`.
-            search: How captions are searched for: beam, length_penalty, ...; see `SearchOptions`.
-        """
-        check_is_fitted(self, "model_")
-        return [found.text for found in self.model_.predict(_listed(X), **search)]
+    def _listed(self, X: Iterable[Any]) -> list[Any]:
+        return _listed(X)
 
     def score(self, X: Iterable[Any], y: Iterable[str | Iterable[str]]) -> float:
         """BLEU-4 of the captions, from 0 to 100."""

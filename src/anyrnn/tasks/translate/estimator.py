@@ -1,17 +1,17 @@
 """Translation with scikit-learn's verbs."""
 
 from collections.abc import Iterable
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 from sklearn.utils.validation import check_is_fitted
 
 from anyrnn.errors import DataError
-from anyrnn.tasks.estimator import Estimator, FromTexts, listed_texts
+from anyrnn.tasks.estimator import Estimator, FromTexts, WritesTexts, listed_texts
 from anyrnn.tasks.translate.data import Part
 from anyrnn.tasks.translate.task import Translate
 
 
-class Translator(FromTexts, Estimator, task=Translate, data=("validation_share",)):
+class Translator(WritesTexts, FromTexts, Estimator, task=Translate, data=("validation_share",)):
     """Sentences to their translations.
 
     A share of the pairs (`validation_share`) is kept aside in `fit` and decides when to stop.
@@ -40,15 +40,8 @@ class Translator(FromTexts, Estimator, task=Translate, data=("validation_share",
         """
         return self._fit(self._divided(_part(X, y)))
 
-    def predict(self, X: Iterable[str], **search: Any) -> list[str]:
-        """The translation of each sentence; of an empty one it is empty.
-
-        Args:
-            X: The sentences.
-            search: How they are searched for: beam, length_penalty, ...; see `SearchOptions`.
-        """
-        check_is_fitted(self, "model_")
-        return [found.text for found in self.model_.predict(listed_texts(X), **search)]
+    def _listed(self, X: Iterable[str]) -> list[str]:
+        return listed_texts(X)
 
     def score(self, X: Iterable[str], y: Iterable[str]) -> float:
         """BLEU of the translations, from 0 to 100."""
