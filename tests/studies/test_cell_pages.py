@@ -18,18 +18,20 @@ import anyrnn.studies.cells
 from anyrnn.errors import DataError
 from anyrnn.studies.cells.page import joined, pages_of, write_pages
 from anyrnn.studies.cells.results import FORMAT, read_results, rounded, write_results
-from anyrnn.studies.cells.tables import published_table, result_tables
+from anyrnn.studies.cells.settings import LARGE
+from anyrnn.studies.cells.tables import published_table, result_tables, size_table
 
 ROOT = Path(__file__).parents[2]
+MADE_BY = "run anyrnn study --results docs/studies/cells.json --pages docs"
 STORED = sorted((ROOT / "docs" / "studies").glob("cells*.json"))
 
 
 def test_the_pages_of_the_documents_come_from_the_stored_results() -> None:
     for name, text in pages_of(joined(STORED), documents=True).items():
         path = ROOT / "docs" / name
-        assert path.exists(), f"{path} is missing: run docs/study_pages.py"
+        assert path.exists(), f"{path} is missing: {MADE_BY}"
         if name.endswith(".md"):  # other versions of matplotlib draw pictures otherwise
-            assert path.read_text("utf-8") == text, f"{path} is old: run docs/study_pages.py"
+            assert path.read_text("utf-8") == text, f"{path} is old: {MADE_BY}"
 
 
 def test_no_picture_of_the_documents_is_left_over() -> None:
@@ -74,8 +76,11 @@ def test_further_results_are_joined(tmp_path: Path) -> None:
     for path, settings in zip(paths, parts, strict=True):
         write_results(path, replace(results, settings=settings))
     assert list(joined(paths).settings) == names
-    with pytest.raises(DataError, match=f"has the setting {names[0]} again"):
-        joined([paths[0], paths[0]])
+    other = replace(results.settings[names[0]], epochs=99)
+    write_results(tmp_path / "later.json", replace(results, settings={names[0]: other}))
+    later = joined([*paths, tmp_path / "later.json"])
+    assert list(later.settings) == names
+    assert [later.settings[name].epochs for name in names[:2]] == [99, 15]
 
 
 def test_pages_and_pictures_of_both_languages(tmp_path: Path) -> None:
@@ -152,6 +157,31 @@ def test_published_figures_stand_beside_ours() -> None:
     assert "784" in lines[2]
     assert "digits by pixels" in lines[3]
     assert "5.3e-5" in lines[4]
+
+
+def test_large_settings_stand_only_beside_the_published_figures() -> None:
+    results = study()
+    small = pages_of(results)
+    large = {
+        name: replace(results.settings["adding-100"], problem=name, steps=setting.steps or 784)
+        for name, setting in LARGE.items()
+    }
+    every = replace(results, settings={**results.settings, **large})
+    for language, suffix in (("en", ""), ("zh", ".zh-CN")):
+        page = pages_of(every)[f"which-cell{suffix}.md"]
+        for table in (*result_tables(results, language), size_table(results, language)):
+            assert table in page
+        lines = published_table(every, language).splitlines()[2:]
+        assert [line.split("|")[3].strip() for line in lines] == [
+            *("784", "784", "64" if "64" in lines[2] else "9"),
+            *("600", "600", "100"),
+            *("1,020", "1,020", "50"),
+        ]
+        assert "0.002" in page
+    pictures = {name: text for name, text in pages_of(every).items() if name.endswith(".svg")}
+    assert pictures == {name: text for name, text in small.items() if name in pictures}
+    only = pages_of(replace(results, settings=large, costs=None, flows={}))
+    assert "| 1,020 |" in only["which-cell.md"]
 
 
 def test_both_languages_have_every_word() -> None:

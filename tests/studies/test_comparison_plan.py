@@ -24,6 +24,7 @@ from anyrnn.studies.comparison.sizes import (
 from anyrnn.studies.trials import TrialRecord
 from anyrnn.tasks.classify import DataOptions, ModelOptions, Options
 from anyrnn.tasks.options.common_options import TrainingOptions
+from anyrnn.tasks.options.declaration import replaced
 from anyrnn.tasks.registry import TASKS
 from anyrnn.tasks.scores.figures import LOSS
 from anyrnn.tasks.task import Task
@@ -102,7 +103,7 @@ def test_a_cell_that_a_task_cannot_take(task: Task) -> None:
 
 def plan(rates: tuple[float, ...] = (0.01, 0.03)) -> Plan:
     sizes = {"rnn": 8, "gru": 4}
-    return Plan(sizes, {"rnn": 100, "gru": 100}, rates, 6, {})
+    return Plan(sizes, {"rnn": 100, "gru": 100}, rates, 6, 8, {})
 
 
 def test_trials_are_planned_seed_by_seed(task: Task) -> None:
@@ -123,6 +124,13 @@ def test_trials_are_planned_seed_by_seed(task: Task) -> None:
         "training.epochs": 6,
     }
     assert Plan.restored(plan().plain()) == plan()
+
+
+def test_more_seeds_leave_out_that_of_the_learning_rates(task: Task) -> None:
+    options: Any = task.options
+    more = replaced(options, training=replaced(options.training, seeds=5))
+    assert plan().seeds(options) == (5, 6, 7)
+    assert plan().seeds(more) == (5, 6, 7, 9, 10)
 
 
 def test_the_learning_rates_that_are_tried(task: Task) -> None:

@@ -13,11 +13,12 @@ import pytest
 from anyrnn.cli.main import main
 from anyrnn.errors import DataError, OptionError, StoppedError
 from anyrnn.studies.cells.costs import measured_costs
+from anyrnn.studies.cells.data_files import Files
 from anyrnn.studies.cells.flows import FLOWS
 from anyrnn.studies.cells.options import CellStudyOptions
 from anyrnn.studies.cells.results import StudyResults, read_results
-from anyrnn.studies.cells.settings import MNIST, RATES, SETTINGS, Files, settings_of
-from anyrnn.studies.cells.study import CellStudyListener, run_study
+from anyrnn.studies.cells.settings import LARGE, MNIST, SETTINGS, settings_of
+from anyrnn.studies.cells.study import QUICK_RATES, CellStudyListener, run_study
 from anyrnn.studies.trials import TrialRecord
 from anyrnn.tasks.options.declaration import from_flat
 from anyrnn.tasks.registry import entry_named
@@ -69,7 +70,7 @@ def test_a_study_that_was_stopped_goes_on_to_the_same_result(tmp_path: Path) -> 
     whole = Counting()
     results = run_study(options, whole)
     setting = results.settings["digits-rows"]
-    trainings = len(RATES[1:]) + options.seeds
+    trainings = len(QUICK_RATES) + options.seeds
     assert len(whole.records) == trainings * len(options.cells)
     assert [len(each.trials) for each in setting.cells.values()] == [1, 1]
     assert setting.steps == 8
@@ -85,6 +86,15 @@ def test_a_study_that_was_stopped_goes_on_to_the_same_result(tmp_path: Path) -> 
     assert len(first.records) + len(rest.records) == trainings * len(options.cells)
     assert without_times(again) == without_times(results)
     assert read_results(tmp_path / "stopped" / "results.json").cells == ["lstm", "gru"]
+
+    more = Counting()
+    longer = run_study(replace(stopped, resume=True, seeds=2), more)
+    assert [(each.cell, each.seed) for each in more.records] == [("lstm", 2), ("gru", 2)]
+    for cell, found in longer.settings["digits-rows"].cells.items():
+        before = setting.cells[cell]
+        assert (found.rate, found.rates) == (before.rate, before.rates)
+        assert [each.seed for each in found.trials] == [0, 2]
+        assert found.trials[0].figure == before.trials[0].figure
 
 
 def test_quick_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -157,6 +167,10 @@ def test_every_setting_has_options_and_data(tmp_path: Path) -> None:
         assert options.training.seeds == 2
         task = entry_named(setting.task).task
         assert setting.figure in {each.name for each in task.figures} | {"loss"}, name
+    for name, setting in LARGE.items():
+        if name != "large-mnist":
+            options = setting.options(files, ("lstm",), 1)
+            assert (options.training.epochs, options.model.hidden_size) == (1, 8)
     assert set(FLOWS) <= {each.problem for each in (*SETTINGS.values(), *MNIST.values())}
     # the last setting of a problem is its longest one
     adding = [each.steps for each in settings_of(["adding"])]
@@ -197,7 +211,12 @@ def test_images_as_rows_and_as_pixels(tmp_path: Path) -> None:
 
 
 def test_problems_that_need_a_file_are_not_in_the_study_without_it() -> None:
-    assert not {"mnist-rows", "mnist-pixels"} & {each.name for each in settings_of(())}
+    for digits in (None, Path("mnist.npz")):
+        whole = {each.name for each in settings_of((), digits)}
+        assert whole == {*SETTINGS, *(MNIST if digits else ())}
+    assert [each.name for each in settings_of(["large-adding"])] == ["large-adding"]
+    with pytest.raises(OptionError, match="large-mnist needs digits"):
+        settings_of(["large-mnist"])
     with pytest.raises(OptionError, match="digits"):
         settings_of(["mnist-rows"])
     with pytest.raises(DataError, match="no file"):

@@ -49,6 +49,7 @@ from anyrnn.tasks.training.listener import Epoch, Listener
 TRIALS, _TIME = "trials", "seconds.json"
 
 _SETTINGS = "settings"
+_NO_SETTINGS = ("training.seeds",)  # a study may go on with more
 _OFTEN = 10  # seconds
 _NAME, _RESUME, _STORAGE, _BUDGET = map(option_name, ("name", "resume", "storage", "budget"))
 
@@ -300,8 +301,8 @@ class Study:
             for each in (known, _plain(self._settings))
         )
         for name in {**was, **now}:
-            if was.get(name) != now.get(name):
-                shown = name.removeprefix("options.")
+            shown = name.removeprefix("options.")
+            if shown not in _NO_SETTINGS and was.get(name) != now.get(name):
                 raise RunError(
                     f"cannot go on with {where}: {shown} was {was.get(name)!r} and is "
                     f"{now.get(name)!r} now; repeat the command as it was, or choose another "

@@ -30,6 +30,7 @@ _PADDED: dict[str, object] = {
     "figure.constrained_layout.w_pad": 0.1,
     "figure.constrained_layout.h_pad": 0.1,
 }
+_LETTER, _HANDLE = 0.065, 0.5  # inches of a legend
 _METADATA = re.compile(r"<metadata>.*?</metadata>", re.DOTALL)
 _DECIMALS = re.compile(r"-?\d+\.\d{3,}")
 _STYLE: Any = {
@@ -165,16 +166,16 @@ def themed(
 
 
 def _add_legend(figure: Any, panels: Sequence[Any]) -> None:
-    """What lines are called: within a single panel, below several."""
+    """What lines are called, below the panels, where it hides no line."""
     found = {
         name: handle
         for axes in panels
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    if found and len(panels) == 1:
-        panels[0].legend(frameon=False, fontsize=8, ncols=2 if len(found) > 4 else 1)
-    elif found:
-        places: Any = {"loc": "outside lower center", "ncols": min(len(found), 6)}
+    if found:
+        widest = max(map(len, found)) * _LETTER + _HANDLE
+        rows = -(-len(found) // max(1, int(figure.get_figwidth() / widest)))
+        places: Any = {"loc": "outside lower center", "ncols": -(-len(found) // rows)}
         figure.legend(found.values(), found.keys(), frameon=False, fontsize=9, **places)
 
 

@@ -14,9 +14,10 @@ class CellStudyOptions(OptionGroup, panel="Study"):
 
     problem: tuple[str, ...] = option(
         (),
-        "A problem of the study, or one in one length such as adding-30; may be repeated.",
+        "A problem of the study, or one in one length such as adding-30; may be repeated. Those of "
+        "the sizes of Bai et al. 2018 are large-adding, large-copying and large-mnist.",
         metavar="NAME",
-        shown="all",
+        shown="all but the large ones",
         distinct=True,
         needs=_TRAINED,
     )
@@ -47,7 +48,7 @@ class CellStudyOptions(OptionGroup, panel="Study"):
     )
     digits: Path | None = option(
         None,
-        "MNIST as an .npz, for the problems mnist-rows and mnist-pixels.",
+        "MNIST as an .npz, for the problems mnist-rows, mnist-pixels and large-mnist.",
         metavar="FILE",
         shown="without them",
         needs=_TRAINED,

@@ -9,12 +9,11 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from anyrnn.errors import DataError
 from anyrnn.files import writing
 from anyrnn.studies.cells.claims import Claim, claims
 from anyrnn.studies.cells.pictures import Drawer
 from anyrnn.studies.cells.results import SettingResult, StudyResults, read_results
-from anyrnn.studies.cells.settings import CELLS, MNIST, SETTINGS
+from anyrnn.studies.cells.settings import CELLS, LARGE, MNIST, SETTINGS
 from anyrnn.studies.cells.tables import (
     REAL,
     cost_table,
@@ -42,16 +41,14 @@ def joined(paths: Sequence[Path]) -> StudyResults:
     """The results of a study, with the settings of further ones.
 
     Args:
-        paths: The files; what is told of the machine comes from the first one, the costs from that
-            with the longest sequences.
+        paths: The files; of a setting that several have the last one counts. What is told of the
+            machine comes from the first one, the costs from that with the longest sequences.
 
     Raises:
-        DataError: A file cannot be read, or two have the same setting.
+        DataError: A file cannot be read.
     """
     first, *others = map(read_results, paths)
-    for path, other in zip(paths[1:], others, strict=True):
-        if twice := first.settings.keys() & other.settings.keys():
-            raise DataError(f"{path} has the setting {min(twice)} again")
+    for other in others:
         costs = [each.costs for each in (first, other) if each.costs]
         first = replace(
             first,
@@ -66,7 +63,7 @@ def joined(paths: Sequence[Path]) -> StudyResults:
     first = replace(
         first, flows={n: each for n, each in first.flows.items() if n in longest.values()}
     )
-    order = {name: place for place, name in enumerate((*SETTINGS, *MNIST))}
+    order = {name: place for place, name in enumerate((*SETTINGS, *MNIST, *LARGE))}
     names = sorted(first.settings, key=lambda name: order.get(name, len(order)))
     return replace(first, settings={name: first.settings[name] for name in names})
 
@@ -85,7 +82,7 @@ def pages_of(results: StudyResults, documents: bool = False) -> dict[str, str]:
     found: dict[str, str] = {}
     for language in LANGUAGES:
         suffix = SUFFIXES[language]
-        pictures = Drawer(results, language).every()
+        pictures = Drawer(_ranked(results), language).every()
         for name, svg in pictures.items():
             found[f"{PICTURES}/{name}{suffix}.svg"] = standalone(svg) + "\n"
         values = _values(results, language, set(pictures), documents)
@@ -93,6 +90,14 @@ def pages_of(results: StudyResults, documents: bool = False) -> dict[str, str]:
             text = _environment().get_template(f"{name}{suffix}.md").render(values)
             found[f"{name}{suffix}.md"] = text.strip() + "\n"
     return found
+
+
+def _ranked(results: StudyResults) -> StudyResults:
+    """The results without the large settings, which stand only beside the published figures; all of
+    them if there are no others.
+    """
+    others = {name: each for name, each in results.settings.items() if name not in LARGE}
+    return replace(results, settings=others) if others else results
 
 
 def write_pages(results: StudyResults, folder: Path) -> list[Path]:
@@ -189,6 +194,7 @@ def _values(
     def picture(name: str, words: str) -> str:
         return f"![{words}]({PICTURES}/{name}{suffix}.svg)" if name in pictures else ""
 
+    every, results = results, _ranked(results)
     fewest, most = results.seeds
     problems = {each.problem for each in results.settings.values()}
     return {
@@ -207,12 +213,13 @@ def _values(
         "real": bool(problems & REAL),
         "missing": _missing(results, language),
         "versions": ", ".join(f"{name} {number}" for name, number in results.versions.items()),
-        "training_table": training_table(results, language),
+        "training_table": training_table(every, language),
+        "large": every.settings.keys() & LARGE.keys(),
         "result_tables": result_tables(results, language),
         "size_table": size_table(results, language),
         "cost_table": cost_table(results, language),
         "flow_table": flow_table(results, language),
-        "published_table": published_table(results, language),
+        "published_table": published_table(every, language),
     }
 
 
@@ -225,6 +232,7 @@ def _rates(results: StudyResults) -> list[float]:
 def _at_the_edge(results: StudyResults, language: Language) -> str:
     """How often the best learning rate was at an end of those that were tried."""
     cells = [cell for each in results.settings.values() for cell in each.cells.values()]
+    cells = [cell for cell in cells if len(cell.rates) > 1]
     ends = [(min(rates), max(rates)) for rates in ([*map(float, c.rates)] for c in cells)]
     count = sum(cell.rate in end for cell, end in zip(cells, ends, strict=True))
     return said("at the edge", language, count=count, total=len(cells)) if count else ""

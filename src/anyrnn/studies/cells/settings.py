@@ -4,67 +4,26 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
-import numpy
-
-from anyrnn.errors import DataError, OptionError, option_name
-from anyrnn.files import reading, writing
+from anyrnn.errors import OptionError, option_name
+from anyrnn.studies.cells.data_files import Files, digit_files, mnist_files
 from anyrnn.tasks.options.declaration import from_flat
 from anyrnn.tasks.registry import entry_named
 
 CELLS = ("lstm", "lstm_peephole", "gru", "rnn", "mingru", "minlstm")
 """The main cells of the catalogue; the first one sets the number of parameters."""
 
-RATES = (0.002, 0.006, 0.02, 0.06)
-"""The learning rates among which each cell finds its own."""
-
 _TRAINING: dict[str, Any] = {
+    "learning_rate": 0.006,  # of which a comparison tries multiples
     "schedule": "cosine",
     "batch_size": 64,
     "clip": 1.0,
     "device": "cpu",
 }
 _SEQUENCES: dict[str, Any] = {"training_sequences": 6400, "epochs": 15, "patience": 15}
+_LARGE: dict[str, Any] = {"hidden_size": 130, "learning_rate": 0.002}
 _QUICK: dict[str, Any] = {"epochs": 1, "hidden_size": 8}
 _QUICK_SEQUENCES = {"training_sequences": 256, "validation_sequences": 64, "test_sequences": 64}
-_QUICK_IMAGES = 200
-
-
-@dataclass(frozen=True)
-class Files:
-    """Where the study finds data, and where it puts those that it makes.
-
-    Attributes:
-        examples: The folder `examples` of a clone of anyrnn.
-        made: A folder for files that the study makes.
-        digits: MNIST as an .npz, for the problems that need it.
-        images: How many of its images are trained on; all without.
-        quick: Whether everything is as small as can be.
-        share: The share of the epochs that a training has.
-    """
-
-    examples: Path
-    made: Path
-    digits: Path | None = None
-    images: int | None = None
-    quick: bool = False
-    share: float = 1.0
-
-    def example(self, name: str) -> Path:
-        """A file of the examples.
-
-        Raises:
-            DataError: It is not there.
-        """
-        path = self.examples / name
-        if not path.exists():
-            raise DataError(
-                f"there is no file {path}: name the folder of the examples with "
-                f"{option_name('examples')}, or problems without a file with "
-                f"{option_name('problem')}"
-            )
-        return path
 
 
 @dataclass(frozen=True)
@@ -78,6 +37,7 @@ class Setting:
         steps: How many steps the network reads, if all sequences have equally many.
         figure: The figure that is told.
         given: Gives the task's options on data and sizes, by their own names.
+        rates_tried: Whether each cell finds its own learning rate.
     """
 
     name: str
@@ -86,6 +46,7 @@ class Setting:
     steps: int | None
     figure: str
     given: Callable[[Files], Mapping[str, Any]]
+    rates_tried: bool = True
 
     def options(self, files: Files, cells: Sequence[str], seeds: int) -> Any:
         """The options of the trainings, but for what differs between them.
@@ -130,7 +91,7 @@ def _copying(pause: int) -> Setting:
 def _digits(by: str) -> Setting:
     def given(files: Files) -> Mapping[str, Any]:
         return {
-            **_digit_files(files, by),
+            **digit_files(files, by),
             "validation_share": 0.15,
             "test_share": 0.25,
             "hidden_size": 32,
@@ -144,7 +105,7 @@ def _digits(by: str) -> Setting:
 
 def _mnist(by: str) -> Setting:
     def given(files: Files) -> Mapping[str, Any]:
-        return {**_mnist_files(files, by), "hidden_size": 128, "dropout": 0.0, "epochs": 3}
+        return {**mnist_files(files, by), "hidden_size": 128, "dropout": 0.0, "epochs": 3}
 
     return Setting(f"mnist-{by}", f"mnist-{by}", "classify", None, "accuracy", given)
 
@@ -202,25 +163,57 @@ SETTINGS = {
 }
 """By their names, in the order in which they are trained and told."""
 
+
+def _large_adding(files: Files) -> Mapping[str, Any]:
+    return {**_adding(600).given(files), **_LARGE, "epochs": 30, "patience": 30}
+
+
+def _large_copying(files: Files) -> Mapping[str, Any]:
+    sizes = {"hidden_size": 56, "batch_size": 32, "epochs": 10, "patience": 10}
+    return {**_copying(1000).given(files), **_LARGE, **sizes}
+
+
+def _large_mnist(files: Files) -> Mapping[str, Any]:
+    return {**_mnist("pixels").given(files), **_LARGE}
+
+
 MNIST = {setting.name: setting for setting in map(_mnist, ("rows", "pixels"))}
 """Those that need the file of MNIST."""
+
+LARGE = {
+    setting.name: setting
+    for setting in (
+        Setting("large-adding", "large-adding", "adding", 600, "loss", _large_adding, False),
+        Setting("large-copying", "large-copying", "copying", 1020, "loss", _large_copying, False),
+        Setting("large-mnist", "large-mnist", "classify", 784, "accuracy", _large_mnist, False),
+    )
+}
+"""Those with sequences and networks of the sizes of Bai, Kolter & Koltun (2018), at one learning
+rate: they are trained only where they are named, and stand only beside the published figures."""
+
+_WITH_DIGITS = (*MNIST, "large-mnist")
 
 
 def settings_of(problems: Iterable[str], digits: Path | None = None) -> list[Setting]:
     """The settings of some problems, or of all, in the order of the study.
 
     Args:
-        problems: The names of the problems, or of settings of them; all without any.
+        problems: The names of the problems, or of settings of them; all but the large ones without
+            any.
         digits: The file of MNIST, without which its problems are none.
 
     Raises:
         OptionError: There is no such problem.
     """
     wanted = list(problems)
-    known = [*SETTINGS.values(), *(MNIST.values() if digits else ())]
+    known = [
+        each
+        for each in (*SETTINGS.values(), *MNIST.values(), *LARGE.values())
+        if digits or each.name not in _WITH_DIGITS
+    ]
     names = {name for setting in known for name in (setting.problem, setting.name)}
     for name in wanted:
-        if name in MNIST and not digits:
+        if name in _WITH_DIGITS and not digits:
             raise OptionError(
                 f"{option_name('problem', name)} needs {option_name('digits')}, the file of MNIST"
             )
@@ -229,48 +222,6 @@ def settings_of(problems: Iterable[str], digits: Path | None = None) -> list[Set
             raise OptionError(
                 f"{option_name('problem')} {name!r} is not in the study, which has: {listed}"
             )
-    return [each for each in known if not wanted or {each.problem, each.name} & {*wanted}]
-
-
-def _digit_files(files: Files, by: str) -> dict[str, Any]:
-    """The file of scikit-learn's digits, which is made: images as sequences of rows or pixels."""
-    from sklearn.datasets import load_digits
-
-    found: Any = load_digits()
-    return {"data": _written(files, "digits", by, found.images, found.target)}
-
-
-def _mnist_files(files: Files, by: str) -> dict[str, Any]:
-    """The files of MNIST, which are made: perhaps only some of the training images.
-
-    Raises:
-        DataError: The file cannot be read or holds something else.
-    """
-    path, names = files.digits, ("x_train", "y_train", "x_test", "y_test")
-    assert path is not None
-    try:
-        with reading(path, DataError, "there is no file {}"), numpy.load(path) as found:
-            arrays = {name: found[name] for name in names}
-    except (ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise DataError(
-            f"{path} has to be an .npz with the arrays {', '.join(names)}: {error}"
-        ) from None
-    training = (arrays[name][: files.images] for name in names[:2])
-    test = (arrays[name] for name in names[2:])
-    return {
-        "data": _written(files, "mnist-training", by, *training),
-        "test_data": _written(files, "mnist-test", by, *test),
-    }
-
-
-def _written(
-    files: Files, name: str, by: str, images: numpy.ndarray, labels: numpy.ndarray
-) -> Path:
-    if files.quick:
-        images, labels = images[:_QUICK_IMAGES], labels[:_QUICK_IMAGES]
-    steps = images if by == "rows" else images.reshape(len(images), -1, 1)
-    path = files.made / f"{name}-by-{by}.npz"
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        numpy.savez_compressed(path, x=steps.astype(numpy.float32), y=labels)
-    return path
+    if not wanted:
+        return [each for each in known if each.name not in LARGE]
+    return [each for each in known if {each.problem, each.name} & {*wanted}]

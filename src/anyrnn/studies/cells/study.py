@@ -10,6 +10,7 @@ from typing import Any
 
 from anyrnn.errors import RunError, option_name
 from anyrnn.studies.cells.costs import measured_costs
+from anyrnn.studies.cells.data_files import Files
 from anyrnn.studies.cells.flows import FLOWS, measured_flows
 from anyrnn.studies.cells.options import CellStudyOptions
 from anyrnn.studies.cells.results import (
@@ -20,7 +21,7 @@ from anyrnn.studies.cells.results import (
     TrialResult,
     write_results,
 )
-from anyrnn.studies.cells.settings import RATES, Files, Setting, settings_of
+from anyrnn.studies.cells.settings import Setting, settings_of
 from anyrnn.studies.comparison.compare import Comparison, compare
 from anyrnn.studies.comparison.options import CompareOptions
 from anyrnn.studies.comparison.outcomes import rate_curves, results_of
@@ -33,6 +34,7 @@ from anyrnn.tasks.run_files import versions
 from anyrnn.tasks.task import Data, Task
 
 RESULTS, _TRAINED = "results.json", "settings"
+QUICK_RATES = (0.006, 0.06)
 _COSTLY = "adding"  # the problem on whose longest sequences the costs are measured
 
 
@@ -159,8 +161,9 @@ class _Prepared:
             budget=options.budget,
             workers=options.workers,
         )
-        rates = RATES[1:] if options.quick else RATES
-        choices = CompareOptions(rates=rates)
+        choices = CompareOptions(fixed_rate=not self.setting.rates_tried)
+        if options.quick and self.setting.rates_tried:
+            choices = CompareOptions(rates=QUICK_RATES)
         return compare(self.options, choices, kept, data=self.data, listener=listener)
 
     def networks(self, found: Comparison) -> dict[str, list[Path]]:

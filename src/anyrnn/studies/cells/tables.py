@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 
 from anyrnn.studies.cells.claims import named_setting, shown_values
@@ -15,14 +16,41 @@ REAL = frozenset({"surnames", "co2", "sounds"})
 
 _IMAGES = ("digits-rows", "digits-pixels", "mnist-rows", "mnist-pixels")
 
-# From Bai, Kolter & Koltun 2018 (arXiv 1803.01271), Table 1: the steps, the parameters, and the
-# figures of LSTM, GRU and RNN.
+
+@dataclass(frozen=True)
+class _Published:
+    """A row of Bai, Kolter & Koltun 2018 (arXiv 1803.01271), Table 1.
+
+    Attributes:
+        steps, parameters: The sizes of sequences and networks.
+        figure: What is told.
+        figures: Those of LSTM, GRU and RNN.
+        comparable: The problems here beside which it stands: of each group the first one that was
+            trained, in its longest sequences.
+    """
+
+    steps: int
+    parameters: str
+    figure: str
+    figures: tuple[str, str, str]
+    comparable: tuple[tuple[str, ...], ...]
+
+
 _PUBLISHED = {
-    "mnist-pixels": (784, "70K", ("87.2 %", "96.2 %", "21.5 %")),
-    "adding": (600, "70K", ("0.164", "5.3e-5", "0.177")),
-    "copying": (1020, "16K", ("0.0204", "0.0197", "0.0202")),
+    "large-mnist": _Published(
+        784,
+        "70K",
+        "accuracy",
+        ("87.2 %", "96.2 %", "21.5 %"),
+        (("large-mnist",), ("mnist-pixels", "digits-pixels")),
+    ),
+    "large-adding": _Published(
+        600, "70K", "loss", ("0.164", "5.3e-5", "0.177"), (("large-adding",), ("adding",))
+    ),
+    "large-copying": _Published(
+        1020, "16K", "loss", ("0.0204", "0.0197", "0.0202"), (("large-copying",), ("copying",))
+    ),
 }
-_PUBLISHED_FIGURES = {"copying": {"en": "loss", "zh": "损失"}}
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -173,30 +201,33 @@ def _steps_left(flows: Mapping[str, FlowResult], cell: str) -> str:
 
 
 def published_table(results: StudyResults, language: Language) -> str:
-    """The figures of Bai et al. 2018 beside those of the same problems here."""
-    names = ("problem", "source", "steps", "parameters")
-    columns = [heading(name, language) for name in names]
-    columns += [heading("figure", language), "LSTM", "GRU", "RNN"]
+    """The figures of Bai et al. 2018 beside those of the same problems here: in their sizes, and in
+    those that every cell was trained in.
+    """
+    names = ("problem", "source", "steps", "parameters", "updates", "figure")
+    columns = [*(heading(name, language) for name in names), "LSTM", "GRU", "RNN"]
     rows = []
-    for problem, (steps, parameters, figures) in _PUBLISHED.items():
-        mine = results.of(problem) or (
-            results.of("digits-pixels") if problem == "mnist-pixels" else []
+    for problem, published in _PUBLISHED.items():
+        found = (
+            next((results.of(each)[-1][1] for each in group if results.of(each)), None)
+            for group in published.comparable
         )
-        if not mine:
-            continue
-        _, setting = mine[-1]
-        title = figure_of(setting.problem, setting.figure.title, language)
-        theirs = _PUBLISHED_FIGURES.get(problem, {}).get(language, title)
-        name = title_of(problem, language)
-        rows.append([name, heading("bai", language), f"{steps:,}", parameters, theirs, *figures])
-        rows.append(
-            [
-                title_of(setting.problem, language),
-                heading("ours", language),
-                f"{setting.steps:,}",
-                f"{next(iter(setting.cells.values())).parameters / 1000:.1f}K",
-                title,
-                *(_reached(setting, cell).replace("*", "") for cell in ("lstm", "gru", "rnn")),
-            ]
-        )
+        if mine := [_beside(setting, language) for setting in found if setting]:
+            name, bai = title_of(problem, language), heading("bai", language)
+            figure = figure_of(problem, published.figure, language)
+            sizes = (f"{published.steps:,}", published.parameters, "")
+            rows += [[name, bai, *sizes, figure, *published.figures], *mine]
     return table(columns, rows) if rows else ""
+
+
+def _beside(setting: SettingResult, language: Language) -> list[str]:
+    """A row of ours in the table of published figures."""
+    return [
+        title_of(setting.problem, language),
+        heading("ours", language),
+        f"{setting.steps:,}",
+        f"{next(iter(setting.cells.values())).parameters / 1000:.1f}K",
+        f"{setting.updates * setting.epochs:,}",
+        figure_of(setting.problem, setting.figure.title, language),
+        *(_reached(setting, cell).replace("*", "") for cell in ("lstm", "gru", "rnn")),
+    ]

@@ -205,7 +205,6 @@ def _comparison(
 ) -> Comparison:
     """What follows from the records."""
     task, options = study.task, study.trainer.options
-    seeds = range(options.training.seed, options.training.seed + options.training.seeds)
     data = study.trainer.data
     shares: dict[str, list[float]] = {}
     signals: dict[str, Signal] = {}
@@ -221,7 +220,7 @@ def _comparison(
         figure_compared(task, choices.figure),
         task.shown_figures(),
         tuple(outcome_of(cell, records, plan, signals.get(cell)) for cell in options.cells),
-        tuple(seeds),
+        plan.seeds(options),
         baselines,
         choices.significance or LEVEL,
         data.measured[0],

@@ -65,7 +65,7 @@ def further_trials(
         (cell, beyond(options, tried_rates(records, plan, cell), rate))
         for cell, rate in rates.items()
     )
-    return [plan.rate_trial(options, cell, rate) for cell, rate in found if rate is not None]
+    return [plan.rate_trial(cell, rate) for cell, rate in found if rate is not None]
 
 
 def tried_rates(records: Iterable[TrialRecord], plan: Plan, cell: str) -> tuple[float, ...]:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import count, islice
 from typing import Any
 
 from anyrnn.errors import SizeError, option_name
@@ -39,6 +40,7 @@ class Plan:
         parameters: The number of parameters of each cell's network.
         rates: The learning rates that are tried; one alone is taken without a trial.
         epochs: The largest number of epochs of a training.
+        rate_seed: The seed of the trainings that try learning rates, from which none is compared.
         epoch_seconds: The time that an epoch of each cell was expected to take, if it was asked.
     """
 
@@ -46,6 +48,7 @@ class Plan:
     parameters: Mapping[str, int]
     rates: tuple[float, ...]
     epochs: int
+    rate_seed: int
     epoch_seconds: Mapping[str, float]
 
     def plain(self) -> dict[str, Any]:
@@ -58,24 +61,27 @@ class Plan:
         return cls(**{**plain, "rates": tuple(plain["rates"])})
 
     def rate_trials(self, options: Any) -> Iterator[TrialPlan]:
-        """The trainings that find learning rates; their seed comes after those that are compared,
-        so that no result is one that a rate was chosen by.
-        """
+        """The trainings that find learning rates."""
         for rate in self.rates if len(self.rates) > 1 else ():
             for cell in options.cells:
-                yield self.rate_trial(options, cell, rate)
+                yield self.rate_trial(cell, rate)
 
-    def rate_trial(self, options: Any, cell: str, rate: float) -> TrialPlan:
+    def rate_trial(self, cell: str, rate: float) -> TrialPlan:
         """The training of a cell that tries a learning rate."""
-        seed = options.training.seed + options.training.seeds
-        return TrialPlan(cell, seed, self._changes(cell, rate), RATE)
+        return TrialPlan(cell, self.rate_seed, self._changes(cell, rate), RATE)
+
+    def seeds(self, options: Any) -> tuple[int, ...]:
+        """The seeds of the trainings that are compared; if more are asked for later, those before
+        are among them. No result is one that a rate was chosen by.
+        """
+        every = (seed for seed in count(options.training.seed) if seed != self.rate_seed)
+        return tuple(islice(every, options.training.seeds))
 
     def result_trials(self, options: Any, rates: Mapping[str, float]) -> Iterator[TrialPlan]:
         """The trainings that are compared: seed by seed, so that those that were done when the time
         is over can be paired.
         """
-        first = options.training.seed
-        for seed in range(first, first + options.training.seeds):
+        for seed in self.seeds(options):
             for cell in options.cells:
                 yield TrialPlan(cell, seed, self._changes(cell, rates[cell]), RESULT)
 
@@ -126,8 +132,9 @@ def planned(
         rates, epochs = within(
             budget * workers, seconds, rates, epochs, options.training.seeds, bool(choices.rates)
         )
-    counts = {cell: parameters(task, cell, sizes[cell]) for cell in cells}
-    return Plan(sizes, counts, rates, epochs, seconds)
+    found = {cell: parameters(task, cell, sizes[cell]) for cell in cells}
+    rate_seed = options.training.seed + options.training.seeds
+    return Plan(sizes, found, rates, epochs, rate_seed, seconds)
 
 
 def rates_tried(options: Any, choices: CompareOptions) -> tuple[float, ...]:
