@@ -36,4 +36,6 @@ NUMPY_ARRAYS = ArrayInterface(
     reader=_reader,
     address=address,
     view=lambda array: array,
+    changes=lambda arrays: None,
+    alias=lambda array: array,
 )

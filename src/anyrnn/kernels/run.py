@@ -199,6 +199,8 @@ class Arrays(NamedTuple):
         parameters: The stored parameters by name.
         seed: What random numbers follow from, one whole number of 64 bits in an array, for a cell
             that draws some.
+        packed: Where packed weights are kept from one run to the next, `PackedWeights`; None to
+            pack them in each.
     """
 
     interface: ArrayInterface
@@ -206,6 +208,7 @@ class Arrays(NamedTuple):
     states: Sequence[Any]
     parameters: Mapping[str, Any]
     seed: Any = None
+    packed: Any = None
 
     @property
     def differentiable(self) -> list[Any]:
@@ -224,6 +227,9 @@ class ArrayInterface:
             their memory begins; an ArrayError if one has not the shape of its slot.
         address: Where an array's memory begins.
         view: An array's memory as a NumPy array.
+        changes: How often each array was changed in place, as far as it can be noticed; None if one
+            of them counts no changes.
+        alias: Another array with the memory of one, which it keeps alive.
     """
 
     operations: Mapping[str, Callable[..., Array]]
@@ -231,6 +237,8 @@ class ArrayInterface:
     reader: Callable[[Sequence[Slot]], Reader]
     address: Callable[[Any], int]
     view: Callable[[Any], Array]
+    changes: Callable[[Sequence[Any]], list[int] | None]
+    alias: Callable[[Any], Any]
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
         """An array with undefined contents."""

@@ -15,6 +15,7 @@ from anyrnn.tasks.run_files import CONFIG, entry, load_network, strings
 from anyrnn.tasks.run_folder import read_config
 from anyrnn.tasks.task import Scores, Task
 from anyrnn.tasks.training.memory import enough_memory
+from anyrnn.torch import prepare
 
 SomeTask = TypeVar("SomeTask", bound=Task)
 
@@ -27,7 +28,7 @@ class Model(Generic[SomeTask]):
         run: The run folder.
         task: The task.
         cell: The name of the cell.
-        network: The network, on the CPU, in evaluation mode.
+        network: The network, on the CPU, in evaluation mode, prepared for inference.
     """
 
     run: Path
@@ -82,7 +83,7 @@ def load(run: Path | str, cell: str | None = None, kind: type[Task] | None = Non
             raise RunError(f"the run is damaged: {path} describes no network: {reason}") from None
 
     network = load_network(run / f"{chosen}.safetensors", make, options.model.layers)
-    return Model(run, task, chosen, network.eval())
+    return Model(run, task, chosen, prepare(network.eval()))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,18 @@ except ModuleNotFoundError as error:
     ) from error
 
 from anyrnn.torch.drop_in import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
+from anyrnn.torch.prepared import prepare
 from anyrnn.torch.recurrent import Recurrent
 from anyrnn.torch.streams import truncated
 
-__all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell", "Recurrent", "truncated"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "GRUCell",
+    "LSTMCell",
+    "RNNCell",
+    "Recurrent",
+    "prepare",
+    "truncated",
+]

@@ -14,6 +14,7 @@ from anyrnn.errors import ArrayError
 from anyrnn.kernels.run import Array, ArrayInterface, Arrays, Reader, Run, Slot
 from anyrnn.kernels.target import Target, target_for
 from anyrnn.torch import operations_path
+from anyrnn.torch.changes import changes
 from anyrnn.torch.tensors import (
     DTYPE,
     DTYPES,
@@ -92,6 +93,8 @@ TENSORS = ArrayInterface(
     reader=_reader,
     address=Tensor.data_ptr,
     view=array,
+    changes=changes,
+    alias=Tensor.detach,
 )
 NO_MEMORY = torch.empty(0)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
+from anyrnn.kernels.packed_weights import PackedWeights
 from anyrnn.kernels.run import Arrays, Run
 from anyrnn.torch import compiled_path, custom_operators, operations_path, precision, vendor_path
 from anyrnn.torch.compiled_path import TENSORS
@@ -47,6 +48,7 @@ def execute(
     parameters: Mapping[str, Tensor],
     seed: Tensor | None = None,
     stacked: bool = False,
+    packed: PackedWeights | None = None,
 ) -> Results:
     """Run a cell over sequences of falling lengths, on the path that fits.
 
@@ -61,11 +63,12 @@ def execute(
         seed: What random numbers follow from, (1,), for a cell that draws some; drawn with
             PyTorch's generator if not given.
         stacked: Whether the last states may be (1, batch, size), as those of one layer.
+        packed: Where packed weights are kept from one run to the next, if they are.
 
     Returns:
         The outputs, laid out as the inputs, and the last states, each (batch, size).
     """
-    arrays = Arrays(TENSORS, rows, states, parameters, seed)
+    arrays = Arrays(TENSORS, rows, states, parameters, seed, packed)
     if (rows.shape[0] if batch_sizes is None else len(batch_sizes)) == 1:
         single = single_step(run, arrays, recorded=False)
         if single is not None:
@@ -76,7 +79,7 @@ def execute(
     if low is None:
         return _execute(path, run, batch_sizes, arrays, stacked)
     with torch.autocast("cpu", enabled=False):
-        wide_run, wide = precision.widened(run, low, arrays)
+        wide_run, wide = precision.widened(run, low, arrays._replace(packed=None))
         found = _execute(path, wide_run, batch_sizes, wide)
     return precision.cast_results(run, low, arrays, found)
 

@@ -5,7 +5,7 @@ have in common.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +13,10 @@ from torch.fx import Proxy
 from torch.nn import functional
 
 from anyrnn.errors import InputError
+from anyrnn.kernels.packed_weights import PackedWeights
 from anyrnn.kernels.run import Arrays, Run
 from anyrnn.torch import vendor_path
+from anyrnn.torch.changes import watch_optimisers
 from anyrnn.torch.compiled_path import TENSORS
 from anyrnn.torch.execute import breaks_graph, execute
 from anyrnn.torch.inputs import GIVEN, Marks, read_input
@@ -61,6 +63,7 @@ class Layer(nn.Module):
     dropout: float
     memory = "high"
     _structure: LayerStack | None = None
+    _packed: dict[LayerPart, PackedWeights] | None = None  # of a layer that is prepared
     _like: Tensor
     __prepare_scriptable__ = refuse_script
 
@@ -83,6 +86,35 @@ class Layer(nn.Module):
         """The parts of the layer; made again for one that was pickled as one of torch.nn."""
         assert self._structure is not None
         return self._structure
+
+    def prepare(self) -> None:
+        """Keep packed weights from one call to the next; see `anyrnn.torch.prepare`."""
+        watch_optimisers()
+        self._packed = {}
+
+    def unprepare(self) -> None:
+        """Release packed weights, and pack them in each call again."""
+        self._packed = None
+
+    def train(self, mode: bool = True) -> Self:
+        """Set whether the layer trains; packed weights are released when it does."""
+        if mode and self._packed:
+            self._packed = {}
+        return super().train(mode)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is copied and pickled: a prepared layer without its packed weights."""
+        state: dict[str, Any] = {**super().__getstate__()}  # type: ignore[misc]
+        if state.get("_packed"):
+            state["_packed"] = {}
+        return state
+
+    def _packed_weights(self, part: LayerPart) -> PackedWeights | None:
+        """Where the packed weights of a part are kept, if they are."""
+        packed = self._packed
+        if packed is None or self.training:
+            return None
+        return packed.get(part) or packed.setdefault(part, PackedWeights())
 
     def _register(self, device: Any, dtype: Any) -> None:
         """Make the parameters that are missing or have another shape."""
@@ -271,7 +303,8 @@ class Layer(nn.Module):
                     entering_part = shifts.added(part, data)
                 stacked = alone and sizes is None and shifts is None
                 given = entering_part, rows.batch_sizes, begun, weights
-                output, last = execute(run, *given, stacked=stacked)
+                packed = self._packed_weights(part)
+                output, last = execute(run, *given, stacked=stacked, packed=packed)
                 if shifts is not None and place == len(structure.layers) - 1:
                     output = shifts.leaving(output, part.run.reverse)
                 if sizes is not None:

@@ -19,8 +19,9 @@ DTYPES = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float6
 PLAIN = frozenset((Tensor, nn.Parameter))  # tensors of PyTorch's own classes
 TYPES = {number: kind for kind, number in DTYPES.items()} | {np.dtype(np.int64): torch.int64}
 # Attributes as functions, for loops in C; not where a graph is traced.
-SHAPE, DTYPE, IS_CPU, REQUIRES_GRAD = (
-    getattr(Tensor, name).__get__ for name in ("shape", "dtype", "is_cpu", "requires_grad")
+SHAPE, DTYPE, IS_CPU, REQUIRES_GRAD, VERSION = (
+    getattr(Tensor, name).__get__
+    for name in ("shape", "dtype", "is_cpu", "requires_grad", "_version")
 )
 
 Results = tuple[Tensor, tuple[Tensor, ...]]  # of a run: the outputs and the last states

@@ -13,6 +13,7 @@ from anyrnn.schedule.phases import multiplies_each_step
 
 FEW_ROWS = 3  # as many or fewer make little use of a matrix each time that they read it
 CACHED = 1 << 18  # elements of matrices that stay in the caches from one step to the next
+NEAR = 1 << 15  # those that stay so near that one row does not wait for them
 PARALLEL = 1 << 20  # multiplications of a run from which on several threads pay
 
 
@@ -44,7 +45,8 @@ def of_run(run: Run) -> Policy:
     """
     if run.steps.batch > FEW_ROWS:
         return FUSED
-    large = _matrix_elements(run.cell, run.sizes) > CACHED
+    most = min(NEAR, CACHED) if run.steps.batch == 1 else CACHED
+    large = _matrix_elements(run.cell, run.sizes) > most
     return Policy() if large or _waits_for_no_product(run.cell) else FUSED
 
 

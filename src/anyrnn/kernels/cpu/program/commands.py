@@ -8,7 +8,11 @@ a short run costs a few microseconds of Python, not hundreds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -20,6 +24,7 @@ from anyrnn.kernels.cpu.machine.engine import Code
 from anyrnn.kernels.cpu.program.buffer_view import BufferView
 from anyrnn.kernels.cpu.program.prepared_commands import (
     TABLE,
+    WEIGHTS,
     WORD,
     WORKSPACE,
     Bindings,
@@ -29,9 +34,30 @@ from anyrnn.kernels.cpu.program.prepared_commands import (
 from anyrnn.kernels.run import Array
 
 LINE = 64  # bytes of a cache line
-ZERO = 2  # a block that begins at the address 0
+ZERO = 3  # a block that begins at the address 0
 
 ArrayRows = tuple[int, slice | None]  # the place of an array, and some of its rows; None for all
+_numbers = count()
+
+
+@dataclass
+class _Recording:
+    """Commands one after another.
+
+    Attributes:
+        block: The block of the arrays that they leave for others.
+        room: The bytes of it.
+        commands: The commands of the executor.
+        steps: Functions of Python; between them the number of commands before.
+    """
+
+    block: int
+    room: int = 0
+    commands: list[tuple[int, ...]] = field(default_factory=list)
+    steps: list[Step | int] = field(default_factory=list)
+
+    def pause(self) -> None:
+        self.steps.append(len(self.commands))
 
 
 class CommandBuffer:
@@ -50,14 +76,14 @@ class CommandBuffer:
         self.dtype: np.dtype[Any] = np.dtype(arithmetic.dtype)
         self.given: list[BufferView] = []
         self.results: list[BufferView] = []
-        self.room = 0  # bytes of the workspace
-        self._blocks = 3
+        self._first, self._rest = _Recording(WEIGHTS), _Recording(WORKSPACE)
+        self._recording = self._rest
+        self._blocks = 4
         self._constants: list[tuple[int, Array]] = []
         self._pieces: list[NDArray[np.int64]] = []
         self._length = 0
         self._fields: dict[int, list[tuple[Array, Array]]] = {}  # relocations, by their block
-        self._steps: list[Step | int] = []  # or the number of commands before
-        self._commands: list[tuple[int, ...]] = []
+        self._packed: list[Any] = []  # what is written into the block of weights
         self._codes: list[Code] = []
         self._parallel = 0
 
@@ -93,9 +119,9 @@ class CommandBuffer:
 
     def scratch(self, shape: Sequence[int], dtype: Any = None) -> BufferView:
         """An array in the workspace, aligned to a cache line."""
-        view = self._block(shape, dtype, WORKSPACE)
-        view.offset = self.room
-        self.room += -(-view.bytes // LINE) * LINE
+        view = self._block(shape, dtype, self._recording.block)
+        view.offset = self._recording.room
+        self._recording.room += -(-view.bytes // LINE) * LINE
         return view
 
     def constant(self, array: Array) -> BufferView:
@@ -107,6 +133,22 @@ class CommandBuffer:
 
     # commands
 
+    @contextmanager
+    def once(self) -> Iterator[None]:
+        """Record what depends on parameters only. It comes before all else, and what it leaves is
+        in the block of weights: a caller may keep that, and leave these commands out.
+        """
+        before, self._recording = self._recording, self._first
+        try:
+            yield
+        finally:
+            self._recording = before
+
+    def note(self, *what: Any) -> None:
+        """Note what is written into the block of weights; equal notes mean equal contents."""
+        if self._recording is self._first:
+            self._packed.append(what)
+
     def call(self, function: Callable[..., Any], *views: BufferView) -> None:
         """Append a call of a function with arrays."""
         self._step(lambda bindings: function(*map(bindings.array, views)))
@@ -115,21 +157,26 @@ class CommandBuffer:
         """Append a copy of an array, broadcast to the shape of the other."""
         if source.shape == into.shape and source.contiguous and into.contiguous:
             places = into.block, into.offset, source.block, source.offset
-            self._commands.append((executor.COPY, *places, source.bytes))
+            command = executor.COPY, *places, source.bytes
+            self._recording.commands.append(command)
+            self.note(*command)
         else:
             self.call(np.copyto, into, source)
 
     def clear(self, view: BufferView) -> None:
         """Append what fills a contiguous array with zeros."""
-        self._commands.append((executor.CLEAR, view.block, view.offset, 0, 0, view.bytes))
+        command = executor.CLEAR, view.block, view.offset, 0, 0, view.bytes
+        self._recording.commands.append(command)
+        self.note(*command)
 
     def pause(self) -> None:
         """Let what comes next be entered by Python anew: in between it sees a Ctrl-C."""
-        self._steps.append(len(self._commands))
+        self._recording.pause()
 
     def _step(self, step: Step) -> None:
         self.pause()
-        self._steps.append(step)
+        self._recording.steps.append(step)
+        self.note(next(_numbers))  # no two functions are known to be equal
 
     def compute(
         self,
@@ -139,6 +186,10 @@ class CommandBuffer:
         dtype: Any = None,
     ) -> BufferView:
         """Append a call of a function that returns an array of a known shape: that array."""
+        if self._recording is self._first:
+            result = self.scratch(shape, dtype)
+            self.call(lambda out, *given: np.copyto(out, function(*given)), result, *views)
+            return result
         result = self._block(shape, dtype)
         block, shape = result.block, result.shape
 
@@ -197,7 +248,8 @@ class CommandBuffer:
             self.point(rows + column, view.block, view.offset)
         if entry.threads == 1 or entry.parallel:
             functions = code.enter_alone, code.enter, entry.threads
-            self._commands.append((executor.ENTER, start, *functions, 0))
+            self._recording.commands.append((executor.ENTER, start, *functions, 0))
+            self.note(*functions, records.tobytes())
             self._codes.append(code)
             self._parallel |= entry.parallel
         else:
@@ -222,36 +274,56 @@ class CommandBuffer:
 
     def finish(self) -> PreparedCommands:
         """End the recording: the addresses of blocks, relocations and jobs join the table."""
-        self.pause()
-        varying = [*(view.block for view in (*self.given, *self.results)), WORKSPACE]
+        varying = [*(view.block for view in (*self.given, *self.results)), WORKSPACE, WEIGHTS]
         others = [*{*range(self._blocks)}.difference(varying)]
         start = self.table(np.zeros(len(varying) + len(others)))
         entries = {block: start + place for place, block in enumerate((*varying, *others))}
         relocations = self._relocations([*varying, ZERO], entries)
-        first = self.table(relocations), len(relocations)
-        steps: list[Step | int] = []
-        done = 0
-        for step in self._steps:
-            if not isinstance(step, int):
-                steps.append(step)
-            elif step > done:
-                words = [_with_entries(each, entries) for each in self._commands[done:step]]
-                commands = self.table(words), len(words)
-                job = self.table([0, *(first if not done else (0, 0)), *commands, self._parallel])
-                self.point(job, TABLE, 0)
-                steps.append(job * WORD)
-                done = step
+        patched = self.table(relocations), len(relocations)
+        first, rest = self._first, self._rest
+        whole = _Recording(WORKSPACE, 0, [*first.commands], [*first.steps])
+        if whole.steps:
+            whole.pause()
+        whole.commands += rest.commands
+        ended = len(first.commands)
+        whole.steps += [step + ended if isinstance(step, int) else step for step in rest.steps]
+        words = self.table([_with_entries(each, entries) for each in whole.commands])
+        noted = [(view.name, view.block) for view in self.given], self._packed
         return PreparedCommands(
+            steps=self._jobs(whole, words, patched),
+            rest=self._jobs(rest, words + ended * executor.COMMAND, patched),
             template=np.concatenate(self._pieces),
-            steps=steps,
             given=self.given,
             results=self.results,
-            room=self.room,
+            room=rest.room,
+            weights=first.room,
+            contents=sha256(repr(noted).encode()).digest(),
             constants=dict(self._constants),
             entries=entries,
             relocations={block: self._relocations([block], entries) for block in others},
             codes=self._codes,
         )
+
+    def _jobs(
+        self, recording: _Recording, words: int, relocations: tuple[int, int]
+    ) -> list[Step | int]:
+        """The steps of recorded commands, which are in the table from an entry on, as jobs of the
+        executor and functions.
+        """
+        recording.pause()
+        steps: list[Step | int] = []
+        done = 0
+        for step in recording.steps:
+            if not isinstance(step, int):
+                steps.append(step)
+            elif step > done or not steps:
+                commands = words + done * executor.COMMAND, step - done
+                patched = relocations if not steps else (0, 0)
+                job = self.table([0, *patched, *commands, self._parallel])
+                self.point(job, TABLE, 0)
+                steps.append(job * WORD)
+                done = step
+        return steps
 
     def _relocations(self, blocks: Iterable[int], entries: Mapping[int, int]) -> Array:
         """The relocations of some blocks, as the executor reads them."""

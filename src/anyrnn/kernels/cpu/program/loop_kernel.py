@@ -51,6 +51,7 @@ class Loop:
         batch: int,
         room: dict[int, BufferView] | None = None,
         rows: float | None = None,
+        once: bool = True,
     ) -> PreparedLoop:
         """Append the packing of a loop's matrices; what this returns runs over one segment of
         sequences after another.
@@ -62,15 +63,22 @@ class Loop:
             batch: The number of sequences.
             room: Workspaces by their size, for loops that never work at the same time to share.
             rows: How many sequences a step has on average; all of them if not given.
+            once: Whether the matrices follow from parameters only, so that they can be packed first
+                of all, and be kept.
         """
         threads, rows = commands.threads, batch if rows is None else rows
         by_rows = rows >= ROWS_EACH * threads or threads == 1
         layout = self._layout(tuple(sizes.items()), batch, threads, by_rows)
-        room = {} if room is None else room
-        workspace = room.get(layout.bytes)
-        if workspace is None:
-            workspace = room[layout.bytes] = commands.scratch((layout.bytes,), np.uint8)
-        return PreparedLoop(self.code, layout, commands, values, workspace)
+        if once:
+            workspace = commands.scratch((layout.bytes,), np.uint8)
+            with commands.once():
+                weights = commands.scratch((layout.weight_bytes,), np.uint8)
+                return PreparedLoop(self.code, layout, commands, values, workspace, weights)
+        size, room = layout.bytes + layout.weight_bytes, {} if room is None else room
+        if size not in room:
+            room[size] = commands.scratch((size,), np.uint8)
+        parts = room[size][: layout.bytes], room[size][layout.bytes :]
+        return PreparedLoop(self.code, layout, commands, values, *parts)
 
 
 compiled_loop = lru_cache(maxsize=1024)(Loop)
@@ -79,7 +87,7 @@ compiled_loop = lru_cache(maxsize=1024)(Loop)
 class PreparedLoop:
     """A loop with its parameters, in a command buffer in which matrices are packed first.
 
-    The workspace holds the packed matrices, and what one stage leaves for another.
+    The workspace holds what one stage leaves for another.
     """
 
     def __init__(
@@ -89,6 +97,7 @@ class PreparedLoop:
         commands: CommandBuffer,
         values: Mapping[Node, BufferView],
         workspace: BufferView,
+        weights: BufferView,
     ) -> None:
         self.code, self.layout, self.commands, self.workspace = code, layout, commands, workspace
         self.records = layout.records.copy()
@@ -97,7 +106,8 @@ class PreparedLoop:
             self.pointers.append((field.index, commands.contiguous(values[node])))
         for node, array in layout.record.matrices:
             self._point(self.records, self.pointers, array, commands.contiguous(values[node]))
-        jobs = [(job, values[node], workspace) for node, job in layout.jobs]
+        self.pointers += [(index, weights[offset:]) for index, offset in layout.weights]
+        jobs = [(job, values[node], weights) for node, job in layout.jobs]
         packing.write(commands, jobs, layout.operand)
 
     @staticmethod

@@ -25,7 +25,10 @@ class LoopLayout:
         pointers: The indices in a record of the addresses that point into the workspace.
         offsets: The offsets in the workspace that they point to, in bytes, (records, pointers).
         bytes: The size of the workspace.
-        jobs: The matrices to pack, and how; destinations count from the beginning of the workspace.
+        weights: The indices in a record of the addresses of packed matrices, by their offsets in
+            the memory that these have.
+        weight_bytes: The size of that.
+        jobs: The matrices to pack, and how; destinations count from the beginning of that.
     """
 
     def __init__(
@@ -36,7 +39,8 @@ class LoopLayout:
         self.itemsize = 8 if arithmetic.double else 4
         self.batch, self.threads, self.by_rows = batch, threads, by_rows
         self.records = np.zeros((1 + threads, len(self.record)), np.int64)
-        self.bytes = 0
+        self.bytes = self.weight_bytes = 0
+        self.weights: list[tuple[int, int]] = []
         self.jobs: list[tuple[Node, PackingJob]] = []
         self._addresses: dict[Field, list[int]] = {}
         for node, array in self.record.between.items():
@@ -62,10 +66,14 @@ class LoopLayout:
     def _set(self, field: Field, number: int) -> None:
         self.records[:, field.index] = number
 
+    def _rounded(self, elements: int) -> int:
+        """The bytes of whole cache lines."""
+        return -(-elements * self.itemsize // LINE) * LINE
+
     def _take(self, elements: int) -> int:
         """Take a part of the workspace: its offset."""
         offset = self.bytes
-        self.bytes += -(-elements * self.itemsize // LINE) * LINE
+        self.bytes += self._rounded(elements)
         return offset
 
     def _reserve(self, field: Field, elements: int) -> None:
@@ -120,8 +128,9 @@ class LoopLayout:
         blocks = -(-units // vector)
         element_step = len(group.accumulators) * vector
         block_step = sum(slots) * element_step
-        self._reserve(fields.weights, blocks * block_step)
-        start = self._addresses[fields.weights][0]
+        start = self.weight_bytes
+        self.weights.append((fields.weights.index, start))
+        self.weight_bytes += self._rounded(blocks * block_step)
         for index, accumulator in enumerate(group.accumulators):
             before = 0
             for (matrix, _), length, number in zip(accumulator.terms, lengths, slots, strict=True):

@@ -50,6 +50,7 @@ def projection(
     rows: int,
     add: bool = False,
     room: dict[int, BufferView] | None = None,
+    once: bool = False,
 ) -> Project:
     """Append the packing of a matrix that at most `rows` rows of arrays are multiplied with.
 
@@ -59,6 +60,7 @@ def projection(
         rows: The most rows.
         add: Whether to add to what is there.
         room: Workspaces by their size, for products that are computed one after another to share.
+        once: Whether the matrix follows from parameters only.
 
     Returns:
         A function that appends the products of the matrix with each row of an array, (rows,
@@ -67,7 +69,7 @@ def projection(
     result = SUM if add else PRODUCT
     sizes = {"units": matrix.shape[0], "length": matrix.shape[1]}
     prepared = _loop(result, commands.arithmetic).prepare(
-        commands, {MATRIX: matrix}, sizes, rows, room
+        commands, {MATRIX: matrix}, sizes, rows, room, once=once
     )
 
     def project(vectors: BufferView, out: BufferView) -> None:

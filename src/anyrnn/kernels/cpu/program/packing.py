@@ -54,5 +54,7 @@ def write(
     records[:, 2] = np.arange(-1, threads)
     records[:, 3] = threads
     records[0, 2:] = 0, 1  # the fallback for one thread
+    places = [(m.block, m.offset, into.block, into.offset) for _, m, into in jobs]
+    commands.note(numbers.tobytes(), places)
     first = commands.enter(_code(commands.arithmetic._replace(operand=operand)), records, ())
     commands.point(first + 4 * np.arange(1 + threads), TABLE, table * WORD)

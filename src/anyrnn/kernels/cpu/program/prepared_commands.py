@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from struct import Struct
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,11 +13,26 @@ from anyrnn.kernels.cpu.machine import executor, memory
 from anyrnn.kernels.cpu.machine.engine import Code
 from anyrnn.kernels.cpu.program.buffer_view import BufferView
 from anyrnn.kernels.numpy_arrays import address
+from anyrnn.kernels.packed_weights import PackedWeights
 from anyrnn.kernels.run import NOTHING, Array, ArrayInterface
 
 WORD = 8  # bytes of a word of the table
-TABLE, WORKSPACE = 0, 1  # the blocks of every call
+TABLE, WORKSPACE, WEIGHTS = 0, 1, 2  # the blocks of every call
+PARAMETER = "parameter"  # what arrays are called that may be packed
 KEPT = 1 << 20  # bytes of a workspace that is kept from one call to the next
+
+
+class Block(NamedTuple):
+    """Memory, and where it begins."""
+
+    array: Array
+    start: int
+
+
+def new_block(size: int) -> Block:
+    """Memory of so many bytes."""
+    array = memory.empty((size,), np.uint8)
+    return Block(array, address(array))
 
 
 class Bindings:
@@ -26,7 +41,6 @@ class Bindings:
     Args:
         arrays: What the caller's arrays are.
         commands: What is run.
-        keep: Whether the workspace stays, whatever its size.
 
     Attributes:
         table: The words that the executor reads.
@@ -34,11 +48,11 @@ class Bindings:
         start: The address of the table.
         read: Gives the caller's arrays as they are to be, and where they begin.
         makers: Each makes the array of a result.
-        workspace: The workspace of the call before, if it was kept.
+        workspace, weights: Those of the call before, if they were kept.
         blocks: The arrays of blocks, while functions of Python are called.
     """
 
-    def __init__(self, arrays: ArrayInterface, commands: PreparedCommands, keep: bool) -> None:
+    def __init__(self, arrays: ArrayInterface, commands: PreparedCommands) -> None:
         self.arrays, self.commands = arrays, commands
         self.table = memory.empty(commands.template.shape, np.int64)
         self.table[...] = commands.template
@@ -47,7 +61,8 @@ class Bindings:
         self.patch(TABLE, self.start)
         self.read = arrays.reader(commands.given)
         self.makers = [arrays.maker(view.shape, view.dtype) for view in commands.results]
-        self.workspace = memory.empty((commands.room,), np.uint8) if keep else None
+        self.workspace: Block | None = None
+        self.weights: Block | None = None
         self.blocks: dict[int, Any] = {}
 
     def patch(self, block: int, start: int) -> None:
@@ -77,12 +92,15 @@ class PreparedCommands:
         template: The table of words, without the addresses of arrays.
         steps: What is done: the jobs of the executor, by where in the table they are, in bytes; and
             functions of Python.
+        rest: The same without what depends on parameters only.
         given: The arrays that the caller gives.
         results: Those that are made for each run.
         room: The bytes of the workspace.
+        weights: The bytes of what depends on parameters only: packed matrices.
+        contents: What is there; commands with equal contents may share them.
         constants: The arrays that are the same in every run, by their blocks.
         entries: Where in the table the address of each block is; those of the given arrays, of the
-            results and of the workspace are one after another.
+            results, of the workspace and of the weights are one after another.
         relocations: What follows from the address of each of the other blocks: as rows the entry of
             the table, that of the block, the offset in bytes.
         codes: The kernels, which live as long as this.
@@ -90,9 +108,12 @@ class PreparedCommands:
 
     template: Array
     steps: list[Step | int]
+    rest: list[Step | int]
     given: list[BufferView]
     results: list[BufferView]
     room: int
+    weights: int
+    contents: bytes
     constants: dict[int, Array]
     entries: dict[int, int]
     relocations: dict[int, Array]
@@ -102,18 +123,26 @@ class PreparedCommands:
     def __post_init__(self) -> None:
         for block, array in self.constants.items():
             _patch(self.template, self, block, address(array))
-        self._blocks = [*(view.block for view in (*self.given, *self.results)), WORKSPACE]
+        own = (*self.given, *self.results)
+        self._blocks = [*(view.block for view in own), WORKSPACE, WEIGHTS]
+        kinds = [view.name[0] for view in self.given]
+        first = kinds.index(PARAMETER) if PARAMETER in kinds else 0
+        self._parameters = slice(first, first + kinds.count(PARAMETER))
         self._store = Struct(f"={len(self._blocks)}q").pack_into
         self._behind = self.entries[self._blocks[0]] * WORD
         self._calls = not all(isinstance(step, int) for step in self.steps)
         self._execute = executor.executor().run
 
-    def memory(self, arrays: ArrayInterface, keep: bool = False) -> Bindings:
-        """Memory for a run, or for several one after another; arguments as of `Bindings`."""
-        return Bindings(arrays, self, keep)
+    def memory(self, arrays: ArrayInterface) -> Bindings:
+        """Memory for runs one after another; argument as of `Bindings`."""
+        return Bindings(arrays, self)
 
     def run(
-        self, interface: ArrayInterface, given: Sequence[Any], made: Mapping[int, Any] = NOTHING
+        self,
+        interface: ArrayInterface,
+        given: Sequence[Any],
+        made: Mapping[int, Any] = NOTHING,
+        packed: PackedWeights | None = None,
     ) -> list[Any]:
         """Run.
 
@@ -121,6 +150,7 @@ class PreparedCommands:
             interface: What the caller's arrays are.
             given: The arrays that the caller gives.
             made: Results that there is memory for already, by their places in what this returns.
+            packed: Where packed weights are kept from one run to the next.
 
         Returns:
             The arrays that were given, as they were read, and the results.
@@ -129,40 +159,56 @@ class PreparedCommands:
         if bindings is None or bindings.arrays is not interface:
             bindings = self.memory(interface)
         arrays, starts = bindings.read(given)
+        packing = None
+        if packed is not None and self.weights:
+            own = self._parameters
+            packing = packed.find(self.contents, interface, arrays[own], starts[own])
         results = [make() for make in bindings.makers]
         for place, array in made.items():
             results[place - len(arrays)] = array
-        workspace = bindings.workspace
-        if workspace is None or self.room > KEPT:
-            workspace = memory.empty((self.room,), np.uint8)
-            bindings.workspace = workspace if self.room <= KEPT else None
-        starts = *starts, *map(interface.address, results), address(workspace)
+        workspace = bindings.workspace or new_block(self.room)
+        bindings.workspace = workspace if self.room <= KEPT else None
+        steps = self.steps
+        if packing is None:
+            weights = bindings.weights or new_block(self.weights)
+            bindings.weights = weights if self.weights <= KEPT else None
+        elif packing.memory is None:
+            weights = new_block(self.weights)
+        else:
+            steps, weights = self.rest, packing.memory
+        starts = *starts, *map(interface.address, results), workspace.start, weights.start
         found = [*arrays, *results]
         if self._calls:
-            blocks = dict(zip(self._blocks, (*found, workspace), strict=True))
-            bindings.blocks = blocks | self.constants
-        self.run_in(bindings, starts)
+            arrays = *found, workspace.array, weights.array
+            bindings.blocks = dict(zip(self._blocks, arrays, strict=True)) | self.constants
+        self.run_in(bindings, starts, steps)
         if self._calls:
             bindings.blocks = {}
+        if packed is not None and packing is not None and packing.memory is None:
+            packing.memory = weights
+            packed.keep(self.contents, packing)
         self._idle.append(bindings)
         return found
 
     def forget(self) -> None:
         """Release large workspaces."""
-        if self.room >= memory.LEAST:
+        if max(self.room, self.weights) >= memory.LEAST:
             for bindings in [*self._idle]:
-                bindings.workspace = None
+                bindings.workspace = bindings.weights = None
 
-    def run_in(self, bindings: Bindings, starts: Sequence[int]) -> None:
+    def run_in(
+        self, bindings: Bindings, starts: Sequence[int], steps: Sequence[Step | int]
+    ) -> None:
         """Run in some memory, without checks.
 
         Args:
             bindings: The memory, which no other thread uses.
-            starts: Where the given arrays, the results and the workspace begin.
+            starts: Where the given arrays, the results, the workspace and the weights begin.
+            steps: What is done.
         """
         self._store(bindings.words, self._behind, *starts)
         execute, table = self._execute, bindings.start
-        for step in self.steps:
+        for step in steps:
             if isinstance(step, int):
                 execute(table + step)
             else:

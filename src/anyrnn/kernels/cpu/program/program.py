@@ -68,7 +68,8 @@ class Program:
             if self._last is not None:
                 self._last.forget()
             self._last = commands
-        found = commands.run(interface, given, made)
+        packed = None if self.plan.draws else arrays.packed
+        found = commands.run(interface, given, made, packed)
         return Outcome(*(_taken(found, parts) for parts in outcome_rows))
 
 

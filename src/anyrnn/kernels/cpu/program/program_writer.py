@@ -152,8 +152,9 @@ class ProgramWriter:
             frame.values[leaf] = part if leaf.type.shape else part[0]
         for leaf, number in evaluate(plan.numbers, {}, plan.sizes, self.dtype).items():
             frame.values[leaf] = self.commands.constant(number)
-        for operation in plan.once:
-            operation.write(frame)
+        with self.commands.once():
+            for operation in plan.once:
+                operation.write(frame)
 
     def _make_results(self) -> dict[str, History]:
         """The arrays of the results; the histories."""

@@ -57,10 +57,10 @@ class Frame:
     def project(
         self, key: Any, matrix: BufferView, vectors: BufferView, out: BufferView, add: bool
     ) -> None:
-        """Multiply a matrix with each row of an array."""
+        """Multiply a matrix that follows from parameters only with each row of an array."""
         found = self.projections.get(key)
         if found is None:
-            found = projection(self.commands, matrix, self.capacity, add)
+            found = projection(self.commands, matrix, self.capacity, add, once=True)
             self.projections[key] = found
         found(vectors, out)
 

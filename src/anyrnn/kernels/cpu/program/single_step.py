@@ -20,7 +20,8 @@ from anyrnn.kernels.cpu.machine.processor import Processor
 from anyrnn.kernels.cpu.program.buffer_view import BufferView
 from anyrnn.kernels.cpu.program.commands import CommandBuffer
 from anyrnn.kernels.cpu.program.loop_kernel import compiled_loop
-from anyrnn.kernels.numpy_arrays import NUMPY_ARRAYS, address
+from anyrnn.kernels.cpu.program.prepared_commands import new_block
+from anyrnn.kernels.numpy_arrays import NUMPY_ARRAYS
 from anyrnn.kernels.run import Run
 from anyrnn.schedule.forms import FUSED
 
@@ -93,13 +94,14 @@ class SingleStep:
 
     def run(self, addresses: Sequence[int]) -> None:
         """As `anyrnn.kernels.target.Step.run`."""
-        found = getattr(self.own, "bindings", None)
+        found = getattr(self.own, "memory", None)
         if found is None:
-            bindings = self.commands.memory(NUMPY_ARRAYS, keep=True)
-            assert bindings.workspace is not None
-            found = self.own.bindings = bindings, address(bindings.workspace)
-        bindings, workspace = found
-        self.commands.run_in(bindings, (*addresses, workspace))
+            commands = self.commands
+            blocks = new_block(commands.room), new_block(commands.weights)
+            found = self.own.memory = commands.memory(NUMPY_ARRAYS), blocks
+        bindings, (workspace, weights) = found
+        starts = *addresses, workspace.start, weights.start
+        self.commands.run_in(bindings, starts, self.commands.steps)
 
 
 single_step = lru_cache(maxsize=256)(SingleStep)

@@ -1,0 +1,52 @@
+"""Layers that keep packed weights between calls: for inference, call after call."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from torch import nn
+
+from anyrnn.errors import InputError
+from anyrnn.torch.layer import Layer
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def prepare(module: Module) -> Module:
+    """Have the layers of a module keep packed weights from one call to the next.
+
+    Kernels read matrices in an order of their own. Usually each call packs them anew; a prepared
+    layer in evaluation mode, without a gradient, does so when they have changed. Results are the
+    same to the last bit. Memory is that of the parameters a second time.
+
+    A change is noticed if PyTorch counts it or if the parameter is elsewhere in memory: by an
+    optimiser, an operation in place, `load_state_dict`, `to`, another parameter in its place. What
+    PyTorch does not count is not noticed: writing into the memory behind it, as
+    `parameter.data.add_(1)`, through a NumPy array or from another process. Call `prepare` again
+    after that, or `layer.unprepare()` for a layer that packs in each call.
+
+    Args:
+        module: A layer, or a module with layers in it.
+
+    Returns:
+        The module itself.
+
+    Raises:
+        InputError: It has no layer of anyrnn.
+
+    Example:
+        >>> import torch
+        >>> from anyrnn.torch import LSTM, prepare
+        >>> layer = prepare(LSTM(3, 5).eval())
+        >>> with torch.inference_mode():
+        ...     layer(torch.randn(7, 2, 3))[0].shape
+        torch.Size([7, 2, 5])
+    """
+    found = [part for part in module.modules() if isinstance(part, Layer)]
+    if not found:
+        raise InputError(
+            f"{type(module).__name__} has no layer of anyrnn.torch that could be prepared"
+        )
+    for layer in found:
+        layer.prepare()
+    return module
