@@ -52,12 +52,16 @@ SHAPES = (  # batch, time, input, hidden
     (20, 35, 650, 650),
     (33, 101, 97, 203),
 )
+SMALL_SHAPES = ((1, 20, 64, 64), (4, 20, 32, 32), (16, 30, 32, 64), (8, 10, 16, 16))
+LARGEST = 768  # sizes of random shapes
+MOST_OPERATIONS = 14e9  # of an LSTM's inference, in random shapes: those of 32,100,512,512
 LINEAR_SHAPES = ((1, 100, 512, 512), (32, 100, 256, 256), (256, 100, 64, 64))
 MODES = ("inference", "training")
 
 PLAIN, DROPOUT, ZONEOUT, NORM = "plain", "recurrent dropout", "zoneout", "layer norm"
 LENGTHS, MASK, RESETS, PACKED = "lengths", "mask", "resets", "packed"
 BFLOAT16 = "bfloat16"
+SUBNORMAL = "subnormal"
 OPTIONS: dict[str, dict[str, Any]] = {  # with the arguments of our layers
     PLAIN: {},
     DROPOUT: {"recurrent_dropout": 0.2},
@@ -68,14 +72,35 @@ OPTIONS: dict[str, dict[str, Any]] = {  # with the arguments of our layers
     NORM: {"norm": "layer"},
     PACKED: {},
     BFLOAT16: {},  # under torch.autocast
+    SUBNORMAL: {},
 }
 RANDOM = (DROPOUT, ZONEOUT)
 COUNTED = (LENGTHS, MASK, PACKED)  # where some steps do not count
 HOLES, RESET = 0.5, 1 / 20  # the probabilities of both at a step
+TINY = np.float32(1e-40)  # the smallest float32 of full precision is 1.2e-38
 OPTION_SHAPES = ((32, 100, 128, 128), (64, 50, 256, 256))
 PACKED_SHAPES = ((64, 400, 256, 256),)
 BFLOAT16_SHAPES = ((32, 100, 512, 512), (64, 50, 256, 256), (16, 500, 256, 256))
 LINEAR_OPTION_SHAPES = ((32, 100, 256, 256),)
+
+
+def random_shapes(count: int, seed: int) -> list[tuple[int, int, int, int]]:
+    """Different shapes as people have them, from one row and step to large layers.
+
+    The logarithm of each size is uniform; shapes with more than `MOST_OPERATIONS` are drawn again.
+
+    Args:
+        count: How many.
+        seed: Other shapes for another one; the first shapes of more are the same.
+    """
+    random = np.random.default_rng(seed)
+    most = np.array([256, 400, LARGEST, LARGEST])  # batch, time, input, hidden
+    found: dict[tuple[int, int, int, int], None] = {}
+    while len(found) < count:
+        batch, time, inputs, hidden = map(int, np.exp(random.uniform(0, np.log(most + 1), 4)))
+        if 8 * batch * time * hidden * (inputs + hidden) <= MOST_OPERATIONS and hidden >= 8:
+            found[batch, time, inputs, hidden] = None
+    return [*found]
 
 
 def named(family: str, gates: str) -> list[str]:
@@ -202,7 +227,11 @@ class Case:
         stored |= {n: 1 + v for n, v in stored.items() if n.endswith("gain")}
         members = {n: v.astype(np.float32) for n, v in unpack(self.layout, stored).items()}
         marks = self._marks(random)
-        return Data(x.astype(np.float32), gradient.astype(np.float32), members, marks)
+        x, gradient = x.astype(np.float32), gradient.astype(np.float32)
+        if self.option == SUBNORMAL:  # and so is whatever a step computes but gates and the weights
+            x, gradient = x * TINY, gradient * TINY
+            members = {n: v * TINY if v.ndim == 1 else v for n, v in members.items()}
+        return Data(x, gradient, members, marks)
 
     def _marks(self, random: np.random.Generator) -> np.ndarray | None:
         batch, time = self.shape[:2]
@@ -291,9 +320,13 @@ def _option_cases() -> list[Case]:
     return [Case(*each) for group in groups for each in product(*group)]
 
 
-LAYER_CASES = [
-    Case(cell, *each)
-    for cell in CELLS
-    for each in product(LINEAR_SHAPES if cell in LINEAR else SHAPES, MODES)
-]
+def _shapes_of(cell: str) -> tuple[tuple[int, int, int, int], ...]:
+    if cell in LINEAR:
+        return LINEAR_SHAPES
+    return (*SHAPES, *SMALL_SHAPES) if cell in STANDARD else SHAPES
+
+
+LAYER_CASES = [Case(cell, *each) for cell in CELLS for each in product(_shapes_of(cell), MODES)]
+AVX2_CASES = [case for case in LAYER_CASES if case.cell in (*STANDARD, "fast_slow")]
+RANDOM_CASES = [case for case in LAYER_CASES if case.cell in STANDARD]  # with shapes from a seed
 OPTION_CASES = _option_cases()

@@ -5,22 +5,27 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.cases import BFLOAT16, COUNTED, NORM, PLAIN, Arrays, Case
+from benchmarks.cases import BFLOAT16, COUNTED, NORM, PLAIN, SUBNORMAL, Arrays, Case
+from benchmarks.conditions import Conditions, cores
+from benchmarks.load import busy_cores
 from benchmarks.peers import BASELINES, PEERS
-from benchmarks.worker import PeerError, Worker, threads
+from benchmarks.worker import PeerError, Worker
 
 TOLERANCE = 2e-4  # of the largest number of an array
 # with options that make more of rounding: norms divide by what may be small
 TOLERANCES = {BFLOAT16: 0.05, NORM: 1e-3}
+SMALLEST = float(np.finfo(np.float32).tiny)  # that is not subnormal; a library may say 0 instead
+LOOK = 0.5  # seconds of looking, before each row, at what else the machine does
 NOISE = 0.2  # likewise, of the size of what is random
 CALLS = 2  # a worker tells the results of its second call
 LIBRARIES = "torch", "jax", "keras", "tensorflow-cpu", "onnxruntime", "numpy", "llvmlite"
@@ -44,7 +49,10 @@ class Options:
 
 
 def difference(
-    results: Mapping[str, np.ndarray], reference: Arrays, tolerance: float = TOLERANCE
+    results: Mapping[str, np.ndarray],
+    reference: Arrays,
+    tolerance: float = TOLERANCE,
+    smallest: float = 0.0,
 ) -> str | None:
     """What is wrong with results, or nothing.
 
@@ -52,14 +60,15 @@ def difference(
         results: By name.
         reference: The right ones.
         tolerance: Of the largest number of an array.
+        smallest: By as much any number may be wrong.
     """
     for name, right in reference.items():
         found = results[name]
         if found.shape != right.shape:
             return f"{name} has the shape {found.shape}, not {right.shape}"
-        far = np.abs(found - right).max() / (np.abs(right).max() or 1)
-        if not far <= tolerance:  # so that NaN is wrong, too
-            return f"{name} is wrong by {far:.1g} of its largest number"
+        wrong, largest = np.abs(found - right).max(), np.abs(right).max() or 1
+        if not wrong <= max(tolerance * largest, smallest):  # so that NaN is wrong, too
+            return f"{name} is wrong by {wrong / largest:.1g} of its largest number"
     return None
 
 
@@ -110,7 +119,8 @@ def measure(case: Case, workers: Mapping[str, Worker], options: Options) -> Row:
                 wrong = unlike(results, reference, plain)
             elif name not in BASELINES:
                 tolerance = TOLERANCES.get(case.option, TOLERANCE)
-                wrong = difference(results, reference, tolerance)
+                smallest = SMALLEST if case.option == SUBNORMAL else 0.0
+                wrong = difference(results, reference, tolerance, smallest)
             if wrong:
                 workers[name].finish()
                 raise PeerError(wrong)
@@ -168,7 +178,7 @@ def machine(names: Iterable[str]) -> dict[str, Any]:
     return {
         "date": date.today().isoformat(),
         "cpu": models[0] if models else platform.machine(),
-        "cores": threads(),
+        "cores": cores(),
         "versions": versions,
         "missing": missing,
     }
@@ -186,6 +196,7 @@ def write(path: Path, document: Mapping[str, Any]) -> None:
 def run(
     cases: Iterable[Case],
     names: Iterable[str],
+    conditions: Sequence[Conditions],
     options: Options,
     document: dict[str, Any],
     path: Path | None,
@@ -195,23 +206,30 @@ def run(
     Args:
         cases: What to run; those that have a row already are passed over.
         names: The peers.
+        conditions: How they are run: a row for each.
         options: How long.
         document: What the file holds, with its rows, to which new ones are added.
         path: The file, if any.
 
     Yields:
-        Nothing, after each case.
+        Nothing, after each row.
     """
     rows = document["rows"]
-    done = {(row["cell"], tuple(row["shape"]), row["mode"], row.get("option", "")) for row in rows}
-    workers = {name: Worker(name) for name in names}
+    done = {
+        (row["cell"], tuple(row["shape"]), row["mode"], row.get("option", ""), row["threads"])
+        for row in rows
+    }
+    workers = {each: {name: Worker(name, each) for name in names} for each in conditions}
     try:
-        for case in cases:
-            if (case.cell, case.shape, case.mode, case.option) not in done:
-                rows.append(measure(case, workers, options))
+        for case, each in product(cases, conditions):
+            key = case.cell, case.shape, case.mode, case.option, each.threads
+            if key not in done:
+                load = busy_cores(LOOK)
+                row = measure(case, workers[each], options)
+                rows.append({**row, "threads": each.threads, "load": load})
                 if path:
                     write(path, document)
             yield
     finally:
-        for worker in workers.values():
+        for worker in (worker for of in workers.values() for worker in of.values()):
             worker.stop()

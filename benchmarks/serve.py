@@ -1,4 +1,5 @@
-"""The process of a library: python -m benchmarks.serve NAME DESCRIPTOR; `Worker` starts it.
+"""The process of a library: python -m benchmarks.serve NAME DESCRIPTOR THREADS ISA; `Worker` starts
+it.
 
 It imports the library and then only forks: each case runs in a child, which starts with nothing
 compiled, allocated or broken by the cases before it. While others are measured it waits.
@@ -20,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.cases import Case, Data
+from benchmarks.conditions import Conditions
 from benchmarks.peers import PEERS
 from benchmarks.worker import PeerError
 
@@ -109,4 +111,5 @@ def _resident(name: str) -> int:
 
 
 if __name__ == "__main__":
+    Conditions(int(sys.argv[3]), sys.argv[4] or None).enter()
     serve(sys.argv[1], Connection(int(sys.argv[2])))

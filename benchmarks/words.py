@@ -37,9 +37,15 @@ ENGLISH: Words = {
     "stream": "A stream's step in more than 20 µs:",
     "step": "A step takes more than it may, in times of our plain layer's:",
     "copy": "More than it may, in times of a copy:",
-    "means": "Cell | Mode | Ratio | Aim: mean | Aim: every row",
-    "layers columns": "Cell | Mode | Shape | Ours, ms | Fastest peer | Its, ms "
-    "| Ratio | To loops | Of sgemm | MB, torch's",
+    "load": "Other programs kept {0:.1f} cores busy before the first row, and more than {2} before "
+    "{1} rows.",
+    "random": "{count} shapes drawn from the seed {seed}.",
+    "one thread": "one thread",
+    "threads": "{} threads",
+    "threads column": "Threads",
+    "means": "Cell | Mode | Ratio | Ratio, prepared | Worst row | Aim: mean | Aim: every row",
+    "layers columns": "Cell | Mode | Shape | Ours, ms | Prepared, ms | Fastest peer | Its, ms "
+    "| Ratio | Ratio, prepared | To loops | Of sgemm | MB, torch's",
     "options columns": "Cell | Option | Mode | Shape "
     "| Steps that count | Ours, ms | To plain, a step "
     "| To a copy | Fastest peer | Its, ms | Ratio",
@@ -80,9 +86,14 @@ CHINESE: Words = {
     "stream": "流式一步超过 20 微秒的：",
     "step": "每一步比允许的慢的（普通层的倍数）：",
     "copy": "比允许的慢的（复制的倍数）：",
-    "means": "单元 | 模式 | 比值 | 平均的目标 | 每一行的目标",
-    "layers columns": "单元 | 模式 | 形状 | 我们，毫秒 "
-    "| 最快的对手 | 它，毫秒 | 比值 | 与循环比 | 占 sgemm | MB，torch 的",
+    "load": "第一行之前其他程序占用 {0:.1f} 个核；有 {1} 行在测量之前被占用超过 {2} 个核。",
+    "random": "由种子 {seed} 抽出的 {count} 种形状。",
+    "one thread": "一个线程",
+    "threads": "{} 个线程",
+    "threads column": "线程",
+    "means": "单元 | 模式 | 比值 | 比值，预备过的 | 最差的一行 | 平均的目标 | 每一行的目标",
+    "layers columns": "单元 | 模式 | 形状 | 我们，毫秒 | 预备过的，毫秒 "
+    "| 最快的对手 | 它，毫秒 | 比值 | 比值，预备过的 | 与循环比 | 占 sgemm | MB，torch 的",
     "options columns": "单元 | 选项 | 模式 | 形状 | 计入的步 "
     "| 我们，毫秒 | 每一步，普通层的倍数 "
     "| 复制的倍数 | 最快的对手 | 它，毫秒 | 比值",

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cases import Arrays, Case, Data
+from benchmarks.conditions import Conditions
 from benchmarks.peers import PEERS
 
 ROOT = Path(__file__).parents[1]
@@ -27,33 +28,31 @@ class PeerError(Exception):
     """A library failed at a case, took too long, or gave wrong numbers."""
 
 
-def threads() -> int:
-    """The number of cores that this process may use, and of threads that each library has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class Worker:
     """A library in a process of its own, which starts when it is first needed.
 
     Args:
         name: A name in `PEERS`.
+        conditions: How it is run.
 
     Attributes:
         runs: The name of what a case is run with; others than `name` have to need no more.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, conditions: Conditions) -> None:
         self.name = self.runs = name
+        self.conditions = conditions
         self._process: subprocess.Popen[bytes] | None = None
 
     def _start(self) -> None:
         self._connection, theirs = Pipe()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
-        environment = {"OMP_NUM_THREADS": str(threads()), **PEERS[self.name].environment}
+        threads, isa = self.conditions.threads, self.conditions.isa or ""
+        told = [self.name, str(theirs.fileno()), str(threads), isa]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.serve", self.name, str(theirs.fileno())],
+            [sys.executable, "-m", "benchmarks.serve", *told],
             cwd=ROOT,
-            env={**os.environ, **environment},
+            env=self.conditions.environment(PEERS[self.name].environment),
             pass_fds=[theirs.fileno()],
             stdout=self._log,
             stderr=self._log,

@@ -20,6 +20,7 @@ from benchmarks.cases import (
     PACKED,
     PLAIN,
     STANDARD,
+    SUBNORMAL,
     Case,
 )
 from benchmarks.models import BACKENDS, MODEL_MODES, MODEL_OPTIONS
@@ -57,6 +58,7 @@ class Peer:
         beginning_first: Whether a call with two steps prepares a longer one, so that the memory of
             the longer one is without that of compiling and loading.
         environment: Variables that have to be set before the library is loaded.
+        held: Whether it can be held to fewer of the CPU's instructions than it finds.
     """
 
     build: str
@@ -69,6 +71,7 @@ class Peer:
     steps: tuple[float, str] = (float("inf"), "")
     beginning_first: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
+    held: bool = True
 
     @property
     def missing(self) -> list[str]:
@@ -96,7 +99,7 @@ def _keras(backend: str, seconds: float, beginning_first: bool = False) -> Peer:
         ("keras", backend),
         seconds,
         cells,
-        (DROPOUT, LENGTHS, MASK),
+        (DROPOUT, LENGTHS, MASK, SUBNORMAL),
         beginning_first=beginning_first,
         environment=_keras_environment(backend),
     )
@@ -131,6 +134,7 @@ def _training(whose: str, cells: tuple[str, ...] = TRAINING_CELLS) -> Peer:
 
 
 OURS = "anyrnn"
+OUR_PREPARED = "anyrnn prepared"  # for inference: packed weights and fixed places
 OURS_PLAIN = "anyrnn plain"  # our layer without the option of a row
 SGEMM = "sgemm"  # the rate that everything is held against
 COPY = "copy"  # reading the input and writing the output once
@@ -160,7 +164,9 @@ TRAINING_PEERS = {
 LAYER_PEERS = {
     OURS: Peer("torch_layers:ours", ("torch",), 0.3, ALL, CHANGED),
     OURS_PLAIN: Peer("torch_layers:ours_plain", ("torch",), 0.3, (), CHANGED),
-    "torch.nn": Peer("torch_layers:layer", ("torch",), 0.2, options=(LENGTHS, PACKED, BFLOAT16)),
+    "torch.nn": Peer(
+        "torch_layers:layer", ("torch",), 0.2, options=(LENGTHS, PACKED, BFLOAT16, SUBNORMAL)
+    ),
     "torch.nn cell": Peer("torch_layers:step", ("torch",), 0.1, steps=(1, "for single steps")),
     "torch loop": Peer("torch_loop:eager", ("torch",), 0.3, (*CUSTOM, *LINEAR), LOOPED),
     "torch.compile step": Peer("torch_compiled:step", ("torch",), 2.5, CUSTOM),
@@ -176,8 +182,9 @@ LAYER_PEERS = {
         ("onnx", "onnxruntime"),
         0.1,
         OPERATORS,
-        (LENGTHS,),
+        (LENGTHS, SUBNORMAL),
         modes=("inference",),
+        held=False,  # its kernels look at the CPU, and no setting of it says otherwise
     ),
     SGEMM: Peer("torch_layers:sgemm", ("torch",), 0.1, ALL),
     COPY: Peer("torch_layers:copy", ("torch",), 0.1, LINEAR),

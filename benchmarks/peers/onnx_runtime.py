@@ -9,8 +9,8 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.cases import LENGTHS, Case, Data, named
+from benchmarks.conditions import cores
 from benchmarks.peers import Run
-from benchmarks.worker import threads
 
 KINDS = {"gru": "GRU", "gru_reset_before": "GRU", "rnn": "RNN"}  # all others: LSTM
 GATES = {"LSTM": "iofg", "GRU": "zrn", "RNN": ""}
@@ -53,7 +53,7 @@ def build(case: Case, data: Data) -> Run:
     opsets = [helper.make_opsetid("", OPSET)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads()
+    options.intra_op_num_threads = cores()
     providers = ["CPUExecutionProvider"]
     session: Any = onnxruntime.InferenceSession(model.SerializeToString(), options, providers)
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import benchmarks.trainings
-import benchmarks.worker
 from benchmarks.cases import (
     BFLOAT16,
     CELLS,
@@ -24,10 +25,12 @@ from benchmarks.cases import (
     PACKED,
     RESETS,
     STANDARD,
+    SUBNORMAL,
     ZONEOUT,
     Case,
 )
-from benchmarks.measure import CALLS, Options, difference, measure, run, unlike
+from benchmarks.conditions import Conditions
+from benchmarks.measure import CALLS, SMALLEST, Options, difference, measure, run, unlike
 from benchmarks.models import FIT, MODELS, PREDICT, Model
 from benchmarks.peers import (
     BASELINES,
@@ -43,6 +46,7 @@ from benchmarks.trainings import TRAINING_CASES, TRAININGS
 from benchmarks.worker import PeerError, Worker
 
 SHORT = Options(seconds=0.001, rounds=1)
+ALONE = Conditions(1)  # other tests have the other cores
 CASE = Case("gru", (2, 3, 5, 7), "training")
 COMPILING = ("torch.compile step", "torch.compile loop")  # for a minute; equations of torch loop
 
@@ -66,9 +70,7 @@ def each_worker(*names: str) -> pytest.MarkDecorator:
 @pytest.fixture(scope="module")
 def workers() -> Iterator[dict[str, Worker]]:
     made: dict[str, Worker] = {}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(benchmarks.worker, "threads", lambda: 1)  # other tests have the other cores
-        yield made
+    yield made
     for each in made.values():
         each.stop()
 
@@ -76,7 +78,7 @@ def workers() -> Iterator[dict[str, Worker]]:
 @pytest.fixture
 def worker(request: pytest.FixtureRequest, workers: dict[str, Worker]) -> Worker:
     host = BESIDE.get(request.param, request.param)
-    found = workers.setdefault(host, Worker(host))
+    found = workers.setdefault(host, Worker(host, ALONE))
     found.runs = request.param
     return found
 
@@ -91,7 +93,7 @@ SOME = {
 }
 # where several options are given to a library in the same way, one of them
 SOME_OPTIONS = {
-    OURS: (DROPOUT, LENGTHS, RESETS, PACKED, BFLOAT16),
+    OURS: (DROPOUT, LENGTHS, RESETS, PACKED, BFLOAT16, SUBNORMAL),
     "jax scan": (DROPOUT, ZONEOUT, MASK),
     ON_TORCH: (DROPOUT, LENGTHS),
     "keras on jax": (DROPOUT,),
@@ -217,7 +219,7 @@ def test_too_little_noise_is_told() -> None:
 
 def test_the_rows_of_options() -> None:
     cases = OPTION_CASES
-    assert len(cases) == len({*cases}) == 2 * 2 * 2 * 7 + 2 + 2 * 3 * 2 + 2 * 4
+    assert len(cases) == len({*cases}) == 2 * 2 * 2 * 8 + 2 + 2 * 3 * 2 + 2 * 4
     for case in cases:
         assert PEERS[OURS].takes(case)
         assert sum(peer.takes(case) for peer in PEERS.values()) >= 3
@@ -241,6 +243,9 @@ def test_not_a_number_and_another_shape_are_wrong() -> None:
     right = {"output": np.ones((3, 2)), "x": np.zeros(2)}
     assert difference(right, right) is None
     assert difference({**right, "x": np.array([0, np.nan])}, right) is not None
+    tiny = {"output": np.array([1e-40])}
+    assert difference({"output": np.zeros(1)}, tiny) is not None
+    assert difference({"output": np.zeros(1)}, tiny, smallest=SMALLEST) is None
     told = "output has the shape (2, 3), not (3, 2)"
     assert difference({**right, "output": np.ones((2, 3))}, right) == told
 
@@ -270,8 +275,13 @@ def test_what_takes_too_long_is_ended(worker: Worker) -> None:
 
 def test_rows_are_written_one_by_one_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
-    document = {"rows": [{"cell": "gru", "shape": [2, 3, 5, 7], "mode": "training"}]}
-    for _ in run([CASE], [OURS], SHORT, document, path):
+    known = {"cell": "gru", "shape": [2, 3, 5, 7], "mode": "training", "threads": 1}
+    document: dict[str, Any] = {"rows": [known]}
+    for _ in run([CASE], [OURS], [ALONE], SHORT, document, path):
         assert not path.exists()  # nothing was measured
-    for _ in run([Case("rnn", (2, 3, 5, 7), "inference")], [], SHORT, document, path):
-        assert path.read_text().count('\n{"cell"') == 2
+    both = [ALONE, Conditions(2)]
+    for count, _ in enumerate(run([CASE], [], both, SHORT, document, path)):
+        assert path.exists() == bool(count)  # the row with two threads is another one
+    added = json.loads(path.read_text())["rows"][1]
+    assert (added["threads"], added["cell"]) == (2, "gru")
+    assert added["load"] is None or 0 <= added["load"] <= (os.cpu_count() or 1)
