@@ -11,7 +11,7 @@ import pytest
 
 from anyrnn.studies.comparison.advice import advise
 from anyrnn.studies.comparison.evidence import Evidence, Failure, Outcome, Signal, choose
-from anyrnn.studies.comparison.words import texts
+from anyrnn.studies.comparison.words import WORDS
 from anyrnn.tasks.scores.figures import LOSS, Figure
 
 ACCURACY = Figure("accuracy", "accuracy", percent=True)
@@ -215,7 +215,7 @@ def test_the_chinese_sentences_say_the_same(found: Evidence) -> None:
 
 
 def test_every_sentence_is_there_in_both_languages_with_the_same_places() -> None:
-    for key, languages in [*texts()["sentences"].items(), *texts()["headings"].items()]:
+    for key, languages in [*WORDS.texts["sentences"].items(), *WORDS.texts["headings"].items()]:
         assert languages.keys() == {"en", "zh"}
         places = [
             sorted(name for _, name, _, _ in string.Formatter().parse(text) if name)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 import numpy
@@ -21,14 +23,19 @@ from toy_series import days, wave
 
 from anyrnn.errors import AnyrnnError, RunError
 from anyrnn.inspect import gates
+from anyrnn.tasks.caption.model import CaptionNetwork
+from anyrnn.tasks.caption.task import Caption
 from anyrnn.tasks.inspection.examined import log_odds
 from anyrnn.tasks.inspection.findings import Findings, look_into
 from anyrnn.tasks.inspection.gradients import gradient_norms
 from anyrnn.tasks.inspection.options import InspectOptions
 from anyrnn.tasks.inspection.pictures import pictures_of, visible
 from anyrnn.tasks.inspection.report import check_folder, write
+from anyrnn.tasks.inspection.words import WORDS as SAID
 from anyrnn.tasks.options.declaration import from_flat
 from anyrnn.tasks.registry import TASKS
+from anyrnn.tasks.speak.options import SpeechOptions
+from anyrnn.tasks.speak.task import Speak
 from anyrnn.tasks.task import Task
 from checks import one_line
 
@@ -75,6 +82,22 @@ def transcripts(folder: Path) -> dict[str, Any]:
     table = write_spoken(folder, TEXTS)
     columns = {"recording": "file", "transcript": "text"}
     return {"data": table, **columns, "mels": 8, "segment_length": 2, "sample_rate": RATE}
+
+
+def pictures_and_captions(folder: Path, **values: Any) -> dict[str, Any]:
+    pytest.importorskip("PIL")
+    from test_caption import write as write_captions
+
+    return {**write_captions(folder), "embedding_size": 5, "minimum_frequency": 1, **values}
+
+
+def voice(folder: Path) -> dict[str, Any]:
+    pytest.importorskip("soundfile")
+    import test_speak
+
+    sizes = {"hidden_size": 6, "prenet_size": 4, "embedding_size": 5}
+    values = {name: value for name, value in test_speak.SMALL.items() if name != "batch_size"}
+    return {**values, **test_speak.table(folder / "tones", 12), **sizes}
 
 
 def book(folder: Path) -> dict[str, Any]:
@@ -129,6 +152,25 @@ INPUTS: dict[str, tuple[str, Any, Any, int]] = {
         lambda f: {"input": str(f / "spoken0.wav")},
         0,
     ),
+    "captions": (
+        "caption",
+        pictures_and_captions,
+        lambda f: {"input": str(f / "arrays" / "3.npy"), "step": 2},
+        0,
+    ),
+    "captions with input feeding": (
+        "caption",
+        lambda f: pictures_and_captions(f, input_feeding=True),
+        lambda f: {"input": str(f / "arrays" / "3.npy")},
+        0,
+    ),
+    "speech": ("speak", voice, lambda f: {"input": "abc!"}, 0),
+    "the end of speech": (
+        "speak",
+        voice,
+        lambda f: {"input": "ab", "explain": "end", "step": 2},
+        0,
+    ),
     "series": ("forecast", series, lambda f: {}, 12),
     "series step by step": (
         "forecast",
@@ -157,7 +199,7 @@ def test_findings_of_every_task(name: str, tmp_path: Path) -> None:
         assert examined.values.shape == (len(examined.steps), len(examined.channels))
     found = look_into(examined)
     steps = len(examined.steps)
-    assert found.integrated.shape == (steps,)
+    assert found.integrated.shape == (len(examined.places),)
     assert found.saliency.gap < 0.05
     with torch.no_grad():
         value = float(examined.of(examined.call()))
@@ -166,9 +208,63 @@ def test_findings_of_every_task(name: str, tmp_path: Path) -> None:
     assert found.gates.gates
     assert found.gradient.whole.share[0] == 1
     assert found.spectra
-    assert found.persistence is not None
+    fed = "input feeding" in name
+    assert (found.persistence is None) == fed
+    assert len(found.notes) == fed
     json.dumps(found.plain(), allow_nan=False)
     assert all(picture.label for picture in pictures_of(found))
+
+
+def test_a_caption_is_that_of_the_network(tmp_path: Path) -> None:
+    """What the decoder is told to write it would write itself, from the regions alone."""
+    task, network, _ = made("caption", **pictures_and_captions(tmp_path))
+    assert isinstance(task, Caption)
+    assert isinstance(network, CaptionNetwork)
+    given = tmp_path / "arrays" / "3.npy"
+    examined = task.examined(network, InspectOptions(input=str(given)))
+    (written,) = task.predict(network, [given], beam=1)
+    assert examined.answer == written.text
+    with torch.no_grad():
+        value = float(examined.of(examined.call()))
+        assert examined.read is not None
+        assert float(examined.of(examined.read.call(examined.read.values))) == pytest.approx(value)
+        state, token, total = network.attend(examined.read.values, torch.tensor([4])), 0, 0.0
+        best = written.candidates[0]
+        for following in [*best.tokens, *([0] if best.ended else [])]:
+            found, _, state = network.decoder.step(torch.tensor([token]), state)
+            token, total = following, total + float(found[0, following])
+    assert value == pytest.approx(total, rel=1e-4)
+    assert list(examined.places) == [f"row {n}, column {m}" for n in (1, 2) for m in (1, 2)]
+
+
+def test_a_region_that_is_not_attended_to_adds_nothing(tmp_path: Path) -> None:
+    """Where only one region differs from zeros for the decoder, all of the output comes from it."""
+    task, network, _ = made("caption", **pictures_and_captions(tmp_path))
+    examined = task.examined(network, InspectOptions(input=str(tmp_path / "arrays" / "3.npy")))
+    assert examined.read is not None
+    values = torch.zeros_like(examined.read.values)
+    values[0, 2] = examined.read.values[0, 2]
+    read = replace(examined.read, values=values)
+    call = lambda: read.call(values)  # noqa: E731
+    found = look_into(replace(examined, read=read, call=call))
+    assert abs(found.integrated[2]) > 0
+    assert not found.integrated[[0, 1, 3]].any()
+
+
+def test_speech_is_explained_as_it_is_spoken(tmp_path: Path) -> None:
+    task, network, _ = made("speak", **voice(tmp_path))
+    assert isinstance(task, Speak)
+    examined = task.examined(network, InspectOptions(input="abc", step=3, explain="end"))
+    (said,) = task.speaking(network, SpeechOptions()).utterances(["abc"])
+    assert len(examined.steps) == len(said.weights)
+    with torch.no_grad():
+        spoken = examined.call()
+    refined = network.refined(spoken.coarse, torch.ones(spoken.coarse.shape[:2]))
+    torch.testing.assert_close(refined[0], said.frames, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(spoken.weights[0], said.weights, rtol=1e-4, atol=1e-5)
+    assert float(examined.of(spoken)) == float(spoken.stops[0, 2])
+    assert "(step 3)" in examined.explained
+    assert list(examined.places) == ["a", "b", "c", "■"]
 
 
 @pytest.mark.parametrize("name", ["texts", "sentences", "a book", "translations", "series"])
@@ -210,6 +306,13 @@ MISTAKES: dict[str, tuple[str, dict[str, Any]]] = {
     "tokens of the run; give one token": ("a book", {"input": "the", "explain": "the"}),
     "explain has no effect": ("translations", {"input": "one", "explain": "ein"}),
     "knows no token": ("translations", {"input": "zzz"}),
+    "input is missing: give a picture": ("captions", {}),
+    "there is no file no.npy": ("captions", {"input": "no.npy"}),
+    "explain has no effect: the caption itself": ("captions", {"input": "x", "explain": "cat"}),
+    "tokens in the caption": ("captions", {"input": "arrays/0.npy", "step": 1000}),
+    "has no character of the training": ("speech", {"input": "?"}),
+    "which is no output; there are 'level', 'end'": ("speech", {"input": "a", "explain": "x"}),
+    "steps of the speech": ("speech", {"input": "a", "step": 1000}),
     "which is no target; there are 'y'": ("series", {"explain": "x"}),
     "but there are 3 steps in the horizon": ("series", {"step": 4}),
     "but there are 1 series": ("series", {"row": 2}),
@@ -272,6 +375,32 @@ def test_a_folder_of_page_pictures_and_numbers(
     assert html.count("<svg") == len(names)
     assert not re.search('(src|href)="(?!#|data:)', html)  # nothing outside the file
     assert [path for path in folder.parent.iterdir() if path != folder] == []
+
+
+def test_the_report_in_chinese(findings: Findings, tmp_path: Path, pictures: None) -> None:
+    chinese = replace(findings.examined, language="zh", explained="…")
+    chinese = replace(findings, examined=chinese)
+    write(chinese, tmp_path / "zh", ABOUT)
+    page = (tmp_path / "zh" / "report.html").read_text("utf-8")
+    assert 'lang="zh-CN"' in page
+    texts = re.sub(r"<style>.*?</style>|<svg.*?</svg>|<title>.*?</title>", "", page, flags=re.S)
+    body = re.sub(r"<[^>]*>", " ", texts[texts.index("<body") : texts.rindex("<p")])
+    words = set(re.findall(r"[A-Za-z]{4,}", body))
+    assert words <= {"film", "good", "runs", "sigmoid", "tanh", "relu"}
+    labels = {picture.name: picture.inline() for picture in pictures_of(chinese)}
+    assert "对输出的贡献" in labels["saliency"]
+    assert "接近下界" in labels["saturation"]
+
+
+def test_both_languages_have_every_word() -> None:
+    for group in ("sentences", "headings"):
+        for key, found in SAID.texts[group].items():
+            places = [
+                {name for _, name, *_ in Formatter().parse(found[each]) if name is not None}
+                for each in ("en", "zh")
+            ]
+            assert places[0] == places[1], key
+            assert re.search("[\u4e00-\u9fff]", found["zh"]), key
 
 
 def test_what_is_in_a_folder_stays(findings: Findings, tmp_path: Path) -> None:

@@ -48,8 +48,10 @@ def _command() -> Any:
 
 def _print(inspection: Inspection) -> None:
     from anyrnn.tasks.inspection.report import told
+    from anyrnn.tasks.inspection.words import heading, said
 
     found = inspection.findings
+    language = found.examined.language
     say(f"{found.examined.title}", "bold", wrap=True)
     say(found.examined.answer, wrap=True)
     for note in (*found.examined.notes, *found.notes):
@@ -60,27 +62,34 @@ def _print(inspection: Inspection) -> None:
         (name, limits[name].activation, f"{100 * each.low:.1f}", f"{100 * each.high:.1f}")
         for name, each in found.gates.saturation.items()
     ]
-    columns = ("value", "activation", "near the lower limit %", "near the upper limit %")
-    say_table(columns, rows, right=columns[2:], box=SIMPLE, title="Saturation")
-    say(told(found.gradient.whole, "the gradient", "before the end"), wrap=True)
+    names = ("value", "activation", "near low", "near high")
+    value, activation, low, high = (heading(name, language) for name in names)
+    columns = (value, activation, f"{low} %", f"{high} %")
+    title = heading("saturation", language)
+    say_table(columns, rows, right=columns[2:], box=SIMPLE, title=title)
+    say(told(found.gradient.whole, "gradient", language), wrap=True)
     if found.persistence is not None:
-        say(told(found.persistence.whole, "a perturbation", "after it"), wrap=True)
+        say(told(found.persistence.whole, "perturbation", language), wrap=True)
     for each in found.spectra:
-        say(f"{each.name}: spectral radius {each.radius:.3f}")
+        say(said("radius", language, matrix=each.name, radius=each.radius))
     say(f"see {inspection.files[0]}")
 
 
 def _print_saliency(found: Findings) -> None:
+    from anyrnn.tasks.inspection.words import heading, said
+
     order = sorted(range(len(found.integrated)), key=lambda step: -abs(found.integrated[step]))
     rows = [
         (
             str(step + 1),
-            found.examined.steps[step],
+            found.examined.places[step],
             f"{found.integrated[step]:+.3f}",
             f"{found.gradient_times_input[step]:+.3f}",
         )
         for step in order[:10]
     ]
-    columns = ("step", "input", "integrated gradients", "gradient x input")
-    title = f"The steps that add most to {found.examined.explained}"
+    language = found.examined.language
+    names = ("number", "input", "integrated", "gradient x input")
+    columns = tuple(heading(name, language) for name in names)
+    title = said("adds most", language, explained=found.examined.explained)
     say_table(columns, rows, right=(columns[0], *columns[2:]), box=SIMPLE, title=title)

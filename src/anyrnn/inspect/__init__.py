@@ -1,6 +1,6 @@
 """Looking into recurrent layers and networks of them, of any cell: gates, gradients, memory."""
 
-from anyrnn.inspect.attribution import Saliency, saliency
+from anyrnn.inspect.attribution import Saliency, saliency, saliency_of
 from anyrnn.inspect.flow import Flow
 from anyrnn.inspect.gates import Gates, Saturation, gates
 from anyrnn.inspect.gradients import GradientFlow, gradient_flow
@@ -22,6 +22,7 @@ __all__ = [
     "gradient_flow",
     "persistence",
     "saliency",
+    "saliency_of",
     "singular_values",
     "spectrum",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -102,7 +103,37 @@ def saliency(
         names = ", ".join(map(repr, known))
         raise InputError(f"the model has several recurrent layers; give layer=, one of {names}")
     name, found = next(iter(known.items()))
-    probe = _Probe(model, name, found, (inputs, options), of, calls)
+    return _attributed(model, _LayerProbe(model, name, found, (inputs, options), of, calls))
+
+
+def saliency_of(model: nn.Module, call: Callable[[Tensor], Tensor], read: Tensor) -> Saliency:
+    """How much each place of what a model reads adds to a number, as `saliency` has it of steps:
+    for what is no sequence of a recurrent layer, such as regions that a decoder attends to.
+
+    Args:
+        model: The model; it runs in evaluation mode.
+        call: Gives the number for what the model reads.
+        read: What it reads, (batch, places, features).
+
+    Returns:
+        The shares of each place and feature.
+
+    Raises:
+        InputError: The number does not depend on what is read.
+
+    Example:
+        >>> import torch
+        >>> from anyrnn.inspect.attribution import saliency_of
+        >>> layer = torch.nn.Linear(3, 1, bias=False)
+        >>> found = saliency_of(layer, lambda read: layer(read).sum(), torch.randn(2, 5, 3))
+        >>> found.by_step.shape, found.gap < 1e-3
+        ((2, 5), True)
+    """
+    return _attributed(model, _TensorProbe(call, read.detach()))
+
+
+def _attributed(model: nn.Module, probe: _Probe) -> Saliency:
+    """Gradient times input, and the integral of the gradient from zeros to the input."""
     with evaluating(model), torch.enable_grad():
         value, gradient, entering = probe.at(1.0)
         baseline, *_ = probe.at(0.0, gradient=False)
@@ -118,7 +149,45 @@ def saliency(
     return Saliency(value, baseline, slope, whole, points)
 
 
-class _Probe:
+class _Probe(ABC):
+    """A model that reads a share of its input."""
+
+    @abstractmethod
+    def at(self, share: float, gradient: bool = True) -> tuple[float, Tensor, Tensor]:
+        """The number where a share of the input is read, the gradient there, and the input."""
+
+    @abstractmethod
+    def laid_out(self, values: Tensor) -> Tensor:
+        """Values laid out as the input, as (batch, time, features)."""
+
+    def mean_gradient(self, points: int) -> Tensor:
+        """The mean of the gradient on the line from zeros to the input."""
+        places, weights = np.polynomial.legendre.leggauss(points)
+        found = [
+            weight / 2 * self.at((place + 1) / 2)[1]
+            for place, weight in zip(places.tolist(), weights.tolist(), strict=True)
+        ]
+        return torch.stack(found).sum(0)
+
+
+class _TensorProbe(_Probe):
+    """A function of a tensor, (batch, places, features)."""
+
+    def __init__(self, call: Callable[[Tensor], Tensor], read: Tensor) -> None:
+        self._call, self._read = call, read
+
+    def at(self, share: float, gradient: bool = True) -> tuple[float, Tensor, Tensor]:
+        leaf = (self._read * share).requires_grad_()
+        value = self._call(leaf)
+        if not gradient:
+            return value.item(), self._read, self._read
+        return value.item(), _gradient(value, leaf, "what the model reads"), self._read
+
+    def laid_out(self, values: Tensor) -> Tensor:
+        return values
+
+
+class _LayerProbe(_Probe):
     """A model with one layer that reads a share of its input."""
 
     def __init__(
@@ -166,26 +235,22 @@ class _Probe:
         leaf, whole = leaves[0]
         if not gradient:
             return value.item(), whole, whole
-        if not value.requires_grad:
-            raise InputError(
-                "the number to explain does not depend on what the recurrent layer reads: it is "
-                "detached from it, or computed under torch.no_grad()"
-            )
-        (found,) = torch.autograd.grad(value, leaf, allow_unused=True)
-        return value.item(), torch.zeros_like(whole) if found is None else found, whole
-
-    def mean_gradient(self, points: int) -> Tensor:
-        """The mean of the gradient on the line from zeros to the input."""
-        places, weights = np.polynomial.legendre.leggauss(points)
-        found = [
-            weight / 2 * self.at((place + 1) / 2)[1]
-            for place, weight in zip(places.tolist(), weights.tolist(), strict=True)
-        ]
-        return torch.stack(found).sum(0)
+        return value.item(), _gradient(value, leaf, "what the recurrent layer reads"), whole
 
     def laid_out(self, values: Tensor) -> Tensor:
         """Values laid out as the layer's input, as (batch, time, features)."""
         return as_batch(_like(self._given, values), self._layer.batch_first)
+
+
+def _gradient(value: Tensor, leaf: Tensor, of: str) -> Tensor:
+    """The gradient of a number; 0 where it does not depend on the leaf."""
+    if not value.requires_grad:
+        raise InputError(
+            f"the number to explain does not depend on {of}: it is detached from it, or computed "
+            "under torch.no_grad()"
+        )
+    (found,) = torch.autograd.grad(value, leaf, allow_unused=True)
+    return torch.zeros_like(leaf) if found is None else found
 
 
 def _like(given: Input, values: Tensor) -> Input:

@@ -22,8 +22,8 @@ from anyrnn.studies.cells.words import (
     title_of,
 )
 from anyrnn.studies.comparison.statistics import Contrast, contrast
-from anyrnn.studies.comparison.words import Language, listed
 from anyrnn.tasks.scores.figures import Figure, short_duration
+from anyrnn.tasks.words import Language, listed
 
 Verdict = Literal["holds", "in part", "not here", "unknown"]
 

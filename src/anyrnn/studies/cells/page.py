@@ -24,9 +24,9 @@ from anyrnn.studies.cells.tables import (
     training_table,
 )
 from anyrnn.studies.cells.words import LANGUAGES, SUFFIXES, said, title_of
-from anyrnn.studies.comparison.words import Language, listed
 from anyrnn.tasks.report import standalone
 from anyrnn.tasks.run_files import write_text
+from anyrnn.tasks.words import Language, listed
 
 PAGES = ("which-cell", "gallery")
 """The names of the pages, without language and ending."""

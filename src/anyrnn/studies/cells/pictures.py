@@ -15,8 +15,8 @@ from anyrnn.studies.cells.words import (
     steps_of,
     title_of,
 )
-from anyrnn.studies.comparison.words import Language
 from anyrnn.tasks.report import SERIES_COLOURS, TEXT_COLOUR, chart
+from anyrnn.tasks.words import Language
 
 Settings = Sequence[tuple[str, SettingResult]]
 

@@ -8,8 +8,8 @@ from statistics import fmean
 from anyrnn.studies.cells.claims import named_setting, shown_values
 from anyrnn.studies.cells.results import FlowResult, SettingResult, StudyResults
 from anyrnn.studies.cells.words import called, figure_of, heading, title_of
-from anyrnn.studies.comparison.words import Language
 from anyrnn.tasks.scores.figures import short_duration
+from anyrnn.tasks.words import Language
 
 REAL = frozenset({"surnames", "co2", "sounds"})
 """The problems on real data."""

@@ -1,12 +1,10 @@
 """What a study of cells says and calls things, in English and in Chinese: `words.yaml`."""
 
-from functools import cache
-from pathlib import Path
-from typing import Any
+from anyrnn.studies.comparison.words import named
+from anyrnn.tasks.words import Language, Words
 
-import yaml
-
-from anyrnn.studies.comparison.words import Language, named
+WORDS = Words(__file__)
+said, heading = WORDS.said, WORDS.heading
 
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
 SUFFIXES: dict[Language, str] = {"en": "", "zh": ".zh-CN"}
@@ -16,21 +14,6 @@ ARTICLES_CELLS = ("rnn", "lstm", "gru")
 """The cells of the articles."""
 
 
-def said(key: str, language: Language, **places: Any) -> str:
-    """A sentence of a language.
-
-    Example:
-        >>> said("more than", "en", steps=99)
-        'more than 99'
-    """
-    return _texts()["sentences"][key][language].format(**places)
-
-
-def heading(key: str, language: Language) -> str:
-    """A heading of a table."""
-    return _texts()["headings"][key][language]
-
-
 def called(name: str, language: Language) -> str:
     """What something is called; names that both languages have stay.
 
@@ -38,17 +21,18 @@ def called(name: str, language: Language) -> str:
         >>> called("epoch", "en"), called("epoch", "zh"), called("lstm", "zh")
         ('epoch', '轮', 'lstm')
     """
-    return _texts()["names"].get(name, named(name, language)) if language == "zh" else name
+    own = WORDS.named(name, language)
+    return named(name, language) if own == name else own
 
 
 def title_of(problem: str, language: Language) -> str:
     """What a problem is called."""
-    return _texts()["titles"][problem][language]
+    return WORDS.texts["titles"][problem][language]
 
 
 def figure_of(problem: str, title: str, language: Language) -> str:
     """What the figure of a problem is called, which may be another name than the task's."""
-    own = _texts()["figures"].get(problem)
+    own = WORDS.texts["figures"].get(problem)
     return own[language] if own else called(title, language)
 
 
@@ -60,8 +44,3 @@ def steps_of(steps: int, language: Language) -> str:
         ('30 steps', '30 步')
     """
     return said("steps", language, steps=steps)
-
-
-@cache
-def _texts() -> dict[str, Any]:
-    return yaml.safe_load(Path(__file__).with_name("words.yaml").read_text(encoding="utf-8"))

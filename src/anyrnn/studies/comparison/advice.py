@@ -7,8 +7,9 @@ from typing import Any
 
 from anyrnn.studies.comparison.evidence import Choice, Evidence, Outcome
 from anyrnn.studies.comparison.statistics import Contrast, seeds_needed, smallest_p
-from anyrnn.studies.comparison.words import Language, listed, named, said
+from anyrnn.studies.comparison.words import named, said
 from anyrnn.tasks.scores.figures import Figure
+from anyrnn.tasks.words import Language, listed
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,6 @@ from anyrnn.studies.comparison.outcomes import (
 )
 from anyrnn.studies.comparison.plan import Plan, planned, rates_tried
 from anyrnn.studies.comparison.statistics import CORRECTION, TEST
-from anyrnn.studies.comparison.words import Language
 from anyrnn.studies.options import StudyOptions
 from anyrnn.studies.place import Place
 from anyrnn.studies.search import Study
@@ -31,6 +30,7 @@ from anyrnn.tasks.registry import entry_of
 from anyrnn.tasks.run_files import read_json, write_json, write_text
 from anyrnn.tasks.scores.figures import Figure
 from anyrnn.tasks.task import Data, Task
+from anyrnn.tasks.words import Language
 
 _PLAN = "plan"
 # The most sequences that gradients are taken of.

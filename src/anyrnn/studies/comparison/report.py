@@ -12,11 +12,12 @@ from markupsafe import Markup
 
 from anyrnn.studies.comparison.outcomes import rate_curves, results_of
 from anyrnn.studies.comparison.statistics import Contrast, smallest_p
-from anyrnn.studies.comparison.words import Language, headings, named, said
+from anyrnn.studies.comparison.words import headings, named, said
 from anyrnn.tasks.options.nested import flattened
 from anyrnn.tasks.report import SERIES_COLOURS, TEXT_COLOUR, chart, render_page
 from anyrnn.tasks.run_files import versions
 from anyrnn.tasks.scores.figures import LOSS, Figure, duration, short_duration
+from anyrnn.tasks.words import Language
 
 if TYPE_CHECKING:
     from anyrnn.studies.comparison.compare import Comparison

@@ -79,9 +79,16 @@ class CaptionNetwork(nn.Module):
         Returns:
             What the decoder begins with.
         """
+        return self.attend(self.seen(regions), lengths)
+
+    def seen(self, regions: torch.Tensor) -> torch.Tensor:
+        """What the decoder sees of each region, (batch, regions, hidden size)."""
         values, places = regions[..., :-2], regions[..., -2:]
         seen = self.region(self.dropout(self.norm(values))) + self.place(places)
-        seen = self.dropout(torch.relu(seen))
+        return self.dropout(torch.relu(seen))
+
+    def attend(self, seen: torch.Tensor, lengths: torch.Tensor) -> DecoderState:
+        """What the decoder begins with, from what `seen` gave."""
         return self.decoder.begin(seen, lengths, pooled(seen, lengths, "mean", bidirectional=False))
 
     def forward(

@@ -15,6 +15,7 @@ from anyrnn.tasks.caption.backbone import Backbone
 from anyrnn.tasks.caption.baselines import most_frequent, nearest
 from anyrnn.tasks.caption.captioning import Captioned, captions_of
 from anyrnn.tasks.caption.data import Part, read, read_part
+from anyrnn.tasks.caption.examined import examined
 from anyrnn.tasks.caption.features import (
     ArraySource,
     FeatureSource,
@@ -47,6 +48,8 @@ from anyrnn.tasks.decoding.search import generator_of
 from anyrnn.tasks.decoding.search_options import check_search
 from anyrnn.tasks.decoding.text_scores import bleu_tokens, reference_losses
 from anyrnn.tasks.decoding.written_vocabulary import WrittenVocabulary, kind_of_tokens
+from anyrnn.tasks.inspection.examined import Examined
+from anyrnn.tasks.inspection.options import InspectOptions
 from anyrnn.tasks.options.declaration import check_needs
 from anyrnn.tasks.run_files import CONFIG, entry
 from anyrnn.tasks.scores.figures import LOSS, PERPLEXITY, Figure
@@ -317,6 +320,10 @@ class Caption(Task[Options, Part]):
                 "ended": best.ended,
                 "alternatives": [{"caption": o.text, "score": o.score} for o in others],
             }
+
+    def examined(self, network: torch.nn.Module, options: InspectOptions) -> Examined:
+        """See `anyrnn.tasks.caption.examined`."""
+        return examined(self, network, options)
 
     def pictures(self, results: Sequence[Any]) -> dict[str, object]:
         """The pictures that are shown."""

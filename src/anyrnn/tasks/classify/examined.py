@@ -25,6 +25,7 @@ from anyrnn.tasks.inspection.examined import (
     without,
 )
 from anyrnn.tasks.inspection.options import InspectOptions
+from anyrnn.tasks.inspection.words import said
 
 if TYPE_CHECKING:
     from anyrnn.tasks.classify.task import Classify
@@ -45,7 +46,7 @@ def examined(task: Classify, network: torch.nn.Module, options: InspectOptions) 
     if not found.ids:
         raise DataError(f"{option_name('input')} {text!r} has no token")
     steps = [text[start:end].strip() or text[start:end] for start, end in found.offsets]
-    notes = unknown_tokens(steps, [number != UNKNOWN_ID for number in found.ids])
+    notes = unknown_tokens(options.language, steps, [number != UNKNOWN_ID for number in found.ids])
     inputs = torch.tensor([found.ids])
     return answered(task, network, options, inputs, len(found.ids), text, steps, notes=notes)
 
@@ -124,8 +125,9 @@ def answered(
         network=network,
         call=call,
         of=lambda found: found[0, label] if several else log_odds(found[0], label),
-        explained=f"the log-odds of the label {name!r}, of probability "
-        f"{float(probabilities[label]):.3f}",
+        explained=said(
+            "label", options.language, name=name, probability=float(probabilities[label])
+        ),
         answer=f"{task.labels[best]} ({100 * float(probabilities[best]):.1f} %)",
         layer="recurrent",
         steps=steps,

@@ -12,6 +12,7 @@ from anyrnn.tasks.forecast.scores import Scaling
 from anyrnn.tasks.forecast.windows import Part, batches
 from anyrnn.tasks.inspection.examined import Examined, chosen, place
 from anyrnn.tasks.inspection.options import InspectOptions
+from anyrnn.tasks.inspection.words import said
 
 if TYPE_CHECKING:
     from anyrnn.tasks.forecast.task import Forecast
@@ -43,18 +44,29 @@ def examined(task: Forecast, network: torch.nn.Module, options: InspectOptions) 
 
     scaling = Scaling.of(scales.tensors(), batch["series"], own_units=True)
     with torch.inference_mode():
-        said = scaling.undone(call())[0].double().numpy()
+        forecasts = scaling.undone(call())[0].double().numpy()
     values = scaling.undone(batch["read"])[0].double().numpy()
     length = network.core.length if isinstance(network.core, Segments) else 1
-    first = int(ends[0]) - len(values)
+    first, language = int(ends[0]) - len(values), options.language
     return Examined(
-        title=f"{made.series(row)}, {len(values)} steps until {made.time(int(ends[0]) - 1)}",
+        title=said(
+            "series",
+            language,
+            series=made.series(row),
+            steps=len(values),
+            time=made.time(int(ends[0]) - 1),
+        ),
         network=network,
         call=call,
         of=lambda found: found[0, step, target],
-        explained=f"the forecast of {names[target]!r} for step {step + 1}, in the scale of the "
-        "network",
-        answer=f"{names[target]} at step {step + 1}: {said[step, target]:.4g}",
+        explained=said("forecast", language, name=names[target], step=step + 1),
+        answer=said(
+            "forecast value",
+            language,
+            name=names[target],
+            step=step + 1,
+            value=forecasts[step, target],
+        ),
         layer="core.recurrent",
         steps=[str(made.time(first + place)) for place in range(0, len(values), length)],
         values=values.reshape(-1, length, values.shape[1]).mean(1),

@@ -12,6 +12,7 @@ from anyrnn.tasks.generate.model import LanguageNetwork
 from anyrnn.tasks.generate.tokens import encode_prompt
 from anyrnn.tasks.inspection.examined import Examined, given_text, log_odds, without
 from anyrnn.tasks.inspection.options import InspectOptions
+from anyrnn.tasks.inspection.words import said
 
 if TYPE_CHECKING:
     from anyrnn.tasks.generate.task import Generate
@@ -38,15 +39,18 @@ def examined(task: Generate, network: torch.nn.Module, options: InspectOptions) 
         found = call()
     best = int(found.argmax())
     token = best if options.explain is None else _token(task, options.explain)
-    name = task.token_name(token)
+    name, language = task.token_name(token), options.language
     return Examined(
         title=text,
         network=network,
         call=call,
         of=lambda found: log_odds(found, token),
-        explained=f"the log-odds that {name!r} follows, of probability "
-        f"{float(found[token].exp()):.3f}",
-        answer=f"{task.token_name(best)!r} follows ({100 * float(found[best].exp()):.1f} %)",
+        explained=said(
+            "token that follows", language, name=name, probability=float(found[token].exp())
+        ),
+        answer=said(
+            "follows", language, name=task.token_name(best), percent=100 * float(found[best].exp())
+        ),
         layer="recurrent",
         steps=[task.token_name(each) for each in tokens],
     )

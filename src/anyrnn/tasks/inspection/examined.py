@@ -11,6 +11,25 @@ import torch
 
 from anyrnn.errors import DataError, OptionError, option_name
 from anyrnn.tasks.inspection.options import InspectOptions
+from anyrnn.tasks.inspection.words import said
+from anyrnn.tasks.words import Language, listed
+
+
+@dataclass(frozen=True)
+class Read:
+    """What an output is attributed to, if not to what the layer reads: what a decoder attends to.
+
+    Attributes:
+        places: What stands at each place: a character, a region.
+        values: What is read of each place, (1, places, features).
+        call: Gives for it what `Examined.of` reads the number off.
+        grid: The height and width of the places, if they lie in rows; else 0 and 0.
+    """
+
+    places: Sequence[str]
+    values: torch.Tensor
+    call: Callable[[torch.Tensor], Any]
+    grid: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -24,7 +43,8 @@ class Examined:
         of: The number of its result that is explained.
         explained: What that number is, in words.
         answer: What the network says, in words.
-        layer: The name of the recurrent layer that reads the input.
+        layer: The name of the recurrent layer that is looked into; it reads the input, but of what
+            has `read`.
         steps: What stands at each step of that layer: a token, a time.
         values: The numbers that are read at each step, if it reads numbers, (steps, channels).
         channels: Their names.
@@ -32,7 +52,9 @@ class Examined:
             all steps.
         at: The step, from 0, that takes the place of the end, if it is one in between.
         row: Which row of that layer's batch it is, where a network reads several things at a time.
-    notes: What a reader has to know besides.
+        read: What the output is attributed to, if not to what that layer reads.
+        notes: What a reader has to know besides.
+        language: The language of all that is said.
     """
 
     title: str
@@ -48,7 +70,14 @@ class Examined:
     end: bool = True
     at: int | None = None
     row: int = 0
+    read: Read | None = None
     notes: Sequence[str] = field(default_factory=tuple)
+    language: Language = "en"
+
+    @property
+    def places(self) -> Sequence[str]:
+        """What the output is attributed to: the steps, or the places that are attended to."""
+        return self.steps if self.read is None else self.read.places
 
 
 class Call(torch.nn.Module):
@@ -111,10 +140,8 @@ def chosen(name: str, given: str, known: Sequence[str], what: str) -> int:
         OptionError: There is none of that name.
     """
     if given not in known:
-        listed = ", ".join(map(repr, known[:20])) + (", ..." if len(known) > 20 else "")
-        raise OptionError(
-            f"{option_name(name)} is {given!r}, which is no {what}; there are {listed}"
-        )
+        some = ", ".join(map(repr, known[:20])) + (", ..." if len(known) > 20 else "")
+        raise OptionError(f"{option_name(name)} is {given!r}, which is no {what}; there are {some}")
     return list(known).index(given)
 
 
@@ -132,7 +159,9 @@ def place(options: InspectOptions, name: str, count: int, units: str, default: i
     return given - 1
 
 
-def unknown_tokens(steps: Sequence[str], known: Sequence[bool]) -> tuple[str, ...]:
+def unknown_tokens(
+    language: Language, steps: Sequence[str], known: Sequence[bool]
+) -> tuple[str, ...]:
     """A note on tokens that the network does not know.
 
     Raises:
@@ -146,5 +175,4 @@ def unknown_tokens(steps: Sequence[str], known: Sequence[bool]) -> tuple[str, ..
         )
     if not unknown:
         return ()
-    listed = ", ".join(map(repr, unknown[:10]))
-    return (f"read as unknown tokens: {listed}",)
+    return (said("unknown tokens", language, listed=listed(map(repr, unknown[:10]), language)),)

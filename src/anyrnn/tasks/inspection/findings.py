@@ -20,11 +20,13 @@ from anyrnn.inspect import (
     gradient_flow,
     persistence,
     saliency,
+    saliency_of,
     singular_values,
     spectrum,
 )
 from anyrnn.tasks.inspection.examined import Call, Examined
 from anyrnn.tasks.inspection.gradients import calls_of
+from anyrnn.tasks.inspection.words import said
 
 _MOST_NUMBERS = 1 << 25  # of all Jacobians together
 
@@ -36,7 +38,7 @@ class Findings:
     Attributes:
         examined: The input.
         gates: The values of the equations at every step, (steps, size) each.
-        saliency: How much each step adds to the explained output.
+        saliency: How much each step, or place that is attended to, adds to the explained output.
         gradient: How its gradient goes back through time.
         singular: By layer and direction, the singular values of the Jacobian of the states at the
             end, by the number of steps before, (steps, size); empty for a large network.
@@ -56,21 +58,24 @@ class Findings:
 
     @property
     def integrated(self) -> numpy.ndarray:
-        """The integrated gradients of each step, (steps)."""
-        return self.saliency.by_step[self.examined.row]
+        """The integrated gradients of each step or place, (places)."""
+        return self.saliency.by_step[self._row]
 
     @property
     def gradient_times_input(self) -> numpy.ndarray:
-        """The gradient times the input at each step, (steps)."""
-        return self.saliency.gradient_times_input.sum(-1)[self.examined.row]
+        """The gradient times the input at each step or place, (places)."""
+        return self.saliency.gradient_times_input.sum(-1)[self._row]
+
+    @property
+    def _row(self) -> int:
+        """The row of what the output is attributed to."""
+        return self.examined.row if self.examined.read is None else 0
 
     def arrays(self) -> dict[str, numpy.ndarray]:
         """Every array, by name, for a file."""
         found = {f"gates/{name}": values for name, values in self.gates.values.items()}
-        found["saliency/integrated"] = self.saliency.integrated[self.examined.row]
-        found["saliency/gradient_times_input"] = self.saliency.gradient_times_input[
-            self.examined.row
-        ]
+        found["saliency/integrated"] = self.saliency.integrated[self._row]
+        found["saliency/gradient_times_input"] = self.saliency.gradient_times_input[self._row]
         for name, norms in self.gradient.norms.items():
             found[f"gradient/{name}"] = norms[self.examined.row]
         found |= {f"singular/{name}": values for name, values in self.singular.items()}
@@ -98,6 +103,7 @@ class Findings:
             },
             "saliency": {
                 "explained": self.examined.explained,
+                "places": list(self.examined.places),
                 "value": self.saliency.value,
                 "value_of_zeros": self.saliency.baseline_value,
                 "integrated_gradients": _rounded(self.integrated),
@@ -147,13 +153,13 @@ def look_into(examined: Examined, noted: Callable[[str], None] = lambda words: N
     found = gates(model, **one)
     values = {name: each[examined.row] for name, each in found.values.items()}
     noted("saliency")
-    explained = saliency(model, of=examined.of, layer=layer, calls=one["calls"])
+    if (read := examined.read) is not None:
+        explained = saliency_of(model, lambda given: examined.of(read.call(given)), read.values)
+    else:
+        explained = saliency(model, of=examined.of, layer=layer, calls=one["calls"])
     notes: list[str] = []
     if explained.gap > 0.05:
-        notes.append(
-            f"the integrated gradients miss {100 * explained.gap:.0f} % of the difference that "
-            "they explain: the output is too steep between zeros and the input"
-        )
+        notes.append(said("gap", examined.language, percent=100 * explained.gap))
     noted("singular values")
     states = sum(each.shape[1] for name, each in values.items() if name in flow.norms)
     singular: dict[str, numpy.ndarray] = {}
@@ -162,18 +168,28 @@ def look_into(examined: Examined, noted: Callable[[str], None] = lambda words: N
             every = singular_values(model, layer=layer, calls=one["calls"])
             singular = {name: each[examined.row] for name, each in every.items()}
         except InputError as error:
-            notes.append(str(error))
+            notes.append(_why(error, examined))
     else:
-        notes.append("the network is too large, or the input too long, for singular values")
+        notes.append(said("too large", examined.language))
     noted("perturbations")
     survives = None
     if len(examined.steps) > 1:
-        survives = persistence(model, **one)
+        try:
+            survives = persistence(model, **one)
+        except InputError as error:
+            notes.append(_why(error, examined))
     else:
-        notes.append("the input has one step: no perturbation could be followed")
+        notes.append(said("one step", examined.language))
     spectra = spectrum(examined.network.get_submodule(examined.layer))
     shown = Gates(values, found.limits)
+    notes = list(dict.fromkeys(notes))
     return Findings(examined, shown, explained, flow, singular, survives, spectra, notes)
+
+
+def _why(error: InputError, examined: Examined) -> str:
+    """Why something was left out, for readers."""
+    several = calls_of(examined.layer) is None
+    return said("several calls", examined.language) if several else str(error)
 
 
 def _flows(flows: Sequence[Flow], whole: Flow) -> dict[str, Any]:

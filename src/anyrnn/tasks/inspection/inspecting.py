@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from anyrnn.tasks.inspection.findings import Findings, look_into
@@ -48,6 +48,7 @@ def inspect(
     check_folder(options.output, options.overwrite)
     model = load(run, cell)
     examined = model.task.examined(model.network, options)
+    examined = replace(examined, language=options.language)
     findings = look_into(examined, noted)
     noted("pictures")
     about = {"run": str(run), "task": model.task.name, "cell": model.cell}

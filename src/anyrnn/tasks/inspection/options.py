@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from anyrnn.tasks.options.declaration import OptionGroup, option
+from anyrnn.tasks.words import Language
 
 
 class InspectOptions(OptionGroup, panel="Input and output"):
@@ -10,8 +11,8 @@ class InspectOptions(OptionGroup, panel="Input and output"):
 
     input: str | None = option(
         None,
-        "What the network reads: a text, a sentence, a prompt; a recording; or for numbers a file "
-        "like that of the training.",
+        "What the network reads: a text, a sentence, a prompt; a recording; a picture; or for "
+        "numbers a file like that of the training.",
         metavar="TEXT|FILE",
         shown="for forecasts the end of the training data",
     )
@@ -23,16 +24,21 @@ class InspectOptions(OptionGroup, panel="Input and output"):
     )
     explain: str | None = option(
         None,
-        "The output that saliency explains: a label, a tag, the token that follows, a target.",
+        "The output that saliency explains: a label, a tag, the token that follows, a target; of "
+        "speech its level or its end.",
         metavar="NAME",
-        shown="the most probable",
+        shown="the most probable; of speech its level",
     )
     step: int | None = option(
         None,
-        "For which step it does, from 1: of the tokens that are tagged or written, or of the "
-        "horizon.",
+        "For which step it does, from 1: of the tokens that are tagged or written, of the "
+        "horizon, or of the speech.",
         ge=1,
-        shown="tags: the last; translations and transcripts: all; forecasts: the first",
+        shown="tags: the last; translations, transcripts and captions: all; forecasts: the first; "
+        "speech: the loudest",
+    )
+    language: Language = option(
+        "en", "The language of the report and of what is printed: English or Chinese."
     )
     output: Path = option(
         Path("inspection"),

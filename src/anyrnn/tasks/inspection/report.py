@@ -7,17 +7,20 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy
 
 from anyrnn.errors import RunError, option_name
 from anyrnn.files import beside, writing
-from anyrnn.inspect import Flow
+from anyrnn.inspect import Flow, GradientFlow, Persistence
+from anyrnn.tasks.inspection.drawing import Picture
 from anyrnn.tasks.inspection.findings import Findings
-from anyrnn.tasks.inspection.pictures import Picture, pictures_of, visible
+from anyrnn.tasks.inspection.pictures import pictures_of, visible
+from anyrnn.tasks.inspection.words import heading, headings, said
 from anyrnn.tasks.report import render_page
 from anyrnn.tasks.run_files import read_json, versions, write_bytes, write_json, write_text
+from anyrnn.tasks.words import Language
 
 FORMAT = "anyrnn inspection"
 _NUMBERS, _ARRAYS, _PAGE = "results.json", "values.npz", "report.html"
@@ -121,54 +124,81 @@ def page(findings: Findings, pictures: Sequence[Picture], of: Mapping[str, Any])
     """The page that shows the findings."""
     found = {picture.name: picture.inline() for picture in pictures}
     gates = [(p.label, found[p.name]) for p in pictures if p.name.startswith("gates")]
+    examined, language = findings.examined, findings.examined.language
+    survives, explained = findings.persistence, findings.saliency
     return render_page(
         "inspection.html",
         {
             "config": {"versions": versions()},
+            "lang": {"en": "en", "zh": "zh-CN"}[language],
+            "words": headings(language),
             "of": of,
+            "about": said("about", language, **of, steps=len(examined.steps)),
             "findings": findings,
-            "examined": findings.examined,
+            "examined": examined,
             "gates": gates,
             "pictures": found,
-            "tokens": _tokens(findings) if findings.examined.values is None else [],
-            "gradient": told(findings.gradient.whole, "the gradient", "before the end"),
-            "perturbation": findings.persistence
-            and told(findings.persistence.whole, "a perturbation", "after it"),
-            "notes": [*findings.examined.notes, *findings.notes],
+            "tokens": _tokens(findings),
+            "left": [_left(flow, language) for flow in (findings.gradient, survives) if flow],
+            "integrated_explained": said(
+                "integrated explained",
+                language,
+                zeros=explained.baseline_value,
+                value=explained.value,
+                gap=100 * explained.gap,
+            ),
+            "gradient": told(findings.gradient.whole, "gradient", language),
+            "perturbation": survives and told(survives.whole, "perturbation", language),
+            "notes_on_memory": [
+                said(f"{key} explained", language)
+                for key, there in (
+                    ("gradient", True),
+                    ("singular", findings.singular),
+                    ("perturbation", survives),
+                )
+                if there
+            ],
+            "notes": [*examined.notes, *findings.notes],
         },
     )
 
 
-def told(flow: Flow, what: str, where: str) -> str:
+def told(flow: Flow, what: Literal["gradient", "perturbation"], language: Language) -> str:
     """In a sentence, how long something lasts.
 
     Args:
         flow: What is left of it.
         what: It.
-        where: From where steps are counted.
+        language: The language of the sentence.
     """
-    steps, count = flow.steps_left(), _counted(max(len(flow.share) - 1, 0))
+    steps, count = flow.steps_left(), max(len(flow.share) - 1, 0)
     if not flow.share.any():
-        return f"Nothing of {what} reaches the states."
+        return said(f"{what} is 0", language)
     if flow.verdict == "explodes":
-        largest = f"{flow.share.max():.3g}"
-        return f"It explodes: within {count} {where}, {what} is {largest} times as large."
+        return said(f"{what} explodes", language, steps=count, times=flow.share.max())
     if steps is None:
-        return f"More than 1 % of {what} is left {count} {where}: {100 * flow.share[-1]:.1f} %."
-    return f"No more than 1 % of {what} is left {_counted(steps)} {where}."
+        return said(f"{what} lasts", language, steps=count, percent=100 * flow.share[-1])
+    return said(f"{what} vanishes", language, steps=steps)
 
 
-def _counted(steps: int) -> str:
-    return f"{steps} step{'s' * (steps != 1)}"
+def _left(flow: GradientFlow | Persistence, language: Language) -> str:
+    """After how many steps 1 % is left."""
+    steps = flow.steps_left()
+    if steps is None:
+        return heading("more steps", language)
+    return said("steps after which", language, steps=steps)
 
 
 def _tokens(findings: Findings) -> list[tuple[str, float, float]]:
     """Each token with its share of the largest integrated gradient, from -1 to 1, and the
-    gradient itself.
+    gradient itself; none if numbers or a picture are read.
     """
+    examined = findings.examined
+    if any(examined.read.grid) if examined.read else examined.values is not None:
+        return []
     largest = float(numpy.abs(findings.integrated).max()) or 1.0
     values = findings.integrated.tolist()
-    steps = findings.examined.steps
+    steps = examined.places
     return [
         (visible(step), value / largest, value) for step, value in zip(steps, values, strict=True)
     ]

@@ -215,11 +215,19 @@ class SpeechNetwork(nn.Module):
         Returns:
             What the decoder begins with.
         """
-        mask = step_mask(lengths, texts.shape[1])
-        read = self.dropout(self.embedding(texts))
+        return self.encode(self.dropout(self.embedding(texts)), lengths)
+
+    def encode(self, read: torch.Tensor, lengths: torch.Tensor) -> SpeechState:
+        """What the decoder begins with.
+
+        Args:
+            read: The vectors of the characters, (batch, characters, size).
+            lengths: The number of characters of each, at least 1, (batch).
+        """
+        mask = step_mask(lengths, read.shape[1])
         read, _ = self.encoder(self.convolutions(read, mask), lengths=lengths)
         memory = self.attention.memory(read, mask)
-        context = read.new_zeros(len(texts), 1, read.shape[2])
+        context = read.new_zeros(len(read), 1, read.shape[2])
         return SpeechState(None, None, context, self.attention.begin(memory), memory)
 
     def forward(
@@ -237,7 +245,12 @@ class SpeechNetwork(nn.Module):
             frames: The frames of the speech, (batch, time, bands).
             frame_lengths: The number of frames of each, (batch).
         """
-        state = self.begin(texts, lengths)
+        return self.spoken(self.begin(texts, lengths), frames, frame_lengths)
+
+    def spoken(
+        self, state: SpeechState, frames: torch.Tensor, frame_lengths: torch.Tensor
+    ) -> Spoken:
+        """Read the true frames, from what `begin` gave."""
         groups, steps = segments(frames, frame_lengths, self.reduction)
         last = groups[:, :-1, -self.bands :]
         before = self.prenet(functional.pad(last, (0, 0, 1, 0)))

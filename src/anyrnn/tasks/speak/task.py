@@ -15,11 +15,14 @@ from anyrnn.tasks.audio.features import Features
 from anyrnn.tasks.audio.transcripts import Part
 from anyrnn.tasks.data.batches import Batch, Batches, Column
 from anyrnn.tasks.data.encoding import given_texts
+from anyrnn.tasks.inspection.examined import Examined
+from anyrnn.tasks.inspection.options import InspectOptions
 from anyrnn.tasks.run_files import CONFIG, entry
 from anyrnn.tasks.scores.figures import LOSS, Figure
 from anyrnn.tasks.speak.baselines import baselines
 from anyrnn.tasks.speak.characters import Characters
 from anyrnn.tasks.speak.data import normal_of, read, read_part
+from anyrnn.tasks.speak.examined import examined
 from anyrnn.tasks.speak.losses import (
     diagonality,
     focus,
@@ -303,6 +306,10 @@ class Speak(Task[Options, Part]):
 
         write_sound(options.output, pieces(), rate)
         yield from told
+
+    def examined(self, network: torch.nn.Module, options: InspectOptions) -> Examined:
+        """See `anyrnn.tasks.speak.examined`."""
+        return examined(self, network, options)
 
     def pictures(self, results: Sequence[Any]) -> dict[str, object]:
         """How some texts are spoken."""

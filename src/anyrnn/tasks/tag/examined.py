@@ -10,7 +10,9 @@ from anyrnn.errors import DataError, option_name
 from anyrnn.tasks.data.vocabulary import split_words
 from anyrnn.tasks.inspection.examined import Examined, chosen, given_text, log_odds, place
 from anyrnn.tasks.inspection.options import InspectOptions
+from anyrnn.tasks.inspection.words import said
 from anyrnn.tasks.tag.model import TagNetwork
+from anyrnn.tasks.words import listed
 
 if TYPE_CHECKING:
     from anyrnn.tasks.tag.task import Tag
@@ -41,14 +43,22 @@ def examined(task: Tag, network: torch.nn.Module, options: InspectOptions) -> Ex
     name = tags[step] if options.explain is None else options.explain
     tag = chosen("explain", name, task.tags, "tag")
     unknown = [word for word in words if not task.vocabulary.knows(word)]
-    notes = (f"words that the training did not have: {', '.join(unknown)}",) if unknown else ()
+    notes = ()
+    if unknown:
+        together = listed(unknown, options.language)
+        notes = (said("unknown words", options.language, listed=together),)
     return Examined(
         title=" ".join(words),
         network=network,
         call=call,
         of=lambda found: log_odds(found[0, step], tag),
-        explained=f"the log-odds of the tag {name!r} of the token {words[step]!r}, of probability "
-        f"{float(probabilities[step, tag]):.3f}",
+        explained=said(
+            "tag",
+            options.language,
+            name=name,
+            token=words[step],
+            probability=float(probabilities[step, tag]),
+        ),
         answer=" ".join(f"{word}/{each}" for word, each in zip(words, tags, strict=True)),
         layer="recurrent",
         steps=words,

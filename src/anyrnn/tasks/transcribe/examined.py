@@ -12,6 +12,7 @@ from anyrnn.tasks.decoding.written_tokens import BOUNDARY_ID
 from anyrnn.tasks.inspection.examined import Examined, place, without
 from anyrnn.tasks.inspection.options import InspectOptions
 from anyrnn.tasks.inspection.recordings import heard, recording
+from anyrnn.tasks.inspection.words import said
 from anyrnn.tasks.transcribe import ctc
 from anyrnn.tasks.transcribe.model import TranscriptionNetwork
 
@@ -38,11 +39,12 @@ def examined(task: Transcribe, network: torch.nn.Module, options: InspectOptions
         raise DataError(f"the network hears nothing in {name}, so there is nothing to explain")
     if network.decoder is None:
         without(options, "step", "a transcription is explained as a whole, without a decoder")
-    step = None
-    explained = "the log-probability of the transcription"
+    explained, step = said("transcription", options.language), None
     if options.step is not None:
         step = place(options, "step", len(written), "tokens in the transcription", 0)
-        explained = f"the log-probability of {written[step]!r}, token {step + 1}"
+        explained = said(
+            "token of the transcription", options.language, name=written[step], step=step + 1
+        )
     targets = torch.tensor([[*found, BOUNDARY_ID]])
 
     def call() -> torch.Tensor:

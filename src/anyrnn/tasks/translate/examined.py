@@ -17,6 +17,7 @@ from anyrnn.tasks.inspection.examined import (
     without,
 )
 from anyrnn.tasks.inspection.options import InspectOptions
+from anyrnn.tasks.inspection.words import said
 from anyrnn.tasks.translate.model import TranslationNetwork
 from anyrnn.tasks.translate.options import SearchOptions
 from anyrnn.tasks.translate.translating import hypotheses
@@ -41,7 +42,8 @@ def examined(task: Translate, network: torch.nn.Module, options: InspectOptions)
     if len(numbers) == 1:
         raise DataError(f"{option_name('input')} {text!r} has no token")
     pieces = [*task.source.pieces(text)[: len(numbers) - 1], END]
-    notes = unknown_tokens(pieces[:-1], [number != UNKNOWN_ID for number in numbers[:-1]])
+    known = [number != UNKNOWN_ID for number in numbers[:-1]]
+    notes = unknown_tokens(options.language, pieces[:-1], known)
     sources, lengths = torch.tensor([numbers]), torch.tensor([len(numbers)])
     ((best, *_),) = hypotheses(network, sources, lengths, SearchOptions(beam=1))
     targets = torch.tensor([[*best.tokens, *([BOUNDARY_ID] if best.ended else [])]])
@@ -51,11 +53,12 @@ def examined(task: Translate, network: torch.nn.Module, options: InspectOptions)
         vectors, _ = network(sources, lengths, preceding(targets))
         return -network.decoder.losses(vectors, targets)[0]
 
-    explained = "the log-probability of the translation"
-    step = None
+    explained, step = said("translation", options.language), None
     if options.step is not None:
         step = place(options, "step", len(written), "tokens in the translation", 0)
-        explained = f"the log-probability of {written[step]!r}, token {step + 1} of the translation"
+        explained = said(
+            "token of the translation", options.language, name=written[step], step=step + 1
+        )
     return Examined(
         title=text,
         network=network,
