@@ -29,14 +29,13 @@ def cell_of(name: str) -> anyrnn.Cell:
 def numbers(name: str, dtype: type) -> np.ndarray:
     """Numbers over the whole range in which the result is a normal number, and the special ones."""
     random = np.random.default_rng(0)
-    limit = np.log(np.finfo(dtype).max) - 1
-    spread = np.exp(random.uniform(np.log(1e-30), np.log(limit), 20000))
+    limit, tiny = np.log(np.finfo(dtype).max) - 1, float(np.finfo(dtype).tiny)
+    spread = np.exp(random.uniform(np.log(2 * tiny), np.log(limit), 20000))
     values = np.concatenate([spread, -spread, random.uniform(-20, 20, 20000), [0.0, 1.0, -1.0]])
     if name == "log":
-        tiny = float(np.finfo(dtype).tiny)
-        values = np.concatenate([np.abs(values), np.exp(random.uniform(-80, 80, 9000)), [tiny / 8]])
+        values = np.concatenate([np.abs(values), np.exp(random.uniform(-80, 80, 9000)), [tiny]])
         values = values[values > 0]
-    if name == "sigmoid" or name == "softplus":
+    if name in ("exp", "sigmoid", "softplus"):
         values = values[values > -limit + 2]
     return values.astype(dtype)
 

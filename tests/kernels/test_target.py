@@ -18,6 +18,7 @@ import test_bfloat16
 import test_loop
 import test_mathematics
 import test_step
+import test_subnormal
 
 import anyrnn
 from anyrnn.errors import KernelError
@@ -193,6 +194,12 @@ def test_emulated_functions(name, dtype) -> None:
 @pytest.mark.parametrize("dtype", TYPES)
 def test_emulated_tanh_reaches_one(dtype) -> None:
     test_mathematics.test_tanh_reaches_one(dtype, "neon")
+
+
+@pytest.mark.usefixtures("arm")
+@pytest.mark.parametrize("dtype", TYPES)
+def test_emulated_subnormal_numbers(dtype) -> None:
+    test_subnormal.test_arithmetic_takes_and_gives_zero("neon", dtype)
 
 
 @pytest.mark.usefixtures("arm")

@@ -209,7 +209,7 @@ class Counting:
     """A kernel and its records for some threads."""
 
     def __init__(self, threads: int) -> None:
-        self.code = engine.compile_text(COUNTING + entry(2), host())
+        self.code = engine.compile_text(COUNTING + entry(2, host()), host())
         self.counts = np.zeros(threads, np.int64)
         self.records = np.zeros((3 + threads, 2), np.int64)
         self.records[3:, 0] = self.counts.ctypes.data

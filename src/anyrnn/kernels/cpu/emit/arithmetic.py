@@ -52,7 +52,8 @@ class Arithmetic(NamedTuple):
     def kernel(self) -> Function:
         """The function `kernel`, whose argument is the address of a record, to be written."""
         arguments = [("ptr noalias", "record")]
-        return Function("kernel", arguments, self.attributes, internal=False)
+        # in line, its arithmetic could move to where subnormal numbers are not yet flushed
+        return Function("kernel", arguments, f"noinline {self.attributes}", internal=False)
 
     def vectors(self, function: Function) -> Vectors:
         """Arithmetic on vector registers in a function."""

@@ -1,6 +1,7 @@
 """Vector functions of our own: exp, log, tanh, sigmoid, softplus, to a few units in the last place.
 
-Infinities and NaN give what the interpreter gives.
+Infinities and NaN give what the interpreter gives. Subnormal numbers count as zero (`entry`), so a
+function of normal numbers with a normal result has no subnormal number in between.
 """
 
 from __future__ import annotations
@@ -14,6 +15,18 @@ LN2 = {  # as a sum of two numbers, the first of few digits, by whether it is fl
     False: (0.693359375, -2.12194440e-4),
     True: (6.93145751953125e-1, 1.42860682030941723212e-6),
 }
+TANH = (  # of float32: in the numerator besides x, and in the denominator
+    (
+        -2.76076847742355e-16,
+        2.00018790482477e-13,
+        -8.60467152213735e-11,
+        5.12229709037114e-08,
+        1.48572235717979e-05,
+        6.37261928875436e-04,
+        4.89352455891786e-03,
+    ),
+    (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03),
+)
 EXP = [1 / math.factorial(n) for n in range(13, -1, -1)]
 
 
@@ -41,18 +54,14 @@ def _power(v: Vectors, exponent: str) -> str:
 
 def logarithm(v: Vectors, x: str) -> str:
     """log(x): the exponent, and a series in (m - 1) / (m + 1) for the mantissa m around one."""
-    mantissa, tiny = (52, 2.0**-1022) if v.double else (23, 2.0**-126)
-    lift = 2.0 ** (54 if v.double else 25)  # subnormal numbers are brought up first
-    small = v.compare("olt", x, v.constant(tiny))
-    lifted = v.select(small, v.multiply(x, v.constant(lift)), x)
-    bits = v.bits(lifted)
+    mantissa = 52 if v.double else 23
+    bits = v.bits(x)
     root = v.bits_of(math.sqrt(0.5))
     # the exponent for which the mantissa lies between sqrt(1/2) and sqrt(2)
     offset = v.on_bits("sub", bits, root)
     exponent = v.on_bits("ashr", offset, v.integer(mantissa))
     m = v.floats(v.on_bits("sub", bits, v.on_bits("shl", exponent, v.integer(mantissa))))
     n = v.function.value(f"sitofp {v.integers} {exponent} to {v.type}")
-    n = v.subtract(n, v.select(small, v.constant(math.log2(lift)), v.constant(0.0)))
     s = v.divide(v.subtract(m, v.constant(1.0)), v.add(m, v.constant(1.0)))
     s2 = v.multiply(s, s)
     terms = 11 if v.double else 5
@@ -79,26 +88,10 @@ def tanh(v: Vectors, x: str) -> str:
         bound = 7.99881172180175781 if v.fused else 7.90531110763549805
         x = v.most(v.least(x, bound), -bound)
         x2 = v.multiply(x, x)
-        numerator = v.polynomial(
-            x2,
-            [
-                -2.76076847742355e-16,
-                2.00018790482477e-13,
-                -8.60467152213735e-11,
-                5.12229709037114e-08,
-                1.48572235717979e-05,
-                6.37261928875436e-04,
-                4.89352455891786e-03,
-            ],
-        )
-        denominator = v.polynomial(
-            x2,
-            [
-                1.19825839466702e-06,
-                1.18534705686654e-04,
-                2.26843463243900e-03,
-                4.89352518554385e-03,
-            ],
+        lift = 2.0**8  # or x times the last coefficient would be subnormal before x is
+        numerator, denominator = (
+            v.polynomial(x2, [lift * coefficient for coefficient in coefficients])
+            for coefficients in TANH
         )
         return v.divide(v.multiply(x, numerator), denominator)
     x2 = v.multiply(x, x)

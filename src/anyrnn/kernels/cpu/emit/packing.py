@@ -163,4 +163,4 @@ class _Packing:
 
 def kernel(arithmetic: Arithmetic) -> str:
     """The module that packs matrices of one type."""
-    return "\n\n".join([_Packing(arithmetic).write(), entry(4)])
+    return "\n\n".join([_Packing(arithmetic).write(), entry(4, arithmetic.processor)])
