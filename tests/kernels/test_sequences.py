@@ -96,7 +96,7 @@ def test_rows_of_a_layout(data: st.DataObject) -> None:
     assert sizes[0] == layout.sequences
     places = layout.places()
     assert sorted(places) == np.flatnonzero(counts).tolist()
-    turned = layout.places(batch_first=True)
+    turned = layout.places(True)
     assert (places == turned % time * batch + turned // time).all()
     offsets = np.cumsum([0, *sizes])
     for rank in range(layout.sequences):

@@ -8,7 +8,8 @@ of the steps that count.
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, lru_cache, wraps
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,20 @@ from anyrnn.kernels.run import Array
 
 PADDINGS = ("zero", "carry")
 GIVEN = "given"
+LAYOUTS = 16  # layouts that are kept
+
+
+def _once(method: Callable[..., Array]) -> Callable[..., Array]:
+    """A method of `Layout` that computes its result once for each argument."""
+
+    @wraps(method)
+    def found(self: Layout, *arguments: bool) -> Array:
+        key = method.__name__, *arguments
+        if key not in self._found:
+            self._found[key] = method(self, *arguments)
+        return self._found[key]
+
+    return found
 
 
 class Layout:
@@ -40,6 +55,7 @@ class Layout:
 
     def __init__(self, counts: Array, resets: Array | None = None) -> None:
         time, _ = self.shape = counts.shape
+        self._found: dict[Any, Array] = {}
         self._counts, self.resets = counts, resets is not None
         zero = np.zeros((1, 1), np.int64)
         pieces = zero if resets is None else np.cumsum(resets, axis=0)
@@ -62,6 +78,7 @@ class Layout:
         self._owner, begun = np.divmod(step[first[order]], time)
         self._piece = self._pieces[begun, self._owner]
 
+    @_once
     def places(self, batch_first: bool = False) -> Array:
         """Where each row is in an array (time * batch, ...), or (batch * time, ...)."""
         time, batch = self.shape
@@ -82,6 +99,7 @@ class Layout:
         """The piece with which a run through each sequence begins."""
         return self._pieces[-1] if reverse else np.zeros_like(self._pieces[0])
 
+    @_once
     def begin(self, reverse: bool) -> Array:
         """Where the initial state of each sequence of rows is: in an array with the initial states
         of the batch, and after these what states are put back to.
@@ -89,6 +107,7 @@ class Layout:
         put_back = self._piece != self._first_piece(reverse)[self._owner]
         return self._owner + put_back * self.shape[1]
 
+    @_once
     def end(self, reverse: bool) -> Array:
         """Where the last state of each sequence of the batch is: in an array with the last states
         of the sequences of rows, the initial ones, and what states are put back to.
@@ -100,6 +119,7 @@ class Layout:
         found[self._owner[ending]] = ending
         return found
 
+    @_once
     def every(self, reverse: bool) -> Array:
         """Where the state after each step is, (time, batch): in an array with the states of all
         rows, the initial ones, and what states are put back to.
@@ -111,6 +131,7 @@ class Layout:
         start = self.rows + columns + put_back * self.shape[1]
         return np.where(found, self._row[near, columns], start)
 
+    @_once
     def carried(self) -> Array:
         """Where the row of the last step that counts is for each step, (time, batch); the number of
         rows where there is none.
@@ -175,7 +196,17 @@ def lay_out(
         back = None
     if back is None and counts.all():
         return None
-    return Layout(counts, back)
+    return _layout(counts.shape, counts.tobytes(), None if back is None else back.tobytes())
+
+
+@lru_cache(maxsize=LAYOUTS)
+def _layout(shape: tuple[int, int], counts: bytes, resets: bytes | None) -> Layout:
+    """The layout; the same one for the same steps, so that what follows from them is found."""
+
+    def array(given: bytes) -> Array:
+        return np.frombuffer(given, bool).reshape(shape)
+
+    return Layout(array(counts), None if resets is None else array(resets))
 
 
 def _booleans(what: str, given: Any, axes: tuple[str, ...], shape: tuple[int, ...]) -> Array:

@@ -35,18 +35,6 @@ class RowIndex:
     places: Tensor
     count: int
 
-    @cached_property
-    def back(self) -> Tensor:
-        """The packed row of each row of the array, (count,); 0 for those that are not packed."""
-        found = torch.zeros(self.count, dtype=torch.int64)
-        return found.index_copy_(0, self.places, torch.arange(len(self.places)))
-
-    @cached_property
-    def others(self) -> Tensor:
-        """The rows of the array that are not packed."""
-        is_other = torch.ones(self.count, dtype=torch.bool)
-        return is_other.index_fill_(0, self.places, False).nonzero().squeeze(1)
-
     def gather(self, array: Tensor) -> Tensor:
         """The packed rows of an array, (count, features)."""
         return (
@@ -66,17 +54,17 @@ def _is_simple(tensor: Tensor) -> bool:
     return tensor.dtype in DTYPES and choose(None, [tensor]).name == "compiled"
 
 
-def _take(rows: Tensor, index: Tensor) -> Tensor:
-    """Selected rows, in reused memory, which costs no page faults."""
-    found = empty((len(index), rows.shape[1]), DTYPES[rows.dtype])
-    return torch.index_select(rows, 0, index, out=found)
+def _empty(count: int, like: Tensor) -> Tensor:
+    """Rows in reused memory, which costs no page faults."""
+    return empty((count, like.shape[1]), DTYPES[like.dtype])
 
 
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, array: Tensor, index: RowIndex) -> Tensor:
         ctx.index = index
-        return _take(array.detach(), index.places)
+        found = _empty(len(index.places), array)
+        return torch.index_select(array.detach(), 0, index.places, out=found)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
@@ -87,9 +75,7 @@ class _Scatter(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, index: RowIndex) -> Tensor:
         ctx.index = index
-        if not len(rows):
-            return rows.new_zeros(index.count, rows.shape[1])
-        return _take(rows.detach(), index.back).index_fill_(0, index.others, 0)
+        return _empty(index.count, rows).zero_().index_copy_(0, index.places, rows.detach())
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:

@@ -235,8 +235,14 @@ class ProgramWriter:
         rows = history.old(self.frame.first, self.frame.last)
         if isinstance(rows, slice):
             return history.array[rows]
-        shape = (len(rows), history.array.shape[1])
-        return self.commands.compute(lambda array: array[rows], [history.array], shape)
+        key, width = ("old", history.array.block, history.array.offset), history.array.shape[1]
+        place = self.frame.buffer(key, width)
+
+        def take(array: Array, out: Array) -> None:
+            np.take(array, rows, axis=0, out=out, mode="clip")  # others copy the result once more
+
+        self.commands.call(take, history.array, place)
+        return place
 
     def _place_emitted(self) -> None:
         """The destinations of emitted values."""
