@@ -8,7 +8,7 @@ a short run costs a few microseconds of Python, not hundreds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -80,9 +80,10 @@ class CommandBuffer:
         self._recording = self._rest
         self._blocks = 4
         self._constants: list[tuple[int, Array]] = []
-        self._pieces: list[NDArray[np.int64]] = []
+        self._pieces: list[tuple[int, Array]] = []  # of the table, with the index of the first word
         self._length = 0
-        self._fields: dict[int, list[tuple[Array, Array]]] = {}  # relocations, by their block
+        # as rows the entry of the table, the block, the offset
+        self._relocations: list[Array] = [np.zeros((0, executor.RELOCATION), np.int64)]
         self._packed: list[Any] = []  # what is written into the block of weights
         self._codes: list[Code] = []
         self._parallel = 0
@@ -211,9 +212,8 @@ class CommandBuffer:
     def table(self, numbers: Any) -> int:
         """Append words to the table, aligned to a cache line: the index of the first."""
         start, piece = self._length, np.asarray(numbers, np.int64).ravel()
-        rest = -len(piece) % (LINE // WORD)
-        self._pieces.append(np.concatenate([piece, np.zeros(rest, np.int64)]))
-        self._length += len(piece) + rest
+        self._pieces.append((start, piece))
+        self._length += -(-len(piece) // (LINE // WORD)) * (LINE // WORD)
         return start
 
     def barrier(self) -> int:
@@ -222,12 +222,21 @@ class CommandBuffer:
         self.point(index, ZERO, 0)
         return index
 
-    def point(self, indices: Any, block: int, offsets: Any) -> None:
+    def point(self, indices: Any, blocks: Any, offsets: Any) -> None:
         """Register relocations: entries of the table that are set to the base of a block plus an
         offset in bytes at call time.
         """
-        indices, offsets = map(np.ravel, np.broadcast_arrays(indices, offsets))
-        self._fields.setdefault(block, []).append((indices, offsets))
+        shape = np.broadcast(indices, blocks, offsets).shape
+        found = np.empty((*shape, executor.RELOCATION), np.int64)
+        found[..., 0], found[..., 1], found[..., 2] = indices, blocks, offsets
+        self._relocations.append(found.reshape(-1, executor.RELOCATION))
+
+    def point_at(self, indices: Any, views: Sequence[BufferView], offsets: Any = 0) -> None:
+        """The same for entries of which the last axis are those of views: set to where each begins
+        plus an offset.
+        """
+        begin = np.array([view.offset for view in views], np.int64)
+        self.point(indices, [view.block for view in views], begin + offsets)
 
     def enter(
         self, code: Code, records: NDArray[np.int64], pointers: Sequence[tuple[int, BufferView]]
@@ -241,11 +250,12 @@ class CommandBuffer:
         """
         count, size = records.shape
         entry = team.TeamEntry(code, count - 1, size)
-        start = self.table([*entry.header, *records.ravel()])
+        start = self.table(np.concatenate([entry.header, records.ravel()]))
         first = start + len(entry.header)
-        rows = first + size * np.arange(count)
-        for column, view in pointers:
-            self.point(rows + column, view.block, view.offset)
+        if pointers:
+            columns = np.array([column for column, _ in pointers])
+            rows = first + size * np.arange(count)
+            self.point_at(rows[:, None] + columns, [view for _, view in pointers])
         if entry.threads == 1 or entry.parallel:
             functions = code.enter_alone, code.enter, entry.threads
             self._recording.commands.append((executor.ENTER, start, *functions, 0))
@@ -278,8 +288,8 @@ class CommandBuffer:
         others = [*{*range(self._blocks)}.difference(varying)]
         start = self.table(np.zeros(len(varying) + len(others)))
         entries = {block: start + place for place, block in enumerate((*varying, *others))}
-        relocations = self._relocations([*varying, ZERO], entries)
-        patched = self.table(relocations), len(relocations)
+        each_call = self._relocated([*varying, ZERO], entries)
+        patched = self.table(each_call), len(each_call)
         first, rest = self._first, self._rest
         whole = _Recording(WORKSPACE, 0, [*first.commands], [*first.steps])
         if whole.steps:
@@ -288,11 +298,16 @@ class CommandBuffer:
         ended = len(first.commands)
         whole.steps += [step + ended if isinstance(step, int) else step for step in rest.steps]
         words = self.table([_with_entries(each, entries) for each in whole.commands])
+        jobs = self._jobs(whole, words, patched)
+        jobs_of_rest = self._jobs(rest, words + ended * executor.COMMAND, patched)
+        template, once = np.zeros(self._length, np.int64), self._relocated(others, entries)
+        for start, piece in self._pieces:
+            template[start : start + len(piece)] = piece
         noted = [(view.name, view.block) for view in self.given], self._packed
         return PreparedCommands(
-            steps=self._jobs(whole, words, patched),
-            rest=self._jobs(rest, words + ended * executor.COMMAND, patched),
-            template=np.concatenate(self._pieces),
+            steps=jobs,
+            rest=jobs_of_rest,
+            template=template,
             given=self.given,
             results=self.results,
             room=rest.room,
@@ -300,7 +315,7 @@ class CommandBuffer:
             contents=sha256(repr(noted).encode()).digest(),
             constants=dict(self._constants),
             entries=entries,
-            relocations={block: self._relocations([block], entries) for block in others},
+            relocations={block: once[once[:, 1] == entries[block]] for block in others},
             codes=self._codes,
         )
 
@@ -325,14 +340,15 @@ class CommandBuffer:
                 done = step
         return steps
 
-    def _relocations(self, blocks: Iterable[int], entries: Mapping[int, int]) -> Array:
-        """The relocations of some blocks, as the executor reads them."""
-        found = [np.zeros((0, executor.RELOCATION), np.int64)]
-        for block in blocks:
-            for indices, offsets in self._fields.get(block, ()):
-                base = np.full(len(indices), entries[block])
-                found.append(np.stack([indices, base, offsets], 1))
-        return np.concatenate(found)
+    def _relocated(self, blocks: Sequence[int], entries: Mapping[int, int]) -> Array:
+        """The relocations of some blocks, as the executor reads them: with the entries of the table
+        where blocks begin in the place of the blocks.
+        """
+        entry_of = np.full(self._blocks, -1)
+        entry_of[blocks] = [*map(entries.__getitem__, blocks)]
+        every = np.concatenate(self._relocations)
+        every[:, 1] = entry_of[every[:, 1]]
+        return every[every[:, 1] >= 0]
 
 
 def _with_entries(command: tuple[int, ...], entries: Mapping[int, int]) -> tuple[int, ...]:

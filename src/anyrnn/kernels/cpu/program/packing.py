@@ -42,11 +42,11 @@ def write(
         return
     numbers = np.array([job for job, *_ in jobs], np.int64)
     numbers[:, STRIDES] = [matrix.steps for _, matrix, _ in jobs]
-    start = table = commands.table(numbers)
-    for job, matrix, buffer in jobs:
-        commands.point(start + SOURCE, matrix.block, matrix.offset)
-        commands.point(start + DESTINATION, buffer.block, buffer.offset + job.destination)
-        start += len(PackingJob._fields)
+    table = commands.table(numbers)
+    starts = table + len(PackingJob._fields) * np.arange(len(jobs))
+    commands.point_at(starts + SOURCE, [matrix for _, matrix, _ in jobs])
+    buffers = [buffer for *_, buffer in jobs]
+    commands.point_at(starts + DESTINATION, buffers, numbers[:, DESTINATION])
     small = sum(job.units * job.length for job, *_ in jobs) < PARALLEL
     threads = 1 if small else commands.threads
     records = np.zeros((1 + threads, 4), np.int64)
