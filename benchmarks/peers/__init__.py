@@ -163,6 +163,7 @@ TRAINING_PEERS = {
 }
 LAYER_PEERS = {
     OURS: Peer("torch_layers:ours", ("torch",), 0.3, ALL, CHANGED),
+    OUR_PREPARED: Peer("torch_layers:prepared", ("torch",), 0.3, ALL, modes=("inference",)),
     OURS_PLAIN: Peer("torch_layers:ours_plain", ("torch",), 0.3, (), CHANGED),
     "torch.nn": Peer(
         "torch_layers:layer", ("torch",), 0.2, options=(LENGTHS, PACKED, BFLOAT16, SUBNORMAL)

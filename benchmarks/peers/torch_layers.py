@@ -58,13 +58,24 @@ def _low(module: Any, x: Tensor, state: Any) -> tuple[Tensor, Any]:
 
 def ours(case: Case, data: Data) -> Run:
     """Our layer in its place, or of any other cell."""
+    module, layout = _ours(case)
+    return _filled(module, case, data, layout)
+
+
+def prepared(case: Case, data: Data) -> Run:
+    """Our layer, prepared for inference."""
+    module, layout = _ours(case)
+    return _filled(anyrnn.torch.prepare(module.eval()), case, data, layout)
+
+
+def _ours(case: Case) -> tuple[nn.Module, Layout]:
     trust_threads()  # the process that forks this one has computed nothing
     if case.cell in STANDARD:
         options = OPTIONS[case.option or PLAIN]
         module = getattr(anyrnn.torch, case.cell.upper())(*case.shape[2:], **options)
-        return _filled(module, case, data, _layout(case, "_l0"))
+        return module, _layout(case, "_l0")
     module = anyrnn.torch.Recurrent(CELLS[case.cell], *case.shape[2:])
-    return _filled(module, case, data, {f"{n}_l0": of for n, of in case.layout.items()})
+    return module, {f"{n}_l0": of for n, of in case.layout.items()}
 
 
 def ours_plain(case: Case, data: Data) -> Run:

@@ -37,6 +37,7 @@ from benchmarks.peers import (
     LAYER_PEERS,
     MODEL_PEERS,
     OUR_MODEL,
+    OUR_PREPARED,
     OURS,
     PEERS,
     THEIR_MODEL,
@@ -52,7 +53,9 @@ COMPILING = ("torch.compile step", "torch.compile loop")  # for a minute; equati
 
 
 ON_TORCH, ON_TENSORFLOW = "keras on torch", "keras on tensorflow"
-BESIDE = dict.fromkeys(("torch loop", "torch.nn", "torch.nn cell"), OURS)  # in whose process
+BESIDE = dict.fromkeys(
+    ("torch loop", "torch.nn", "torch.nn cell", OUR_PREPARED), OURS
+)  # in whose process
 BESIDE |= {whose.format("torch"): ON_TORCH for whose in (OUR_MODEL, THEIR_MODEL)}
 BESIDE |= {OUR_MODEL.format("tensorflow"): ON_TENSORFLOW}
 
@@ -87,6 +90,7 @@ LAYERS = sorted({*LAYER_PEERS} - {*COMPILING, *BASELINES})
 # those whose equations or programs another one has, "torch loop" or "keras on torch"
 SOME = {
     OURS: ("gru", "fast_slow"),
+    OUR_PREPARED: ("lstm", "fast_slow"),
     "jax scan": ("lstm", "sru"),
     "keras on jax": ("lstm",),
     ON_TENSORFLOW: ("gru_reset_before",),
