@@ -20,6 +20,7 @@ from benchmarks.peers import (
 )
 from benchmarks.reached import (
     AIMS,
+    KERAS_TRAININGS,
     LOOPS,
     MODEL_AIMS,
     OTHER,
@@ -39,8 +40,7 @@ from benchmarks.reached import (
     to_copy,
     to_keras,
     to_plain,
-    to_torch,
-    training_misses,
+    to_training,
 )
 from benchmarks.words import Words
 
@@ -103,12 +103,21 @@ def model_cells(row: Row) -> list[list[str]]:
 
 def training_cells(row: Row) -> list[list[str]]:
     """The line of a row in the table of trainings; what misses its aim is bold."""
-    name, time = fastest(row, THEIR_TRAININGS) or (": -", None)
-    times = (milliseconds(row, OUR_TRAINING), milliseconds(row, BYPASSED), time)
-    ours, bypassed, peer = (f"{t / BATCHES:.3g}" if t else "-" for t in times)
-    name = name.partition(": ")[2]
-    over = _shown(to_torch(row), bool(training_misses(row)))
-    return [[row["option"], row["cell"], shape(row), ours, bypassed, name, peer, over]]
+    aim, line = (
+        TRAINING_AIMS.get(row["cell"], TRAINING_AIM),
+        [row["option"], row["cell"], shape(row)],
+    )
+    line += [_a_batch(milliseconds(row, name)) for name in (OUR_TRAINING, BYPASSED)]
+    for peers in (THEIR_TRAININGS, KERAS_TRAININGS):
+        name, time = fastest(row, peers) or (": -", None)
+        over = to_training(row, peers)
+        name = name.partition(": ")[2].removeprefix("keras on ")
+        line += [name, _a_batch(time), _shown(over, bool(over and over < aim))]
+    return [line]
+
+
+def _a_batch(time: float | None) -> str:
+    return f"{time / BATCHES:.3g}" if time else "-"
 
 
 def markdown(lines: Sequence[Sequence[str]]) -> str:
@@ -186,9 +195,14 @@ def model_means(rows: Sequence[Row], words: Words) -> str:
 
 
 def training_means(rows: Sequence[Row], words: Words) -> str:
-    """The table of trainings: means of the ratio over the tasks, by cell."""
+    """The table of trainings: means of the ratios over the tasks, by cell."""
     table = []
     for cell in dict.fromkeys(row["cell"] for row in rows):
-        numbers = [found for row in rows if row["cell"] == cell and (found := to_torch(row))]
-        table.append([cell, mean(numbers, words), f"{TRAINING_AIMS.get(cell, TRAINING_AIM)}"])
+        of = [row for row in rows if row["cell"] == cell]
+        numbers = (
+            [found for row in of if (found := to_training(row, peers))]
+            for peers in (THEIR_TRAININGS, KERAS_TRAININGS)
+        )
+        aim = f"{TRAINING_AIMS.get(cell, TRAINING_AIM)}"
+        table.append([cell, *(mean(each, words) for each in numbers), aim])
     return markdown([words["training means"].split(" | "), *table])

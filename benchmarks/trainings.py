@@ -176,6 +176,8 @@ TRAININGS: dict[str, tuple[str, tuple[int, int, int, int], Write]] = {
     "forecast segments": ("forecast", (1792, 4, 128, 128), _hours),
     "forecast": ("forecast", (64, 28, 1, 64), _days),
 }
+# those whose networks can be written with the layers of Keras
+KERAS_TRAININGS = ("classify texts", "classify numbers")
 
 
 @dataclass(frozen=True)

@@ -50,9 +50,9 @@ ENGLISH: Words = {
     "| Steps that count | Ours, ms | To plain, a step "
     "| To a copy | Fastest peer | Its, ms | Ratio",
     "keras columns": "Cell | Option | Mode | Backend | Ours, ms | Keras', ms | Ratio",
-    "training means": "Cell | Ratio | Aim: every row",
+    "training means": "Cell | Ratio | To Keras | Aim: every row",
     "trainings columns": "Training | Cell | Largest layer | Ours, ms a batch "
-    "| Without recurrent layers | Peer | Its, ms | Ratio",
+    "| Without recurrent layers | Peer | Its, ms | Ratio | Keras on | Its, ms | Ratio",
 }
 CHINESE: Words = {
     "readme": "README.zh-CN.md",
@@ -98,7 +98,7 @@ CHINESE: Words = {
     "| 我们，毫秒 | 每一步，普通层的倍数 "
     "| 复制的倍数 | 最快的对手 | 它，毫秒 | 比值",
     "keras columns": "单元 | 选项 | 模式 | 后端 | 我们，毫秒 | Keras，毫秒 | 比值",
-    "training means": "单元 | 比值 | 每一行的目标",
+    "training means": "单元 | 比值 | 与 Keras 相比 | 每一行的目标",
     "trainings columns": "训练 | 单元 | 最大的层 | 我们，每批毫秒 "
-    "| 没有循环层时 | 对手 | 它，毫秒 | 比值",
+    "| 没有循环层时 | 对手 | 它，毫秒 | 比值 | Keras 的后端 | 它，毫秒 | 比值",
 }

@@ -24,7 +24,7 @@ from benchmarks.cases import (
     Case,
 )
 from benchmarks.models import BACKENDS, MODEL_MODES, MODEL_OPTIONS
-from benchmarks.trainings import LOOPED_CELLS, TRAIN, TRAINING_CELLS, TRAININGS
+from benchmarks.trainings import KERAS_TRAININGS, LOOPED_CELLS, TRAIN, TRAINING_CELLS, TRAININGS
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,18 @@ def _model(whose: str, backend: str) -> Peer:
     )
 
 
+def _keras_training(backend: str) -> Peer:
+    return Peer(
+        "keras_trainings:build",
+        ("keras", backend, "torch", "lightning"),
+        20,
+        options=KERAS_TRAININGS,
+        modes=(TRAIN,),
+        beginning_first=False,
+        environment=_keras_environment(backend),
+    )
+
+
 def _training(whose: str, cells: tuple[str, ...] = TRAINING_CELLS) -> Peer:
     return Peer(
         f"torch_trainings:{whose}",
@@ -155,11 +167,13 @@ MODEL_PEERS = {
 OUR_TRAINING, TORCH_TRAINING, LOOP_TRAINING = (
     f"training: {whose}" for whose in ("anyrnn", "torch.nn", "torch loop")
 )
+KERAS_TRAINING = "training: keras on {}"
 TRAINING_PEERS = {
     OUR_TRAINING: _training("ours"),
     TORCH_TRAINING: _training("torch_nn", STANDARD),
     LOOP_TRAINING: _training("torch_loop", LOOPED_CELLS),
     BYPASSED: _training("bypassed"),
+    **{KERAS_TRAINING.format(backend): _keras_training(backend) for backend in BACKENDS},
 }
 LAYER_PEERS = {
     OURS: Peer("torch_layers:ours", ("torch",), 0.3, ALL, CHANGED),

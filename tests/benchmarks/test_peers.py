@@ -34,6 +34,7 @@ from benchmarks.measure import CALLS, SMALLEST, Options, difference, measure, ru
 from benchmarks.models import FIT, MODELS, PREDICT, Model
 from benchmarks.peers import (
     BASELINES,
+    KERAS_TRAINING,
     LAYER_PEERS,
     MODEL_PEERS,
     OUR_MODEL,
@@ -43,7 +44,7 @@ from benchmarks.peers import (
     THEIR_MODEL,
     TRAINING_PEERS,
 )
-from benchmarks.trainings import TRAINING_CASES, TRAININGS
+from benchmarks.trainings import KERAS_TRAININGS, TRAINING_CASES, TRAININGS
 from benchmarks.worker import PeerError, Worker
 
 SHORT = Options(seconds=0.001, rounds=1)
@@ -172,6 +173,17 @@ def test_numbers_of_models(worker: Worker) -> None:
         assert "error" not in found, (case, found["error"])
 
 
+@each_worker(KERAS_TRAINING.format("jax"))
+def test_a_training_is_the_same_by_keras(worker: Worker) -> None:
+    peer = PEERS[worker.runs]
+    if peer.missing:
+        pytest.skip(f"not installed: {', '.join(peer.missing)}")
+    named = ("classify numbers", "gru")
+    case = next(c for c in TRAINING_CASES if (c.option, c.cell) == named and peer.takes(c))
+    found = measure(case, {worker.runs: worker}, SHORT)["peers"][worker.runs]
+    assert "error" not in found, found["error"]
+
+
 @pytest.mark.parametrize(("name", "cell"), [("classify numbers", "gru"), ("forecast", "lstm")])
 def test_a_training_is_the_same_on_torch(
     name: str, cell: str, monkeypatch: pytest.MonkeyPatch
@@ -192,7 +204,8 @@ def test_a_training_is_the_same_on_torch(
 def test_the_rows_of_trainings() -> None:
     assert len({*TRAINING_CASES}) == len(TRAININGS) * 4
     for case in TRAINING_CASES:
-        assert len([peer for peer in TRAINING_PEERS.values() if peer.takes(case)]) == 3
+        keras = 3 if case.option in KERAS_TRAININGS and case.cell in STANDARD else 0
+        assert len([peer for peer in TRAINING_PEERS.values() if peer.takes(case)]) == 3 + keras
 
 
 def test_the_rows_of_models() -> None:

@@ -237,5 +237,14 @@ def test_a_row_of_trainings() -> None:
     times = {"training: torch.nn": 36.0, "training: no recurrent layers": 9.0}
     found = {**row("gru", [8, 9, 4, 4], "train", 1, **{"training: anyrnn": 30.0, **times})}
     (shown,) = training_cells({**found, "option": "tag"})
-    assert shown == ["tag", "gru", "8×9×4×4", "3", "0.9", "torch.nn", "3.6", "**1.20**"]
+    beside = ["tag", "gru", "8×9×4×4", "3", "0.9", "torch.nn", "3.6", "**1.20**"]
+    assert shown == [*beside, "-", "-", "-"]
     assert training_misses({**found, "cell": "lstm"}) == {}
+    keras = {f"training: keras on {backend}": n for backend, n in (("jax", 27.0), ("torch", 90.0))}
+    found = {
+        **row("lstm", [8, 9, 4, 4], "train", 1, **{"training: anyrnn": 30.0, **times, **keras})
+    }
+    found["option"] = "tag"
+    (shown,) = training_cells(found)
+    assert shown[7:] == ["1.20", "jax", "2.7", "**0.90**"]
+    assert training_misses(found) == {"ratio": pytest.approx(0.9)}
