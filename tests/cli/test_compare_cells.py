@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +34,14 @@ def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def classify(anyrnn: Any, path: Path, *others: object) -> Any:
+def arguments(path: Path, *others: object) -> tuple[object, ...]:
     texts = ["--data", path, "--text", "surname", "--label", "language"]
     small = ["--hidden-size", "8", "--embedding-size", "4", "--epochs", "1", "--device", "cpu"]
-    return anyrnn("compare", "classify", *texts, *small, *others)
+    return ("compare", "classify", *texts, *small, *others)
+
+
+def classify(anyrnn: Any, path: Path, *others: object) -> Any:
+    return anyrnn(*arguments(path, *others))
 
 
 def test_surnames(anyrnn: Any, surnames: Path) -> None:
@@ -48,6 +57,8 @@ def test_surnames(anyrnn: Any, surnames: Path) -> None:
     results = json.loads(Path("studies/surnames/results.json").read_text("utf-8"))
     assert results["recommended"] in ("rnn", "gru")
     assert results["cells"]["gru"]["hidden_size"] < 8
+    kept = {each.name for each in Path("studies/surnames/trials").iterdir() if each.is_dir()}
+    assert kept == {"0004", "0005", "0006", "0007"}  # not those that tried learning rates
     counts = [each["parameters"] for each in results["cells"].values()]
     assert max(counts) / min(counts) < 1.1
 
@@ -144,3 +155,36 @@ def test_help(anyrnn: Any) -> None:
     for flag in ("--cells", "--sizes", "--seeds", "--budget", "--rate", "--horizon", "--language"):
         assert flag in found.out, flag
     assert "--nodes" not in found.out
+
+
+@pytest.mark.long
+def test_a_comparison_that_was_killed_goes_on_to_the_same_result(
+    anyrnn: Any, surnames: Path, tmp_path: Path
+) -> None:
+    options = ["--cells", "rnn,gru", "--seeds", "2", "--rate", "0.01", "--rate", "0.03"]
+    whole = classify(anyrnn, surnames, *options, "--name", "whole")
+    assert whole.code == 0, whole.err
+    process = subprocess.Popen(
+        [sys.executable, "-m", "anyrnn", *map(str, arguments(surnames, *options))],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+    )
+    trials = tmp_path / "studies/surnames/trials"
+    while process.poll() is None and not (trials / "0005.partial").exists():
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    resumed = classify(anyrnn, surnames, *options, "--resume")
+    assert resumed.code == 0, resumed.err
+    assert "\n1: rnn" not in resumed.out  # what was done is not trained again
+    assert not (trials / "0005.partial").exists()
+    found, wanted = (
+        json.loads(Path(f"studies/{name}/results.json").read_text("utf-8"))
+        for name in ("surnames", "whole")
+    )
+    for cell in (*found["cells"].values(), *wanted["cells"].values()):
+        for name in [name for name in cell if name.endswith(("seconds", "row", "bytes"))]:
+            del cell[name]
+    # What is recommended may rest on how long trainings took.
+    for name in ("complete", "plan", "seeds", "cells", "gradient_shares", "baselines"):
+        assert found[name] == wanted[name], name

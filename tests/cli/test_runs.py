@@ -66,7 +66,7 @@ def test_lists_and_compares(run, folder: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_what_is_no_run(run, tmp_path: Path) -> None:
-    assert run("runs", str(tmp_path)) == (0, f"{tmp_path} has no run\n", "")
+    assert run("runs", str(tmp_path)) == (0, f"{tmp_path} has no run and no study\n", "")
     for arguments, message in (
         ([tmp_path / "none"], f"there is no folder {tmp_path}/none"),
         ([tmp_path, tmp_path], f"{tmp_path} is no run of anyrnn: it has no config.json"),
@@ -75,3 +75,43 @@ def test_what_is_no_run(run, tmp_path: Path) -> None:
         code, out, error = run("runs", *map(str, arguments))
         assert (code, out) == (2, "")
         assert message in " ".join(error.split())
+
+
+def test_studies_are_listed(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Searches and comparisons with the best figure of each; what is damaged is skipped."""
+    monkeypatch.setenv("COLUMNS", "160")
+    loss = {"name": "loss", "title": "loss", "percent": False, "larger_is_better": False}
+    share = {"name": "accuracy", "title": "accuracy", "percent": True, "larger_is_better": True}
+    values = {str(seed): {"accuracy": 0.5 + seed / 10} for seed in (1, 3)}
+    results = {
+        "search": {"deciding": loss, "best": {"trial": 3, "validation": 0.25}},
+        "which": {
+            "deciding": share,
+            "recommended": "gru",
+            "cells": {"gru": {"validation": values}},
+        },
+        "none": {"deciding": share, "recommended": None, "cells": {}},
+        "begun": None,
+        "damaged": {},
+    }
+    for name, found in results.items():
+        folder = tmp_path / name
+        (folder / "trials").mkdir(parents=True)
+        (folder / "trials" / "0000.json").write_text("{}")
+        kind = "tune" if name == "search" else "compare"
+        record = {"format": "anyrnn study", "kind": kind, "task": "classify"}
+        (folder / "study.json").write_text(json.dumps(record))
+        if found is not None:
+            (folder / "results.json").write_text(json.dumps(found))
+    code, out, error = run("runs", str(tmp_path))
+    assert (code, error) == (0, "")
+    lines = {line.split()[0].rpartition("/")[2]: line for line in out.splitlines() if "/" in line}
+    assert re.search(r"tune classify +1 +trial 3 +loss 0\.250 ", lines["search"])
+    assert re.search(r"compare classify +1 +gru +accuracy 70\.0 % ", lines["which"])
+    assert re.search(r"compare classify +1 +none ", lines["none"])
+    assert re.search(r"compare classify +1 +unfinished ", lines["begun"])
+    assert "damaged is no run of anyrnn" in out
+    found = json.loads(run("runs", str(tmp_path / "which"), "--json")[1])
+    assert found["runs"] == []
+    (only,) = found["studies"]
+    assert (only["best"], only["deciding"]) == ("gru", {"accuracy": pytest.approx(0.7)})

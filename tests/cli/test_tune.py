@@ -50,6 +50,9 @@ def test_the_best_options_are_found_and_used(
     best = min(finished, key=lambda each: each["deciding"])
     assert found["best"]["trial"] == best["number"]
     assert sum(found["importance"].values()) == pytest.approx(1)
+    kept = [each.name for each in Path("studies/reviews/trials").iterdir() if each.is_dir()]
+    assert kept == [f"{best['number']:04d}"]  # of the others the records
+    assert len([*Path("studies/reviews/trials").glob("*.json")]) == 7
     assert "importance: " in done.out
     assert f"{best['number']} *" in done.out
     assert "best run: studies/reviews/best" in done.out

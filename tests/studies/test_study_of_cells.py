@@ -134,7 +134,7 @@ def test_quick_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixtu
         (["--results", "nothing.json"], "there is no file nothing.json"),
         (["--results", "nothing.json", "--seeds", "3"], "--seeds has no effect"),
         (["--resume"], "no study studies/cells to go on with"),
-        (["--output", "full"], "full holds no study of cells, so it stays as it is"),
+        (["--output", "full"], "full is no study of cells of anyrnn, so it stays as it is"),
         (["--output", "file"], "file is a file"),
         (["--problem", "mnist-rows", "--digits", "file"], "file has to be an .npz"),
         (["--problem", "mnist-rows", "--digits", "other.npz"], "with the arrays x_train"),

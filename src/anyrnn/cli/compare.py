@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.box import SIMPLE
 
+from anyrnn.cli.bars import bars
 from anyrnn.cli.options import Sources, command, given, parameter, telling
-from anyrnn.cli.studies import told
 from anyrnn.cli.terminal import say, say_table
 from anyrnn.cli.train import FROM_FILE, Tasks
 from anyrnn.errors import OptionError, option_name
@@ -125,10 +125,11 @@ def _with_fixed_rate(
 
 
 def _compare(options: Any, choices: Any, kept: Any) -> None:
+    from anyrnn.cli.studies import TrialPrinter
     from anyrnn.studies.comparison.compare import compare
 
-    with told() as listener:
-        comparison = compare(options, choices, kept, listener=listener)
+    with bars() as progress:
+        comparison = compare(options, choices, kept, listener=TrialPrinter(progress))
     _print(comparison, choices.language)
 
 

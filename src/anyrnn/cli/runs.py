@@ -11,6 +11,7 @@ from rich.box import SIMPLE
 from anyrnn.cli.terminal import say, say_json, say_table
 
 if TYPE_CHECKING:
+    from anyrnn.studies.listing import StudySummary
     from anyrnn.tasks.runs import Summary
 
 
@@ -19,38 +20,66 @@ def runs(
         list[Path] | None,
         typer.Argument(
             metavar="[FOLDER] | RUN RUN",
-            help="A folder with runs; or two runs to compare.",
+            help="A folder with runs or studies; or two runs to compare.",
             show_default="runs",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """List runs with their figures, the last finished first; or compare two.
+    """List runs and studies with their figures, the last finished first; or compare two runs.
 
     [bold]Example:[/bold] anyrnn runs runs/small runs/large
     """
+    from anyrnn.studies.listing import study_summaries
     from anyrnn.tasks.runs import summaries, summary
 
     given = folders or [Path("runs")]
     if len(given) == 1:
-        _list(*summaries(given[0]), given[0], as_json)
+        studies = study_summaries(given[0])
+        places = [each.folder for each in studies]
+        found, skipped = summaries(given[0]) if given[0] not in places else ([], {})
+        for place in places:
+            skipped.pop(str(place), None)
+        _list(found, studies, skipped, given[0], as_json)
     elif len(given) == 2:
         _compare(summary(given[0]), summary(given[1]), as_json)
     else:
         raise typer.BadParameter(f"one folder, or two runs to compare; {len(given)} were given")
 
 
-def _list(found: list[Summary], skipped: dict[str, str], folder: Path, as_json: bool) -> None:
+def _list(
+    found: list[Summary],
+    studies: list[StudySummary],
+    skipped: dict[str, str],
+    folder: Path,
+    as_json: bool,
+) -> None:
     if as_json:
-        say_json({"runs": [each.plain() for each in found], "skipped": skipped}, indent=2)
+        plain = {"runs": found, "studies": studies}
+        listed = {name: [each.plain() for each in some] for name, some in plain.items()}
+        say_json({**listed, "skipped": skipped}, indent=2)
         return
-    if not found:
-        say(f"{folder} has no run")
+    if not found and not studies:
+        say(f"{folder} has no run and no study")
     # Runs of a task have the same figures, hence a table of their own.
     kinds = sorted({(each.task, *(f.heading for f in each.figures)) for each in found})
     for kind in kinds:
         rows = [each for each in found if (each.task, *(f.heading for f in each.figures)) == kind]
         _table(rows)
+    if studies:
+        rows = [
+            (
+                str(each.folder),
+                f"{each.kind} {each.task}",
+                str(each.trials),
+                each.best or "",
+                each.shown(),
+                f"{each.date:%Y-%m-%d %H:%M}",
+            )
+            for each in studies
+        ]
+        columns = ("study", "command", "trials", "best", "figure (validation)", "date")
+        say_table(columns, rows, right=("trials",), box=SIMPLE, title="studies")
     for path, reason in skipped.items():
         say(f"skipped {path}: {reason}", "dim", wrap=True)
 

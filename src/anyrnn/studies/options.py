@@ -38,6 +38,11 @@ class StudyOptions(OptionGroup, panel="Study"):
         shown="no limit",
     )
     workers: int = option(1, "The number of processes that train at the same time.", ge=1, le=1000)
+    keep_runs: bool = option(
+        False,
+        "Keep the run folders of all trials, also of those that are neither best nor compared.",
+        flags=("--keep-runs",),
+    )
     storage: str | None = option(
         None,
         "The URL of a database that several machines share, such as "

@@ -1,21 +1,20 @@
 """Where a study is kept."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from anyrnn.errors import RunError, option_name
+from anyrnn.studies.listing import FORMAT, STUDY
 from anyrnn.studies.storage import JOURNAL, shown_url
 from anyrnn.tasks.run_files import read_json
 
-FORMAT = "anyrnn study"
 FORMAT_VERSION = 1
-STUDY = "study.json"
 
-_NAME, _RESUME = map(option_name, ("name", "resume"))
+_NAME, _RESUME = option_name("name"), option_name("resume")
 
 
 @dataclass(frozen=True)
@@ -51,22 +50,48 @@ class Place:
         """
         if self.url is not None:
             shown_url(self.url)
-        folder = self.folder
-        if not os.path.lexists(folder) or (folder.is_dir() and not os.listdir(folder)):
-            if self.resume and self.url is None:
-                raise RunError(f"there is no study {folder} to go on with; leave {_RESUME} out")
-            return
-        if not folder.is_dir():
-            raise RunError(f"{folder} is a file; choose another {_NAME}")
-        known: Mapping[str, Any] = {}
-        with suppress(RunError):
-            known = read_json(folder / STUDY)
-        if known.get("format") != FORMAT and not (folder / JOURNAL).exists():
-            raise RunError(
-                f"{folder} is no study of anyrnn, so it stays as it is; choose another {_NAME}"
-            )
-        if not self.resume:
-            raise RunError(
-                f"the study {folder} exists: go on with it by {option_name('resume', True)}, "
-                f"or choose another {_NAME}"
-            )
+        there = check_folder(self.folder, is_study, self.resume, "study", _NAME)
+        if not there and self.resume and self.url is None:
+            raise RunError(f"there is no study {self.folder} to go on with; leave {_RESUME} out")
+
+
+def is_study(folder: Path) -> bool:
+    """Whether a folder is that of a study."""
+    known: Mapping[str, Any] = {}
+    with suppress(RunError):
+        known = read_json(folder / STUDY)
+    return known.get("format") == FORMAT or (folder / JOURNAL).exists()
+
+
+def check_folder(
+    folder: Path, own: Callable[[Path], bool], resume: bool, what: str, flag: str
+) -> bool:
+    """Refuse a folder that holds something else, or what is not to be gone on with.
+
+    Args:
+        folder: The folder.
+        own: Whether a folder holds what belongs there.
+        resume: Whether that is to be gone on with.
+        what: What it is, in words.
+        flag: The option that names the folder.
+
+    Returns:
+        Whether there is something to go on with.
+
+    Raises:
+        RunError: It is a file, holds something else, or exists and is not to be gone on with.
+    """
+    if not os.path.lexists(folder) or (folder.is_dir() and not os.listdir(folder)):
+        return False
+    if not folder.is_dir():
+        raise RunError(f"{folder} is a file; choose another {flag}")
+    if not own(folder):
+        raise RunError(
+            f"{folder} is no {what} of anyrnn, so it stays as it is; choose another {flag}"
+        )
+    if not resume:
+        raise RunError(
+            f"the {what} {folder} exists: go on with it by {option_name('resume', True)}, or "
+            f"choose another {flag}"
+        )
+    return True

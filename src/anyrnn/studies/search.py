@@ -4,12 +4,10 @@ Its trials are planned by `Study.enqueue` or chosen by Optuna (`Sampling`), and 
 `Study.run`, by one process or several.
 """
 
-import json
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -22,13 +20,15 @@ from anyrnn.errors import (
     SizeError,
     StoppedError,
     StorageError,
-    WriteError,
     option_name,
 )
 from anyrnn.files import locked, writing
 from anyrnn.studies import trial_queue
-from anyrnn.studies.place import FORMAT, FORMAT_VERSION, STUDY, Place
+from anyrnn.studies.clock import TIME, Clock, seconds_in
+from anyrnn.studies.listing import FORMAT, STUDY
+from anyrnn.studies.place import FORMAT_VERSION, Place
 from anyrnn.studies.processes import train_in_processes
+from anyrnn.studies.settings import check_same, without_files
 from anyrnn.studies.storage import JOURNAL, mended, opened, quiet, reached, shown_url
 from anyrnn.studies.trials import Trainer, TrialPlan, TrialRecord, record_path
 from anyrnn.studies.worker import (
@@ -38,19 +38,16 @@ from anyrnn.studies.worker import (
     StudyListener,
     work,
 )
-from anyrnn.tasks.options.declaration import declared
-from anyrnn.tasks.options.nested import flattened
-from anyrnn.tasks.run_files import read_json, write_json
+from anyrnn.tasks.run_files import write_json
+from anyrnn.tasks.run_folder import remove_run
 from anyrnn.tasks.scores.figures import duration
 from anyrnn.tasks.task import Data, Task
 from anyrnn.tasks.training.interruption import Interruption
-from anyrnn.tasks.training.listener import Epoch, Listener
+from anyrnn.tasks.training.listener import Listener
 
-TRIALS, _TIME = "trials", "seconds.json"
+TRIALS = "trials"
 
 _SETTINGS = "settings"
-_NO_SETTINGS = ("training.seeds",)  # a study may go on with more
-_OFTEN = 10  # seconds
 _NAME, _RESUME, _STORAGE, _BUDGET = map(option_name, ("name", "resume", "storage", "budget"))
 
 
@@ -98,7 +95,7 @@ class Study:
         self._settings = {
             "kind": kind,
             "task": self.task.name,
-            "options": _without_files(options),
+            "options": without_files(options),
             "content": self.trainer.content,
             **(settings or {}),
         }
@@ -177,8 +174,8 @@ class Study:
             StorageError: The storage cannot be reached any more.
             WriteError: The disk is full, or the folder cannot be written.
         """
-        clock = _Clock(self.folder / _TIME, self.seconds, self._listener)
-        deadline = None if budget is None else time.time() + budget - self.seconds
+        clock = Clock(self.folder / TIME, self._listener)
+        deadline = None if budget is None else time.time() + budget - clock.before
         job = Job(self._place.name, self.folder, self._place.url, sampling, deadline, budget)
         try:
             self._work(job, workers, clock)
@@ -199,6 +196,12 @@ class Study:
         """What became of the trials that were trained, in the order of their numbers."""
         with reached(self._place.url, self.folder):
             return trial_queue.records(self._study)
+
+    def drop_runs(self, kept: Callable[[TrialRecord], bool]) -> None:
+        """Remove the run folders of trials that are not kept: their records stay."""
+        for record in self.records():
+            if record.run is not None and not kept(record):
+                remove_run(self.folder / record.run)
 
     def keep(self, name: str, value: object) -> None:
         """Keep a value beside the trials, for every process and machine of the study.
@@ -247,7 +250,10 @@ class Study:
         with reached(place.url, place.folder):
             if self._known(storage):
                 study = optuna.load_study(study_name=place.name, storage=storage)
-                self._compare(trial_queue.text_in(study.user_attrs, _SETTINGS))
+                known = trial_queue.text_in(study.user_attrs, _SETTINGS)
+                if known is None:
+                    raise StorageError(f"{place.shown} is none of anyrnn; choose another {_NAME}")
+                check_same(place.shown, known, self._settings)
             else:
                 study = self._new(storage)
         if not (self.folder / STUDY).exists():
@@ -291,24 +297,6 @@ class Study:
         record = {"format": FORMAT, "version": FORMAT_VERSION, "name": place.name}
         write_json(self.folder / STUDY, {**record, "storage": storage, **self._settings})
 
-    def _compare(self, known: Mapping[str, Any] | None) -> None:
-        """Refuse to go on with a study of other settings."""
-        where = self._place.shown
-        if known is None:
-            raise StorageError(f"{where} is none of anyrnn; choose another {_NAME}")
-        was, now = (
-            {".".join(path): value for path, value in flattened(each)}
-            for each in (known, _plain(self._settings))
-        )
-        for name in {**was, **now}:
-            shown = name.removeprefix("options.")
-            if shown not in _NO_SETTINGS and was.get(name) != now.get(name):
-                raise RunError(
-                    f"cannot go on with {where}: {shown} was {was.get(name)!r} and is "
-                    f"{now.get(name)!r} now; repeat the command as it was, or choose another "
-                    f"{_NAME}"
-                )
-
     def _check_tried(self, job: Job, error: OutOfTimeError) -> None:
         """Refuse a budget in which not one epoch could be trained."""
         if any(each.intermediate_values for each in trial_queue.trials_of(self._study)):
@@ -323,9 +311,7 @@ class Study:
     @property
     def seconds(self) -> float:
         """How long the study has taken so far."""
-        with suppress(RunError):
-            return float(read_json(self.folder / _TIME)["seconds"])
-        return 0.0
+        return seconds_in(self.folder / TIME)
 
     def _worth_keeping(self) -> bool:
         """Whether anything was trained."""
@@ -340,7 +326,7 @@ class Study:
             for record in trial_queue.records(self._study):
                 record_path(self.folder, record.number).unlink(missing_ok=True)
             optuna.delete_study(study_name=self._place.name, storage=self._study._storage)
-            for name in (STUDY, JOURNAL, _TIME):
+            for name in (STUDY, JOURNAL, TIME):
                 (self.folder / name).unlink(missing_ok=True)
         for folder in (self.folder / TRIALS, self.folder):
             with suppress(OSError):
@@ -352,57 +338,9 @@ class Study:
             self._lock = None
 
 
-class _Clock(StudyListener):
-    """Keeps how long a study has taken in a file, so that it is known after a kill, too; passes on
-    what it is told.
-    """
-
-    def __init__(self, path: Path, before: float, listener: StudyListener) -> None:
-        self._path, self._before = path, before
-        self._start = self._written = time.time()
-        self.noted, self.preparing = listener.noted, listener.preparing
-        self.trial_started, self.batch_done = listener.trial_started, listener.batch_done
-        self._listener = listener
-
-    def epoch_done(self, number: int, epoch: Epoch) -> None:
-        self._listener.epoch_done(number, epoch)
-        if time.time() > self._written + _OFTEN:
-            self.write()
-
-    def trial_done(self, record: TrialRecord) -> None:
-        self._listener.trial_done(record)
-        self.write()
-
-    def write(self) -> None:
-        """Write how long it has taken so far."""
-        self._written = time.time()
-        with suppress(WriteError):
-            write_json(self._path, {"seconds": self._before + self._written - self._start})
-
-
 class _Reading(Listener):
     """Passes on what is told while the data are read."""
 
     def __init__(self, listener: StudyListener) -> None:
         self.noted = listener.noted
         self.preparing = listener.preparing
-
-
-def _without_files(options: Any) -> dict[str, Any]:
-    """The options but for the places of files, which differ between machines; that the content is
-    the same is checked.
-    """
-    files = {each.path for each in declared(type(options)) if _is_file(each.type)}
-    return {
-        ".".join(path): value
-        for path, value in flattened(options.plain())
-        if ".".join(path) not in files
-    }
-
-
-def _is_file(type_: Any) -> bool:
-    return type_ is Path or Path in getattr(type_, "__args__", ())
-
-
-def _plain(value: Any) -> Any:
-    return json.loads(json.dumps(value))

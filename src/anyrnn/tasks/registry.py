@@ -144,19 +144,19 @@ PROBLEMS = {
             "adding",
             "Train networks on the adding problem: the sum of two values that are marked.",
             "--length 100 --cell lstm --cell gru",
-            "anyrnn.studies.problems.adding",
+            "anyrnn.tasks.problems.adding",
             "Adding",
         ),
         Entry(
             "copying",
             "Train networks on copy memory: ten symbols, a pause, and the symbols again.",
             "--pause 30 --cell lstm --cell gru",
-            "anyrnn.studies.problems.copying",
+            "anyrnn.tasks.problems.copying",
             "Copying",
         ),
     )
 }
-"""Problems with drawn data, on which cells are studied; they are listed nowhere else."""
+"""Problems with drawn data; nobody has data of theirs, so that they are not listed."""
 
 _ENTRIES = TASKS | PROBLEMS
 

@@ -306,6 +306,11 @@ def _remove_run(folder: Path, record: str) -> None:
     _remove(folder, own)
 
 
+def remove_run(run: Path) -> None:
+    """Remove what anyrnn wrote into a run folder, and the folder if that is all."""
+    _remove_run(run, CONFIG)
+
+
 def _remove_checkpoints(run: Path) -> None:
     folder = run / _CHECKPOINTS
     if folder.is_dir() and not folder.is_symlink():

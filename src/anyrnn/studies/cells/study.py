@@ -26,8 +26,9 @@ from anyrnn.studies.comparison.compare import Comparison, compare
 from anyrnn.studies.comparison.options import CompareOptions
 from anyrnn.studies.comparison.outcomes import rate_curves, results_of
 from anyrnn.studies.comparison.sizes import check_cells
+from anyrnn.studies.listing import STUDY
 from anyrnn.studies.options import StudyOptions
-from anyrnn.studies.place import STUDY
+from anyrnn.studies.place import check_folder
 from anyrnn.studies.worker import StudyListener
 from anyrnn.tasks.registry import entry_named
 from anyrnn.tasks.run_files import versions
@@ -66,7 +67,12 @@ def run_study(options: CellStudyOptions, listener: CellStudyListener | None = No
     """
     listener = listener or CellStudyListener()
     wanted = settings_of(options.problem, options.digits)
-    _check_folder(options)
+    place = (options.output, is_cell_study, options.resume, "study of cells", option_name("output"))
+    if not check_folder(*place) and options.resume:
+        raise RunError(
+            f"there is no study {options.output} to go on with; leave "
+            f"{option_name('resume', True)} out"
+        )
     files = Files(
         options.examples,
         options.output / "data",
@@ -106,30 +112,9 @@ def run_study(options: CellStudyOptions, listener: CellStudyListener | None = No
     return results
 
 
-def _check_folder(options: CellStudyOptions) -> None:
-    """Refuse a folder that holds something else, or a study that is not to be gone on with.
-
-    Raises:
-        RunError: It does.
-    """
-    output = options.output
-    if output.exists() and not output.is_dir():
-        raise RunError(f"{output} is a file; choose another {option_name('output')}")
-    inside = {each.name for each in output.iterdir()} if output.exists() else set()
-    if inside and not inside & {_TRAINED, RESULTS}:
-        raise RunError(
-            f"{output} holds no study of cells, so it stays as it is; choose another "
-            f"{option_name('output')}"
-        )
-    if inside and not options.resume:
-        raise RunError(
-            f"the study {output} exists: go on with it by {option_name('resume', True)}, or choose "
-            f"another {option_name('output')}"
-        )
-    if options.resume and not inside:
-        raise RunError(
-            f"there is no study {output} to go on with; leave {option_name('resume', True)} out"
-        )
+def is_cell_study(folder: Path) -> bool:
+    """Whether a folder is that of a study of cells."""
+    return (folder / _TRAINED).is_dir() or (folder / RESULTS).exists()
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from anyrnn.studies.comparison.outcomes import (
     outcome_of,
     results_of,
 )
-from anyrnn.studies.comparison.plan import Plan, planned, rates_tried
+from anyrnn.studies.comparison.plan import RESULT, Plan, planned, rates_tried
 from anyrnn.studies.comparison.statistics import CORRECTION, TEST
 from anyrnn.studies.options import StudyOptions
 from anyrnn.studies.place import Place
@@ -83,6 +83,10 @@ class Comparison:
             "why": choice.why,
             "advice": {language: asdict(self.advice(language)) for language in ("en", "zh")},
             "compared_by": evidence.figure.name,
+            "deciding": {
+                **evidence.figure.plain(),
+                "larger_is_better": evidence.figure.larger_is_better,
+            },
             "measured_on": evidence.measured_on,
             "seeds": evidence.seeds,
             "complete": self.complete,
@@ -143,6 +147,8 @@ def compare(
             complete = begun.run(workers=workers, budget=budget)
         comparison = _comparison(begun, plan, choices, begun.records(), complete)
         _write(comparison, choices)
+        if not kept.keep_runs:
+            begun.drop_runs(lambda record: record.purpose == RESULT)
     return comparison
 
 

@@ -176,6 +176,8 @@ class Search:
         )
         write_text(study.folder / "report.html", render_tuning(result))
         write_result(result)
+        if not self.study.keep_runs:
+            study.drop_runs(lambda record: record.number == result.best.number)
         return result
 
     def _check_finished(self, study: Study, done: bool) -> None:

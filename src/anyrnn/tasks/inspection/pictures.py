@@ -14,12 +14,20 @@ from anyrnn.tasks.inspection.findings import Findings
 from anyrnn.tasks.inspection.words import heading
 
 _MOST_UNITS, _MOST_LABELS, _MOST_BARS = 48, 70, 120
-_VISIBLE = {" ": "␣", "\n": "⏎", "\t": "⇥"}
+_SPACE, _VISIBLE = "␣", {"\n": "⏎", "\t": "⇥"}
 
 
 def visible(step: str) -> str:
-    """What stands at a step as it is written below a picture."""
-    shown = "".join(_VISIBLE.get(character, character) for character in step)
+    """What stands at a step as it is written below a picture: spaces are marked at its ends.
+
+    Example:
+        >>> visible(" film"), visible("0.06 s"), visible("\\n")
+        ('␣film', '0.06 s', '⏎')
+    """
+    left = step.lstrip(" ")
+    core = left.rstrip(" ")
+    marked = "".join(_VISIBLE.get(character, character) for character in core)
+    shown = _SPACE * (len(step) - len(left)) + marked + _SPACE * (len(left) - len(core))
     return shown if len(shown) <= 14 else f"{shown[:13]}…"
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy
 import torch
 
-from anyrnn.studies.problems.adding.options import DataOptions, Options
-from anyrnn.studies.problems.drawn import Problem, Sequences, Values
 from anyrnn.tasks.classify.model import SequenceNetwork
 from anyrnn.tasks.data.batches import Batch
+from anyrnn.tasks.problems.adding.options import DataOptions, Options
+from anyrnn.tasks.problems.drawn import Problem, Sequences, Values
 from anyrnn.tasks.scores.figures import LOSS, Figure
 from anyrnn.tasks.task import Step
 

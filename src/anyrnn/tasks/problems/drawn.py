@@ -1,4 +1,4 @@
-"""What problems with drawn data have in common: their parts, batches and options."""
+"""What problems with drawn data have in common: their parts and batches."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,8 +10,7 @@ import numpy
 import torch
 
 from anyrnn.tasks.data.batches import Batch, BatchSource, OrderedBatches
-from anyrnn.tasks.options import common_options
-from anyrnn.tasks.options.declaration import OptionGroup, option
+from anyrnn.tasks.problems.options import DrawOptions
 from anyrnn.tasks.task import Data, Scores, Step, Task, steps
 
 if TYPE_CHECKING:  # its import takes seconds, and only training needs it
@@ -23,32 +22,6 @@ ProblemOptions = TypeVar("ProblemOptions", bound=Any)
 _MOST_STEPS = 1 << 18
 _BATCH_SIZE = 256
 _BLOCK = 50
-
-
-class SequenceOptions(OptionGroup, panel="Data"):
-    """How many sequences are drawn; a problem adds how long they are."""
-
-    training_sequences: int = option(
-        12_800, "How many sequences an epoch has, all drawn anew.", ge=1, evaluation="left out"
-    )
-    validation_sequences: int = option(
-        1_000, "How many sequences decide when to stop.", ge=1, evaluation="left out"
-    )
-    test_sequences: int = option(4_000, "How many sequences measure the result.", ge=1)
-
-
-class ModelOptions(OptionGroup, panel="Model"):
-    """The sizes of the network: recurrent layers, then a dense one."""
-
-    hidden_size: int = common_options.hidden_size(64)
-    layers: int = common_options.LAYERS
-
-
-class DrawOptions(OptionGroup, panel="Sequences"):
-    """What `anyrnn predict` draws."""
-
-    count: int = option(5, "How many sequences to draw.", ge=1)
-    seed: int | None = common_options.seed_of_draws(())
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import numpy
 import torch
 from torch import nn
 
-from anyrnn.studies.problems.copying.options import DataOptions, Options
-from anyrnn.studies.problems.drawn import Problem, Sequences, Values
 from anyrnn.tasks.data.batches import Batch
 from anyrnn.tasks.networks.layers import recurrent_layers
+from anyrnn.tasks.problems.copying.options import DataOptions, Options
+from anyrnn.tasks.problems.drawn import Problem, Sequences, Values
 from anyrnn.tasks.scores.figures import LOSS, Figure
 from anyrnn.tasks.task import Step
 

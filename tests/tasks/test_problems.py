@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from anyrnn.errors import OptionError, SizeError
-from anyrnn.studies.problems import adding, copying
-from anyrnn.studies.problems.adding.task import TOLERANCE, Adding
-from anyrnn.studies.problems.copying.task import BLANK, KEPT, NOW, SYMBOLS, Copying
-from anyrnn.studies.problems.drawn import Problem, Sequences
 from anyrnn.tasks import evaluate, load, train
 from anyrnn.tasks.options.declaration import from_flat
+from anyrnn.tasks.problems import adding, copying
+from anyrnn.tasks.problems.adding.task import TOLERANCE, Adding
+from anyrnn.tasks.problems.copying.task import BLANK, KEPT, NOW, SYMBOLS, Copying
+from anyrnn.tasks.problems.drawn import Problem, Sequences
 from anyrnn.tasks.registry import TASKS, entry_named
 
 SMALL: dict[str, Any] = {

@@ -1,5 +1,5 @@
 """The adding problem: the sum of the two values of a sequence that are marked."""
 
-from anyrnn.studies.problems.adding.options import DataOptions, Options, PredictOptions
+from anyrnn.tasks.problems.adding.options import DataOptions, Options, PredictOptions
 
 __all__ = ["DataOptions", "Options", "PredictOptions"]

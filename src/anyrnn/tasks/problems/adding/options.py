@@ -1,15 +1,15 @@
-"""What can be chosen of copy memory."""
+"""What can be chosen of the adding problem."""
 
-from anyrnn.studies.problems.drawn import DrawOptions, ModelOptions, SequenceOptions
 from anyrnn.tasks.options import common_options
 from anyrnn.tasks.options.common_options import TrainingOptions
 from anyrnn.tasks.options.declaration import OptionGroup, option
+from anyrnn.tasks.problems.options import DrawOptions, ModelOptions, SequenceOptions
 
 
 class DataOptions(SequenceOptions, panel="Data"):
     """The sequences."""
 
-    pause: int = option(30, "The number of steps for which the symbols have to be kept.", ge=1)
+    length: int = option(100, "The number of steps of a sequence.", ge=2)
 
 
 class Options(OptionGroup, panel="Model"):
@@ -22,4 +22,4 @@ class Options(OptionGroup, panel="Model"):
 
 
 class PredictOptions(DrawOptions, panel="Sequences"):
-    """What is drawn to be copied."""
+    """What is drawn to be added."""

@@ -1,5 +1,5 @@
 """Copy memory: ten symbols, a pause, and then the same symbols again."""
 
-from anyrnn.studies.problems.copying.options import DataOptions, Options, PredictOptions
+from anyrnn.tasks.problems.copying.options import DataOptions, Options, PredictOptions
 
 __all__ = ["DataOptions", "Options", "PredictOptions"]
