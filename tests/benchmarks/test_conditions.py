@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.checks import TARGETS
 
 import benchmarks.__main__ as command
 import benchmarks.load as load
 from benchmarks.cases import MOST_OPERATIONS, SUBNORMAL, Case, random_shapes
 from benchmarks.conditions import Conditions, cores
+from checks import TARGETS
 
 HOLD = """
 import json, os, sys

@@ -15,6 +15,7 @@ from anyrnn.graph.sizes import Size
 from anyrnn.kernels.cpu.emit.arithmetic import arithmetic
 from anyrnn.kernels.cpu.emit.elementwise import COMPUTE
 from anyrnn.kernels.cpu.emit.lower import unsupported
+from anyrnn.kernels.cpu.emit.tiles import tile
 from anyrnn.kernels.cpu.machine.processor import host
 from anyrnn.kernels.cpu.program.commands import CommandBuffer
 from anyrnn.kernels.cpu.program.loop_kernel import Loop
@@ -22,7 +23,8 @@ from anyrnn.kernels.cpu.target import CPU
 from anyrnn.kernels.numpy_arrays import NUMPY_ARRAYS
 from anyrnn.schedule.build import schedule
 from anyrnn.schedule.forms import Schedule, Stage
-from checks import spread
+from benchmarks.cases import fast_slow
+from checks import TARGETS, spread
 
 SIZES = [(3, 2, 3, 5), (2, 13, 2, 37), (4, 1, 5, 18), (1, 3, 1, 1)]  # time, batch, input, hidden
 
@@ -114,6 +116,31 @@ def test_loop_is_the_interpreter(name, dtype, target) -> None:
         for ours, theirs in zip(last, expected.states, strict=True):
             np.testing.assert_allclose(ours, theirs, atol=tolerance, rtol=tolerance)
         assert all(np.isfinite(array).all() for array in emitted)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", ["gru", "fast_slow"])
+def test_every_number_of_rows_of_a_tile(name, target) -> None:
+    """Products of one tile with fewer sums a row are computed for more rows at a time."""
+    cell = {"fast_slow": fast_slow, "gru": anyrnn.get("gru")}[name]
+    for batch in range(1, 14):
+        sizes, parameters, x, states = case(cell, np.float64, 2, batch, 3, 19, seed=batch)
+        _, last = run_loop(cell, target, np.float64, sizes, parameters, x, states, threads=1)
+        expected = anyrnn.interpret(cell, x, states, parameters=parameters)
+        for ours, theirs in zip(last, expected.states, strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", anyrnn.CATALOGUE)
+def test_the_sums_of_a_tile_are_in_registers(name, target) -> None:
+    cell = anyrnn.get(name)
+    computing = arithmetic(host(target), np.float32)
+    for stage in schedule(cell.graph, cell.states, [cell.output]).stages:
+        cut = tile(stage, computing)
+        for group in cut.groups:
+            assert len(group.accumulators) * cut.blocks * group.rows <= host(target).registers - 4
+            assert group.rows <= cut.rows
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru_reset_before", "article1_rnn"])

@@ -5,6 +5,7 @@ rows of a tile, whose sums stay in registers.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from anyrnn.kernels.cpu.emit.arithmetic import Arithmetic
 from anyrnn.kernels.cpu.emit.assembly import Function
@@ -26,7 +27,7 @@ def functions(arithmetic: Arithmetic, tiles: Sequence[Tile]) -> Iterator[str]:
     for stage, tile in enumerate(tiles):
         for index, group in enumerate(tile.groups):
             width = len(group.accumulators) * tile.blocks
-            for rows in range(1, tile.rows + 1):
+            for rows in range(1, group.rows + 1):
                 name = _name(stage, index, rows)
                 yield _Block(arithmetic, name, group, width, rows).write()
 
@@ -38,7 +39,7 @@ class _Block:
         self, arithmetic: Arithmetic, name: str, group: Group, width: int, rows: int
     ) -> None:
         self.terms, self.width, self.rows = len(group.vectors), width, rows
-        self.operand = arithmetic.operand
+        self.operand, self.registers = arithmetic.operand, arithmetic.processor.registers
         arguments = [("ptr noalias", "weights"), ("ptr noalias", "sums")]
         for term in range(self.terms):
             arguments += [("ptr", f"x{term}"), ("i64", f"stride{term}"), ("i64", f"length{term}")]
@@ -72,13 +73,9 @@ class _Block:
         here, next_weights = "%" + function.name("w"), "%" + function.name("w.next")
         phis = [[("%" + function.name("sum")) for _ in range(width)] for _ in range(rows)]
         carry = function.repeat(head)
-        numbers = [v.load_number(function.element(p, index, v.scalar)) for p in pointers]
         new = [[""] * width for _ in range(rows)]
-        for place in range(width):
-            weight = v.load(function.element(here, str(place * v.lanes), v.scalar))
-            for row in range(rows):
-                total = phis[row][place]
-                new[row][place] = self.operand.multiply_add(v, numbers[row], weight, total)
+        for row, place, number, weight in self._pairs(pointers, index, here):
+            new[row][place] = self.operand.multiply_add(v, number, weight, phis[row][place])
         function.emit(
             f"{next_weights} = getelementptr inbounds {v.scalar}, ptr {here}, i64 {width * v.lanes}"
         )
@@ -92,6 +89,33 @@ class _Block:
         carry(carried)
         function.start(end)
         return new, next_weights
+
+    def _pairs(
+        self, pointers: Sequence[str], index: str, here: str
+    ) -> Iterator[tuple[int, int, str, str]]:
+        """The row, the place of the weight, the number and the weight of each multiplication.
+
+        The numbers of all rows stay in registers while one weight after the other is loaded; where
+        there are too few registers for that, and more rows than weights, it is the other way round.
+        """
+        function, v, rows, width = self.function, self.v, self.rows, self.width
+
+        def number(row: int) -> str:
+            return v.load_number(function.element(pointers[row], index, v.scalar))
+
+        def weight(place: int) -> str:
+            return v.load(function.element(here, str(place * v.lanes), v.scalar))
+
+        if rows > width and rows * width + rows + 1 > self.registers:
+            weights = [weight(place) for place in range(width)]
+            for row in range(rows):
+                loaded = number(row)
+                yield from ((row, place, loaded, weights[place]) for place in range(width))
+            return
+        numbers = [number(row) for row in range(rows)]
+        for place in range(width):
+            loaded = weight(place)
+            yield from ((row, place, numbers[row], loaded) for row in range(rows))
 
 
 def call(
@@ -111,16 +135,15 @@ def call(
     function, v = context.function, context.v
     fields = context.record.stages[stage].groups[index]
     assert fields.weights is not None
-    arguments, total = [], "0"
+    vectors, total = [], "0"
     for vector, field in zip(group.vectors, fields.lengths, strict=True):
         length = context.word(field)
         total = function.integer("add", total, length)
-        address, stride = rows_of(context, vector, row)
-        arguments += [f"ptr {address}", f"i64 {stride}", f"i64 {length}"]
+        vectors.append((*rows_of(context, vector, row), length))
     width = len(group.accumulators) * tile.blocks * v.lanes
     start = function.integer("mul", function.integer("mul", total, width), block)
     weights = function.element(context.word(fields.weights), start, v.scalar)
-    listed = ", ".join([f"ptr {weights}", f"ptr {context.scratch(offset)}", *arguments])
+    sums = context.scratch(offset)
     done = function.name("tile.done")
     cases = [function.name("tile.rows") for _ in range(tile.rows)]
     choices = " ".join(
@@ -129,6 +152,19 @@ def call(
     function.emit(f"switch i64 {count}, label %{cases[-1]} [{choices}]")
     for rows, case in enumerate(cases, start=1):
         function.start(case)
-        function.emit(f"call void @{_name(stage, index, rows)}({listed})")
+        parts = -(-rows // group.rows)
+        for first, last in pairwise(rows * part // parts for part in range(parts + 1)):
+            into, starts = sums, [address for address, _, _ in vectors]
+            if first:
+                into = function.element(sums, str(first * width), v.scalar)
+                starts = [
+                    function.element(address, function.integer("mul", stride, first), v.scalar)
+                    for address, stride, _ in vectors
+                ]
+            arguments = [f"ptr {weights}", f"ptr {into}"]
+            for at, (_, stride, length) in zip(starts, vectors, strict=True):
+                arguments += [f"ptr {at}", f"i64 {stride}", f"i64 {length}"]
+            name = _name(stage, index, last - first)
+            function.emit(f"call void @{name}({', '.join(arguments)})")
         function.jump(done)
     function.start(done)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from anyrnn.graph.nodes import Node
 from anyrnn.kernels.cpu.emit.arithmetic import Arithmetic
@@ -17,6 +17,7 @@ class Group:
 
     accumulators: tuple[Accumulator, ...]  # the sums
     vectors: tuple[Node, ...]  # the vector of each term
+    rows: int = DOT_ROWS  # the most rows whose sums are in registers at a time
 
 
 @dataclass(frozen=True)
@@ -48,5 +49,8 @@ def tile(stage: Stage | RowStage, arithmetic: Arithmetic) -> Tile:
     # weights come from the L2 cache, which is slower than the arithmetic: each one that is loaded
     # serves as many rows as there are registers for, and four vectors wide measures best
     blocks = max(1, 4 // widest)
-    rows = max(1, min(6, budget // (widest * blocks)))
-    return Tile(tuple(groups), blocks, rows)
+    found = [
+        replace(group, rows=max(1, min(6, budget // (len(group.accumulators) * blocks))))
+        for group in groups
+    ]
+    return Tile(tuple(found), blocks, max(group.rows for group in found))
