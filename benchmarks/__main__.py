@@ -37,7 +37,7 @@ from benchmarks.trainings import TRAIN, TRAININGS
 from benchmarks.words import ENGLISH
 from benchmarks.worker import ROOT
 
-WIDTH = 125  # of the table
+WIDTH = 160  # of the table
 QUICK = Options(seconds=0.05, rounds=1)
 
 

@@ -139,7 +139,8 @@ def test_the_sums_of_a_tile_are_in_registers(name, target) -> None:
     for stage in schedule(cell.graph, cell.states, [cell.output]).stages:
         cut = tile(stage, computing)
         for group in cut.groups:
-            assert len(group.accumulators) * cut.blocks * group.rows <= host(target).registers - 4
+            sums = len(group.accumulators) * cut.blocks * group.rows
+            assert sums + 2 <= host(target).registers  # with a weight and a number
             assert group.rows <= cut.rows
 
 

@@ -105,7 +105,7 @@ def test_sums_of_products_stay_in_registers(name, direction, dtype, packed) -> N
     assert found
     for cut in lowered.tiles if packed else ():
         for group in cut.groups if cut else ():
-            assert cut.rows * len(group.accumulators) * cut.blocks in found
+            assert group.rows * len(group.accumulators) * cut.blocks in found
 
 
 @pytest.mark.optimised

@@ -11,7 +11,7 @@ from anyrnn.kernels.cpu.emit.arithmetic import Arithmetic
 from anyrnn.kernels.cpu.emit.assembly import Function
 from anyrnn.kernels.cpu.emit.context import Context
 from anyrnn.kernels.cpu.emit.operand_copies import rows_of
-from anyrnn.kernels.cpu.emit.tiles import Group, Tile
+from anyrnn.kernels.cpu.emit.tiles import Group, Tile, row_by_row
 
 
 def _name(stage: int, group: int, rows: int) -> str:
@@ -95,8 +95,8 @@ class _Block:
     ) -> Iterator[tuple[int, int, str, str]]:
         """The row, the place of the weight, the number and the weight of each multiplication.
 
-        The numbers of all rows stay in registers while one weight after the other is loaded; where
-        there are too few registers for that, and more rows than weights, it is the other way round.
+        The numbers of all rows stay in registers while one weight after the other is loaded, or the
+        other way round.
         """
         function, v, rows, width = self.function, self.v, self.rows, self.width
 
@@ -106,7 +106,7 @@ class _Block:
         def weight(place: int) -> str:
             return v.load(function.element(here, str(place * v.lanes), v.scalar))
 
-        if rows > width and rows * width + rows + 1 > self.registers:
+        if row_by_row(width, rows, self.registers):
             weights = [weight(place) for place in range(width)]
             for row in range(rows):
                 loaded = number(row)
