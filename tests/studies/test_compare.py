@@ -129,7 +129,7 @@ def test_learning_rates_that_diverge_are_not_chosen(tmp_path: Path) -> None:
 
 
 class _Stops(StudyListener):
-    """Requests a stop, as Ctrl-C would, while the second trial is trained."""
+    """Requests a stop, as Ctrl-C would, in an epoch of the trial after some."""
 
     def __init__(self, after: int) -> None:
         self.done, self.after = 0, after
@@ -159,7 +159,7 @@ def test_a_comparison_that_was_stopped_is_gone_on_with_to_the_same_result(tmp_pa
     choices = {"rates": (0.01, 0.1)}
     whole = compared(tmp_path, chosen, choices)
     again = tmp_path / "again"
-    for count, listener in enumerate((_Stops(1), _Stops(3))):
+    for count, listener in enumerate((_Stops(0), _Stops(1), _Stops(3))):
         with pytest.raises(StoppedError, match="go on with the same command and resume=True"):
             compared(again, chosen, choices, resume=count > 0, listener=listener)
     found = compared(again, chosen, choices, resume=True)

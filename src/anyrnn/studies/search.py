@@ -314,7 +314,9 @@ class Study:
         return seconds_in(self.folder / TIME)
 
     def _worth_keeping(self) -> bool:
-        """Whether anything was trained."""
+        """Whether anything was trained, be it a part of an epoch, of which a checkpoint is left."""
+        if any((self.folder / TRIALS).glob("*.partial")):
+            return True
         try:
             return any(each.intermediate_values for each in trial_queue.trials_of(self._study))
         except Exception:  # the storage cannot be reached: what is lost in it is not known
