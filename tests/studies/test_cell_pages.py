@@ -178,6 +178,7 @@ def test_large_settings_stand_only_beside_the_published_figures() -> None:
             *("1,020", "1,020", "50"),
         ]
         assert "0.002" in page
+        assert "--problem large-adding --problem large-copying --problem large-mnist" in page
     pictures = {name: text for name, text in pages_of(every).items() if name.endswith(".svg")}
     assert pictures == {name: text for name, text in small.items() if name in pictures}
     only = pages_of(replace(results, settings=large, costs=None, flows={}))
