@@ -293,7 +293,7 @@ def test_what_takes_too_long_is_ended(worker: Worker) -> None:
 def test_rows_are_written_one_by_one_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     known = {"cell": "gru", "shape": [2, 3, 5, 7], "mode": "training", "threads": 1}
-    document: dict[str, Any] = {"rows": [known]}
+    document: dict[str, Any] = {"machine": {}, "rows": [known]}
     for _ in run([CASE], [OURS], [ALONE], SHORT, document, path):
         assert not path.exists()  # nothing was measured
     both = [ALONE, Conditions(2)]
