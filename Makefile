@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test fuzz contract mutations check bench docs wheel try-wheel clean
+.PHONY: demo test fuzz contract mutations check gpu-check bench docs wheel try-wheel clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -36,6 +36,11 @@ check: .venv/installed ## format, lint, types, import contract
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 	$(BIN)/pyright
+
+gpu-check: .venv/installed ## GPU kernels in Triton's interpreter, and compiled for GPUs that are not there (CELLS="lstm gru": some)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[gpu]'
+	$(BIN)/pytest --numprocesses 2 tests/kernels/test_gpu.py
+	TRITON_INTERPRET=0 $(BIN)/python tests/gpu_check.py $(CELLS)
 
 bench: .venv/installed ## our layers beside those of torch, JAX, Keras, ONNX Runtime; tables in README and docs/benchmarks.md
 	-$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'

@@ -22,6 +22,7 @@ settings.load_profile("anyrnn")
 torch.set_num_threads(1)
 # compiling is most of what JAX does
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+os.environ.setdefault("TRITON_INTERPRET", "1")  # read when Triton is imported
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
 OPTIMISE = "ANYRNN_OPTIMISE"

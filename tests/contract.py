@@ -93,7 +93,8 @@ LINE = {option: place for place, line in enumerate(LINES) for option in line}
 PAIRS = tuple(pair for pair in combinations(OPTIONS, 2) if LINE[pair[0]] != LINE[pair[1]])
 
 # time, batch, and sizes: one and more than a vector, rows for a tile and fewer
-SIZES: tuple[tuple[int, int, dict[str, int]], ...] = (
+Sizes = tuple[int, int, dict[str, int]]
+SIZES: tuple[Sizes, ...] = (
     (4, 3, {"input": 3, "hidden": 5, "hidden_head": 3, "projection": 2, "output": 2}),
     (1, 1, {"input": 1, "hidden": 2, "hidden_head": 1, "projection": 1, "output": 1}),
     (3, 2, {"input": 5, "hidden": 19, "hidden_head": 7, "projection": 11, "output": 3}),
@@ -217,6 +218,9 @@ def check(
     options: Options,
     places: Sequence[int] = range(len(SIZES)),
     inference: bool = True,
+    every: Sequence[Sizes] = SIZES,
+    dtype: Any = float,
+    tolerance: float = 1e-11,
 ) -> None:
     """Compare what is compiled with the interpreter.
 
@@ -226,6 +230,9 @@ def check(
         places: Which of the sizes.
         inference: Whether the forward pass is compared without residuals too: another kernel, which
             differs in what it stores only.
+        every: The numbers of steps and of sequences, and sizes, that these are.
+        dtype: The type of all arrays.
+        tolerance: How far results may be off; gradients ten times as far.
 
     Raises:
         AssertionError: A number differs.
@@ -233,19 +240,20 @@ def check(
     cell = changed(name, options)
     memory = "low" if "memory=low" in options else "high"
     for place in places:
-        time, batch, numbers = SIZES[place]
+        time, batch, numbers = every[place]
         sizes = {size: numbers[size] for size in cell.free_sizes}
         case, marks = make_case(cell, place, time, batch, sizes), marks_of(options, time, batch)
         wanted, wanted_gradients = interpreted(case, marks)
+        case = case.as_type(dtype)
         given = {"parameters": case.parameters, "seed": SEED if cell.draws else None, **marks}
         with conditions(options):
-            made = anyrnn.compile(cell, case.sizes, dtype=float, memory=memory, threads=1)
+            made = anyrnn.compile(cell, case.sizes, dtype=dtype, memory=memory, threads=1)
             alone = [made.forward(case.x, case.states, **given)] if inference else []
             saved = made.forward(case.x, case.states, **given, save=True)
             gradients = saved.backward(case.output_gradient, case.state_gradients)
         for found in (*alone, saved):
-            close_results(SequenceResult(found.output, found.states, ()), wanted, 1e-11)
-        close_gradients(gradients, wanted_gradients, 1e-10)
+            close_results(SequenceResult(found.output, found.states, ()), wanted, tolerance)
+        close_gradients(gradients, wanted_gradients, 10 * tolerance)
 
 
 def spread() -> list[tuple[str, Options]]:

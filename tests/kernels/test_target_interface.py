@@ -184,7 +184,7 @@ def test_the_registry() -> None:
     before = default_target()
     assert before.device == "cpu"
     assert "cpu" in devices()
-    assert target_for("cuda") is None
+    assert target_for("mps") is None
     with registered(Interpreter()):
         assert default_target().name == "interpreter"
     assert default_target() is before

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 import warnings
+from typing import Any
 
 import pytest
 import torch
 
+from anyrnn import Cell, get
 from anyrnn.errors import InputError
 from anyrnn.torch import GRU, LSTM, Recurrent
 from anyrnn.torch.execute import Path, choose, forced
+from anyrnn.torch.path import _decide
 
 
 def test_layers_say_their_path() -> None:
@@ -25,6 +28,35 @@ def test_layers_say_their_path() -> None:
         forced("fast"),
     ):
         pass
+
+
+class Elsewhere:
+    """A target of another device than the CPU."""
+
+    name = "some compiler"
+
+    def refusal(self, cell: Cell | None, dtype: str | None) -> str | None:
+        return None if dtype == "float32" else f"tensors of {dtype}"
+
+
+def test_the_order_on_a_gpu() -> None:
+    """First torch.nn's operator, then our kernels, then operations."""
+
+    def path(name: str, dtype: torch.dtype = torch.float32, **marks: Any) -> str:
+        given = {"subclass": None, "tracer": None, **marks}
+        target: Any = Elsewhere()
+        return str(_decide(target, "cuda", get(name), dtype, **given))
+
+    assert path("lstm") == path("lstm", torch.float64) == "vendor: torch.nn's LSTM on cuda"
+    kernels = "compiled: torch.float32 on this CUDA (some compiler)"
+    assert path("lstm_peephole") == kernels
+    lacks = ", and torch.nn has no cell with the equations of 'lstm_peephole'"
+    double = path("lstm_peephole", torch.float64)
+    assert double == f"operations: tensors of float64{lacks}"
+    mixed = path("lstm_peephole", autocast=True)
+    assert mixed == f"operations: torch.autocast on cuda{lacks}"
+    assert path("lstm", autocast=True).startswith("vendor")
+    assert path("gru", subclass="Other").startswith("vendor")
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")  # torch's own

@@ -191,8 +191,8 @@ def my_gru(x, h, *, W, U, b):
 
 
 def test_what_torch_does_not_have_goes_on_to_operations(called: list[str]) -> None:
-    x = torch.randn(5, 2, 3).as_subclass(elsewhere("cuda"))
-    nothing = "tensors on cuda, and torch.nn has no cell with the equations of "
+    x = torch.randn(5, 2, 3).as_subclass(elsewhere("mps"))
+    nothing = "tensors on mps, and torch.nn has no cell with the equations of "
     for layer, name in (
         (LSTM(3, 4, norm="layer"), "lstm"),
         (GRU(3, 4, activations={"tanh": "relu"}), "gru"),
@@ -201,7 +201,7 @@ def test_what_torch_does_not_have_goes_on_to_operations(called: list[str]) -> No
         (Recurrent("lstm_peephole", 3, 4), "lstm_peephole"),
         (Recurrent(my_gru, 3, 4), "my_gru"),
     ):
-        moved(layer, "cuda")
+        moved(layer, "mps")
         assert str(layer.path) == f"operations: {nothing}'{name}'"
         layer(x)
         assert not called

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from math import prod
@@ -217,6 +218,28 @@ class Arrays(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
+class DeviceArrays:
+    """A framework's arrays as a target takes them whose device has memory of its own: its kernels
+    are given the arrays themselves, and what is not in kernels is done by the framework.
+
+    Attributes:
+        operations: A function for each operation of a graph.
+        float32: The type, as the framework calls it.
+        join: What joins arrays along an axis.
+        moved: What copies an array to the device of another one, a NumPy array or the framework's.
+        entered: What makes the device of an array the current one.
+        tf32: Whether float32 may be multiplied with fewer digits on a device.
+    """
+
+    operations: Mapping[str, Callable[..., Any]]
+    float32: Any
+    join: Callable[[Sequence[Any], int], Any]
+    moved: Callable[[Any, Any], Any]
+    entered: Callable[[Any], AbstractContextManager[Any]]
+    tf32: Callable[[], bool]
+
+
+@dataclass(frozen=True, eq=False)
 class ArrayInterface:
     """A framework's arrays: how their memory is reached, and its elementwise operations.
 
@@ -230,6 +253,7 @@ class ArrayInterface:
         changes: How often each array was changed in place, as far as it can be noticed; None if one
             of them counts no changes.
         alias: Another array with the memory of one, which it keeps alive.
+        on_device: What targets of other devices need, if there are any.
     """
 
     operations: Mapping[str, Callable[..., Array]]
@@ -239,6 +263,7 @@ class ArrayInterface:
     view: Callable[[Any], Array]
     changes: Callable[[Sequence[Any]], list[int] | None]
     alias: Callable[[Any], Any]
+    on_device: DeviceArrays | None = None
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
         """An array with undefined contents."""

@@ -130,7 +130,10 @@ class Target(Protocol):
         ...
 
 
-_LAZY = {"cpu": "anyrnn.kernels.cpu.target"}  # modules that register a target when imported
+_LAZY = {  # modules that register a target when imported
+    "cpu": "anyrnn.kernels.cpu.target",
+    "cuda": "anyrnn.kernels.gpu.target",
+}
 _targets: dict[str, Target] = {}
 
 

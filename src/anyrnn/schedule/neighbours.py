@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 from anyrnn.graph.cell import Cell
+from anyrnn.graph.keys import Gradient
 from anyrnn.graph.nodes import Node
+from anyrnn.schedule.forms import Schedule
 
 T = TypeVar("T")
 
@@ -57,3 +59,15 @@ def products_together(
         return (max if group[0].traits.batch_sum else min)(order[node] for node in group)
 
     return sorted({together.get(node, (node,)) for node in order}, key=place_of)
+
+
+def side_by_side(cell: Cell, planned: Schedule) -> tuple[Node, ...]:
+    """The emitted values that are columns of one array, in order."""
+    outputs = planned.graph.outputs
+    order: dict[Node, None] = {}
+    for stored in cell.parameters:
+        nodes = [outputs.get(Gradient(name)) for name in stored.members]
+        if all(node is not None and node.traits.batch_sum for node in nodes):
+            vectors = [node.arguments[0] for node in nodes if node is not None]
+            order.update(dict.fromkeys(vector for vector in vectors if vector in planned.emitted))
+    return tuple(order)

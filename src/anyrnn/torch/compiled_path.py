@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import repeat
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from anyrnn.errors import ArrayError
-from anyrnn.kernels.run import Array, ArrayInterface, Arrays, Reader, Run, Slot
+from anyrnn.kernels.run import Array, ArrayInterface, Arrays, DeviceArrays, Reader, Run, Slot
 from anyrnn.kernels.target import Target, target_for
 from anyrnn.torch import operations_path
 from anyrnn.torch.changes import changes
@@ -24,6 +25,7 @@ from anyrnn.torch.tensors import (
     TYPES,
     Results,
     changed_since,
+    check_parameters,
     maker,
     problem,
 )
@@ -87,6 +89,23 @@ def _ready(tensor: Tensor, slot: Slot, dtype: torch.dtype) -> Tensor:
     raise ArrayError(*slot.name, wrong or "has no memory: its storage was freed")
 
 
+def _moved(array: Any, like: Tensor) -> Tensor:
+    """An array on the device of a tensor, without waiting for it."""
+    tensor = array if isinstance(array, Tensor) else torch.from_numpy(array)
+    return tensor.to(like.device, non_blocking=True)
+
+
+def _entered(like: Tensor) -> AbstractContextManager[Any]:
+    return torch.cuda.device(like.device) if like.is_cuda else nullcontext()
+
+
+def _tf32() -> bool:
+    """Whether PyTorch may multiply float32 in TF32, by its new switch where it has that."""
+    switches: Any = torch.backends.cuda.matmul
+    chosen = getattr(switches, "fp32_precision", None)
+    return switches.allow_tf32 if chosen is None else chosen == "tf32"
+
+
 TENSORS = ArrayInterface(
     operations={name: _on_arrays(function) for name, function in TORCH.items()},
     maker=maker,
@@ -95,6 +114,14 @@ TENSORS = ArrayInterface(
     view=array,
     changes=changes,
     alias=Tensor.detach,
+    on_device=DeviceArrays(
+        operations=TORCH,
+        float32=torch.float32,
+        join=lambda arrays, axis: torch.cat([*arrays], axis),
+        moved=_moved,
+        entered=_entered,
+        tf32=_tf32,
+    ),
 )
 NO_MEMORY = torch.empty(0)
 
@@ -206,12 +233,23 @@ def _derivative(
     """
     target = target_of(arrays.rows)
     try:
+        _check(run, arrays)
         if changed:
             _, _, residuals = target.record(run, arrays)
         x, states, parameters = target.backward(run, arrays, residuals, gradients, wanted)
     except ArrayError as error:
         raise changed_since(run, error) from None
     return x, *states, *map(parameters.get, run.cell.parameter_names)
+
+
+def _check(run: Run, arrays: Arrays) -> None:
+    """Check the parameters of a run whose target does not read addresses.
+
+    Raises:
+        ArrayError: One is not as the cell has it.
+    """
+    if not arrays.rows.is_cpu:
+        check_parameters(run, arrays.parameters, arrays.rows)
 
 
 def _separate(
@@ -229,7 +267,7 @@ def _separate(
             array = array.data
         if shared:
             counters.append(array.detach())
-            counters[-1].data = NO_MEMORY
+            counters[-1].data = NO_MEMORY if array.is_cpu else array.new_empty(0)
         results.append(array)
     return results, counters
 
@@ -241,7 +279,7 @@ def _again(run: Run, arrays: Arrays, gradients: Sequence[Tensor]) -> tuple[Tenso
     inputs = arrays.differentiable
     wanted = [tensor for tensor in inputs if tensor.requires_grad]
     twice = torch.is_grad_enabled()
-    with torch.enable_grad(), torch.autocast("cpu", enabled=False):
+    with torch.enable_grad(), torch.autocast(arrays.rows.device.type, enabled=False):
         output, last = operations_path.execute(run, arrays)
         found = torch.autograd.grad(
             [output, *last], wanted, list(gradients), create_graph=twice, allow_unused=True
@@ -274,6 +312,7 @@ def execute(run: Run, arrays: Arrays, stacked: bool = False) -> Results:
     layout = Layout(x.dim() == 3, stacked)
     tensors = [x, *states, *map(parameters.__getitem__, run.cell.parameter_names)]
     try:
+        _check(run, arrays)
         if torch.is_grad_enabled() and any(map(REQUIRES_GRAD, tensors)):
             if layout.time:
                 tensors[0] = x.contiguous()

@@ -68,7 +68,7 @@ def _given(
     found, (time, batch, features) = run_of(key), x.shape
     if not time:
         raise InputError("the input has a sequence length of 0; expected at least one step")
-    if x.dtype not in DTYPES:
+    if x.is_cpu and x.dtype not in DTYPES:
         raise InputError(f"the input is {x.dtype}; expected float32 or float64")
     rows = x.reshape(time * batch, features)
     arrays = arrays_of(found, seed, rows, [*states, *parameters])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -13,70 +12,12 @@ from anyrnn.graph.cell import Cell
 from anyrnn.graph.interpret import DRAW, drawing, evaluate
 from anyrnn.graph.nodes import Node
 from anyrnn.graph.parameters import split_parameters
-from anyrnn.graph.sizes import Size
+from anyrnn.kernels.evaluator import Evaluator, Values
 from anyrnn.kernels.run import Arrays, Run
 from anyrnn.schedule.build import place_operations
 from anyrnn.schedule.neighbours import products_together
-from anyrnn.schedule.phases import operands
 from anyrnn.torch.tensors import Results, check_parameters
 from anyrnn.torch.torch_ops import TORCH, uniform
-
-Values = dict[Any, Any]  # by node
-
-
-class Evaluator:
-    """Computes nodes for given parameters and sizes."""
-
-    def __init__(
-        self, cell: Cell, parameters: Mapping[str, Tensor], sizes: Mapping[str, int]
-    ) -> None:
-        self.parameters = parameters
-        self.sizes = sizes
-        self.rows = {
-            name: (stored.name, rows)
-            for stored in cell.parameters
-            for name, rows in stored.rows(sizes).items()
-        }
-
-    def run(self, groups: Iterable[Sequence[Node]], values: Values, rows: int = 0) -> None:
-        """Compute groups of nodes, adding their results to the values.
-
-        Args:
-            groups: Each a node, or products that are computed together.
-            values: The values of leaves and of nodes before; and what draws random numbers.
-            rows: The number of rows of what has a value for each row.
-        """
-        for group in groups:
-            node, *others = group
-            arguments: list[Any] = [values[argument] for argument in operands(node)]
-            if others:
-                values.update(zip(group, self._products(group, arguments[1]), strict=True))
-                continue
-            if node.operation == "random":
-                values[node] = values[DRAW](node)
-                continue
-            if node.operation == "slice":
-                arguments += self._numbers(node.attributes[key] for key in ("start", "stop"))
-            elif node.operation == "expand":
-                arguments.append([rows] * node.type.per_row + self._numbers(node.type.shape))
-            values[node] = TORCH[node.operation](*arguments)
-
-    def _numbers(self, sizes: Iterable[Size]) -> list[int]:
-        return [size.evaluate(self.sizes) for size in sizes]
-
-    def _products(self, group: Sequence[Node], vector: Tensor) -> tuple[Tensor, ...]:
-        members = [node.arguments[0].name for node in group]
-        together = TORCH["product"](self._stacked(members), vector)
-        rows = [self.rows[member][1] for member in members]
-        return together.split([own.stop - own.start for own in rows], dim=-1)
-
-    def _stacked(self, members: Sequence[str]) -> Tensor:
-        """Neighbouring members of a stored parameter."""
-        (name, first), (_, last) = self.rows[members[0]], self.rows[members[-1]]
-        tensor = self.parameters[name]
-        if (first.start, last.stop) == (0, len(tensor)):
-            return tensor
-        return tensor[first.start : last.stop]
 
 
 def execute(run: Run, arrays: Arrays) -> Results:
@@ -91,7 +32,7 @@ def execute(run: Run, arrays: Arrays) -> Results:
     cell, sizes, batch_sizes = run.cell, dict(run.sizes), run.steps.batch_sizes
     placement = place_operations(cell)
     once, before, loop = _groups(cell)
-    evaluator = Evaluator(cell, arrays.parameters, sizes)
+    evaluator = Evaluator(cell, arrays.parameters, sizes, TORCH)
     graph = placement.graph
     given = {**split_parameters(cell, arrays.parameters, sizes), cell.input: rows}
     leaves = [n for n in graph.nodes() if n.is_leaf and n.operation != "state"]

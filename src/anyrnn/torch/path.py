@@ -20,6 +20,7 @@ from anyrnn.torch.tensors import DTYPE, IS_CPU, PLAIN, is_mixed
 from anyrnn.torch.tracing import FUNCTORCH, constant
 
 ORDER = ("compiled", "vendor", "operations")
+ELSEWHERE = ("vendor", "compiled", "operations")  # on devices for which torch.nn has fast kernels
 _TRACE = "torch.jit.trace"
 _forced: ContextVar[str | None] = ContextVar("forced", default=None)
 
@@ -119,7 +120,8 @@ def choose(cell: Cell | None, tensors: Iterable[Tensor]) -> Path:
             dtype = kind
     if several and (device == "cpu" or not is_mixed(device)):
         return Path("operations", "tensors of several types")
-    return _first(device, cell, dtype, subclass, transform)
+    autocast = device != "cpu" and is_mixed(device)
+    return _first(device, cell, dtype, subclass, transform, autocast)
 
 
 @constant
@@ -136,31 +138,51 @@ def _decide(
     dtype: torch.dtype | None,
     subclass: str | None,
     tracer: str | None,
+    autocast: bool = False,
 ) -> Path:
     """The first path that takes a cell, on a type of device, in a type; for a subclass of tensors
-    and a tracer of which kernels know nothing, if there are any. The order of the paths is here
-    only.
+    and a tracer of which kernels know nothing, if there are any, and with torch.autocast or without
+    on a device besides the CPU. The order of the paths is here only.
     """
-    kind = None if dtype is None else str(dtype).removeprefix("torch.")
-    if tracer is not None:
-        refused: str | None = tracer
-    elif target is None:
-        refused = f"tensors on {device}"
-    elif subclass is not None:
-        refused = f"a tensor of the type {subclass}"
-    else:
-        refused = target.refusal(cell, kind)
-    if refused is None:
+    refusals = {
+        "compiled": _refusal(target, device, cell, dtype, subclass, tracer, autocast),
+        "vendor": "",  # without a reason where it was not worthwhile
+        "operations": None,
+    }
+    elsewhere = device not in ("cpu", "meta")
+    floats = dtype is not None and dtype.is_floating_point
+    if cell is not None and floats and (elsewhere or tracer is not None):
+        refusals["vendor"] = vendor_path.refusal(cell, device)
+    name = next(each for each in (ELSEWHERE if elsewhere else ORDER) if refusals[each] is None)
+    if name == "compiled":
         assert target is not None
-        return Path("compiled", f"{dtype} on this {device.upper()} ({target.name})")
-    worthwhile = device not in ("cpu", "meta") or tracer is not None
-    if cell is None or dtype is None or not dtype.is_floating_point or not worthwhile:
-        return Path("operations", refused)
-    further = vendor_path.refusal(cell, device)
-    if further is not None:
-        return Path("operations", f"{refused}, and {further}")
-    where = f"on {device}" if tracer is None else f"in {tracer}"
-    return Path("vendor", f"torch.nn's {vendor_path.class_name(cell)} {where}")
+        return Path(name, f"{dtype} on this {device.upper()} ({target.name})")
+    if name == "vendor":
+        assert cell is not None
+        where = f"on {device}" if tracer is None else f"in {tracer}"
+        return Path(name, f"torch.nn's {vendor_path.class_name(cell)} {where}")
+    return Path(name, ", and ".join(filter(None, refusals.values())))
+
+
+def _refusal(
+    target: Target | None,
+    device: str,
+    cell: Cell | None,
+    dtype: torch.dtype | None,
+    subclass: str | None,
+    tracer: str | None,
+    autocast: bool,
+) -> str | None:
+    """Why kernels do not take a call; None if they do. Arguments as those of `_decide`."""
+    if tracer is not None:
+        return tracer
+    if target is None:
+        return f"tensors on {device}"
+    if subclass is not None:
+        return f"a tensor of the type {subclass}"
+    if autocast:
+        return f"torch.autocast on {device}"
+    return target.refusal(cell, None if dtype is None else str(dtype).removeprefix("torch."))
 
 
 def may_be_vendor(tensor: Tensor) -> bool:

@@ -9,7 +9,7 @@ from anyrnn.graph.randomness import EVERY_STEP
 from anyrnn.kernels.cpu.emit import mathematics, philox
 from anyrnn.kernels.cpu.emit.assembly import Vectors
 from anyrnn.kernels.cpu.emit.context import Context
-from anyrnn.kernels.cpu.emit.evaluation import Source, Value
+from anyrnn.kernels.evaluation import Source, Value
 
 
 class Registers:

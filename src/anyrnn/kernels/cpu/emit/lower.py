@@ -15,11 +15,11 @@ from anyrnn.kernels.cpu.emit import dot_products, register_blocks
 from anyrnn.kernels.cpu.emit.arithmetic import Arithmetic
 from anyrnn.kernels.cpu.emit.elementwise import COMPUTE
 from anyrnn.kernels.cpu.emit.entry import entry
-from anyrnn.kernels.cpu.emit.evaluation import Evaluation, Source, constants, evaluations
 from anyrnn.kernels.cpu.emit.operand import Operand
 from anyrnn.kernels.cpu.emit.record import Record
 from anyrnn.kernels.cpu.emit.tiles import Tile, tile
 from anyrnn.kernels.cpu.emit.time_loop import TimeLoop
+from anyrnn.kernels.evaluation import Evaluation, Source, constants, evaluations
 from anyrnn.schedule.forms import Schedule
 
 

@@ -12,8 +12,8 @@ from functools import partialmethod
 
 from anyrnn.graph.nodes import Node
 from anyrnn.graph.sizes import Size
-from anyrnn.kernels.cpu.emit.evaluation import between_stages
 from anyrnn.kernels.cpu.emit.tiles import Group, Tile
+from anyrnn.kernels.evaluation import between_stages
 from anyrnn.schedule.forms import RowStage, Schedule, Stage
 
 

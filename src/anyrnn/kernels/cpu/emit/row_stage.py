@@ -8,7 +8,7 @@ from anyrnn.graph.nodes import Node
 from anyrnn.kernels.cpu.emit import mathematics
 from anyrnn.kernels.cpu.emit.context import Context
 from anyrnn.kernels.cpu.emit.elementwise import Registers
-from anyrnn.kernels.cpu.emit.evaluation import Evaluation
+from anyrnn.kernels.evaluation import Evaluation
 from anyrnn.schedule.forms import RowStage
 
 

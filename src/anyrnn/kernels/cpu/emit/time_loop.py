@@ -10,11 +10,11 @@ from anyrnn.graph.nodes import Node
 from anyrnn.kernels.cpu.emit import barrier, operand_copies
 from anyrnn.kernels.cpu.emit.arithmetic import Arithmetic
 from anyrnn.kernels.cpu.emit.context import Context, Step
-from anyrnn.kernels.cpu.emit.evaluation import Evaluation
 from anyrnn.kernels.cpu.emit.record import Record
 from anyrnn.kernels.cpu.emit.row_stage import ReducingStage
 from anyrnn.kernels.cpu.emit.tiles import Tile
 from anyrnn.kernels.cpu.emit.unit_stage import UnitStage
+from anyrnn.kernels.evaluation import Evaluation
 from anyrnn.schedule.forms import RowStage, Schedule
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from anyrnn.kernels.cpu.emit import dot_products, register_blocks
 from anyrnn.kernels.cpu.emit.context import Context
 from anyrnn.kernels.cpu.emit.elementwise import Registers
-from anyrnn.kernels.cpu.emit.evaluation import Evaluation
 from anyrnn.kernels.cpu.emit.tiles import Tile
+from anyrnn.kernels.evaluation import Evaluation
 from anyrnn.schedule.forms import Stage
 
 

@@ -26,20 +26,8 @@ from anyrnn.kernels.cpu.program.segment_operations import (
     SumOfProducts,
 )
 from anyrnn.schedule.forms import Schedule
-from anyrnn.schedule.neighbours import products_together, runs
+from anyrnn.schedule.neighbours import products_together, runs, side_by_side
 from anyrnn.schedule.phases import operands
-
-
-def side_by_side(cell: Cell, planned: Schedule) -> tuple[Node, ...]:
-    """The emitted values that are columns of one array, in order."""
-    outputs = planned.graph.outputs
-    order: dict[Node, None] = {}
-    for stored in cell.parameters:
-        nodes = [outputs.get(Gradient(name)) for name in stored.members]
-        if all(node is not None and node.traits.batch_sum for node in nodes):
-            vectors = [node.arguments[0] for node in nodes if node is not None]
-            order.update(dict.fromkeys(vector for vector in vectors if vector in planned.emitted))
-    return tuple(order)
 
 
 class OperationSelection:
