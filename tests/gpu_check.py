@@ -2,8 +2,8 @@
 
 `make gpu-check` compiles every cell of the catalogue and of the tests in float32 (TF32) and
 bfloat16, in both forms, for each machine; `make gpu-check CELLS="lstm gru"` some. A line for each
-kernel: its registers, the bytes that it spills, and its shared memory. It fails where a kernel does
-not compile.
+kernel: its registers, its stack, where spilled registers lie, and its shared memory. It fails where
+a kernel does not compile.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ HIDDEN = {True: 256, False: 1024}  # by whether one kernel goes over all steps
 
 
 def resources(made: Any, machine: Machine) -> tuple[int, int]:
-    """The registers of a thread, and the bytes that it spills."""
+    """The registers of a thread, and the bytes of its stack, where it spills others."""
     if machine.backend != "cuda":
         text = made.asm["amdgcn"]
         found = [
@@ -66,7 +66,7 @@ def check(name: str, element: str, over_time: bool, machine: Machine) -> bool:
                 continue
             shared = made.metadata.shared
             line = (
-                f"{registers} registers, {spilled} bytes spilled, {shared} bytes of shared memory"
+                f"{registers} registers, {spilled} bytes of stack, {shared} bytes of shared memory"
             )
             print(f"{what}: {line}", flush=True)
     return good
