@@ -116,7 +116,7 @@ def test_where_the_last_token_decides_no_cell_is_needed_more_than_another(tmp_pa
 def test_learning_rates_that_diverge_are_not_chosen(tmp_path: Path) -> None:
     cells = ("rnn_relu", "gru")
     chosen = options(tmp_path, -1, cells, epochs=1, seeds=1, optimiser="sgd", clip=0.0)
-    found = compared(tmp_path, chosen, {"rates": (0.1, 1e38)})
+    found = compared(tmp_path, chosen, {"rates": (0.1, 1e38)}, keep_runs=True)
     tried = [each for each in found.records if each.purpose == "learning rate"]
     states = {
         each.changes["training.learning_rate"]: each.state
@@ -126,6 +126,11 @@ def test_learning_rates_that_diverge_are_not_chosen(tmp_path: Path) -> None:
     assert states == {0.1: "finished", 1e38: "diverged"}
     assert found.evidence.outcome("rnn_relu").learning_rate == 0.1
     assert found.choice.why == "one seed"
+    kept = {each.run for each in found.records if each.run}
+    assert kept == {
+        f"trials/{path.parent.name}" for path in found.folder.glob("trials/*/config.json")
+    }
+    assert any(each.run in kept for each in tried)
 
 
 class _Stops(StudyListener):
