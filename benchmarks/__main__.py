@@ -26,6 +26,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from anyrnn.errors import KernelError
+from anyrnn.kernels.cpu.machine.processor import host
 from benchmarks.cases import CELLS, MODES, OPTIONS, Case, random_shapes
 from benchmarks.conditions import HELD, Conditions, cores
 from benchmarks.load import busy_cores, objection, warning
@@ -101,6 +103,11 @@ def _arguments() -> argparse.Namespace:
         parser.error("--random 0: expected 1 or more")
     if chosen.random and (chosen.shapes or chosen.group not in (None, "layers")):
         parser.error("--random draws the shapes of cells as they are: no --shapes or other --group")
+    if chosen.isa:
+        try:
+            host(chosen.isa)
+        except KernelError as error:
+            parser.error(f"--isa {chosen.isa}: {error}")
     return chosen
 
 
@@ -115,9 +122,10 @@ def _groups(chosen: argparse.Namespace) -> list[str]:
 
 def _cases(group: str, chosen: argparse.Namespace) -> list[Case]:
     """Those of a group that are asked for; with shapes of one's own once for each."""
+    layers = chosen.cells and GROUPS[group].columns == "layers"  # of which some have fewer cells
     cases = [
         case
-        for case in GROUPS[group].cases
+        for case in GROUPS["layers" if layers else group].cases
         if case.cell in (chosen.cells or CELLS)
         and (chosen.modes is None or case.mode in chosen.modes)
         and (chosen.options is None or case.option in chosen.options)
@@ -138,13 +146,17 @@ def main() -> None:
     if chosen.output and len(groups) > 1:
         console.print("--output is the file of one group; say which one with --group")
         raise SystemExit(2)
+    found = {group: _cases(group, chosen) for group in groups}
+    if not any(found.values()):
+        console.print("there are no such rows: see --cells, --modes and --options")
+        raise SystemExit(2)
     load = busy_cores(LOOK)
     if (problem := objection(load)) and not chosen.force:
         console.print(problem, soft_wrap=True)
         raise SystemExit(2)
     console.print(warning(load) or f"other programs keep {load or 0:.1f} cores busy")
-    for group in groups:
-        if cases := _cases(group, chosen):
+    for group, cases in found.items():
+        if cases:
             _measure(group, cases, chosen, load, console)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 import benchmarks.__main__ as command
 import benchmarks.load as load
+from anyrnn.errors import KernelError
 from benchmarks.cases import MOST_OPERATIONS, SUBNORMAL, Case, random_shapes
 from benchmarks.conditions import Conditions, cores
 from checks import TARGETS
@@ -111,6 +112,34 @@ def test_what_cannot_be_measured_is_refused(
         run(monkeypatch, *arguments)
     assert ended.value.code == 2
     assert told in capsys.readouterr().err
+
+
+def test_instructions_that_the_cpu_lacks_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lacking(name: str) -> None:
+        raise KernelError(f"this machine (arm64) cannot run {name}; usable: neon")
+
+    monkeypatch.setattr(command, "host", lacking)
+    with pytest.raises(SystemExit) as ended:
+        run(monkeypatch, "--isa", "avx2")
+    assert ended.value.code == 2
+    assert (
+        "--isa avx2: this machine (arm64) cannot run avx2; usable: neon" in capsys.readouterr().err
+    )
+
+
+def test_random_shapes_of_any_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Case] = []
+    monkeypatch.setattr(command, "busy_cores", lambda _: 0.0)
+    monkeypatch.setattr(command, "run", lambda cases, *_: iter(asked.extend(cases) or ()))
+    run(monkeypatch, "--random", "2", "--seed", "1", "--cells", "fast_slow", "--quick")
+    shapes = random_shapes(2, 1)
+    modes = ("inference", "training")
+    assert {*asked} == {Case("fast_slow", shape, mode) for shape in shapes for mode in modes}
+    with pytest.raises(SystemExit) as ended:
+        run(monkeypatch, "--group", "keras", "--modes", "training")
+    assert ended.value.code == 2
 
 
 def test_rows_of_another_seed_are_not_gone_on_with(
