@@ -4,45 +4,21 @@ loop by kernels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Mapping
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from anyrnn.graph.cell import Cell
-from anyrnn.graph.keys import Before, Gradient, Name
-from anyrnn.graph.nodes import Node, reached
+from anyrnn.graph.keys import Before, Name
+from anyrnn.graph.nodes import Node
 from anyrnn.graph.parameters import split_parameters
-from anyrnn.kernels.evaluator import Evaluator, Values
+from anyrnn.kernels.evaluator import Values
 from anyrnn.kernels.gpu import compile
 from anyrnn.kernels.gpu.form import Form, loops_over_time
+from anyrnn.kernels.gpu.outside_loop import OutsideEvaluator, Program, outer, outside_loop
+from anyrnn.kernels.gpu.row_indices import INDICES
 from anyrnn.kernels.gpu.source import LoopSource, loop_source
-from anyrnn.kernels.run import Arrays, DeviceArrays, History, Run, Steps
-from anyrnn.schedule.forms import Schedule
-from anyrnn.schedule.neighbours import products_together, side_by_side
-from anyrnn.schedule.phases import operands
-
-
-class Program(NamedTuple):
-    """What is run of a schedule.
-
-    Attributes:
-        name: What its kernels are called.
-        schedule: The schedule of a cell's step, or of its derivative's.
-        results: The names of the results that are wanted for each row.
-        histories: The states of which the value after each step is wanted.
-        gradients: The stored parameters whose gradients are wanted.
-        backward: Whether it goes against the run.
-    """
-
-    name: str
-    schedule: Schedule
-    results: tuple[Name, ...]
-    histories: tuple[Name, ...] = ()
-    gradients: tuple[str, ...] = ()
-    backward: bool = False
+from anyrnn.kernels.run import Arrays, History, Run
+from anyrnn.schedule.neighbours import side_by_side
 
 
 class Outcome(NamedTuple):
@@ -53,131 +29,6 @@ class Outcome(NamedTuple):
     results: dict[Any, Any]
     states: dict[Any, Any]
     gradients: dict[str, Any]
-
-
-class _Outside(NamedTuple):
-    """What is computed outside the loop, in groups that are computed together."""
-
-    once: list[tuple[Node, ...]]
-    before: list[tuple[Node, ...]]
-    after: list[tuple[Node, ...]]
-    old: tuple[Node, ...]  # the old states that are read after the loop
-    totals: dict[str, tuple[Node | None, ...]]  # of each stored parameter, by its members
-
-
-@lru_cache(maxsize=512)
-def _outside(cell: Cell, program: Program) -> _Outside:
-    schedule, outputs = program.schedule, program.schedule.graph.outputs
-    totals: dict[str, tuple[Node | None, ...]] = {}
-    for stored in cell.parameters:
-        parts = tuple(outputs.get(Gradient(member)) for member in stored.members)
-        if stored.name in program.gradients and any(parts):
-            totals[stored.name] = parts
-    wanted = {outputs[name] for name in program.results}
-    wanted.update(node for parts in totals.values() for node in parts if node is not None)
-    after = {*schedule.after}
-    needed = reached(wanted, lambda node: operands(node) if node in after else ())
-    chosen = [node for node in schedule.after if node in needed]
-    old = tuple(leaf for leaf in schedule.graph.leaves("state") if leaf in needed)
-    members = {
-        node: str(name.of)
-        for name, node in outputs.items()
-        if isinstance(name, Gradient) and name.of in cell.places
-    }
-    return _Outside(
-        products_together(cell, schedule.once),
-        products_together(cell, schedule.before),
-        products_together(cell, chosen, members),
-        old,
-        totals,
-    )
-
-
-def unsupported(cell: Cell, program: Program) -> str | None:
-    """Why what is outside the loop cannot be computed, or None if it can."""
-    outside = _outside(cell, program)
-    groups = [*outside.once, *outside.before, *outside.after]
-    if any(
-        node.operation == "random" for group in groups for each in group for node in operands(each)
-    ):
-        return "random numbers are drawn outside the loop over time"
-    return None
-
-
-class _Indices:
-    """Where rows are, as arrays on a device; made once for the same steps."""
-
-    def __init__(self) -> None:
-        self._kept: dict[Any, Any] = {}
-
-    def find(self, steps: Steps, what: str, like: Any, device: DeviceArrays) -> Any:
-        key = steps, what, str(like.device)
-        found = self._kept.get(key)
-        if found is None:
-            while len(self._kept) >= 256:
-                self._kept.pop(next(iter(self._kept)), None)
-            found = self._kept[key] = device.moved(getattr(self, f"_{what}")(steps), like)
-        return found
-
-    def _offsets(self, steps: Steps) -> np.ndarray:
-        """The first row of each step, with two ends."""
-        return np.append(steps.offsets, steps.rows).astype(np.int64)
-
-    def _before(self, steps: Steps) -> np.ndarray:
-        return steps.before.astype(np.int64)
-
-    def _after(self, steps: Steps) -> np.ndarray:
-        return steps.after.astype(np.int64)
-
-    def _last(self, steps: Steps) -> np.ndarray:
-        """The last row of each sequence."""
-        lengths = np.searchsorted(
-            -np.array(steps.batch_sizes), -np.arange(steps.batch), side="left"
-        )
-        return steps.offsets[lengths - 1] + np.arange(steps.batch)
-
-    def _odd(self, steps: Steps) -> np.ndarray:
-        return steps.odd
-
-
-INDICES = _Indices()
-
-
-class _Evaluator(Evaluator):
-    """An evaluator of what is outside a loop, which has sums over all rows.
-
-    Attributes:
-        columns: The values that lie side by side in one array, with their columns.
-        joined: That array.
-        whole: The gradients that were computed together, as one.
-    """
-
-    columns: Mapping[Node, tuple[int, int]]
-    joined: Any = None
-    join: Any
-    whole: dict[tuple[Node, ...], Any]
-
-    def _together(self, group: Sequence[Node], values: Values) -> Sequence[Any]:
-        if group[0].operation == "product":
-            return super()._together(group, values)
-        vectors = [node.arguments[0] for node in group]
-        edges = [self.columns.get(vector, (-1, -2)) for vector in vectors]
-        if all(left[1] == right[0] for left, right in pairwise(edges)) and edges[0][0] >= 0:
-            left = self.joined[:, edges[0][0] : edges[-1][1]]
-        else:
-            left = self.join([values[vector] for vector in vectors], 1)
-        arguments = [values[argument] for argument in group[0].arguments[1:]]
-        total = self.whole[tuple(group)] = self.operations[group[0].operation](left, *arguments)
-        return total.split(self._numbers(vector.type.size for vector in vectors), 0)
-
-
-def _outer(left: Any, right: Any) -> Any:
-    """The sum over all rows of outer products."""
-    rows = max(len(part) if part.dim() > 1 else 0 for part in (left, right))
-    if not rows:
-        return left[:, None] * right[None, :]
-    left, right = (part.expand(rows, part.shape[-1]) for part in (left, right))
-    return left.t() @ right
 
 
 class Execution:
@@ -198,7 +49,7 @@ class Execution:
         self.device, self.like, self.steps = arrays.interface.on_device, arrays.rows, run.steps
         self.schedule, self.sizes = program.schedule, dict(run.sizes)
         self.reverse = run.reverse != program.backward
-        self.outside = _outside(run.cell, program)
+        self.outside = outside_loop(run.cell, program)
         names = (*program.histories, *(leaf.name for leaf in self.outside.old))
         self.histories = frozenset(names)
         self.values: Values = {}
@@ -213,8 +64,8 @@ class Execution:
     def execute(self) -> Outcome:
         """Run."""
         cell, rows = self.run.cell, self.steps.rows
-        operations = {**self.device.operations, "outer": _outer}
-        evaluator = _Evaluator(cell, self.arrays.parameters, self.sizes, operations)
+        operations = {**self.device.operations, "outer": outer}
+        evaluator = OutsideEvaluator(cell, self.arrays.parameters, self.sizes, operations)
         evaluator.join, evaluator.whole = self.device.join, {}
         self._leaves()
         evaluator.run(self.outside.once, self.values)
@@ -357,7 +208,7 @@ class Execution:
             found = self.device.operations["where"](self._index("odd"), pair[1], pair[0])
         return found.to(self.like.dtype).clone()
 
-    def _totals(self, evaluator: _Evaluator) -> dict[str, Any]:
+    def _totals(self, evaluator: OutsideEvaluator) -> dict[str, Any]:
         """The gradients of stored parameters."""
         found = {}
         for stored in self.run.cell.parameters:

@@ -8,9 +8,10 @@ from typing import Any
 
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.keys import Before, Gradient, OutputGradient
-from anyrnn.kernels.gpu import compile, program
+from anyrnn.kernels.gpu import compile, outside_loop
 from anyrnn.kernels.gpu.form import Form, loops_over_time
-from anyrnn.kernels.gpu.program import Program, execute
+from anyrnn.kernels.gpu.outside_loop import Program
+from anyrnn.kernels.gpu.program import execute
 from anyrnn.kernels.gpu.source import LoopSource, loop_source, unsupported
 from anyrnn.kernels.run import NOTHING, Arrays, Residual, Run, Sizes
 from anyrnn.kernels.target import register
@@ -54,7 +55,7 @@ def _refusal(cell: Cell) -> str | None:
     """Why a cell cannot run, forwards or back."""
     wanted = (True,) * (1 + len(cell.parameters))
     for each in (_forward(cell, None), _forward(cell, "high"), _reverse(cell, "high", wanted)):
-        found = unsupported(each.schedule) or program.unsupported(cell, each)
+        found = unsupported(each.schedule) or outside_loop.unsupported(cell, each)
         if found is not None:
             return found
     return None
