@@ -38,7 +38,6 @@ check: .venv/installed ## format, lint, types, import contract
 	$(BIN)/pyright
 
 gpu-check: .venv/installed ## GPU kernels in Triton's interpreter, and compiled for GPUs that are not there (CELLS="lstm gru": some)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[gpu]'
 	$(BIN)/pytest --numprocesses 2 tests/kernels/test_gpu.py
 	TRITON_INTERPRET=0 $(BIN)/python tests/gpu_check.py $(CELLS)
 
