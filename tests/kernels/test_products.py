@@ -37,7 +37,11 @@ def test_projection(rows, length, units, threads, target) -> None:
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize(("width", "sizes"), [(1, [1]), (37, [5, None]), (20, [16, 3, None])])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_outer_sums_over_several_parts(width, sizes, threads, target, monkeypatch) -> None:
+@pytest.mark.parametrize("in_place", [True, False])
+def test_outer_sums_over_several_parts(
+    width, sizes, threads, in_place, target, monkeypatch
+) -> None:
+    """Vectors in the workspace are read in place, those of a caller are packed."""
     monkeypatch.setattr(matrix_products, "ROWS", 40)
     commands, given = CommandBuffer(arithmetic(host(target), np.float64), threads), []
     sums = OuterSums(commands, width, sizes, 100)
@@ -45,7 +49,11 @@ def test_outer_sums_over_several_parts(width, sizes, threads, target, monkeypatc
     for rows in (1, 37, 100):
         vectors, places = normal(rows, 2 * width), []
         given.append(vectors)
-        place = commands.give(vectors.shape)[:, width:]
+        whole = commands.give(vectors.shape)
+        if in_place:
+            source, whole = whole, commands.scratch(vectors.shape)
+            commands.copy(source, whole)
+        place = whole[:, width:]
         for total, size in zip(expected, sizes, strict=True):
             if size is None:
                 total += vectors[:, width:].sum(0)

@@ -56,6 +56,7 @@ class GroupFields:
 
     lengths: tuple[Field, ...]  # of each vector, in slots of its `Operand`
     weights: Field | None  # the packed matrices; None if they are read as they are
+    steps: tuple[Field, Field] | None  # there, in elements: from block to block, from slot to slot
     matrices: tuple[tuple[ArrayFields, ...], ...]  # those: of each accumulator, of each term
 
 
@@ -147,9 +148,10 @@ class Record:
     def _group(self, group: Group, packed: bool) -> GroupFields:
         lengths = tuple(self._integer() for _ in group.vectors)
         weights = self._address() if packed else None
+        steps = (self._integer(), self._integer()) if packed else None
         matrices = []
         for accumulator in () if packed else group.accumulators:
             arrays = [(matrix, self._array()) for matrix, _ in accumulator.terms]
             self.matrices += arrays
             matrices.append(tuple(array for _, array in arrays))
-        return GroupFields(lengths, weights, tuple(matrices))
+        return GroupFields(lengths, weights, steps, tuple(matrices))

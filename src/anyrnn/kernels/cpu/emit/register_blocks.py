@@ -5,7 +5,7 @@ rows of a tile, whose sums stay in registers.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 
 from anyrnn.kernels.cpu.emit.arithmetic import Arithmetic
 from anyrnn.kernels.cpu.emit.assembly import Function
@@ -14,36 +14,48 @@ from anyrnn.kernels.cpu.emit.operand_copies import rows_of
 from anyrnn.kernels.cpu.emit.tiles import Group, Tile, row_by_row
 
 
-def _name(stage: int, group: int, rows: int) -> str:
-    return f"tile{stage}.{group}.{rows}"
+def _name(stage: int, group: int, used: int, rows: int) -> str:
+    return f"tile{stage}.{group}.{used}.{rows}"
+
+
+def _widths(tile: Tile) -> list[int]:
+    """How many vectors of units of each sum there are functions for: all of a tile, and one, for
+    the last block of units.
+    """
+    return [tile.blocks] if tile.blocks == 1 else [tile.blocks, 1]
 
 
 def functions(arithmetic: Arithmetic, tiles: Sequence[Tile]) -> Iterator[str]:
-    """The text of the functions: for each group of each stage, and each number of rows.
+    """The text of the functions: for each group of each stage, each width and each number of rows.
 
-    Arguments: the packed matrices of a block of units; where the sums go; of each vector the first
-    row, the stride of the rows, its length.
+    Arguments: the packed matrices of a block of units, and the elements from one slot to the next
+    there; where the sums go; of each vector the first row, the stride of the rows, its length.
     """
     for stage, tile in enumerate(tiles):
         for index, group in enumerate(tile.groups):
-            width = len(group.accumulators) * tile.blocks
-            for rows in range(1, group.rows + 1):
-                name = _name(stage, index, rows)
-                yield _Block(arithmetic, name, group, width, rows).write()
+            for used, rows in product(_widths(tile), range(1, group.rows + 1)):
+                name = _name(stage, index, used, rows)
+                yield _Block(arithmetic, name, group, tile.blocks, used, rows).write()
 
 
 class _Block:
-    """Writes the function of a group for a number of rows, each with `width` vectors of sums."""
+    """Writes the function of a group for a number of rows; of the `blocks` vectors of each sum it
+    computes the first `used` ones.
+    """
 
     def __init__(
-        self, arithmetic: Arithmetic, name: str, group: Group, width: int, rows: int
+        self, arithmetic: Arithmetic, name: str, group: Group, blocks: int, used: int, rows: int
     ) -> None:
-        self.terms, self.width, self.rows = len(group.vectors), width, rows
+        self.terms, self.rows = len(group.vectors), rows
+        self.stride = len(group.accumulators) * blocks  # vectors from one row of sums to the next
+        starts = range(0, self.stride, blocks)
+        self.places = [start + place for start in starts for place in range(used)]
+        self.width = len(self.places)
         self.operand, self.registers = arithmetic.operand, arithmetic.processor.registers
-        arguments = [("ptr noalias", "weights"), ("ptr noalias", "sums")]
+        arguments = [("ptr noalias", "weights"), ("i64", "step"), ("ptr noalias", "sums")]
         for term in range(self.terms):
             arguments += [("ptr", f"x{term}"), ("i64", f"stride{term}"), ("i64", f"length{term}")]
-        self.function = Function(name, arguments, arithmetic.attributes)
+        self.function = Function(name, arguments, f"noinline {arithmetic.attributes}")
         self.v = arithmetic.vectors(self.function)
 
     def write(self) -> str:
@@ -54,9 +66,9 @@ class _Block:
         for term in range(self.terms):
             sums, weights = self._accumulate(term, sums, weights)
         for row in range(self.rows):
-            for place in range(self.width):
-                offset = (row * self.width + place) * v.lanes
-                v.store(sums[row][place], function.element("%sums", str(offset), v.scalar))
+            for total, place in zip(sums[row], self.places, strict=True):
+                offset = (row * self.stride + place) * v.lanes
+                v.store(total, function.element("%sums", str(offset), v.scalar))
         return function.text()
 
     def _accumulate(
@@ -76,9 +88,7 @@ class _Block:
         new = [[""] * width for _ in range(rows)]
         for row, place, number, weight in self._pairs(pointers, index, here):
             new[row][place] = self.operand.multiply_add(v, number, weight, phis[row][place])
-        function.emit(
-            f"{next_weights} = getelementptr inbounds {v.scalar}, ptr {here}, i64 {width * v.lanes}"
-        )
+        function.emit(f"{next_weights} = getelementptr inbounds {v.scalar}, ptr {here}, i64 %step")
         function.emit(f"{following} = add nsw i64 {index}, 1")
         more = function.value(f"icmp slt i64 {following}, %length{term}", "more")
         function.branch(more, head, end)
@@ -104,7 +114,7 @@ class _Block:
             return v.load_number(function.element(pointers[row], index, v.scalar))
 
         def weight(place: int) -> str:
-            return v.load(function.element(here, str(place * v.lanes), v.scalar))
+            return v.load(function.element(here, str(self.places[place] * v.lanes), v.scalar))
 
         if row_by_row(width, rows, self.registers):
             weights = [weight(place) for place in range(width)]
@@ -130,41 +140,50 @@ def call(
     offset: int,
 ) -> None:
     """Call the function for the number of rows; the sums go to the thread's own memory, from
-    `offset` on.
+    `offset` on. If at most half of the vectors of units are there, they are computed one by one.
     """
     function, v = context.function, context.v
     fields = context.record.stages[stage].groups[index]
     assert fields.weights is not None
-    vectors, total = [], "0"
-    for vector, field in zip(group.vectors, fields.lengths, strict=True):
-        length = context.word(field)
-        total = function.integer("add", total, length)
-        vectors.append((*rows_of(context, vector, row), length))
-    width = len(group.accumulators) * tile.blocks * v.lanes
-    start = function.integer("mul", function.integer("mul", total, width), block)
+    assert fields.steps is not None
+    vectors = [
+        (*rows_of(context, vector, row), context.word(field))
+        for vector, field in zip(group.vectors, fields.lengths, strict=True)
+    ]
+    block_step, step = map(context.word, fields.steps)
+    start = function.integer("mul", block_step, block)
     weights = function.element(context.word(fields.weights), start, v.scalar)
-    sums = context.scratch(offset)
-    done = function.name("tile.done")
-    cases = [function.name("tile.rows") for _ in range(tile.rows)]
-    choices = " ".join(
-        f"i64 {rows}, label %{case}" for rows, case in enumerate(cases[:-1], start=1)
-    )
-    function.emit(f"switch i64 {count}, label %{cases[-1]} [{choices}]")
-    for rows, case in enumerate(cases, start=1):
-        function.start(case)
-        parts = -(-rows // group.rows)
-        for first, last in pairwise(rows * part // parts for part in range(parts + 1)):
-            into, starts = sums, [address for address, _, _ in vectors]
-            if first:
-                into = function.element(sums, str(first * width), v.scalar)
-                starts = [
-                    function.element(address, function.integer("mul", stride, first), v.scalar)
-                    for address, stride, _ in vectors
-                ]
-            arguments = [f"ptr {weights}", f"ptr {into}"]
-            for at, (_, stride, length) in zip(starts, vectors, strict=True):
-                arguments += [f"ptr {at}", f"i64 {stride}", f"i64 {length}"]
-            name = _name(stage, index, last - first)
-            function.emit(f"call void @{name}({', '.join(arguments)})")
-        function.jump(done)
-    function.start(done)
+    widths, sums, times, which = _widths(tile), context.scratch(offset), "1", count
+    if len(widths) > 1:
+        before = function.integer("mul", block, tile.blocks * v.lanes)
+        units = function.integer("sub", context.word(context.record.stages[stage].size), before)
+        there = function.integer("sdiv", function.integer("add", units, v.lanes - 1), v.lanes)
+        few = function.value(f"icmp sle i64 {there}, {tile.blocks // 2}", "few")
+        times = function.value(f"select i1 {few}, i64 {there}, i64 1", "times")
+        more = function.value(f"select i1 {few}, i64 {tile.rows}, i64 0", "more")
+        which = function.integer("add", count, more)
+    sizes = [*product(widths, range(1, tile.rows + 1))]
+    with function.loop("part", "0", times) as part:
+        at = function.integer("mul", part, v.lanes)
+        source, into = (function.element(place, at, v.scalar) for place in (weights, sums))
+        done = function.name("tile.done")
+        cases = [function.name("tile.rows") for _ in sizes]
+        choices = " ".join(
+            f"i64 {number}, label %{case}" for number, case in enumerate(cases[:-1], start=1)
+        )
+        function.emit(f"switch i64 {which}, label %{cases[-1]} [{choices}]")
+        width = len(group.accumulators) * tile.blocks * v.lanes
+        for (used, rows), case in zip(sizes, cases, strict=True):
+            function.start(case)
+            parts = -(-rows // group.rows)
+            for first, last in pairwise(rows * part // parts for part in range(parts + 1)):
+                arguments = [f"ptr {source}", f"i64 {step}"]
+                arguments.append(f"ptr {function.element(into, str(first * width), v.scalar)}")
+                for address, stride, length in vectors:
+                    skipped = function.integer("mul", stride, first)
+                    place = function.element(address, skipped, v.scalar)
+                    arguments += [f"ptr {place}", f"i64 {stride}", f"i64 {length}"]
+                name = _name(stage, index, used, last - first)
+                function.emit(f"call void @{name}({', '.join(arguments)})")
+            function.jump(done)
+        function.start(done)

@@ -8,6 +8,7 @@ from anyrnn.graph.nodes import Node
 from anyrnn.kernels.cpu.emit.arithmetic import Arithmetic
 from anyrnn.schedule.forms import Accumulator, RowStage, Stage
 
+WIDEST = 4  # the most vectors of units of a tile, of all its sums
 MOST_ROWS = 6  # of a tile: a weight that is loaded serves so many
 DOT_ROWS = 4  # the most rows that dot products are computed for at a time; a power of two
 
@@ -49,7 +50,7 @@ def tile(stage: Stage | RowStage, arithmetic: Arithmetic) -> Tile:
         return Tile(tuple(groups), 1, DOT_ROWS)
     # weights come from the L2 cache, which is slower than the arithmetic: each one that is loaded
     # serves as many rows as there are registers for, and four vectors wide measures best
-    blocks = max(1, 4 // widest)
+    blocks = max(1, WIDEST // widest)
     registers = arithmetic.processor.registers
     found = [
         replace(group, rows=_most_rows(len(group.accumulators) * blocks, registers))

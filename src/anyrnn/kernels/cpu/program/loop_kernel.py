@@ -52,6 +52,7 @@ class Loop:
         room: dict[int, BufferView] | None = None,
         rows: float | None = None,
         once: bool = True,
+        in_place: bool = False,
     ) -> PreparedLoop:
         """Append the packing of a loop's matrices; what this returns runs over one segment of
         sequences after another.
@@ -65,10 +66,12 @@ class Loop:
             rows: How many sequences a step has on average; all of them if not given.
             once: Whether the matrices follow from parameters only, so that they can be packed first
                 of all, and be kept.
+            in_place: Whether the only matrix is read in place instead: its columns are contiguous,
+                and what follows it in memory may be read.
         """
         threads, rows = commands.threads, batch if rows is None else rows
         by_rows = rows >= ROWS_EACH * threads or threads == 1
-        layout = self._layout(tuple(sizes.items()), batch, threads, by_rows)
+        layout = self._layout(tuple(sizes.items()), batch, threads, by_rows, in_place)
         if once:
             workspace = commands.scratch((layout.bytes,), np.uint8)
             with commands.once():
@@ -107,6 +110,9 @@ class PreparedLoop:
         for node, array in layout.record.matrices:
             self._point(self.records, self.pointers, array, commands.contiguous(values[node]))
         self.pointers += [(index, weights[offset:]) for index, offset in layout.weights]
+        for node, start, step in layout.in_place:
+            self.pointers.append((start, values[node]))
+            self.records[:, step] = values[node].steps[1]
         jobs = [(job, values[node], weights) for node, job in layout.jobs]
         packing.write(commands, jobs, layout.operand)
 

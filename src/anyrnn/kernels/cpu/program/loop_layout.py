@@ -29,10 +29,19 @@ class LoopLayout:
             the memory that these have.
         weight_bytes: The size of that.
         jobs: The matrices to pack, and how; destinations count from the beginning of that.
+        in_place: The matrices that are read in place instead, as if they were packed: their columns
+            are contiguous. Each with the indices in a record of its address and of the stride of
+            its columns.
     """
 
     def __init__(
-        self, lowered: Lowered, sizes: Sizes, batch: int, threads: int, by_rows: bool
+        self,
+        lowered: Lowered,
+        sizes: Sizes,
+        batch: int,
+        threads: int,
+        by_rows: bool,
+        read_in_place: bool = False,
     ) -> None:
         arithmetic, self.record, self.sizes = lowered.arithmetic, lowered.record, dict(sizes)
         self.operand, self.lanes = arithmetic.operand, arithmetic.lanes
@@ -42,6 +51,8 @@ class LoopLayout:
         self.bytes = self.weight_bytes = 0
         self.weights: list[tuple[int, int]] = []
         self.jobs: list[tuple[Node, PackingJob]] = []
+        self.in_place: list[tuple[Node, int, int]] = []
+        self._read_in_place = read_in_place
         self._addresses: dict[Field, list[int]] = {}
         for node, array in self.record.between.items():
             size = self._size(node)
@@ -122,12 +133,19 @@ class LoopLayout:
         slots = [self.operand.slots(length) for length in lengths]
         for field, number in zip(fields.lengths, slots, strict=True):
             self._set(field, number)
-        if fields.weights is None:
+        if fields.weights is None or fields.steps is None:
             return
         vector = width * self.lanes
+        if self._read_in_place:
+            ((matrix, _),) = terms
+            self._set(fields.steps[0], vector)
+            self.in_place.append((matrix, fields.weights.index, fields.steps[1].index))
+            return
         blocks = -(-units // vector)
         element_step = len(group.accumulators) * vector
         block_step = sum(slots) * element_step
+        for field, number in zip(fields.steps, (block_step, element_step), strict=True):
+            self._set(field, number)
         start = self.weight_bytes
         self.weights.append((fields.weights.index, start))
         self.weight_bytes += self._rounded(blocks * block_step)

@@ -16,11 +16,14 @@ from anyrnn.graph.nodes import Graph, Node, make
 from anyrnn.graph.operations import Type
 from anyrnn.graph.sizes import Size
 from anyrnn.kernels.cpu.emit.arithmetic import Arithmetic
+from anyrnn.kernels.cpu.emit.operand import Operand
 from anyrnn.kernels.cpu.emit.packing import PackingJob
+from anyrnn.kernels.cpu.emit.tiles import WIDEST
 from anyrnn.kernels.cpu.program import packing
 from anyrnn.kernels.cpu.program.buffer_view import BufferView
 from anyrnn.kernels.cpu.program.commands import CommandBuffer
 from anyrnn.kernels.cpu.program.loop_kernel import Loop
+from anyrnn.kernels.cpu.program.prepared_commands import WORKSPACE
 from anyrnn.schedule.forms import FUSED
 from anyrnn.schedule.placement import place
 from anyrnn.schedule.stages import levels, split
@@ -51,6 +54,7 @@ def projection(
     add: bool = False,
     room: dict[int, BufferView] | None = None,
     once: bool = False,
+    in_place: bool = False,
 ) -> Project:
     """Append the packing of a matrix that at most `rows` rows of arrays are multiplied with.
 
@@ -61,6 +65,7 @@ def projection(
         add: Whether to add to what is there.
         room: Workspaces by their size, for products that are computed one after another to share.
         once: Whether the matrix follows from parameters only.
+        in_place: Whether to read it in place instead of packing it, as `Loop.prepare`.
 
     Returns:
         A function that appends the products of the matrix with each row of an array, (rows,
@@ -69,7 +74,7 @@ def projection(
     result = SUM if add else PRODUCT
     sizes = {"units": matrix.shape[0], "length": matrix.shape[1]}
     prepared = _loop(result, commands.arithmetic).prepare(
-        commands, {MATRIX: matrix}, sizes, rows, room, once=once
+        commands, {MATRIX: matrix}, sizes, rows, room, once=once, in_place=in_place
     )
 
     def project(vectors: BufferView, out: BufferView) -> None:
@@ -113,12 +118,22 @@ class OuterSums:
                 if other is not None
             ]
             self._transpose(given)
-            transposed = vectors[first:last].T
+            transposed, add = vectors[first:last].T, not self.fresh
+            in_place = self._can_be_read(transposed)
+            if in_place:
+                self.commands.scratch((WIDEST * self.lanes,))  # so that something follows it
             project = projection(
-                self.commands, transposed, len(self.sums), not self.fresh, self.room
+                self.commands, transposed, len(self.sums), add, self.room, in_place=in_place
             )
             project(self.turned[:, : last - first], self.sums)
             self.fresh = False
+
+    def _can_be_read(self, matrix: BufferView) -> bool:
+        """Whether products may read a matrix in place, and what follows it in memory: it is in the
+        workspace.
+        """
+        plain = self.commands.arithmetic.operand is Operand.PLAIN
+        return plain and matrix.block == WORKSPACE and matrix.steps[0] == 1
 
     def _wide(self, rows: int, columns: int) -> BufferView:
         """An array whose rows are whole vector registers."""

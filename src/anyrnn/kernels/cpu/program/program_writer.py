@@ -13,7 +13,7 @@ from anyrnn.graph.nodes import Node
 from anyrnn.kernels.cpu.emit.arithmetic import arithmetic
 from anyrnn.kernels.cpu.machine.processor import Processor
 from anyrnn.kernels.cpu.program.buffer_view import BufferView
-from anyrnn.kernels.cpu.program.commands import CommandBuffer
+from anyrnn.kernels.cpu.program.commands import LINE, CommandBuffer
 from anyrnn.kernels.cpu.program.loop_kernel import compiled_loop
 from anyrnn.kernels.cpu.program.prepared_commands import PreparedCommands
 from anyrnn.kernels.cpu.program.program_plan import ProgramPlan
@@ -248,13 +248,20 @@ class ProgramWriter:
         """The destinations of emitted values."""
         plan, frame = self.plan, self.frame
         edges = [stop for _, stop in plan.columns.values()]
-        joined = frame.buffer(SIDE_BY_SIDE, edges[-1]) if edges else None
+        joined = frame.buffer(SIDE_BY_SIDE, self._apart(edges[-1])) if edges else None
         for node in plan.planned.emitted:
             if joined is not None and node in plan.columns:
                 place = joined[:, slice(*plan.columns[node])]
             else:
                 place = frame.destination(node, plan.width(node))
             frame.values[node] = place
+
+    def _apart(self, width: int) -> int:
+        """The columns of an odd number of cache lines: products read a few columns of all rows,
+        which would share few sets of a cache otherwise.
+        """
+        size = self.commands.dtype.itemsize
+        return (-(-width * size // LINE) | 1) * LINE // size
 
     def _copy(
         self, copies: Sequence[tuple[Node, str | None]], histories: Mapping[str, History]
