@@ -231,8 +231,8 @@ BREAKAGES = (
     ),
     Breakage(
         "packed weights are kept, whatever becomes of the parameters",
-        "if found is not None and found.stamp == stamp:",
-        "if found is not None:",
+        "return found if found is not None and found.stamp == stamp else None",
+        "return found",
         ("tests/torch/test_prepared.py", "-k", "a_change_is_noticed and load_state_dict"),
     ),
     Breakage(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from threading import Thread
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from torch.nn.utils import parametrizations, vector_to_parameters
 from anyrnn.errors import InputError
 from anyrnn.kernels.packed_weights import Packing
 from anyrnn.torch import GRU, LSTM, RNN, Recurrent, prepare
+from anyrnn.torch.execute import forced
 from anyrnn.torch.layer import Layer
 
 
@@ -31,8 +34,8 @@ def unprepared(layer: nn.Module) -> nn.Module:
 
 def packings(layer: Layer) -> list[Packing]:
     """What a layer has packed."""
-    assert layer._packed is not None
-    return [found for part in layer._packed.values() for found in part._kept.values()]
+    assert layer._prepared is not None
+    return [found for part in layer._prepared.packed.values() for found in part._kept.values()]
 
 
 def flat(results: Any) -> list[Tensor]:
@@ -92,7 +95,7 @@ def test_weights_are_packed_once() -> None:
         (second,) = packings(layer)
     assert second is first
     layer.unprepare()
-    assert layer._packed is None
+    assert layer._prepared is None
 
 
 def test_one_packing_is_kept_for_each_way_to_read_weights() -> None:
@@ -229,14 +232,20 @@ CHANGES: dict[str, Callable[[Any], Any]] = {
 def test_a_change_is_noticed(name: str, batch: int) -> None:
     torch.manual_seed(0)
     layer, x = prepare(LSTM(3, 5).eval()), torch.randn(6, batch, 3)
+    state = torch.randn(1, batch, 5), torch.randn(1, batch, 5)
     with torch.no_grad():
         for _ in range(3):  # more than once: what was packed before is stale, too
+            layer(x)
             before = layer(x)[0].clone()
+            layer.step(x[0], state)
+            step = layer.step(x[0], state)[0].clone()
             (kept,) = packings(layer)
             CHANGES[name](layer)
-            after = layer(x)[0]
+            after, after_step = layer(x)[0], layer.step(x[0], state)[0]
             assert not torch.equal(before, after)
             assert torch.equal(after, unprepared(layer)(x)[0])
+            assert not torch.equal(step, after_step)
+            assert torch.equal(after_step, unprepared(layer).step(x[0], state)[0])  # type: ignore[operator]
             assert kept not in packings(layer)
 
 
@@ -252,12 +261,13 @@ def test_further_ways_to_have_other_parameters() -> None:
         layer.load_state_dict(other)
         assert torch.equal(layer(x)[0], found)
         twin = copy.deepcopy(layer)
-        assert twin._packed == {}
+        assert twin._prepared is not layer._prepared
+        assert packings(twin) == []
         twin.weight_hh_l0.mul_(2)
         assert torch.equal(layer(x)[0], found)
         assert same(twin, x)
         loaded = pickle.loads(pickle.dumps(layer))
-        assert loaded._packed == {}
+        assert packings(loaded) == []
         assert torch.equal(loaded(x)[0], found)
     kept = prepare(Recurrent("gru", 3, 5).eval())
     with torch.no_grad():
@@ -357,4 +367,181 @@ def test_a_module_without_layers_is_refused() -> None:
         prepare(nn.Linear(2, 3))
     model = nn.Sequential(nn.Linear(2, 3), nn.ModuleList([GRU(3, 4), RNN(4, 5)]))
     assert prepare(model) is model
-    assert [part._packed for part in model.modules() if isinstance(part, Layer)] == [{}, {}]
+    assert all(part._prepared for part in model.modules() if isinstance(part, Layer))
+
+
+SINGLE = ("lstm", "rnn", "projection", "large", "norm", "qrnn", "peephole", "float64", "bfloat16")
+
+
+@contextmanager
+def nothing_read() -> Iterator[None]:
+    """No call may go the usual way meanwhile."""
+
+    def refuse(*given: Any) -> None:
+        raise AssertionError("a prepared call looks at its input in the usual way")
+
+    with mock.patch.multiple(Layer, _read=refuse, _step_of=refuse):
+        yield
+
+
+@pytest.mark.parametrize("name", ["lstm", "rnn", "projection", "large", "norm", "qrnn", "float64"])
+def test_a_prepared_call_is_short(name: str) -> None:
+    """From the second one with inputs of the same shape on; with states and without."""
+    layer = prepare(LAYERS[name]().eval())
+    dtype = next(layer.parameters()).dtype
+    with torch.no_grad():
+        for time, batch in ((7, 2), (1, 2), (3, 1)):
+            x = torch.randn(time, batch, layer.input_size, dtype=dtype)  # type: ignore[call-overload]
+            first = layer(x)
+            with nothing_read():
+                second = layer(x)
+                third = layer(x, second[1])
+            assert all(map(torch.equal, flat(first), flat(second)))
+            assert same(layer, x, second[1])
+            assert all(map(torch.equal, flat(third), flat(unprepared(layer)(x, second[1]))))
+        layer.step(x[0])
+        with nothing_read():
+            output, state = layer.step(x[0])
+            layer.step(x[0], state)
+        assert torch.equal(output, unprepared(layer).step(x[0])[0])  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("name", SINGLE)
+@pytest.mark.parametrize("prepared", [True, False])
+def test_a_stream(name: str, prepared: bool) -> None:
+    """Step by step, as without; results that a caller gave, in turns, and over the state."""
+    torch.manual_seed(0)
+    layer = LAYERS[name]().eval()
+    other, dtype = unprepared(layer), next(layer.parameters()).dtype
+    layer = prepare(layer) if prepared else layer
+    for batch in (1, 3):
+        state = wanted_state = out = None
+        places: list[Any] = []
+        with torch.no_grad():
+            for count, x in enumerate(torch.randn(12, batch, layer.input_size, dtype=dtype)):  # type: ignore[call-overload]
+                wanted, wanted_state = other.step(x, wanted_state)  # type: ignore[operator]
+                if count in (2, 3):
+                    places.append(layer.step(torch.zeros_like(x), state))
+                    for tensor in flat(places[-1]):
+                        tensor.fill_(torch.nan)
+                out = None if count < 4 else places[count % 2]
+                if count > 8:  # over the state before
+                    out = torch.empty_like(wanted), state
+                output, state = layer.step(x, state, out=out)
+                assert out is None or output is out[0]
+                assert out is None or state is out[1]
+                found = flat((output, state))
+                assert all(map(torch.equal, found, flat((wanted, wanted_state))))
+
+
+def test_results_in_memory_that_is_read_too() -> None:
+    """Shared with the state or the input, wholly or in parts, or with each other's."""
+    torch.manual_seed(0)
+    layer = prepare(RNN(5, 5).eval())
+    with torch.no_grad():
+        for _ in range(3):
+            memory = torch.randn(40)
+            x, state = memory[:5].view(1, 5), memory[5:10].view(1, 1, 5)
+            wanted = unprepared(layer).step(x, state)  # type: ignore[operator]
+            for start, end in ((0, 20), (5, 20), (20, 5), (7, 20), (20, 2), (20, 0), (9, 4)):
+                kept = memory.clone()
+                out = memory[start:][:5].view(1, 5), memory[end:][:5].view(1, 1, 5)
+                found = layer.step(x, state, out=out)
+                assert found is out
+                assert torch.equal(found[1], wanted[1])
+                if not set(range(start, start + 5)) & set(range(end, end + 5)):
+                    assert torch.equal(found[0], wanted[0])
+                memory.copy_(kept)
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        (torch.zeros(2, 5), r"^out is a Tensor; expected an output and a state, as step"),
+        ((torch.zeros(2, 5),), r"^out has 1 parts; expected 2"),
+        ((torch.zeros(2, 5), torch.zeros(1, 2, 5)), r"^out\[1\] is a Tensor; expected 2 tensors"),
+        ((torch.zeros(2, 4), (torch.zeros(1, 2, 5),) * 2), r"^out\[0\] is torch.float32 of shape"),
+        ((torch.zeros(2, 5).double(), (torch.zeros(1, 2, 5),) * 2), r"^out\[0\] is torch.float64"),
+        ((torch.zeros(2, 5), (torch.zeros(1, 2, 5), None)), r"^out\[1\]\[1\] is a NoneType"),
+    ],
+)
+def test_results_that_cannot_be_written(out: Any, message: str) -> None:
+    layer, x = prepare(LSTM(3, 5).eval()), torch.randn(2, 3)
+    with torch.no_grad():
+        for _ in range(3):
+            with pytest.raises(InputError, match=message):
+                layer.step(x, out=out)
+            layer.step(x)
+    with pytest.raises(InputError, match=r"^step\(out=...\) writes results without a gradient"):
+        layer.step(x, out=layer.step(x))
+
+
+def test_what_a_prepared_call_has_to_see() -> None:
+    """Each of these comes after calls that were prepared, and goes the usual way."""
+    torch.manual_seed(0)
+    layer, x = prepare(LSTM(3, 5).eval()), torch.randn(6, 1, 3)
+    other = unprepared(layer)
+    with torch.no_grad():
+        for _ in range(2):
+            layer(x)
+            layer.step(x[0])
+    assert layer(x)[0].requires_grad
+    assert layer.step(x[0])[0].requires_grad
+    with torch.no_grad():
+        for bad in (x.double(), x[..., :2], x[0, 0, 0], x.to("meta"), None):
+            for call in (layer, layer.step):
+                with pytest.raises(InputError):
+                    call(bad)
+        with pytest.raises(InputError):
+            layer(x, (torch.zeros(1, 1, 5), torch.zeros(1, 1, 4)))
+        with pytest.raises(InputError):
+            layer(x, torch.zeros(1, 1, 5))
+        assert torch.equal(layer(x[::2])[0], other(x[::2])[0])
+        wide = torch.randn(6, 1, 6)[..., ::2]
+        assert torch.equal(layer(wide)[0], other(wide)[0])
+        with torch.autocast("cpu", torch.bfloat16):
+            assert layer(x)[0].dtype == layer.step(x[0])[0].dtype == torch.bfloat16
+        with forced("operations"):
+            assert torch.equal(layer(x)[0], other(x)[0])
+        called = []
+        handle = layer.register_forward_hook(lambda *given: called.append(1))
+        layer.step(x[0])
+        layer(x)
+        handle.remove()
+        assert called == [1, 1]
+        vars(layer)["forward"] = lambda *given: (torch.zeros(1, 1, 5), None)
+        assert not layer.step(x[0])[0].any()
+        del vars(layer)["forward"]
+        assert torch.equal(layer(x)[0], other(x)[0])
+        turned = x.transpose(0, 1).contiguous()
+        layer.batch_first = other.batch_first = True
+        assert torch.equal(layer(turned)[0], other(turned)[0])
+        assert torch.equal(layer(x)[0], other(x)[0])  # now six sequences of one step
+        assert torch.equal(layer.step(x[0])[0], other.step(x[0])[0])  # type: ignore[operator]
+    grads = torch.func.vmap(lambda each: layer(each)[0])(torch.randn(2, 1, 6, 3))
+    assert grads.shape == (2, 1, 6, 5)
+
+
+def test_a_learned_initial_state_is_not_taken_for_zeros() -> None:
+    torch.manual_seed(0)
+    layer, x = prepare(GRU(3, 5, learn_initial_state=True).eval()), torch.randn(6, 2, 3)
+    with torch.no_grad():
+        layer.h_0_l0.fill_(0.5)
+        state = torch.zeros(1, 2, 5)
+        for _ in range(3):
+            for given in (x, x[:1]):
+                assert same(layer, given, state)
+                assert same(layer, given)
+                assert not torch.equal(layer(given)[0], layer(given, state)[0])
+
+
+def test_dropout_in_training_after_prepared_calls() -> None:
+    torch.manual_seed(0)
+    layer = prepare(GRU(3, 50, recurrent_dropout=0.5).eval())
+    x = torch.randn(6, 2, 3)
+    with torch.no_grad():
+        for given in (x, x[:1]):
+            for _ in range(3):
+                first = layer.eval()(given, torch.ones(1, 2, 50))[0]
+            assert not torch.equal(layer.train()(given, torch.ones(1, 2, 50))[0], first)
+            assert torch.equal(layer.eval()(given, torch.ones(1, 2, 50))[0], first)

@@ -16,7 +16,9 @@ from anyrnn.errors import InputError, SizeError
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.sizes import as_whole
 from anyrnn.kernels.arguments import as_array, checked_dtype, checked_threads, named_sizes
+from anyrnn.kernels.packed_weights import PackedWeights
 from anyrnn.kernels.padded_run import PaddedRun
+from anyrnn.kernels.prepared_cell import PreparedCell
 from anyrnn.kernels.row_layout import check_padding, lay_out
 from anyrnn.kernels.run import BFLOAT16, Array, Run
 from anyrnn.kernels.step_rows import AllSteps, SomeSteps
@@ -202,6 +204,24 @@ class Compiled:
                 length is out of range.
             SizeError: The result is larger than memory can be.
         """
+        arrays = self._parameters(parameters)
+        marks = lengths, mask, resets, padding
+        return self._forward(x, states, arrays, save, seed, *marks)
+
+    def _forward(
+        self,
+        x: Array,
+        states: Sequence[Array] | None,
+        parameters: Mapping[str, Array],
+        save: bool = False,
+        seed: int | None = None,
+        lengths: Array | None = None,
+        mask: Array | None = None,
+        resets: Array | None = None,
+        padding: str = "zero",
+        packed: PackedWeights | None = None,
+    ) -> Result:
+        """As `forward`, with parameters that are checked."""
         rows = as_array("the input", x)
         if rows.ndim != 3:
             raise InputError(
@@ -213,13 +233,37 @@ class Compiled:
         if states is None:
             states = [np.zeros(shape, self.dtype) for shape in self._run.state_shapes(batch)]
         states = self._states("the state", states, batch)
-        arrays = self._parameters(parameters)
         steps = _steps(time, batch, lengths, mask, resets, check_padding(padding))
         words = self._seed(seed) if any(steps.batch_sizes) else None
-        made = PaddedRun(self.target, self._run, self.threads, steps, x, states, arrays, words)
+        made = PaddedRun(self.target, self._run, self.threads, steps, x, states, parameters, words)
+        made.arrays = made.arrays._replace(packed=packed)
         rows, last, residuals = made.forward(save)
         saved = (self, made, residuals) if save else None
         return Result(steps.outputs(rows), tuple(last), saved)
+
+    def prepare(self, parameters: Mapping[str, Array]) -> PreparedCell:
+        """The cell with a copy of weights, which are packed once: for inference call after call,
+        and for streams. Weights that change later are not noticed; prepare it again.
+
+        Args:
+            parameters: The stored parameters by name, as `cell.parameters` lists them.
+
+        Returns:
+            It.
+
+        Raises:
+            InputError: A shape or a type does not fit, a parameter is missing or unknown.
+
+        Example:
+            >>> import numpy as np
+            >>> import anyrnn
+            >>> rnn = anyrnn.compile("rnn", {"input": 2, "hidden": 2}, dtype=float)
+            >>> weights = {"W": np.eye(2), "U": np.eye(2), "b": np.zeros(2)}
+            >>> prepared = rnn.prepare(weights)
+            >>> prepared.forward(np.ones((3, 1, 2))).output[-1].round(3)
+            array([[0.962, 0.962]])
+        """
+        return PreparedCell(self, self._parameters(parameters))
 
     def _seed(self, given: int | None) -> Array | None:
         """A seed as kernels read it, if the cell draws random numbers."""

@@ -30,12 +30,17 @@ def _reader(slots: Sequence[Slot]) -> Reader:
     return read
 
 
+def _changes(arrays: Sequence[Array]) -> list[int] | None:
+    """No array counts its changes; there are none to one that cannot be written."""
+    return None if any(array.flags.writeable for array in arrays) else []
+
+
 NUMPY_ARRAYS = ArrayInterface(
     operations=NUMPY,
     maker=lambda shape, dtype: lambda: memory.empty(shape, dtype),
     reader=_reader,
     address=address,
     view=lambda array: array,
-    changes=lambda arrays: None,
+    changes=_changes,
     alias=lambda array: array,
 )

@@ -56,10 +56,14 @@ class PackedWeights:
         counts = interface.changes(arrays)
         if counts is None:
             return None
-        stamp, found = [*starts, *counts], self._kept.get(contents)
-        if found is not None and found.stamp == stamp:
-            return found
-        return Packing(stamp, [*map(interface.alias, arrays)])
+        stamp = [*starts, *counts]
+        found = self.kept(contents, stamp)
+        return found or Packing(stamp, [*map(interface.alias, arrays)])
+
+    def kept(self, contents: bytes, stamp: list[Any]) -> Packing | None:
+        """What was packed of parameters with a stamp, if it is kept."""
+        found = self._kept.get(contents)
+        return found if found is not None and found.stamp == stamp else None
 
     def keep(self, contents: bytes, packing: Packing) -> None:
         """Keep a packing, with others of the same parameters; what is stale is released."""

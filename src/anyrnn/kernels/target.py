@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 from anyrnn.graph.cell import Cell
-from anyrnn.kernels.run import NOTHING, Arrays, PackedResiduals, Residual, Run, Slot
+from anyrnn.kernels.packed_weights import PackedWeights
+from anyrnn.kernels.run import (
+    NOTHING,
+    ArrayInterface,
+    Arrays,
+    PackedResiduals,
+    Residual,
+    Run,
+    Slot,
+)
 
 
 class Step(Protocol):
@@ -29,6 +38,10 @@ class Step(Protocol):
             addresses: Of the input, (batch, input); the states, each (batch, size); the stored
                 parameters; the output, (batch, output size); the new states. Each is contiguous.
         """
+        ...
+
+    def bind(self, addresses: Sequence[int]) -> Callable[[], None]:
+        """What runs it at the same addresses each time; never twice at a time."""
         ...
 
 
@@ -126,6 +139,24 @@ class Target(Protocol):
 
         Returns:
             The step; None if the target has none for this cell.
+        """
+        ...
+
+    def entry(
+        self, run: Run, interface: ArrayInterface, packed: PackedWeights, stamp: list[Any]
+    ) -> Callable[[Sequence[int]], None] | None:
+        """A run that `forward` has run, without a look at arrays.
+
+        Args:
+            run: What was run.
+            interface: What the arrays were.
+            packed: Where its packed weights were kept. What is found there is read, whatever
+                becomes of the parameters.
+            stamp: That of the parameters: they must have been packed as they are now.
+
+        Returns:
+            What runs it, given the addresses of the input, the states, the stored parameters, the
+            output and the last states; None if there is no such way.
         """
         ...
 

@@ -103,7 +103,7 @@ def run(
         return _empty_results(x, states, parameters, seed, key)
     if _is_one_step(found, x, states):
         before = [state[None] for state in states]
-        single = single_step.enter(found, arrays._replace(rows=x, states=before))
+        single = single_step.enter(found, len(before), [x, *before, *parameters])
         if single is not None:
             return [single[0], *(state[0] for state in single[1])]
     output, last = target_of(x).forward(found, arrays)

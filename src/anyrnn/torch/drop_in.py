@@ -15,10 +15,9 @@ from torch.fx import Proxy
 
 from anyrnn.errors import InputError, SizeError
 from anyrnn.graph.sizes import as_whole
-from anyrnn.kernels.run import Arrays, Run
+from anyrnn.kernels.run import Run
 from anyrnn.schedule.residuals import check_memory
 from anyrnn.torch import precision
-from anyrnn.torch.compiled_path import TENSORS
 from anyrnn.torch.execute import execute
 from anyrnn.torch.inputs import GIVEN, Marks
 from anyrnn.torch.layer import Layer, parameter
@@ -122,6 +121,7 @@ class _Layer(Layer, nn.RNNBase):
         super().__setattr__(name, value)
         if name in SHAPING and self._structure is not None:
             self._structure = None
+            self._forget()
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing but what torch's own layer has, where there are no further options, so that a
@@ -163,6 +163,10 @@ class _Layer(Layer, nn.RNNBase):
         Raises:
             InputError: A shape, a type, a device, a length or a mask is not what the layer takes.
         """
+        if lengths is mask is resets is None and return_states == "last":
+            single = self._single_step(input, hx)
+            if single is not None:
+                return single
         marks = Marks(lengths, mask, resets, reset_state, padding)
         return self._call(input, hx, marks, return_states)
 
@@ -201,7 +205,9 @@ class LSTM(_Layer, nn.LSTM):
         """Run the layer. For torch.autocast in bfloat16 the LSTM of a tensor is one operation, like
         a product; that of a PackedSequence, and with a projection, is many.
         """
-        found = super()._call(given, state, marks, returned)
+        return self._typed(super()._call(given, state, marks, returned), given)
+
+    def _typed(self, found: Any, given: object) -> Any:
         if self.proj_size or not isinstance(given, Tensor):
             return found
         one = precision.low_dtype(given) is torch.bfloat16
@@ -259,13 +265,13 @@ class _Step(nn.RNNCellBase):
         if not self.bias and not (own.get("bias_ih") is own.get("bias_hh") is None):
             return self._carefully(mode, input, hx)
         run = _step(mode, self.bias, size, hidden)
-        parameters = {stored: own.get(name) for stored, name in run.called}
-        batched = hx if isinstance(hx, tuple) else (hx,)
-        plain = PLAIN.issuperset(map(type, (input, *batched, *parameters.values())))
+        stored = [own.get(name) for _, name in run.called]
+        batched: Any = hx if isinstance(hx, tuple) else (hx,)
+        plain = PLAIN.issuperset(map(type, (input, *batched)))
         if plain and input.dim() == 2 and input.shape[1] == size:
             shapes = [(input.shape[0], hidden)] * len(run.cell.states)
             if [*map(SHAPE, batched)] == shapes:
-                found = single_step(run, Arrays(TENSORS, input, batched, parameters))
+                found = single_step(run, input, batched, stored)
                 if found is not None:
                     return found[1][0] if len(shapes) == 1 else found[1]
         return self._carefully(mode, input, hx)
@@ -307,8 +313,10 @@ class _Step(nn.RNNCellBase):
                 )
         sizes = ("input", size), ("hidden", hidden)
         run = Run(cell, sizes, called=tuple(NAMES.items()))
-        given = Arrays(TENSORS, tensor, states, parameters)
-        found = single_step(run, given) if tensor.dim() == 2 else None
+        found = None
+        if tensor.dim() == 2:
+            stored = [*map(parameters.__getitem__, cell.parameter_names)]
+            found = single_step(run, tensor, states, stored)
         if found is not None:
             return found[1][0] if len(states) == 1 else found[1]
         rows = tensor.reshape(1, -1, size)

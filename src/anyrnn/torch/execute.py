@@ -70,7 +70,8 @@ def execute(
     """
     arrays = Arrays(TENSORS, rows, states, parameters, seed, packed)
     if (rows.shape[0] if batch_sizes is None else len(batch_sizes)) == 1:
-        single = single_step(run, arrays, recorded=False)
+        stored = [*map(parameters.__getitem__, run.cell.parameter_names)]
+        single = single_step(run, rows, states, stored, recorded=False)
         if single is not None:
             return single
     if seed is None and run.cell.draws:

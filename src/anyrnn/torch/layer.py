@@ -14,10 +14,9 @@ from torch.nn import functional
 
 from anyrnn.errors import InputError
 from anyrnn.kernels.packed_weights import PackedWeights
-from anyrnn.kernels.run import Arrays, Run
+from anyrnn.kernels.run import Run
 from anyrnn.torch import vendor_path
 from anyrnn.torch.changes import watch_optimisers
-from anyrnn.torch.compiled_path import TENSORS
 from anyrnn.torch.execute import breaks_graph, execute
 from anyrnn.torch.inputs import GIVEN, Marks, read_input
 from anyrnn.torch.layer_joins import merged, past
@@ -31,10 +30,12 @@ from anyrnn.torch.layer_stack import (
 )
 from anyrnn.torch.packed_rows import Input, Rows, Start
 from anyrnn.torch.path import ORDER, Path, asked, choose, may_be_vendor
+from anyrnn.torch.prepared_call import Prepared, prepared_run, prepared_step
 from anyrnn.torch.results import own
 from anyrnn.torch.shifts import Added, Shifts
 from anyrnn.torch.single_step import by_vendor, single_step
-from anyrnn.torch.tensors import check_parameters
+from anyrnn.torch.step_results import direct_results, is_direct, write_results
+from anyrnn.torch.tensors import PLAIN, SHAPE, check_parameters
 from anyrnn.torch.tracing import leaf_call, refuse_script, untraced
 
 
@@ -63,7 +64,7 @@ class Layer(nn.Module):
     dropout: float
     memory = "high"
     _structure: LayerStack | None = None
-    _packed: dict[LayerPart, PackedWeights] | None = None  # of a layer that is prepared
+    _prepared: Prepared | None = None  # of a layer that is prepared
     _like: Tensor
     __prepare_scriptable__ = refuse_script
 
@@ -88,32 +89,30 @@ class Layer(nn.Module):
         return self._structure
 
     def prepare(self) -> None:
-        """Keep packed weights from one call to the next; see `anyrnn.torch.prepare`."""
+        """Keep what calls have in common from one to the next; see `anyrnn.torch.prepare`."""
         watch_optimisers()
-        self._packed = {}
+        self._prepared = Prepared()
 
     def unprepare(self) -> None:
-        """Release packed weights, and pack them in each call again."""
-        self._packed = None
+        """Release what was kept, and look at everything in each call again."""
+        self._prepared = None
 
     def train(self, mode: bool = True) -> Self:
-        """Set whether the layer trains; packed weights are released when it does."""
-        if mode and self._packed:
-            self._packed = {}
+        """Set whether the layer trains; what is kept is released when it does."""
+        if mode:
+            self._forget()
         return super().train(mode)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """What is copied and pickled: a prepared layer without its packed weights."""
-        state: dict[str, Any] = {**super().__getstate__()}  # type: ignore[misc]
-        if state.get("_packed"):
-            state["_packed"] = {}
-        return state
+    def _forget(self) -> None:
+        """Release what was kept; the layer stays prepared."""
+        if self._prepared is not None:
+            self._prepared = Prepared()
 
     def _packed_weights(self, part: LayerPart) -> PackedWeights | None:
         """Where the packed weights of a part are kept, if they are."""
-        packed = self._packed
-        if packed is None or self.training:
+        if self._prepared is None or self.training:
             return None
+        packed = self._prepared.packed
         return packed.get(part) or packed.setdefault(part, PackedWeights())
 
     def _register(self, device: Any, dtype: Any) -> None:
@@ -156,12 +155,7 @@ class Layer(nn.Module):
             lengths = marks if marked else None
             if breaks_graph(structure.first.cell, given, lengths, self.parameters()):
                 return untraced(self._call, given, state, marks, returned)
-        if returned == "last":
-            if structure.single and not marked:
-                single = self._single_step(structure, given, state)
-                if single is not None:
-                    return single
-        elif returned != "all":
+        if returned not in ("last", "all"):
             raise InputError(f"return_states={returned!r}; expected 'last' or 'all'")
         rows, starts = self._read(structure, given, state, marks)
         data, found = self._run(structure, rows, starts, str(returned))
@@ -173,36 +167,87 @@ class Layer(nn.Module):
         output, *states = own(
             [rows.restore(data), *stack_states(structure.form, iter(found), stack)]
         )
+        if self._prepared is not None and not (marked or output.requires_grad):
+            self._prepare_run(self._prepared, structure, given, str(returned))
         return output, write_states(structure.form, iter(states))
 
-    def _single_step(
-        self, structure: LayerStack, given: object, state: object
-    ) -> tuple[Tensor, State] | None:
+    def _prepare_run(
+        self, prepared: Prepared, structure: LayerStack, given: Any, returned: str
+    ) -> None:
+        """Prepare the run of a call that was just made, for calls with inputs of the same shape."""
+        part, own = structure.first, self._parameters
+        stored: list[Any] = [*map(own.get, part.names.values())]
+        packed, plain = self._packed_weights(part), PLAIN.issuperset(map(type, (given, *stored)))
+        learned = structure.options.learn_initial_state
+        if not structure.single or learned or not plain or packed is None or returned != "last":
+            return
+        if given.dim() != 3 or (self.batch_first and given.shape[0] != 1):
+            return
+        rows = given.transpose(0, 1) if self.batch_first else given
+        prepared.keep(given.shape, prepared_run(part.run, rows, stored, own, packed))
+
+    def _single_step(self, given: Any, state: object) -> tuple[Tensor, State] | None:
         """One step of one layer by the short way; None if the call is not that, or not right."""
-        if not isinstance(given, Tensor) or given.dim() != 3 or given.is_nested:
+        if torch.compiler.is_compiling() or type(given) not in PLAIN or given.is_nested:
             return None
-        part = structure.first
-        batch, time = given.shape[:2] if self.batch_first else given.shape[1::-1]
-        right = time == 1 and given.shape[2] == structure.input_size
-        if not right or (structure.drops and self.training):
+        shape = given.shape
+        if len(shape) != 3:
             return None
-        shapes = [(1, batch, size) for size in part.state_sizes]
-        old = (state,) if isinstance(state, Tensor) else state
+        batch, time = shape[:2] if self.batch_first else shape[1::-1]
+        prepared = self._prepared
+        if prepared is not None:
+            call = prepared.step if time == 1 else prepared.runs.get(shape)
+            found = None if call is None else call(given, state, self._parameters)
+            if found is not None:
+                return found
+        if time != 1:
+            return None
+        return self._step_of(given, batch, state)
+
+    def _step_of(
+        self, rows: Tensor, batch: int, state: Any, out: Any = None
+    ) -> tuple[Tensor, State] | None:
+        """As `_single_step`, for an input (..., input) with the rows of a batch."""
+        structure = self._structure
+        if structure is None or not structure.single or (structure.drops and self.training):
+            return None
+        if rows.shape[-1] != structure.input_size:
+            return None
+        part, run = structure.first, structure.first.run
+        shapes = part.step_shapes(batch)
+        old = (state,) if type(state) in PLAIN else state
         if old is None:
             if structure.options.learn_initial_state:
                 return None
-            old = tuple(given.new_zeros(shape) for shape in shapes)
-        elif not isinstance(old, tuple | list) or len(old) != len(shapes):
+            old = tuple(map(rows.new_zeros, shapes))
+        elif not isinstance(old, tuple | list) or not PLAIN.issuperset(map(type, old)):
             return None
-        for tensor, shape in zip(old, shapes, strict=True):
-            if not isinstance(tensor, Tensor) or tensor.shape != shape:
+        if [*map(SHAPE, old)] != shapes:
+            return None
+        if self.memory != run.memory:
+            run = run._replace(memory=self.memory)
+        stored: list[Any] = [*map(self._parameters.get, part.names.values())]
+        computed = type(None) in map(type, stored)
+        if computed:
+            stored = [parameter(self, name) for name in part.names.values()]
+        into = None
+        if out is not None:
+            results = [(*rows.shape[:-1], part.output_size), *shapes]
+            into = direct_results(out, (rows, *old), results)
+            if into is None:
                 return None
-        run = part.run._replace(memory=self.memory)
-        found = single_step(run, Arrays(TENSORS, given, old, self._weights(part)))
+        found = single_step(run, rows, old, stored, rows.dim() == 3, into)
         if found is None:
             return None
         output, last = found
-        return output, last[0] if len(last) == 1 else last
+        usual = not (computed or output.requires_grad or structure.options.learn_initial_state)
+        if self._prepared is not None and usual:
+            self._prepared.step = prepared_step(run, (rows, *old), stored, self._parameters)
+        return self._typed((output, last[0] if len(last) == 1 else last), rows)
+
+    def _typed(self, found: Any, given: object) -> Any:
+        """The results of a call in the types that torch.nn gives."""
+        return found
 
     def _weights(self, part: LayerPart) -> dict[str, Tensor]:
         names, own = part.names, self._parameters
@@ -350,12 +395,20 @@ class Layer(nn.Module):
         weight, bias = (parameter(self, name) for name in names)
         return weight, bias
 
-    def step(self, input: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def step(
+        self,
+        input: Tensor,
+        state: State | None = None,
+        *,
+        out: tuple[Tensor, State] | None = None,
+    ) -> tuple[Tensor, State]:
         """Run the layer for one step, as a call with one step would; for streams.
 
         Args:
             input: (batch, input), or (input,) for one sequence.
             state: The state before the step, as a call takes it.
+            out: What an earlier step without a gradient has returned: this one's results are
+                written there. Faster if it is not the state before the step: two take turns.
 
         Returns:
             The output, (batch, size) or (size,), and the state after the step.
@@ -373,6 +426,15 @@ class Layer(nn.Module):
             >>> torch.allclose(output, layer(x)[0][-1], atol=1e-6)
             True
         """
+        direct, prepared = is_direct(self), self._prepared
+        if direct and prepared is not None and prepared.step is not None:
+            single = prepared.step(input, state, self._parameters, out)
+            if single is not None:
+                return single
+        if direct and type(input) in PLAIN and input.dim() == 2:
+            single = self._step_of(input, input.shape[0], state, out)
+            if single is not None:
+                return single
         structure = self._structure or self._made()
         if structure.bidirectional:
             raise InputError(
@@ -387,7 +449,8 @@ class Layer(nn.Module):
             )
         axis = int(self.batch_first and input.dim() == 2)
         output, new = self(input.unsqueeze(axis), state)
-        return own([output.squeeze(axis)])[0], new
+        found = own([output.squeeze(axis)])[0], new
+        return found if out is None else write_results(found, out)
 
     @torch.no_grad()
     def inspect(

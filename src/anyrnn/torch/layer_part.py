@@ -53,7 +53,15 @@ class LayerPart:
         self.run = Run(self.cell, self.size_items, self.direction == 1, called=called)
         self.recurrent_rows: dict[str, list[tuple[int, int, bool]]] = {}
         self.extended: dict[tuple[str, bool], tuple[Cell, dict[str, int]]] = {}
+        self._step_shapes: dict[int, list[tuple[int, int, int]]] = {}
         self.initial_names = [f"{state}_0{self.suffix}" for state in self.cell.states]
+
+    def step_shapes(self, batch: int) -> list[tuple[int, int, int]]:
+        """The shapes of the states of a layer of this part alone, (1, batch, size)."""
+        found = self._step_shapes.get(batch)
+        if found is None:
+            found = self._step_shapes[batch] = [(1, batch, size) for size in self.state_sizes]
+        return found
 
     def shifted(self, training: bool, memory: str, all_states: bool = False) -> Run:
         """The run of the cell whose new states have something added to them; perhaps one that

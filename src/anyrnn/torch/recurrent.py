@@ -255,6 +255,10 @@ class Recurrent(Layer):
         Raises:
             InputError: A shape, a type, a device, a length or a mask is not what the layer takes.
         """
+        if lengths is mask is resets is None and return_states == "last":
+            single = self._single_step(input, state)
+            if single is not None:
+                return single
         marks = Marks(lengths, mask, resets, reset_state, padding)
         return self._call(input, state, marks, return_states)
 

@@ -10,7 +10,8 @@ usual way, which computes it or says what is wrong with it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -21,8 +22,9 @@ from torch import Tensor
 from anyrnn.errors import ArrayError
 from anyrnn.graph.cell import Cell
 from anyrnn.kernels.run import Arrays, Run, Sizes
-from anyrnn.kernels.target import Step, Target, target_for
+from anyrnn.kernels.target import Target, target_for
 from anyrnn.torch import precision, vendor_path
+from anyrnn.torch.compiled_path import TENSORS
 from anyrnn.torch.path import is_ordinary
 from anyrnn.torch.tensors import (
     DTYPE,
@@ -38,17 +40,24 @@ from anyrnn.torch.tensors import (
 
 LARGE = 1 << 20  # elements of an LSTM's matrices from which on our kernels are faster
 
-Slot = tuple[tuple[int, ...] | None, torch.dtype]
 
-
-def single_step(run: Run, arrays: Arrays, recorded: bool = True) -> Results | None:
+def single_step(
+    run: Run,
+    rows: Tensor,
+    states: Sequence[Tensor],
+    stored: Sequence[Any],
+    recorded: bool = True,
+    out: Results | None = None,
+) -> Results | None:
     """Run a cell for one step by the short way there is for it, if this call can take it.
 
     Args:
         run: What to run.
-        arrays: What it is given: the inputs, (..., batch, input), and the states, each (..., batch,
-            size).
+        rows: The inputs, (..., batch, input).
+        states: The states, each (..., batch, size).
+        stored: The stored parameters, in the cell's order.
         recorded: Whether autograd may follow.
+        out: Where to write the results; then not with a derivative, nor in mixed precision.
 
     Returns:
         The outputs, laid out as the inputs, and the new states, as the states; None where
@@ -56,51 +65,64 @@ def single_step(run: Run, arrays: Arrays, recorded: bool = True) -> Results | No
     """
     if torch.compiler.is_compiling() or not is_ordinary():
         return None
-    rows, states, parameters = arrays[1:4]
+    tensors = [rows, *states, *stored]
+    if not PLAIN.issuperset(map(type, tensors)):
+        return None
     plain = rows.dtype in DTYPES and not torch.is_autocast_enabled("cpu")
-    tensors = *parameters.values(), rows, *states
     if torch.is_grad_enabled() and any(map(REQUIRES_GRAD, tensors)):
-        return _recorded(run, arrays) if recorded and plain else None
+        useful = recorded and plain and out is None
+        return _recorded(run, rows, states, stored) if useful else None
     low = None if plain else precision.low_dtype(rows)
     if low is None:
-        return enter(run, arrays)
-    matrices = [stored.name for stored in run.cell.parameters if stored.is_matrix]
+        return enter(run, len(states), tensors, out)
+    return None if out is not None else _mixed(run, low, rows, states, stored)
+
+
+def _mixed(
+    run: Run, low: torch.dtype, rows: Tensor, states: Sequence[Tensor], stored: Sequence[Tensor]
+) -> Results | None:
+    """As `single_step`, with products of a `low` type."""
+    cell = run.cell
+    arrays = Arrays(TENSORS, rows, states, dict(zip(cell.parameter_names, stored, strict=True)))
+    matrices = [stored.name for stored in cell.parameters if stored.is_matrix]
     short = all(arrays.parameters[name].dtype == torch.bfloat16 for name in matrices)
     kept = matrices if short and precision.operand(low) else ()
-    found = enter(*precision.widened(run, low, arrays, kept))
+    run, wide = precision.widened(run, low, arrays, kept)
+    found = enter(run, len(states), [wide.rows, *wide.states, *wide.parameters.values()])
     return None if found is None else precision.cast_results(run, low, arrays, found)
 
 
-def enter(run: Run, arrays: Arrays) -> Results | None:
-    """As `single_step`, for tensors that plain PyTorch computes with. Where products round what
-    they multiply to bfloat16, all matrices may be of that type.
+def enter(
+    run: Run, states: int, tensors: Sequence[Tensor], out: Results | None = None
+) -> Results | None:
+    """As `single_step`, for tensors of PyTorch's own classes, and no derivative: the rows, so many
+    states, the stored parameters. Where products round what they multiply to bfloat16, all matrices
+    may be of that type.
     """
-    rows, states, parameters, operand = arrays.rows, arrays.states, arrays.parameters, run.operand
-    dtype, batch, threads = rows.dtype, states[0].shape[-2], torch.get_num_threads()
-    short = operand is not None and torch.bfloat16 in {p.dtype for p in parameters.values()}
-    key = target_for("cpu"), run.cell, run.sizes, batch, dtype, threads, operand, short
-    step, names, slots = _prepared(*key)
-    if step is None:
+    found, rows = target_step(run, tensors), tensors[0]
+    if found is None:
         return None
-    recorded, addresses, kept = torch.is_grad_enabled(), [], []
-    tensors = [rows, *states, *map(parameters.__getitem__, names)]
+    first = 1 + states
     try:
-        for tensor, (shape, kind) in zip(tensors, slots, strict=True):
-            plain = type(tensor) in PLAIN and tensor.is_cpu and tensor.dtype is kind
-            if not plain or (recorded and tensor.requires_grad):
-                return None
-            if shape is not None and tensor.shape != shape:
-                return None
-            kept.append(tensor := tensor.contiguous())
-            addresses.append(tensor.data_ptr())
+        if not (
+            [*map(DTYPE, tensors)] == found.dtypes
+            and [*map(SHAPE, tensors[first:])] == found.shapes
+            and all(map(IS_CPU, tensors))
+        ):
+            return None
+        if not all(map(Tensor.is_contiguous, tensors)):
+            tensors = [*map(Tensor.contiguous, tensors)]
+        addresses = [*map(Tensor.data_ptr, tensors)]
+        if 0 in addresses:
+            return None
+        if out is None:
+            blank = found.blank(rows)
+            out = torch.empty_like(blank), tuple(map(torch.empty_like, tensors[1:first]))
     except RuntimeError:  # a tensor without a shape or without memory
         return None
-    if 0 in addresses:
-        return None
-    output = rows.new_empty(*rows.shape[:-1], step.output_size)
-    new = tuple(map(torch.empty_like, kept[1 : 1 + len(states)]))
-    step.run([*addresses, output.data_ptr(), *map(Tensor.data_ptr, new)])
-    return output, new
+    output, new = out
+    found.run([*addresses, output.data_ptr(), *map(Tensor.data_ptr, new)])
+    return out
 
 
 @lru_cache(maxsize=256)
@@ -140,19 +162,20 @@ def _vendor(cell: Cell, sizes: Sizes, memory: str) -> VendorStep | None:
     return VendorStep(vendor_path.step_of(cell), shapes, name == "RNN")
 
 
-def _recorded(run: Run, arrays: Arrays) -> Results | None:
+def _recorded(
+    run: Run, rows: Tensor, states: Sequence[Tensor], given: Sequence[Tensor]
+) -> Results | None:
     """As `single_step`, by torch.nn's operator with its derivative."""
     step = _vendor(run.cell, run.sizes, run.memory)
     if step is None:
         return None
-    rows, states, stored = arrays.rows, arrays.states, arrays.parameters
+    stored = dict(zip(run.cell.parameter_names, given, strict=True))
     parameters = [*map(stored.__getitem__, step.shapes)]
     tensors = [rows, *states, *parameters]
     try:
         if not (
             [*map(SHAPE, parameters)] == [*step.shapes.values()]
             and {rows.dtype}.issuperset(map(DTYPE, tensors))
-            and PLAIN.issuperset(map(type, tensors))
             and all(map(IS_CPU, tensors))
             and all(map(Tensor.data_ptr, tensors))
         ):
@@ -198,6 +221,41 @@ def _check_again(
             raise changed_since(run, error) from None
 
 
+@dataclass
+class TargetStep:
+    """The step of a target, and what it is given.
+
+    Attributes:
+        run: Runs it, given addresses.
+        output_size: The size of the output.
+        dtypes: The type of each tensor: the input, the states, the parameters.
+        shapes: Those of the parameters.
+        blanks: What outputs are like, by the shapes of inputs.
+    """
+
+    run: Callable[[Sequence[int]], None]
+    output_size: int
+    dtypes: list[torch.dtype]
+    shapes: list[tuple[int, ...]]
+    blanks: dict[tuple[int, ...], Tensor] = field(default_factory=dict)
+
+    def blank(self, rows: Tensor) -> Tensor:
+        """What the output of an input is like; there are three layouts of the same rows."""
+        blank = self.blanks.get(rows.shape)
+        if blank is None:
+            shape = *rows.shape[:-1], self.output_size
+            blank = self.blanks[rows.shape] = torch.empty(shape, dtype=rows.dtype, device="cpu")
+        return blank
+
+
+def target_step(run: Run, tensors: Sequence[Tensor]) -> TargetStep | None:
+    """The step of a target for the input, the states and perhaps more; None if there is none."""
+    operand = run.operand
+    short = operand is not None and torch.bfloat16 in {*map(DTYPE, tensors)}
+    key = tensors[1].shape[-2], tensors[0].dtype, torch.get_num_threads(), operand, short
+    return _prepared(target_for("cpu"), run.cell, run.sizes, *key)
+
+
 @lru_cache(maxsize=256)
 def _prepared(
     target: Target,
@@ -208,18 +266,15 @@ def _prepared(
     threads: int,
     operand: str | None,
     short: bool,
-) -> tuple[Step | None, tuple[str, ...], tuple[Slot, ...]]:
-    """The step of a target, the names of the parameters that it reads, and of each tensor, the
-    input and the states first, the shape, where callers have not looked at it, and the type. No
-    step where there is none, and where there is nothing to compute.
-    """
+) -> TargetStep | None:
+    """The step of a target; None where there is none, and where there is nothing to compute."""
     kind, step = DTYPES.get(dtype), None
     if kind is not None and batch and dict(sizes)["input"] and not target.refusal(cell, kind.name):
         step = target.step(Run(cell, sizes, operand=operand).over((batch,), kind, threads), short)
     if step is None:
-        return None, (), ()
-    slots: list[Slot] = [(None, dtype)] * (1 + len(cell.states))
-    for place in step.parameters:
-        half = place.dtype == np.uint16
-        slots.append((place.shape, torch.bfloat16 if half else dtype))
-    return step, tuple(stored.name for stored in cell.parameters), tuple(slots)
+        return None
+    halves = [place.dtype == np.uint16 for place in step.parameters]
+    dtypes = [dtype] * (1 + len(cell.states))
+    dtypes += [torch.bfloat16 if half else dtype for half in halves]
+    shapes = [place.shape for place in step.parameters]
+    return TargetStep(step.run, step.output_size, dtypes, shapes)

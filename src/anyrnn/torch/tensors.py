@@ -34,8 +34,8 @@ def is_mixed(device: str) -> bool:
 
 def maker(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Callable[[], Tensor]:
     """What makes tensors with undefined contents, large ones in memory that was used before."""
-    if prod(shape) * dtype.itemsize < host.LEAST:
-        return partial(torch.empty, shape, dtype=TYPES[dtype])
+    if prod(shape) * dtype.itemsize < host.LEAST:  # like another one is faster than by shape
+        return partial(torch.empty_like, torch.empty(shape, dtype=TYPES[dtype], device="cpu"))
     return lambda: torch.from_numpy(host.empty(shape, dtype))
 
 

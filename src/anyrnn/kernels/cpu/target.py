@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -17,7 +17,17 @@ from anyrnn.kernels.cpu.program.program import Machine, Outcome, Program
 from anyrnn.kernels.cpu.program.program_plan import ProgramPlan
 from anyrnn.kernels.cpu.program.residual_layout import ResidualLayout, residual_layout
 from anyrnn.kernels.cpu.program.single_step import SingleStep, single_step
-from anyrnn.kernels.run import BFLOAT16, NOTHING, Arrays, PackedResiduals, Residual, Run, Sizes
+from anyrnn.kernels.packed_weights import PackedWeights
+from anyrnn.kernels.run import (
+    BFLOAT16,
+    NOTHING,
+    ArrayInterface,
+    Arrays,
+    PackedResiduals,
+    Residual,
+    Run,
+    Sizes,
+)
 from anyrnn.kernels.target import register
 from anyrnn.schedule.forms import FUSED, Policy
 from anyrnn.schedule.residuals import step_schedules
@@ -132,8 +142,10 @@ class CPU:
         return outcome.results[cell.output], [*map(outcome.states.__getitem__, cell.states)], saved
 
     def _run(self, made: Program, run: Run, *given: Any) -> Outcome:
-        machine = Machine(self.processor, policy.team_size(run), team.threads_of())
-        return made.run(run, machine, *given)
+        return made.run(run, self._machine(run), *given)
+
+    def _machine(self, run: Run) -> Machine:
+        return Machine(self.processor, policy.team_size(run), team.threads_of())
 
     def backward(
         self,
@@ -150,6 +162,13 @@ class CPU:
         outcome = self._run(found.program, run, arrays._replace(states=states), inputs)
         last = [*map(outcome.states.__getitem__, found.states)]
         return outcome.results.get(found.x), last, outcome.gradients
+
+    def entry(
+        self, run: Run, interface: ArrayInterface, packed: PackedWeights, stamp: list[Any]
+    ) -> Callable[[Sequence[int]], None] | None:
+        """As `Target.entry`."""
+        made = _forward(run.cell, run.sizes, None, policy.of_run(run))
+        return made.entry(run, self._machine(run), interface, packed, stamp)
 
     def step(self, run: Run, short: bool = False) -> SingleStep | None:
         """As `Target.step`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from struct import Struct
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from anyrnn.kernels.cpu.machine import executor, memory
 from anyrnn.kernels.cpu.machine.engine import Code
 from anyrnn.kernels.cpu.program.buffer_view import BufferView
 from anyrnn.kernels.numpy_arrays import address
-from anyrnn.kernels.packed_weights import PackedWeights
+from anyrnn.kernels.packed_weights import PackedWeights, Packing
 from anyrnn.kernels.run import NOTHING, Array, ArrayInterface
 
 WORD = 8  # bytes of a word of the table
@@ -155,9 +156,7 @@ class PreparedCommands:
         Returns:
             The arrays that were given, as they were read, and the results.
         """
-        bindings = self._idle.pop() if self._idle else None
-        if bindings is None or bindings.arrays is not interface:
-            bindings = self.memory(interface)
+        bindings = self._take(interface)
         arrays, starts = bindings.read(given)
         packing = None
         if packed is not None and self.weights:
@@ -166,8 +165,7 @@ class PreparedCommands:
         results = [make() for make in bindings.makers]
         for place, array in made.items():
             results[place - len(arrays)] = array
-        workspace = bindings.workspace or new_block(self.room)
-        bindings.workspace = workspace if self.room <= KEPT else None
+        workspace = self._workspace(bindings)
         steps = self.steps
         if packing is None:
             weights = bindings.weights or new_block(self.weights)
@@ -190,11 +188,50 @@ class PreparedCommands:
         self._idle.append(bindings)
         return found
 
+    def _take(self, interface: ArrayInterface) -> Bindings:
+        """Memory that no other thread uses."""
+        bindings = self._idle.pop() if self._idle else None
+        if bindings is None or bindings.arrays is not interface:
+            return self.memory(interface)
+        return bindings
+
+    def _workspace(self, bindings: Bindings) -> Block:
+        workspace = bindings.workspace or new_block(self.room)
+        bindings.workspace = workspace if self.room <= KEPT else None
+        return workspace
+
+    def entry(
+        self, interface: ArrayInterface, packed: PackedWeights, stamp: list[Any]
+    ) -> Callable[[Sequence[int]], None] | None:
+        """As `anyrnn.kernels.target.Target.entry`."""
+        packing = packed.kept(self.contents, stamp) if self.weights else None
+        if self._calls or (self.weights and packing is None):
+            return None
+        weights = 0 if packing is None else packing.memory.start
+
+        def run(addresses: Sequence[int], packing: Packing | None = packing) -> None:
+            bindings = self._take(interface)
+            workspace = self._workspace(bindings)
+            self.run_in(bindings, (*addresses, workspace.start, weights), self.rest)
+            self._idle.append(bindings)
+
+        return run
+
     def forget(self) -> None:
         """Release large workspaces."""
         if max(self.room, self.weights) >= memory.LEAST:
             for bindings in [*self._idle]:
                 bindings.workspace = bindings.weights = None
+
+    def write(self, bindings: Bindings, starts: Sequence[int]) -> None:
+        """Write into the table where the given arrays, the results, the workspace and the weights
+        begin.
+        """
+        self._store(bindings.words, self._behind, *starts)
+
+    def writer(self, bindings: Bindings, count: int) -> Callable[..., None]:
+        """What writes the first of these only."""
+        return partial(Struct(f"={count}q").pack_into, bindings.words, self._behind)
 
     def run_in(
         self, bindings: Bindings, starts: Sequence[int], steps: Sequence[Step | int]
@@ -206,7 +243,7 @@ class PreparedCommands:
             starts: Where the given arrays, the results, the workspace and the weights begin.
             steps: What is done.
         """
-        self._store(bindings.words, self._behind, *starts)
+        self.write(bindings, starts)
         execute, table = self._execute, bindings.start
         for step in steps:
             if isinstance(step, int):

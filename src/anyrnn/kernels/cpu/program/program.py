@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from anyrnn.kernels.cpu.program.commands import ArrayRows
@@ -10,7 +10,8 @@ from anyrnn.kernels.cpu.program.prepared_commands import PreparedCommands
 from anyrnn.kernels.cpu.program.program_plan import ProgramPlan
 from anyrnn.kernels.cpu.program.program_writer import Machine, Outcome, ProgramWriter, Written
 from anyrnn.kernels.cpu.program.residual_layout import ResidualLayout
-from anyrnn.kernels.run import NOTHING, Arrays, Run
+from anyrnn.kernels.packed_weights import PackedWeights
+from anyrnn.kernels.run import NOTHING, ArrayInterface, Arrays, Run
 
 WRITTEN = 64  # commands of a program, for so many sizes, that are kept
 
@@ -47,7 +48,7 @@ class Program:
                 or the same.
         """
         interface, names = arrays.interface, run.cell.parameter_names
-        key = run.steps, run.dtype, run.reverse, run.operand, machine, interface
+        key = self._key(run, machine, interface)
         found = self._written.get(key)
         if found is None:
             writer = ProgramWriter(self.plan, self.layout, run, machine, interface.operations)
@@ -71,6 +72,30 @@ class Program:
         packed = None if self.plan.draws else arrays.packed
         found = commands.run(interface, given, made, packed)
         return Outcome(*(_taken(found, parts) for parts in outcome_rows))
+
+    @staticmethod
+    def _key(run: Run, machine: Machine, interface: ArrayInterface) -> Any:
+        return run.steps, run.dtype, run.reverse, run.operand, machine, interface
+
+    def entry(
+        self,
+        run: Run,
+        machine: Machine,
+        interface: ArrayInterface,
+        packed: PackedWeights,
+        stamp: list[Any],
+    ) -> Callable[[Sequence[int]], None] | None:
+        """As `anyrnn.kernels.target.Target.entry`."""
+        found = self._written.get(self._key(run, machine, interface))
+        if found is None or self.plan.draws:
+            return None
+        commands, entering, outcome = found
+        cell, first = run.cell, len(commands.given)
+        results = [outcome.results[cell.output], *map(outcome.states.__getitem__, cell.states)]
+        places = [place - first if rows is None else None for place, rows in results]
+        if len(entering) > 1 or places != [*range(len(commands.results))]:
+            return None
+        return commands.entry(interface, packed, stamp)
 
 
 def _taken(arrays: Sequence[Any], parts: Mapping[Any, ArrayRows]) -> dict[Any, Any]:

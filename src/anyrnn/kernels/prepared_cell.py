@@ -1,0 +1,186 @@
+"""A compiled cell with its weights, for inference call after call and for streams."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from anyrnn.errors import InputError
+from anyrnn.kernels.arguments import as_array
+from anyrnn.kernels.numpy_arrays import address
+from anyrnn.kernels.packed_weights import PackedWeights
+from anyrnn.kernels.run import Array
+
+if TYPE_CHECKING:
+    from anyrnn.kernels.compiled_cell import Compiled, Result
+
+Results = tuple[Array, tuple[Array, ...]]  # an output, and the states after the step
+SIZES = 64  # sizes of batches whose steps are kept
+
+
+class _Place(NamedTuple):
+    """Where a step for batches of one size reads and writes.
+
+    Attributes:
+        run: Runs it there.
+        given: The input and the states before the step.
+        made: The output and the states after it.
+    """
+
+    run: Callable[[], None]
+    given: list[Array]
+    made: list[Array]
+
+
+class PreparedCell:
+    """A cell with weights; `Compiled.prepare` makes one. It may run in several threads at once.
+
+    Attributes:
+        compiled: The compiled cell.
+        parameters: Its own copy of the stored parameters by name, which cannot be written.
+    """
+
+    def __init__(self, compiled: Compiled, parameters: Mapping[str, Array]) -> None:
+        self.compiled = compiled
+        self.parameters = {name: array.copy() for name, array in parameters.items()}
+        for array in self.parameters.values():
+            array.flags.writeable = False
+        self._packed = PackedWeights()
+        self._idle: dict[int, list[_Place]] = {}  # by the size of batches
+
+    def forward(self, x: Array, states: Sequence[Array] | None = None, **options: Any) -> Result:
+        """Run over a batch of sequences; arguments, results and errors as those of
+        `Compiled.forward`, but for `parameters` and `save`.
+
+        Example:
+            >>> import numpy as np
+            >>> import anyrnn
+            >>> gru = anyrnn.compile("gru", {"input": 2, "hidden": 3})
+            >>> shapes = {p.name: p.shape_for(gru.sizes) for p in gru.cell.parameters}
+            >>> prepared = gru.prepare({name: np.ones(shapes[name], "f") for name in shapes})
+            >>> prepared.forward(np.ones((4, 1, 2), "f")).output.shape
+            (4, 1, 3)
+        """
+        return self.compiled._forward(x, states, self.parameters, packed=self._packed, **options)
+
+    def step(
+        self, x: Array, states: Sequence[Array] | None = None, *, out: Results | None = None
+    ) -> Results:
+        """Run for one step of a stream.
+
+        Args:
+            x: The input, (batch, input).
+            states: The states before the step, each (batch, size); zeros if not given.
+            out: What an earlier step has returned: this one's results are written there; these
+                may be the states before the step, too.
+
+        Returns:
+            The output, (batch, output size), and the states after the step, each (batch, size).
+
+        Raises:
+            InputError: A shape or a type does not fit, or the cell draws random numbers.
+
+        Example:
+            >>> import numpy as np
+            >>> import anyrnn
+            >>> rnn = anyrnn.compile("rnn", {"input": 2, "hidden": 2}, dtype=float)
+            >>> weights = {"W": np.eye(2), "U": np.eye(2), "b": np.zeros(2)}
+            >>> prepared, states = rnn.prepare(weights), None
+            >>> for x in np.ones((3, 1, 2)):
+            ...     output, states = prepared.step(x, states)
+            >>> output.round(3)
+            array([[0.962, 0.962]])
+        """
+        idle = self._idle.get(len(x)) if type(x) is np.ndarray and x.ndim == 2 else None
+        if idle and states is not None and len(states) == len(idle[-1].given) - 1:
+            place, dtype = idle.pop(), self.compiled.dtype
+            try:
+                for own, array in zip(place.given, (x, *states), strict=True):
+                    if type(array) is not np.ndarray or array.shape != own.shape:
+                        break
+                    if array.dtype != dtype:
+                        break
+                    own[...] = array
+                else:
+                    place.run()
+                    return _results(place.made, out)
+            finally:
+                idle.append(place)
+        return self._careful_step(x, states, out)
+
+    def _careful_step(self, x: object, states: Any, out: Results | None) -> Results:
+        """One step of whatever a caller gives, for which there may be no place yet."""
+        compiled = self.compiled
+        rows, size = as_array("the input", x), compiled.sizes["input"]
+        if rows.ndim != 2:
+            raise InputError(f"the input has shape {rows.shape}; expected (batch, {size})")
+        batch = len(rows)
+        x = compiled._check("the input", x, (batch, size))
+        if states is None:
+            shapes = compiled._run.state_shapes(batch)
+            states = [np.zeros(shape, compiled.dtype) for shape in shapes]
+        given = x, *compiled._states("the state", states, batch)
+        place = self._place(batch)
+        if place is None:
+            result = self.forward(x[None], given[1:])
+            return _results([result.output[0], *result.states], out)
+        for own, array in zip(place.given, given, strict=True):
+            own[...] = array
+        place.run()
+        found = _results(place.made, out)
+        if len(self._idle) >= SIZES:
+            self._idle.clear()
+        self._idle.setdefault(batch, []).append(place)
+        return found
+
+    def _place(self, batch: int) -> _Place | None:
+        """A place for batches of a size; None if the target has no single step of the cell."""
+        compiled = self.compiled
+        if not batch or compiled.cell.draws or compiled.products is not None:
+            return None
+        run = compiled._run.over((batch,), compiled.dtype, compiled.threads)
+        step = compiled.target.step(run)
+        if step is None:
+            return None
+        shapes = run.state_shapes(batch)
+        given, made = (
+            [first, *shapes]
+            for first in ((batch, compiled.sizes["input"]), run.output_shape(batch))
+        )
+        arrays = [[np.empty(shape, compiled.dtype) for shape in part] for part in (given, made)]
+        weights = self.parameters.values()
+        return _Place(step.bind([*map(address, (*arrays[0], *weights, *arrays[1]))]), *arrays)
+
+
+def _results(made: Sequence[Array], out: Any) -> Results:
+    """Copies of results, or those that a caller gives.
+
+    Raises:
+        InputError: These have not the form of the results.
+    """
+    if out is None:
+        output, *states = [array.copy() for array in made]
+        return output, tuple(states)
+    if not isinstance(out, tuple) or len(out) != 2 or len(out[1]) != len(made) - 1:
+        raise InputError(
+            f"out is a {type(out).__name__}; expected what step() returns: (output, states)"
+        )
+    into = out[0], *out[1]
+    for array, place in zip(made, into, strict=True):
+        if (
+            type(place) is not np.ndarray
+            or place.shape != array.shape
+            or place.dtype != array.dtype
+        ):
+            raise InputError(f"out has {_described(place)}; expected {_described(array)}")
+    for array, place in zip(made, into, strict=True):
+        place[...] = array
+    return out
+
+
+def _described(given: object) -> str:
+    if not isinstance(given, np.ndarray):
+        return f"a {type(given).__name__}"
+    return f"an array of {given.dtype} with shape {given.shape}"
