@@ -261,7 +261,7 @@ class Compiled:
             >>> weights = {"W": np.eye(2), "U": np.eye(2), "b": np.zeros(2)}
             >>> prepared = rnn.prepare(weights)
             >>> prepared.forward(np.ones((3, 1, 2))).output[-1].round(3)
-            array([[0.962, 0.962]])
+            array([[0.96, 0.96]])
         """
         return PreparedCell(self, self._parameters(parameters))
 

@@ -91,7 +91,7 @@ class PreparedCell:
             >>> for x in np.ones((3, 1, 2)):
             ...     output, states = prepared.step(x, states)
             >>> output.round(3)
-            array([[0.962, 0.962]])
+            array([[0.96, 0.96]])
         """
         idle = self._idle.get(len(x)) if type(x) is np.ndarray and x.ndim == 2 else None
         if idle and states is not None and len(states) == len(idle[-1].given) - 1:

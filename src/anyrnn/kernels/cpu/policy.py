@@ -13,7 +13,7 @@ from anyrnn.schedule.phases import multiplies_each_step
 
 FEW_ROWS = 3  # as many or fewer make little use of a matrix each time that they read it
 CACHED = 1 << 18  # elements of matrices that stay in the caches from one step to the next
-NEAR = 1 << 15  # those that stay so near that one row does not wait for them
+NEAR = 1 << 14  # those that stay so near that one row does not wait for them
 PARALLEL = 1 << 20  # multiplications of a run from which on several threads pay
 
 

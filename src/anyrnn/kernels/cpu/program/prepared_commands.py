@@ -207,13 +207,13 @@ class PreparedCommands:
         packing = packed.kept(self.contents, stamp) if self.weights else None
         if self._calls or (self.weights and packing is None):
             return None
-        weights = 0 if packing is None else packing.memory.start
+        weights, idle = 0 if packing is None else packing.memory.start, self._idle
 
         def run(addresses: Sequence[int], packing: Packing | None = packing) -> None:
             bindings = self._take(interface)
             workspace = self._workspace(bindings)
             self.run_in(bindings, (*addresses, workspace.start, weights), self.rest)
-            self._idle.append(bindings)
+            idle.append(bindings)
 
         return run
 
