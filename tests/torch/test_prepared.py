@@ -35,6 +35,7 @@ def unprepared(layer: nn.Module) -> nn.Module:
 def packings(layer: Layer) -> list[Packing]:
     """What a layer has packed."""
     assert layer._prepared is not None
+    assert layer._prepared.packed is not None
     return [found for part in layer._prepared.packed.values() for found in part._kept.values()]
 
 
@@ -95,7 +96,7 @@ def test_weights_are_packed_once() -> None:
         (second,) = packings(layer)
     assert second is first
     layer.unprepare()
-    assert layer._prepared is None
+    assert layer._prepared is None or layer._prepared.packed is None
 
 
 def test_one_packing_is_kept_for_each_way_to_read_weights() -> None:
@@ -229,9 +230,11 @@ CHANGES: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("name", CHANGES)
 @pytest.mark.parametrize("batch", [1, 4])
-def test_a_change_is_noticed(name: str, batch: int) -> None:
+@pytest.mark.parametrize("prepared", [True, False])
+def test_a_change_is_noticed(name: str, batch: int, prepared: bool) -> None:
     torch.manual_seed(0)
-    layer, x = prepare(LSTM(3, 5).eval()), torch.randn(6, batch, 3)
+    layer, x = LSTM(3, 5).eval(), torch.randn(6, batch, 3)
+    layer = prepare(layer) if prepared else layer
     state = torch.randn(1, batch, 5), torch.randn(1, batch, 5)
     with torch.no_grad():
         for _ in range(3):  # more than once: what was packed before is stale, too
@@ -239,14 +242,15 @@ def test_a_change_is_noticed(name: str, batch: int) -> None:
             before = layer(x)[0].clone()
             layer.step(x[0], state)
             step = layer.step(x[0], state)[0].clone()
-            (kept,) = packings(layer)
+            kept = packings(layer) if prepared else []
+            assert len(kept) == prepared
             CHANGES[name](layer)
             after, after_step = layer(x)[0], layer.step(x[0], state)[0]
             assert not torch.equal(before, after)
             assert torch.equal(after, unprepared(layer)(x)[0])
             assert not torch.equal(step, after_step)
             assert torch.equal(after_step, unprepared(layer).step(x[0], state)[0])  # type: ignore[operator]
-            assert kept not in packings(layer)
+            assert not prepared or kept[0] not in packings(layer)
 
 
 def test_further_ways_to_have_other_parameters() -> None:
@@ -385,9 +389,11 @@ def nothing_read() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", ["lstm", "rnn", "projection", "large", "norm", "qrnn", "float64"])
-def test_a_prepared_call_is_short(name: str) -> None:
-    """From the second one with inputs of the same shape on; with states and without."""
-    layer = prepare(LAYERS[name]().eval())
+@pytest.mark.parametrize("prepared", [True, False])
+def test_the_second_call_is_short(name: str, prepared: bool) -> None:
+    """The second one with inputs of the same shape; with states and without."""
+    layer = LAYERS[name]().eval()
+    layer = prepare(layer) if prepared else layer
     dtype = next(layer.parameters()).dtype
     with torch.no_grad():
         for time, batch in ((7, 2), (1, 2), (3, 1)):
@@ -513,8 +519,12 @@ def test_what_a_prepared_call_has_to_see() -> None:
         assert not layer.step(x[0])[0].any()
         del vars(layer)["forward"]
         assert torch.equal(layer(x)[0], other(x)[0])
+        square = torch.randn(4, 2, 3)
+        layer(square)
+        layer(square)
         turned = x.transpose(0, 1).contiguous()
         layer.batch_first = other.batch_first = True
+        assert torch.equal(layer(square)[0], other(square)[0])
         assert torch.equal(layer(turned)[0], other(turned)[0])
         assert torch.equal(layer(x)[0], other(x)[0])  # now six sequences of one step
         assert torch.equal(layer.step(x[0])[0], other.step(x[0])[0])  # type: ignore[operator]
@@ -535,9 +545,12 @@ def test_a_learned_initial_state_is_not_taken_for_zeros() -> None:
                 assert not torch.equal(layer(given)[0], layer(given, state)[0])
 
 
-def test_dropout_in_training_after_prepared_calls() -> None:
+@pytest.mark.parametrize("prepared", [True, False])
+def test_dropout_in_training_after_prepared_calls(prepared: bool) -> None:
+    """Also where somebody sets the attribute."""
     torch.manual_seed(0)
-    layer = prepare(GRU(3, 50, recurrent_dropout=0.5).eval())
+    layer = GRU(3, 50, recurrent_dropout=0.5).eval()
+    layer = prepare(layer) if prepared else layer
     x = torch.randn(6, 2, 3)
     with torch.no_grad():
         for given in (x, x[:1]):
@@ -545,3 +558,6 @@ def test_dropout_in_training_after_prepared_calls() -> None:
                 first = layer.eval()(given, torch.ones(1, 2, 50))[0]
             assert not torch.equal(layer.train()(given, torch.ones(1, 2, 50))[0], first)
             assert torch.equal(layer.eval()(given, torch.ones(1, 2, 50))[0], first)
+            layer(given, torch.ones(1, 2, 50))
+            layer.training = True
+            assert not torch.equal(layer(given, torch.ones(1, 2, 50))[0], first)

@@ -143,7 +143,7 @@ class Target(Protocol):
         ...
 
     def entry(
-        self, run: Run, interface: ArrayInterface, packed: PackedWeights, stamp: list[Any]
+        self, run: Run, interface: ArrayInterface, packed: PackedWeights | None, stamp: list[Any]
     ) -> Callable[[Sequence[int]], None] | None:
         """A run that `forward` has run, without a look at arrays.
 
@@ -151,7 +151,7 @@ class Target(Protocol):
             run: What was run.
             interface: What the arrays were.
             packed: Where its packed weights were kept. What is found there is read, whatever
-                becomes of the parameters.
+                becomes of the parameters. None to pack them each time.
             stamp: That of the parameters: they must have been packed as they are now.
 
         Returns:

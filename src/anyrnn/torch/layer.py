@@ -4,6 +4,7 @@ have in common.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -30,7 +31,7 @@ from anyrnn.torch.layer_stack import (
 )
 from anyrnn.torch.packed_rows import Input, Rows, Start
 from anyrnn.torch.path import ORDER, Path, asked, choose, may_be_vendor
-from anyrnn.torch.prepared_call import Prepared, prepared_run, prepared_step
+from anyrnn.torch.prepared_call import Prepared, PreparedCall, prepared_run, prepared_step
 from anyrnn.torch.results import own
 from anyrnn.torch.shifts import Added, Shifts
 from anyrnn.torch.single_step import by_vendor, single_step
@@ -64,7 +65,7 @@ class Layer(nn.Module):
     dropout: float
     memory = "high"
     _structure: LayerStack | None = None
-    _prepared: Prepared | None = None  # of a layer that is prepared
+    _prepared: Prepared | None = None  # once it has run without a gradient
     _like: Tensor
     __prepare_scriptable__ = refuse_script
 
@@ -91,10 +92,10 @@ class Layer(nn.Module):
     def prepare(self) -> None:
         """Keep what calls have in common from one to the next; see `anyrnn.torch.prepare`."""
         watch_optimisers()
-        self._prepared = Prepared()
+        self._prepared = Prepared(keeps_weights=True)
 
     def unprepare(self) -> None:
-        """Release what was kept, and look at everything in each call again."""
+        """Release packed weights, and pack them in each call again."""
         self._prepared = None
 
     def train(self, mode: bool = True) -> Self:
@@ -104,15 +105,22 @@ class Layer(nn.Module):
         return super().train(mode)
 
     def _forget(self) -> None:
-        """Release what was kept; the layer stays prepared."""
+        """Release what was kept; a prepared layer stays prepared."""
         if self._prepared is not None:
-            self._prepared = Prepared()
+            self._prepared = Prepared(self._prepared.packed is not None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is copied and pickled: nothing of what is kept, but that a layer is prepared."""
+        state: dict[str, Any] = {**super().__getstate__()}  # type: ignore[misc]
+        if self._prepared is not None and self._prepared.packed is None:
+            state.pop("_prepared", None)
+        return state
 
     def _packed_weights(self, part: LayerPart) -> PackedWeights | None:
         """Where the packed weights of a part are kept, if they are."""
-        if self._prepared is None or self.training:
+        packed = None if self._prepared is None else self._prepared.packed
+        if packed is None or self.training:
             return None
-        packed = self._prepared.packed
         return packed.get(part) or packed.setdefault(part, PackedWeights())
 
     def _register(self, device: Any, dtype: Any) -> None:
@@ -167,24 +175,41 @@ class Layer(nn.Module):
         output, *states = own(
             [rows.restore(data), *stack_states(structure.form, iter(found), stack)]
         )
-        if self._prepared is not None and not (marked or output.requires_grad):
-            self._prepare_run(self._prepared, structure, given, str(returned))
+        usual = type(given) in PLAIN and type(output) in PLAIN and not torch.compiler.is_compiling()
+        if usual and not (marked or output.requires_grad):
+            call = structure, given, str(returned)
+            if "torch._dynamo" in sys.modules:  # as in `execute`
+                untraced(self._prepare_run, *call)
+            else:
+                self._prepare_run(*call)
         return output, write_states(structure.form, iter(states))
 
-    def _prepare_run(
-        self, prepared: Prepared, structure: LayerStack, given: Any, returned: str
-    ) -> None:
+    def _prepare_run(self, structure: LayerStack, given: Any, returned: str) -> None:
         """Prepare the run of a call that was just made, for calls with inputs of the same shape."""
-        part, own = structure.first, self._parameters
-        stored: list[Any] = [*map(own.get, part.names.values())]
-        packed, plain = self._packed_weights(part), PLAIN.issuperset(map(type, (given, *stored)))
-        learned = structure.options.learn_initial_state
-        if not structure.single or learned or not plain or packed is None or returned != "last":
+        part, names = structure.first, structure.first.names.values()
+        stored: list[Any] = [*map(self._parameters.get, names)]
+        plain = PLAIN.issuperset(map(type, (given, *stored))) and given.dim() == 3
+        learned, drops = structure.options.learn_initial_state, structure.drops and self.training
+        if not structure.single or learned or drops or not plain or returned != "last":
             return
-        if given.dim() != 3 or (self.batch_first and given.shape[0] != 1):
+        if self.batch_first and given.shape[0] != 1:
             return
         rows = given.transpose(0, 1) if self.batch_first else given
-        prepared.keep(given.shape, prepared_run(part.run, rows, stored, own, packed))
+        packed = self._packed_weights(part)
+        self._keep(given, prepared_run(part.run, names, rows, stored, packed))
+
+    def _keep(self, given: Tensor, call: PreparedCall | None) -> None:
+        """Keep a call with an input, for others with inputs of the same shape."""
+        if self._prepared is None:
+            self._prepared = Prepared()
+        self._prepared.keep((given.shape, self.batch_first, self.training), call)
+
+    def _prepared_call(self, shape: torch.Size) -> PreparedCall | None:
+        """The call that is kept for inputs of a shape."""
+        prepared = self._prepared
+        if prepared is None:
+            return None
+        return prepared.calls.get((shape, self.batch_first, self.training))
 
     def _single_step(self, given: Any, state: object) -> tuple[Tensor, State] | None:
         """One step of one layer by the short way; None if the call is not that, or not right."""
@@ -194,10 +219,9 @@ class Layer(nn.Module):
         if len(shape) != 3:
             return None
         batch, time = shape[:2] if self.batch_first else shape[1::-1]
-        prepared = self._prepared
-        if prepared is not None:
-            call = prepared.step if time == 1 else prepared.runs.get(shape)
-            found = None if call is None else call(given, state, self._parameters)
+        call = self._prepared_call(shape)
+        if call is not None:
+            found = call(given, state, self._parameters)
             if found is not None:
                 return found
         if time != 1:
@@ -241,8 +265,8 @@ class Layer(nn.Module):
             return None
         output, last = found
         usual = not (computed or output.requires_grad or structure.options.learn_initial_state)
-        if self._prepared is not None and usual:
-            self._prepared.step = prepared_step(run, (rows, *old), stored, self._parameters)
+        if usual:
+            self._keep(rows, prepared_step(run, part.names.values(), (rows, *old), stored))
         return self._typed((output, last[0] if len(last) == 1 else last), rows)
 
     def _typed(self, found: Any, given: object) -> Any:
@@ -426,13 +450,11 @@ class Layer(nn.Module):
             >>> torch.allclose(output, layer(x)[0][-1], atol=1e-6)
             True
         """
-        direct, prepared = is_direct(self), self._prepared
-        if direct and prepared is not None and prepared.step is not None:
-            single = prepared.step(input, state, self._parameters, out)
-            if single is not None:
-                return single
-        if direct and type(input) in PLAIN and input.dim() == 2:
-            single = self._step_of(input, input.shape[0], state, out)
+        if type(input) in PLAIN and input.dim() == 2 and is_direct(self):
+            call = self._prepared_call(input.shape)
+            single = None if call is None else call(input, state, self._parameters, out)
+            if single is None:
+                single = self._step_of(input, input.shape[0], state, out)
             if single is not None:
                 return single
         structure = self._structure or self._made()

@@ -1,12 +1,12 @@
-"""Calls of a prepared layer: what calls of the same sizes have in common is looked at once.
+"""Calls of a layer without a gradient: what those of one size have in common is looked at once.
 
-What is kept is where things are: parameters, and for a run their packed copies. Each call looks
-whether all of it is still so; if not, it goes the usual way.
+What is kept is what is entered; of a prepared layer also where the packed weights are. Each call
+looks whether its tensors are as they were; if not, it goes the usual way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,13 +18,13 @@ from anyrnn.kernels.target import target_for
 from anyrnn.torch.changes import changes
 from anyrnn.torch.compiled_path import TENSORS, over
 from anyrnn.torch.layer_part import LayerPart
-from anyrnn.torch.path import is_ordinary
+from anyrnn.torch.path import choose, is_ordinary
 from anyrnn.torch.single_step import target_step
 from anyrnn.torch.step_results import direct_results, disjoint
 from anyrnn.torch.tensors import DTYPE, DTYPES, IS_CPU, PLAIN, REQUIRES_GRAD, SHAPE, maker
 
 SEVERAL = frozenset((tuple, list))
-RUNS = 16  # shapes of inputs whose runs are kept
+CALLS = 16  # of a layer that are kept
 OUTS = 8  # results given by a caller that are remembered
 
 
@@ -33,9 +33,9 @@ class PreparedCall:
 
     Args:
         run: Runs it, given the addresses of the input, the states, the parameters and the results.
+        names: What the layer calls the parameters that it reads.
         given: The input and the states.
-        stored: The parameters that it reads.
-        parameters: All of the layer's by name.
+        stored: The parameters.
         output_size: The size of the output.
         counts: How often these had been changed when they were packed; None where they are read as
             they are.
@@ -44,22 +44,20 @@ class PreparedCall:
     def __init__(
         self,
         run: Callable[[Sequence[int]], None],
+        names: Iterable[str],
         given: Sequence[Tensor],
         stored: Sequence[Tensor],
-        parameters: Mapping[str, Any],
         output_size: int,
         counts: list[int] | None,
     ) -> None:
-        self.run, self.count = run, len(given)
+        self.run, self.count, self.names = run, len(given), [*names]
         self.target, self.threads = target_for("cpu"), torch.get_num_threads()
-        self.shapes, self.dtypes = [*map(SHAPE, given)], [*map(DTYPE, given)]
-        # objects and memory are held, so that no others have their identities and addresses
-        self.stored, self.parameters = [*stored], [*parameters.values()]
-        self.aliases = [*map(Tensor.detach, stored)]
-        self.identities = [*map(id, self.parameters)]
-        self.places = [*map(Tensor.data_ptr, stored)]
+        self.shapes, self.dtypes = ([*map(of, (*given, *stored))] for of in (SHAPE, DTYPE))
         self.counts = counts
-        rows, *states = self.shapes
+        if counts is not None:  # memory is held, so that nothing else gets its addresses
+            self.aliases = [*map(Tensor.detach, stored)]
+            self.places = [*map(Tensor.data_ptr, stored)]
+        rows, *states = self.shapes[: self.count]
         self.made: list[tuple[int, ...]] = [(*rows[:-1], output_size), *states]
         kind = DTYPES[self.dtypes[0]]
         self.makers = [maker(shape, kind) for shape in self.made]
@@ -67,7 +65,8 @@ class PreparedCall:
             self.zeros = [
                 torch.zeros(shape, dtype=self.dtypes[0], device="cpu") for shape in states
             ]
-        self.sizes = tuple(map(torch.Size.numel, map(torch.Size, (*self.made, *self.shapes))))
+        shapes = *self.made, *self.shapes[: self.count]
+        self.sizes = tuple(map(torch.Size.numel, map(torch.Size, shapes)))
         self.outs: dict[int, tuple[Any, list[int], list[Tensor]]] = {}
 
     def __call__(
@@ -97,27 +96,27 @@ class PreparedCall:
             given = [rows, *state]
         else:
             return None
-        if [*map(id, parameters.values())] != self.identities:
-            return None
+        stored: list[Any] = [*map(parameters.get, self.names)]
+        tensors = given + stored
         try:
             if not (
-                PLAIN.issuperset(map(type, given))
-                and [*map(SHAPE, given)] == self.shapes
-                and [*map(DTYPE, given)] == self.dtypes
-                and all(map(IS_CPU, given))
+                PLAIN.issuperset(map(type, tensors))
+                and [*map(SHAPE, tensors)] == self.shapes
+                and [*map(DTYPE, tensors)] == self.dtypes
+                and all(map(IS_CPU, tensors))
+                and all(map(Tensor.is_contiguous, tensors))
             ):
-                return None
-            tensors = [*given, *self.stored]
-            if not all(map(Tensor.is_contiguous, tensors)):
                 return None
             if torch.is_grad_enabled() and any(map(REQUIRES_GRAD, tensors)):
                 return None
             addresses = [*map(Tensor.data_ptr, tensors)]
         except RuntimeError:  # a tensor without a shape or without memory
             return None
-        if addresses[self.count :] != self.places or 0 in addresses:
+        if 0 in addresses:
             return None
-        if self.counts is not None and changes(self.stored) != self.counts:
+        if self.counts is not None and (
+            addresses[self.count :] != self.places or changes(stored) != self.counts
+        ):
             return None
         if out is not None:
             places = self._places(out, given, addresses)
@@ -152,29 +151,29 @@ class PreparedCall:
 
 
 class Prepared:
-    """What a prepared layer keeps. A copy of it is empty: it belongs to another layer.
+    """What a layer keeps from one call to the next. A copy of it is empty: it belongs to another
+    layer.
 
     Attributes:
-        packed: The packed weights of each part.
-        step: The last step of a layer alone.
-        runs: The runs of a layer alone, by the shapes of inputs.
+        packed: The packed weights of each part; None where each call packs them.
+        calls: Those of a layer alone, by the shape of the input, whether it is batch first, and
+            whether the layer trains.
     """
 
-    def __init__(self) -> None:
-        self.packed: dict[LayerPart, PackedWeights] = {}
-        self.step: PreparedCall | None = None
-        self.runs: dict[tuple[int, ...], PreparedCall | None] = {}
+    def __init__(self, keeps_weights: bool = False) -> None:
+        self.packed: dict[LayerPart, PackedWeights] | None = {} if keeps_weights else None
+        self.calls: dict[Any, PreparedCall | None] = {}
 
-    def __reduce__(self) -> tuple[type[Prepared], tuple[()]]:
+    def __reduce__(self) -> tuple[type[Prepared], tuple[bool]]:
         """What is copied and pickled: nothing of it."""
-        return Prepared, ()
+        return Prepared, (self.packed is not None,)
 
-    def keep(self, shape: tuple[int, ...], call: PreparedCall | None) -> None:
-        """Keep the run for inputs of a shape; the oldest of many is released."""
-        runs = {key: other for key, other in self.runs.items() if key != shape}
-        while len(runs) >= RUNS:
-            del runs[next(iter(runs))]
-        self.runs = {**runs, shape: call}
+    def keep(self, key: Any, call: PreparedCall | None) -> None:
+        """Keep a call; the oldest of many is released."""
+        calls = {other: each for other, each in self.calls.items() if other != key}
+        while len(calls) >= CALLS:
+            del calls[next(iter(calls))]
+        self.calls = {**calls, key: call}
 
 
 def _alike(tensors: Sequence[Tensor]) -> bool:
@@ -184,52 +183,52 @@ def _alike(tensors: Sequence[Tensor]) -> bool:
 
 
 def prepared_step(
-    run: Run, given: Sequence[Tensor], stored: Sequence[Tensor], parameters: Mapping[str, Any]
+    run: Run, names: Iterable[str], given: Sequence[Tensor], stored: Sequence[Tensor]
 ) -> PreparedCall | None:
     """The step that has just been run, prepared; None if there is no such thing.
 
     Args:
         run: What was run.
+        names: What the layer calls the parameters.
         given: The input and the states.
         stored: The parameters.
-        parameters: All of the layer's by name.
     """
-    if not _alike([*given, *stored]) or not all(map(Tensor.is_contiguous, stored)):
+    if not _alike([*given, *stored]):
         return None
     step = target_step(run, [*given, *stored])
     if step is None:
         return None
-    return PreparedCall(step.run, given, stored, parameters, step.output_size, None)
+    return PreparedCall(step.run, names, given, stored, step.output_size, None)
 
 
 def prepared_run(
     run: Run,
+    names: Iterable[str],
     rows: Tensor,
     stored: Sequence[Tensor],
-    parameters: Mapping[str, Any],
-    packed: PackedWeights,
+    packed: PackedWeights | None,
 ) -> PreparedCall | None:
-    """As `prepared_step`, for a run over sequences of one length with packed weights.
+    """As `prepared_step`, for a run over sequences of one length.
 
     Args:
         run: What was run.
+        names: What the layer calls the parameters.
         rows: The input, (time, batch, input).
         stored: The parameters.
-        parameters: All of the layer's by name.
-        packed: Where packed weights are kept.
+        packed: Where packed weights are kept; None to pack them in each call.
     """
-    if not _alike([rows, *stored]) or not is_ordinary() or not rows.is_cpu:
+    if not _alike([rows, *stored]) or not is_ordinary():
         return None
-    counts = changes(stored)
-    if counts is None or not all(map(Tensor.is_contiguous, stored)):
+    if choose(run.cell, [rows, *stored]).name != "compiled" or not rows.is_cpu:
+        return None
+    counts = None if packed is None else changes(stored)
+    if (packed is not None and counts is None) or not all(map(Tensor.is_contiguous, stored)):
         return None
     time, batch, _ = rows.shape
     run = over(run, (batch,) * time, rows)
-    target = target_for("cpu")
-    stamp = [*map(Tensor.data_ptr, stored), *counts]
+    target, stamp = target_for("cpu"), [*map(Tensor.data_ptr, stored), *(counts or ())]
     enter = None if target is None else target.entry(run, TENSORS, packed, stamp)
     if enter is None:
         return None
     states = [rows.new_zeros((1, *shape)) for shape in run.state_shapes(batch)]
-    size = run.output_shape()[0]
-    return PreparedCall(enter, [rows, *states], stored, parameters, size, counts)
+    return PreparedCall(enter, names, [rows, *states], stored, run.output_shape()[0], counts)

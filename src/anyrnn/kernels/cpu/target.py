@@ -164,7 +164,7 @@ class CPU:
         return outcome.results.get(found.x), last, outcome.gradients
 
     def entry(
-        self, run: Run, interface: ArrayInterface, packed: PackedWeights, stamp: list[Any]
+        self, run: Run, interface: ArrayInterface, packed: PackedWeights | None, stamp: list[Any]
     ) -> Callable[[Sequence[int]], None] | None:
         """As `Target.entry`."""
         made = _forward(run.cell, run.sizes, None, policy.of_run(run))

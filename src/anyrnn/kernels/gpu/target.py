@@ -171,6 +171,10 @@ class GPU:
         last = [found.states[Gradient(name)] for name in cell.states]
         return found.results.get(Gradient(cell.input)), last, found.gradients
 
+    def entry(self, run: Run, *given: Any) -> None:
+        """As `Target.entry`: there is no shorter way for a run."""
+        return None
+
     def step(self, run: Run, short: bool = False) -> None:
         """As `Target.step`: there is no shorter way for one step."""
         return None

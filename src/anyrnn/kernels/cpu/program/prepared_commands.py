@@ -14,7 +14,7 @@ from anyrnn.kernels.cpu.machine import executor, memory
 from anyrnn.kernels.cpu.machine.engine import Code
 from anyrnn.kernels.cpu.program.buffer_view import BufferView
 from anyrnn.kernels.numpy_arrays import address
-from anyrnn.kernels.packed_weights import PackedWeights, Packing
+from anyrnn.kernels.packed_weights import PackedWeights
 from anyrnn.kernels.run import NOTHING, Array, ArrayInterface
 
 WORD = 8  # bytes of a word of the table
@@ -168,8 +168,7 @@ class PreparedCommands:
         workspace = self._workspace(bindings)
         steps = self.steps
         if packing is None:
-            weights = bindings.weights or new_block(self.weights)
-            bindings.weights = weights if self.weights <= KEPT else None
+            weights = self._weights(bindings)
         elif packing.memory is None:
             weights = new_block(self.weights)
         else:
@@ -200,19 +199,28 @@ class PreparedCommands:
         bindings.workspace = workspace if self.room <= KEPT else None
         return workspace
 
+    def _weights(self, bindings: Bindings) -> Block:
+        weights = bindings.weights or new_block(self.weights)
+        bindings.weights = weights if self.weights <= KEPT else None
+        return weights
+
     def entry(
-        self, interface: ArrayInterface, packed: PackedWeights, stamp: list[Any]
+        self, interface: ArrayInterface, packed: PackedWeights | None, stamp: list[Any]
     ) -> Callable[[Sequence[int]], None] | None:
         """As `anyrnn.kernels.target.Target.entry`."""
-        packing = packed.kept(self.contents, stamp) if self.weights else None
-        if self._calls or (self.weights and packing is None):
+        if self._calls:
             return None
-        weights, idle = 0 if packing is None else packing.memory.start, self._idle
+        steps, idle, weights = self.steps, self._idle, None
+        if packed is not None and self.weights:
+            packing = packed.kept(self.contents, stamp)
+            if packing is None:
+                return None
+            steps, weights = self.rest, packing.memory
 
-        def run(addresses: Sequence[int], packing: Packing | None = packing) -> None:
+        def run(addresses: Sequence[int]) -> None:
             bindings = self._take(interface)
-            workspace = self._workspace(bindings)
-            self.run_in(bindings, (*addresses, workspace.start, weights), self.rest)
+            workspace, own = self._workspace(bindings), weights or self._weights(bindings)
+            self.run_in(bindings, (*addresses, workspace.start, own.start), steps)
             idle.append(bindings)
 
         return run

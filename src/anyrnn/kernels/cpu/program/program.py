@@ -82,7 +82,7 @@ class Program:
         run: Run,
         machine: Machine,
         interface: ArrayInterface,
-        packed: PackedWeights,
+        packed: PackedWeights | None,
         stamp: list[Any],
     ) -> Callable[[Sequence[int]], None] | None:
         """As `anyrnn.kernels.target.Target.entry`."""
