@@ -72,7 +72,7 @@ def _philox(first, second, key):
     """Philox 2x32: two words from a counter of two words and a key."""
     multiplier = tl.full((), MULTIPLIER, tl.uint32)
     weyl = tl.full((), WEYL, tl.uint32)
-    for _ in tl.static_range(ROUNDS):
+    for _ in tl.static_range(ROUNDS):  # pyright: ignore[reportGeneralTypeIssues]
         upper = tl.umulhi(first, multiplier + (first & 0))
         first, second = upper ^ key ^ second, first * multiplier
         key = key + weyl
