@@ -233,13 +233,13 @@ BREAKAGES = (
         "packed weights are kept, whatever becomes of the parameters",
         "return found if found is not None and found.stamp == stamp else None",
         "return found",
-        ("tests/torch/test_prepared.py", "-k", "a_change_is_noticed and load_state_dict"),
+        ("tests/torch/test_prepared_layers.py", "-k", "a_change_is_noticed and load_state_dict"),
     ),
     Breakage(
         "steps of fused optimisers go unnoticed",
         "return [_steps, *map(VERSION, tensors)]",
         "return [*map(VERSION, tensors)]",
-        ("tests/torch/test_prepared.py", "-k", "a_change_is_noticed and fused"),
+        ("tests/torch/test_prepared_layers.py", "-k", "a_change_is_noticed and fused"),
     ),
     Breakage(
         "a mistake on the command line ends with 0",

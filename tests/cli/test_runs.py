@@ -110,7 +110,7 @@ def test_studies_are_listed(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert re.search(r"compare classify +1 +gru +accuracy 70\.0 % ", lines["which"])
     assert re.search(r"compare classify +1 +none ", lines["none"])
     assert re.search(r"compare classify +1 +unfinished ", lines["begun"])
-    assert "damaged is no run of anyrnn" in out
+    assert "damaged is no run of anyrnn" in " ".join(out.split())
     found = json.loads(run("runs", str(tmp_path / "which"), "--json")[1])
     assert found["runs"] == []
     (only,) = found["studies"]

@@ -14,7 +14,6 @@ from anyrnn.kernels.gpu.source import STAGES, WARPS, LoopSource
 # multiplication and addition may be one operation; Triton's own default changes with its version
 OPTIONS = {"num_warps": WARPS, "num_stages": STAGES, "enable_fp_fusion": True}
 OLDEST = 80  # the compute capability that kernels need, times ten
-FUNCTIONS = ("tanh", "sigmoid", "softplus", "hard_sigmoid", "maximum", "minimum", "uniform")
 
 
 def triton() -> Any:
@@ -53,7 +52,7 @@ def functions(text: str, interpreted: bool) -> dict[str, Any]:
     file = f"<anyrnn kernel {sha256(text.encode()).hexdigest()[:16]}>"
     # Triton reads a function's source as Python's inspect finds it
     linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
-    names = {name: getattr(helpers, name) for name in FUNCTIONS}
+    names = {name: getattr(helpers, name) for name in helpers.__all__}
     space: dict[str, Any] = {"triton": package, "tl": package.language, **names}
     space["__name__"] = "anyrnn.kernels.gpu.generated"
     exec(compile(text, file, "exec"), space)

@@ -9,6 +9,8 @@ import triton.language as tl  # type: ignore[import-not-found]
 
 from anyrnn.graph import randomness
 
+__all__ = ["hard_sigmoid", "maximum", "minimum", "sigmoid", "softplus", "tanh", "uniform"]
+
 ROUNDS = tl.constexpr(randomness.ROUNDS)
 MULTIPLIER = tl.constexpr(randomness.MULTIPLIER)
 WEYL = tl.constexpr(randomness.WEYL)

@@ -9,18 +9,18 @@ from typing import Any, NamedTuple
 
 from anyrnn.graph.keys import Key, Name
 from anyrnn.graph.nodes import Node
+from anyrnn.graph.operations import OPERATIONS
 from anyrnn.kernels.evaluation import Evaluation, Source, between_stages
 from anyrnn.schedule.forms import Schedule
 
-# what kernels call their own variables and functions
+# what kernels call their own variables, and functions, which have the names of operations
 TAKEN = frozenset(
     (
         *("steps", "batch", "rows", "offsets", "seed", "tl", "triton", "index", "step", "first"),
         *("last", "live", "row", "here", "goes_on", "previous", "entering", "leaving", "before"),
-        *("after", "begin", "start", "term", "left", "right", "range", "float", "uniform", "tanh"),
-        *("sigmoid", "softplus", "hard_sigmoid", "maximum", "minimum"),
+        *("after", "begin", "start", "term", "left", "right", "range", "float"),
     )
-)
+).union(OPERATIONS)
 
 
 class ArrayArgument(NamedTuple):
@@ -111,7 +111,7 @@ class Layout:
         names = self.schedule.graph.names
         if node.operation == "product" and node.arguments[0].operation == "parameter":
             return f"{node.arguments[0].name}_{self._name(node.arguments[1])}"
-        if node.operation in ("transpose", "slice"):
+        if OPERATIONS[node.operation].view:
             return f"{self._name(node.arguments[0])}_{node.operation}"
         return node.attributes.get("name") or names.get(node) or node.operation
 
