@@ -48,7 +48,7 @@ def test_the_order_on_a_gpu() -> None:
         return str(_decide(target, "cuda", get(name), dtype, **given))
 
     assert path("lstm") == path("lstm", torch.float64) == "vendor: torch.nn's LSTM on cuda"
-    kernels = "compiled: torch.float32 on this CUDA (some compiler)"
+    kernels = "compiled: torch.float32 on this GPU (some compiler)"
     assert path("lstm_peephole") == kernels
     lacks = ", and torch.nn has no cell with the equations of 'lstm_peephole'"
     double = path("lstm_peephole", torch.float64)

@@ -156,7 +156,8 @@ def _decide(
     name = next(each for each in (ELSEWHERE if elsewhere else ORDER) if refusals[each] is None)
     if name == "compiled":
         assert target is not None
-        return Path(name, f"{dtype} on this {device.upper()} ({target.name})")
+        machine = "CPU" if device == "cpu" else "GPU"
+        return Path(name, f"{dtype} on this {machine} ({target.name})")
     if name == "vendor":
         assert cell is not None
         where = f"on {device}" if tracer is None else f"in {tracer}"
