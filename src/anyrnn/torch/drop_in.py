@@ -20,12 +20,12 @@ from anyrnn.schedule.residuals import check_memory
 from anyrnn.torch import precision
 from anyrnn.torch.execute import execute
 from anyrnn.torch.inputs import GIVEN, Marks
-from anyrnn.torch.layer import Layer, parameter
+from anyrnn.torch.layer import Layer
 from anyrnn.torch.layer_options import Options, check_flag
 from anyrnn.torch.layer_stack import LayerStack, State, build, count_layers
 from anyrnn.torch.results import own
 from anyrnn.torch.single_step import single_step
-from anyrnn.torch.tensors import PLAIN, SHAPE, check_tensor
+from anyrnn.torch.tensors import PLAIN, SHAPE, check_tensor, parameter
 from anyrnn.torch.tracing import constant, leaf_call, refuse_script
 from anyrnn.torch.vendor_path import CELLS, torch_cell
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +14,9 @@ from torch.fx import Proxy
 from torch.nn import functional
 
 from anyrnn.errors import InputError
-from anyrnn.kernels.packed_weights import PackedWeights
 from anyrnn.kernels.run import Run
 from anyrnn.torch import vendor_path
-from anyrnn.torch.changes import watch_optimisers
+from anyrnn.torch.direct_calls import DirectCalls
 from anyrnn.torch.execute import breaks_graph, execute
 from anyrnn.torch.inputs import GIVEN, Marks, read_input
 from anyrnn.torch.layer_joins import merged, past
@@ -31,41 +30,23 @@ from anyrnn.torch.layer_stack import (
 )
 from anyrnn.torch.packed_rows import Input, Rows, Start
 from anyrnn.torch.path import ORDER, Path, asked, choose, may_be_vendor
-from anyrnn.torch.prepared_call import Prepared, PreparedCall, prepared_run, prepared_step
 from anyrnn.torch.results import own
 from anyrnn.torch.shifts import Added, Shifts
-from anyrnn.torch.single_step import by_vendor, single_step
-from anyrnn.torch.step_results import direct_results, is_direct, write_results
-from anyrnn.torch.tensors import PLAIN, SHAPE, check_parameters
+from anyrnn.torch.single_step import by_vendor
+from anyrnn.torch.tensors import PLAIN, check_parameters, parameter
 from anyrnn.torch.tracing import leaf_call, refuse_script, untraced
 
 
-def parameter(module: nn.Module, name: str) -> Tensor:
-    """A parameter of a module, found fast, or what a parametrization makes of it."""
-    found = module._parameters.get(name)
-    if found is None:
-        found = getattr(module, name, None)
-        if not isinstance(found, Tensor):
-            raise InputError(f"the parameter {name} is {found!r:.60}; expected a tensor")
-    return found
-
-
-class Layer(nn.Module):
+class Layer(DirectCalls):
     """What all recurrent layers do; the module's class brings parameters and options.
 
     Attributes:
-        batch_first: Whether tensors have the batch before the time.
         bidirectional: Whether each layer also runs backwards.
         dropout: The probability of dropping an output between layers, in training.
-        memory: `high`, or `low` to keep the states only for the derivative.
     """
 
-    batch_first: bool
     bidirectional: bool
     dropout: float
-    memory = "high"
-    _structure: LayerStack | None = None
-    _prepared: Prepared | None = None  # once it has run without a gradient
     _like: Tensor
     __prepare_scriptable__ = refuse_script
 
@@ -83,45 +64,6 @@ class Layer(nn.Module):
         if vendor is None or path.name != "compiled" or asked():
             return path
         return Path(path.name, f"{path.reason}; one step with a gradient: torch.nn's {vendor}")
-
-    def _made(self) -> LayerStack:
-        """The parts of the layer; made again for one that was pickled as one of torch.nn."""
-        assert self._structure is not None
-        return self._structure
-
-    def prepare(self) -> None:
-        """Keep what calls have in common from one to the next; see `anyrnn.torch.prepare`."""
-        watch_optimisers()
-        self._prepared = Prepared(keeps_weights=True)
-
-    def unprepare(self) -> None:
-        """Release packed weights, and pack them in each call again."""
-        self._prepared = None
-
-    def train(self, mode: bool = True) -> Self:
-        """Set whether the layer trains; what is kept is released when it does."""
-        if mode:
-            self._forget()
-        return super().train(mode)
-
-    def _forget(self) -> None:
-        """Release what was kept; a prepared layer stays prepared."""
-        if self._prepared is not None:
-            self._prepared = Prepared(self._prepared.packed is not None)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """What is copied and pickled: nothing of what is kept, but that a layer is prepared."""
-        state: dict[str, Any] = {**super().__getstate__()}  # type: ignore[misc]
-        if self._prepared is not None and self._prepared.packed is None:
-            state.pop("_prepared", None)
-        return state
-
-    def _packed_weights(self, part: LayerPart) -> PackedWeights | None:
-        """Where the packed weights of a part are kept, if they are."""
-        packed = None if self._prepared is None else self._prepared.packed
-        if packed is None or self.training:
-            return None
-        return packed.get(part) or packed.setdefault(part, PackedWeights())
 
     def _register(self, device: Any, dtype: Any) -> None:
         """Make the parameters that are missing or have another shape."""
@@ -183,95 +125,6 @@ class Layer(nn.Module):
             else:
                 self._prepare_run(*call)
         return output, write_states(structure.form, iter(states))
-
-    def _prepare_run(self, structure: LayerStack, given: Any, returned: str) -> None:
-        """Prepare the run of a call that was just made, for calls with inputs of the same shape."""
-        part, names = structure.first, structure.first.names.values()
-        stored: list[Any] = [*map(self._parameters.get, names)]
-        plain = PLAIN.issuperset(map(type, (given, *stored))) and given.dim() == 3
-        learned, drops = structure.options.learn_initial_state, structure.drops and self.training
-        if not structure.single or learned or drops or not plain or returned != "last":
-            return
-        if self.batch_first and given.shape[0] != 1:
-            return
-        rows = given.transpose(0, 1) if self.batch_first else given
-        packed = self._packed_weights(part)
-        self._keep(given, prepared_run(part.run, names, rows, stored, packed))
-
-    def _keep(self, given: Tensor, call: PreparedCall | None) -> None:
-        """Keep a call with an input, for others with inputs of the same shape."""
-        if self._prepared is None:
-            self._prepared = Prepared()
-        self._prepared.keep((given.shape, self.batch_first, self.training), call)
-
-    def _prepared_call(self, shape: torch.Size) -> PreparedCall | None:
-        """The call that is kept for inputs of a shape."""
-        prepared = self._prepared
-        if prepared is None:
-            return None
-        return prepared.calls.get((shape, self.batch_first, self.training))
-
-    def _single_step(self, given: Any, state: object) -> tuple[Tensor, State] | None:
-        """One step of one layer by the short way; None if the call is not that, or not right."""
-        if torch.compiler.is_compiling() or type(given) not in PLAIN or given.is_nested:
-            return None
-        shape = given.shape
-        if len(shape) != 3:
-            return None
-        batch, time = shape[:2] if self.batch_first else shape[1::-1]
-        call = self._prepared_call(shape)
-        if call is not None:
-            found = call(given, state, self._parameters)
-            if found is not None:
-                return found
-        if time != 1:
-            return None
-        return self._step_of(given, batch, state)
-
-    def _step_of(
-        self, rows: Tensor, batch: int, state: Any, out: Any = None
-    ) -> tuple[Tensor, State] | None:
-        """As `_single_step`, for an input (..., input) with the rows of a batch."""
-        structure = self._structure
-        if structure is None or not structure.single or (structure.drops and self.training):
-            return None
-        if rows.shape[-1] != structure.input_size:
-            return None
-        part, run = structure.first, structure.first.run
-        shapes = part.step_shapes(batch)
-        old = (state,) if type(state) in PLAIN else state
-        if old is None:
-            if structure.options.learn_initial_state:
-                return None
-            old = tuple(map(rows.new_zeros, shapes))
-        elif not isinstance(old, tuple | list) or not PLAIN.issuperset(map(type, old)):
-            return None
-        if [*map(SHAPE, old)] != shapes:
-            return None
-        if self.memory != run.memory:
-            run = run._replace(memory=self.memory)
-        stored: list[Any] = [*map(self._parameters.get, part.names.values())]
-        computed = type(None) in map(type, stored)
-        if computed:
-            stored = [parameter(self, name) for name in part.names.values()]
-        into = None
-        if out is not None:
-            results = [(*rows.shape[:-1], part.output_size), *shapes]
-            into = direct_results(out, (rows, *old), results)
-            if into is None:
-                return None
-        found = single_step(run, rows, old, stored, rows.dim() == 3, into)
-        if found is None:
-            return None
-        output, last = found
-        usual = not (computed or output.requires_grad or structure.options.learn_initial_state)
-        if usual:
-            self._keep(rows, prepared_step(run, part.names.values(), (rows, *old), stored))
-        return self._typed((output, last[0] if len(last) == 1 else last), rows)
-
-    def _typed(self, found: Any, given: object) -> Any:
-        """The results of a call in the types that torch.nn gives."""
-        return found
 
     def _weights(self, part: LayerPart) -> dict[str, Tensor]:
         names, own = part.names, self._parameters
@@ -418,61 +271,6 @@ class Layer(nn.Module):
         names = (f"highway_{kind}_l{place}" for kind in ("weight", "bias"))
         weight, bias = (parameter(self, name) for name in names)
         return weight, bias
-
-    def step(
-        self,
-        input: Tensor,
-        state: State | None = None,
-        *,
-        out: tuple[Tensor, State] | None = None,
-    ) -> tuple[Tensor, State]:
-        """Run the layer for one step, as a call with one step would; for streams.
-
-        Args:
-            input: (batch, input), or (input,) for one sequence.
-            state: The state before the step, as a call takes it.
-            out: What an earlier step without a gradient has returned: this one's results are
-                written there. Faster if it is not the state before the step: two take turns.
-
-        Returns:
-            The output, (batch, size) or (size,), and the state after the step.
-
-        Raises:
-            InputError: The layer is bidirectional, or a shape, a type or a device is not what it
-                takes.
-
-        Example:
-            >>> import torch
-            >>> from anyrnn.torch import GRU
-            >>> layer, x, state = GRU(3, 5), torch.randn(7, 2, 3), None
-            >>> for x_t in x:
-            ...     output, state = layer.step(x_t, state)
-            >>> torch.allclose(output, layer(x)[0][-1], atol=1e-6)
-            True
-        """
-        if type(input) in PLAIN and input.dim() == 2 and is_direct(self):
-            call = self._prepared_call(input.shape)
-            single = None if call is None else call(input, state, self._parameters, out)
-            if single is None:
-                single = self._step_of(input, input.shape[0], state, out)
-            if single is not None:
-                return single
-        structure = self._structure or self._made()
-        if structure.bidirectional:
-            raise InputError(
-                "step() goes forwards only, and the layer is bidirectional: it needs the whole "
-                "sequence"
-            )
-        size = structure.input_size
-        if not isinstance(input, Tensor) or input.dim() not in (1, 2):
-            shape = tuple(input.shape) if isinstance(input, Tensor) else type(input).__name__
-            raise InputError(
-                f"the input of a step is {shape}; expected (batch, {size}) or ({size},)"
-            )
-        axis = int(self.batch_first and input.dim() == 2)
-        output, new = self(input.unsqueeze(axis), state)
-        found = own([output.squeeze(axis)])[0], new
-        return found if out is None else write_results(found, out)
 
     @torch.no_grad()
     def inspect(

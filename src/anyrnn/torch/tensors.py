@@ -132,3 +132,13 @@ def check_tensor(what: str, tensor: object, like: Tensor) -> Tensor:
             f"one: tensor.to('{like.device}') or layer.to('{tensor.device}')"
         )
     return tensor
+
+
+def parameter(module: nn.Module, name: str) -> Tensor:
+    """A parameter of a module, found fast, or what a parametrization makes of it."""
+    found = module._parameters.get(name)
+    if found is None:
+        found = getattr(module, name, None)
+        if not isinstance(found, Tensor):
+            raise InputError(f"the parameter {name} is {found!r:.60}; expected a tensor")
+    return found
