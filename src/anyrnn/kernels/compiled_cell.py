@@ -235,8 +235,8 @@ class Compiled:
         states = self._states("the state", states, batch)
         steps = _steps(time, batch, lengths, mask, resets, check_padding(padding))
         words = self._seed(seed) if any(steps.batch_sizes) else None
-        made = PaddedRun(self.target, self._run, self.threads, steps, x, states, parameters, words)
-        made.arrays = made.arrays._replace(packed=packed)
+        given = x, states, parameters, words, packed
+        made = PaddedRun(self.target, self._run, self.threads, steps, *given)
         rows, last, residuals = made.forward(save)
         saved = (self, made, residuals) if save else None
         return Result(steps.outputs(rows), tuple(last), saved)

@@ -6,7 +6,7 @@ and what a kernel cannot compute is refused with a reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -79,6 +79,27 @@ def evaluations(schedule: Schedule, packed: bool) -> list[Evaluation]:
             known = {accumulator.node for accumulator in stage.accumulators}
             found.append(Evaluation(planner.plan(stage.stores, known, stage.stores)))
     return found
+
+
+def uncomputed(
+    planned: Iterable[Evaluation], computed: Collection[str], machine: str
+) -> str | None:
+    """Why a target cannot compute what its stages evaluate; None if it can.
+
+    Args:
+        planned: The order of evaluation of each stage.
+        computed: The elementwise operations that its kernels compute, apart from random numbers.
+        machine: What it is called: `CPU`.
+    """
+    for evaluation in planned:
+        for value in evaluation.values:
+            operation = value.node.operation
+            if value.source is Source.COMPUTED and operation not in (*computed, "random"):
+                return (
+                    f"the {machine}'s kernels cannot compute this {operation} inside the loop over "
+                    "time"
+                )
+    return None
 
 
 class _Planner:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from anyrnn.kernels.numpy_arrays import NUMPY_ARRAYS
+from anyrnn.kernels.packed_weights import PackedWeights
 from anyrnn.kernels.run import NOTHING, Array, Arrays, Run
 from anyrnn.kernels.step_rows import AllSteps
 from anyrnn.kernels.target import Target
@@ -25,6 +26,7 @@ class PaddedRun:
         states: The initial states, each (batch, size).
         parameters: The stored parameters by name.
         seed: What random numbers follow from, for a cell that draws some.
+        packed: Where packed weights are kept from one run to the next, if they are.
     """
 
     def __init__(
@@ -37,11 +39,12 @@ class PaddedRun:
         states: list[Array],
         parameters: Mapping[str, Array],
         seed: Array | None,
+        packed: PackedWeights | None = None,
     ) -> None:
         rows, begun = steps.enter(x, states)
         self.target, self.steps, self.states = target, steps, states
         self.run = run.over(tuple(steps.batch_sizes), x.dtype, threads)
-        self.arrays = Arrays(NUMPY_ARRAYS, rows, begun, parameters, seed)
+        self.arrays = Arrays(NUMPY_ARRAYS, rows, begun, parameters, seed, packed)
 
     def forward(
         self, save: bool, into: Mapping[Any, Array] = NOTHING

@@ -17,7 +17,7 @@ from functools import lru_cache
 from anyrnn.graph.keys import Name
 from anyrnn.graph.nodes import Node
 from anyrnn.graph.randomness import EVERY_STEP, stream_key
-from anyrnn.kernels.evaluation import Evaluation, Source, Value, evaluations
+from anyrnn.kernels.evaluation import Evaluation, Source, Value, evaluations, uncomputed
 from anyrnn.kernels.gpu.elementwise import COMPUTE, number
 from anyrnn.kernels.gpu.form import Form, Tile, tile
 from anyrnn.kernels.gpu.layout import Layout, Place
@@ -30,14 +30,7 @@ STAGES = 1  # of loops that do not say it: one over time must not read ahead
 @lru_cache(maxsize=256)
 def unsupported(schedule: Schedule) -> str | None:
     """Why a schedule's loop cannot be written, or None if it can."""
-    for evaluation in evaluations(schedule, packed=True):
-        for value in evaluation.values:
-            operation = value.node.operation
-            if value.source is Source.COMPUTED and operation not in (*COMPUTE, "random"):
-                return (
-                    f"the GPU's kernels cannot compute this {operation} inside the loop over time"
-                )
-    return None
+    return uncomputed(evaluations(schedule, packed=True), COMPUTE, "GPU")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What can be chosen of all problems with drawn data."""
 
 from anyrnn.tasks.options import common_options
+from anyrnn.tasks.options.common_options import TrainingOptions
 from anyrnn.tasks.options.declaration import OptionGroup, option
 
 
@@ -21,6 +22,15 @@ class ModelOptions(OptionGroup, panel="Model"):
 
     hidden_size: int = common_options.hidden_size(64)
     layers: int = common_options.LAYERS
+
+
+class ProblemOptions(OptionGroup, panel="Model"):
+    """Everything that decides the result of a training; a problem's own has its own sequences."""
+
+    data: SequenceOptions = SequenceOptions()
+    cells: tuple[str, ...] = common_options.cells()
+    model: ModelOptions = ModelOptions()
+    training: TrainingOptions = TrainingOptions()
 
 
 class DrawOptions(OptionGroup, panel="Sequences"):

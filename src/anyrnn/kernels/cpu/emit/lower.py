@@ -19,7 +19,7 @@ from anyrnn.kernels.cpu.emit.operand import Operand
 from anyrnn.kernels.cpu.emit.record import Record
 from anyrnn.kernels.cpu.emit.tiles import Tile, tile
 from anyrnn.kernels.cpu.emit.time_loop import TimeLoop
-from anyrnn.kernels.evaluation import Evaluation, Source, constants, evaluations
+from anyrnn.kernels.evaluation import constants, evaluations, uncomputed
 from anyrnn.schedule.forms import Schedule
 
 
@@ -36,18 +36,7 @@ class Lowered:
 
 def unsupported(schedule: Schedule) -> str | None:
     """Why a schedule's loop cannot be lowered, or None if it can."""
-    return _reason(evaluations(schedule, packed=True))
-
-
-def _reason(planned: list[Evaluation]) -> str | None:
-    for evaluation in planned:
-        for value in evaluation.values:
-            operation = value.node.operation
-            if value.source is Source.COMPUTED and operation not in (*COMPUTE, "random"):
-                return (
-                    f"the CPU's kernels cannot compute this {operation} inside the loop over time"
-                )
-    return None
+    return uncomputed(evaluations(schedule, packed=True), COMPUTE, "CPU")
 
 
 def lower(schedule: Schedule, arithmetic: Arithmetic) -> Lowered:
@@ -62,7 +51,7 @@ def lower(schedule: Schedule, arithmetic: Arithmetic) -> Lowered:
     """
     packed = arithmetic.packed
     planned = evaluations(schedule, packed)
-    if reason := _reason(planned):
+    if reason := uncomputed(planned, COMPUTE, "CPU"):
         raise KernelError(reason)
     tiles = tuple(tile(stage, arithmetic) for stage in schedule.stages)
     groups = [group for cut in tiles for group in cut.groups]
