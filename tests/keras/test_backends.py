@@ -116,6 +116,11 @@ def make(
     )
 
 
+def as_keras_has(parameter: Any) -> Any:
+    """A parameter as Keras has it."""
+    return ops.transpose(parameter) if len(parameter.shape) == 2 else parameter
+
+
 def run(
     case: Case, tensors: list[Any], turned: bool = False, seed: Any = None, recorded: bool = True
 ) -> list[Any]:
@@ -123,7 +128,7 @@ def run(
     count = 1 + len(case.states)
     mask = None if case.mask is None else ops.convert_to_tensor(case.mask)
     seed = None if seed is None else ops.convert_to_tensor(np.array(seed))
-    given = tensors[0], tensors[1:count], tensors[count:], recorded
+    given = tensors[0], tensors[1:count], [*map(as_keras_has, tensors[count:])], recorded
     call = backends.CellCall(case.cell, case.sizes, *given, mask=mask, reverse=turned, seed=seed)
     output, last = backends.run(call)
     return [output, *last]
@@ -321,7 +326,29 @@ def test_nothing_is_refused_on_a_cpu() -> None:
     assert backends.refusal([ops.convert_to_tensor(array) for array in case.arrays]) is None
 
 
+def test_prepared_layers() -> None:
+    """On each backend, with the same bits; where it gains nothing, nothing is kept."""
+    layer = anyrnn.keras.GRU(5)
+    x = np.ones((2, 3, 4), "float32")
+    wanted = np.array(ops.convert_to_numpy(layer(x)))
+    assert anyrnn.keras.prepare(layer) is layer
+    np.testing.assert_array_equal(ops.convert_to_numpy(layer(x)), wanted)
+    assert (layer._kept == (None,)) == (BACKEND != "torch")
+
+
 if BACKEND == "jax":
+
+    def test_a_constant_in_a_program() -> None:
+        """Of which nothing else is a number."""
+        layer = anyrnn.keras.LSTM(5)
+        x = np.ones((2, 3, 4), "float32")
+        wanted = layer(x)
+        weights, rest = (
+            [each.value for each in part]
+            for part in (layer.trainable_variables, layer.non_trainable_variables)
+        )
+        found = jax.jit(lambda given: layer.stateless_call(given, rest, x)[0])(weights)
+        np.testing.assert_allclose(found, wanted, atol=1e-6)
 
     def test_second_derivatives_are_refused() -> None:
         case = make("gru")

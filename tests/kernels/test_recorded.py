@@ -21,7 +21,8 @@ def batch_of(
     case: Case, mask: Array | None, turned: bool, sequences: bool, *further: Array
 ) -> Batch:
     x = np.ascontiguousarray(case.x.transpose(1, 0, 2))
-    states, parameters = list(case.states), list(case.parameters.values())
+    states = list(case.states)
+    parameters = [np.ascontiguousarray(array.T) for array in case.parameters.values()]
     run = Run(case.cell, tuple(case.sizes.items()))
     callback = Callback(run, turned, sequences, mask is not None, False)
     return Batch(callback, 1, x, states, parameters, mask, None, [*further])
@@ -50,7 +51,8 @@ def compute(
     outputs = [case.output_gradient.transpose(1, 0, 2)] * sequences
     further = *kept, *outputs, *case.state_gradients
     batch_of(case, mask, turned, sequences, *further).backward(wanted, into)
-    return [*results, *into]
+    first = len(into) - sum(wanted[1:])  # of the parameters' gradients, which are transposed too
+    return [*results, *into[:first], *(array.T for array in into[first:])]
 
 
 def expected(
@@ -73,7 +75,7 @@ def expected(
     ]
 
 
-@pytest.mark.parametrize("name", ["lstm", "rnn", "gru", "rnn_output"])
+@pytest.mark.parametrize("name", ["lstm", "rnn", "gru", "rnn_output", "lstm_projection", "minlstm"])
 @pytest.mark.parametrize("turned", [False, True])
 def test_as_the_compiled_cell(name: str, turned: bool) -> None:
     case = make_case(anyrnn.get(name), 3, time=5, batch=4)

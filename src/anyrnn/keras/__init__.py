@@ -19,6 +19,7 @@ except ModuleNotFoundError as error:
 from anyrnn.keras.cells import GRUCell, LSTMCell, SimpleRNNCell
 from anyrnn.keras.exchange import from_torch, to_torch
 from anyrnn.keras.layers import GRU, LSTM, RNN, SimpleRNN, replace_layers
+from anyrnn.keras.prepared import prepare, unprepare
 from anyrnn.keras.recurrent import Recurrent, RecurrentCell
 
 __all__ = [
@@ -32,6 +33,8 @@ __all__ = [
     "SimpleRNN",
     "SimpleRNNCell",
     "from_torch",
+    "prepare",
     "replace_layers",
     "to_torch",
+    "unprepare",
 ]

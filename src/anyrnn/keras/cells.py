@@ -45,14 +45,15 @@ class CellParts(NamedTuple):
         layer: The cell of Keras.
         cell: Our cell that computes what a call does.
         sizes: The named sizes as numbers; none before the layer is built.
-        stored: Gives the parameters in the layout of `Cell.parameters`, as the backend's tensors.
+        weights: Gives the parameters in the order of `Cell.parameters`, as the backend's tensors;
+            of matrices the transposes, as Keras has them.
         masks_input: Whether the input is to be multiplied with Keras' own dropout mask before.
     """
 
     layer: Any
     cell: Cell
     sizes: Mapping[str, int]
-    stored: Callable[[], list[Any]]
+    weights: Callable[[], list[Any]]
     masks_input: bool
 
 
@@ -88,12 +89,12 @@ def _parts_of_own(layer: Any, name: str, training: bool) -> CellParts | str:
     sizes = {"input": layer.kernel.shape[0], "hidden": layer.units} if layer.built else {}
     # masks of single gates are drawn by our cell
     masks_input = training and 0 < layer.dropout < 1 and not per_gate
-    return CellParts(layer, cell, sizes, partial(_stored, layer), masks_input)
+    return CellParts(layer, cell, sizes, partial(_weights, layer), masks_input)
 
 
-def _stored(layer: Any) -> list[Any]:
-    """The parameters of one of Keras' own cells: its arrays, transposed."""
-    matrices = [ops.transpose(layer.kernel), ops.transpose(layer.recurrent_kernel)]
+def _weights(layer: Any) -> list[Any]:
+    """The arrays of one of Keras' own cells, of which a second bias is one too."""
+    matrices = [*map(ops.convert_to_tensor, (layer.kernel, layer.recurrent_kernel))]
     if not layer.use_bias:
         return matrices
     if len(layer.bias.shape) == 2:

@@ -28,6 +28,7 @@ class CompiledLayer:
     unroll: bool
     zero_output_for_mask: bool
     _compute_path: Path | None = None
+    _kept: tuple[Any, ...] | None = None  # of each cell, in inference
     _supports_jit = True
 
     @property
@@ -51,6 +52,13 @@ class CompiledLayer:
     @supports_jit.setter
     def supports_jit(self, value: bool) -> None:
         self._supports_jit = value
+
+    def keep_weights(self, keep: bool) -> None:
+        """Keep packed weights from one call to the next from now on, or no longer."""
+        if not keep:
+            self._kept = None
+        elif self._kept is None:
+            self._kept = tuple(backends.kept_weights() for _ in _cells(self.cell))
 
     def _maybe_config_dropout_masks(self, cell: Any, input_sequence: Any, input_state: Any) -> None:
         """Draw no masks before the path is known: kernels draw recurrent dropout themselves."""
@@ -84,8 +92,8 @@ class CompiledLayer:
     ) -> tuple[Any, Any, Any]:
         mask, states = _mask(mask, sequences), tree.flatten(initial_state)
         parts = _read(self.cell, training)
-        stored = [] if isinstance(parts, str) else [part.stored() for part in parts]
-        self._compute_path = _choose(parts, [sequences, *states, *chain(*stored)])
+        weights = [] if isinstance(parts, str) else [part.weights() for part in parts]
+        self._compute_path = _choose(parts, [sequences, *states, *chain(*weights)])
         if isinstance(parts, str) or self._compute_path.name != "compiled":
             self._check_own_loop(mask)
             own: Any = super()
@@ -112,12 +120,13 @@ class CompiledLayer:
                 part.sizes,
                 outputs,
                 states[len(last) : len(last) + len(cell.states)],
-                stored[place],
+                weights[place],
                 recorded=bool(training),
                 mask=mask,
                 reverse=backwards,
                 sequences=place < len(parts) - 1 or self.return_sequences or not is_state,
                 seed=layer.seed_generator.next() if cell.draws else None,
+                kept=None if self._kept is None else self._kept[place],
             )
             outputs, ended = backends.run(call)
             last += ended

@@ -195,13 +195,19 @@ class RecurrentCell(CellSerialisation, keras.Layer, DropoutRNNCell, CellAdapter)
     def parts(self, training: bool) -> CellParts:
         """As `CellAdapter.parts`."""
         cell = self.trained if training else self.definition
-        return CellParts(self, cell, self._bound, self.stored, training and self.dropout > 0)
+        return CellParts(
+            self, cell, self._bound, self.weights_of_families, training and self.dropout > 0
+        )
+
+    def weights_of_families(self) -> list[Any]:
+        """The parameters as tensors, in the order of `Cell.parameters`; matrices transposed."""
+        return [*map(ops.convert_to_tensor, self._stored)]
 
     def stored(self) -> list[Any]:
         """The parameters in the layout of `Cell.parameters`."""
         return [
-            ops.transpose(weight) if len(weight.shape) == 2 else ops.reshape(weight, (-1,))
-            for weight in self._stored
+            ops.transpose(weight) if len(weight.shape) == 2 else weight
+            for weight in self.weights_of_families()
         ]
 
     def get_recurrent_dropout_mask(self, step_input: Any) -> Any:

@@ -85,7 +85,7 @@ class Batch:
         threads: The most threads to use.
         x: The inputs, (batch, time, input).
         states: The initial states, each (batch, size).
-        parameters: The stored parameters.
+        parameters: The stored parameters, matrices transposed.
         mask: Whether each step counts, (batch, time); all do if None. States and outputs are
             carried over those that do not.
         seed: What random numbers follow from, for a cell that draws some: one whole number, or two
@@ -112,7 +112,7 @@ class Batch:
         output, last, saved = made.forward(bool(kept), room)
         places = iter(into)
         if self.callback.sequences:
-            np.copyto(next(places), made.steps.outputs(output).transpose(1, 0, 2))
+            made.steps.write_outputs(output, next(places).transpose(1, 0, 2))
         for array, state in zip(places, last, strict=True):
             np.copyto(array, state)
         for array, (name, own) in zip(kept, room.items(), strict=True):
@@ -131,11 +131,9 @@ class Batch:
         made, count = self._padded, len(self.further) - self.callback.results
         kept, gradients = self.further[:count], self.further[count:]
         states = gradients[self.callback.sequences :]
-        given = self._parts(kept), self._of_output(gradients), states, wanted
-        x, begun, totals = made.backward(*given)
-        places = iter(into)
-        if x is not None:
-            self._ordered(next(places))[...] = x
+        given, places = (self._parts(kept), self._of_output(gradients), states, wanted), iter(into)
+        of_x = self._ordered(next(places)) if wanted[0] else None
+        _, begun, totals = made.backward(*given, of_x)
         for state in begun:
             np.copyto(next(places), state)
         for name in compress(made.arrays.parameters, wanted[1:]):
@@ -145,7 +143,7 @@ class Batch:
         """The gradient of the output of each row: zero where there is no output."""
         made = self._padded
         if self.callback.sequences:
-            return made.steps.outputs_back(np.ascontiguousarray(gradients[0].transpose(1, 0, 2)))
+            return made.steps.outputs_back(gradients[0].transpose(1, 0, 2))
         zeros = empty(made.run.output_shape(len(made.arrays.rows)), self.x.dtype)
         zeros.fill(0)
         return zeros
@@ -165,7 +163,7 @@ class Batch:
 
     @cached_property
     def _padded(self) -> PaddedRun:
-        run = self.callback.run
+        run = self.callback.run._replace(transposed=True)
         return PaddedRun(
             default_target(),
             run,

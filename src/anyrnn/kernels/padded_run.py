@@ -75,6 +75,7 @@ class PaddedRun:
         output: Array,
         states: list[Array],
         wanted: Sequence[bool],
+        into: Array | None = None,
     ) -> tuple[Array | None, list[Array], dict[str, Array]]:
         """Compute gradients.
 
@@ -83,6 +84,7 @@ class PaddedRun:
             output: The gradients of the rows of the output.
             states: Those of the last states.
             wanted: Whether the gradient of the input is wanted, and of each parameter.
+            into: Where to write that of the input, (time, batch, input); a new array if not given.
 
         Returns:
             The gradients of the input, if it is wanted, of the initial states, and of the
@@ -95,5 +97,10 @@ class PaddedRun:
                 above = [output, *begun]
                 x, begun, totals = self.target.backward(self.run, arrays, residuals, above, wanted)
             if wanted[0]:
-                x = steps.inputs_back(np.zeros_like(arrays.rows) if x is None else x)
+                x = np.zeros_like(arrays.rows) if x is None else x
+                if into is None:
+                    x = steps.inputs_back(x)
+                else:
+                    steps.write_inputs_back(x, into)
+                    x = into
             return x, steps.begun_back(begun, given), totals

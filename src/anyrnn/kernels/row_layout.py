@@ -87,6 +87,11 @@ class Layout:
         sequence, step = np.divmod(self._step, time)
         return step * batch + sequence
 
+    @_once
+    def rest(self, batch_first: bool = False) -> Array:
+        """Where the steps that do not count are in such an array."""
+        return np.flatnonzero(~(self._counts.T if batch_first else self._counts))
+
     @cached_property
     def _row(self) -> Array:
         """The row of each step that counts, (time, batch)."""

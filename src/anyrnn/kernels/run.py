@@ -123,6 +123,8 @@ class Run(NamedTuple):
         dtype: The type of all arrays; None until it runs.
         threads: The most threads to use.
         called: What a module calls the stored parameters, for messages, by pairs.
+        transposed: Whether of stored matrices the transposes are given, (columns, rows), as Keras
+            has them; their gradients are laid out likewise.
     """
 
     cell: Cell
@@ -134,10 +136,11 @@ class Run(NamedTuple):
     dtype: Any = None
     threads: int = 1
     called: tuple[tuple[str, str], ...] = ()
+    transposed: bool = False
 
     def over(self, batch_sizes: tuple[int, ...], dtype: np.dtype[Any] | None, threads: int) -> Run:
         """The run over sequences with so many rows at each step."""
-        return Run(*self[:5], steps_of(batch_sizes), dtype, threads, self.called)
+        return Run(*self[:5], steps_of(batch_sizes), dtype, threads, *self[8:])
 
     def name_of(self, stored: str) -> str:
         """What messages call a stored parameter."""

@@ -45,8 +45,8 @@ def prepare(module: Module) -> Module:
     found = [part for part in module.modules() if isinstance(part, Layer)]
     if not found:
         raise InputError(
-            f"{type(module).__name__} has no layer of anyrnn.torch that could be prepared; Keras' "
-            "layers cannot be: give their weights to one with anyrnn.keras.to_torch"
+            f"{type(module).__name__} has no layer of anyrnn.torch that could be prepared; models "
+            "of Keras are prepared by anyrnn.keras.prepare"
         )
     for layer in found:
         layer.prepare()

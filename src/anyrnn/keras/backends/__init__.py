@@ -42,6 +42,18 @@ def refusal(tensors: Sequence[Any]) -> str | None:
     return _backend(name).refusal(tensors) if name in BACKENDS else f"Keras' backend '{name}'"
 
 
+def kept_weights() -> Any:
+    """Where a cell of a layer keeps packed weights from one call to the next; None on backends on
+    which it gains nothing.
+
+    A callback of JAX or TensorFlow is given memory, which does not tell whether it was written. To
+    compare it with a copy takes as long as to pack it, which from Keras' layout is a copy too.
+    """
+    name = config.backend()
+    made = getattr(_backend(name), "KeptWeights", None) if name in BACKENDS else None
+    return None if made is None else made()
+
+
 class CellCall(NamedTuple):
     """A cell, and the tensors of Keras' backend that it is run over.
 
@@ -50,7 +62,8 @@ class CellCall(NamedTuple):
         sizes: The named sizes as numbers.
         x: The inputs, (batch, time, input).
         states: The initial states, each (batch, size).
-        parameters: The stored parameters, in the order of `cell.parameters`.
+        parameters: The stored parameters, in the order of `cell.parameters`; matrices transposed,
+            as Keras has them.
         recorded: Whether a derivative is likely to be asked for.
         mask: Whether each step counts, (batch, time). Over a step that does not count, states and
             output are carried; before the first that counts the output is zero.
@@ -59,6 +72,7 @@ class CellCall(NamedTuple):
         sequences: Whether the outputs are asked for, not the last states only.
         seed: What random numbers follow from, for a cell that draws some: one whole number, or the
             two that Keras' SeedGenerator gives.
+        kept: What `kept_weights` gave the layer, if it keeps packed weights.
     """
 
     cell: Cell
@@ -71,6 +85,7 @@ class CellCall(NamedTuple):
     reverse: bool = False
     sequences: bool = True
     seed: Any = None
+    kept: Any = None
 
     @property
     def run(self) -> Run:
@@ -118,7 +133,7 @@ def _check_shapes(call: CellCall) -> None:
     for name, state, size in zip(cell.states, call.states, cell.state_sizes, strict=True):
         wanted.append((f"the state {name}", state, (batch, size.evaluate(sizes))))
     for stored, given in zip(cell.parameters, call.parameters, strict=True):
-        wanted.append((f"the parameter {stored.name}", given, stored.shape_for(sizes)))
+        wanted.append((f"the parameter {stored.name}", given, stored.shape_for(sizes)[::-1]))
     if call.mask is not None:
         wanted.append(("the mask", call.mask, (batch, time)))
     for what, tensor, shape in wanted:

@@ -174,8 +174,8 @@ def refusal(tensors: Sequence[Array]) -> str | None:
                 return "forward-mode differentiation"
             if not all(isinstance(size, int) for size in tensor.shape):
                 return "inside an export, with sizes that are not known"
-        else:
-            platforms = {device.platform for device in jnp.asarray(tensor).devices()}
+        elif isinstance(tensor, Array):  # else one of NumPy
+            platforms = {device.platform for device in tensor.devices()}
             if platforms != {"cpu"}:
                 return f"tensors on {', '.join(sorted(platforms))}"
     if traced and jax.default_backend() != "cpu":

@@ -151,6 +151,8 @@ class OuterSums:
         for part, out in zip(parts, outs, strict=True):
             if len(out.shape) == 1:
                 copies.append((part[0], out))
+            elif out.steps[0] == 1:  # transposed as well
+                copies.append((part, out.T))
             elif out.shape[1] % self.lanes == 0:
                 pairs.append((part, out))
             else:

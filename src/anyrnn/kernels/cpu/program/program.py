@@ -75,7 +75,7 @@ class Program:
 
     @staticmethod
     def _key(run: Run, machine: Machine, interface: ArrayInterface) -> Any:
-        return run.steps, run.dtype, run.reverse, run.operand, machine, interface
+        return run.steps, run.dtype, run.reverse, run.operand, run.transposed, machine, interface
 
     def entry(
         self,

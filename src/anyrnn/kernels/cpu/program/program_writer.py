@@ -71,8 +71,9 @@ class ProgramWriter:
             name: commands.give((batch, plan.width(node)), name=("state", str(name)))
             for name, node in plan.planned.new_states.items()
         }
+        self.order = -1 if run.transposed else 1  # of the axes of matrices
         parameters = {
-            name: commands.give(shape, name=("parameter", name))
+            name: self._turned(commands.give(shape[:: self.order], name=("parameter", name)))
             for name, shape in plan.cell.stored_shapes(plan.sizes).items()
         }
         self.seed = commands.give((1,), np.int64, ("seed", "")) if plan.draws else None
@@ -80,6 +81,10 @@ class ProgramWriter:
         offsets = self.steps.offsets
         capacity = max(int(offsets[stop] - offsets[start]) for start, stop in self.segments)
         self.frame = Frame(commands, {}, parameters, operations, plan.columns, capacity)
+
+    def _turned(self, view: BufferView) -> BufferView:
+        """A parameter, or its gradient, from the caller's layout to the stored one, or back."""
+        return view.T if self.order < 0 and len(view.shape) == 2 else view
 
     def _give(self, name: Any, width: int) -> BufferView:
         """An input, for the rows of all steps: an array that the caller gives, or in one."""
@@ -141,7 +146,8 @@ class ProgramWriter:
                 results[plan.cell.output] = own = commands.result(output.shape)
                 commands.copy(output, own)
         last = {name: self._last(name, states[name]) for name in states}
-        parts = results, last, frame.totals
+        totals = {name: self._turned(total) for name, total in frame.totals.items()}
+        parts = results, last, totals
         return commands.finish(), tuple(self.given), Outcome(*map(commands.rows, parts))
 
     def _compute_once(self) -> None:
@@ -173,7 +179,8 @@ class ProgramWriter:
             place = places.get(node)
             frame.whole[node] = commands.result((steps.rows, width)) if place is None else place
         for name, shape, complete in plan.totals:
-            total = frame.totals[name] = commands.result(shape)
+            total = commands.result(shape[:: self.order])
+            frame.totals[name] = self._turned(total)
             if not complete:
                 commands.clear(total)
         return histories
