@@ -60,7 +60,7 @@ MODES = ("inference", "training")
 
 PLAIN, DROPOUT, ZONEOUT, NORM = "plain", "recurrent dropout", "zoneout", "layer norm"
 LENGTHS, MASK, RESETS, PACKED = "lengths", "mask", "resets", "packed"
-BFLOAT16 = "bfloat16"
+BFLOAT16, INT8 = "bfloat16", "int8"
 SUBNORMAL = "subnormal"
 OPTIONS: dict[str, dict[str, Any]] = {  # with the arguments of our layers
     PLAIN: {},
@@ -72,6 +72,7 @@ OPTIONS: dict[str, dict[str, Any]] = {  # with the arguments of our layers
     NORM: {"norm": "layer"},
     PACKED: {},
     BFLOAT16: {},  # under torch.autocast
+    INT8: {},  # prepared with such weights
     SUBNORMAL: {},
 }
 RANDOM = (DROPOUT, ZONEOUT)
@@ -81,6 +82,7 @@ TINY = np.float32(1e-40)  # the smallest float32 of full precision is 1.2e-38
 OPTION_SHAPES = ((32, 100, 128, 128), (64, 50, 256, 256))
 PACKED_SHAPES = ((64, 400, 256, 256),)
 BFLOAT16_SHAPES = ((32, 100, 512, 512), (64, 50, 256, 256), (16, 500, 256, 256))
+INT8_SHAPES = (*BFLOAT16_SHAPES, (1, 100, 512, 512), (32, 100, 128, 128), (4, 20, 32, 32))
 LINEAR_OPTION_SHAPES = ((32, 100, 256, 256),)
 
 
@@ -310,11 +312,12 @@ class Case:
 
 
 def _option_cases() -> list[Case]:
-    every = [option for option in OPTIONS if option not in (PACKED, BFLOAT16)]
+    every = [option for option in OPTIONS if option not in (PACKED, BFLOAT16, INT8)]
     groups = (
         (("lstm", "gru"), OPTION_SHAPES, MODES, every),
         (("lstm",), PACKED_SHAPES, MODES, [PACKED]),
         (("lstm", "gru"), BFLOAT16_SHAPES, MODES, [BFLOAT16]),
+        (("lstm", "gru"), INT8_SHAPES, ("inference",), [INT8]),
         (LINEAR, LINEAR_OPTION_SHAPES, MODES, [PLAIN]),
     )
     return [Case(*each) for group in groups for each in product(*group)]

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cases import BFLOAT16, COUNTED, NORM, PLAIN, SUBNORMAL, Arrays, Case
+from benchmarks.cases import BFLOAT16, COUNTED, INT8, NORM, PLAIN, SUBNORMAL, Arrays, Case
 from benchmarks.conditions import Conditions, cores
 from benchmarks.load import busy_cores
 from benchmarks.peers import BASELINES, PEERS
@@ -23,7 +23,7 @@ from benchmarks.worker import PeerError, Worker
 
 TOLERANCE = 2e-4  # of the largest number of an array
 # with options that make more of rounding: norms divide by what may be small
-TOLERANCES = {BFLOAT16: 0.05, NORM: 1e-3}
+TOLERANCES = {BFLOAT16: 0.05, INT8: 0.1, NORM: 1e-3}
 SMALLEST = float(np.finfo(np.float32).tiny)  # that is not subnormal; a library may say 0 instead
 LOOK = 0.5  # seconds of looking, before each row, at what else the machine does
 NOISE = 0.2  # likewise, of the size of what is random

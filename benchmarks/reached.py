@@ -8,6 +8,7 @@ from itertools import product
 from benchmarks.cases import (
     BFLOAT16,
     CUSTOM,
+    INT8,
     LINEAR,
     MODES,
     NORM,
@@ -59,6 +60,7 @@ STEP_AIMS = dict.fromkeys(product(OPTIONS, MODES), 1.15)
 STEP_AIMS |= {(NORM, mode): 1.5 for mode in MODES}
 STEP_AIMS |= {(SUBNORMAL, mode): 1.1 for mode in MODES}
 STEP_AIMS |= {(BFLOAT16, "inference"): 1 / 1.6, (BFLOAT16, "training"): 1.0}
+STEP_AIMS[INT8, "inference"] = 1 / 2.5
 PEER_AIM, LINEAR_PEER_AIM, COPY_AIM = 3.0, 2.0, 1.5
 MODEL_AIMS = {option: 1.3 if option == PLAIN else 2.5 for option in MODEL_OPTIONS}
 THEIR_TRAININGS = (TORCH_TRAINING, LOOP_TRAINING)
@@ -157,7 +159,7 @@ def _peer_aim(row: Row) -> float:
     """The least ratio; the other group of rows has that of plain layers."""
     if row["cell"] in LINEAR:
         return LINEAR_PEER_AIM
-    return 0.0 if row["option"] in (PLAIN, BFLOAT16, SUBNORMAL) else PEER_AIM
+    return 0.0 if row["option"] in (PLAIN, BFLOAT16, INT8, SUBNORMAL) else PEER_AIM
 
 
 def option_misses(row: Row) -> dict[str, float]:

@@ -12,6 +12,7 @@ from benchmarks.cases import (
     BFLOAT16,
     CUSTOM,
     DROPOUT,
+    INT8,
     LENGTHS,
     LINEAR,
     MASK,
@@ -155,7 +156,7 @@ BASELINES = (OURS_PLAIN, SGEMM, COPY, BYPASSED)
 SGEMM_SIZE = 1024
 ALL = (*STANDARD, *CUSTOM, *LINEAR)
 CHANGED = tuple(option for option in OPTIONS if option != PLAIN)
-LOOPED = tuple(option for option in CHANGED if option not in (PACKED, BFLOAT16))
+LOOPED = tuple(option for option in CHANGED if option not in (PACKED, BFLOAT16, INT8))
 OPERATORS = (*STANDARD, "gru_reset_before", "lstm_peephole", "lstm_coupled")
 UNROLLED = (28, "compiling unrolls the loop, which takes minutes for more steps")
 OUR_MODEL, THEIR_MODEL = "model on {}: anyrnn", "model on {}: keras"
@@ -182,6 +183,9 @@ LAYER_PEERS = {
     "torch.nn": Peer(
         "torch_layers:layer", ("torch",), 0.2, options=(LENGTHS, PACKED, BFLOAT16, SUBNORMAL)
     ),
+    "torch.ao": Peer(
+        "torch_layers:dynamic", ("torch",), 0.2, (), (INT8,), ("lstm", "gru"), ("inference",)
+    ),
     "torch.nn cell": Peer("torch_layers:step", ("torch",), 0.1, steps=(1, "for single steps")),
     "torch loop": Peer("torch_loop:eager", ("torch",), 0.3, (*CUSTOM, *LINEAR), LOOPED),
     "torch.compile step": Peer("torch_compiled:step", ("torch",), 2.5, CUSTOM),
@@ -200,6 +204,16 @@ LAYER_PEERS = {
         (LENGTHS, SUBNORMAL),
         modes=("inference",),
         held=False,  # its kernels look at the CPU, and no setting of it says otherwise
+    ),
+    "onnxruntime int8": Peer(
+        "onnx_runtime:dynamic",
+        ("onnx", "onnxruntime"),
+        0.1,
+        (),
+        (INT8,),
+        ("lstm",),  # its only recurrent operator of int8
+        ("inference",),
+        held=False,
     ),
     SGEMM: Peer("torch_layers:sgemm", ("torch",), 0.1, ALL),
     COPY: Peer("torch_layers:copy", ("torch",), 0.1, LINEAR),

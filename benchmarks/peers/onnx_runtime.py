@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from benchmarks.cases import LENGTHS, Case, Data, named
 from benchmarks.conditions import cores
@@ -19,6 +25,32 @@ OPSET, IR_VERSION = 14, 10
 
 def build(case: Case, data: Data) -> Run:
     """A model with the states as inputs and outputs."""
+    model, given, states = _model(case, data)
+    return _run(model.SerializeToString(), given, states)
+
+
+def dynamic(case: Case, data: Data) -> Run:
+    """The same, quantised dynamically, with a scale for each unit."""
+    model, given, states = _model(case, data)
+    with TemporaryDirectory() as folder, disabled_logging():
+        path = Path(folder) / "model.onnx"
+        quantize_dynamic(model, path, per_channel=True, weight_type=QuantType.QInt8)
+        content = path.read_bytes()
+    return _run(content, given, states)
+
+
+@contextmanager
+def disabled_logging() -> Iterator[None]:
+    """Without its advice to simplify the model first."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _model(case: Case, data: Data) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+    """The model, what is given besides the states, and the first states."""
     kind = KINDS.get(case.cell, "LSTM")
     batch, time, inputs, hidden = case.shape
     attributes: dict[str, Any] = {"hidden_size": hidden}
@@ -52,13 +84,17 @@ def build(case: Case, data: Data) -> Run:
     )
     opsets = [helper.make_opsetid("", OPSET)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
+    return model, {"x": data.x, **lengths}, states
+
+
+def _run(model: bytes, given: dict[str, Any], states: dict[str, Any]) -> Run:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = cores()
     providers = ["CPUExecutionProvider"]
-    session: Any = onnxruntime.InferenceSession(model.SerializeToString(), options, providers)
+    session: Any = onnxruntime.InferenceSession(model, options, providers)
 
     def call(states: Any) -> tuple[Any, Any]:
-        output, *new = session.run(None, {"x": data.x, **lengths, **states})
+        output, *new = session.run(None, {**given, **states})
         return output, dict(zip(states, new, strict=True))
 
     return Run(call, lambda output: {"output": output[:, 0]}, states)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
+import torch.ao.quantization
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -16,6 +18,7 @@ from anyrnn.kernels.cpu.machine.team import trust_threads
 from benchmarks.cases import (
     BFLOAT16,
     CELLS,
+    INT8,
     LENGTHS,
     MASK,
     OPTIONS,
@@ -56,9 +59,23 @@ def _low(module: Any, x: Tensor, state: Any) -> tuple[Tensor, Any]:
     return output.float(), state
 
 
+def dynamic(case: Case, data: Data) -> Run:
+    """A layer of torch.nn, quantised dynamically."""
+    kind, layout = getattr(nn, case.cell.upper()), _layout(case, "_l0")
+    model = nn.Sequential(kind(*case.shape[2:]))
+    arrays = {name: torch.from_numpy(array) for name, array in data.pack(layout).items()}
+    model[0].load_state_dict(arrays)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is to be in a package of its own one day
+        quantised = torch.ao.quantization.quantize_dynamic(model.eval(), {kind}, torch.qint8)
+    return run(quantised[0], {}, case, data, layout)
+
+
 def ours(case: Case, data: Data) -> Run:
     """Our layer in its place, or of any other cell."""
     module, layout = _ours(case)
+    if case.option == INT8:
+        anyrnn.torch.prepare(module.eval(), weights="int8")
     return _filled(module, case, data, layout)
 
 

@@ -18,6 +18,7 @@ from benchmarks.cases import (
     BFLOAT16,
     CELLS,
     DROPOUT,
+    INT8,
     LENGTHS,
     MASK,
     OPTION_CASES,
@@ -55,9 +56,10 @@ COMPILING = ("torch.compile step", "torch.compile loop")  # for a minute; equati
 
 ON_TORCH, ON_TENSORFLOW = "keras on torch", "keras on tensorflow"
 BESIDE = dict.fromkeys(
-    ("torch loop", "torch.nn", "torch.nn cell", OUR_PREPARED), OURS
+    ("torch loop", "torch.nn", "torch.nn cell", "torch.ao", OUR_PREPARED), OURS
 )  # in whose process
 BESIDE |= {whose.format("torch"): ON_TORCH for whose in (OUR_MODEL, THEIR_MODEL)}
+BESIDE["onnxruntime int8"] = "onnxruntime"
 BESIDE |= {OUR_MODEL.format("tensorflow"): ON_TENSORFLOW}
 
 
@@ -98,7 +100,7 @@ SOME = {
 }
 # where several options are given to a library in the same way, one of them
 SOME_OPTIONS = {
-    OURS: (DROPOUT, LENGTHS, RESETS, PACKED, BFLOAT16, SUBNORMAL),
+    OURS: (DROPOUT, LENGTHS, RESETS, PACKED, BFLOAT16, INT8, SUBNORMAL),
     "jax scan": (DROPOUT, ZONEOUT, MASK),
     ON_TORCH: (DROPOUT, LENGTHS),
     "keras on jax": (DROPOUT,),
@@ -106,7 +108,7 @@ SOME_OPTIONS = {
 }
 
 
-@each_worker(*LAYERS)
+@each_worker(*(name for name in LAYERS if PEERS[name].cells))
 def test_numbers_of_every_cell(worker: Worker) -> None:
     peer = PEERS[worker.runs]
     if peer.missing:
@@ -136,7 +138,9 @@ def test_numbers_with_every_option(worker: Worker) -> None:
     if peer.missing:
         pytest.skip(f"not installed: {', '.join(peer.missing)}")
     options = SOME_OPTIONS.get(worker.runs, OPTIONS)
-    cases = [Case("lstm", (32, 9, 40, 40), peer.modes[-1], option) for option in options]
+    shape = 32, 9, 40, 40
+    modes = {INT8: "inference"}
+    cases = [Case("lstm", shape, modes.get(o, peer.modes[-1]), o) for o in options]
     if worker.runs == "torch loop":
         cases += [Case("gru", (32, 9, 40, 40), peer.modes[-1], DROPOUT)]
     taken = [case for case in cases if peer.takes(case)]
@@ -236,7 +240,7 @@ def test_too_little_noise_is_told() -> None:
 
 def test_the_rows_of_options() -> None:
     cases = OPTION_CASES
-    assert len(cases) == len({*cases}) == 2 * 2 * 2 * 8 + 2 + 2 * 3 * 2 + 2 * 4
+    assert len(cases) == len({*cases}) == 2 * 2 * 2 * 8 + 2 + 2 * 3 * 2 + 2 * 6 + 2 * 4
     for case in cases:
         assert PEERS[OURS].takes(case)
         assert sum(peer.takes(case) for peer in PEERS.values()) >= 3

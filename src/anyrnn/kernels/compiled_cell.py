@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
@@ -16,6 +16,7 @@ from anyrnn.errors import InputError, SizeError
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.sizes import as_whole
 from anyrnn.kernels.arguments import as_array, checked_dtype, checked_threads, named_sizes
+from anyrnn.kernels.int8 import check_weights, refusal
 from anyrnn.kernels.packed_weights import PackedWeights
 from anyrnn.kernels.padded_run import PaddedRun
 from anyrnn.kernels.prepared_cell import PreparedCell
@@ -93,7 +94,8 @@ class Compiled:
         threads: The most threads that a run uses.
         target: What kind of machine the code is for.
         memory: `high` or `low`: whether a run saves what its derivative needs, or the states only.
-        products: `bfloat16` if what matrix products multiply is rounded; None if not.
+        products: `bfloat16` if what matrix products multiply is rounded, `int8` in a prepared cell
+            if it is quantised; None if neither.
     """
 
     cell: Cell
@@ -241,18 +243,21 @@ class Compiled:
         saved = (self, made, residuals) if save else None
         return Result(steps.outputs(rows), tuple(last), saved)
 
-    def prepare(self, parameters: Mapping[str, Array]) -> PreparedCell:
+    def prepare(self, parameters: Mapping[str, Array], weights: str | None = None) -> PreparedCell:
         """The cell with a copy of weights, which are packed once: for inference call after call,
         and for streams. Weights that change later are not noticed; prepare it again.
 
         Args:
             parameters: The stored parameters by name, as `cell.parameters` lists them.
+            weights: `int8` to quantise matrices, and what they multiply, to int8: faster, and less
+                exact. None for products as the cell is compiled for.
 
         Returns:
             It.
 
         Raises:
-            InputError: A shape or a type does not fit, a parameter is missing or unknown.
+            InputError: A shape or a type does not fit, a parameter is missing or unknown; or
+                weights cannot be int8.
 
         Example:
             >>> import numpy as np
@@ -263,7 +268,15 @@ class Compiled:
             >>> prepared.forward(np.ones((3, 1, 2))).output[-1].round(3)
             array([[0.96, 0.96]])
         """
-        return PreparedCell(self, self._parameters(parameters))
+        compiled, checked = self, self._parameters(parameters)
+        if check_weights(weights) is not None:
+            refused = refusal(self.cell, self.sizes, self.dtype)
+            if self.products is not None:
+                refused = f"the cell is compiled for products in {self.products}"
+            if refused is not None:
+                raise InputError(f"weights='{weights}' cannot be: {refused}")
+            compiled = replace(self, products=weights)
+        return PreparedCell(compiled, checked)
 
     def _seed(self, given: int | None) -> Array | None:
         """A seed as kernels read it, if the cell draws random numbers."""

@@ -52,7 +52,7 @@ class PreparedCell:
 
     def forward(self, x: Array, states: Sequence[Array] | None = None, **options: Any) -> Result:
         """Run over a batch of sequences; arguments, results and errors as those of
-        `Compiled.forward`, but for `parameters` and `save`.
+        `Compiled.forward`, but for `parameters`; with weights in int8 there is no `save`.
 
         Example:
             >>> import numpy as np

@@ -17,7 +17,7 @@ from anyrnn.graph.cell import Cell
 
 Array = NDArray[Any]
 Sizes = tuple[tuple[str, int], ...]
-BFLOAT16 = "bfloat16"
+BFLOAT16, INT8 = "bfloat16", "int8"
 NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
 
@@ -118,7 +118,8 @@ class Run(NamedTuple):
         reverse: Whether it goes from the last step to the first.
         memory: `high` saves the residuals that the backward pass reads; `low` saves the states
             only, and the backward pass rematerialises the rest.
-        operand: `bfloat16` if what matrix products multiply is rounded, with float32 arrays.
+        operand: `bfloat16` if what matrix products multiply is rounded, with float32 arrays;
+            `int8` if it is quantised, which has no derivative.
         steps: The steps of the sequences; None in a traced graph, until it runs.
         dtype: The type of all arrays; None until it runs.
         threads: The most threads to use.

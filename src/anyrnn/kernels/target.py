@@ -104,6 +104,9 @@ class Target(Protocol):
 
         Returns:
             The outputs, the last states, and the residuals by name.
+
+        Raises:
+            InputError: The run has no derivative: its products are in int8.
         """
         ...
 

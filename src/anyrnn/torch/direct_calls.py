@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from anyrnn.errors import InputError
+from anyrnn.kernels.int8 import check_weights, refusal
 from anyrnn.kernels.packed_weights import PackedWeights
+from anyrnn.kernels.run import INT8, Run
 from anyrnn.torch.changes import watch_optimisers
 from anyrnn.torch.layer_part import LayerPart
 from anyrnn.torch.layer_stack import LayerStack, State
@@ -37,10 +39,36 @@ class DirectCalls(nn.Module):
         assert self._structure is not None
         return self._structure
 
-    def prepare(self) -> None:
+    def prepare(self, weights: str | None = None) -> None:
         """Keep what calls have in common from one to the next; see `anyrnn.torch.prepare`."""
+        self.check_prepared(weights)
         watch_optimisers()
-        self._prepared = Prepared(keeps_weights=True)
+        self._prepared = Prepared(keeps_weights=True, weights=weights)
+
+    def check_prepared(self, weights: str | None) -> None:
+        """Check that the layer can be prepared so.
+
+        Raises:
+            InputError: Its weights cannot be int8.
+        """
+        if check_weights(weights) is None:
+            return
+        dtypes = {tensor.dtype for tensor in self.parameters()} - {torch.float32}
+        dtype = dtypes.pop() if dtypes else torch.float32
+        for part in self._made().parts:
+            refused = refusal(part.cell, part.sizes, dtype)
+            if refused is not None:
+                raise InputError(f"{type(self).__name__}: weights='{weights}' cannot be: {refused}")
+
+    @property
+    def _in_int8(self) -> bool:
+        """Whether products are those of int8 now."""
+        prepared = self._prepared
+        return prepared is not None and prepared.weights is not None and not self.training
+
+    def _run_of(self, part: LayerPart) -> Run:
+        """What is run of a part outside training."""
+        return part.run._replace(operand=INT8) if self._in_int8 else part.run
 
     def unprepare(self) -> None:
         """Release packed weights, and pack them in each call again."""
@@ -55,7 +83,7 @@ class DirectCalls(nn.Module):
     def _forget(self) -> None:
         """Release what was kept; a prepared layer stays prepared."""
         if self._prepared is not None:
-            self._prepared = Prepared(self._prepared.packed is not None)
+            self._prepared = self._prepared.emptied()
 
     def __getstate__(self) -> dict[str, Any]:
         """What is copied and pickled: nothing of what is kept, but that a layer is prepared."""
@@ -83,7 +111,7 @@ class DirectCalls(nn.Module):
             return
         rows = given.transpose(0, 1) if self.batch_first else given
         packed = self._packed_weights(part)
-        self._keep(given, prepared_run(part.run, names, rows, stored, packed))
+        self._keep(given, prepared_run(self._run_of(part), names, rows, stored, packed))
 
     def _keep(self, given: Tensor, call: PreparedCall | None) -> None:
         """Keep a call with an input, for others with inputs of the same shape."""
@@ -121,6 +149,8 @@ class DirectCalls(nn.Module):
         """As `_single_step`, for an input (..., input) with the rows of a batch."""
         structure = self._structure
         if structure is None or not structure.single or (structure.drops and self.training):
+            return None
+        if self._in_int8:  # a step reads matrices as they are
             return None
         if rows.shape[-1] != structure.input_size:
             return None

@@ -14,7 +14,7 @@ from torch.fx import Proxy
 from torch.nn import functional
 
 from anyrnn.errors import InputError
-from anyrnn.kernels.run import Run
+from anyrnn.kernels.run import INT8, Run
 from anyrnn.torch import vendor_path
 from anyrnn.torch.direct_calls import DirectCalls
 from anyrnn.torch.execute import breaks_graph, execute
@@ -29,7 +29,7 @@ from anyrnn.torch.layer_stack import (
     write_states,
 )
 from anyrnn.torch.packed_rows import Input, Rows, Start
-from anyrnn.torch.path import ORDER, Path, asked, choose, may_be_vendor
+from anyrnn.torch.path import ORDER, Path, asked, check_int8, choose, may_be_vendor
 from anyrnn.torch.results import own
 from anyrnn.torch.shifts import Added, Shifts
 from anyrnn.torch.single_step import by_vendor
@@ -59,6 +59,8 @@ class Layer(DirectCalls):
         cells = {part.training_cell if self.training else part.cell for part in stack.parts}
         paths = [choose(cell, self.parameters()) for cell in cells]
         path = max(paths, key=lambda path: ORDER.index(path.name))
+        if self._in_int8:
+            return Path(path.name, f"{path.reason}, products in int8")
         first = stack.first.run
         vendor = by_vendor(first.cell, first.sizes, self.memory) if stack.single else None
         if vendor is None or path.name != "compiled" or asked():
@@ -198,8 +200,12 @@ class Layer(DirectCalls):
             The outputs, laid out as the rows, and what is to be returned of each part.
         """
         options, data = structure.options, rows.data
+        operand = None
+        if self._in_int8:
+            check_int8(structure.first.cell, [data, *self.parameters()])
+            operand = INT8
         initial = [[*map(rows.begin, part)] for part in starts]
-        if returned == "last" and shifts is None and may_be_vendor(data):
+        if returned == "last" and shifts is None and operand is None and may_be_vendor(data):
             at_once = self._run_at_once(structure, rows, initial)
             if at_once is not None:
                 return at_once
@@ -218,7 +224,7 @@ class Layer(DirectCalls):
                     extend(part, returned, self.training)
                     cell, sizes = part.extended[returned, self.training]
                 how = part.run.reverse, self.memory
-                run = Run(cell, part.size_items, *how, called=part.run.called)
+                run = Run(cell, part.size_items, *how, operand, called=part.run.called)
                 begun, entering_part = initial[len(found)], data
                 if shifts is not None:
                     run = part.shifted(self.training, self.memory, returned == "all")

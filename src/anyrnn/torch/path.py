@@ -186,6 +186,28 @@ def _refusal(
     return target.refusal(cell, None if dtype is None else str(dtype).removeprefix("torch."))
 
 
+def check_int8(cell: Cell, tensors: Iterable[Tensor]) -> None:
+    """Check that kernels on the CPU compute a call whose products are to be those of int8.
+
+    Raises:
+        InputError: They do not.
+    """
+    tensors = [*tensors]
+    path = choose(cell, tensors)
+    refused = None if path.name == "compiled" else f"the call is computed by {path}"
+    if not all(map(IS_CPU, tensors)):
+        refused = "kernels for that are on the CPU only"
+    elif {*map(DTYPE, tensors)} != {torch.float32}:
+        refused = "tensors are not float32"
+    elif torch.is_autocast_enabled("cpu"):
+        refused = "products are in another type under torch.autocast"
+    if refused is not None:
+        raise InputError(
+            f"the layer is prepared with weights='int8', but {refused}; "
+            "prepare it without, or layer.unprepare()"
+        )
+
+
 def may_be_vendor(tensor: Tensor) -> bool:
     """Whether `choose` may find the vendor's path for a call with a tensor; cheap."""
     elsewhere = not tensor.is_cpu or torch._C._get_tracing_state() is not None

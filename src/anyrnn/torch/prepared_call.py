@@ -155,18 +155,24 @@ class Prepared:
     layer.
 
     Attributes:
+        weights: `int8` if products are those of int8; None if not.
         packed: The packed weights of each part; None where each call packs them.
         calls: Those of a layer alone, by the shape of the input, whether it is batch first, and
             whether the layer trains.
     """
 
-    def __init__(self, keeps_weights: bool = False) -> None:
+    def __init__(self, keeps_weights: bool = False, weights: str | None = None) -> None:
+        self.weights = weights
         self.packed: dict[LayerPart, PackedWeights] | None = {} if keeps_weights else None
         self.calls: dict[Any, PreparedCall | None] = {}
 
-    def __reduce__(self) -> tuple[type[Prepared], tuple[bool]]:
-        """What is copied and pickled: nothing of it."""
-        return Prepared, (self.packed is not None,)
+    def __reduce__(self) -> tuple[type[Prepared], tuple[bool, str | None]]:
+        """What is copied and pickled: nothing of what is kept."""
+        return Prepared, (self.packed is not None, self.weights)
+
+    def emptied(self) -> Prepared:
+        """The same without what is kept."""
+        return Prepared(self.packed is not None, self.weights)
 
     def keep(self, key: Any, call: PreparedCall | None) -> None:
         """Keep a call; the oldest of many is released."""

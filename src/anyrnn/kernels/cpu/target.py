@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from anyrnn.errors import KernelError
+from anyrnn.errors import InputError, KernelError
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.keys import Gradient, OutputGradient
 from anyrnn.kernels.cpu import policy
@@ -20,6 +20,7 @@ from anyrnn.kernels.cpu.program.single_step import SingleStep, single_step
 from anyrnn.kernels.packed_weights import PackedWeights
 from anyrnn.kernels.run import (
     BFLOAT16,
+    INT8,
     NOTHING,
     ArrayInterface,
     Arrays,
@@ -136,6 +137,11 @@ class CPU:
         self, run: Run, arrays: Arrays, into: Mapping[Any, Any] = NOTHING
     ) -> tuple[Any, list[Any], dict[Any, Any]]:
         """As `Target.record`."""
+        if run.operand == INT8:
+            raise InputError(
+                "products in int8 have no derivative: run without a gradient (torch.no_grad(), "
+                "save=False), or prepare without weights='int8'"
+            )
         cell, made = run.cell, _forward(run.cell, run.sizes, run.memory, policy.of_run(run))
         outcome = self._run(made, run, arrays, {cell.input: arrays.rows}, into)
         saved = {name: outcome.results[name] for name in self.residuals(run)}
@@ -172,6 +178,8 @@ class CPU:
 
     def step(self, run: Run, short: bool = False) -> SingleStep | None:
         """As `Target.step`."""
+        if run.operand == INT8:  # matrices are quantised while they are packed
+            return None
         found = single_step(run, self.processor, short)
         return found if found.possible else None
 

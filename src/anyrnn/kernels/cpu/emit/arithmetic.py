@@ -6,9 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from anyrnn.kernels.cpu.emit import quantised
 from anyrnn.kernels.cpu.emit.assembly import Function, Vectors
 from anyrnn.kernels.cpu.emit.operand import Operand
 from anyrnn.kernels.cpu.machine.processor import Processor
+from anyrnn.kernels.run import INT8
 
 
 class Arithmetic(NamedTuple):
@@ -34,6 +36,13 @@ class Arithmetic(NamedTuple):
         return self.processor.lanes(self.double)
 
     @property
+    def registers(self) -> int:
+        """The number of vector registers, but for those that one multiplication needs: where there
+        is no instruction that multiplies and adds, its products.
+        """
+        return self.processor.registers - (self.operand is Operand.WORDS)
+
+    @property
     def dtype(self) -> str:
         """The name of the type of arrays."""
         return "float64" if self.double else "float32"
@@ -48,6 +57,12 @@ class Arithmetic(NamedTuple):
         """The attributes of every function: LLVM keeps to the vector width of the text."""
         width = self.processor.bits
         return f'nounwind "prefer-vector-width"="{width}" "min-legal-vector-width"="{width}"'
+
+    @property
+    def declarations(self) -> str:
+        """The declarations of intrinsics that LLVM has had with other types."""
+        dots = self.operand is Operand.BYTES
+        return quantised.declaration(self.lanes) if dots else ""
 
     def kernel(self) -> Function:
         """The function `kernel`, whose argument is the address of a record, to be written."""
@@ -67,8 +82,12 @@ def arithmetic(
     packed: bool = True,
     short: bool = False,
 ) -> Arithmetic:
-    """How to compute in a type, with products in a precision: `bfloat16`; None for the same."""
+    """How to compute in a type, with products in a precision: `bfloat16`, or `int8` of packed
+    matrices; None for the same.
+    """
     operand = Operand.PLAIN
-    if precision is not None:
+    if precision == INT8:
+        operand = Operand.BYTES if processor.multiplies_bytes else Operand.WORDS
+    elif precision is not None:
         operand = Operand.PAIRS if processor.bfloat16 and packed else Operand.ROUNDED
     return Arithmetic(processor, np.dtype(dtype) == np.float64, operand, packed, short)

@@ -64,5 +64,6 @@ def lower(schedule: Schedule, arithmetic: Arithmetic) -> Lowered:
         terms = sorted({len(group.vectors) for group in groups})
         functions = dot_products.functions(arithmetic, terms)
     loop = TimeLoop(arithmetic, schedule, record, tiles, planned).write()
-    text = "\n\n".join([*functions, loop, entry(len(record), arithmetic.processor)])
+    parts = arithmetic.declarations, *functions, loop, entry(len(record), arithmetic.processor)
+    text = "\n\n".join(parts)
     return Lowered(schedule, text, record, tiles, arithmetic)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from anyrnn.kernels.cpu.emit import quantised
 from anyrnn.kernels.cpu.emit.arithmetic import Arithmetic
 from anyrnn.kernels.cpu.emit.entry import entry
 from anyrnn.kernels.cpu.emit.operand import Operand
@@ -23,6 +24,9 @@ class PackingJob(NamedTuple):
     source: int = 0  # the address of the first element of the matrix
     unit_stride: int = 0  # the distance of two rows of the matrix
     element_stride: int = 0  # the distance of two columns of the matrix
+
+
+Visit = Callable[[Sequence[str], str], None]
 
 
 class _Packing:
@@ -62,7 +66,7 @@ class _Packing:
         return function.text()
 
     def _vector(self, vector: str) -> None:
-        """One vector of units: whole, of a row-major or a column-major matrix, or any other."""
+        """One vector of units."""
         function, given = self.function, self.given
         block = function.integer("sdiv", vector, given["vectors"])
         inner = function.integer("srem", vector, given["vectors"])
@@ -73,32 +77,75 @@ class _Packing:
         offset = function.integer("mul", unit, given["unit_stride"])
         source = function.element(given["source"], offset, self.v.scalar)
         left = function.integer("sub", given["units"], unit)
+        if self.operand.quantised:
+            self._quantised(source, destination, left)
+            return
+
+        def store(values: Sequence[str], element: str) -> None:
+            self.v.store(self.operand.join(self.v, values), self._packed(destination, element))
+
+        self._visit(source, left, store, destination)
+
+    def _quantised(self, source: str, destination: str, left: str) -> None:
+        """Quantise a vector of units; after its elements their scale, and what the offset of the
+        elements of vectors adds to their products.
+        """
+        function, v, operand = self.function, self.v, self.operand
+        peak, total = quantised.Peak(v), function.early(f"alloca {v.type}, align 64", "sum")
+        v.store("zeroinitializer", total)
+
+        def compare(values: Sequence[str], element: str) -> None:
+            for value in values:
+                peak.include(value)
+
+        self._visit(source, left, compare)
+        into, back = quantised.scales(v, peak.bits)
+
+        def store(values: Sequence[str], element: str) -> None:
+            parts = [quantised.quantise(v, value, into) for value in values]
+            v.store(operand.join(v, parts), self._packed(destination, element))
+            so_far = v.bits(v.load(total))
+            for part in parts if operand.offset else ():
+                so_far = v.on_bits("add", so_far, quantised.whole(v, part))
+            v.store(v.floats(so_far), total)
+
+        self._visit(source, left, store)
+        after = function.integer("add", self.given["length"], operand.each - 1)
+        v.store(back, self._packed(destination, after))
+        if operand.offset:
+            added = v.on_bits("mul", v.bits(v.load(total)), v.integer(operand.offset))
+            following = function.integer("add", after, operand.each)
+            v.store(v.floats(added), self._packed(destination, following))
+
+    def _visit(self, source: str, left: str, visit: Visit, destination: str | None = None) -> None:
+        """Visit the columns that share a slot, one slot after the other: of whole vectors of a
+        row-major or a column-major matrix, or any other. What is stored as it is may be gathered at
+        its destination.
+        """
+        function, given = self.function, self.given
         whole = function.value(f"icmp sge i64 {left}, {self.lanes}", "whole")
         with function.either(self._steps_by_one(whole, given["element_stride"]), "pack") as rest:
-            self._transposed(source, destination)
+            self._transposed(source, visit, destination)
             rest()
             with function.either(self._steps_by_one(whole, given["unit_stride"]), "pack") as rest:
-                self._along_columns(source, destination)
+                self._along_columns(source, visit)
                 rest()
-                self._one_by_one(source, destination, "0", left)
+                self._one_by_one(source, visit, destination, "0", left)
 
     def _steps_by_one(self, whole: str, stride: str) -> str:
         """Whether a vector is whole, and a stride is one."""
         one = self.function.value(f"icmp eq i64 {stride}, 1", "one")
         return self.function.value(f"and i1 {whole}, {one}", "both")
 
-    def _store(self, values: Sequence[str], destination: str, element: str) -> None:
-        """Write consecutive columns, which share a slot, from `element` on."""
-        self.v.store(self.operand.join(self.v, values), self._packed(destination, element))
-
     def _packed(self, destination: str, element: str) -> str:
+        """Where the slot of an element is."""
         function, each = self.function, self.operand.each
         number = function.integer("sdiv", element, each) if each > 1 else element
         step = function.integer("mul", number, self.given["element_step"])
         return function.element(destination, step, self.v.scalar)
 
-    def _along_columns(self, source: str, destination: str) -> None:
-        """Copy the columns of a column-major matrix, which are as tiles read them."""
+    def _along_columns(self, source: str, visit: Visit) -> None:
+        """The columns of a column-major matrix, which are as tiles read them."""
         function, v, length, each = self.function, self.v, self.given["length"], self.operand.each
 
         def column(element: str) -> str:
@@ -108,14 +155,14 @@ class _Packing:
         rest = function.integer("srem", length, each)
         whole = function.integer("sub", length, rest)
         with function.loop("element", "0", whole, str(each)) as element:
-            parts = [column(function.integer("add", element, part)) for part in range(each)]
-            self._store(parts, destination, element)
-        if each > 1:
-            some = function.value(f"icmp sgt i64 {rest}, 0", "some")
+            visit([column(function.integer("add", element, part)) for part in range(each)], element)
+        for count in range(1, each):
+            some = function.value(f"icmp eq i64 {rest}, {count}", "some")
             with function.when(some, "rest"):
-                self._store([column(whole), "zeroinitializer"], destination, whole)
+                parts = [column(function.integer("add", whole, part)) for part in range(count)]
+                visit([*parts, *["zeroinitializer"] * (each - count)], whole)
 
-    def _transposed(self, source: str, destination: str) -> None:
+    def _transposed(self, source: str, visit: Visit, destination: str | None) -> None:
         """Transpose square blocks of a row-major matrix; the last columns one by one."""
         function, v, length = self.function, self.v, self.given["length"]
         rest = function.integer("srem", length, self.lanes)
@@ -129,21 +176,26 @@ class _Packing:
             columns = v.transpose(rows)
             for number in range(0, self.lanes, self.operand.each):
                 parts = columns[number : number + self.operand.each]
-                self._store(parts, destination, function.integer("add", element, number))
-        self._one_by_one(source, destination, whole, str(self.lanes))
+                visit(parts, function.integer("add", element, number))
+        self._one_by_one(source, visit, destination, whole, str(self.lanes))
 
-    def _one_by_one(self, source: str, destination: str, first: str, left: str) -> None:
+    def _one_by_one(
+        self, source: str, visit: Visit, destination: str | None, first: str, left: str
+    ) -> None:
         """Element by element; zero beyond the last unit."""
         function, v, each = self.function, self.v, self.operand.each
+        plain = self.operand is Operand.PLAIN and destination is not None
         parts = []  # rounding needs whole vectors: they are gathered here first
-        if self.operand is not Operand.PLAIN:
+        if not plain:
             parts = [function.early(f"alloca {v.type}, align 64", "part") for _ in range(each)]
         with function.loop("element", first, self.given["length"], str(each)) as element:
-            at = self._packed(destination, element)
-            for number, part in enumerate(parts or [at]):
+            if plain:
+                assert destination is not None
+                self._gather(source, element, left, self._packed(destination, element))
+            for number, part in enumerate(parts):
                 self._gather(source, function.integer("add", element, number), left, part)
             if parts:
-                v.store(self.operand.join(v, [v.load(part) for part in parts]), at)
+                visit([v.load(part) for part in parts], element)
 
     def _gather(self, source: str, element: str, left: str, at: str) -> None:
         """An element of each row; zero beyond the last unit or the last element."""

@@ -44,7 +44,9 @@ class StateFields:
 
 @dataclass(frozen=True)
 class CopyFields:
-    """The rounded copy of a vector that products read, and the number of elements of a row."""
+    """The rounded or quantised copy of a vector that products read, and the number of elements of a
+    row.
+    """
 
     rows: ArrayFields
     size: Field

@@ -29,7 +29,8 @@ def functions(arithmetic: Arithmetic, tiles: Sequence[Tile]) -> Iterator[str]:
     """The text of the functions: for each group of each stage, each width and each number of rows.
 
     Arguments: the packed matrices of a block of units, and the elements from one slot to the next
-    there; where the sums go; of each vector the first row, the stride of the rows, its length.
+    there; where the sums go; of each vector the first row, the stride of the rows, its length in
+    slots.
     """
     for stage, tile in enumerate(tiles):
         for index, group in enumerate(tile.groups):
@@ -51,7 +52,7 @@ class _Block:
         starts = range(0, self.stride, blocks)
         self.places = [start + place for start in starts for place in range(used)]
         self.width = len(self.places)
-        self.operand, self.registers = arithmetic.operand, arithmetic.processor.registers
+        self.operand, self.registers = arithmetic.operand, arithmetic.registers
         arguments = [("ptr noalias", "weights"), ("i64", "step"), ("ptr noalias", "sums")]
         for term in range(self.terms):
             arguments += [("ptr", f"x{term}"), ("i64", f"stride{term}"), ("i64", f"length{term}")]
@@ -60,26 +61,74 @@ class _Block:
 
     def write(self) -> str:
         """The text of the function."""
-        function, v = self.function, self.v
-        sums = [["zeroinitializer"] * self.width for _ in range(self.rows)]
+        sums = zeros = [["zeroinitializer"] * self.width for _ in range(self.rows)]
         weights = "%weights"
         for term in range(self.terms):
-            sums, weights = self._accumulate(term, sums, weights)
+            if not self.operand.quantised:
+                sums, weights = self._accumulate(term, sums, weights)
+            else:
+                sums, weights = self._accumulate(term, zeros, weights)
+                weights = self._add_scaled(term, sums, weights)
+        if not self.operand.quantised:
+            for *_, total, at in self._totals(sums):
+                self.v.store(total, at)
+        return self.function.text()
+
+    def _totals(self, sums: list[list[str]]) -> Iterator[tuple[int, int, str, str]]:
+        """The row of each sum, its place, its register, and where it goes."""
+        function, v = self.function, self.v
         for row in range(self.rows):
             for total, place in zip(sums[row], self.places, strict=True):
                 offset = (row * self.stride + place) * v.lanes
-                v.store(total, function.element("%sums", str(offset), v.scalar))
-        return function.text()
+                yield row, place, total, function.element("%sums", str(offset), v.scalar)
+
+    def _add_scaled(self, term: int, sums: list[list[str]], weights: str) -> str:
+        """Scale the sums of integers of a term, which come to those of the terms before in memory;
+        the weights after the scales.
+        """
+        function, v = self.function, self.v
+
+        def following(slot: str) -> str:
+            return function.element(slot, "%step", v.scalar)
+
+        def loaded(slot: str) -> dict[int, str]:
+            offsets = {place: str(place * v.lanes) for place in self.places}
+            return {at: v.load(function.element(slot, n, v.scalar)) for at, n in offsets.items()}
+
+        scales, added, end = loaded(weights), {}, following(weights)
+        if self.operand.offset:
+            added, end = loaded(end), following(end)
+        pointers = self._row_pointers(term)
+        numbers = [
+            v.load_number(function.element(pointer, f"%length{term}", v.scalar))
+            for pointer in pointers
+        ]
+        for row, place, total, at in self._totals(sums):
+            if added:
+                total = v.on_bits("sub", total, v.bits(added[place]))
+            value = function.value(f"sitofp {v.integers} {total} to {v.type}", "total")
+            value = v.multiply(value, scales[place])
+            if term:
+                v.store(v.fma(value, numbers[row], v.load(at)), at)
+            else:
+                v.store(v.multiply(value, numbers[row]), at)
+        return end
+
+    def _row_pointers(self, term: int) -> list[str]:
+        """The rows of a vector."""
+        function = self.function
+        pointers = [f"%x{term}"]
+        for row in range(1, self.rows):
+            offset = function.integer("mul", f"%stride{term}", row)
+            pointers.append(function.element(f"%x{term}", offset, self.v.scalar))
+        return pointers
 
     def _accumulate(
         self, term: int, sums: list[list[str]], weights: str
     ) -> tuple[list[list[str]], str]:
         """The loop over the elements of one vector: the sums and the weights after it."""
         function, v, rows, width = self.function, self.v, self.rows, self.width
-        pointers = [f"%x{term}"]
-        for row in range(1, rows):
-            offset = function.integer("mul", f"%stride{term}", row)
-            pointers.append(function.element(f"%x{term}", offset, v.scalar))
+        pointers = self._row_pointers(term)
         head, end = function.name("products"), function.name("products.end")
         index, following = "%" + function.name("k"), "%" + function.name("k.next")
         here, next_weights = "%" + function.name("w"), "%" + function.name("w.next")
@@ -94,7 +143,7 @@ class _Block:
         function.branch(more, head, end)
         carried = [(index, "i64", "0", following), (here, "ptr", weights, next_weights)]
         for row in range(rows):
-            types = [v.type] * width
+            types = [self.operand.total_type(v)] * width
             carried += zip(phis[row], types, sums[row], new[row], strict=True)
         carry(carried)
         function.start(end)

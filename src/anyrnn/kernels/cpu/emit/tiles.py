@@ -51,7 +51,7 @@ def tile(stage: Stage | RowStage, arithmetic: Arithmetic) -> Tile:
     # weights come from the L2 cache, which is slower than the arithmetic: each one that is loaded
     # serves as many rows as there are registers for, and four vectors wide measures best
     blocks = max(1, WIDEST // widest)
-    registers = arithmetic.processor.registers
+    registers = arithmetic.registers
     found = [
         replace(group, rows=_most_rows(len(group.accumulators) * blocks, registers))
         for group in groups

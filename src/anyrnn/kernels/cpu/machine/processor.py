@@ -23,6 +23,12 @@ class Processor(NamedTuple):
     bfloat16: bool = False  # has dot products of pairs of bfloat16, summed in float32
 
     @property
+    def multiplies_bytes(self) -> bool:
+        """Whether it has dot products of four bytes, summed in int32: AVX512-VNNI or AVX-VNNI."""
+        found = self.features.split(",")
+        return self.bits >= 256 and ("+avx512vnni" in found or "+avxvnni" in found)
+
+    @property
     def masks(self) -> bool:
         """Whether masked loads and stores are as fast as others."""
         return self.bits == 512

@@ -11,7 +11,6 @@ import numpy as np
 from anyrnn.graph.nodes import Node
 from anyrnn.kernels.cpu.emit.arithmetic import Arithmetic
 from anyrnn.kernels.cpu.emit.lower import lower
-from anyrnn.kernels.cpu.emit.operand import Operand
 from anyrnn.kernels.cpu.emit.record import ArrayFields
 from anyrnn.kernels.cpu.machine.engine import Code, compile_text
 from anyrnn.kernels.cpu.program import packing
@@ -20,7 +19,7 @@ from anyrnn.kernels.cpu.program.commands import CommandBuffer
 from anyrnn.kernels.cpu.program.loop_layout import LoopLayout
 from anyrnn.kernels.cpu.program.prepared_commands import TABLE, WORD, WORKSPACE
 from anyrnn.kernels.cpu.program.row_division import divide_rows
-from anyrnn.kernels.run import BFLOAT16, Array
+from anyrnn.kernels.run import Array
 from anyrnn.schedule.forms import Schedule
 
 LAYOUTS = 64  # layouts of a loop that are kept
@@ -38,7 +37,7 @@ class Loop:
     def __init__(self, schedule: Schedule, arithmetic: Arithmetic) -> None:
         self.schedule, self.lowered = schedule, lower(schedule, arithmetic)
         states = ", ".join(map(str, schedule.states)) or "product"
-        kind = arithmetic.dtype if arithmetic.operand is Operand.PLAIN else BFLOAT16
+        kind = arithmetic.operand.precision or arithmetic.dtype
         label = f"{states} ({kind}{'' if arithmetic.packed else ', one step'})"
         self.code = compile_text(self.lowered.text, arithmetic.processor, label)
         self._layout = lru_cache(maxsize=LAYOUTS)(partial(LoopLayout, self.lowered))

@@ -100,7 +100,7 @@ class LoopLayout:
         """The rounded copy of a vector: its rows are whole registers; threads that share rows have
         one each.
         """
-        stride = self.operand.slots(-(-size // self.lanes) * self.lanes)
+        stride = self.operand.copied_slots(size, self.lanes)
         self._set(copy.size, size)
         self._set(copy.rows.stride, stride)
         self._reserve(copy.rows.address, self.batch * stride)
@@ -143,7 +143,8 @@ class LoopLayout:
             return
         blocks = -(-units // vector)
         element_step = len(group.accumulators) * vector
-        block_step = sum(slots) * element_step
+        packed = [*map(self.operand.packed_slots, lengths)]
+        block_step = sum(packed) * element_step
         for field, number in zip(fields.steps, (block_step, element_step), strict=True):
             self._set(field, number)
         start = self.weight_bytes
@@ -151,7 +152,7 @@ class LoopLayout:
         self.weight_bytes += self._rounded(blocks * block_step)
         for index, accumulator in enumerate(group.accumulators):
             before = 0
-            for (matrix, _), length, number in zip(accumulator.terms, lengths, slots, strict=True):
+            for (matrix, _), length, number in zip(accumulator.terms, lengths, packed, strict=True):
                 job = PackingJob(
                     units=units,
                     length=length,
