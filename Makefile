@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test fuzz contract mutations check gpu-check bench docs wheel try-wheel clean
+.PHONY: demo test fuzz contract mutations check gpu-check gpu-test gpu-bench bench docs wheel try-wheel clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -38,8 +38,14 @@ check: .venv/installed ## format, lint, types, import contract
 	$(BIN)/pyright
 
 gpu-check: .venv/installed ## GPU kernels in Triton's interpreter, and compiled for GPUs that are not there (CELLS="lstm gru": some)
-	$(BIN)/pytest --numprocesses 2 tests/kernels/test_gpu.py
+	$(BIN)/pytest --numprocesses 2 tests/kernels/test_gpu*.py
 	TRITON_INTERPRET=0 $(BIN)/python tests/gpu_check.py $(CELLS)
+
+gpu-test: .venv/installed ## GPU kernels on a GPU: numbers, races, streams, autocast, graphs
+	TRITON_INTERPRET=0 $(BIN)/pytest -rs tests/kernels/test_on_gpu.py || [ $$? = 5 ] # no test without a GPU
+
+gpu-bench: .venv/installed ## our layers on a GPU beside cuDNN, torch.compile, FlashRNN and TorchRL; a table and runs/gpu-bench.json
+	TRITON_INTERPRET=0 $(BIN)/python -m benchmarks.gpu
 
 bench: .venv/installed ## our layers beside those of torch, JAX, Keras, ONNX Runtime; tables in README and docs/benchmarks.md
 	-$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'

@@ -172,3 +172,47 @@ def test_find_is_what_other_commands_use(own: Path) -> None:
     assert show.find("gru") is anyrnn.get("gru")
     found = show.find("own.py:mine")
     assert found.with_hyperparameters(rate=0.25).hyperparameters == {"rate": 0.25}
+
+
+def test_kernels_of_a_gpu_that_is_not_there(run) -> None:
+    given = "show", "mingru", "--stage", "schedule", "--target", "gpu"
+    code, out, _ = run(*given, "--size", "hidden=40", "--type", "bfloat16")
+    assert code == 0
+    assert "kernels, forward, for input = 256, hidden = 40 in bfloat16" in out
+    assert "  a scan over time: a program for each sequence and tile of units" in out
+    assert "  mingru_backward: tiles of 32 units x 64 steps" in out
+    assert "tl.associative_scan((scale" in out
+    _, out, _ = run("show", "gru", "--stage", "schedule", "--target", "gpu", "--memory", "low")
+    assert "one program for each tile of 16 sequences goes over all steps" in out
+    assert "def gru_forward(" in out
+    _, out, _ = run("show", "gru", "--stage", "schedule", "--target", "gpu", "--size", "hidden=900")
+    assert "each stage of each step is a launch over tiles of 32 sequences and of units" in out
+    assert "gru_backward_stage_1" in out
+    _, plain, _ = run("show", "gru", "--stage", "schedule")
+    assert run("show", "gru", "--stage", "schedule", "--target", "cpu")[1] == plain
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--target", "gpu"), "--target gpu changes a schedule only; add --stage schedule"),
+        (("--size", "hidden=5"), "--size hidden=5 changes what a GPU runs only; add --stage sched"),
+        (("--type", "float16"), "--type float16 changes what a GPU runs only"),
+    ],
+)
+def test_options_of_a_gpu_elsewhere(run, options: tuple[str, ...], said: str) -> None:
+    assert said in mistake(run("show", "gru", *options))
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        ("depth=5", "--size depth=5: the sizes of 'gru' are input, hidden"),
+        ("hidden=many", "--size hidden=many: expected a whole number of at least 1"),
+        ("hidden=0", "--size hidden=0: expected a whole number of at least 1, as hidden=512"),
+        ("hidden", "--size hidden: expected a whole number of at least 1"),
+    ],
+)
+def test_sizes_that_are_none(run, size: str, said: str) -> None:
+    given = "show", "gru", "--stage", "schedule", "--target", "gpu", "--size", size
+    assert said in mistake(run(*given))

@@ -3,12 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
-import subprocess
-import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,114 +11,51 @@ import torch
 import anyrnn
 import contract
 from anyrnn.kernels.gpu import compile, form
+from anyrnn.kernels.gpu.form import Loop
 from anyrnn.kernels.gpu.target import GPU, loop_sources
-from anyrnn.kernels.run import NOTHING, Array, Arrays, Run
 from anyrnn.kernels.target import default_target, registered
 from anyrnn.torch import Recurrent
-from anyrnn.torch.compiled_path import TENSORS
 from anyrnn.torch.execute import forced
 from anyrnn.transforms.dropout import with_input_dropout
-from checks import TWINS, close_gradients, close_results, make_case
+from checks import TWINS
 from invented_cells import INVENTED, SMALLEST
+from triton_target import OnArrays, check, poisoned
 
 pytest.importorskip("triton")
+__all__ = ["poisoned"]
+pytestmark = pytest.mark.usefixtures("poisoned")
 CELLS = {**anyrnn.CATALOGUE, **INVENTED}
 
 
-class OnArrays(GPU):
-    """The target on NumPy arrays, and with NaN in memory that it does not write."""
-
-    def forward(self, run: Run, arrays: Arrays) -> tuple[Any, list[Any]]:
-        output, last = super().forward(run, _tensors(arrays))
-        return output.numpy(), [state.numpy() for state in last]
-
-    def record(
-        self, run: Run, arrays: Arrays, into: Mapping[Any, Any] = NOTHING
-    ) -> tuple[Any, list[Any], dict[Any, Any]]:
-        output, last, saved = super().record(run, _tensors(arrays))
-        return output.numpy(), [state.numpy() for state in last], saved
-
-    def backward(
-        self,
-        run: Run,
-        arrays: Arrays,
-        residuals: Mapping[Any, Any],
-        gradients: Sequence[Any],
-        wanted: Sequence[bool],
-    ) -> tuple[Any | None, list[Any], dict[str, Any]]:
-        above = [*map(_tensor, gradients)]
-        x, last, totals = super().backward(run, _tensors(arrays), residuals, above, wanted)
-        found = {name: total.numpy() for name, total in totals.items()}
-        return x if x is None else x.numpy(), [state.numpy() for state in last], found
-
-
-def _tensor(array: Array) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array))
-
-
-def _tensors(arrays: Arrays) -> Arrays:
-    return Arrays(
-        TENSORS,
-        _tensor(arrays.rows),
-        [*map(_tensor, arrays.states)],
-        {name: _tensor(array) for name, array in arrays.parameters.items()},
-        None if arrays.seed is None else _tensor(arrays.seed),
-    )
-
-
-@pytest.fixture(autouse=True)
-def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory that is not written is NaN."""
-    made = torch.Tensor.new_empty
-
-    def new_empty(*given: Any, **options: Any) -> torch.Tensor:
-        found = made(*given, **options)
-        return found.fill_(torch.nan) if found.is_floating_point() else found
-
-    monkeypatch.setattr(torch.Tensor, "new_empty", new_empty)
-
-
 SMALL = 3, 3, {"input": 3, "hidden": 5, "hidden_head": 3, "projection": 2, "output": 2}
-FORMS = {"over time": form.CACHED, "step by step": 0}
+FORMS = {  # the constants that decide
+    Loop.RESIDENT: {"KEPT": 1 << 20},
+    Loop.TIME: {"KEPT": 0},
+    Loop.STEPS: {"KEPT": 0, "CACHED": 0},
+}
 
 
 @pytest.fixture(params=FORMS)
 def each_form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(form, "CACHED", FORMS[request.param])
-
-
-def check(name: str, tolerance: float = 1e-5, **sizes: Any) -> None:
-    """Compare results and gradients of a cell with the interpreter."""
-    cell = CELLS[name]
-    smallest = SMALLEST.get(name, 1)
-    case = make_case(cell, 0, **{"time": 2, "batch": 2, **sizes}, smallest=smallest)
-    seed = contract.SEED if cell.draws else None
-    wanted, wanted_gradients = contract.run_interpreter(case, seed)
-    case = case.as_type(np.float32)
-    with registered(OnArrays("cpu")):
-        made = anyrnn.compile(cell, case.sizes)
-        given = {"parameters": case.parameters, "seed": seed}
-        found = made.forward(case.x, case.states, **given, save=True)
-        gradients = found.backward(case.output_gradient, case.state_gradients)
-    close_results(found, wanted, tolerance)
-    close_gradients(gradients, wanted_gradients, 4 * tolerance)
+    for name, value in FORMS[request.param].items():
+        monkeypatch.setattr(form, name, value)
 
 
 @pytest.mark.parametrize("name", [name for name in CELLS if name not in TWINS])
 def test_cells(name: str) -> None:
-    check(name)
+    check(CELLS[name], smallest=SMALLEST.get(name, 1))
 
 
 @pytest.mark.usefixtures("each_form")
 @pytest.mark.parametrize("name", ["gru_reset_before", "three_states", "classifier"])
 def test_sizes_of_several_tiles(name: str) -> None:
     sizes = {size: 67 + 6 * place for place, size in enumerate(CELLS[name].free_sizes)}
-    check(name, 5e-5, batch=37, sizes=sizes)
+    check(CELLS[name], 5e-5, batch=37, sizes=sizes)
 
 
 @pytest.mark.parametrize("name", ["lstm", "normalised"])
 def test_sizes_of_one(name: str) -> None:
-    check(name, batch=1, time=1, sizes={"input": 1, "hidden": 1})
+    check(CELLS[name], batch=1, time=1, sizes={"input": 1, "hidden": 1})
 
 
 OPTIONS = [
@@ -136,7 +67,9 @@ OPTIONS = [
 
 @pytest.mark.parametrize(("name", "options"), OPTIONS)
 def test_options(name: str, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(form, "CACHED", 0 if "lengths" in options else form.CACHED)
+    if "lengths" in options:
+        monkeypatch.setattr(form, "KEPT", 0)
+        monkeypatch.setattr(form, "CACHED", 0)
     with registered(OnArrays("cpu")):
         contract.check(name, options, [0], False, [SMALL], np.float32, 2e-5)
 
@@ -172,7 +105,7 @@ def test_half_types(dtype: torch.dtype) -> None:
     for ours, theirs, exact in zip(*found, strict=True):
         assert ours.dtype is dtype
         error, usual = ((part.double() - exact).abs().max() for part in (ours, theirs))
-        assert error <= 2 * usual + 1e-3
+        assert error <= 3 * usual + 1e-3
 
 
 def test_random_numbers_are_those_of_every_target() -> None:
@@ -212,29 +145,9 @@ def test_without_triton(monkeypatch: pytest.MonkeyPatch) -> None:
         compile.refusal.cache_clear()
 
 
-COMPILE = """
-from anyrnn import get
-from anyrnn.kernels.gpu.compile import MACHINES, compiled
-from anyrnn.kernels.gpu.target import loop_sources
-for machine in MACHINES[0], MACHINES[-1]:
-    for source in loop_sources(get("mingru"), {"input": 16, "hidden": 16}, "bfloat16"):
-        print(machine.name, *compiled(source, source.kernels[0].name, machine).asm)
-"""
-
-
-def test_code_for_machines_that_are_not_there(tmp_path: Path) -> None:
-    environment = {**os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
-    command = [sys.executable, "-c", COMPILE]
-    found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    lines = [line.split() for line in found.stdout.splitlines()]
-    assert [line[0] for line in lines] == ["sm_80", "sm_80", "gfx942", "gfx942"]
-    assert all({"ptx", "cubin"} <= {*line} for line in lines[:2])
-    assert all("hsaco" in line for line in lines[2:])
-
-
 def test_texts_have_the_same_names_for_the_same_cell() -> None:
     cell = anyrnn.get("gru")
-    texts = {loop_sources(cell, {"input": 3, "hidden": 70}, over_time=True)[0].text}
-    texts.add(loop_sources(cell, {"input": 3, "hidden": 70}, over_time=True)[0].text)
+    texts = {loop_sources(cell, {"input": 3, "hidden": 70}, loop=Loop.TIME)[0].text}
+    texts.add(loop_sources(cell, {"input": 3, "hidden": 70}, loop=Loop.TIME)[0].text)
     assert len(texts) == 1
     assert "for begin in tl.range(0, 70, " in texts.pop()

@@ -28,6 +28,7 @@ class Interpreter:
 
     device = "cpu"
     name = "interpreter"
+    rounds = True
 
     def __init__(self, unknown: str = "") -> None:
         self.unknown = unknown
@@ -40,6 +41,9 @@ class Interpreter:
 
     def variant(self, name: str | None) -> Interpreter:
         return self
+
+    def describe(self, cell: Cell, memory: str, sizes: Mapping[str, int], dtype: str) -> str:
+        return cell.name
 
     def residuals(self, run: Run) -> Mapping[str, Residual]:
         return {name: Residual(size, history=True) for name, size in _sizes(run).items()}

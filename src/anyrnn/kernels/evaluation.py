@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from anyrnn.graph.nodes import Node
+from anyrnn.graph.nodes import Node, topological
 from anyrnn.graph.sizes import Size
 from anyrnn.schedule.forms import RowStage, Schedule
 from anyrnn.schedule.phases import ONCE, operands, phases
@@ -68,7 +68,7 @@ def evaluations(schedule: Schedule, packed: bool) -> list[Evaluation]:
     """The order of evaluation of each stage. Where matrices are not packed, nothing is computed
     before the loop either.
     """
-    planner, found = _Planner(schedule, packed), []
+    planner, found = Planner(schedule, packed), []
     for stage in schedule.stages:
         if isinstance(stage, RowStage):
             roots = planner.plan([node.arguments[0] for node in stage.reductions])
@@ -102,16 +102,23 @@ def uncomputed(
     return None
 
 
-class _Planner:
+class Planner:
     """Plans one stage after another.
+
+    Args:
+        schedule: The schedule.
+        packed: Whether matrices are packed, so that something is computed before the loop.
+        further: Values that are planned too, and are not in the schedule's graph.
 
     Attributes:
         complete: The per-row scalars that the stages so far have written.
     """
 
-    def __init__(self, schedule: Schedule, packed: bool) -> None:
+    def __init__(self, schedule: Schedule, packed: bool, further: Iterable[Node] = ()) -> None:
         self.packed = packed
-        self.phases = phases(schedule.graph.nodes())
+        own = schedule.graph.nodes()
+        self.phases = phases(topological([*own, *further]))
+        self.further = self.phases.keys() - own
         self.loop_inputs = {*schedule.loop_inputs}
         self.in_memory = {*self.loop_inputs, *schedule.emitted, *between_stages(schedule)}
         self.in_memory.update(schedule.graph.leaves("state"))
@@ -150,7 +157,7 @@ class _Planner:
     def _source(self, node: Node, stores: Collection[Node]) -> Source:
         if node.operation == "constant":
             return Source.CONSTANT
-        if self.phases[node] == ONCE and not self._is_in_place(node):
+        if self.phases[node] == ONCE and not (node in self.further or self._is_in_place(node)):
             return Source.PARAMETER
         stored_here = node in stores and not node.is_leaf and node not in self.loop_inputs
         # another thread may be about to write a scalar that is not complete

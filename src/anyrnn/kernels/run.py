@@ -231,7 +231,10 @@ class DeviceArrays:
         float32: The type, as the framework calls it.
         join: What joins arrays along an axis.
         moved: What copies an array to the device of another one, a NumPy array or the framework's.
-        entered: What makes the device of an array the current one.
+        entered: What makes the device of an array the current one, and keeps its types as they are.
+        queue: What the queue is called that the current device takes work from, which is told from
+            other queues; None while what is put into it is recorded, to be done later.
+        count: The whole numbers from 0 on, so many, of 64 bits, beside an array.
         tf32: Whether float32 may be multiplied with fewer digits on a device.
     """
 
@@ -240,6 +243,8 @@ class DeviceArrays:
     join: Callable[[Sequence[Any], int], Any]
     moved: Callable[[Any, Any], Any]
     entered: Callable[[Any], AbstractContextManager[Any]]
+    queue: Callable[[Any], Any]
+    count: Callable[[int, Any], Any]
     tf32: Callable[[], bool]
 
 

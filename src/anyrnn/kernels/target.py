@@ -50,9 +50,12 @@ class Target(Protocol):
 
     Attributes:
         device: The type of the devices whose memory its kernels read, as PyTorch calls it: `cpu`.
+        rounds: Whether its kernels take float32 and round what their products multiply
+            (`Run.operand`), for mixed precision; else arrays are given in the lower type.
     """
 
     device: str
+    rounds: bool
 
     @property
     def name(self) -> str:
@@ -73,6 +76,17 @@ class Target(Protocol):
 
         Raises:
             KernelError: This machine is of no such kind.
+        """
+        ...
+
+    def describe(self, cell: Cell, memory: str, sizes: Mapping[str, int], dtype: str) -> str:
+        """How a cell is computed, as text for a reader.
+
+        Args:
+            cell: The cell.
+            memory: What is saved for the derivative, as of `Run`.
+            sizes: The named sizes as numbers, for a target whose code differs by them.
+            dtype: The name of the type, likewise.
         """
         ...
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from itertools import repeat
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ from anyrnn.torch.tensors import (
     Results,
     changed_since,
     check_parameters,
+    is_mixed,
     maker,
     problem,
 )
@@ -95,8 +96,20 @@ def _moved(array: Any, like: Tensor) -> Tensor:
     return tensor.to(like.device, non_blocking=True)
 
 
-def _entered(like: Tensor) -> AbstractContextManager[Any]:
-    return torch.cuda.device(like.device) if like.is_cuda else nullcontext()
+@contextmanager
+def _entered(like: Tensor) -> Iterator[None]:
+    kind = like.device.type
+    mixed = torch.autocast(kind, enabled=False) if is_mixed(kind) else nullcontext()
+    with mixed, torch.cuda.device(like.device) if like.is_cuda else nullcontext():
+        yield
+
+
+def _queue(like: Tensor) -> int | None:
+    if not like.is_cuda:
+        return 0
+    if torch.cuda.is_current_stream_capturing():
+        return None
+    return torch.cuda.current_stream(like.device).cuda_stream
 
 
 def _tf32() -> bool:
@@ -120,6 +133,8 @@ TENSORS = ArrayInterface(
         join=lambda arrays, axis: torch.cat([*arrays], axis),
         moved=_moved,
         entered=_entered,
+        queue=_queue,
+        count=lambda number, like: torch.arange(number, device=like.device),
         tf32=_tf32,
     ),
 )

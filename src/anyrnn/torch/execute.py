@@ -77,11 +77,11 @@ def execute(
     if seed is None and run.cell.draws:
         arrays = arrays._replace(seed=torch.randint(1 << 62, (1,), dtype=torch.int64))
     path, low = choose(run.cell, arrays.differentiable), precision.low_dtype(rows)
-    if low is None:
+    if low is None or not (path.name == "compiled" or precision.rounds(rows.device.type)):
         return _execute(path, run, batch_sizes, arrays, stacked)
-    with torch.autocast("cpu", enabled=False):
-        wide_run, wide = precision.widened(run, low, arrays._replace(packed=None))
-        found = _execute(path, wide_run, batch_sizes, wide)
+    with torch.autocast(rows.device.type, enabled=False):
+        typed_run, typed = precision.typed(run, low, arrays._replace(packed=None))
+        found = _execute(path, typed_run, batch_sizes, typed)
     return precision.cast_results(run, low, arrays, found)
 
 

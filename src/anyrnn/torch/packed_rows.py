@@ -243,7 +243,7 @@ class GatheredRows(Rows):
         """An index as a tensor; one of shape (time, batch) flattened in the caller's order."""
         if index.ndim == 2:
             index = (index.T if self.batch_first else index).ravel()
-        return torch.from_numpy(index).to(self.data.device)
+        return torch.from_numpy(index).to(self.data.device, non_blocking=True)
 
     def _lay_out(self, result: Tensor) -> Tensor:
         """A result flattened in the caller's order, in the layout of the input."""
@@ -264,7 +264,8 @@ def gather(tensor: Tensor, layout: Layout) -> Tensor:
     """The rows of the unmasked steps of a tensor (time, batch, features)."""
     batch_first = not tensor.is_contiguous() and tensor.transpose(0, 1).is_contiguous()
     flat = (tensor.transpose(0, 1) if batch_first else tensor).flatten(0, 1)
-    places = torch.from_numpy(layout.places(batch_first)).to(tensor.device)
+    places = torch.from_numpy(layout.places(batch_first))
+    places = places.to(tensor.device, non_blocking=True)
     return RowIndex(places, len(flat)).gather(flat)
 
 

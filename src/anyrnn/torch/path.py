@@ -114,14 +114,13 @@ def choose(cell: Cell | None, tensors: Iterable[Tensor]) -> Path:
             subclass = subclass if exporting else type(tensor).__name__
         if not tensor.is_cpu:
             device = tensor.device.type
-        kind = precision.compute_dtype(tensor.dtype) if mixed else tensor.dtype
+        kind = precision.run_dtype(tensor)
         if kind is not dtype:
             several |= dtype is not None
             dtype = kind
     if several and (device == "cpu" or not is_mixed(device)):
         return Path("operations", "tensors of several types")
-    autocast = device != "cpu" and is_mixed(device)
-    return _first(device, cell, dtype, subclass, transform, autocast)
+    return _first(device, cell, dtype, subclass, transform, several)
 
 
 @constant
@@ -138,14 +137,14 @@ def _decide(
     dtype: torch.dtype | None,
     subclass: str | None,
     tracer: str | None,
-    autocast: bool = False,
+    several: bool = False,
 ) -> Path:
     """The first path that takes a cell, on a type of device, in a type; for a subclass of tensors
-    and a tracer of which kernels know nothing, if there are any, and with torch.autocast or without
-    on a device besides the CPU. The order of the paths is here only.
+    and a tracer of which kernels know nothing, if there are any, and for tensors of that type or of
+    several, under torch.autocast. The order of the paths is here only.
     """
     refusals = {
-        "compiled": _refusal(target, device, cell, dtype, subclass, tracer, autocast),
+        "compiled": _refusal(target, device, cell, dtype, subclass, tracer, several),
         "vendor": "",  # without a reason where it was not worthwhile
         "operations": None,
     }
@@ -172,7 +171,7 @@ def _refusal(
     dtype: torch.dtype | None,
     subclass: str | None,
     tracer: str | None,
-    autocast: bool,
+    several: bool,
 ) -> str | None:
     """Why kernels do not take a call; None if they do. Arguments as those of `_decide`."""
     if tracer is not None:
@@ -181,8 +180,8 @@ def _refusal(
         return f"tensors on {device}"
     if subclass is not None:
         return f"a tensor of the type {subclass}"
-    if autocast:
-        return f"torch.autocast on {device}"
+    if several:
+        return "tensors of several types"
     return target.refusal(cell, None if dtype is None else str(dtype).removeprefix("torch."))
 
 

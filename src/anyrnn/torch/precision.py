@@ -1,6 +1,6 @@
-"""Mixed precision: torch.autocast, and tensors of bfloat16. A run then computes in float32 (or
-float64), rounds what its matrix products multiply, and gives results in the types that PyTorch
-would give.
+"""Mixed precision: torch.autocast, and tensors of bfloat16. A run on a CPU then computes in float32
+(or float64), and rounds what its matrix products multiply; one on a GPU has arrays of the lower
+type. Results have the types that PyTorch would give.
 """
 
 from __future__ import annotations
@@ -15,19 +15,41 @@ from torch import Tensor
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Node, topological
 from anyrnn.kernels.run import BFLOAT16, Arrays, Run
-from anyrnn.torch.tensors import Results
+from anyrnn.kernels.target import target_for
+from anyrnn.torch.tensors import Results, is_mixed
 from anyrnn.torch.tracing import constant
 
 
-def low_dtype(tensor: Tensor) -> torch.dtype | None:
-    """The lower precision in which PyTorch would multiply a tensor on a CPU: that of autocast, or
-    bfloat16 for a tensor of bfloat16. None without mixed precision; float64 never takes part.
+@constant
+def rounds(device: str) -> bool:
+    """Whether kernels for a type of device round what they multiply, with arrays of float32, or are
+    given arrays of the lower type.
     """
-    if not tensor.is_cpu or tensor.dtype == torch.float64:
+    target = target_for(device)
+    return device == "cpu" if target is None else target.rounds
+
+
+def low_dtype(tensor: Tensor) -> torch.dtype | None:
+    """The lower precision in which PyTorch would multiply a tensor: that of autocast, or bfloat16
+    for a tensor of bfloat16 where kernels round what they multiply. None without mixed precision;
+    float64 never takes part.
+    """
+    if tensor.dtype == torch.float64:
         return None
-    if torch.is_autocast_enabled("cpu"):
-        return torch.get_autocast_dtype("cpu")
-    return torch.bfloat16 if tensor.dtype == torch.bfloat16 else None
+    device = "cpu" if tensor.is_cpu else tensor.device.type
+    if torch.is_autocast_enabled("cpu") if device == "cpu" else is_mixed(device):
+        return torch.get_autocast_dtype(device)
+    return torch.bfloat16 if tensor.dtype == torch.bfloat16 and rounds(device) else None
+
+
+def run_dtype(tensor: Tensor) -> torch.dtype:
+    """The type that a tensor has in a run of kernels."""
+    device = tensor.device.type
+    if not is_mixed(device):
+        return tensor.dtype
+    if tensor.dtype == torch.float64 or rounds(device):
+        return compute_dtype(tensor.dtype)
+    return torch.get_autocast_dtype(device)
 
 
 def operand(low: torch.dtype | None) -> str | None:
@@ -62,6 +84,19 @@ def widened(
     states = [*map(_wide, arrays.states)]
     wide = arrays._replace(rows=_wide(arrays.rows), states=states, parameters=parameters)
     return run._replace(operand=operand(low)), wide
+
+
+def typed(run: Run, low: torch.dtype, arrays: Arrays) -> tuple[Run, Arrays]:
+    """A run in mixed precision, and its arrays in the type that kernels of their device take:
+    `widened`, or in the lower type, as torch.nn's layers on a GPU have them; sums, and states
+    between two steps, are float32 all the same.
+    """
+    if rounds(arrays.rows.device.type):
+        return widened(run, low, arrays)
+    parameters = {name: tensor.to(low) for name, tensor in arrays.parameters.items()}
+    states = [state.to(low) for state in arrays.states]
+    rows = arrays.rows.to(low)
+    return run, arrays._replace(rows=rows, states=states, parameters=parameters)
 
 
 def cast(value: Any, dtype: torch.dtype) -> Any:

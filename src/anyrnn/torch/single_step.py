@@ -63,7 +63,7 @@ def single_step(
         The outputs, laid out as the inputs, and the new states, as the states; None where
         something is in the way: autograd, another device, a parameter of another shape, ...
     """
-    if torch.compiler.is_compiling() or not is_ordinary():
+    if torch.compiler.is_compiling() or not is_ordinary() or not rows.is_cpu:
         return None
     tensors = [rows, *states, *stored]
     if not PLAIN.issuperset(map(type, tensors)):

@@ -32,6 +32,7 @@ from anyrnn.kernels.run import (
 from anyrnn.kernels.target import register
 from anyrnn.schedule.forms import FUSED, Policy
 from anyrnn.schedule.residuals import step_schedules
+from anyrnn.schedule.show import describe
 
 OUTPUT = OutputGradient("output")
 DTYPES = ("float32", "float64", BFLOAT16)  # bfloat16 is computed in float32, with products in it
@@ -88,6 +89,7 @@ class CPU:
     """The CPU of this machine, or a kind that it can play."""
 
     device = "cpu"
+    rounds = True
 
     def __init__(self, processor: Processor | None = None) -> None:
         self._processor = processor
@@ -122,6 +124,10 @@ class CPU:
     def variant(self, name: str | None) -> CPU:
         """As `Target.variant`."""
         return CPU(host(name))
+
+    def describe(self, cell: Cell, memory: str, sizes: Mapping[str, int], dtype: str) -> str:
+        """As `Target.describe`: the same for all sizes and types."""
+        return describe(cell, memory)
 
     def residuals(self, run: Run) -> Mapping[Any, Residual | PackedResiduals]:
         """As `Target.residuals`."""

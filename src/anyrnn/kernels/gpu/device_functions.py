@@ -9,7 +9,17 @@ import triton.language as tl  # type: ignore[import-not-found]
 
 from anyrnn.graph import randomness
 
-__all__ = ["hard_sigmoid", "maximum", "minimum", "sigmoid", "softplus", "tanh", "uniform"]
+__all__ = [
+    "advance",
+    "compose",
+    "hard_sigmoid",
+    "maximum",
+    "minimum",
+    "sigmoid",
+    "softplus",
+    "tanh",
+    "uniform",
+]
 
 ROUNDS = tl.constexpr(randomness.ROUNDS)
 MULTIPLIER = tl.constexpr(randomness.MULTIPLIER)
@@ -67,6 +77,20 @@ def softplus(x):
 def hard_sigmoid(x):
     """x / 6 + 1/2, from 0 to 1."""
     return maximum(minimum(x / 6.0 + 0.5, 1.0), 0.0)
+
+
+@triton.jit
+def advance(scale, shift, old):
+    """scale * old + shift; without the old value where the scale is 0, even if that is no number:
+    a sequence that is reset is free of what was before.
+    """
+    return tl.where(scale == 0.0, shift, scale * old + shift)
+
+
+@triton.jit
+def compose(scale, shift, next_scale, next_shift):
+    """Two steps of a linear recurrence as one, which is new = scale * old + shift as they are."""
+    return scale * next_scale, advance(next_scale, next_shift, shift)
 
 
 @triton.jit

@@ -1,12 +1,15 @@
-"""The form of a loop's kernels: one kernel that loops over time, or a launch for each stage of each
-step; and how large the tiles are.
+"""The form of a loop's kernels: a scan over time, one kernel that loops over time, or a launch for
+each stage of each step; and how large the tiles are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from enum import StrEnum
 from typing import NamedTuple
 
 from anyrnn.schedule.forms import Schedule, Stage
+from anyrnn.schedule.linear import recurrences
 
 LEAST = 16  # rows, columns and terms of a product of tiles
 UNITS = 32  # of a tile at most: its values stay in registers
@@ -14,19 +17,33 @@ OPERANDS = 1 << 13  # elements of the matrices that a stage multiplies at a time
 CACHED = 1 << 18  # elements of matrices that a loop over time reads from the cache at each step
 
 
+KEPT = 3 << 14  # bytes of matrices that stay on the chip: a GPU of AMD has 2^16 of shared memory
+WHOLE = 128  # the largest vectors of such a loop: a tile has all units
+CHUNK = 64  # steps of a scan at a time
+SUMS = 64  # of products that a stage adds up at a time at most: they are in registers
+
+
+class Loop(StrEnum):
+    """How a loop goes over time."""
+
+    SCAN = "scan"  # a program for each sequence and tile of units scans chunks of steps
+    RESIDENT = "resident"  # as `time`, with the matrices on the chip from the first step on
+    TIME = "time"  # a program for each tile of rows does one step after another
+    STEPS = "steps"  # each stage of each step is a launch over tiles of rows and of units
+
+
 class Form(NamedTuple):
     """What a kernel is written for, besides its schedule and sizes.
 
     Attributes:
-        over_time: Whether one program goes over all steps with a tile of rows; else each stage of
-            each step is a launch over tiles of rows and of units.
+        loop: How it goes over time.
         reverse: Whether it goes from the last step to the first.
         element: The type of the arrays of a run, as Triton calls it.
         precision: How float32 is multiplied: `ieee` or `tf32`.
         interpreted: Whether Triton's interpreter runs it, whose products of bfloat16 are wrong.
     """
 
-    over_time: bool
+    loop: Loop
     reverse: bool
     element: str
     precision: str
@@ -34,8 +51,8 @@ class Form(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """The rows of a tile."""
-        return LEAST if self.over_time else 2 * LEAST
+        """The sequences of a tile."""
+        return {Loop.SCAN: 1, Loop.STEPS: 2 * LEAST}.get(self.loop, LEAST)
 
 
 class Tile(NamedTuple):
@@ -45,9 +62,9 @@ class Tile(NamedTuple):
     terms: int
 
 
-def power_of_two(size: int) -> int:
-    """The smallest power of two that is as large, and as large as a tile has to be."""
-    return max(LEAST, 1 << (size - 1).bit_length())
+def power_of_two(size: int, least: int = LEAST) -> int:
+    """The smallest power of two that is as large, and as large as a tile of a product has to be."""
+    return max(least, 1 << (size - 1).bit_length())
 
 
 def tile(size: int, sums: int, terms: int) -> Tile:
@@ -64,16 +81,29 @@ def tile(size: int, sums: int, terms: int) -> Tile:
     return Tile(units, terms)
 
 
-def loops_over_time(schedule: Schedule, sizes: dict[str, int]) -> bool:
-    """Whether a step's matrices are so small that each tile of rows can read all of them from the
+def choose_loop(schedule: Schedule, sizes: Mapping[str, int], element: str) -> Loop:
+    """How a loop goes over time: a scan if it is linear; else in one kernel if its matrices are so
+    small that each tile of rows can keep all of them on the chip, or can read all of them from the
     cache at each step.
+
+    Args:
+        schedule: The schedule of the loop.
+        sizes: The named sizes.
+        element: The type of the arrays.
     """
+    if recurrences(schedule) is not None:
+        return Loop.SCAN
+    stages = [stage for stage in schedule.stages if isinstance(stage, Stage)]
     matrices = {
         matrix
-        for stage in schedule.stages
-        if isinstance(stage, Stage)
+        for stage in stages
         for accumulator in stage.accumulators
         for matrix, _ in accumulator.terms
     }
-    shapes = ([size.evaluate(sizes) for size in matrix.type.shape] for matrix in matrices)
-    return sum(rows * columns for rows, columns in shapes) <= CACHED
+    shapes = [[size.evaluate(sizes) for size in matrix.type.shape] for matrix in matrices]
+    padded = sum(power_of_two(rows) * power_of_two(columns) for rows, columns in shapes)
+    whole = all(stage.size.evaluate(sizes) <= WHOLE for stage in stages)
+    if matrices and whole and padded * (4 if element == "float32" else 2) <= KEPT:
+        return Loop.RESIDENT
+    small = sum(rows * columns for rows, columns in shapes) <= CACHED
+    return Loop.TIME if small else Loop.STEPS

@@ -19,6 +19,7 @@ TAKEN = frozenset(
         *("steps", "batch", "rows", "offsets", "seed", "tl", "triton", "index", "step", "first"),
         *("last", "live", "row", "here", "goes_on", "previous", "entering", "leaving", "before"),
         *("after", "begin", "start", "term", "left", "right", "range", "float"),
+        *("place", "before_it", "inside", "advance", "compose", "uniform"),
     )
 ).union(OPERATIONS)
 

@@ -13,7 +13,7 @@ from anyrnn.graph.nodes import Node
 from anyrnn.graph.parameters import split_parameters
 from anyrnn.kernels.evaluator import Values
 from anyrnn.kernels.gpu import compile
-from anyrnn.kernels.gpu.form import Form, loops_over_time
+from anyrnn.kernels.gpu.form import Form, Loop, choose_loop
 from anyrnn.kernels.gpu.outside_loop import OutsideEvaluator, Program, outer, outside_loop
 from anyrnn.kernels.gpu.row_indices import INDICES
 from anyrnn.kernels.gpu.source import LoopSource, loop_source
@@ -62,7 +62,11 @@ class Execution:
         return INDICES.find(self.steps, what, self.like, self.device)
 
     def execute(self) -> Outcome:
-        """Run."""
+        """Run, on the device of the arrays, and in the queue that it has now."""
+        with self.device.entered(self.like):
+            return self._execute()
+
+    def _execute(self) -> Outcome:
         cell, rows = self.run.cell, self.steps.rows
         operations = {**self.device.operations, "outer": outer}
         evaluator = OutsideEvaluator(cell, self.arrays.parameters, self.sizes, operations)
@@ -72,8 +76,7 @@ class Execution:
         evaluator.run(self.outside.before, self.values, rows)
         histories, pairs = self._states()
         evaluator.columns, evaluator.joined = self._emitted(histories)
-        with self.device.entered(self.like):
-            self._loop(histories, pairs)
+        self._loop(histories, pairs)
         for leaf in self.outside.old:
             self.values[leaf] = self._old(histories[leaf.name])
         evaluator.run(self.outside.after, self.values, rows)
@@ -148,7 +151,7 @@ class Execution:
         interpreted = compile.interpreted()
         element = str(self.like.dtype).rpartition(".")[2]
         form = Form(
-            loops_over_time(self.schedule, self.sizes),
+            choose_loop(self.schedule, self.sizes, element),
             self.reverse,
             element,
             "tf32" if self.device.tf32() and element == "float32" else "ieee",
@@ -177,10 +180,10 @@ class Execution:
         common = (steps.batch, steps.rows, self._index("offsets"), *seed, *given)
         made = compile.functions(source.text, compile.interpreted())
         count, tile = len(steps.batch_sizes), source.form.rows
-        if source.form.over_time:
-            made[source.kernels[0].name][(-(-steps.batch // tile),)](
-                count, *common, **compile.OPTIONS
-            )
+        if source.form.loop is not Loop.STEPS:
+            (kernel,) = source.kernels
+            grid = -(-steps.batch // tile), kernel.tiles
+            made[kernel.name][grid](count, *common, **compile.OPTIONS)
             return
         for step in reversed(range(count)) if self.reverse else range(count):
             tiles = -(-steps.batch_sizes[step] // tile)

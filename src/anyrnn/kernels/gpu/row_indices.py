@@ -12,7 +12,9 @@ KEPT = 32  # arrays, each of as much as a number for each row
 
 
 class RowIndices:
-    """Where rows are, as arrays on a device; made once for the same steps."""
+    """Where rows are, as arrays on a device; made once for the same steps. They are kept for the
+    queue that they were made in: another one would not wait until they are there.
+    """
 
     def __init__(self) -> None:
         self._kept: dict[Any, Any] = {}
@@ -26,12 +28,20 @@ class RowIndices:
             like: An array on the device.
             device: What moves it there.
         """
-        key = steps, what, str(like.device)
+        queue = device.queue(like)
+        key = steps, what, str(like.device), queue
         found = self._kept.get(key)
-        if found is None:
+        if found is not None:
+            return found
+        if what == "offsets" and steps.constant:  # without a copy, which no queue can record
+            count = len(steps.batch_sizes)
+            found = device.count(count + 2, like).clamp_(max=count).mul_(steps.batch)
+        else:
+            found = device.moved(getattr(self, f"_{what}")(steps), like)
+        if queue is not None:
             while len(self._kept) >= KEPT:
                 self._kept.pop(next(iter(self._kept)), None)
-            found = self._kept[key] = device.moved(getattr(self, f"_{what}")(steps), like)
+            self._kept[key] = found
         return found
 
     def _offsets(self, steps: Steps) -> np.ndarray:

@@ -8,8 +8,8 @@ from typing import Any
 
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.keys import Before, Gradient, OutputGradient
-from anyrnn.kernels.gpu import compile, outside_loop
-from anyrnn.kernels.gpu.form import Form, loops_over_time
+from anyrnn.kernels.gpu import compile, listing, outside_loop
+from anyrnn.kernels.gpu.form import Form, Loop, choose_loop
 from anyrnn.kernels.gpu.outside_loop import Program
 from anyrnn.kernels.gpu.program import execute
 from anyrnn.kernels.gpu.source import LoopSource, loop_source, unsupported
@@ -80,7 +80,8 @@ def loop_sources(
     sizes: Mapping[str, int],
     element: str = "float32",
     precision: str = "ieee",
-    over_time: bool | None = None,
+    loop: Loop | None = None,
+    memory: str = "high",
 ) -> tuple[LoopSource, LoopSource]:
     """The source of a cell's loop forwards, with residuals, and of the loop back.
 
@@ -89,15 +90,16 @@ def loop_sources(
         sizes: The named sizes.
         element: The type of the arrays.
         precision: How float32 is multiplied, `ieee` or `tf32`.
-        over_time: Whether one kernel goes over all steps; decided by the sizes if not given.
+        loop: How it goes over time; as `choose_loop` says if not given.
+        memory: What is saved for the loop back, as of `Run`.
     """
-    both, found = _schedules(cell, "high"), []
+    both, found = _schedules(cell, memory), []
     for name, planned, reverse in (
         ("forward", both.forward, False),
         ("backward", both.reverse, True),
     ):
-        whole = loops_over_time(planned, dict(sizes)) if over_time is None else over_time
-        form = Form(whole, reverse, element, precision, interpreted=False)
+        chosen = loop or choose_loop(planned, sizes, element)
+        form = Form(chosen, reverse, element, precision, interpreted=False)
         kept = frozenset(() if reverse else both.histories)
         given = f"{cell.name}_{name}", planned, tuple(sizes.items()), kept, form
         found.append(loop_source(*given))
@@ -110,6 +112,8 @@ class GPU:
     Args:
         device: The type of their devices, as PyTorch calls it.
     """
+
+    rounds = False
 
     def __init__(self, device: str = "cuda") -> None:
         self.device = device
@@ -131,6 +135,11 @@ class GPU:
     def variant(self, name: str | None) -> GPU:
         """As `Target.variant`."""
         return self
+
+    def describe(self, cell: Cell, memory: str, sizes: Mapping[str, int], dtype: str) -> str:
+        """As `Target.describe`: the schedule, the forms of its loops and their source."""
+        sources = loop_sources(cell, sizes, dtype, memory=memory)
+        return listing.describe(cell, memory, POLICY, sizes, sources)
 
     def residuals(self, run: Run) -> Mapping[Any, Residual]:
         """As `Target.residuals`."""
