@@ -51,6 +51,11 @@ class AnyrnnError(Exception):
             lambda found: found[1] if found[2] is None else f"{found[1]}={found[2]}", self.message
         )
 
+    def renamed(self, name: Callable[[str], str]) -> "AnyrnnError":
+        """The error itself, with other names of options in its message."""
+        self.args = (_NAMED.sub(lambda found: option_name(name(found[1]), found[2]), self.message),)
+        return self
+
     def told(self, flag: Callable[[str], str]) -> str:
         """The message with the names of options as flags.
 

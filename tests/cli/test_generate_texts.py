@@ -63,6 +63,11 @@ def test_mistakes(run: Run, model: str) -> None:
     for arguments, message in [
         (["--prompt", "a €"], "the prompt has '€', which the model has not seen"),
         (["--prompt", "a \udce9"], "the prompt has '?', which the model has not seen"),
+        # as Python reads UTF-8 where the locale is C
+        (
+            ["--prompt", "".join(chr(0xDC00 + byte) for byte in "字".encode())],
+            "the prompt has '字'",
+        ),
         (["--temperature", "0"], "--temperature is 0.0, but has to be above 0"),
         (["--top-p", "1.5"], "--top-p is 1.5, but has to be 1 or less"),
         (["--cell", "lstm"], "has no cell 'lstm'"),

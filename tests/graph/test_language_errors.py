@@ -74,7 +74,11 @@ AT_A_LINE = {  # body: kind, line, parts of the message
     "power_of_two": ("return 2 ** h", CellError, "line 3", ["**"]),
     "two_arguments": ("return sigmoid(h, x)", CellError, "line 3", ["sigmoid() takes 1"]),
     "text": ("return h + 'x'", CellError, "line 3", ["str 'x'", "W.i"]),
-    "truth": ("return h + True", CellError, "line 3", ["bool True"]),
+    "truth": ("return h + True", CellError, "line 3", ["bool True", "a if k > 1 else b"]),
+    "larger": ("return max(h, x)", CellError, "line 3 `return max(h, x)`", ["maximum or minimum"]),
+    "summed": ("return [*map(len, [0, *h])]", CellError, "line 3", ["v[:10]", "sum and mean"]),
+    "called": ("return tanh(W(x) + h)", CellError, "line 3", ["was called", "W.i @ x"]),
+    "hidden_function": ("return U(h)", CellError, "line 3", ["hides a function of its name"]),
     "array": ("return h + np.ones(3)", CellError, "line 3", ["ndarray"]),
     "nothing": ("return h + None", CellError, "line 3", ["NoneType None"]),
     "two_kinds": (
@@ -233,6 +237,12 @@ def test_other_errors_pass_through() -> None:
 def test_functions_outside_a_cell() -> None:
     with pytest.raises(CellError, match="inside its function"):
         anyrnn.tanh(0.5)
+
+
+def test_a_name_in_the_place_of_a_cell() -> None:
+    for run in (anyrnn.interpret, anyrnn.gradients):
+        with pytest.raises(CellError, match=r"'gru' is no cell; .* anyrnn\.get\('lstm'\)"):
+            run("gru", np.ones((1, 1, 1)), parameters={})  # type: ignore[arg-type]
 
 
 def test_no_function() -> None:

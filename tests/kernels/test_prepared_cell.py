@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+import sys
+import tracemalloc
 from threading import Thread
 from typing import Any
 
@@ -110,8 +114,45 @@ def test_arrays_of_any_layout() -> None:
     assert all(map(np.array_equal, arrays(out), arrays(wanted)))
 
 
+@pytest.mark.parametrize("name", ["lstm", "qrnn"])
+def test_copies_have_memory_of_their_own(name: str) -> None:
+    compiled, weights = made(name)
+    prepared, x = compiled.prepare(weights), np.ones((2, 7), np.float32)
+    _, states = prepared.step(x)
+    wanted = arrays(prepared.step(x, states))
+    for other in (
+        copy.deepcopy(prepared),
+        copy.copy(prepared),
+        pickle.loads(pickle.dumps(prepared)),
+    ):
+        other.step(np.full_like(x, np.nan), states)
+        prepared.step(x, states)
+        assert all(map(np.array_equal, arrays(other.step(x, states)), wanted))
+        with pytest.raises(ValueError, match="read-only"):
+            other.parameters["W"] += 1
+    again = pickle.loads(pickle.dumps(compiled))
+    assert repr(again) == repr(compiled)
+    runs = [each.forward(x[None], parameters=weights) for each in (again, compiled)]
+    assert np.array_equal(runs[0].output, runs[1].output)
+
+
+def test_memory_does_not_grow_with_the_number_of_streams() -> None:
+    compiled, weights = made("lstm")
+    prepared, x = compiled.prepare(weights), np.ones((2, 7), np.float32)
+    grown = 0
+    for count in (3, 100):
+        tracemalloc.start()
+        for _ in range(count):
+            prepared.step(x)
+            prepared.step(x.tolist(), iter([STATE, STATE]))
+        grown, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert grown < 30_000
+
+
 ZEROS = np.zeros((2, 7), np.float32)
 STATE = np.zeros((2, 5), np.float32)
+READ_ONLY = np.broadcast_to(STATE, STATE.shape)
 
 
 @pytest.mark.parametrize(
@@ -123,6 +164,10 @@ STATE = np.zeros((2, 5), np.float32)
         ((ZEROS, [STATE]), None, "^cell 'lstm' has the states h, c; 1 were given"),
         ((ZEROS, [STATE, STATE[:1]]), None, r"^the state c has shape \(1, 5\); expected"),
         ((ZEROS, [STATE, STATE], ZEROS), None, None),
+        ((ZEROS, 3), None, "^the state: a int was given; expected a list of arrays, for h, c"),
+        ((ZEROS, {"h": STATE, "c": STATE}), None, "^the state: a dict was given; expected a list"),
+        ((ZEROS,), (STATE, None), "^out is a tuple; expected what step"),
+        ((ZEROS,), (READ_ONLY, (STATE, STATE)), "^out has a read-only array of float32 with"),
         ((ZEROS,), STATE, "^out is a ndarray; expected what step"),
         ((ZEROS,), (STATE, (STATE,)), "^out is a tuple; expected what step"),
         (
@@ -164,9 +209,16 @@ def test_several_threads() -> None:
     for index in range(4):
         stream(index)
     wanted = dict(found)
+    found.clear()
     threads = [Thread(target=stream, args=(index,)) for index in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert len(found) == 4
     assert all(all(map(np.array_equal, found[index], wanted[index])) for index in range(4))

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy
 import pandas
+import pyarrow
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -16,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_checks
 from toy_reviews import reviews, write_csv
 
-from anyrnn.errors import DataError, RunError, SizeError
+from anyrnn.errors import AnyrnnError, DataError, RunError, SizeError
 from anyrnn.tasks import (
     Captioner,
     Forecaster,
@@ -67,6 +69,9 @@ def test_saved_and_loaded_it_says_the_same(fitted: TextClassifier, tmp_path: Pat
 
 def test_labels_keep_their_type_and_half_characters_do_no_harm() -> None:
     numbers = [{"pos": 1, "neg": 0}[label] for label in FRAME["label"]]
+    assert TextClassifier(**SMALL | {"epochs": 1}).fit(
+        pyarrow.array(FRAME["text"]), pyarrow.array(FRAME["label"])
+    )
     texts = [*FRAME["text"][1:], "a good film \ud83d"]
     found = TextClassifier(**SMALL | {"epochs": 1}).fit(texts, numbers)
     assert found.predict(["good", "bad \ud83d"]).dtype == numpy.int64
@@ -233,6 +238,8 @@ def test_sequences_that_cannot_be_used() -> None:
         ([*sequences[:19], []], labels, "row 19 has no step"),
         ([*sequences[:19], ["a", "b"]], labels, r"row 19 is \['a', 'b'\], but has to be numbers"),
         ([*sequences[:19], 3.0], labels, "row 19 has the shape one number"),
+        ([*sequences[:19], numpy.ones(3, complex)], labels, "row 19 has complex numbers"),
+        ([*sequences[:19], torch.ones(3, requires_grad=True)], labels, "row 19 is .*detach"),
         ([*sequences[:19], [numpy.inf]], labels, "row 19 has a value that is infinite"),
         (sequences, labels[:3], "20 sequences, but 3 labels"),
         (sequences, [*labels[:19], "rare"], "'rare' has 1 different sequence.*skip_bad=True"),
@@ -242,6 +249,26 @@ def test_sequences_that_cannot_be_used() -> None:
             NUMBERS.fit(X, y)
     kept = clone(NUMBERS).set_params(skip_bad=True).fit(sequences, [*labels[:19], "rare"])
     assert list(kept.classes_) == ["10", "9"]
+
+
+def test_what_is_masked_is_missing() -> None:
+    sequences, labels = waves(20)
+    cut = numpy.array([each[:5, 0] for each in sequences])
+    masked = numpy.ma.array(cut, mask=numpy.eye(20, 5, dtype=bool))
+    missing = masked.filled(numpy.nan)
+    found = clone(NUMBERS).fit(list(missing), labels)
+    for given in (masked, list(masked)):
+        again = clone(NUMBERS).fit(given, labels)
+        assert numpy.array_equal(again.predict_proba(given), found.predict_proba(list(missing)))
+
+
+def test_mistakes_name_parameters_as_the_estimator_does() -> None:
+    for wrong, message in (
+        ({"cell": ["gru"]}, r"^cell is \['gru'\], but has to be text"),
+        ({"epochs": 1.5}, "^epochs is 1.5, but has to be a whole number"),
+    ):
+        with pytest.raises(AnyrnnError, match=message):
+            TextClassifier(**wrong).fit(FRAME["text"], FRAME["label"])
 
 
 def test_a_run_of_several_labels_is_read(tmp_path: Path) -> None:

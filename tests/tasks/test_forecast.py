@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy
 import pandas
+import pyarrow
 import pytest
 from sklearn.base import clone
 from test_classify_train import StopAt, same_run
@@ -18,6 +19,8 @@ from anyrnn.tasks.experiment import train
 from anyrnn.tasks.forecast import Options
 from anyrnn.tasks.forecast.columns import frame_table
 from anyrnn.tasks.forecast.data import data_of
+from anyrnn.tasks.forecast.options import PredictOptions
+from anyrnn.tasks.forecast.panel import Panel
 from anyrnn.tasks.forecast.task import Forecast
 from anyrnn.tasks.trained import evaluate, load
 
@@ -84,12 +87,83 @@ def test_series_that_the_run_does_not_know(
         evaluate(tmp_path / "run", {"data": path})
 
 
-def test_names_of_series_keep_their_type() -> None:
-    frame = pandas.concat([days(40, wave).assign(shop=number) for number in (3, 1)])
-    forecaster = Forecaster(time="day", group="shop", horizon=2, look_back=4, epochs=1)
-    forecaster.set_params(cell="gru", hidden_size=4, device="cpu").fit(frame)
+TINY = {"horizon": 2, "look_back": 4, "epochs": 1, "cell": "gru", "hidden_size": 2}
+TINY |= {"device": "cpu"}
+
+
+def read(frame: pandas.DataFrame, **values: Any) -> Panel:
+    """Series as a forecaster reads them."""
+    options = Forecaster(**TINY | values).options()
+    return data_of(frame_table(frame), options, test=False).training.panel
+
+
+@pytest.mark.parametrize(
+    "names",
+    [[True, False], pandas.Categorical(["b", "a"]), pandas.Series([2, 1], dtype=object)],
+)
+def test_names_of_series_keep_their_type(names: Any) -> None:
+    names = pandas.Series(names)
+    frame = pandas.concat(
+        [days(20, wave).assign(shop=names.iloc[[number] * 20].array) for number in (0, 1)]
+    )
+    forecaster = Forecaster(time="day", group="shop", **TINY).fit(frame)
     for forecast in (forecaster.predict(), forecaster.predict(frame)):
-        assert forecast["shop"].tolist() == [3, 3, 1, 1]
+        assert forecast["shop"].tolist() == [*names[[0, 0, 1, 1]]]
+        assert forecast["shop"].dtype == names.dtype
+
+
+@pytest.mark.parametrize(
+    ("frequency", "start", "following"),
+    [
+        ("h", "2024-03-30 04:00", "2024-03-31 05:00"),  # the clock jumps from 2 to 3 that night
+        ("D", "2024-03-20", "2024-04-13"),
+        ("B", "2024-03-20", ""),
+        ("MS", "2022-03-01", ""),
+    ],
+)
+def test_times_of_a_zone_are_given_back_in_it(frequency: str, start: str, following: str) -> None:
+    times = pandas.date_range(start, periods=24, freq=frequency, tz="Europe/Berlin")
+    frame = pandas.DataFrame({"y": [wave(i) for i in range(24)]}, index=times)
+    panel = read(frame)
+    if following:
+        forecaster = Forecaster(**TINY).fit(frame)
+        wanted = pandas.date_range(start, periods=26, freq=frequency, tz="Europe/Berlin")[24:]
+        assert wanted[0] == pandas.Timestamp(following, tz="Europe/Berlin")
+        for forecast in (forecaster.predict(), forecaster.predict(frame)):
+            assert forecast["ds"].tolist() == wanted.tolist()
+    assert panel.found["missing times"] == 0
+    shown = (times.tz_convert("UTC") if frequency == "h" else times).tz_localize(None)
+    assert panel.time(1) == str(shown[1]).removesuffix(" 00:00:00")
+    written = frame.rename_axis("ds").reset_index()
+    written["ds"] = [time.isoformat() for time in times]
+    assert read(written).times.tolist() == panel.times.tolist()
+
+
+def test_frames_as_other_programs_make_them() -> None:
+    frame = days(24, wave)
+    frame["day"] = pandas.to_datetime(frame["day"])
+    wanted = read(frame, time="day").times.tolist()
+    paired = frame.set_index("day")
+    paired.columns = pandas.MultiIndex.from_tuples([("Close", "A")])
+    numbered = frame.set_axis([0, 1], axis=1)
+    for given, time, target in (
+        (numbered, "0", "1"),
+        (numbered.set_index(0), "0", "1"),
+        (paired, "day", "('Close', 'A')"),
+        (frame.assign(day=frame["day"].dt.date.astype("date32[pyarrow]")), "day", "y"),
+        (frame.assign(day=frame["day"].astype("timestamp[us][pyarrow]")), "day", "y"),
+        (frame.assign(day=frame["day"].dt.to_period("D")), "day", "y"),
+    ):
+        assert read(given, time=time, target=target).times.tolist() == wanted
+    assert paired.columns.tolist() == [("Close", "A")]
+    with pytest.raises(DataError, match=r"'1,000\.5' .* without a mark of thousands"):
+        read(frame.assign(y="1,000.5"), time="day")
+    commas = frame.assign(y=[f"{value:.3f}".replace(".", ",") for value in frame["y"]])
+    with pytest.raises(DataError, match="if its comma is a decimal sign, say decimal=,"):
+        read(commas, time="day")
+    arrow = pyarrow.Table.from_pandas(commas.set_index("day"))
+    found = Forecaster(time="day", decimal=",", **TINY).fit(arrow)
+    assert found.predict(arrow).columns[:2].tolist() == ["day", "y"]
 
 
 def test_a_season_that_repeats_itself_and_a_constant_series_have_figures(
@@ -189,6 +263,18 @@ def test_an_estimator_from_frame_to_frame(tmp_path: Path) -> None:
     for wrong, message in (([1, 2, 3], "data frame"), (frame.assign(y=1j), "complex numbers")):
         with pytest.raises(DataError, match=message):
             forecaster.fit(wrong)
+
+
+def test_printed_numbers_have_their_digits(series_options: Callable[..., Options]) -> None:
+    frame = days(40, wave)
+    for unit in (1e-13, 1.0, 1e9):
+        options = series_options(frame.assign(y=unit * frame["y"]))
+        task = Forecast.prepare(options, Forecast.read(options).training, print)
+        network = task.network("gru")
+        rows = list(task.answers(network, PredictOptions()))
+        wanted = task.predict(network)["y"].tolist()
+        assert [row["y"] for row in rows] == pytest.approx(wanted, rel=1e-9)
+        assert rows[0]["day"] == "2020-02-10"
 
 
 @pytest.mark.parametrize("decoding", ["direct", "recursive"])

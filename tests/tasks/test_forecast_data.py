@@ -161,6 +161,23 @@ def test_dates_as_people_write_them(series_options: Callable[..., Options], writ
     assert panel.times.tolist() == times.as_unit("ns").astype(numpy.int64).tolist()
 
 
+@pytest.mark.parametrize("written", ["%d/%m/%Y", "%m/%d/%Y"])
+def test_days_and_months_that_could_be_exchanged(
+    series_options: Callable[..., Options], written: str
+) -> None:
+    times = pandas.date_range("2018-03-01", periods=64, freq="MS")
+    frame = pandas.DataFrame({"day": times[:60].strftime(written), "y": numpy.arange(60.0) % 7})
+    data = Forecast.read(options := series_options(frame))
+    assert str(data.training.panel.frequency) == "MS"
+    # A newer table is read by the step of the training, though these could be days of January.
+    task = Forecast.prepare(options, data.training, print)
+    assert list(task.predict(task.network("gru"), frame[46:58])["day"]) == list(times[58:62])
+    with pytest.raises(DataError, match=r"csv: the times can be read as %m/%d/%Y and as %d/%m/%Y"):
+        Forecast.read(series_options(frame[46:58]))
+    with pytest.raises(OptionError, match="until is '01/02/2020': the times can be read as"):
+        Forecast.read(series_options(frame, until="01/02/2020"))
+
+
 def test_a_step_of_months_counts_from_any_day() -> None:
     times = pandas.date_range("2020-01-15 06:00", periods=5, freq="31D").as_unit("ns")
     months = pandas.DatetimeIndex(

@@ -55,6 +55,28 @@ class Tasks(OptionGroup, panel="All"):
     layers: Layers = Layers()
 
 
+def test_numbers_and_lists_of_numpy() -> None:
+    found = from_flat(
+        Options,
+        {
+            **DATA,
+            "hidden_size": numpy.int64(4),
+            "dropout": numpy.float32(0.5),
+            "bidirectional": numpy.bool_(False),
+            "optimiser": numpy.str_("sgd"),
+            "cells": numpy.array(["gru", "rnn"]),
+        },
+    )
+    values = flat(found)
+    assert values["cells"] == ("gru", "rnn")
+    kinds = {name: type(values[name]) for name in ("hidden_size", "dropout", "bidirectional")}
+    assert kinds == {"hidden_size": int, "dropout": float, "bidirectional": bool}
+    assert values["optimiser"] == "sgd"
+    for name, value in (("hidden_size", numpy.float64(1.5)), ("dropout", numpy.zeros(2))):
+        with pytest.raises(SizeError, match=f"{name} is .*, but has to be a"):
+            from_flat(Options, {**DATA, name: value})
+
+
 def test_options_are_plain_values() -> None:
     made = Options(
         DataOptions("a.csv", "t", "l"),  # pyright: ignore[reportArgumentType]

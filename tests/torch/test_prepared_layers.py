@@ -18,7 +18,7 @@ from torch.nn.utils import parametrizations, vector_to_parameters
 
 from anyrnn.errors import InputError
 from anyrnn.kernels.packed_weights import Packing
-from anyrnn.torch import GRU, LSTM, RNN, Recurrent, prepare
+from anyrnn.torch import GRU, LSTM, RNN, LSTMCell, Recurrent, prepare
 from anyrnn.torch.execute import forced
 from anyrnn.torch.layer import Layer
 
@@ -369,6 +369,10 @@ def test_what_is_not_counted_is_not_noticed() -> None:
 def test_a_module_without_layers_is_refused() -> None:
     with pytest.raises(InputError, match=r"^Linear has no layer of anyrnn\.torch"):
         prepare(nn.Linear(2, 3))
+    with pytest.raises(InputError, match=r"^LSTMCell has no layer .* need not be"):
+        prepare(LSTMCell(2, 3))
+    with pytest.raises(InputError, match=r"^list has no layer"):
+        prepare([GRU(3, 4)])  # type: ignore[type-var]
     model = nn.Sequential(nn.Linear(2, 3), nn.ModuleList([GRU(3, 4), RNN(4, 5)]))
     assert prepare(model) is model
     assert all(part._prepared for part in model.modules() if isinstance(part, Layer))
@@ -469,6 +473,10 @@ def test_results_in_memory_that_is_read_too() -> None:
         ((torch.zeros(2, 4), (torch.zeros(1, 2, 5),) * 2), r"^out\[0\] is torch.float32 of shape"),
         ((torch.zeros(2, 5).double(), (torch.zeros(1, 2, 5),) * 2), r"^out\[0\] is torch.float64"),
         ((torch.zeros(2, 5), (torch.zeros(1, 2, 5), None)), r"^out\[1\]\[1\] is a NoneType"),
+        (
+            (torch.zeros(1, 5).expand(2, 5), (torch.zeros(1, 2, 5),) * 2),
+            r"^out\[0\] cannot be written: .* single memory location",
+        ),
     ],
 )
 def test_results_that_cannot_be_written(out: Any, message: str) -> None:
@@ -480,6 +488,26 @@ def test_results_that_cannot_be_written(out: Any, message: str) -> None:
             layer.step(x)
     with pytest.raises(InputError, match=r"^step\(out=...\) writes results without a gradient"):
         layer.step(x, out=layer.step(x))
+
+
+@pytest.mark.parametrize("name", ["first", "kept"])
+def test_autograd_sees_that_results_were_written_again(name: str) -> None:
+    layer, head, x = LSTM(3, 5).eval(), nn.Linear(5, 1), torch.randn(2, 3)
+    if name == "kept":
+        prepare(layer)
+        with torch.no_grad():
+            layer.step(x)
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            out = layer.step(x)
+            layer.step(x, out=out)
+    with torch.no_grad():
+        out = layer.step(x)
+    loss = head(out[0]).sum()
+    with torch.no_grad():
+        layer.step(2 * x, out=out)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
 
 
 def test_what_a_prepared_call_has_to_see() -> None:

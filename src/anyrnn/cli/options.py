@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -111,7 +112,19 @@ def given(ctx: typer.Context, options: Iterable[Option]) -> dict[str, Any]:
     names = [found.name for found in options]
     sources = {name: ctx.get_parameter_source(name) for name in names}
     told = {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}
-    return {name: ctx.params[name] for name in names if name in told}
+    return {name: _as_typed(ctx.params[name]) for name in names if name in told}
+
+
+def _as_typed(value: Any) -> Any:
+    """A value whose text is UTF-8, where the locale says nothing of it (`LC_ALL=C`); names of files
+    stay as the system has them.
+    """
+    if isinstance(value, list | tuple):
+        return type(value)(map(_as_typed, value))
+    if isinstance(value, str) and re.search("[\udc80-\udcff]", value):  # bytes beyond the locale
+        with suppress(UnicodeError):
+            return os.fsencode(value).decode()
+    return value
 
 
 def chosen(ctx: typer.Context, kind: type[Group]) -> Group:

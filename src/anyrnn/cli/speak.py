@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from anyrnn.cli.bars import Printer, bars
 from anyrnn.cli.options import ask
 from anyrnn.cli.terminal import say
 
@@ -26,5 +27,8 @@ def speak(ctx: typer.Context) -> None:
 
 
 def _write(model: Model[Speak], options: PredictOptions) -> None:
-    told = list(model.task.answers(model.network, options))
+    from anyrnn.tasks.data.prepared import watched
+
+    with bars() as progress, watched(Printer(progress).preparing):
+        told = list(model.task.answers(model.network, options))
     say(f"{options.output}: {told[-1]['end']:.2f} s of speech")

@@ -68,6 +68,7 @@ def gradients(
         The gradients of the input, the initial states and the parameters.
 
     Raises:
+        CellError: It is no cell.
         InputError: Shapes that do not fit.
 
     Example:

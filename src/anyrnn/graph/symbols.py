@@ -123,11 +123,22 @@ class Symbol:
 
     def __bool__(self) -> bool:
         self.__tracer__.fail(
-            "a branch on a value: a cell runs once, on symbols; use where(condition, a, b) instead"
+            "a branch on a value: a cell runs once, on symbols; use where(condition, a, b), "
+            "maximum or minimum instead"
         )
 
     def __iter__(self) -> NoReturn:
-        self.__tracer__.fail("a value cannot be unpacked or looped over; slice it, as in v[:10]")
+        self.__tracer__.fail(
+            "a value cannot be unpacked or looped over; slice it, as in v[:10], or use sum and "
+            "mean of anyrnn"
+        )
+
+    def __call__(self, *arguments: Any, **options: Any) -> NoReturn:
+        """Refuse to be called."""
+        self.__tracer__.fail(
+            "a value or parameter was called; a matrix stands before @, as in W.i @ x, and a "
+            "parameter hides a function of its name"
+        )
 
     def __float__(self) -> float:
         self.__tracer__.fail(

@@ -134,11 +134,13 @@ class Tracer:
             return value.__traced__
         number = as_number(value)
         if number is None:
-            self.fail(
-                f"{type(value).__name__} {shown(value)} is no value of the cell; values are the "
-                "input, the states, parameters such as W.i, numbers, and results of anyrnn's "
-                "functions"
+            advice = (
+                "a if k > 1 else b chooses by a hyperparameter"
+                if isinstance(value, bool)
+                else "values are the input, the states, parameters such as W.i, numbers, and "
+                "results of anyrnn's functions"
             )
+            self.fail(f"{type(value).__name__} {shown(value)} is no value of the cell; {advice}")
         return Traced("constant", (), (), self.line(), {"value": float(number)})
 
     def _equal(self, left: Size, right: Size, line: str | None = None) -> bool:
@@ -318,8 +320,9 @@ class Tracer:
                     raise
                 if "__array_ufunc__" in str(error):
                     self.fail(f"a NumPy function was called; {_hint('')}", line=line)
+                reason = " ".join(str(error).split())
                 self.fail(
-                    f"{error}; known are + - * / ** @, comparisons, slices, and the functions of "
+                    f"{reason}; known are + - * / ** @, comparisons, slices, and the functions of "
                     f"anyrnn: {', '.join(KNOWN)}",
                     line=line,
                 )

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from anyrnn.errors import InputError
+from anyrnn.errors import CellError, InputError
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.interpret import DRAW, Array, drawing, evaluate
 from anyrnn.graph.parameters import split_parameters
@@ -109,6 +109,7 @@ def interpret(
         Outputs and states.
 
     Raises:
+        CellError: It is no cell.
         InputError: Shapes that do not fit.
 
     Example:
@@ -119,6 +120,11 @@ def interpret(
         >>> anyrnn.interpret(rnn, np.ones((3, 1, 2)), parameters=weights).output.shape
         (3, 1, 2)
     """
+    if not isinstance(cell, Cell):
+        raise CellError(
+            f"{cell!r} is no cell; take one of the catalogue, anyrnn.get('lstm'), or decorate the "
+            "function with @cell"
+        )
     x = np.asarray(x)
     if x.ndim != 3 or not np.issubdtype(x.dtype, np.floating):
         raise InputError(

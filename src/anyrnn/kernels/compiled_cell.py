@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -114,6 +115,13 @@ class Compiled:
             self._check_memory(f"the parameter {name}", shape)
         for name, shape in zip(self.cell.states, self._run.state_shapes(1), strict=True):
             self._check_memory(f"the state {name}", shape)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What is pickled: what it is compiled from. Another machine compiles it for itself."""
+        best = default_target().variant(None).name
+        options = {name: getattr(self, name) for name in ("dtype", "threads", "memory", "products")}
+        target = None if self.target.name == best else self.target.name
+        return partial(_again, target=target, **options), (self.cell, self.sizes)
 
     def __repr__(self) -> str:
         """The cell, the sizes and what the code is for."""
@@ -325,6 +333,11 @@ def _steps(
     marks = {name: as_array(name, array) for name, array in given.items() if array is not None}
     layout = lay_out(("time", "batch"), (time, batch), **marks) if marks else None
     return AllSteps(time, batch) if layout is None else SomeSteps(layout, carry)
+
+
+def _again(*given: Any, products: str | None, **options: Any) -> Compiled:
+    """What was compiled elsewhere, compiled here."""
+    return replace(compile(*given, **options), products=products)
 
 
 def compile(

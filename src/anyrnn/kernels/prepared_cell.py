@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -50,7 +51,22 @@ class PreparedCell:
         self._packed = PackedWeights()
         self._idle: dict[int, list[_Place]] = {}  # by the size of batches
 
-    def forward(self, x: Array, states: Sequence[Array] | None = None, **options: Any) -> Result:
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What is copied and pickled: the cell and its weights, no memory of kernels."""
+        return PreparedCell, (self.compiled, self.parameters)
+
+    def forward(
+        self,
+        x: Array,
+        states: Sequence[Array] | None = None,
+        *,
+        save: bool = False,
+        seed: int | None = None,
+        lengths: Array | None = None,
+        mask: Array | None = None,
+        resets: Array | None = None,
+        padding: str = "zero",
+    ) -> Result:
         """Run over a batch of sequences; arguments, results and errors as those of
         `Compiled.forward`, but for `parameters`; with weights in int8 there is no `save`.
 
@@ -63,7 +79,9 @@ class PreparedCell:
             >>> prepared.forward(np.ones((4, 1, 2), "f")).output.shape
             (4, 1, 3)
         """
-        return self.compiled._forward(x, states, self.parameters, packed=self._packed, **options)
+        marks = lengths, mask, resets, padding
+        given = x, states, self.parameters, save, seed, *marks
+        return self.compiled._forward(*given, packed=self._packed)
 
     def step(
         self, x: Array, states: Sequence[Array] | None = None, *, out: Results | None = None
@@ -80,7 +98,8 @@ class PreparedCell:
             The output, (batch, output size), and the states after the step, each (batch, size).
 
         Raises:
-            InputError: A shape or a type does not fit, or the cell draws random numbers.
+            InputError: A shape or a type does not fit, `out` cannot be written, or the cell draws
+                random numbers.
 
         Example:
             >>> import numpy as np
@@ -94,21 +113,29 @@ class PreparedCell:
             array([[0.96, 0.96]])
         """
         idle = self._idle.get(len(x)) if type(x) is np.ndarray and x.ndim == 2 else None
-        if idle and states is not None and len(states) == len(idle[-1].given) - 1:
-            place, dtype = idle.pop(), self.compiled.dtype
+        if idle and isinstance(states, tuple | list):
             try:
-                for own, array in zip(place.given, (x, *states), strict=True):
-                    if type(array) is not np.ndarray or array.shape != own.shape:
-                        break
-                    if array.dtype != dtype:
-                        break
-                    own[...] = array
-                else:
+                place = idle.pop()
+            except IndexError:  # another thread was faster
+                return self._careful_step(x, states, out)
+            try:
+                if self._filled(place, (x, *states)):
                     place.run()
                     return _results(place.made, out)
             finally:
                 idle.append(place)
         return self._careful_step(x, states, out)
+
+    def _filled(self, place: _Place, given: Sequence[object]) -> bool:
+        """Fill a place with arrays, if they are as they have to be."""
+        if len(given) != len(place.given):
+            return False
+        dtype = self.compiled.dtype
+        for own, array in zip(place.given, given, strict=True):
+            if type(array) is not np.ndarray or array.shape != own.shape or array.dtype != dtype:
+                return False
+            own[...] = array
+        return True
 
     def _careful_step(self, x: object, states: Any, out: Results | None) -> Results:
         """One step of whatever a caller gives, for which there may be no place yet."""
@@ -122,21 +149,28 @@ class PreparedCell:
             shapes = compiled._run.state_shapes(batch)
             states = [np.zeros(shape, compiled.dtype) for shape in shapes]
         given = x, *compiled._states("the state", states, batch)
-        place = self._place(batch)
+        place = self._taken(batch)
         if place is None:
             result = self.forward(x[None], given[1:])
             return _results([result.output[0], *result.states], out)
-        for own, array in zip(place.given, given, strict=True):
-            own[...] = array
-        place.run()
-        found = _results(place.made, out)
-        if len(self._idle) >= SIZES:
-            self._idle.clear()
-        self._idle.setdefault(batch, []).append(place)
-        return found
+        try:
+            for own, array in zip(place.given, given, strict=True):
+                own[...] = array
+            place.run()
+            return _results(place.made, out)
+        finally:
+            if batch not in self._idle and len(self._idle) >= SIZES:
+                self._idle.clear()
+            self._idle.setdefault(batch, []).append(place)
+
+    def _taken(self, batch: int) -> _Place | None:
+        """A place for batches of a size that no other thread uses; None if there can be none."""
+        with suppress(LookupError):
+            return self._idle[batch].pop()
+        return self._place(batch)
 
     def _place(self, batch: int) -> _Place | None:
-        """A place for batches of a size; None if the target has no single step of the cell."""
+        """A new place for batches of a size; None if the target has no single step of the cell."""
         compiled = self.compiled
         if not batch or compiled.cell.draws or compiled.products is not None:
             return None
@@ -163,24 +197,32 @@ def _results(made: Sequence[Array], out: Any) -> Results:
     if out is None:
         output, *states = [array.copy() for array in made]
         return output, tuple(states)
-    if not isinstance(out, tuple) or len(out) != 2 or len(out[1]) != len(made) - 1:
+    if not (
+        isinstance(out, tuple | list)
+        and len(out) == 2
+        and isinstance(out[1], tuple | list)
+        and len(out[1]) == len(made) - 1
+    ):
         raise InputError(
             f"out is a {type(out).__name__}; expected what step() returns: (output, states)"
         )
-    into = out[0], *out[1]
+    found: Any = out
+    into = found[0], *found[1]
     for array, place in zip(made, into, strict=True):
         if (
             type(place) is not np.ndarray
             or place.shape != array.shape
             or place.dtype != array.dtype
+            or not place.flags.writeable
         ):
             raise InputError(f"out has {_described(place)}; expected {_described(array)}")
     for array, place in zip(made, into, strict=True):
         place[...] = array
-    return out
+    return found
 
 
 def _described(given: object) -> str:
     if not isinstance(given, np.ndarray):
         return f"a {type(given).__name__}"
-    return f"an array of {given.dtype} with shape {given.shape}"
+    kind = "an array" if given.flags.writeable else "a read-only array"
+    return f"{kind} of {given.dtype} with shape {given.shape}"

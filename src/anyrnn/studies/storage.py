@@ -13,7 +13,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from anyrnn.errors import MissingExtraError, StorageError, option_name
+from anyrnn.errors import AnyrnnError, MissingExtraError, StorageError, WriteError, option_name
 from anyrnn.files import writing
 
 JOURNAL = "trials.journal"
@@ -64,6 +64,7 @@ def reached(url: str | None, folder: Path) -> Iterator[None]:
     Raises:
         StorageError: It cannot be.
         MissingExtraError: The driver of the database is not installed.
+        WriteError: The disk is full, or the folder cannot be written.
     """
     place = folder / JOURNAL if url is None else shown_url(url)
     try:
@@ -85,6 +86,10 @@ def reached(url: str | None, folder: Path) -> Iterator[None]:
         raise StorageError(f"cannot reach the storage {place}: {_reason(error)}") from None
     except OptunaError as error:
         raise StorageError(f"cannot use the storage {place}: {_reason(error)}") from None
+    except OSError as error:
+        if url is not None or isinstance(error, AnyrnnError):
+            raise
+        raise WriteError(f"cannot write {place}: {error.strerror or error}") from None
 
 
 def opened(

@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
-from anyrnn.errors import DataError, OptionError
+from anyrnn.errors import AnyrnnError, DataError, OptionError
 from anyrnn.tasks.data.split import GroupedPart, divided_at_random
 from anyrnn.tasks.decoding.written_vocabulary import Candidate
 from anyrnn.tasks.experiment import train
@@ -83,11 +83,18 @@ def listed_texts(texts: Iterable[str]) -> list[str]:
         raise DataError("one text was given, but a list of texts is needed")
     if isinstance(texts, Set | Mapping | DataFrame) or not isinstance(texts, Iterable):
         raise DataError(f"a {type(texts).__name__} was given, but a list of texts is needed")
-    found = list(texts)
+    as_list = getattr(texts, "to_pylist", None)  # of pyarrow, whose elements are no str
+    found = list(texts) if as_list is None else as_list()
     for number, text in enumerate(found):
         if not isinstance(text, str):
             raise DataError(f"row {number} is {text!r}, but has to be a text")
     return found
+
+
+def _own_name(option: str) -> str:
+    """What an estimator calls an option."""
+    name = option.rpartition(".")[2]
+    return "cell" if name == "cells" else name
 
 
 class Estimator(BaseEstimator):
@@ -162,7 +169,10 @@ class Estimator(BaseEstimator):
         values = self.get_params(deep=False)
         cell = values.pop("cell")
         given = {name: value for name, value in values.items() if value is not None}
-        return from_flat(self.task.options_type, {**given, **self.files, "cells": (cell,)})
+        try:
+            return from_flat(self.task.options_type, {**given, **self.files, "cells": (cell,)})
+        except AnyrnnError as error:
+            raise error.renamed(_own_name) from None
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> None:
         """Write the run folder, as the command line would: `load` and `anyrnn predict` read it.

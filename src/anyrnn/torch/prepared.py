@@ -48,11 +48,13 @@ def prepare(module: Module, weights: str | None = None) -> Module:
         ...     layer(torch.randn(7, 2, 3))[0].shape
         torch.Size([7, 2, 5])
     """
-    found = [part for part in module.modules() if isinstance(part, Layer)]
+    parts = module.modules() if isinstance(module, nn.Module) else ()
+    found = [part for part in parts if isinstance(part, Layer)]
     if not found:
         raise InputError(
-            f"{type(module).__name__} has no layer of anyrnn.torch that could be prepared; models "
-            "of Keras are prepared by anyrnn.keras.prepare"
+            f"{type(module).__name__} has no layer of anyrnn.torch that could be prepared; "
+            "single-step modules (LSTMCell) need not be, and models of Keras are prepared by "
+            "anyrnn.keras.prepare"
         )
     for layer in found:
         layer.check_prepared(weights)

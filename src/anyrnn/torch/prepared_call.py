@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
 from anyrnn.kernels.packed_weights import PackedWeights
 from anyrnn.kernels.run import Run
@@ -119,10 +120,12 @@ class PreparedCall:
         ):
             return None
         if out is not None:
-            places = self._places(out, given, addresses)
-            if places is None:
+            found = self._places(out, given, addresses)
+            if found is None:
                 return None
+            places, tensors = found
             self.run(addresses + places)
+            increment_version(tensors)
             return out
         output, *new = [make() for make in self.makers]
         self.run([*addresses, output.data_ptr(), *map(Tensor.data_ptr, new)])
@@ -130,14 +133,17 @@ class PreparedCall:
 
     def _places(
         self, out: Any, given: Sequence[Tensor], addresses: Sequence[int]
-    ) -> list[int] | None:
-        """Where results begin that are to be written into given tensors; None if they cannot."""
+    ) -> tuple[list[int], list[Tensor]] | None:
+        """Where results begin that are to be written into given tensors, and these; None if they
+        cannot.
+        """
         known = self.outs.get(id(out))
         if known is not None:
             _, places, tensors = known
             if [*map(Tensor.data_ptr, tensors)] == places:
                 every = *places, *addresses[: self.count]
-                return places if disjoint(every, self.sizes, self.dtypes[0].itemsize) else None
+                apart = disjoint(every, self.sizes, self.dtypes[0].itemsize)
+                return (places, tensors) if apart else None
         found = direct_results(out, given, self.made)
         if found is None:
             return None
@@ -147,7 +153,7 @@ class PreparedCall:
             if len(self.outs) >= OUTS:
                 self.outs.clear()
             self.outs[id(out)] = (out, [t.detach() for t in tensors]), places, tensors
-        return places
+        return places, tensors
 
 
 class Prepared:

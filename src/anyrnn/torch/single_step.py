@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
 from anyrnn.errors import ArrayError
 from anyrnn.graph.cell import Cell
@@ -115,14 +116,17 @@ def enter(
         addresses = [*map(Tensor.data_ptr, tensors)]
         if 0 in addresses:
             return None
-        if out is None:
+        made = out
+        if made is None:
             blank = found.blank(rows)
-            out = torch.empty_like(blank), tuple(map(torch.empty_like, tensors[1:first]))
+            made = torch.empty_like(blank), tuple(map(torch.empty_like, tensors[1:first]))
     except RuntimeError:  # a tensor without a shape or without memory
         return None
-    output, new = out
+    output, new = made
     found.run([*addresses, output.data_ptr(), *map(Tensor.data_ptr, new)])
-    return out
+    if out is not None:
+        increment_version((output, *new))
+    return made
 
 
 @lru_cache(maxsize=256)

@@ -86,7 +86,7 @@ def write_results(found: tuple[Tensor, Any], out: Any) -> Any:
     """Copy results into tensors that have the form of results.
 
     Raises:
-        InputError: They have not, or autograd follows.
+        InputError: They have not, autograd follows, or they cannot be written.
     """
     pairs: list[tuple[str, Tensor, Tensor]] = []
     _pair("out", found, out, pairs)
@@ -101,8 +101,12 @@ def write_results(found: tuple[Tensor, Any], out: Any) -> Any:
                 f"{name} is {place.dtype} of shape {tuple(place.shape)}; expected {result.dtype} "
                 f"of shape {tuple(result.shape)}"
             )
-    for _, result, place in pairs:
-        place.copy_(result)
+    for name, result, place in pairs:
+        try:
+            place.copy_(result)
+        except RuntimeError as error:  # elements share memory, or it was made in inference mode
+            reason = " ".join(str(error).split())
+            raise InputError(f"{name} cannot be written: {reason}") from None
     return out
 
 

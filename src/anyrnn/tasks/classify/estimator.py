@@ -1,5 +1,6 @@
 """Classification of texts and of sequences of numbers with scikit-learn's verbs."""
 
+import reprlib
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -194,6 +195,7 @@ class SequenceClassifier(
 
     def _sequences(self, X: Any, fitting: bool) -> Sequence[Any]:
         """The sequences one by one; arrays as scikit-learn checks them."""
+        X = _unmasked(X)
         axes = getattr(X, "ndim", 2)
         if isinstance(X, list | tuple) or (axes == 1 and X.dtype.kind == "O"):
             self._forget_features(fitting)
@@ -220,14 +222,27 @@ def _channels(values: Any) -> numpy.ndarray:
         SequenceError: It is no sequence of numbers.
     """
     try:
-        numbers = numpy.asarray(values, numpy.float64)
-    except (TypeError, ValueError):
-        raise SequenceError(f"is {values!r}, but has to be numbers") from None
+        if numpy.iscomplexobj(values):
+            raise SequenceError("has complex numbers")
+        numbers = numpy.asarray(_unmasked(values), numpy.float64)
+    except SequenceError:
+        raise
+    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: it has a gradient
+        shown = " ".join(reprlib.repr(values).split())
+        reason = str(error) if isinstance(error, RuntimeError) else "but has to be numbers"
+        raise SequenceError(f"is {shown}, {reason}") from None
     if numbers.ndim not in (1, 2):
         shape = numbers.shape or "one number"
         raise SequenceError(f"has the shape {shape}, but has to be (steps) or (steps, channels)")
     with numpy.errstate(over="ignore"):
         return numbers.reshape(len(numbers), -1 if numbers.size else 1).astype(numpy.float32)
+
+
+def _unmasked(values: Any) -> Any:
+    """An array in which what is masked is NaN, as what is missing is."""
+    if not isinstance(values, numpy.ma.MaskedArray):
+        return values
+    return numpy.ma.filled(values.astype(numpy.float64), numpy.nan)
 
 
 def _labels(y: Any) -> numpy.ndarray:

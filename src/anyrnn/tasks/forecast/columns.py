@@ -10,8 +10,9 @@ import pandas
 
 from anyrnn.errors import DataError, option_name
 from anyrnn.tasks.data.columns import MISSING, TRUTH, Table, TextColumn, in_pieces, listing
-from anyrnn.tasks.forecast.frequency import Kind, read_times, unreadable
+from anyrnn.tasks.forecast.frequency import Frequency, Kind
 from anyrnn.tasks.forecast.options import DataOptions, check_roles
+from anyrnn.tasks.forecast.times import read_times, unreadable
 
 # Networks compute in float32, and errors are squared.
 _LARGEST = 1e15
@@ -21,20 +22,28 @@ DEFAULT_TIME, DEFAULT_TARGET, DEFAULT_GROUP = "ds", "y", "unique_id"
 def frame_table(frame: pandas.DataFrame, label: str = "the frame") -> Table:
     """A data frame as a table, whose rows messages count from 0."""
     frame = with_index(frame)
-    names = [str(name) for name in frame.columns]
+    names = list(frame.columns)
     columns = {name: frame.iloc[:, i].reset_index(drop=True) for i, name in enumerate(names)}
     return Table(Path(label), names, columns, "row", range(len(frame)), "")
 
 
 def with_index(frame: pandas.DataFrame) -> pandas.DataFrame:
-    """A data frame in which levels of the index that have a name, or times, are columns, too."""
+    """A data frame in which levels of the index that have a name, or times, are columns, too; all
+    names are text.
+    """
     index = frame.index
     if isinstance(index, pandas.DatetimeIndex | pandas.PeriodIndex) and index.name is None:
         index = index.rename(DEFAULT_TIME)
-    levels = {name: level for level, name in enumerate(index.names) if name not in frame.columns}
-    levels.pop(None, None)
-    values = {name: index.get_level_values(level) for name, level in levels.items()}
-    return frame.assign(**values) if values else frame  # pyright: ignore[reportArgumentType]
+    frame = frame.set_axis([*map(str, frame.columns)], axis=1)
+    for level, name in enumerate(index.names):
+        if name is not None and str(name) not in frame.columns:
+            frame[str(name)] = index.get_level_values(level)
+    return frame
+
+
+def texts_of(names: pandas.Series) -> pandas.Series:
+    """The names of series as text."""
+    return names.astype(str).str.strip()
 
 
 @dataclass(frozen=True)
@@ -148,21 +157,24 @@ class Reader:
         for start, values in in_pieces(self.table.column(self.columns.group, "group")):
             first, last = numpy.searchsorted(rows, [start, start + len(values)])
             chosen = values.iloc[rows[first:last] - start]
-            codes, names = pandas.factorize(chosen.astype(str).str.strip())
+            codes, names = pandas.factorize(texts_of(chosen))
             known = [numbers.setdefault(str(name), len(numbers)) for name in names]
             found[first:last] = numpy.array(known, numpy.int64)[codes]
         return found, list(numbers)
 
-    def times(self, rows: numpy.ndarray, codes: numpy.ndarray) -> tuple[numpy.ndarray, Kind]:
+    def times(
+        self, rows: numpy.ndarray, codes: numpy.ndarray, step: Frequency | None = None
+    ) -> tuple[numpy.ndarray, Kind]:
         """The times of some rows, as integers, and what they are.
 
         Args:
             rows: The rows.
             codes: The number of the series of each: without a column of times, the rows of a
                 series are counted.
+            step: The step between them, if that is known.
 
         Raises:
-            DataError: One cannot be read.
+            DataError: One cannot be read, or in two ways.
         """
         name, format = self.columns.time, self.options.time_format
         if name is None:
@@ -172,7 +184,10 @@ class Reader:
             values: Any = column.taken(rows)
         else:
             values = pandas.Series(column).iloc[rows].reset_index(drop=True)
-        found, kind, off = read_times(values, format)
+        try:
+            found, kind, off = read_times(values, format, step)
+        except DataError as error:
+            raise DataError(f"{self.table.path}: {error.message}") from None
         if off is not None:
             text = str(values[off])[:40]
             raise DataError(
@@ -218,6 +233,8 @@ class Reader:
             problem = "which is no number"
             if too_large[bad[0]]:
                 problem = f"but {_LARGEST:g} is the largest"
+            elif "," in value and "." in value:
+                problem += "; write it without a mark of thousands"
             elif "," in value and self.options.decimal == ".":
                 problem += f"; if its comma is a decimal sign, say {option_name('decimal', ',')}"
             raise DataError(

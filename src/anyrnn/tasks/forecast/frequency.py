@@ -1,15 +1,14 @@
-"""Times of series: how they are written, the step between them, seasons and the calendar."""
+"""The step between the times of series, seasons and the calendar."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy
 import pandas
 
 from anyrnn.errors import DataError, OptionError, option_name
-from anyrnn.tasks.data.columns import in_pieces
 
 _HOUR = 3600 * 10**9
 _DAY = 24 * _HOUR
@@ -22,11 +21,6 @@ _WORDS |= {"M": "month", "Q": "quarter", "Y": "year"}  # with an S or E behind
 _ROW_NAMES = ("row", "rows")
 # Below this share of present times a step is not taken for that of the series.
 _LEAST_PRESENT = 0.5
-_FORMATS = [
-    f"{date}{time}"
-    for date in ("%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%d-%m-%Y", "%Y%m%d", "%Y%m")
-    for time in ("", " %H:%M", " %H:%M:%S")
-]
 
 Kind = Literal["number", "date"]
 
@@ -148,99 +142,6 @@ def in_words(frequency: Frequency) -> str:
     return f"{count} {name}{'s' if count > 1 else ''}"
 
 
-def read_times(values: Any, format: str | None) -> tuple[numpy.ndarray, Kind, int | None]:
-    """Times as integers, what they are, and the first that cannot be read.
-
-    Args:
-        values: Dates, numbers or strings; none is missing.
-        format: How strings are written, if that is known.
-    """
-    first = pandas.Series(values[:1])
-    if pandas.api.types.is_datetime64_any_dtype(first.dtype):
-        return _dated(_nanoseconds(pandas.Series(values)))
-    if pandas.api.types.is_numeric_dtype(first.dtype) and format is None:
-        numbers = pandas.Series(values).to_numpy(numpy.float64)
-        off = numpy.flatnonzero(numbers != numpy.round(numbers))
-        return numbers.astype(numpy.int64), "number", int(off[0]) if len(off) else None
-    if format is not None:
-        return _dated(_parsed(values, format))
-    if all(texts.str.fullmatch(r"[+-]?\d{1,18}").all() for texts in _texts(values)):
-        lengths = {length for texts in _texts(values) for length in texts.str.len().unique()}
-        wanted = {8: "%Y%m%d", 6: "%Y%m"}.get(lengths.pop() if len(lengths) == 1 else 0)
-        if wanted is not None:
-            times = _parsed(values, wanted)
-            years = times.astype("M8[ns]").astype("M8[Y]").astype(int) + 1970
-            if ((years >= 1800) & (years <= 2200)).all():
-                return _dated(times)
-        numbers = [texts.astype(numpy.int64).to_numpy() for texts in _texts(values)]
-        return numpy.concatenate(numbers), "number", None
-    return _dated(_guessed(values))
-
-
-def _texts(values: Any) -> Iterator[pandas.Series]:
-    return (piece.astype(str).str.strip() for _, piece in in_pieces(values))
-
-
-def _parsed(values: Any, format: str) -> numpy.ndarray:
-    """Strings as nanoseconds since 1970; `_NO_TIME` for those that cannot be read."""
-    try:
-        found = [
-            _nanoseconds(pandas.to_datetime(texts, format=format, utc=True, errors="coerce"))
-            for texts in _texts(values)
-        ]
-    except (ValueError, re.error) as error:
-        raise OptionError(f"{option_name('time_format')} is {format!r}: {error}") from None
-    return numpy.concatenate(found)
-
-
-def _guessed(values: Any) -> numpy.ndarray:
-    """Strings as dates, by the format that reads the most of them; ISO 8601 before all others."""
-    best = _parsed(values, "ISO8601")
-    for format in _FORMATS:
-        if (best != _NO_TIME).all():
-            break
-        # A first look at one row: most formats fail at once.
-        if (_parsed(values[:1], format) == _NO_TIME).all():
-            continue
-        dates = _parsed(values, format)
-        if (dates != _NO_TIME).sum() > (best != _NO_TIME).sum():
-            best = dates
-    return best
-
-
-def _dated(times: numpy.ndarray) -> tuple[numpy.ndarray, Kind, int | None]:
-    missing = numpy.flatnonzero(times == _NO_TIME)
-    return times, "date", int(missing[0]) if len(missing) else None
-
-
-_NO_TIME = numpy.iinfo(numpy.int64).min  # as NumPy has it
-_YEARS = 1678, 2261  # that nanoseconds in 64 bits reach
-
-
-def unreadable(text: str, format: str | None) -> str:
-    """Why a time cannot be read: a clause that follows it."""
-    try:
-        year = int(numpy.datetime64(text, "Y").astype(int)) + 1970
-    except ValueError:
-        year = _YEARS[0]
-    if not _YEARS[0] <= year <= _YEARS[1]:
-        return f"but years from {_YEARS[0]} to {_YEARS[1]} can be read"
-    if format:
-        return f"which cannot be read as {format!r}"
-    return (
-        "which cannot be read as a date or a whole number; say how it is written with "
-        + option_name("time_format", "FORMAT")
-    )
-
-
-def _nanoseconds(dates: pandas.Series) -> numpy.ndarray:
-    """Dates as nanoseconds since 1970."""
-    if dates.dt.tz is not None:
-        dates = dates.dt.tz_convert("UTC").dt.tz_localize(None)
-    dates = dates.where(dates.dt.year.between(*_YEARS))
-    return dates.to_numpy().astype("M8[ns]").astype(numpy.int64)
-
-
 def _dates(times: numpy.ndarray) -> numpy.ndarray:
     return times.astype("M8[ns]")
 
@@ -311,6 +212,13 @@ def found_frequency(kind: Kind, series: Sequence[numpy.ndarray]) -> Frequency | 
     shares = [_present(candidate, series) for candidate in candidates]
     best = max(range(len(candidates)), key=lambda i: shares[i])
     return candidates[best] if shares[best] >= _LEAST_PRESENT else None
+
+
+def keeps_to_a_step(dates: numpy.ndarray, step: Frequency | None) -> bool:
+    """Whether dates in order keep to a step, which may be known."""
+    if step is None:
+        return found_frequency("date", [dates]) is not None
+    return _present(step, [dates]) >= _LEAST_PRESENT
 
 
 def _present(frequency: Frequency, series: Sequence[numpy.ndarray]) -> float:

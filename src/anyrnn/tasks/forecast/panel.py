@@ -15,11 +15,11 @@ from anyrnn.tasks.forecast.frequency import (
     Kind,
     found_frequency,
     named_frequency,
-    read_times,
     refuse_irregular,
     shown_time,
 )
 from anyrnn.tasks.forecast.options import DataOptions
+from anyrnn.tasks.forecast.times import read_times
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +116,7 @@ def panel(
     reader = Reader(table, columns or Columns.of(options, table.names), options)
     rows, found = reader.usable()
     codes, names = reader.groups(rows)
-    moments, kind = reader.times(rows, codes)
+    moments, kind = reader.times(rows, codes, frequency)
     if options.until is not None:
         kept = moments <= _until(options, kind)
         rows, codes, moments = rows[kept], codes[kept], moments[kept]
@@ -150,7 +150,10 @@ def panel(
 
 
 def _until(options: DataOptions, kind: Kind) -> int:
-    found, found_kind, off = read_times([options.until], options.time_format)
+    try:
+        found, found_kind, off = read_times([options.until], options.time_format)
+    except DataError as error:
+        raise OptionError(f"{option_name('until')} is {options.until!r}: {error.message}") from None
     if off is not None or found_kind != kind:
         raise OptionError(
             f"{option_name('until')} is {options.until!r}, but has to be a {kind}, as the times are"

@@ -345,4 +345,12 @@ def _rows(frame: pandas.DataFrame) -> Iterator[dict[str, object]]:
     """The rows of a frame as JSON knows them."""
     dates = frame.select_dtypes("datetime")
     frame = frame.assign(**{name: dates[name].astype(str) for name in dates})
-    yield from json.loads(str(frame.to_json(orient="records")))
+    for row in frame.to_dict("records"):
+        yield {str(name): _short(value) for name, value in row.items()}
+
+
+def _short(value: Any) -> Any:
+    """A number with ten digits behind the point, or ten in all if it is small."""
+    if not isinstance(value, float):
+        return value
+    return round(value, 10) if abs(value) >= 1 else float(f"{value:.10g}")

@@ -129,11 +129,11 @@ def checked_type(type_: Any, declaration: Declaration) -> Any:
         if not {"le", "lt"} & bounds.keys():
             bounds["le"] = LARGEST_COUNT if inner is int else _LARGEST_NUMBER
         finite = {"allow_inf_nan": False} if inner is float else {}
-        if inner is int:
-            checks.append(pydantic.BeforeValidator(_as_int))
         checks.append(pydantic.Field(strict=True, **finite, **bounds))
+        checks.append(pydantic.BeforeValidator(_as_int if inner is int else _as_python))
     elif inner is bool:
         checks.append(pydantic.Field(strict=True))
+        checks.append(pydantic.BeforeValidator(_as_python))
     elif get_origin(inner) is tuple:
         parts = (part if part is ... else _strict(part) for part in get_args(inner))
         inner = tuple[tuple(parts)]
@@ -158,7 +158,14 @@ def _as_int(value: Any) -> Any:
     return value
 
 
+def _as_python(value: Any) -> Any:
+    """NumPy's numbers, truth values and lists as Python's."""
+    convert = getattr(value, "tolist", None)
+    return convert() if callable(convert) else value
+
+
 def _as_tuple(value: Any, distinct: bool) -> Any:
+    value = _as_python(value)
     if isinstance(value, str | Path):
         value = (value,)
     if isinstance(value, list | tuple) and distinct:

@@ -15,6 +15,7 @@ from anyrnn.tasks.audio.features import Features
 from anyrnn.tasks.audio.transcripts import Part
 from anyrnn.tasks.data.batches import Batch, Batches, Column
 from anyrnn.tasks.data.encoding import given_texts
+from anyrnn.tasks.data.prepared import advanced
 from anyrnn.tasks.inspection.examined import Examined
 from anyrnn.tasks.inspection.options import InspectOptions
 from anyrnn.tasks.run_files import CONFIG, entry
@@ -281,11 +282,13 @@ class Speak(Task[Options, Part]):
         check_output(options.output, options.overwrite)
         rate = self.options.sound.sample_rate
         pause = numpy.zeros(round(options.pause * rate), numpy.float32)
-        texts = filter(str.strip, given_texts(options.texts, options.file, options.encoding))
+        given = given_texts(options.texts, options.file, options.encoding)
+        texts = [*filter(str.strip, given)]
         told: list[dict[str, object]] = []
 
         def pieces() -> Iterator[NDArray[numpy.float32]]:
             samples = 0
+            advanced("speaking", 0, len(texts))
             for each in self.speaking(network, options.speech).run(texts):
                 if samples:
                     yield pause
@@ -300,6 +303,7 @@ class Speak(Task[Options, Part]):
                         "ended": each.ended,
                     }
                 )
+                advanced("speaking", len(told), len(texts))
                 yield each.samples
             if not told:
                 raise DataError("there is no text to be spoken: all of it is blank")
