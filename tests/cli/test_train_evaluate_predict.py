@@ -32,6 +32,11 @@ def test_train_evaluate_predict(anyrnn: Callable[..., Outcome], data: Path, tmp_
     scores = json.loads(anyrnn("evaluate", run, "--data", data, "--json").out)
     assert scores["texts"] == 60
     assert scores["accuracy"] > 0.9
+    in_int8 = anyrnn("evaluate", run, "--data", data, "--json", "--weights", "int8")
+    assert json.loads(in_int8.out)["accuracy"] == pytest.approx(scores["accuracy"], abs=0.1)
+    assert json.loads(in_int8.out)["loss"] != scores["loss"]
+    refused = anyrnn("evaluate", run, "--data", data, "--weights", "int4")
+    assert (refused.code, "int8" in refused.err) == (2, True)
     prediction = json.loads(anyrnn("predict", run, "the film was good").out)
     assert prediction.keys() == {"text", "label", "probability"}
     assert prediction["label"] == "pos"

@@ -12,6 +12,7 @@ from rich.box import SIMPLE
 from anyrnn.cli.options import (
     CELL,
     RUN,
+    WEIGHTS,
     command,
     flag_parameter,
     given,
@@ -42,10 +43,17 @@ def _command(entries: Sequence[Entry]) -> Any:
         and option.declaration.evaluation != "left out"
     ]
 
-    def run(ctx: typer.Context, run: Path, cell: str | None, json: bool, **_: Any) -> None:
+    def run(
+        ctx: typer.Context,
+        run: Path,
+        cell: str | None,
+        weights: str | None,
+        json: bool,
+        **_: Any,
+    ) -> None:
         from anyrnn.tasks.trained import evaluate
 
-        evaluation = evaluate(run, given(ctx, found), cell=cell)
+        evaluation = evaluate(run, given(ctx, found), cell=cell, weights=weights)
         if json:
             say_json(_plain(evaluation), indent=2)
             return
@@ -58,7 +66,7 @@ def _command(entries: Sequence[Entry]) -> Any:
         "Measure the model of a run on a file with the right answers.\n\n"
         "[bold]Example:[/bold] anyrnn evaluate runs/reviews --data test.csv"
     )
-    return command(run, [RUN, *made, CELL, _JSON], "evaluate", help)
+    return command(run, [RUN, *made, CELL, WEIGHTS, _JSON], "evaluate", help)
 
 
 def _plain(evaluation: Evaluation) -> dict[str, object]:

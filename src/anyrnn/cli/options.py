@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -302,14 +303,16 @@ def ask(ctx: typer.Context, task: str, help: str, answer: Callable[[Any, Any], N
 
     entry = TASKS[task]
 
-    def run(inner: typer.Context, run: Path, cell: str | None, **_: Any) -> None:
+    def run(
+        inner: typer.Context, run: Path, cell: str | None, weights: str | None, **_: Any
+    ) -> None:
         from anyrnn.tasks.trained import load
 
         options = chosen(inner, entry.verb_options)
-        answer(load(run, cell, entry.task), options)
+        answer(load(run, cell, entry.task, weights), options)
 
     found = map(parameter, declared(entry.verb_options))
-    call(ctx, command(run, [RUN, *found, CELL], entry.verb, help))
+    call(ctx, command(run, [RUN, *found, CELL, WEIGHTS], entry.verb, help))
 
 
 def call(ctx: typer.Context, command: Any) -> None:
@@ -351,4 +354,19 @@ CELL = flag_parameter(
     metavar="NAME",
     help="Which model of the run.",
     show_default="the best on validation",
+)
+
+
+class Weights(StrEnum):
+    """How the layers of a network multiply."""
+
+    INT8 = "int8"
+
+
+WEIGHTS = flag_parameter(
+    "weights",
+    Weights | None,
+    None,
+    help="Have the layers multiply in int8: faster, and less exact.",
+    show_default="float32",
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from anyrnn.cli.options import CELL, RUN, chosen, command, options_of, parameter, pass_on
+from anyrnn.cli.options import CELL, RUN, WEIGHTS, chosen, command, options_of, parameter, pass_on
 from anyrnn.cli.terminal import say_json
 
 if TYPE_CHECKING:
@@ -23,12 +23,12 @@ def predict(ctx: typer.Context) -> None:
 def _command(entries: Sequence[Entry]) -> Any:
     found = options_of(entries, lambda entry: entry.predict_options)
 
-    def run(ctx: typer.Context, run: Path, cell: str | None, **_: Any) -> None:
+    def run(ctx: typer.Context, run: Path, cell: str | None, weights: str | None, **_: Any) -> None:
         from anyrnn.tasks.registry import entry_of_run
         from anyrnn.tasks.trained import load
 
         options: Any = chosen(ctx, entry_of_run(run).predict_options)
-        model = load(run, cell)
+        model = load(run, cell, weights=weights)
         for answer in model.task.answers(model.network, options):
             say_json(answer)
 
@@ -36,4 +36,4 @@ def _command(entries: Sequence[Entry]) -> Any:
         "Ask the model of a run about new data: one JSON object a line.\n\n"
         '[bold]Example:[/bold] anyrnn predict runs/reviews "a film that never lets go of you"'
     )
-    return command(run, [RUN, *map(parameter, found), CELL], "predict", help)
+    return command(run, [RUN, *map(parameter, found), CELL, WEIGHTS], "predict", help)

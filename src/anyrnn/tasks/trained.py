@@ -46,16 +46,23 @@ class Model(Generic[SomeTask]):
             return self.task.score(self.network, part)
 
 
-def load(run: Path | str, cell: str | None = None, kind: type[Task] | None = None) -> Model:
+def load(
+    run: Path | str,
+    cell: str | None = None,
+    kind: type[Task] | None = None,
+    weights: str | None = None,
+) -> Model:
     """Load a network of a run; only JSON and safetensors are read, no code runs.
 
     Args:
         run: The folder that `train` wrote.
         cell: Which of the run's networks; by default the best one on the validation data.
         kind: The task that it has to be of, if that matters.
+        weights: `int8` to have the layers multiply in int8, as `anyrnn.torch.prepare`.
 
     Raises:
         RunError: The folder is missing, damaged, of another task, or has no such cell.
+        InputError: Its layers cannot have such weights.
     """
     run = Path(run)
     path = run / CONFIG
@@ -83,7 +90,7 @@ def load(run: Path | str, cell: str | None = None, kind: type[Task] | None = Non
             raise RunError(f"the run is damaged: {path} describes no network: {reason}") from None
 
     network = load_network(run / f"{chosen}.safetensors", make, options.model.layers)
-    return Model(run, task, chosen, prepare(network.eval()))
+    return Model(run, task, chosen, prepare(network.eval(), weights))
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,11 @@ class Evaluation:
 
 
 def evaluate(
-    run: Path | str, changes: Mapping[str, object], *, cell: str | None = None
+    run: Path | str,
+    changes: Mapping[str, object],
+    *,
+    cell: str | None = None,
+    weights: str | None = None,
 ) -> Evaluation:
     """Measure a network of a run on a file with the truth in it.
 
@@ -111,13 +122,15 @@ def evaluate(
         changes: The file, as `data`, and other options on data, or on how results are searched
             for, that differ from the training's.
         cell: Which of the run's networks; by default the best one on the validation data.
+        weights: `int8` to have the layers multiply in int8, as `anyrnn.torch.prepare`.
 
     Raises:
         RunError: The run cannot be used.
+        InputError: Its layers cannot have such weights.
         OptionError: No file is named, or an option cannot be or has no effect on such a file.
         DataError: The file cannot be used, or has a label that the run does not know.
     """
-    model = load(run, cell)
+    model = load(run, cell, weights=weights)
     model.task.check_named(changes)
     options = model.task.options
     data, changes = options.data, dict(changes)
