@@ -60,6 +60,7 @@ MODES = ("inference", "training")
 
 PLAIN, DROPOUT, ZONEOUT, NORM = "plain", "recurrent dropout", "zoneout", "layer norm"
 LENGTHS, MASK, RESETS, PACKED = "lengths", "mask", "resets", "packed"
+OTHER_LENGTHS = "other lengths"  # in each call
 BFLOAT16, INT8 = "bfloat16", "int8"
 SUBNORMAL = "subnormal"
 OPTIONS: dict[str, dict[str, Any]] = {  # with the arguments of our layers
@@ -67,6 +68,7 @@ OPTIONS: dict[str, dict[str, Any]] = {  # with the arguments of our layers
     DROPOUT: {"recurrent_dropout": 0.2},
     ZONEOUT: {"zoneout": 0.1},
     LENGTHS: {},
+    OTHER_LENGTHS: {},
     MASK: {},
     RESETS: {},
     NORM: {"norm": "layer"},
@@ -76,7 +78,7 @@ OPTIONS: dict[str, dict[str, Any]] = {  # with the arguments of our layers
     SUBNORMAL: {},
 }
 RANDOM = (DROPOUT, ZONEOUT)
-COUNTED = (LENGTHS, MASK, PACKED)  # where some steps do not count
+COUNTED = (LENGTHS, OTHER_LENGTHS, MASK, PACKED)  # where some steps do not count
 HOLES, RESET = 0.5, 1 / 20  # the probabilities of both at a step
 TINY = np.float32(1e-40)  # the smallest float32 of full precision is 1.2e-38
 OPTION_SHAPES = ((32, 100, 128, 128), (64, 50, 256, 256))
@@ -141,6 +143,17 @@ class Data:
         """The number of steps that count in each sequence."""
         assert self.marks is not None
         return self.marks.sum(0)
+
+    def other_lengths(self, number: int) -> list[np.ndarray]:
+        """Lengths that are seldom the same, with as many steps in all; the second are `lengths`."""
+        random, (time, batch) = np.random.default_rng(0), self.x.shape[:2]
+        found = [self.lengths for _ in range(number)]
+        for lengths in (found[0], *found[2:]):
+            one, other = random.permutation(batch)[: batch // 2 * 2].reshape(2, -1)
+            can = (lengths[one] > 1) & (lengths[one] < time) & (lengths[other] < time)
+            lengths[one] -= can
+            lengths[other] += can
+        return found
 
     def beginning(self, steps: int) -> Data:
         """The first steps."""
@@ -237,7 +250,7 @@ class Case:
 
     def _marks(self, random: np.random.Generator) -> np.ndarray | None:
         batch, time = self.shape[:2]
-        if self.option in (LENGTHS, PACKED):
+        if self.option in (LENGTHS, OTHER_LENGTHS, PACKED):
             lengths = random.integers(1, time + 1, batch)
             lengths[random.integers(batch)] = time
             return np.arange(time)[:, None] < lengths

@@ -34,7 +34,7 @@ import anyrnn
 from anyrnn.kernels.cpu import policy
 from anyrnn.kernels.cpu.machine import memory
 from anyrnn.kernels.cpu.machine.processor import host
-from anyrnn.kernels.cpu.program import matrix_products, packing, prepared_commands, program_plan
+from anyrnn.kernels.cpu.program import packing, prepared_commands, program_plan, varying
 from anyrnn.kernels.cpu.target import CPU
 from anyrnn.kernels.numpy_arrays import NUMPY_ARRAYS
 from anyrnn.kernels.run import Arrays, Run, Steps
@@ -122,7 +122,7 @@ class Trial:
         ]
         if self.pieces:
             changes += [mock.patch.object(program_plan, "SEGMENT_BYTES", 1)]
-            changes += [mock.patch.object(matrix_products, "ROWS", 2)]
+            changes += [mock.patch.object(varying, "PART", 2)]
         with ExitStack() as entered, np.errstate(all="ignore"):
             for change in changes:
                 entered.enter_context(change)

@@ -18,6 +18,7 @@ from benchmarks.cases import (
     MASK,
     MODES,
     OPTIONS,
+    OTHER_LENGTHS,
     PACKED,
     PLAIN,
     STANDARD,
@@ -156,7 +157,7 @@ BASELINES = (OURS_PLAIN, SGEMM, COPY, BYPASSED)
 SGEMM_SIZE = 1024
 ALL = (*STANDARD, *CUSTOM, *LINEAR)
 CHANGED = tuple(option for option in OPTIONS if option != PLAIN)
-LOOPED = tuple(option for option in CHANGED if option not in (PACKED, BFLOAT16, INT8))
+LOOPED = tuple(o for o in CHANGED if o not in (PACKED, BFLOAT16, INT8, OTHER_LENGTHS))
 OPERATORS = (*STANDARD, "gru_reset_before", "lstm_peephole", "lstm_coupled")
 UNROLLED = (28, "compiling unrolls the loop, which takes minutes for more steps")
 OUR_MODEL, THEIR_MODEL = "model on {}: anyrnn", "model on {}: keras"
@@ -181,7 +182,10 @@ LAYER_PEERS = {
     OUR_PREPARED: Peer("torch_layers:prepared", ("torch",), 0.3, ALL, modes=("inference",)),
     OURS_PLAIN: Peer("torch_layers:ours_plain", ("torch",), 0.3, (), CHANGED),
     "torch.nn": Peer(
-        "torch_layers:layer", ("torch",), 0.2, options=(LENGTHS, PACKED, BFLOAT16, SUBNORMAL)
+        "torch_layers:layer",
+        ("torch",),
+        0.2,
+        options=(LENGTHS, OTHER_LENGTHS, PACKED, BFLOAT16, SUBNORMAL),
     ),
     "torch.ao": Peer(
         "torch_layers:dynamic", ("torch",), 0.2, (), (INT8,), ("lstm", "gru"), ("inference",)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import cycle
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from benchmarks.cases import (
     LENGTHS,
     MASK,
     OPTIONS,
+    OTHER_LENGTHS,
     PACKED,
     PLAIN,
     RESETS,
@@ -41,7 +43,7 @@ FAMILIES = {"weight_ih": "W", "weight_hh": "U", "bias_ih": "b", "bias_hh": "d"}
 def layer(case: Case, data: Data) -> Run:
     """A layer of torch.nn."""
     module = getattr(nn, case.cell.upper())(*case.shape[2:])
-    called = partial(padded, module) if case.option == LENGTHS else module
+    called = partial(padded, module) if case.option in (LENGTHS, OTHER_LENGTHS) else module
     return _filled(module, case, data, _layout(case, "_l0"), called)
 
 
@@ -50,6 +52,11 @@ def padded(module: nn.RNNBase, x: Tensor, state: Any, lengths: Tensor) -> tuple[
     first = module.batch_first
     packed, state = module(pack_padded_sequence(x, lengths, first, enforce_sorted=False), state)
     return pad_packed_sequence(packed, first, total_length=x.shape[int(first)])[0], state
+
+
+def _with_next(called: Any, lengths: Iterator[Tensor], x: Tensor, state: Any) -> tuple[Tensor, Any]:
+    """A call with the next lengths."""
+    return called(x, state, lengths=next(lengths))
 
 
 def _low(module: Any, x: Tensor, state: Any) -> tuple[Tensor, Any]:
@@ -152,6 +159,8 @@ def _filled(module: nn.Module, case: Case, data: Data, layout: Layout, layer: An
     if case.option in (MASK, RESETS):
         given = {case.option: torch.from_numpy(data.marks)}
     called = partial(layer or module, **given) if given else layer or module
+    if case.option == OTHER_LENGTHS:
+        called = partial(_with_next, called, cycle(map(torch.from_numpy, data.other_lengths(500))))
     called = partial(_low, called) if case.option == BFLOAT16 else called
     return run(called, dict(module.named_parameters()), case, data, layout)
 

@@ -23,6 +23,7 @@ from benchmarks.cases import (
     MASK,
     OPTION_CASES,
     OPTIONS,
+    OTHER_LENGTHS,
     PACKED,
     RESETS,
     STANDARD,
@@ -100,7 +101,7 @@ SOME = {
 }
 # where several options are given to a library in the same way, one of them
 SOME_OPTIONS = {
-    OURS: (DROPOUT, LENGTHS, RESETS, PACKED, BFLOAT16, INT8, SUBNORMAL),
+    OURS: (DROPOUT, LENGTHS, OTHER_LENGTHS, RESETS, PACKED, BFLOAT16, INT8, SUBNORMAL),
     "jax scan": (DROPOUT, ZONEOUT, MASK),
     ON_TORCH: (DROPOUT, LENGTHS),
     "keras on jax": (DROPOUT,),

@@ -163,7 +163,7 @@ def test_rounding(way: str) -> None:
     source = commands.give((1, len(NUMBERS)))
     place = commands.give((operand.slots(len(NUMBERS)), lanes))
     job = PackingJob(1, len(NUMBERS), lanes, 1, 1)
-    packing.write(commands, [(job, source, place)], operand)
+    packing.write(commands, [(job, source, place)], job.units * job.length, operand)
     found = np.full(place.shape, np.nan, np.float32)
     commands.finish().run(NUMPY_ARRAYS, [NUMBERS[None], found])
     kept = found[:, 0].copy()

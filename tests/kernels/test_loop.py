@@ -19,8 +19,11 @@ from anyrnn.kernels.cpu.emit.tiles import tile
 from anyrnn.kernels.cpu.machine.processor import host
 from anyrnn.kernels.cpu.program.commands import CommandBuffer
 from anyrnn.kernels.cpu.program.loop_kernel import Loop
+from anyrnn.kernels.cpu.program.step_rows import SegmentSteps
+from anyrnn.kernels.cpu.program.varying import RecordedSteps
 from anyrnn.kernels.cpu.target import CPU
 from anyrnn.kernels.numpy_arrays import NUMPY_ARRAYS
+from anyrnn.kernels.run import Steps
 from anyrnn.schedule.build import schedule
 from anyrnn.schedule.forms import Schedule, Stage
 from benchmarks.cases import fast_slow
@@ -57,7 +60,8 @@ def run_loop(cell, target, dtype, sizes, parameters, x, states, threads=2):
         n for n in (*planned.once, *planned.before, *planned.loop_inputs) if n.operation != "state"
     ]
     values = evaluate(roots, leaves, sizes, np.dtype(dtype))
-    commands, given = CommandBuffer(computing, threads), []
+    recorded = RecordedSteps(Steps((batch,) * time), 1)
+    commands, given = CommandBuffer(computing, threads, recorded), []
 
     def give(array):
         given.append(np.array(array, dtype, order="C"))
@@ -75,7 +79,7 @@ def run_loop(cell, target, dtype, sizes, parameters, x, states, threads=2):
         size = node.type.shape[0].evaluate(sizes)
         places[node] = give(np.full((time * batch, size), np.nan))
     loop.prepare(commands, places, sizes, batch).run(
-        np.arange(time + 1, dtype=np.int64) * batch, places, pairs, False
+        SegmentSteps(recorded.segments[0], time), places, pairs, False
     )
     arrays = dict(zip(commands.given, commands.finish().run(NUMPY_ARRAYS, given), strict=True))
     return [arrays[places[node]] for node in planned.emitted], [

@@ -50,7 +50,8 @@ def test_pack_lays_out_blocks(units, length, vectors, dtype, target, threads, mo
         vectors=vectors,
         all_vectors=blocks * vectors,
     )
-    packing.write(commands, [(job, *pair) for pair in zip(sources, places, strict=True)])
+    pairs = zip(sources, places, strict=True)
+    packing.write(commands, [(job, *pair) for pair in pairs], job.units * job.length)
     matrix = np.random.default_rng(0).normal(size=(units, length)).astype(dtype)
     larger = np.zeros((2 * units, length + 3), dtype)
     larger[::2, 1:-2] = matrix

@@ -7,7 +7,6 @@ import pytest
 
 from anyrnn.kernels.cpu.emit.arithmetic import arithmetic
 from anyrnn.kernels.cpu.machine.processor import host
-from anyrnn.kernels.cpu.program import matrix_products
 from anyrnn.kernels.cpu.program.commands import CommandBuffer
 from anyrnn.kernels.cpu.program.matrix_products import OuterSums, projection
 from anyrnn.kernels.numpy_arrays import NUMPY_ARRAYS
@@ -38,13 +37,10 @@ def test_projection(rows, length, units, threads, target) -> None:
 @pytest.mark.parametrize(("width", "sizes"), [(1, [1]), (37, [5, None]), (20, [16, 3, None])])
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("in_place", [True, False])
-def test_outer_sums_over_several_parts(
-    width, sizes, threads, in_place, target, monkeypatch
-) -> None:
+def test_outer_sums_over_several_parts(width, sizes, threads, in_place, target) -> None:
     """Vectors in the workspace are read in place, those of a caller are packed."""
-    monkeypatch.setattr(matrix_products, "ROWS", 40)
     commands, given = CommandBuffer(arithmetic(host(target), np.float64), threads), []
-    sums = OuterSums(commands, width, sizes, 100)
+    sums = OuterSums(commands, width, sizes, 40)
     expected = [np.zeros((width, size) if size else (width,)) for size in sizes]
     for rows in (1, 37, 100):
         vectors, places = normal(rows, 2 * width), []
@@ -63,7 +59,7 @@ def test_outer_sums_over_several_parts(
             given.append(other)
             places.append(commands.give(other.shape)[:, 1:])
             total += vectors[:, width:].T @ other[:, 1:]
-        sums.add(place, places)
+        sums.add(place, places, -(-rows // 40))
     outs = [commands.give(total.shape) for total in expected]
     sums.write(outs)
     found = [np.full_like(total, np.nan) for total in expected]

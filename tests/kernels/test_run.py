@@ -107,5 +107,6 @@ def test_a_segment_has_the_steps_that_fit() -> None:
         anyrnn.get("rnn"), planned, {"input": 4, "hidden": 1024}, ["h"], [], []
     )
     steps = Steps((256,) * 40)  # 1 MiB for each step
-    assert list(made.segments(steps, 4, False)) == [(at, at + 8) for at in range(0, 40, 8)]
-    assert next(made.segments(steps, 4, True)) == (32, 40)
+    segments = made.divided(steps, 4).segments
+    assert [(part.start, part.stop) for part in segments] == [(n, n + 8) for n in range(0, 40, 8)]
+    assert [part.first for part in segments] == [256 * n for n in range(0, 40, 8)]

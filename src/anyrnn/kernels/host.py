@@ -11,6 +11,7 @@ from pathlib import Path
 from anyrnn.kernels.cpu.machine.engine import Code, compile_text
 from anyrnn.kernels.cpu.machine.memory import LEAST, empty
 from anyrnn.kernels.cpu.machine.processor import host
+from anyrnn.kernels.cpu.program.row_placement import place_rows
 
 __all__ = [
     "LEAST",
@@ -18,6 +19,7 @@ __all__ = [
     "compile_module",
     "empty",
     "free_memory",
+    "place_rows",
     "usable_cores",
     "usual_threads",
 ]

@@ -44,6 +44,7 @@ class Layout:
     Args:
         counts: Whether each step counts, (time, batch).
         resets: Whether the state is put back before each step, (time, batch), if it ever is.
+        lengths: How many steps of each sequence count, if these are its first ones; without resets.
 
     Attributes:
         shape: Time and batch.
@@ -51,32 +52,48 @@ class Layout:
         batch_sizes: The number of rows of each step, never rising.
         rows: The number of rows.
         sequences: The number of sequences of rows.
+        kept: What faces keep that follows from these.
     """
 
-    def __init__(self, counts: Array, resets: Array | None = None) -> None:
+    def __init__(
+        self, counts: Array, resets: Array | None = None, lengths: Array | None = None
+    ) -> None:
         time, _ = self.shape = counts.shape
         self._found: dict[Any, Array] = {}
+        self.kept: dict[Any, Any] = {}
         self._counts, self.resets = counts, resets is not None
-        zero = np.zeros((1, 1), np.int64)
-        pieces = zero if resets is None else np.cumsum(resets, axis=0)
-        self._pieces = np.broadcast_to(pieces, counts.shape)
-        step = np.flatnonzero(counts.T)  # each sequence's steps one after another
-        sequence = step // time
-        piece = sequence if resets is None else sequence * (time + 1) + pieces.T.ravel()[step]
-        first = np.flatnonzero(np.diff(piece, prepend=-1))
-        lengths = np.diff(first, append=len(step))
-        order = np.argsort(-lengths, kind="stable")
-        rank = np.empty_like(order)
-        rank[order] = np.arange(len(order))
-        longest = int(lengths.max(initial=0))
-        sizes = np.searchsorted(-lengths[order], -np.arange(longest))
-        within = np.arange(len(step)) - np.repeat(first, lengths)
+        self._pieces = np.broadcast_to(np.int64(0), counts.shape)
+        step = piece = begun = np.zeros(0, np.int64)
+        if lengths is None:
+            step = np.flatnonzero(counts.T)  # each sequence's steps one after another
+        if resets is not None:
+            self._pieces = np.cumsum(resets, axis=0)
+            piece = step // time * (time + 1) + self._pieces.T.ravel()[step]
+            begun = np.flatnonzero(np.diff(piece, prepend=-1))
+            numbers, owner = np.diff(begun, append=len(step)), step[begun] // time
+        else:
+            numbers = counts.sum(axis=0) if lengths is None else lengths
+            owner = np.flatnonzero(numbers)
+            numbers = numbers[owner]
+        order = np.argsort(-numbers, kind="stable")
+        falling = -numbers[order]
+        sizes = np.searchsorted(falling, -np.arange(-falling.min(initial=0)))
+        offsets = np.cumsum(sizes) - sizes
         self.batch_sizes: list[int] = sizes.tolist() or [0]
-        self.rows, self.sequences = len(step), len(order)
-        self._step = np.empty_like(step)  # of each row
-        self._step[(np.cumsum(sizes) - sizes)[within] + np.repeat(rank, lengths)] = step
-        self._owner, begun = np.divmod(step[first[order]], time)
-        self._piece = self._pieces[begun, self._owner]
+        self.rows, self.sequences = int(numbers.sum()), len(order)
+        self._owner = owner[order]
+        self._piece = piece if resets is None else piece[begun[order]] % (time + 1)
+        every = np.arange(self.rows)
+        if lengths is None:
+            rank = np.empty_like(order)
+            rank[order] = np.arange(len(order))
+            within = every - np.repeat(np.cumsum(numbers) - numbers, numbers)
+            self._step = np.empty_like(step)  # of each row
+            self._step[offsets[within] + np.repeat(rank, numbers)] = step
+        else:
+            first = self._owner * time
+            self._step = first[every - np.repeat(offsets, sizes)]
+            self._step += np.repeat(np.arange(len(sizes)), sizes)
 
     @_once
     def places(self, batch_first: bool = False) -> Array:
@@ -109,6 +126,8 @@ class Layout:
         """Where the initial state of each sequence of rows is: in an array with the initial states
         of the batch, and after these what states are put back to.
         """
+        if not self.resets:
+            return self._owner
         put_back = self._piece != self._first_piece(reverse)[self._owner]
         return self._owner + put_back * self.shape[1]
 
@@ -118,6 +137,10 @@ class Layout:
         of the sequences of rows, the initial ones, and what states are put back to.
         """
         batch, last = self.shape[1], self._pieces[0 if reverse else -1]
+        if not self.resets:
+            found = self.sequences + np.arange(batch)
+            found[self._owner] = np.arange(self.sequences)
+            return found
         put_back = last != self._first_piece(reverse)
         found = self.sequences + np.arange(batch) + put_back * batch
         ending = np.flatnonzero(self._piece == last[self._owner])
@@ -186,16 +209,21 @@ def lay_out(
     def turn(array: Array) -> Array:
         return array.T if turned else array.reshape(time, -1)
 
-    counts = np.ones(shape, bool)
-    if mask is not None:
-        counts = _booleans("mask", mask, axes, shape)
-    counts = turn(counts)
+    if lengths is not None and mask is resets is None and "batch" in axes:
+        numbers = _lengths(lengths, time, shape[axes.index("batch")])
+        if not len(numbers) or numbers.min() == time:
+            return None
+        return _layout_of_lengths(time, numbers.astype(np.int64).tobytes())
+    counts = None if mask is None else turn(_booleans("mask", mask, axes, shape))
     if lengths is not None:
         if "batch" not in axes:
             raise InputError(
                 "lengths were given for one sequence without a batch; slice it instead"
             )
-        counts = counts & (np.arange(time)[:, None] < _lengths(lengths, time, counts.shape[1]))
+        within = np.arange(time)[:, None] < _lengths(lengths, time, shape[axes.index("batch")])
+        counts = within if counts is None else counts & within
+    if counts is None:
+        counts = turn(np.ones(shape, bool))
     back = None if resets is None else turn(_booleans("resets", resets, axes, shape))
     if back is not None and not back.any():
         back = None
@@ -212,6 +240,13 @@ def _layout(shape: tuple[int, int], counts: bytes, resets: bytes | None) -> Layo
         return np.frombuffer(given, bool).reshape(shape)
 
     return Layout(array(counts), None if resets is None else array(resets))
+
+
+@lru_cache(maxsize=LAYOUTS)
+def _layout_of_lengths(time: int, lengths: bytes) -> Layout:
+    """As `_layout`, where the steps that count are the first ones of each sequence."""
+    numbers = np.frombuffer(lengths, np.int64)
+    return Layout(np.arange(time)[:, None] < numbers, lengths=numbers)
 
 
 def _booleans(what: str, given: Any, axes: tuple[str, ...], shape: tuple[int, ...]) -> Array:
@@ -237,8 +272,8 @@ def _lengths(given: Any, time: int, batch: int) -> Array:
             "sequence"
         )
     numbers = np.asarray(given)
-    wrong = numbers[(numbers < 0) | (numbers > time)]
-    if len(wrong):
+    if batch and (numbers.min() < 0 or numbers.max() > time):
+        wrong = numbers[(numbers < 0) | (numbers > time)]
         raise InputError(
             f"a length is {wrong[0]}; the input has {time} steps: expected 0 to {time}"
         )

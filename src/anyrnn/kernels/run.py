@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from itertools import accumulate
 from math import prod
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
@@ -27,20 +28,23 @@ class Steps:
 
     Attributes:
         batch_sizes: The number of rows of each step, never rising.
-        offsets: The first row of each step, and the number of all rows.
+        bounds: The first row of each step, and the number of all rows.
+        offsets: The same as an array.
         rows: The number of rows of all steps.
         batch: The number of sequences.
     """
 
     batch_sizes: tuple[int, ...]
+    bounds: list[int] = field(init=False, repr=False)
     offsets: Array = field(init=False, repr=False)
     rows: int = field(init=False, repr=False)
     batch: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        offsets = np.concatenate([[0], np.cumsum(self.batch_sizes)]).astype(np.int64)
-        object.__setattr__(self, "offsets", offsets)
-        object.__setattr__(self, "rows", int(offsets[-1]))
+        bounds = [*accumulate(self.batch_sizes, initial=0)]
+        object.__setattr__(self, "bounds", bounds)
+        object.__setattr__(self, "offsets", np.array(bounds, np.int64))
+        object.__setattr__(self, "rows", bounds[-1])
         object.__setattr__(self, "batch", self.batch_sizes[0])
 
     @property
@@ -85,7 +89,7 @@ class History:
     """A state after each step, and the initial one: in front, or at the end of a run in reverse."""
 
     array: Any  # (rows + batch, size)
-    steps: Steps
+    steps: Any  # `Steps`, or what has as many rows and sequences
     reverse: bool  # whether the run went from the last step to the first
 
     @property
@@ -100,7 +104,7 @@ class History:
         batch, rows = self.steps.batch, self.steps.rows
         return self.array[:rows] if self.reverse else self.array[batch:]
 
-    def old(self, first: int, last: int) -> slice | Array:
+    def old(self, first: Any, last: Any) -> Any:
         """Where the array has the state before the step of each of some rows."""
         if self.steps.constant:
             shift = self.steps.batch if self.reverse else 0

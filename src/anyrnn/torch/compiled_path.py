@@ -179,6 +179,7 @@ class _Recorded(torch.autograd.Function):
         arrays = arrays_of(run, seed, rows, tensors)
         output, last, residuals = target_of(rows).record(run, arrays)
         kept = (*residuals.values(),)
+        ctx.shapes = [*map(SHAPE, (output, *last))]
         results, ctx.counters = _separate(_laid_out(layout, x, output, last), kept)
         ctx.call, ctx.names = call, (*residuals,)
         ctx.set_materialize_grads(False)
@@ -192,8 +193,7 @@ class _Recorded(torch.autograd.Function):
         states, number = len(run.cell.states), len(run.cell.states) + len(run.cell.parameters)
         given = rest[:number]
         rows = _rows(layout, x)
-        shapes = run.output_shape(run.steps.rows), *run.state_shapes(run.steps.batch)
-        above = [*map(_gradient, gradients, shapes, repeat(rows))]
+        above = [*map(_gradient, gradients, ctx.shapes, repeat(rows))]
         several = not all(map(torch._C._has_storage, above))  # gradients, under vmap
         if several or torch.is_grad_enabled():
             with torch.enable_grad():
@@ -328,18 +328,39 @@ def execute(run: Run, arrays: Arrays, stacked: bool = False) -> Results:
     tensors = [x, *states, *map(parameters.__getitem__, run.cell.parameter_names)]
     try:
         _check(run, arrays)
-        if torch.is_grad_enabled() and any(map(REQUIRES_GRAD, tensors)):
-            if layout.time:
-                tensors[0] = x.contiguous()
-            call = run, arrays.seed, layout
-            if FUNCTORCH.peek_interpreter_stack() is None:
-                output, *last = _apply(call, *map(FUNCTORCH.unwrap_if_dead, tensors))
-            else:
-                output, *last = _Recorded.apply(call, *tensors)  # type: ignore[misc]
-        else:
-            given = arrays._replace(rows=_rows(layout, x))
-            found = target_of(x).forward(run, given)
+        if not (torch.is_grad_enabled() and any(map(REQUIRES_GRAD, tensors))):
+            found = target_of(x).forward(run, arrays._replace(rows=_rows(layout, x)))
             output, *last = _laid_out(layout, x, *found)
+            return output, tuple(last)
     except ArrayError as error:
         raise ArrayError(error.kind, run.name_of(error.name), error.problem) from None
+    if layout.time:
+        tensors[0] = x.contiguous()
+    output, *last = record(run, arrays.seed, layout, tensors)
     return output, tuple(last)
+
+
+def record(
+    run: Run, seed: Tensor | None, layout: Layout, tensors: Sequence[Tensor]
+) -> tuple[Tensor, ...]:
+    """Run a cell as one operation of autograd.
+
+    Args:
+        run: What to run, with its steps.
+        seed: What random numbers follow from, for a cell that draws some.
+        layout: How the arrays are laid out.
+        tensors: The input, contiguous if it is (time, batch, input); the states; the parameters.
+
+    Returns:
+        The output and the last states.
+
+    Raises:
+        ArrayError: A tensor is not as the cell has it.
+    """
+    call = run, seed, layout
+    try:
+        if FUNCTORCH.peek_interpreter_stack() is None:
+            return _apply(call, *map(FUNCTORCH.unwrap_if_dead, tensors))
+        return _Recorded.apply(call, *tensors)  # type: ignore[misc]
+    except ArrayError as error:
+        raise ArrayError(error.kind, run.name_of(error.name), error.problem) from None

@@ -14,7 +14,7 @@ from anyrnn.kernels.run import INT8, Run
 from anyrnn.torch.changes import watch_optimisers
 from anyrnn.torch.layer_part import LayerPart
 from anyrnn.torch.layer_stack import LayerStack, State
-from anyrnn.torch.prepared_call import Prepared, PreparedCall, prepared_run, prepared_step
+from anyrnn.torch.prepared_call import Call, Prepared, prepared_run, prepared_step, recorded_run
 from anyrnn.torch.results import own
 from anyrnn.torch.single_step import single_step
 from anyrnn.torch.step_results import direct_results, is_direct, write_results
@@ -99,8 +99,12 @@ class DirectCalls(nn.Module):
             return None
         return packed.get(part) or packed.setdefault(part, PackedWeights())
 
-    def _prepare_run(self, structure: LayerStack, given: Any, returned: str) -> None:
-        """Prepare the run of a call that was just made, for calls with inputs of the same shape."""
+    def _prepare_run(
+        self, structure: LayerStack, given: Any, returned: str, recorded: bool
+    ) -> None:
+        """Prepare the run of a call that was just made, for calls with inputs of the same shape; of
+        one that autograd has `recorded`, if it did.
+        """
         part, names = structure.first, structure.first.names.values()
         stored: list[Any] = [*map(self._parameters.get, names)]
         plain = PLAIN.issuperset(map(type, (given, *stored))) and given.dim() == 3
@@ -110,21 +114,29 @@ class DirectCalls(nn.Module):
         if self.batch_first and given.shape[0] != 1:
             return
         rows = given.transpose(0, 1) if self.batch_first else given
+        if recorded:
+            if len(rows) > 1 and not self._in_int8:  # one step may be faster in another way
+                cell = part.training_cell if self.training else part.cell
+                run = part.run._replace(cell=cell, memory=self.memory)
+                self._keep(given, recorded_run(run, names, rows, stored))
+            return
         packed = self._packed_weights(part)
         self._keep(given, prepared_run(self._run_of(part), names, rows, stored, packed))
 
-    def _keep(self, given: Tensor, call: PreparedCall | None) -> None:
+    def _key(self, shape: torch.Size) -> Any:
+        """What calls have in common that are prepared together."""
+        return shape, self.batch_first, self.training, torch.is_grad_enabled(), self.memory
+
+    def _keep(self, given: Tensor, call: Call | None) -> None:
         """Keep a call with an input, for others with inputs of the same shape."""
         if self._prepared is None:
             self._prepared = Prepared()
-        self._prepared.keep((given.shape, self.batch_first, self.training), call)
+        self._prepared.keep(self._key(given.shape), call)
 
-    def _prepared_call(self, shape: torch.Size) -> PreparedCall | None:
+    def _prepared_call(self, shape: torch.Size) -> Call | None:
         """The call that is kept for inputs of a shape."""
         prepared = self._prepared
-        if prepared is None:
-            return None
-        return prepared.calls.get((shape, self.batch_first, self.training))
+        return None if prepared is None else prepared.calls.get(self._key(shape))
 
     def _single_step(self, given: Any, state: object) -> tuple[Tensor, State] | None:
         """One step of one layer by the short way; None if the call is not that, or not right."""

@@ -120,8 +120,8 @@ class Layer(DirectCalls):
             [rows.restore(data), *stack_states(structure.form, iter(found), stack)]
         )
         usual = type(given) in PLAIN and type(output) in PLAIN and not torch.compiler.is_compiling()
-        if usual and not (marked or output.requires_grad):
-            call = structure, given, str(returned)
+        if usual and not marked:
+            call = structure, given, str(returned), output.requires_grad
             if "torch._dynamo" in sys.modules:  # as in `execute`
                 untraced(self._prepare_run, *call)
             else:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
+from anyrnn.kernels.host import place_rows
 from anyrnn.kernels.row_layout import Layout
 from anyrnn.torch.path import choose
 from anyrnn.torch.tensors import DTYPES, empty
@@ -37,16 +38,38 @@ class RowIndex:
 
     def gather(self, array: Tensor) -> Tensor:
         """The packed rows of an array, (count, features)."""
-        return (
-            _Gather.apply(array, self) if _is_simple(array) else array.index_select(0, self.places)
-        )
+        if not _is_simple(array):
+            return array.index_select(0, self.places)
+        recorded = array.requires_grad and torch.is_grad_enabled()
+        return _Gather.apply(array, self) if recorded else self.taken(array)
 
     def scatter(self, rows: Tensor) -> Tensor:
         """An array of packed rows, (rows, features), with zeros in the other rows."""
         if _is_simple(rows):
-            return _Scatter.apply(rows, self)
+            recorded = rows.requires_grad and torch.is_grad_enabled()
+            return _Scatter.apply(rows, self) if recorded else self.placed(rows)
         zeros = rows.new_zeros(self.count, rows.shape[1])
         return zeros.index_add(0, self.places, rows)  # index_copy is slower
+
+    def taken(self, array: Tensor) -> Tensor:
+        """As `gather`, where autograd does not follow."""
+        found = _empty(len(self.places), array)
+        return torch.index_select(array.detach(), 0, self.places, out=found)
+
+    def placed(self, rows: Tensor) -> Tensor:
+        """As `scatter`, where autograd does not follow."""
+        found, rows = _empty(self.count, rows), rows.detach().contiguous()
+        addresses = found.data_ptr(), rows.data_ptr(), self._rows.data_ptr()
+        size = rows.shape[1] * rows.element_size()
+        place_rows(*addresses, self.count, size, torch.get_num_threads())
+        return found
+
+    @cached_property
+    def _rows(self) -> Tensor:
+        """The packed row of each row of the array, below 0 where there is none."""
+        found = np.full(self.count, -1, np.int64)
+        found[self.places.numpy()] = np.arange(len(self.places))
+        return torch.from_numpy(found)
 
 
 def _is_simple(tensor: Tensor) -> bool:
@@ -63,8 +86,7 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, array: Tensor, index: RowIndex) -> Tensor:
         ctx.index = index
-        found = _empty(len(index.places), array)
-        return torch.index_select(array.detach(), 0, index.places, out=found)
+        return index.taken(array)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
@@ -75,7 +97,7 @@ class _Scatter(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, index: RowIndex) -> Tensor:
         ctx.index = index
-        return _empty(index.count, rows).zero_().index_copy_(0, index.places, rows.detach())
+        return index.placed(rows)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
@@ -225,8 +247,7 @@ class GatheredRows(Rows):
 
     @cached_property
     def _index_of_rows(self) -> RowIndex:
-        places = self._index(self.layout.places(self.batch_first))
-        return RowIndex(places, prod(self.shape))
+        return _row_index(self.layout, self.batch_first, self.data.device)
 
     @cached_property
     def _carried(self) -> Tensor:
@@ -264,9 +285,16 @@ def gather(tensor: Tensor, layout: Layout) -> Tensor:
     """The rows of the unmasked steps of a tensor (time, batch, features)."""
     batch_first = not tensor.is_contiguous() and tensor.transpose(0, 1).is_contiguous()
     flat = (tensor.transpose(0, 1) if batch_first else tensor).flatten(0, 1)
-    places = torch.from_numpy(layout.places(batch_first))
-    places = places.to(tensor.device, non_blocking=True)
-    return RowIndex(places, len(flat)).gather(flat)
+    return _row_index(layout, batch_first, tensor.device).gather(flat)
+
+
+def _row_index(layout: Layout, batch_first: bool, device: torch.device) -> RowIndex:
+    """Where the rows of a layout are in a padded array."""
+    key = batch_first, device
+    if key not in layout.kept:
+        places = torch.from_numpy(layout.places(batch_first)).to(device, non_blocking=True)
+        layout.kept[key] = RowIndex(places, prod(layout.shape))
+    return layout.kept[key]
 
 
 def _select(tensor: Tensor, index: Tensor | None) -> Tensor:

@@ -1,7 +1,8 @@
-"""Calls of a layer without a gradient: what those of one size have in common is looked at once.
+"""Calls of a layer: what those of one size have in common is looked at once.
 
-What is kept is what is entered; of a prepared layer also where the packed weights are. Each call
-looks whether its tensors are as they were; if not, it goes the usual way.
+Without a gradient what is kept is what is entered; of a prepared layer also where the packed
+weights are. With one it is what autograd records. Each call looks whether its tensors are as they
+were; if not, it goes the usual way.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from anyrnn.kernels.packed_weights import PackedWeights
 from anyrnn.kernels.run import Run
 from anyrnn.kernels.target import target_for
 from anyrnn.torch.changes import changes
-from anyrnn.torch.compiled_path import TENSORS, over
+from anyrnn.torch.compiled_path import TENSORS, Layout, over, record
 from anyrnn.torch.layer_part import LayerPart
 from anyrnn.torch.path import choose, is_ordinary
 from anyrnn.torch.single_step import target_step
@@ -26,10 +27,116 @@ from anyrnn.torch.tensors import DTYPE, DTYPES, IS_CPU, PLAIN, REQUIRES_GRAD, SH
 
 SEVERAL = frozenset((tuple, list))
 CALLS = 16  # of a layer that are kept
+STACKED = Layout(True, True)  # as those of a layer alone
 OUTS = 8  # results given by a caller that are remembered
 
 
-class PreparedCall:
+class KnownCall:
+    """A call of a layer, to be made again with tensors of the same kind.
+
+    Args:
+        names: What the layer calls the parameters that it reads.
+        given: The input and the states, each (1, batch, size) or (batch, size).
+        stored: The parameters.
+        gradient: Whether autograd follows it.
+    """
+
+    def __init__(
+        self,
+        names: Iterable[str],
+        given: Sequence[Tensor],
+        stored: Sequence[Tensor],
+        gradient: bool,
+    ) -> None:
+        self.count, self.names, self.gradient = len(given), [*names], gradient
+        self.target, self.threads = target_for("cpu"), torch.get_num_threads()
+        self.shapes, self.dtypes = ([*map(of, (*given, *stored))] for of in (SHAPE, DTYPE))
+        with torch.inference_mode(False):
+            self.zeros = [
+                torch.zeros(shape, dtype=self.dtypes[0], device="cpu")
+                for shape in self.shapes[1 : self.count]
+            ]
+
+    def tensors(
+        self, rows: Any, state: Any, parameters: Mapping[str, Any]
+    ) -> tuple[list[Tensor], list[Tensor]] | None:
+        """The input with the states, and the parameters; None if anything is not as it was.
+
+        Args:
+            rows: The input.
+            state: The states as a caller gives them; None for zeros.
+            parameters: The layer's parameters by name.
+        """
+        if (
+            torch.compiler.is_compiling()
+            or not is_ordinary()
+            or torch.is_autocast_enabled("cpu")
+            or torch.get_num_threads() != self.threads
+            or target_for("cpu") is not self.target
+        ):
+            return None
+        if type(state) in PLAIN:
+            given = [rows, state]
+        elif state is None:
+            given = [rows, *self.zeros]
+        elif type(state) in SEVERAL and self.count > 2:
+            given = [rows, *state]
+        else:
+            return None
+        stored: list[Any] = [*map(parameters.get, self.names)]
+        tensors = given + stored
+        try:
+            if (
+                PLAIN.issuperset(map(type, tensors))
+                and [*map(SHAPE, tensors)] == self.shapes
+                and [*map(DTYPE, tensors)] == self.dtypes
+                and all(map(IS_CPU, tensors))
+                and all(map(Tensor.is_contiguous, tensors))
+                and self.gradient == (torch.is_grad_enabled() and any(map(REQUIRES_GRAD, tensors)))
+            ):
+                return given, stored
+        except RuntimeError:  # a tensor without a shape
+            pass
+        return None
+
+
+class RecordedCall(KnownCall):
+    """A call of a layer that autograd follows, to be made again with tensors of the same kind.
+
+    Args:
+        run: What is run, with its steps.
+        names: What the layer calls the parameters that it reads.
+        given: The input and the states.
+        stored: The parameters.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        names: Iterable[str],
+        given: Sequence[Tensor],
+        stored: Sequence[Tensor],
+    ) -> None:
+        super().__init__(names, given, stored, True)
+        self.run = run
+
+    def __call__(
+        self, rows: Any, state: Any, parameters: Mapping[str, Any], out: Any = None
+    ) -> tuple[Tensor, Any] | None:
+        """Run; None if anything is not as it was. Arguments as those of a `PreparedCall`."""
+        found = None if out is not None else self.tensors(rows, state, parameters)
+        if found is None:
+            return None
+        (_, *states), stored = found
+        try:
+            tensors = [rows, *(state[0] for state in states), *stored]
+        except RuntimeError:  # a state without memory
+            return None
+        output, *new = record(self.run, None, STACKED, tensors)
+        return output, new[0] if len(new) == 1 else tuple(new)
+
+
+class PreparedCall(KnownCall):
     """A call of a layer without a gradient, to be run again with tensors of the same kind.
 
     Args:
@@ -51,10 +158,8 @@ class PreparedCall:
         output_size: int,
         counts: list[int] | None,
     ) -> None:
-        self.run, self.count, self.names = run, len(given), [*names]
-        self.target, self.threads = target_for("cpu"), torch.get_num_threads()
-        self.shapes, self.dtypes = ([*map(of, (*given, *stored))] for of in (SHAPE, DTYPE))
-        self.counts = counts
+        super().__init__(names, given, stored, False)
+        self.run, self.counts = run, counts
         if counts is not None:  # memory is held, so that nothing else gets its addresses
             self.aliases = [*map(Tensor.detach, stored)]
             self.places = [*map(Tensor.data_ptr, stored)]
@@ -62,10 +167,6 @@ class PreparedCall:
         self.made: list[tuple[int, ...]] = [(*rows[:-1], output_size), *states]
         kind = DTYPES[self.dtypes[0]]
         self.makers = [maker(shape, kind) for shape in self.made]
-        with torch.inference_mode(False):
-            self.zeros = [
-                torch.zeros(shape, dtype=self.dtypes[0], device="cpu") for shape in states
-            ]
         shapes = *self.made, *self.shapes[: self.count]
         self.sizes = tuple(map(torch.Size.numel, map(torch.Size, shapes)))
         self.outs: dict[int, tuple[Any, list[int], list[Tensor]]] = {}
@@ -81,37 +182,13 @@ class PreparedCall:
             parameters: The layer's parameters by name.
             out: Where to write the results; None for new tensors.
         """
-        if (
-            torch.compiler.is_compiling()
-            or not is_ordinary()
-            or torch.is_autocast_enabled("cpu")
-            or torch.get_num_threads() != self.threads
-            or target_for("cpu") is not self.target
-        ):
+        found = self.tensors(rows, state, parameters)
+        if found is None:
             return None
-        if type(state) in PLAIN:
-            given = [rows, state]
-        elif state is None:
-            given = [rows, *self.zeros]
-        elif type(state) in SEVERAL and self.count > 2:
-            given = [rows, *state]
-        else:
-            return None
-        stored: list[Any] = [*map(parameters.get, self.names)]
-        tensors = given + stored
+        given, stored = found
         try:
-            if not (
-                PLAIN.issuperset(map(type, tensors))
-                and [*map(SHAPE, tensors)] == self.shapes
-                and [*map(DTYPE, tensors)] == self.dtypes
-                and all(map(IS_CPU, tensors))
-                and all(map(Tensor.is_contiguous, tensors))
-            ):
-                return None
-            if torch.is_grad_enabled() and any(map(REQUIRES_GRAD, tensors)):
-                return None
-            addresses = [*map(Tensor.data_ptr, tensors)]
-        except RuntimeError:  # a tensor without a shape or without memory
+            addresses = [*map(Tensor.data_ptr, given + stored)]
+        except RuntimeError:  # a tensor without memory
             return None
         if 0 in addresses:
             return None
@@ -156,6 +233,9 @@ class PreparedCall:
         return places, tensors
 
 
+Call = PreparedCall | RecordedCall
+
+
 class Prepared:
     """What a layer keeps from one call to the next. A copy of it is empty: it belongs to another
     layer.
@@ -163,14 +243,14 @@ class Prepared:
     Attributes:
         weights: `int8` if products are those of int8; None if not.
         packed: The packed weights of each part; None where each call packs them.
-        calls: Those of a layer alone, by the shape of the input, whether it is batch first, and
-            whether the layer trains.
+        calls: Those of a layer alone, by the shape of the input, whether it is batch first,
+            whether the layer trains, whether autograd follows, and what is saved for it.
     """
 
     def __init__(self, keeps_weights: bool = False, weights: str | None = None) -> None:
         self.weights = weights
         self.packed: dict[LayerPart, PackedWeights] | None = {} if keeps_weights else None
-        self.calls: dict[Any, PreparedCall | None] = {}
+        self.calls: dict[Any, Call | None] = {}
 
     def __reduce__(self) -> tuple[type[Prepared], tuple[bool, str | None]]:
         """What is copied and pickled: nothing of what is kept."""
@@ -180,7 +260,7 @@ class Prepared:
         """The same without what is kept."""
         return Prepared(self.packed is not None, self.weights)
 
-    def keep(self, key: Any, call: PreparedCall | None) -> None:
+    def keep(self, key: Any, call: Call | None) -> None:
         """Keep a call; the oldest of many is released."""
         calls = {other: each for other, each in self.calls.items() if other != key}
         while len(calls) >= CALLS:
@@ -229,18 +309,38 @@ def prepared_run(
         stored: The parameters.
         packed: Where packed weights are kept; None to pack them in each call.
     """
-    if not _alike([rows, *stored]) or not is_ordinary():
-        return None
-    if choose(run.cell, [rows, *stored]).name != "compiled" or not rows.is_cpu:
+    if not _usual(run, rows, stored):
         return None
     counts = None if packed is None else changes(stored)
     if (packed is not None and counts is None) or not all(map(Tensor.is_contiguous, stored)):
         return None
-    time, batch, _ = rows.shape
-    run = over(run, (batch,) * time, rows)
+    run, given = _over_all(run, rows)
     target, stamp = target_for("cpu"), [*map(Tensor.data_ptr, stored), *(counts or ())]
     enter = None if target is None else target.entry(run, TENSORS, packed, stamp)
     if enter is None:
         return None
-    states = [rows.new_zeros((1, *shape)) for shape in run.state_shapes(batch)]
-    return PreparedCall(enter, names, [rows, *states], stored, run.output_shape()[0], counts)
+    return PreparedCall(enter, names, given, stored, run.output_shape()[0], counts)
+
+
+def recorded_run(
+    run: Run, names: Iterable[str], rows: Tensor, stored: Sequence[Tensor]
+) -> RecordedCall | None:
+    """As `prepared_run`, for a run that autograd follows."""
+    if not _usual(run, rows, stored) or run.cell.draws or not rows.is_contiguous():
+        return None
+    run, given = _over_all(run, rows)
+    return RecordedCall(run, names, given, stored)
+
+
+def _usual(run: Run, rows: Tensor, stored: Sequence[Tensor]) -> bool:
+    """Whether kernels of the CPU compute a run, as they would without a caller's wish."""
+    if not _alike([rows, *stored]) or not is_ordinary() or not rows.is_cpu:
+        return False
+    return choose(run.cell, [rows, *stored]).name == "compiled"
+
+
+def _over_all(run: Run, rows: Tensor) -> tuple[Run, list[Tensor]]:
+    """The run over sequences of one length, and its input with initial states."""
+    time, batch, _ = rows.shape
+    run = over(run, (batch,) * time, rows)
+    return run, [rows, *(rows.new_zeros((1, *shape)) for shape in run.state_shapes(batch))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from anyrnn.kernels.cpu.emit import quantised
 from anyrnn.kernels.cpu.emit.arithmetic import Arithmetic
@@ -12,13 +12,13 @@ from anyrnn.kernels.cpu.emit.operand import Operand
 
 
 class PackingJob(NamedTuple):
-    """A matrix to pack; steps and strides count elements."""
+    """A matrix to pack; steps and strides count elements, and how many there are may vary."""
 
-    units: int  # the number of rows
-    length: int  # the number of columns
+    units: Any  # the number of rows
+    length: Any  # the number of columns
     element_step: int  # the distance of two columns, or pairs of columns, in the packed matrix
-    vectors: int  # the width of a block of units, in vector registers
-    all_vectors: int  # the width of all blocks: rows beyond `units` become zeros
+    vectors: Any  # the width of a block of units, in vector registers
+    all_vectors: Any  # the width of all blocks: rows beyond `units` become zeros
     block_step: int = 0  # the distance of two blocks in the packed matrix
     destination: int = 0  # the address of the first packed element
     source: int = 0  # the address of the first element of the matrix

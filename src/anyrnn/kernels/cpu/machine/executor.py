@@ -3,7 +3,7 @@
 All numbers are words of 64 bits in one table. A job is six of them: the address of the table; the
 entries where relocations begin and where commands begin, with how many there are; the address of
 GOMP_parallel. A relocation sets an entry to the base in another entry plus an offset in bytes. A
-command is six words, the first of which is its kind.
+command is eight words, the first of which is its kind.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from anyrnn.kernels.cpu.machine import team
 from anyrnn.kernels.cpu.machine.engine import compile_text
 from anyrnn.kernels.cpu.machine.processor import host
 
-ENTER, COPY, CLEAR = range(3)  # the kinds of commands
-JOB, RELOCATION, COMMAND = 6, 3, 6  # words of each
+ENTER, COPY, CLEAR, ROWS = range(4)  # the kinds of commands
+JOB, RELOCATION, COMMAND = 6, 3, 8  # words of each
 
 
 def _words(base: str, *names: str) -> str:
@@ -88,7 +88,7 @@ carry.out:
   %k.next = add i64 %k, 1
   %k.words = mul i64 %k, {COMMAND}
   %command = getelementptr i64, ptr %first.command, i64 %k.words{
-    _words("command", "kind", "one", "two", "three", "four", "five")
+    _words("command", "kind", "one", "two", "three", "four", "five", "six", "seven")
 }
   %line.count = lshr i64 %five, 6
   %line.bytes = and i64 %five, -64
@@ -96,6 +96,7 @@ carry.out:
   switch i64 %kind, label %enter [
     i64 {COPY}, label %copy
     i64 {CLEAR}, label %clear
+    i64 {ROWS}, label %rows
   ]
 enter:  ; one: the entry of the argument, two: a thread's function, three: a team's, four: threads
   %argument = getelementptr i64, ptr %table, i64 %one
@@ -129,6 +130,34 @@ last:
   %cleared.rest = getelementptr i8, ptr %cleared, i64 %line.bytes
   br label %ends
 {_loop("ends", "done", "byte.count", "last", _cleared("ends", "cleared.rest", "i8"))}
+rows:  ; as copy; five: bytes of a row, six: the entry of the first row's offset in the source
+  {_address("first.into", "one", "two")}{_address("all.source", "three", "four")}
+  br label %row
+row:  ; seven: the number of rows
+  %row.n = phi i64 [ 0, %rows ], [ %row.next, %row.done ]
+  %row.complete = icmp eq i64 %row.n, %seven
+  br i1 %row.complete, label %done, label %row.body
+row.body:
+  %row.next = add i64 %row.n, 1
+  %row.entry = add i64 %six, %row.n
+  %row.entry.at = getelementptr i64, ptr %table, i64 %row.entry
+  %row.offset = load i64, ptr %row.entry.at
+  %row.source = getelementptr i8, ptr %all.source, i64 %row.offset
+  %row.before = mul i64 %row.n, %five
+  %row.into = getelementptr i8, ptr %first.into, i64 %row.before
+  br label %many
+{_loop("many", "few", "line.count", "row.body", _copied("many", "row.source", "row.into", LINE))}
+few:
+  %few.source = getelementptr i8, ptr %row.source, i64 %line.bytes
+  %few.into = getelementptr i8, ptr %row.into, i64 %line.bytes
+  br label %single
+{
+    _loop(
+        "single", "row.done", "byte.count", "few", _copied("single", "few.source", "few.into", "i8")
+    )
+}
+row.done:
+  br label %row
 done:
   br label %next
 end:

@@ -13,6 +13,8 @@ import numpy as np
 class BufferView:
     """An array without memory: a strided view of a block, which can be sliced and transposed.
 
+    Its offset and its shape may vary with the steps of a run.
+
     Attributes:
         block: The index of the block.
         offset: Its offset in the block, in bytes.
@@ -23,15 +25,11 @@ class BufferView:
     """
 
     block: int
-    offset: int
-    shape: tuple[int, ...]
+    offset: Any
+    shape: tuple[Any, ...]
     strides: tuple[int, ...]
     dtype: np.dtype[Any]
     name: tuple[str, str] = ("array", "")
-
-    def __len__(self) -> int:
-        """The size of the first axis."""
-        return self.shape[0]
 
     def __getitem__(self, key: Any) -> BufferView:
         """A subview: for each axis an index, or a slice without a step."""
@@ -42,13 +40,21 @@ class BufferView:
         for axis, (size, stride) in enumerate(zip(self.shape, self.strides, strict=True)):
             part = keys[axis] if axis < len(keys) else slice(None)
             if isinstance(part, slice):
-                start, stop, _ = part.indices(size)
-                shape.append(max(0, stop - start))
+                start, stop = part.start or 0, size if part.stop is None else part.stop
+                if isinstance(size, int) and isinstance(start, int) and isinstance(stop, int):
+                    start, stop, _ = part.indices(size)
+                    stop = max(start, stop)
+                shape.append(stop - start)
                 strides.append(stride)
             else:
                 start = part
             offset += start * stride
         return BufferView(self.block, offset, tuple(shape), tuple(strides), self.dtype)
+
+    @property
+    def varies(self) -> bool:
+        """Whether its offset or its shape varies."""
+        return not all(isinstance(number, int) for number in (self.offset, *self.shape))
 
     @property
     def T(self) -> BufferView:  # noqa: N802 - as NumPy calls it
@@ -76,6 +82,6 @@ class BufferView:
         return True
 
     @property
-    def bytes(self) -> int:
+    def bytes(self) -> Any:
         """The size of a contiguous array of this shape."""
         return prod(self.shape) * self.dtype.itemsize

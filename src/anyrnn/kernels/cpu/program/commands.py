@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import count
 from typing import Any
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from anyrnn.kernels.cpu.emit.arithmetic import Arithmetic
 from anyrnn.kernels.cpu.machine import executor, team
 from anyrnn.kernels.cpu.machine.engine import Code
+from anyrnn.kernels.cpu.program.block_views import LINE, BlockViews, Recording
 from anyrnn.kernels.cpu.program.buffer_view import BufferView
 from anyrnn.kernels.cpu.program.prepared_commands import (
     TABLE,
@@ -28,58 +28,37 @@ from anyrnn.kernels.cpu.program.prepared_commands import (
     WORD,
     WORKSPACE,
     Bindings,
+    Follow,
     PreparedCommands,
     Step,
 )
+from anyrnn.kernels.cpu.program.varying import Count, RecordedSteps, Varying
 from anyrnn.kernels.run import Array
 
-LINE = 64  # bytes of a cache line
 ZERO = 3  # a block that begins at the address 0
 
-ArrayRows = tuple[int, slice | None]  # the place of an array, and some of its rows; None for all
+# the place of an array, and a range of its rows; None for all
+ArrayRows = tuple[int, tuple[Count, Count] | None]
 _numbers = count()
 
 
-@dataclass
-class _Recording:
-    """Commands one after another.
-
-    Attributes:
-        block: The block of the arrays that they leave for others.
-        room: The bytes of it.
-        commands: The commands of the executor.
-        steps: Functions of Python; between them the number of commands before.
-    """
-
-    block: int
-    room: int = 0
-    commands: list[tuple[int, ...]] = field(default_factory=list)
-    steps: list[Step | int] = field(default_factory=list)
-
-    def pause(self) -> None:
-        self.steps.append(len(self.commands))
-
-
-class CommandBuffer:
+class CommandBuffer(BlockViews):
     """Records the commands of a run, which are then run any number of times.
 
     Args:
         arithmetic: How kernels compute.
         threads: The most threads that a kernel may use.
-
-    Attributes:
-        dtype: The type of the arrays, where no other is given.
+        recorded: The steps of the run, from which varying numbers follow, if there are any.
     """
 
-    def __init__(self, arithmetic: Arithmetic, threads: int) -> None:
-        self.arithmetic, self.threads = arithmetic, threads
-        self.dtype: np.dtype[Any] = np.dtype(arithmetic.dtype)
-        self.given: list[BufferView] = []
-        self.results: list[BufferView] = []
-        self._first, self._rest = _Recording(WEIGHTS), _Recording(WORKSPACE)
-        self._recording = self._rest
-        self._blocks = 4
-        self._constants: list[tuple[int, Array]] = []
+    def __init__(
+        self, arithmetic: Arithmetic, threads: int, recorded: RecordedSteps | None = None
+    ) -> None:
+        self.arithmetic, self.threads, self._recorded = arithmetic, threads, recorded
+        super().__init__(np.dtype(arithmetic.dtype))
+        self._words: list[tuple[Any, Any]] = []  # of the table, set after all pieces
+        self._counts: list[tuple[Any, Varying]] = []  # those that are numbers that vary
+        self._varying: list[tuple[Any, Follow]] = []  # others that follow from the steps
         self._pieces: list[tuple[int, Array]] = []  # of the table, with the index of the first word
         self._length = 0
         # as rows the entry of the table, the block, the offset
@@ -87,52 +66,6 @@ class CommandBuffer:
         self._packed: list[Any] = []  # what is written into the block of weights
         self._codes: list[Code] = []
         self._parallel = 0
-
-    # views
-
-    def _block(
-        self, shape: Sequence[int], dtype: Any = None, block: int | None = None
-    ) -> BufferView:
-        kind = self.dtype if dtype is None else np.dtype(dtype)
-        strides, size = [], kind.itemsize
-        for length in reversed(shape):
-            strides.append(size)
-            size *= length
-        if block is None:
-            block = self._blocks
-            self._blocks += 1
-        return BufferView(block, 0, tuple(shape), tuple(reversed(strides)), kind)
-
-    def give(
-        self, shape: Sequence[int], dtype: Any = None, name: tuple[str, str] = ("array", "")
-    ) -> BufferView:
-        """An array that the caller of a run gives, contiguous; in the order of these calls. For
-        messages, its name says what it is, and what it is called.
-        """
-        self.given.append(self._block(shape, dtype))
-        self.given[-1].name = name
-        return self.given[-1]
-
-    def result(self, shape: Sequence[int]) -> BufferView:
-        """An array that is allocated for each run, and returned."""
-        self.results.append(self._block(shape))
-        return self.results[-1]
-
-    def scratch(self, shape: Sequence[int], dtype: Any = None) -> BufferView:
-        """An array in the workspace, aligned to a cache line."""
-        view = self._block(shape, dtype, self._recording.block)
-        view.offset = self._recording.room
-        self._recording.room += -(-view.bytes // LINE) * LINE
-        return view
-
-    def constant(self, array: Array) -> BufferView:
-        """An array that is the same in every run."""
-        array = np.ascontiguousarray(array)
-        view = self._block(array.shape, array.dtype)
-        self._constants.append((view.block, array))
-        return view
-
-    # commands
 
     @contextmanager
     def once(self) -> Iterator[None]:
@@ -157,7 +90,7 @@ class CommandBuffer:
     def copy(self, source: BufferView, into: BufferView) -> None:
         """Append a copy of an array, broadcast to the shape of the other."""
         if source.shape == into.shape and source.contiguous and into.contiguous:
-            places = into.block, into.offset, source.block, source.offset
+            places = *self._locate(into), *self._locate(source)
             command = executor.COPY, *places, source.bytes
             self._recording.commands.append(command)
             self.note(*command)
@@ -166,9 +99,30 @@ class CommandBuffer:
 
     def clear(self, view: BufferView) -> None:
         """Append what fills a contiguous array with zeros."""
-        command = executor.CLEAR, view.block, view.offset, 0, 0, view.bytes
+        command = executor.CLEAR, *self._locate(view), 0, 0, view.bytes
         self._recording.commands.append(command)
         self.note(*command)
+
+    def copy_rows(self, source: BufferView, into: BufferView, most: int, offsets: Follow) -> None:
+        """Append a copy of rows of one array into another one, both contiguous.
+
+        Args:
+            source: Where they come from.
+            into: An array of them, one after another.
+            most: The most rows.
+            offsets: The offset of each in the source, in bytes.
+        """
+        first = self.table(np.zeros(most))
+
+        def all_offsets(*given: Any) -> Array:
+            found, known = np.zeros(most, np.int64), offsets(*given)
+            found[: len(known)] = known
+            return found
+
+        self.follow(slice(first, first + most), all_offsets)
+        places = *self._locate(into), *self._locate(source)
+        command = executor.ROWS, *places, into.strides[0], first, into.shape[0]
+        self._recording.commands.append(command)
 
     def pause(self) -> None:
         """Let what comes next be entered by Python anew: in between it sees a Ctrl-C."""
@@ -183,7 +137,7 @@ class CommandBuffer:
         self,
         function: Callable[..., Array],
         views: Sequence[BufferView],
-        shape: Sequence[int],
+        shape: Sequence[Count],
         dtype: Any = None,
     ) -> BufferView:
         """Append a call of a function that returns an array of a known shape: that array."""
@@ -196,7 +150,7 @@ class CommandBuffer:
 
         def step(bindings: Bindings) -> None:
             array = np.ascontiguousarray(function(*map(bindings.array, views)), result.dtype)
-            bindings.place(block, array.reshape(shape))
+            bindings.place(block, array.reshape(bindings.shape(shape)))
 
         self._step(step)
         return result
@@ -215,6 +169,31 @@ class CommandBuffer:
         self._pieces.append((start, piece))
         self._length += -(-len(piece) // (LINE // WORD)) * (LINE // WORD)
         return start
+
+    def counts(self, numbers: Sequence[Count]) -> int:
+        """Append numbers to the table: the index of the first."""
+        known = [number if isinstance(number, int) else 0 for number in numbers]
+        start = self.table(known)
+        for place, number in enumerate(numbers):
+            if isinstance(number, Varying):
+                self.vary(start + place, number)
+        return start
+
+    def vary(self, indices: Any, number: Count) -> None:
+        """Set entries of the table to a number, at call time if it varies."""
+        if isinstance(number, int):
+            self._words.append((indices, number))
+        else:
+            self._counts.append((indices, number))
+
+    def follow(self, indices: Any, function: Follow) -> None:
+        """Set entries of the table to what follows from the steps, at call time if these vary."""
+        recorded = self._recorded
+        if recorded is not None and not recorded.constant:
+            self._varying.append((indices, function))
+        else:
+            known = (None, ()) if recorded is None else (recorded.steps, recorded.numbers)
+            self._words.append((indices, function(*known)))
 
     def barrier(self) -> int:
         """Append the counter of a barrier to the table, zero before each run: its index."""
@@ -235,11 +214,15 @@ class CommandBuffer:
         """The same for entries of which the last axis are those of views: set to where each begins
         plus an offset.
         """
-        begin = np.array([view.offset for view in views], np.int64)
-        self.point(indices, [view.block for view in views], begin + offsets)
+        located = np.array([*map(self._locate, views)], np.int64).reshape(-1, 2)
+        self.point(indices, located[:, 0], located[:, 1] + offsets)
 
     def enter(
-        self, code: Code, records: NDArray[np.int64], pointers: Sequence[tuple[int, BufferView]]
+        self,
+        code: Code,
+        records: NDArray[np.int64],
+        pointers: Sequence[tuple[int, BufferView]],
+        counts: Sequence[tuple[int, Count]] = (),
     ) -> int:
         """Append the entry of a kernel; the index in the table of the first record.
 
@@ -247,14 +230,21 @@ class CommandBuffer:
             code: The compiled kernel.
             records: The record of the fallback for one thread, then one for each thread of a team.
             pointers: The index in every record of the address of an array.
+            counts: The index in every record of a number, which may vary.
         """
         count, size = records.shape
+        for column, number in counts:
+            if isinstance(number, int):
+                records[:, column] = number
         entry = team.TeamEntry(code, count - 1, size)
         start = self.table(np.concatenate([entry.header, records.ravel()]))
         first = start + len(entry.header)
+        rows = first + size * np.arange(count)
+        for column, number in counts:
+            if isinstance(number, Varying):
+                self.vary(rows + column, number)
         if pointers:
             columns = np.array([column for column, _ in pointers])
-            rows = first + size * np.arange(count)
             self.point_at(rows[:, None] + columns, [view for _, view in pointers])
         if entry.threads == 1 or entry.parallel:
             functions = code.enter_alone, code.enter, entry.threads
@@ -269,14 +259,14 @@ class CommandBuffer:
     def rows(self, views: Mapping[Any, BufferView]) -> dict[Any, ArrayRows]:
         """By name, which of the arrays that a run gives back these are, or some rows of them."""
         arrays = enumerate((*self.given, *self.results))
-        known = {view.block: (place, len(view)) for place, view in arrays}
+        known = {view.block: (place, view.shape[0]) for place, view in arrays}
         found: dict[Any, ArrayRows] = {}
         for name, view in views.items():
             place, length = known[view.block]
             rows = None
-            if len(view) != length:
+            if view.shape[0] != length:
                 first = view.offset // view.strides[0]
-                rows = slice(first, first + len(view))
+                rows = first, first + view.shape[0]
             found[name] = place, rows
         return found
 
@@ -284,25 +274,33 @@ class CommandBuffer:
 
     def finish(self) -> PreparedCommands:
         """End the recording: the addresses of blocks, relocations and jobs join the table."""
-        varying = [*(view.block for view in (*self.given, *self.results)), WORKSPACE, WEIGHTS]
-        others = [*{*range(self._blocks)}.difference(varying)]
-        start = self.table(np.zeros(len(varying) + len(others)))
-        entries = {block: start + place for place, block in enumerate((*varying, *others))}
-        each_call = self._relocated([*varying, ZERO], entries)
+        own = [*(view.block for view in (*self.given, *self.results)), WORKSPACE, WEIGHTS]
+        shifted, computed = [], []  # those in arrays that a function computes are set after it
+        for found in self._shifted.values():
+            (shifted if found[1] in own else computed).append(found)
+        shifts = [(own.index(block), shift) for _, block, shift in shifted]
+        own += [block for block, _, _ in shifted]
+        others = [*{*range(self._blocks)}.difference(own)]
+        start = self.table(np.zeros(len(own) + len(others)))
+        entries = {block: start + place for place, block in enumerate((*own, *others))}
+        each_call = self._relocated([*own, ZERO], entries)
         patched = self.table(each_call), len(each_call)
         first, rest = self._first, self._rest
-        whole = _Recording(WORKSPACE, 0, [*first.commands], [*first.steps])
+        whole = Recording(WORKSPACE, 0, [*first.commands], [*first.steps])
         if whole.steps:
             whole.pause()
         whole.commands += rest.commands
         ended = len(first.commands)
         whole.steps += [step + ended if isinstance(step, int) else step for step in rest.steps]
-        words = self.table([_with_entries(each, entries) for each in whole.commands])
+        located = (_with_entries(each, entries) for each in whole.commands)
+        words = self.counts([word for command in located for word in command])
         jobs = self._jobs(whole, words, patched)
         jobs_of_rest = self._jobs(rest, words + ended * executor.COMMAND, patched)
         template, once = np.zeros(self._length, np.int64), self._relocated(others, entries)
         for start, piece in self._pieces:
             template[start : start + len(piece)] = piece
+        for indices, numbers in self._words:
+            template[indices] = numbers
         noted = [(view.name, view.block) for view in self.given], self._packed
         return PreparedCommands(
             steps=jobs,
@@ -317,10 +315,15 @@ class CommandBuffer:
             entries=entries,
             relocations={block: once[once[:, 1] == entries[block]] for block in others},
             codes=self._codes,
+            varies=self._recorded is not None and not self._recorded.constant,
+            shifts=shifts,
+            computed=computed,
+            counts=self._counts,
+            varying=self._varying,
         )
 
     def _jobs(
-        self, recording: _Recording, words: int, relocations: tuple[int, int]
+        self, recording: Recording, words: int, relocations: tuple[int, int]
     ) -> list[Step | int]:
         """The steps of recorded commands, which are in the table from an entry on, as jobs of the
         executor and functions.
@@ -351,11 +354,11 @@ class CommandBuffer:
         return every[every[:, 1] >= 0]
 
 
-def _with_entries(command: tuple[int, ...], entries: Mapping[int, int]) -> tuple[int, ...]:
+def _with_entries(command: tuple[Any, ...], entries: Mapping[int, int]) -> tuple[Any, ...]:
     """A command with the entries of the table where blocks begin in the place of the blocks."""
-    kind, first, second, third, *rest = command
-    if kind == executor.COPY:
+    kind, first, second, third, *rest = *command, *[0] * (executor.COMMAND - len(command))
+    if kind in (executor.COPY, executor.ROWS):
         return kind, entries[first], second, entries[third], *rest
     if kind == executor.CLEAR:
         return kind, entries[first], second, third, *rest
-    return command
+    return kind, first, second, third, *rest

@@ -18,12 +18,13 @@ from anyrnn.kernels.cpu.program.buffer_view import BufferView
 from anyrnn.kernels.cpu.program.commands import CommandBuffer
 from anyrnn.kernels.cpu.program.loop_layout import LoopLayout
 from anyrnn.kernels.cpu.program.prepared_commands import TABLE, WORD, WORKSPACE
-from anyrnn.kernels.cpu.program.row_division import divide_rows
-from anyrnn.kernels.run import Array
+from anyrnn.kernels.cpu.program.row_division import divides_rows
+from anyrnn.kernels.cpu.program.step_rows import StepRows
+from anyrnn.kernels.cpu.program.varying import Count
+from anyrnn.kernels.run import NOTHING, Array
 from anyrnn.schedule.forms import Schedule
 
 LAYOUTS = 64  # layouts of a loop that are kept
-ROWS_EACH = 3  # with fewer rows in a step for each thread, threads divide the units instead
 
 
 class Loop:
@@ -52,6 +53,7 @@ class Loop:
         rows: float | None = None,
         once: bool = True,
         in_place: bool = False,
+        varying: Mapping[str, Any] = NOTHING,
     ) -> PreparedLoop:
         """Append the packing of a loop's matrices; what this returns runs over one segment of
         sequences after another.
@@ -60,27 +62,31 @@ class Loop:
             commands: The command buffer.
             values: What depends on parameters only: vectors and matrices.
             sizes: The named sizes.
-            batch: The number of sequences.
+            batch: The most sequences.
             room: Workspaces by their size, for loops that never work at the same time to share.
             rows: How many sequences a step has on average; all of them if not given.
             once: Whether the matrices follow from parameters only, so that they can be packed first
                 of all, and be kept.
             in_place: Whether the only matrix is read in place instead: its columns are contiguous,
                 and what follows it in memory may be read.
+            varying: What the lengths of vectors are at call time, by the names of sizes; the sizes
+                are the largest.
         """
-        threads, rows = commands.threads, batch if rows is None else rows
-        by_rows = rows >= ROWS_EACH * threads or threads == 1
+        threads = commands.threads
+        by_rows = divides_rows(batch if rows is None else rows, threads)
         layout = self._layout(tuple(sizes.items()), batch, threads, by_rows, in_place)
         if once:
             workspace = commands.scratch((layout.bytes,), np.uint8)
             with commands.once():
                 weights = commands.scratch((layout.weight_bytes,), np.uint8)
-                return PreparedLoop(self.code, layout, commands, values, workspace, weights)
+                return PreparedLoop(
+                    self.code, layout, commands, values, workspace, weights, varying
+                )
         size, room = layout.bytes + layout.weight_bytes, {} if room is None else room
         if size not in room:
             room[size] = commands.scratch((size,), np.uint8)
         parts = room[size][: layout.bytes], room[size][layout.bytes :]
-        return PreparedLoop(self.code, layout, commands, values, *parts)
+        return PreparedLoop(self.code, layout, commands, values, *parts, varying)
 
 
 compiled_loop = lru_cache(maxsize=1024)(Loop)
@@ -100,6 +106,7 @@ class PreparedLoop:
         values: Mapping[Node, BufferView],
         workspace: BufferView,
         weights: BufferView,
+        varying: Mapping[str, Any],
     ) -> None:
         self.code, self.layout, self.commands, self.workspace = code, layout, commands, workspace
         self.records = layout.records.copy()
@@ -112,8 +119,18 @@ class PreparedLoop:
         for node, start, step in layout.in_place:
             self.pointers.append((start, values[node]))
             self.records[:, step] = values[node].steps[1]
-        jobs = [(job, values[node], weights) for node, job in layout.jobs]
-        packing.write(commands, jobs, layout.operand)
+        sizes = layout.sizes | {**varying}
+        self.counts: list[tuple[int, Count]] = [
+            (index, -(-size.evaluate(sizes) // each))
+            for index, size, each in layout.lengths * bool(varying)
+        ]
+        jobs, elements = [], 0
+        for node, job in layout.jobs:
+            elements += job.units * job.length
+            if varying:
+                job = job._replace(length=node.type.shape[1].evaluate(sizes))
+            jobs.append((job, values[node], weights))
+        packing.write(commands, jobs, elements, layout.operand)
 
     @staticmethod
     def _point(
@@ -124,17 +141,17 @@ class PreparedLoop:
 
     def run(
         self,
-        offsets: Array,
+        rows: StepRows,
         values: Mapping[Node, BufferView],
         states: Mapping[Any, tuple[BufferView, BufferView]],
         reverse: bool,
-        clock: int = 0,
+        clock: Count = 0,
         seed: BufferView | None = None,
     ) -> None:
         """Append a run over some steps.
 
         Args:
-            offsets: The first row of each step, and the number of rows of all steps.
+            rows: The rows of these steps.
             values: The loop's inputs, and where to write what it emits, (rows of all steps, size).
             states: The initial states, (batch, size), and as much room for the next ones: the two
                 buffers swap roles after each step.
@@ -143,16 +160,12 @@ class PreparedLoop:
             seed: What random numbers follow from, if the loop draws some.
         """
         record, layout, commands = self.layout.record, self.layout, self.commands
-        records, pointers = self.records.copy(), [*self.pointers]
-        steps = len(offsets) - 1
-        records[:, record.steps.index] = steps
-        records[:, record.first_step.index] = steps - 1 if reverse else 0
+        records, pointers, counts = self.records.copy(), [*self.pointers], [*self.counts]
+        steps = rows.steps
+        counts.append((record.steps.index, steps))
+        counts.append((record.first_step.index, steps - 1 if reverse else 0))
+        counts.append((record.clock.index, clock))
         records[:, record.direction.index] = -1 if reverse else 1
-        records[:, record.clock.index] = clock
-        if layout.by_rows:
-            bounds = divide_rows(np.diff(offsets), layout.threads)
-            for field, part in zip(record.rows, (bounds[:-1], bounds[1:]), strict=True):
-                records[1:, field.index] = part
         if seed is not None:
             pointers.append((record.seed.index, seed))
         for node, array in record.loop_inputs.items():
@@ -162,11 +175,14 @@ class PreparedLoop:
         for name, state in record.states.items():
             for field, view in zip((state.current, state.next), states[name], strict=True):
                 pointers.append((field.index, view))
-        first = commands.enter(self.code, records, pointers)
-        rows = first + len(record) * np.arange(len(records))
-        commands.point(rows + record.offsets.index, TABLE, commands.table(offsets) * WORD)
+        first = commands.enter(self.code, records, pointers, counts)
+        each = first + len(record) * np.arange(len(records))
+        commands.point(each + record.offsets.index, TABLE, rows.write(commands) * WORD)
         commands.point(
-            rows[:, None] + layout.pointers, WORKSPACE, self.workspace.offset + layout.offsets
+            each[:, None] + layout.pointers, WORKSPACE, self.workspace.offset + layout.offsets
         )
-        if not layout.by_rows:
-            commands.point(rows[1:] + record.barrier.index, TABLE, commands.barrier() * WORD)
+        if layout.by_rows and layout.threads > 1:
+            ranges = each[1:] + np.array([[field.index] for field in record.rows])
+            rows.divide(commands, ranges)
+        elif not layout.by_rows:
+            commands.point(each[1:] + record.barrier.index, TABLE, commands.barrier() * WORD)

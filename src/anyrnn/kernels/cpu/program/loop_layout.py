@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from anyrnn.graph.nodes import Node
+from anyrnn.graph.sizes import Size
 from anyrnn.kernels.cpu.emit.lower import Lowered
 from anyrnn.kernels.cpu.emit.packing import PackingJob
 from anyrnn.kernels.cpu.emit.record import CopyFields, Field, GroupFields
 from anyrnn.kernels.cpu.emit.tiles import Group
 from anyrnn.kernels.cpu.machine import team
-from anyrnn.kernels.cpu.program.commands import LINE
+from anyrnn.kernels.cpu.program.block_views import LINE
 from anyrnn.kernels.run import Sizes
 from anyrnn.schedule.forms import RowStage
 
@@ -28,6 +29,8 @@ class LoopLayout:
         weights: The indices in a record of the addresses of packed matrices, by their offsets in
             the memory that these have.
         weight_bytes: The size of that.
+        lengths: The indices in a record of numbers of elements, and of slots, of vectors that
+            products multiply: with the size, and how many elements a slot has.
         jobs: The matrices to pack, and how; destinations count from the beginning of that.
         in_place: The matrices that are read in place instead, as if they were packed: their columns
             are contiguous. Each with the indices in a record of its address and of the stride of
@@ -50,6 +53,7 @@ class LoopLayout:
         self.records = np.zeros((1 + threads, len(self.record)), np.int64)
         self.bytes = self.weight_bytes = 0
         self.weights: list[tuple[int, int]] = []
+        self.lengths: list[tuple[int, Size, int]] = []
         self.jobs: list[tuple[Node, PackingJob]] = []
         self.in_place: list[tuple[Node, int, int]] = []
         self._read_in_place = read_in_place
@@ -63,7 +67,7 @@ class LoopLayout:
         for name, state in self.record.states.items():
             self._set(state.stride, self._size(lowered.schedule.graph.outputs[name]))
         for node, copy in self.record.copies.items():
-            self._lay_out_copy(copy, self._size(node))
+            self._lay_out_copy(copy, node.type.size)
         self._reserve_scratch(self._lay_out_stages(lowered) + LINE)
         self._set(self.record.threads, threads)
         self._set(self.record.rows[1], batch)
@@ -96,12 +100,14 @@ class LoopLayout:
         offsets = [self._take(elements) for _ in range(self.threads)]
         self._addresses[self.record.scratch] = [offsets[0], *offsets]
 
-    def _lay_out_copy(self, copy: CopyFields, size: int) -> None:
+    def _lay_out_copy(self, copy: CopyFields, length: Size) -> None:
         """The rounded copy of a vector: its rows are whole registers; threads that share rows have
         one each.
         """
+        size = length.evaluate(self.sizes)
         stride = self.operand.copied_slots(size, self.lanes)
         self._set(copy.size, size)
+        self.lengths.append((copy.size.index, length, 1))
         self._set(copy.rows.stride, stride)
         self._reserve(copy.rows.address, self.batch * stride)
         if not self.by_rows:
@@ -131,8 +137,9 @@ class LoopLayout:
         terms = group.accumulators[0].terms
         lengths = [matrix.type.shape[1].evaluate(self.sizes) for matrix, _ in terms]
         slots = [self.operand.slots(length) for length in lengths]
-        for field, number in zip(fields.lengths, slots, strict=True):
+        for field, number, (matrix, _) in zip(fields.lengths, slots, terms, strict=True):
             self._set(field, number)
+            self.lengths.append((field.index, matrix.type.shape[1], self.operand.each))
         if fields.weights is None or fields.steps is None:
             return
         vector = width * self.lanes

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import accumulate, pairwise
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +25,9 @@ from anyrnn.kernels.cpu.program.buffer_view import BufferView
 from anyrnn.kernels.cpu.program.commands import CommandBuffer
 from anyrnn.kernels.cpu.program.loop_kernel import Loop
 from anyrnn.kernels.cpu.program.prepared_commands import WORKSPACE
+from anyrnn.kernels.cpu.program.step_rows import OneStep
+from anyrnn.kernels.cpu.program.varying import Varying
+from anyrnn.kernels.run import NOTHING
 from anyrnn.schedule.forms import FUSED
 from anyrnn.schedule.placement import place
 from anyrnn.schedule.stages import levels, split
@@ -36,8 +40,6 @@ VECTOR = make("input", name="vector", type=Type((LENGTH,), per_row=True))
 BEFORE = make("input", name="before", type=Type((UNITS,), per_row=True))
 PRODUCT = make("product", MATRIX, VECTOR)
 SUM = make("add", PRODUCT, BEFORE)
-
-ROWS = 2048  # the most rows that are summed at a time: they fit the L2 cache
 
 
 @lru_cache(maxsize=16)
@@ -55,6 +57,7 @@ def projection(
     room: dict[int, BufferView] | None = None,
     once: bool = False,
     in_place: bool = False,
+    most: int | None = None,
 ) -> Project:
     """Append the packing of a matrix that at most `rows` rows of arrays are multiplied with.
 
@@ -66,20 +69,29 @@ def projection(
         room: Workspaces by their size, for products that are computed one after another to share.
         once: Whether the matrix follows from parameters only.
         in_place: Whether to read it in place instead of packing it, as `Loop.prepare`.
+        most: The most columns of the matrix, if their number varies.
 
     Returns:
         A function that appends the products of the matrix with each row of an array, (rows,
         length), which are written into another, (rows, units).
     """
-    result = SUM if add else PRODUCT
-    sizes = {"units": matrix.shape[0], "length": matrix.shape[1]}
+    result, (units, length) = SUM if add else PRODUCT, matrix.shape
+    varying = {"length": length} if isinstance(length, Varying) else NOTHING
+    sizes: dict[str, Any] = {"units": units, "length": most if varying else length}
     prepared = _loop(result, commands.arithmetic).prepare(
-        commands, {MATRIX: matrix}, sizes, rows, room, once=once, in_place=in_place
+        commands,
+        {MATRIX: matrix},
+        sizes,
+        rows,
+        room,
+        once=once,
+        in_place=in_place,
+        varying=varying,
     )
 
     def project(vectors: BufferView, out: BufferView) -> None:
-        steps = np.array([0, len(vectors)], np.int64)
-        prepared.run(steps, {VECTOR: vectors, BEFORE: out, result: out}, {}, False)
+        values = {VECTOR: vectors, BEFORE: out, result: out}
+        prepared.run(OneStep(vectors.shape[0]), values, {}, False)
 
     return project
 
@@ -88,28 +100,29 @@ class OuterSums:
     """Sums over rows of the outer products of vectors of size `width` with others, and of these
     vectors themselves: the gradients of matrices and biases.
 
-    `others` are the sizes of the other vectors; None for the sum of the vectors themselves.
+    `others` are the sizes of the other vectors; None for the sum of the vectors themselves. They
+    are added in parts of at most so many rows.
     """
 
     def __init__(
-        self, commands: CommandBuffer, width: int, others: Sequence[int | None], rows: int
+        self, commands: CommandBuffer, width: int, others: Sequence[int | None], most: int
     ) -> None:
         self.commands, self.lanes = commands, commands.arithmetic.lanes
         self.starts = [*accumulate((other or 1 for other in others), initial=0)]
         self.sums = commands.scratch((self.starts[-1], width))  # transposed
-        self.turned = self._wide(self.starts[-1], min(rows, ROWS))
+        self.most = most
+        self.turned = self._wide(self.starts[-1], most)
         ones = [self.turned[n] for n, other in zip(self.starts, others, strict=False) if not other]
         for row in ones:
             commands.copy(commands.constant(np.ones(row.shape, row.dtype)), row)
         self.room: dict[int, BufferView] = {}
         self.fresh = True
 
-    def add(self, vectors: BufferView, others: Sequence[BufferView | None]) -> None:
-        """Add more rows: vectors, (rows, width), and the others, each (rows, size), or None for the
-        sum of the vectors themselves.
+    def add(self, vectors: BufferView, others: Sequence[BufferView | None], parts: int) -> None:
+        """Add more rows, in so many parts: vectors, (rows, width), and the others, each (rows,
+        size), or None for the sum of the vectors themselves.
         """
-        rows = len(vectors)
-        parts = -(-rows // ROWS)
+        rows = vectors.shape[0]
         for part in range(parts):
             first, last = rows * part // parts, rows * (part + 1) // parts
             given = [
@@ -117,13 +130,19 @@ class OuterSums:
                 for start, other in zip(self.starts, others, strict=False)
                 if other is not None
             ]
-            self._transpose(given)
+            self._transpose(given, self.most)
             transposed, add = vectors[first:last].T, not self.fresh
             in_place = self._can_be_read(transposed)
             if in_place:
                 self.commands.scratch((WIDEST * self.lanes,))  # so that something follows it
             project = projection(
-                self.commands, transposed, len(self.sums), add, self.room, in_place=in_place
+                self.commands,
+                transposed,
+                self.starts[-1],
+                add,
+                self.room,
+                in_place=in_place,
+                most=self.most,
             )
             project(self.turned[:, : last - first], self.sums)
             self.fresh = False
@@ -139,10 +158,14 @@ class OuterSums:
         """An array whose rows are whole vector registers."""
         return self.commands.scratch((rows, -(-columns // self.lanes) * self.lanes))
 
-    def _transpose(self, pairs: Sequence[tuple[BufferView, BufferView]]) -> None:
-        """Transpose matrices into arrays whose rows are whole vector registers."""
+    def _transpose(self, pairs: Sequence[tuple[BufferView, BufferView]], most: int) -> None:
+        """Transpose matrices of at most so many rows into arrays whose rows are whole vector
+        registers.
+        """
         jobs = [(_transposition(matrix, out, self.lanes), matrix, out) for matrix, out in pairs]
-        packing.write(self.commands, jobs)
+        shapes = [matrix.shape for matrix, _ in pairs]
+        elements = sum((most if isinstance(n, Varying) else n) * size for n, size in shapes)
+        packing.write(self.commands, jobs, elements)
 
     def write(self, outs: Sequence[BufferView]) -> None:
         """Write the sums: for each of the others (width, size), or (width,) for None."""
@@ -159,7 +182,7 @@ class OuterSums:
                 wide = self._wide(*out.shape)
                 pairs.append((part, wide))
                 copies.append((wide[:, : out.shape[1]], out))
-        self._transpose(pairs)
+        self._transpose(pairs, self.starts[-1])
         for source, out in copies:
             self.commands.copy(source, out)
 

@@ -31,23 +31,26 @@ def _code(arithmetic: Arithmetic) -> Code:
 def write(
     commands: CommandBuffer,
     jobs: Sequence[tuple[PackingJob, BufferView, BufferView]],
+    elements: int,
     operand: Operand = Operand.PLAIN,
 ) -> None:
-    """Append a command that packs matrices, each into a buffer.
+    """Append a command that packs matrices, each into a buffer; of so many elements at most.
 
     The job says at which offset in bytes, as `destination`; `source` and the strides are filled in
     here.
     """
     if not jobs:
         return
-    numbers = np.array([job for job, *_ in jobs], np.int64)
-    numbers[:, STRIDES] = [matrix.steps for _, matrix, _ in jobs]
-    table = commands.table(numbers)
+    counts = [[*job] for job, *_ in jobs]
+    for words, (_, matrix, _) in zip(counts, jobs, strict=True):
+        words[STRIDES] = matrix.steps
+    numbers = np.array([[n if isinstance(n, int) else 0 for n in words] for words in counts])
+    table = commands.counts([word for words in counts for word in words])
     starts = table + len(PackingJob._fields) * np.arange(len(jobs))
     commands.point_at(starts + SOURCE, [matrix for _, matrix, _ in jobs])
     buffers = [buffer for *_, buffer in jobs]
     commands.point_at(starts + DESTINATION, buffers, numbers[:, DESTINATION])
-    small = sum(job.units * job.length for job, *_ in jobs) < PARALLEL
+    small = elements < PARALLEL
     threads = 1 if small else commands.threads
     records = np.zeros((1 + threads, 4), np.int64)
     records[:, 1] = len(jobs)

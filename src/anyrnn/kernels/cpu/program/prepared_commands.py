@@ -13,13 +13,15 @@ import numpy as np
 from anyrnn.kernels.cpu.machine import executor, memory
 from anyrnn.kernels.cpu.machine.engine import Code
 from anyrnn.kernels.cpu.program.buffer_view import BufferView
+from anyrnn.kernels.cpu.program.varying import Count, RecordedSteps, Varying, value_of
 from anyrnn.kernels.numpy_arrays import address
 from anyrnn.kernels.packed_weights import PackedWeights
-from anyrnn.kernels.run import NOTHING, Array, ArrayInterface
+from anyrnn.kernels.run import NOTHING, Array, ArrayInterface, Steps
 
 WORD = 8  # bytes of a word of the table
 TABLE, WORKSPACE, WEIGHTS = 0, 1, 2  # the blocks of every call
 PARAMETER = "parameter"  # what arrays are called that may be packed
+Follow = Callable[[Any, Sequence[int]], Any]  # of the steps, and of `numbers`
 KEPT = 1 << 20  # bytes of a workspace that is kept from one call to the next
 
 
@@ -48,10 +50,19 @@ class Bindings:
         words: The table as bytes.
         start: The address of the table.
         read: Gives the caller's arrays as they are to be, and where they begin.
+        slots: What the caller's arrays are to be.
         makers: Each makes the array of a result.
         workspace, weights: Those of the call before, if they were kept.
         blocks: The arrays of blocks, while functions of Python are called.
+        steps: Those of the run, if numbers vary with them.
+        numbers: What varying numbers follow from.
+        shifts: Where blocks begin that begin in another one: the place of that among the starts,
+            and how many bytes later.
     """
+
+    steps: Steps | None = None
+    numbers: Sequence[int] = ()
+    shifts: Sequence[tuple[int, int]] = ()
 
     def __init__(self, arrays: ArrayInterface, commands: PreparedCommands) -> None:
         self.arrays, self.commands = arrays, commands
@@ -60,11 +71,48 @@ class Bindings:
         self.words = self.table.data.cast("B")
         self.start = address(self.table)
         self.patch(TABLE, self.start)
-        self.read = arrays.reader(commands.given)
-        self.makers = [arrays.maker(view.shape, view.dtype) for view in commands.results]
+        self.slots: list[BufferView] = []
+        self.makers: list[Callable[[], Any]] = []
+        if not commands.varies:
+            self._know_shapes()
         self.workspace: Block | None = None
         self.weights: Block | None = None
         self.blocks: dict[int, Any] = {}
+
+    def lay_out(self, recorded: RecordedSteps) -> None:
+        """Have the table of the steps of a run."""
+        self.steps, self.numbers = recorded.steps, recorded.numbers
+        self._know_shapes()
+        self.shifts = [(place, shift(self.numbers)) for place, shift in self.commands.shifts]
+        self.table[self.commands.count_entries] = self.commands.all_counts(self.numbers)
+        for indices, function in self.commands.varying:
+            self.table[indices] = function(self.steps, self.numbers)
+
+    def _know_shapes(self) -> None:
+        """Find what reads the given arrays, and what makes the results."""
+        given, results = self.commands.given, self.commands.results
+        if not self.slots:
+            self.slots, self.makers = [*map(self._view, given)], [*map(self._maker, results)]
+        else:
+            for place in self.commands.varying_given:
+                self.slots[place] = self._view(given[place])
+            for place in self.commands.varying_results:
+                self.makers[place] = self._maker(results[place])
+        self.read = self.arrays.reader(self.slots)
+
+    def _maker(self, view: BufferView) -> Callable[[], Any]:
+        return self.arrays.maker(self.shape(view.shape), view.dtype)
+
+    def _view(self, view: BufferView) -> BufferView:
+        """A view as it is for these steps."""
+        if not view.varies:
+            return view
+        offset, shape = value_of(view.offset, self.numbers), self.shape(view.shape)
+        return BufferView(view.block, offset, shape, view.strides, view.dtype, view.name)
+
+    def shape(self, shape: Sequence[Count]) -> tuple[int, ...]:
+        """A shape as it is for these steps."""
+        return tuple(value_of(size, self.numbers) for size in shape)
 
     def patch(self, block: int, start: int) -> None:
         """Set what follows from where a block begins."""
@@ -73,11 +121,15 @@ class Bindings:
     def place(self, block: int, array: Array) -> None:
         """Have the array of a block that each run computes anew."""
         self.blocks[block] = array
-        self.patch(block, address(array))
+        start = address(array)
+        self.patch(block, start)
+        for inner, outer, shift in self.commands.computed:
+            if outer == block:
+                self.patch(inner, start + shift(self.numbers))
 
     def array(self, view: BufferView) -> Array:
         """The array of a view."""
-        block = self.blocks[view.block]
+        view, block = self._view(view), self.blocks[view.block]
         memory = block if isinstance(block, np.ndarray) else self.arrays.view(block)
         return np.ndarray(view.shape, view.dtype, memory, view.offset, view.strides)
 
@@ -105,6 +157,13 @@ class PreparedCommands:
         relocations: What follows from the address of each of the other blocks: as rows the entry of
             the table, that of the block, the offset in bytes.
         codes: The kernels, which live as long as this.
+        varies: Whether steps of other numbers of rows may be run.
+        shifts: The blocks that begin in another one, which come after the weights: the place of
+            that one, and how many bytes later they begin.
+        computed: Those that begin in an array that a function computes: the block, that of the
+            array, and how many bytes later it begins.
+        counts: The words of the table that are numbers that vary.
+        varying: Others that follow from the steps.
     """
 
     template: Array
@@ -119,6 +178,11 @@ class PreparedCommands:
     entries: dict[int, int]
     relocations: dict[int, Array]
     codes: list[Code]
+    varies: bool
+    shifts: list[tuple[int, Varying]]
+    computed: list[tuple[int, int, Varying]]
+    counts: list[tuple[Any, Varying]]
+    varying: list[tuple[Any, Follow]]
     _idle: list[Bindings] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -129,10 +193,23 @@ class PreparedCommands:
         kinds = [view.name[0] for view in self.given]
         first = kinds.index(PARAMETER) if PARAMETER in kinds else 0
         self._parameters = slice(first, first + kinds.count(PARAMETER))
-        self._store = Struct(f"={len(self._blocks)}q").pack_into
+        self._store = Struct(f"={len(self._blocks) + len(self.shifts)}q").pack_into
         self._behind = self.entries[self._blocks[0]] * WORD
         self._calls = not all(isinstance(step, int) for step in self.steps)
         self._execute = executor.executor().run
+        self.varying_given = [n for n, view in enumerate(self.given) if view.varies]
+        self.varying_results = [n for n, view in enumerate(self.results) if view.varies]
+        own = {number: place for place, number in enumerate({n: n for _, n in self.counts})}
+        places = [(indices, own[number]) for indices, number in self.counts]
+        self._counts = [*own]
+        sizes = [np.size(indices) for indices, _ in places]
+        self.count_entries = np.array([n for part, _ in places for n in np.ravel(part)], np.int64)
+        self._which = np.repeat([which for _, which in places], sizes).astype(np.int64)
+
+    def all_counts(self, numbers: Sequence[int]) -> Array:
+        """The words of the table that are numbers that vary, given what these follow from."""
+        known = [number(numbers) for number in self._counts]
+        return np.array(known, np.int64)[self._which]
 
     def memory(self, arrays: ArrayInterface) -> Bindings:
         """Memory for runs one after another; argument as of `Bindings`."""
@@ -144,6 +221,7 @@ class PreparedCommands:
         given: Sequence[Any],
         made: Mapping[int, Any] = NOTHING,
         packed: PackedWeights | None = None,
+        recorded: RecordedSteps | None = None,
     ) -> list[Any]:
         """Run.
 
@@ -152,11 +230,14 @@ class PreparedCommands:
             given: The arrays that the caller gives.
             made: Results that there is memory for already, by their places in what this returns.
             packed: Where packed weights are kept from one run to the next.
+            recorded: The steps, if numbers vary with them.
 
         Returns:
             The arrays that were given, as they were read, and the results.
         """
         bindings = self._take(interface)
+        if self.varies and recorded is not None and bindings.steps is not recorded.steps:
+            bindings.lay_out(recorded)
         arrays, starts = bindings.read(given)
         packing = None
         if packed is not None and self.weights:
@@ -208,7 +289,7 @@ class PreparedCommands:
         self, interface: ArrayInterface, packed: PackedWeights | None, stamp: list[Any]
     ) -> Callable[[Sequence[int]], None] | None:
         """As `anyrnn.kernels.target.Target.entry`."""
-        if self._calls:
+        if self._calls or self.varies:
             return None
         steps, idle, weights = self.steps, self._idle, None
         if packed is not None and self.weights:
@@ -235,7 +316,8 @@ class PreparedCommands:
         """Write into the table where the given arrays, the results, the workspace and the weights
         begin.
         """
-        self._store(bindings.words, self._behind, *starts)
+        shifted = [starts[place] + shift for place, shift in bindings.shifts]
+        self._store(bindings.words, self._behind, *starts, *shifted)
 
     def writer(self, bindings: Bindings, count: int) -> Callable[..., None]:
         """What writes the first of these only."""

@@ -10,9 +10,12 @@ from anyrnn.kernels.cpu.program.prepared_commands import PreparedCommands
 from anyrnn.kernels.cpu.program.program_plan import ProgramPlan
 from anyrnn.kernels.cpu.program.program_writer import Machine, Outcome, ProgramWriter, Written
 from anyrnn.kernels.cpu.program.residual_layout import ResidualLayout
+from anyrnn.kernels.cpu.program.varying import RecordedSteps, value_of
 from anyrnn.kernels.packed_weights import PackedWeights
 from anyrnn.kernels.run import NOTHING, ArrayInterface, Arrays, Run
 
+Places = list[tuple[Any, int, slice | None]]  # a name, an array, some of its rows; None for all
+Found = tuple[Written, list[Places], RecordedSteps]
 WRITTEN = 64  # commands of a program, for so many sizes, that are kept
 
 
@@ -27,6 +30,7 @@ class Program:
     def __init__(self, plan: ProgramPlan, layout: ResidualLayout | None = None) -> None:
         self.plan, self.layout = plan, layout
         self._written: dict[Any, Written] = {}
+        self._asked: tuple[Any, Found] | None = None  # in the last run
         self._last: PreparedCommands | None = None
 
     def run(
@@ -48,21 +52,15 @@ class Program:
                 or the same.
         """
         interface, names = arrays.interface, run.cell.parameter_names
-        key = self._key(run, machine, interface)
-        found = self._written.get(key)
-        if found is None:
-            writer = ProgramWriter(self.plan, self.layout, run, machine, interface.operations)
-            found = writer.write()
-            while len(self._written) >= WRITTEN:
-                self._written.pop(next(iter(self._written)), None)
-            self._written[key] = found
-        commands, entering, outcome_rows = found
+        found = self._find(run, machine, interface, True)
+        assert found is not None
+        (commands, entering, _), outcome_rows, recorded = found
         given = [*map(inputs.__getitem__, entering), *arrays.states]
         given += map(arrays.parameters.__getitem__, names)
         given += [arrays.seed] if self.plan.draws else []
         made = {}
         for name, array in into.items():
-            place, rows = outcome_rows.results[name]
+            place, rows = found[0][2].results[name]
             if rows is None:
                 made.setdefault(place, array)
         if commands is not self._last:  # of all sizes the memory of one is kept
@@ -70,12 +68,36 @@ class Program:
                 self._last.forget()
             self._last = commands
         packed = None if self.plan.draws else arrays.packed
-        found = commands.run(interface, given, made, packed)
-        return Outcome(*(_taken(found, parts) for parts in outcome_rows))
+        results, states, gradients = outcome_rows
+        found = commands.run(interface, given, made, packed, recorded)
+        return Outcome(
+            {n: found[at] if rows is None else found[at][rows] for n, at, rows in results},
+            {n: found[at] if rows is None else found[at][rows] for n, at, rows in states},
+            {n: found[at] if rows is None else found[at][rows] for n, at, rows in gradients},
+        )
 
-    @staticmethod
-    def _key(run: Run, machine: Machine, interface: ArrayInterface) -> Any:
-        return run.steps, run.dtype, run.reverse, run.operand, run.transposed, machine, interface
+    def _find(
+        self, run: Run, machine: Machine, interface: ArrayInterface, write: bool
+    ) -> Found | None:
+        """What is written for a run, perhaps now, where its results are, and its steps."""
+        kind = run.dtype, run.reverse, run.operand, run.transposed
+        asked = run.steps, *kind, machine, interface
+        if self._asked is not None and self._asked[0] == asked:
+            return self._asked[1]
+        recorded = self.plan.divided(run.steps, run.dtype.itemsize)
+        key = recorded.kind(machine.threads), *asked[1:]
+        found = self._written.pop(key, None)
+        if found is None and write:
+            given = self.plan, self.layout, run, recorded, machine, interface.operations
+            found = ProgramWriter(*given).write()
+            while len(self._written) >= WRITTEN:
+                self._written.pop(next(iter(self._written)), None)
+        if found is None:
+            return None
+        self._written[key] = found  # the last of those that were used
+        places = [_places(parts, recorded.numbers) for parts in found[2]]
+        self._asked = asked, (found, places, recorded)
+        return self._asked[1]
 
     def entry(
         self,
@@ -86,10 +108,10 @@ class Program:
         stamp: list[Any],
     ) -> Callable[[Sequence[int]], None] | None:
         """As `anyrnn.kernels.target.Target.entry`."""
-        found = self._written.get(self._key(run, machine, interface))
+        found = self._find(run, machine, interface, False)
         if found is None or self.plan.draws:
             return None
-        commands, entering, outcome = found
+        commands, entering, outcome = found[0]
         cell, first = run.cell, len(commands.given)
         results = [outcome.results[cell.output], *map(outcome.states.__getitem__, cell.states)]
         places = [place - first if rows is None else None for place, rows in results]
@@ -98,9 +120,10 @@ class Program:
         return commands.entry(interface, packed, stamp)
 
 
-def _taken(arrays: Sequence[Any], parts: Mapping[Any, ArrayRows]) -> dict[Any, Any]:
-    """Arrays, or some rows of them, by name."""
-    return {
-        name: arrays[place] if rows is None else arrays[place][rows]
-        for name, (place, rows) in parts.items()
-    }
+def _places(parts: Mapping[Any, ArrayRows], numbers: Sequence[int]) -> Places:
+    """By name, which arrays these are, and which of their rows."""
+    found = []
+    for name, (place, rows) in parts.items():
+        known = None if rows is None else slice(*(value_of(count, numbers) for count in rows))
+        found.append((name, place, known))
+    return found

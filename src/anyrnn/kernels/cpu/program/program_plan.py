@@ -7,13 +7,14 @@ one segment reuse the memory of the one before.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.nodes import Node
 from anyrnn.kernels.cpu.program.outside_loop import OperationSelection
 from anyrnn.kernels.cpu.program.segment_operations import Operate, SegmentOperation
+from anyrnn.kernels.cpu.program.varying import RecordedSteps
 from anyrnn.kernels.run import Steps
 from anyrnn.schedule.forms import Schedule
 
@@ -109,10 +110,7 @@ class ProgramPlan:
                 shape = stored.shape_for(self.sizes)
                 self.totals.append((stored.name, shape, sum(own) == shape[0]))
 
-    def segments(self, steps: Steps, itemsize: int, reverse: bool) -> Iterator[tuple[int, int]]:
-        """The half-open ranges of steps, in the order in which they run."""
-        count = len(steps.batch_sizes)
+    def divided(self, steps: Steps, itemsize: int) -> RecordedSteps:
+        """The steps, divided into segments."""
         most = SEGMENT_BYTES // max(1, self.row_size * steps.batch * itemsize)
-        number = -(-count // max(1, most))
-        for place in reversed(range(number)) if reverse else range(number):
-            yield count * place // number, count * (place + 1) // number
+        return RecordedSteps(steps, -(-len(steps.batch_sizes) // max(1, most)))

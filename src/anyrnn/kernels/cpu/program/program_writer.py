@@ -12,8 +12,9 @@ from anyrnn.graph.keys import Before
 from anyrnn.graph.nodes import Node
 from anyrnn.kernels.cpu.emit.arithmetic import arithmetic
 from anyrnn.kernels.cpu.machine.processor import Processor
+from anyrnn.kernels.cpu.program.block_views import LINE
 from anyrnn.kernels.cpu.program.buffer_view import BufferView
-from anyrnn.kernels.cpu.program.commands import LINE, CommandBuffer
+from anyrnn.kernels.cpu.program.commands import CommandBuffer
 from anyrnn.kernels.cpu.program.loop_kernel import compiled_loop
 from anyrnn.kernels.cpu.program.prepared_commands import PreparedCommands
 from anyrnn.kernels.cpu.program.program_plan import ProgramPlan
@@ -24,6 +25,8 @@ from anyrnn.kernels.cpu.program.segment_operations import (
     Operations,
     OuterGradients,
 )
+from anyrnn.kernels.cpu.program.step_rows import SegmentSteps
+from anyrnn.kernels.cpu.program.varying import RecordedSteps, value_of
 from anyrnn.kernels.run import Array, History, Run
 
 
@@ -56,14 +59,15 @@ class ProgramWriter:
         plan: ProgramPlan,
         layout: ResidualLayout | None,
         run: Run,
+        recorded: RecordedSteps,
         machine: Machine,
         operations: Operations,
     ) -> None:
-        self.plan, self.steps, self.dtype = plan, run.steps, run.dtype
+        self.plan, self.steps, self.dtype = plan, recorded, run.dtype
         self.layout = ResidualLayout({}, {}, {}) if layout is None else layout
         self.reverse = run.reverse != plan.backward
         computing = arithmetic(machine.processor, run.dtype, run.operand)
-        self.commands = commands = CommandBuffer(computing, machine.threads)
+        self.commands = commands = CommandBuffer(computing, machine.threads, recorded)
         batch = self.steps.batch
         self.given: dict[Any, BufferView] = {}
         self.inputs = {leaf.name: self._give(leaf.name, plan.width(leaf)) for leaf in plan.inputs}
@@ -77,10 +81,12 @@ class ProgramWriter:
             for name, shape in plan.cell.stored_shapes(plan.sizes).items()
         }
         self.seed = commands.give((1,), np.int64, ("seed", "")) if plan.draws else None
-        self.segments = list(plan.segments(self.steps, run.dtype.itemsize, self.reverse))
-        offsets = self.steps.offsets
-        capacity = max(int(offsets[stop] - offsets[start]) for start, stop in self.segments)
-        self.frame = Frame(commands, {}, parameters, operations, plan.columns, capacity)
+        segments = recorded.segments
+        self.segments = [*reversed(segments)] if self.reverse else segments
+        most = recorded.most_rows, recorded.most_part
+        self.frame = Frame(
+            commands, {}, parameters, operations, plan.columns, *most, self.segments[0]
+        )
 
     def _turned(self, view: BufferView) -> BufferView:
         """A parameter, or its gradient, from the caller's layout to the stored one, or back."""
@@ -108,21 +114,21 @@ class ProgramWriter:
         histories = self._make_results()
         loop = compiled_loop(plan.planned, commands.arithmetic)
         steps = self.steps
-        rows = steps.rows / len(steps.batch_sizes)
-        prepared = loop.prepare(self.commands, frame.values, plan.sizes, steps.batch, rows=rows)
+        prepared = loop.prepare(
+            self.commands, frame.values, plan.sizes, steps.most[0], rows=steps.mean
+        )
         states = self._pairs()
-        offsets = steps.offsets
-        for start, stop in self.segments:
-            frame.first, frame.last = int(offsets[start]), int(offsets[stop])
+        for segment in self.segments:
+            frame.segment = segment
             frame.sums.clear()
             for leaf in plan.inputs:
                 frame.values[leaf] = self._input(leaf.name)
             for operation in plan.before:
                 operation.write(frame)
             self._place_emitted()
-            own = offsets[start : stop + 1] - offsets[start]
-            prepared.run(own, frame.values, states, self.reverse, start, self.seed)
-            if (stop - start) % 2:
+            own = SegmentSteps(segment, steps.most_steps)
+            prepared.run(own, frame.values, states, self.reverse, segment.start, self.seed)
+            if segment.odd:
                 states = {name: (second, first) for name, (first, second) in states.items()}
             self._copy(plan.early, histories)
             for leaf in plan.old:
@@ -196,15 +202,19 @@ class ProgramWriter:
 
     def _pairs(self) -> dict[str, tuple[BufferView, BufferView]]:
         """The two buffers of each state, so that the last state ends up in a result."""
-        commands, count = self.commands, len(self.steps.batch_sizes)
+        commands, batch = self.commands, self.steps.most[0]
         pairs = {}
         for name, initial in self.states.items():
-            if count == 1:
+            if self.steps.single:
                 pairs[name] = initial, commands.result(initial.shape)
                 continue
-            other = commands.scratch(initial.shape)
-            last = (commands.scratch if self._scattered else commands.result)(initial.shape)
-            pair = (other, last) if count % 2 else (last, other)
+            room = batch, initial.shape[1]
+            other = commands.scratch(room)[: initial.shape[0]]
+            if self._scattered:
+                last = commands.scratch(room)[: initial.shape[0]]
+            else:
+                last = commands.result(initial.shape)
+            pair = (other, last) if self.steps.odd else (last, other)
             commands.copy(initial, pair[0])
             if not self.steps.constant:
                 commands.copy(initial, pair[1])
@@ -220,14 +230,16 @@ class ProgramWriter:
         """The last state, given the two buffers after the last step."""
         if not self._scattered:
             return pair[0]
-        if len(self.steps.batch_sizes) % 2:
-            pair = pair[1], pair[0]
-        result, odd_lengths = self.commands.result(pair[0].shape), self.steps.odd
+        even, odd = reversed(pair) if self.steps.odd else pair
+        result, size = self.commands.result(even.shape), even.strides[0]
+        starts: list[Any] = [even.offset, odd.offset]  # both are in the workspace
+        first = even if starts[0] < starts[1] else odd
 
-        def choose(even: Array, odd: Array, out: Array) -> None:
-            out[...] = np.where(odd_lengths, odd, even)
+        def chosen(steps: Any, _: Any) -> Array:
+            places = np.where(steps.odd[:, 0], starts[1], starts[0]) - min(starts)
+            return places + size * np.arange(steps.batch)
 
-        self.commands.call(choose, *pair, result)
+        self.commands.copy_rows(first, result, self.steps.most[0], chosen)
         return result
 
     def _input(self, name: str) -> BufferView:
@@ -235,20 +247,23 @@ class ProgramWriter:
         frame = self.frame
         if isinstance(name, Before):
             return self._old(History(self.inputs[name], self.steps, not self.reverse))
-        return self.inputs[name][frame.first : frame.last]
+        return self.inputs[name][frame.segment.first : frame.segment.last]
 
     def _old(self, history: History) -> BufferView:
         """The state before the step of each row of the segment."""
-        rows = history.old(self.frame.first, self.frame.last)
-        if isinstance(rows, slice):
-            return history.array[rows]
+        first, last = self.frame.segment.first, self.frame.segment.last
+        if self.steps.constant:
+            return history.array[history.old(first, last)]
         key, width = ("old", history.array.block, history.array.offset), history.array.shape[1]
         place = self.frame.buffer(key, width)
 
-        def take(array: Array, out: Array) -> None:
-            np.take(array, rows, axis=0, out=out, mode="clip")  # others copy the result once more
+        size = history.array.strides[0]
 
-        self.commands.call(take, history.array, place)
+        def offsets(steps: Any, numbers: Sequence[int]) -> Array:
+            rows = steps.after if history.reverse else steps.before
+            return rows[value_of(first, numbers) : value_of(last, numbers)] * size
+
+        self.commands.copy_rows(history.array, place, self.frame.capacity, offsets)
         return place
 
     def _place_emitted(self) -> None:
@@ -277,4 +292,5 @@ class ProgramWriter:
         frame = self.frame
         for node, name in copies:
             whole = frame.whole[node] if name is None else histories[name].new
-            self.commands.copy(frame.values[node], whole[frame.first : frame.last])
+            part = whole[frame.segment.first : frame.segment.last]
+            self.commands.copy(frame.values[node], part)

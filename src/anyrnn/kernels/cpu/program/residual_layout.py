@@ -11,7 +11,8 @@ from typing import Any
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.keys import Before
 from anyrnn.kernels.cpu.program.buffer_view import BufferView
-from anyrnn.kernels.run import PackedResiduals, Residual, Steps
+from anyrnn.kernels.cpu.program.varying import RecordedSteps
+from anyrnn.kernels.run import PackedResiduals, Residual
 from anyrnn.schedule.residuals import StepSchedules
 
 PACKED = "packed"  # the name of the array of the others
@@ -38,7 +39,7 @@ class ResidualLayout:
         parts = tuple(self.packed.values())
         return {**self.alone, PACKED: PackedResiduals(parts)} if parts else {**self.alone}
 
-    def views(self, array: BufferView, steps: Steps) -> dict[Any, BufferView]:
+    def views(self, array: BufferView, steps: RecordedSteps) -> dict[Any, BufferView]:
         """The residuals in the array of many."""
         found, offset = {}, array.offset
         for name, part in self.packed.items():

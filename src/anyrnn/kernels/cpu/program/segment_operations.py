@@ -13,6 +13,7 @@ from anyrnn.graph.nodes import Node
 from anyrnn.kernels.cpu.program.buffer_view import BufferView
 from anyrnn.kernels.cpu.program.commands import CommandBuffer
 from anyrnn.kernels.cpu.program.matrix_products import OuterSums, Project, projection
+from anyrnn.kernels.cpu.program.varying import Count, Segment
 from anyrnn.kernels.run import Array
 
 Operations = Mapping[str, Callable[..., Array]]  # as `anyrnn.graph.interpret` has them
@@ -30,29 +31,34 @@ class Frame:
     operations: Operations
     columns: Mapping[Node, tuple[int, int]]  # of the values that lie side by side in one array
     capacity: int  # the most rows of a segment
+    most_part: int  # the most rows of a part of a segment
+    segment: Segment  # the one whose commands are recorded
     whole: dict[Node, BufferView] = field(default_factory=dict)  # results, for all steps
     totals: dict[str, BufferView] = field(default_factory=dict)  # gradients of parameters
-    first: int = 0  # the first row of the segment
-    last: int = 0  # the end of its rows
     fresh: bool = True  # the first segment, so gradients are written, not accumulated
     buffers: dict[Any, BufferView] = field(default_factory=dict)  # shared by all segments
     projections: dict[Any, Project] = field(default_factory=dict)  # packed once for all
     outer: dict[Any, OuterSums] = field(default_factory=dict)  # sums of all segments so far
     sums: dict[Any, BufferView] = field(default_factory=dict)  # over the segment's rows
 
+    @property
+    def rows(self) -> Count:
+        """The number of rows of the segment."""
+        return self.segment.last - self.segment.first
+
     def value(self, nodes: tuple[Node, ...]) -> BufferView:
         """A value, or several that lie side by side, as one array."""
         if len(nodes) == 1:
             return self.values[nodes[0]]
         (start, _), (_, stop) = self.columns[nodes[0]], self.columns[nodes[-1]]
-        return self.buffers[SIDE_BY_SIDE][: self.last - self.first, start:stop]
+        return self.buffers[SIDE_BY_SIDE][: self.rows, start:stop]
 
     def buffer(self, key: Any, width: int) -> BufferView:
         """The buffer of a value."""
         found = self.buffers.get(key)
         if found is None:
             found = self.buffers[key] = self.commands.scratch((self.capacity, width))
-        return found[: self.last - self.first]
+        return found[: self.rows]
 
     def project(
         self, key: Any, matrix: BufferView, vectors: BufferView, out: BufferView, add: bool
@@ -67,7 +73,9 @@ class Frame:
     def destination(self, node: Node, width: int) -> BufferView:
         """The destination of a value: its result if it is one, a buffer if not."""
         found = self.whole.get(node)
-        return self.buffer(node, width) if found is None else found[self.first : self.last]
+        if found is None:
+            return self.buffer(node, width)
+        return found[self.segment.first : self.segment.last]
 
     def stored(self, rows: Rows) -> BufferView:
         """Some rows of a stored parameter."""
@@ -107,7 +115,7 @@ class Operate(SegmentOperation):
         elif node.operation == "slice":
             result = arguments[0][..., self.bounds["start"] : self.bounds["stop"]]
         else:
-            rows = (frame.last - frame.first,) if node.type.per_row else ()
+            rows = (frame.rows,) if node.type.per_row else ()
             function = partial(frame.operations[node.operation], **self.bounds)
             dtype = np.bool_ if node.traits.comparison else None
             result = frame.commands.compute(function, arguments, (*rows, *self.shape), dtype)
@@ -162,7 +170,7 @@ class SumOfProducts(SegmentOperation):
         (node,) = self.results
         for place, (rows, vectors) in enumerate(self.terms):
             matrix = frame.stored(rows).T
-            out = frame.values[node] = frame.destination(node, len(matrix))
+            out = frame.values[node] = frame.destination(node, matrix.shape[0])
             frame.project((node, place), matrix, frame.value(vectors), out, place > 0)
 
 
@@ -211,9 +219,9 @@ class OuterGradients(GradientOperation):
         sums = frame.outer.get(self)
         if sums is None:
             sizes = [None if other is None else other.shape[1] for other in others]
-            sums = OuterSums(frame.commands, left.shape[1], sizes, frame.capacity)
+            sums = OuterSums(frame.commands, left.shape[1], sizes, frame.most_part)
             frame.outer[self] = sums
-        sums.add(left, others)
+        sums.add(left, others, frame.segment.parts)
 
     def finish(self, frame: Frame) -> None:
         """Write the sums into the gradients, after the last segment."""

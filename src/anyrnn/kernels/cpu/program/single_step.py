@@ -22,6 +22,7 @@ from anyrnn.kernels.cpu.program.buffer_view import BufferView
 from anyrnn.kernels.cpu.program.commands import CommandBuffer
 from anyrnn.kernels.cpu.program.loop_kernel import compiled_loop
 from anyrnn.kernels.cpu.program.prepared_commands import Bindings, Block, Step, new_block
+from anyrnn.kernels.cpu.program.step_rows import OneStep
 from anyrnn.kernels.numpy_arrays import NUMPY_ARRAYS
 from anyrnn.kernels.run import Run
 from anyrnn.schedule.forms import FUSED
@@ -115,7 +116,7 @@ class SingleStep:
         pairs = [(state, commands.result(state.shape)) for state in before]
         prepared = self.loop.prepare(commands, values, self.sizes, batch)
         states = dict(zip(cell.states, pairs, strict=True))
-        prepared.run(np.array([0, batch], np.int64), values, states, False)
+        prepared.run(OneStep(batch), values, states, False)
         self.commands = commands.finish()
         self.given = len(commands.given) + len(commands.results)
 
