@@ -384,6 +384,9 @@ if BACKEND == "jax":
         assert str(layer.compute_path) == "keras: forward-mode differentiation"
         near = (compute(x * 1.01) - compute(x * 0.99)) / 0.02
         np.testing.assert_allclose(found, near, atol=1e-3)
+        twice = jax.hessian(lambda x: compute(x).sum())(x)
+        assert str(layer.compute_path) == "keras: forward-mode differentiation"
+        assert twice.shape == 2 * x.shape
         jax.grad(lambda x: compute(x).sum())(x)
         assert layer.compute_path.name == "compiled"
 

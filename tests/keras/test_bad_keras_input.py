@@ -47,6 +47,14 @@ CASES: dict[str, tuple[Callable[[], object], str]] = {
         lambda: built()(X[..., :2]),
         "the input has shape (2, 5, 2); expected (2, 5, 3)",
     ),
+    "no steps": (
+        lambda: built()(X[:, :0]),
+        "the input has shape (2, 0, 3): a sequence length of 0; expected at least one step",
+    ),
+    "no steps with a function of one's own": (
+        lambda: ours.GRU(4, activation=lambda x: x)(X[:, :0]),
+        "the input has shape (2, 0, 3): a sequence length of 0; expected at least one step",
+    ),
     "states": (
         lambda: built()(X, initial_state=[zeros(2, 4)]),
         "1 initial states are given; expected 2: h, c",
@@ -70,6 +78,10 @@ CASES: dict[str, tuple[Callable[[], object], str]] = {
     "units": (
         lambda: ours.Recurrent("lstm", 0),
         "units=0; expected a whole number of at least 1",
+    ),
+    "fewer units than none": (
+        lambda: ours.Recurrent("lstm", -1),
+        "units=-1; expected a whole number of at least 1",
     ),
     "a size": (
         lambda: ours.Recurrent("rnn_output", 4),

@@ -88,6 +88,12 @@ def test_both_loops_are_the_interpreter(name: str) -> None:
     assert_same(masked[0][0, 0], masked[0][0, 1])
 
 
+def test_units_are_any_whole_number() -> None:
+    layer = ours.Recurrent("gru", np.int64(4))
+    assert tuple(layer(X).shape) == (BATCH, 4)
+    assert type(layer.get_config()["units"]) is int
+
+
 def test_every_operation_has_a_line() -> None:
     derivatives = {"outer", "batch_sum", "random"}
     assert set(KERAS) == set(OPERATIONS) - LEAVES - derivatives

@@ -63,6 +63,22 @@ class CompiledLayer:
     def _maybe_config_dropout_masks(self, cell: Any, input_sequence: Any, input_state: Any) -> None:
         """Draw no masks before the path is known: kernels draw recurrent dropout themselves."""
 
+    def call(
+        self, sequences: Any, initial_state: Any = None, mask: Any = None, training: bool = False
+    ) -> Any:
+        """As the layer of Keras.
+
+        Raises:
+            InputError: The input has no step, or what `inner_loop` raises.
+        """
+        own: Any = super()
+        try:
+            backends.check_steps(sequences)
+            return own.call(sequences, initial_state=initial_state, mask=mask, training=training)
+        except AnyrnnError as error:
+            error._keras_call_info_injected = True  # type: ignore[attr-defined] - says all by itself
+            raise
+
     def inner_loop(
         self, sequences: Any, initial_state: Any, mask: Any, training: bool = False
     ) -> tuple[Any, Any, Any]:
@@ -81,15 +97,6 @@ class CompiledLayer:
             InputError: The mask or a state does not fit the inputs, or Keras' own loop cannot take
                 the mask.
         """
-        try:
-            return self._loop(sequences, initial_state, mask, training)
-        except AnyrnnError as error:
-            error._keras_call_info_injected = True  # type: ignore[attr-defined] - says all by itself
-            raise
-
-    def _loop(
-        self, sequences: Any, initial_state: Any, mask: Any, training: bool
-    ) -> tuple[Any, Any, Any]:
         mask, states = _mask(mask, sequences), tree.flatten(initial_state)
         parts = _read(self.cell, training)
         weights = [] if isinstance(parts, str) else [part.weights() for part in parts]

@@ -16,6 +16,7 @@ from anyrnn.graph.cell import Cell, StoredParameter
 from anyrnn.graph.interpret import DRAW, evaluate
 from anyrnn.graph.parameters import split_parameters
 from anyrnn.graph.roles import Role, matrices
+from anyrnn.graph.sizes import as_whole
 from anyrnn.keras.cells import CellAdapter, CellParts
 from anyrnn.keras.compiled_layer import CompiledLayer
 from anyrnn.keras.keras_ops import KERAS
@@ -47,6 +48,18 @@ def kind(cell: Cell, stored: StoredParameter) -> str:
         return "bias"
     recurrent = matrices(cell, Role.RECURRENT)
     return "kernel" if recurrent.isdisjoint(stored.members) else "recurrent"
+
+
+def _units(given: Any) -> int | None:
+    """The size of the hidden state, if it is given.
+
+    Raises:
+        SizeError: It is none.
+    """
+    units = None if given is None else as_whole(given)
+    if given is not None and (units is None or units < 1):
+        raise SizeError(f"units={given!r}; expected a whole number of at least 1")
+    return units
 
 
 @keras.saving.register_keras_serializable("anyrnn")
@@ -111,7 +124,7 @@ class RecurrentCell(CellSerialisation, keras.Layer, DropoutRNNCell, CellAdapter)
         others = [name for name in base.sizes if name != "hidden"]
         sizes = {name: options.pop(f"{name}_size", None) for name in others}
         super().__init__(**options)
-        self.base, self.units, self.use_bias = base, units, use_bias
+        self.base, self.units, self.use_bias = base, _units(units), use_bias
         self.unit_forget_bias, self.seed = unit_forget_bias, seed
         self.dropout = check_rate("dropout", dropout, InputError)
         self.recurrent_dropout = check_rate("recurrent_dropout", recurrent_dropout, InputError)
@@ -140,8 +153,6 @@ class RecurrentCell(CellSerialisation, keras.Layer, DropoutRNNCell, CellAdapter)
     def _known_sizes(self) -> dict[str, int]:
         """The sizes that are known before the input is."""
         units = self.units
-        if isinstance(units, bool) or not isinstance(units, int | None) or units == 0:
-            raise SizeError(f"units={units!r}; expected a whole number of at least 1")
         if units is None and "hidden" in self.definition.free_sizes:
             raise SizeError(f"cell '{self.base.name}' needs units, the size of its hidden state")
         given = {**self.own_sizes, "hidden": units}

@@ -114,6 +114,19 @@ def run(call: CellCall) -> tuple[Any, list[Any]]:
     return _backend(config.backend()).run(call)
 
 
+def check_steps(x: Any) -> None:
+    """Check that an input, (batch, time, input), has a step.
+
+    Raises:
+        InputError: It has none.
+    """
+    if len(x.shape) == 3 and x.shape[1] == 0:
+        raise InputError(
+            f"the input has shape {tuple(x.shape)}: a sequence length of 0; expected at least one "
+            "step"
+        )
+
+
 def _check_shapes(call: CellCall) -> None:
     """Whether shapes fit, as far as they are known: kernels go by addresses.
 
@@ -122,11 +135,7 @@ def _check_shapes(call: CellCall) -> None:
     """
     cell, sizes, x = call.cell, call.sizes, call.x
     batch, time = tuple(x.shape[:2]) if len(x.shape) == 3 else (None, None)
-    if time == 0:
-        raise InputError(
-            f"the input has shape {tuple(x.shape)}: a sequence length of 0; expected at least one "
-            "step"
-        )
+    check_steps(x)
     wanted: list[tuple[str, Any, tuple[int | None, ...]]] = [
         ("the input", x, (batch, time, sizes["input"]))
     ]

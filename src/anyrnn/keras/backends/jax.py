@@ -157,10 +157,10 @@ def _is_forward_mode(tensor: Any) -> bool:
     """
     if not getattr(jax.config, "jax_use_direct_linearize", False):
         return False
-    while isinstance(tensor, Tracer):  # vmap wraps what is below it
+    while isinstance(tensor, Tracer):  # vmap wraps what is below it, and so does grad
         if isinstance(tensor, JVPTracer):
             return True
-        tensor = getattr(tensor, "val", None)
+        tensor = getattr(tensor, "val", getattr(tensor, "primal", None))
     return False
 
 
