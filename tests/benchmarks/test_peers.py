@@ -241,7 +241,7 @@ def test_too_little_noise_is_told() -> None:
 
 def test_the_rows_of_options() -> None:
     cases = OPTION_CASES
-    assert len(cases) == len({*cases}) == 2 * 2 * 2 * 8 + 2 + 2 * 3 * 2 + 2 * 6 + 2 * 4
+    assert len(cases) == len({*cases}) == 2 * 2 * 2 * 9 + 2 + 2 * 3 * 2 + 2 * 6 + 2 * 4
     for case in cases:
         assert PEERS[OURS].takes(case)
         assert sum(peer.takes(case) for peer in PEERS.values()) >= 3
