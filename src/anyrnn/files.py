@@ -52,7 +52,12 @@ def writing(path: object) -> Iterator[None]:
 
 @contextmanager
 def whole(
-    path: Path, ending: str = "", *, replace: bool = True, durable: bool = True
+    path: Path,
+    ending: str = "",
+    *,
+    replace: bool = True,
+    durable: bool = True,
+    follow: bool = True,
 ) -> Iterator[Path]:
     """A name beside a file, to be written to; it becomes the file when that is complete.
 
@@ -61,11 +66,13 @@ def whole(
         ending: What the name has to end in, if whoever writes looks at that.
         replace: Whether a file that is there by then is replaced.
         durable: Whether to wait until it is on disk.
+        follow: Whether a link stays, and the file that it names is written.
 
     Raises:
         OSError: The file cannot be written; `FileExistsError` if there is one that is not to be
             replaced. Nothing new is left, and what was there is still there.
     """
+    path = followed(path) if follow else path
     unfinished = beside(path, ending)
     try:
         yield unfinished
@@ -81,6 +88,11 @@ def whole(
     finally:
         with suppress(OSError):
             unfinished.unlink()
+
+
+def followed(path: Path) -> Path:
+    """What a link names; any other path as it is."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def beside(path: Path, ending: str = "") -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from anyrnn.tasks.run_files import write_text
 from outcomes import mistake
 
 Run = Callable[..., tuple[int, str, str]]
@@ -151,6 +152,18 @@ def test_init_config_can_be_filled_in(run: Run, data: Path, tmp_path: Path) -> N
     out = str(tmp_path / "run")
     code, _, error = run("train", "classify", "--config", str(file), "-o", out)
     assert code == 0, error
+
+
+def test_a_link_stays_one(run: Run, tmp_path: Path) -> None:
+    link, there = tmp_path / "link.yaml", tmp_path / "there.yaml"
+    link.symlink_to(there)
+    assert run("init-config", "classify", "--output", str(link))[0] == 0
+    assert there.read_text().startswith("#")
+    assert "exists" in mistake(run("init-config", "classify", "--output", str(link)))
+    write_text(link, "new")
+    assert link.is_symlink()
+    assert there.read_text() == "new"
+    assert sorted(tmp_path.iterdir()) == [link, there]
 
 
 def test_init_config_gives_a_schema(run: Run) -> None:

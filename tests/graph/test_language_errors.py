@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import math
 import pickle
@@ -124,6 +125,12 @@ AT_A_LINE = {  # body: kind, line, parts of the message
 
 OF_THE_CELL = {  # source: kind, parts of the message
     "number_returned": (HEAD + "return 0.5", CellError, ["0.5", "new h", "no value"]),
+    "generator": (HEAD + "yield tanh(h)", CellError, ["a generator", "with yield or async"]),
+    "coroutine": (
+        "@cell\nasync def mine(x, h):\n    return h",
+        CellError,
+        ["a coroutine", "with yield or async"],
+    ),
     "nothing_returned": (HEAD + "h = tanh(h)", CellError, ["None", "new h"]),
     "too_many": (HEAD + "return h, x, h, x", CellError, ["4 values", "1 new state (h)", "output"]),
     "too_few": (
@@ -248,8 +255,9 @@ def test_a_name_in_the_place_of_a_cell() -> None:
 def test_no_function() -> None:
     with pytest.raises(CellError, match="@cell takes a function"):
         anyrnn.cell(3)  # type: ignore[call-overload]
-    with pytest.raises(CellError, match="@cell takes a function"):
-        anyrnn.cell(int)
+    for made in (int, functools.partial(test_no_function, 1), [].append):
+        with pytest.raises(CellError, match=r"@cell takes a function, not .*; write one with def"):
+            anyrnn.cell(made)  # type: ignore[arg-type]
 
 
 def test_tracing_leaves_no_trace() -> None:

@@ -426,6 +426,21 @@ def test_what_is_in_a_folder_stays(findings: Findings, tmp_path: Path) -> None:
         check_folder(other / "results.json", overwrite=True)
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_a_link_to_a_folder_stays_one(
+    findings: Findings, tmp_path: Path, pictures: None, there: bool
+) -> None:
+    link, folder = tmp_path / "link", tmp_path / "folder"
+    link.symlink_to(folder)
+    if there:
+        folder.mkdir()
+    check_folder(link, overwrite=False)
+    assert link / "report.html" in write(findings, link, ABOUT)
+    assert link.is_symlink()
+    assert (folder / "report.html").exists()
+    assert sorted(tmp_path.iterdir()) == [folder, link]
+
+
 def test_tokens_that_no_font_has_are_drawn(tmp_path: Path, pictures: None) -> None:
     (tmp_path / "poem.txt").write_text("春眠不觉晓\n$a_1$ 处处\n" * 40)
     values = {"data": (tmp_path / "poem.txt",), "steps": 10, "embedding_size": 5}

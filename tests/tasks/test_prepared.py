@@ -106,7 +106,7 @@ def test_without_a_cache_data_is_prepared_for_this_process(
 
 
 def test_a_full_disk_is_told(table: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **options: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(prepared, "whole", full)

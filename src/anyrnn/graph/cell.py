@@ -371,7 +371,7 @@ def _make(
 ) -> Cell:
     name = getattr(function, "__name__", None)
     if name is None or not inspect.isfunction(function):
-        raise CellError(f"@cell takes a function, not {function!r}")
+        raise CellError(f"@cell takes a function, not {function!r}; write one with def or lambda")
     positional, families, defaults = _signature(function, name)
     for parameter in unused:
         if not isinstance(parameter, str) or parameter.partition(".")[0] not in families:

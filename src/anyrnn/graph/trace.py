@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -125,9 +125,11 @@ def _results(tracer: Tracer, returned: Any, states: list[Traced]) -> list[tuple[
     results = []
     for name, value in zip(names, values, strict=True):
         if not isinstance(value, Symbol):
-            tracer.fail(
-                f"returns {value!r} as the new {name}, which is no value of the cell", line=""
-            )
+            what = repr(value)
+            if isinstance(value, Generator | Coroutine):
+                what = f"a {type(value).__name__}, as a function with yield or async does,"
+                value.close()
+            tracer.fail(f"returns {what} as the new {name}, which is no value of the cell", line="")
         results.append((name, tracer._operand(tracer._number(value), rank=1)))
     for state, (name, traced) in zip(states, results[-len(states) :], strict=True):
         same = len(traced.shape) == 1 and tracer._equal(

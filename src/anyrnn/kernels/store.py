@@ -248,7 +248,7 @@ def _read(path: Path) -> tuple[dict[str, str], bytes] | None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    with whole(path, durable=False) as unfinished:
+    with whole(path, durable=False, follow=False) as unfinished:
         unfinished.touch(0o600, exist_ok=False)  # nobody else may write to it
         unfinished.write_bytes(content)
 

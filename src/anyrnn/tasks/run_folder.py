@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from anyrnn.errors import AnyrnnError, RunError, StoppedError, WriteError, option_name
-from anyrnn.files import UNFINISHED, beside, locked, sync_folder, writing
+from anyrnn.files import UNFINISHED, beside, followed, locked, sync_folder, writing
 from anyrnn.tasks.run_files import CONFIG, read_json, write_json
 
 FORMAT = "anyrnn run"
@@ -44,7 +44,7 @@ class UnfinishedRun:
     def __init__(self, target: Path, *, overwrite: bool, resume: bool) -> None:
         if target.name in ("", ".."):
             raise RunError(f"{_OUTPUT} {target} is no name of a new folder")
-        self.target = _target(target)
+        self.target = followed(target)
         self.path = _partial(self.target)
         self._overwrite = overwrite
         self._resume = resume
@@ -197,12 +197,8 @@ class UnfinishedRun:
 
 def resumable(target: Path) -> Path | None:
     """The unfinished run beside a place, if there is something in it to go on with."""
-    path = _partial(_target(target))
+    path = _partial(followed(target))
     return path if _has_checkpoint(path) else None
-
-
-def _target(target: Path) -> Path:
-    return Path(os.path.realpath(target)) if target.is_symlink() else target
 
 
 def _partial(target: Path) -> Path:

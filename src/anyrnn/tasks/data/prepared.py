@@ -86,7 +86,10 @@ def prepared(
             reader = _opened(path)
             if reader is None:
                 _forget_unused(folder)
-                with whole(path) as unfinished, pyarrow.OSFile(str(unfinished), "wb") as file:
+                with (
+                    whole(path, follow=False) as unfinished,
+                    pyarrow.OSFile(str(unfinished), "wb") as file,
+                ):
                     make(file)
                 reader = _opened(path)
     except OSError as error:

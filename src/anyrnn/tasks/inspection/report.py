@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy
 
 from anyrnn.errors import RunError, option_name
-from anyrnn.files import beside, writing
+from anyrnn.files import beside, followed, writing
 from anyrnn.inspect import Flow, GradientFlow, Persistence
 from anyrnn.tasks.inspection.drawing import Picture
 from anyrnn.tasks.inspection.findings import Findings
@@ -33,7 +33,7 @@ def check_folder(folder: Path, overwrite: bool) -> None:
     Raises:
         RunError: It is a file, or holds something that may not be replaced.
     """
-    if not os.path.lexists(folder):
+    if not os.path.lexists(followed(folder)):
         return
     if not folder.is_dir():
         raise RunError(f"{folder} is a file; choose another {_OUTPUT}")
@@ -70,8 +70,9 @@ def write(findings: Findings, folder: Path, of: Mapping[str, Any]) -> list[Path]
     arrays = io.BytesIO()
     every: dict[str, Any] = {**findings.arrays()}
     numpy.savez_compressed(arrays, **every)
-    new = beside(folder)
-    with writing(new):
+    place = followed(folder)
+    new = beside(place)
+    with writing(folder):
         new.mkdir(parents=True)
     try:
         for name, content in drawn:
@@ -81,7 +82,7 @@ def write(findings: Findings, folder: Path, of: Mapping[str, Any]) -> list[Path]
         record = {"format": FORMAT, "files": names, **of, **findings.plain()}
         write_json(new / _NUMBERS, {**record, "versions": versions()})
         with writing(folder):
-            _put(new, folder, names)
+            _put(new, place, names)
     finally:
         _remove(new, names)
     return [folder / name for name in names]
