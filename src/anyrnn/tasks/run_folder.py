@@ -2,6 +2,7 @@
 
 import json
 import os
+import reprlib
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Self
 
 from anyrnn.errors import AnyrnnError, RunError, StoppedError, WriteError, option_name
 from anyrnn.files import UNFINISHED, beside, followed, locked, sync_folder, writing
+from anyrnn.tasks.options.nested import flattened
 from anyrnn.tasks.run_files import CONFIG, read_json, write_json
 
 FORMAT = "anyrnn run"
@@ -103,12 +105,15 @@ class UnfinishedRun:
 
     def _compare(self, settings: Mapping[str, object]) -> None:
         known = read_json(self.path / _SETTINGS)
-        for name, value in settings.items():
-            if known.get(name) != value:
+        before, now = (
+            {".".join(path): value for path, value in flattened(each)} for each in (known, settings)
+        )
+        for name in {**before, **now}:
+            if before.get(name) != now.get(name):
+                was, found = (reprlib.repr(each.get(name)) for each in (before, now))
                 raise RunError(
-                    f"cannot go on with {self.path}: {name} was {known.get(name)!r} "
-                    f"and is {value!r} now; repeat the command as it was, "
-                    f"or start again with {_OVERWRITE}"
+                    f"cannot go on with {self.path}: {name} was {was} and is {found} now; "
+                    f"repeat the command as it was, or start again with {_OVERWRITE}"
                 )
 
     def _make(self, settings: Mapping[str, object]) -> None:
