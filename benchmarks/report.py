@@ -58,7 +58,7 @@ Document = Mapping[str, Any]  # what a run has written
 KINDS = {
     "ratio": "{:.2f}",
     "step": "{:.2f}",
-    "copy": "{:.2f}",
+    "floor": "{:.2f}",
     "share": "{:.0%}",
     "memory": "{:.1f}",
     "stream": "{:.0f} µs",

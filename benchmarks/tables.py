@@ -37,7 +37,7 @@ from benchmarks.reached import (
     ratios,
     rivals,
     share,
-    to_copy,
+    to_floor,
     to_keras,
     to_plain,
     to_training,
@@ -82,7 +82,7 @@ def option_cells(row: Row) -> list[list[str]]:
         f"{row['real']:.0%}",
         times[0],
         _shown(to_plain(row), "step" in missed),
-        _shown(to_copy(row), "copy" in missed),
+        _shown(to_floor(row), "floor" in missed),
         found[0] if found else "-",
         times[1],
         _shown(ratio(row), "ratio" in missed),
@@ -174,7 +174,7 @@ def option_means(rows: Sequence[Row], words: Words) -> str:
         of = [row for row in rows if row["option"] == option and (row["cell"] in LINEAR) == linear]
         line = [words["linear"] if linear else option]
         for mode in MODES:
-            for of_row in (to_copy if linear else to_plain, ratio):
+            for of_row in (to_floor if linear else to_plain, ratio):
                 numbers = [of_row(row) for row in of if row["mode"] == mode]
                 line.append(mean([number for number in numbers if number], words))
         if of:

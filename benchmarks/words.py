@@ -20,7 +20,7 @@ ENGLISH: Words = {
     "and the time of the fastest peer that can do it, divided by ours.",
     "to plain": "{}: of plain",
     "to peers": "{}: to the fastest peer",
-    "linear": "linear cells; of a copy",
+    "linear": "linear cells; of products and a copy",
     "models": "Models of Keras, an LSTM, a GRU and a SimpleRNN of 128 units: the time of Keras' "
     "own layer divided by ours, by backend.",
     "machine": "{cores} cores of {cpu}; {versions}.",
@@ -36,7 +36,7 @@ ENGLISH: Words = {
     "memory": "More memory than torch, times:",
     "stream": "A stream's step in more than 20 µs:",
     "step": "A step takes more than it may, in times of our plain layer's:",
-    "copy": "More than it may, in times of a copy:",
+    "floor": "More than it may, in times of products and a copy:",
     "load": "Other programs kept {0:.1f} cores busy before the first row, and more than {2} before "
     "{1} rows.",
     "random": "{count} shapes drawn from the seed {seed}.",
@@ -48,7 +48,7 @@ ENGLISH: Words = {
     "| Ratio | Ratio, prepared | To loops | Of sgemm | MB, torch's",
     "options columns": "Cell | Option | Mode | Shape "
     "| Steps that count | Ours, ms | To plain, a step "
-    "| To a copy | Fastest peer | Its, ms | Ratio",
+    "| To products and a copy | Fastest peer | Its, ms | Ratio",
     "keras columns": "Cell | Option | Mode | Backend | Ours, ms | Keras', ms | Ratio",
     "training means": "Cell | Ratio | To Keras | Aim: every row",
     "trainings columns": "Training | Cell | Largest layer | Ours, ms a batch "
@@ -69,7 +69,7 @@ CHINESE: Words = {
     "以及能做同样事情的最快的对手的时间除以我们的时间。",
     "to plain": "{}：普通层的倍数",
     "to peers": "{}：与最快的对手相比",
-    "linear": "线性单元；复制的倍数",
+    "linear": "线性单元；乘积加复制的倍数",
     "models": "Keras 模型（128 个单元的 LSTM、GRU、SimpleRNN）："
     "Keras 自己的层的时间除以我们的时间，按后端。",
     "machine": "{cpu}，{cores} 核；{versions}。",
@@ -85,7 +85,7 @@ CHINESE: Words = {
     "memory": "内存比 torch 多的（倍数）：",
     "stream": "流式一步超过 20 微秒的：",
     "step": "每一步比允许的慢的（普通层的倍数）：",
-    "copy": "比允许的慢的（复制的倍数）：",
+    "floor": "比允许的慢的（乘积加复制的倍数）：",
     "load": "第一行之前其他程序占用 {0:.1f} 个核；有 {1} 行在测量之前被占用超过 {2} 个核。",
     "random": "由种子 {seed} 抽出的 {count} 种形状。",
     "one thread": "一个线程",
@@ -96,7 +96,7 @@ CHINESE: Words = {
     "| 最快的对手 | 它，毫秒 | 比值 | 比值，预备过的 | 与循环比 | 占 sgemm | MB，torch 的",
     "options columns": "单元 | 选项 | 模式 | 形状 | 计入的步 "
     "| 我们，毫秒 | 每一步，普通层的倍数 "
-    "| 复制的倍数 | 最快的对手 | 它，毫秒 | 比值",
+    "| 乘积加复制的倍数 | 最快的对手 | 它，毫秒 | 比值",
     "keras columns": "单元 | 选项 | 模式 | 后端 | 我们，毫秒 | Keras，毫秒 | 比值",
     "training means": "单元 | 比值 | 与 Keras 相比 | 每一行的目标",
     "trainings columns": "训练 | 单元 | 最大的层 | 我们，每批毫秒 "

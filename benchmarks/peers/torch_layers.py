@@ -135,12 +135,29 @@ def sgemm(case: Case, data: Data) -> Run:
     return Run(lambda _: (torch.mm(a, b, out=result), None), lambda raw: {})
 
 
-def copy(case: Case, data: Data) -> Run:
-    """Reading and writing as much as the output; in training of its gradient too."""
-    given = torch.from_numpy(data.output_gradient)
-    given = given.repeat(2 if case.mode == "training" else 1, 1, 1)
-    result = torch.empty_like(given)
-    return Run(lambda _: (result.copy_(given), None), lambda raw: {})
+def products_and_copy(case: Case, data: Data) -> Run:
+    """What a cell without a matrix on the state cannot do without, in PyTorch's operators.
+
+    The product of the input with all matrices, and a copy of as many numbers as the output has; in
+    training the gradients of both factors too, and a second copy.
+    """
+    x, output = (torch.from_numpy(v).flatten(0, 1) for v in (data.x, data.output_gradient))
+    trains = case.mode == "training"
+    columns = case.operations // (2 * x.numel() * (3 if trains else 1))
+    weights = torch.rand(x.shape[1], columns)
+    gates, copied = x.new_empty(len(x), columns), torch.empty_like(output)
+    x_gradient, weights_gradient = torch.empty_like(x), torch.empty_like(weights)
+
+    def run(_: object) -> tuple[Tensor, None]:
+        torch.mm(x, weights, out=gates)
+        copied.copy_(output)
+        if trains:
+            copied.copy_(output)
+            torch.mm(gates, weights.T, out=x_gradient)
+            torch.mm(x.T, gates, out=weights_gradient)
+        return copied, None
+
+    return Run(run, lambda raw: {})
 
 
 def _layout(case: Case, suffix: str) -> Layout:

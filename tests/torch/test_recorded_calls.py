@@ -14,7 +14,7 @@ from torch import Tensor
 from anyrnn.torch import GRU, LSTM, RNN, Recurrent
 from anyrnn.torch.execute import forced
 from anyrnn.torch.layer import Layer
-from anyrnn.torch.prepared_call import RecordedCall
+from anyrnn.torch.recorded_call import RecordedCall
 
 LAYERS: dict[str, Callable[[], Layer]] = {
     "lstm": lambda: LSTM(3, 5),

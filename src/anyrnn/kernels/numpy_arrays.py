@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from ctypes import c_ubyte
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +17,12 @@ from anyrnn.kernels.run import Array, ArrayInterface, Reader, Slot
 def address(array: Array) -> int:
     """Where an array's memory begins."""
     return array.__array_interface__["data"][0]
+
+
+def memory_at(start: int, size: int) -> Array:
+    """So many bytes of memory as an array, which does not keep it alive."""
+    there: Any = (c_ubyte * size).from_address(start)
+    return np.ndarray((size,), np.uint8, there)
 
 
 def _reader(slots: Sequence[Slot]) -> Reader:

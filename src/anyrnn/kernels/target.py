@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from anyrnn.graph.cell import Cell
 from anyrnn.kernels.packed_weights import PackedWeights
@@ -43,6 +43,24 @@ class Step(Protocol):
     def bind(self, addresses: Sequence[int]) -> Callable[[], None]:
         """What runs it at the same addresses each time; never twice at a time."""
         ...
+
+
+Call = Literal["forward", "record", "backward"]  # methods of a target
+
+
+class Entry(NamedTuple):
+    """A run that is entered with addresses, without a look at arrays; see `Target.entry`.
+
+    Attributes:
+        run: Runs it, given the addresses of what it is given, then of the results.
+        results: What the arrays are to be that it writes.
+        returned: Where what the method returns is, in order: the place of a result, and the first
+            of its rows and the one behind the last; None for what has no influence.
+    """
+
+    run: Callable[[Sequence[int]], None]
+    results: Sequence[Slot]
+    returned: Sequence[tuple[int, tuple[int, int]] | None]
 
 
 class Target(Protocol):
@@ -160,20 +178,29 @@ class Target(Protocol):
         ...
 
     def entry(
-        self, run: Run, interface: ArrayInterface, packed: PackedWeights | None, stamp: list[Any]
-    ) -> Callable[[Sequence[int]], None] | None:
-        """A run that `forward` has run, without a look at arrays.
+        self,
+        run: Run,
+        call: Call,
+        interface: ArrayInterface,
+        packed: PackedWeights | None = None,
+        stamp: Sequence[Any] = (),
+        wanted: Sequence[bool] = (),
+    ) -> Entry | None:
+        """A run that a method of this target has run, without a look at arrays.
 
         Args:
             run: What was run.
+            call: The method: its entry is given the input, for `backward` the gradient of the
+                outputs and the residuals in order, then the states or their gradients, and the
+                stored parameters; each is contiguous.
             interface: What the arrays were.
             packed: Where its packed weights were kept. What is found there is read, whatever
                 becomes of the parameters. None to pack them each time.
             stamp: That of the parameters: they must have been packed as they are now.
+            wanted: As `backward` takes it.
 
         Returns:
-            What runs it, given the addresses of the input, the states, the stored parameters, the
-            output and the last states; None if there is no such way.
+            The entry; None if there is no such way.
         """
         ...
 

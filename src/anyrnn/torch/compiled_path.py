@@ -16,14 +16,14 @@ from anyrnn.kernels.run import Array, ArrayInterface, Arrays, DeviceArrays, Read
 from anyrnn.kernels.target import Target, target_for
 from anyrnn.torch import operations_path
 from anyrnn.torch.changes import changes
+from anyrnn.torch.known_run import KnownRun, Layout, known_run
 from anyrnn.torch.tensors import (
-    DTYPE,
     DTYPES,
-    IS_CPU,
+    NO_MEMORY,
     REQUIRES_GRAD,
-    SHAPE,
     TYPES,
     Results,
+    addresses,
     changed_since,
     check_parameters,
     is_mixed,
@@ -50,23 +50,14 @@ def _on_arrays(function: Callable[..., Tensor]) -> Callable[..., Array]:
 
 def _reader(slots: Sequence[Slot]) -> Reader:
     """What reads tensors: all are looked at in each call, because a parameter may have other memory
-    without a sign; by loops in C, because there are dozens.
+    without a sign.
     """
     shapes, dtypes = [slot.shape for slot in slots], [TYPES[slot.dtype] for slot in slots]
 
     def read(tensors: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[int]]:
-        try:
-            if (
-                [*map(SHAPE, tensors)] == shapes
-                and [*map(DTYPE, tensors)] == dtypes
-                and all(map(IS_CPU, tensors))
-                and all(map(Tensor.is_contiguous, tensors))
-            ):
-                starts = [*map(Tensor.data_ptr, tensors)]
-                if 0 not in starts:
-                    return tensors, starts
-        except RuntimeError:  # one is nested or sparse, and has no shape or no memory
-            pass
+        starts = addresses(tensors, shapes, dtypes)
+        if starts is not None:
+            return tensors, starts
         found = [*map(_ready, tensors, slots, dtypes)]
         return found, [*map(Tensor.data_ptr, found)]
 
@@ -138,7 +129,6 @@ TENSORS = ArrayInterface(
         tf32=_tf32,
     ),
 )
-NO_MEMORY = torch.empty(0)
 
 
 def target_of(tensor: Tensor) -> Target:
@@ -155,45 +145,63 @@ def arrays_of(run: Run, seed: Tensor | None, rows: Tensor, tensors: Sequence[Ten
     return Arrays(TENSORS, rows, tensors[:count], parameters, seed)
 
 
-class Layout(NamedTuple):
-    """How the arrays of a call are laid out.
+class Recording(NamedTuple):
+    """What a run is, as one operation of autograd, besides its tensors.
 
     Attributes:
-        time: Whether inputs and outputs are (time, batch, size); else the rows of all steps.
-        stacked: Whether the last states are to be (1, batch, size), as those of one layer.
+        run: What is run.
+        seed: What random numbers follow from, if there are any.
+        layout: How its arrays are laid out.
+        known: The same run, if it may have been run before.
+        starts: Where its tensors begin, if that is all to know.
     """
 
-    time: bool
-    stacked: bool
+    run: Run
+    seed: Tensor | None
+    layout: Layout
+    known: KnownRun | None = None
+    starts: Sequence[int] | None = None
 
 
 class _Recorded(torch.autograd.Function):
     """A run as one operation of autograd."""
 
     @staticmethod
-    def forward(
-        ctx: Any, call: tuple[Run, Tensor | None, Layout], x: Tensor, *tensors: Tensor
-    ) -> tuple[Tensor, ...]:
-        run, seed, layout = call
-        rows = _rows(layout, x)
-        arrays = arrays_of(run, seed, rows, tensors)
-        output, last, residuals = target_of(rows).record(run, arrays)
-        kept = (*residuals.values(),)
-        ctx.shapes = [*map(SHAPE, (output, *last))]
-        results, ctx.counters = _separate(_laid_out(layout, x, output, last), kept)
-        ctx.call, ctx.names = call, (*residuals,)
+    def forward(ctx: Any, call: Recording, x: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        saved: Sequence[Tensor]
+        if call.known is not None and call.starts is not None:
+            results, saved, ctx.counters = call.known.enter("record", call.starts)
+        else:
+            rows = _rows(call.layout, x)
+            arrays = arrays_of(call.run, call.seed, rows, tensors)
+            output, last, residuals = target_of(rows).record(call.run, arrays)
+            saved = (*residuals.values(),)
+            results, ctx.counters = _separate(_laid_out(call.layout, x, output, last), saved)
+            if call.known is not None:
+                call.known.learn("record")
+        ctx.call = call
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(x, *tensors, *kept)
+        ctx.save_for_backward(x, *tensors, *saved)
         return tuple(results)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
-        run, seed, layout = ctx.call
-        x, *rest = ctx.saved_tensors
-        states, number = len(run.cell.states), len(run.cell.states) + len(run.cell.parameters)
+        run, seed, layout, known, _ = ctx.call
+        saved, needs = ctx.saved_tensors, ctx.needs_input_grad[1:]
+        wanted = needs[0], *needs[1 + len(run.cell.states) :]
+        changed = any(counter._version for counter in ctx.counters)
+        if not (known is None or changed or torch.is_grad_enabled()):
+            quick = known.derivative(saved, gradients, wanted)
+            if quick is not None:
+                return None, *quick
+        if layout.batch_first and gradients[0] is not None:
+            gradients = gradients[0].transpose(0, 1), *gradients[1:]
+        x, *rest = saved
+        number = len(run.cell.states) + len(run.cell.parameters)
         given = rest[:number]
         rows = _rows(layout, x)
-        above = [*map(_gradient, gradients, ctx.shapes, repeat(rows))]
+        shapes = run.output_shape(run.steps.rows), *run.state_shapes(run.steps.batch)
+        above = [*map(_gradient, gradients, shapes, repeat(rows))]
         several = not all(map(torch._C._has_storage, above))  # gradients, under vmap
         if several or torch.is_grad_enabled():
             with torch.enable_grad():
@@ -201,11 +209,10 @@ class _Recorded(torch.autograd.Function):
             found = _again(run, arrays_of(run, seed, rows, given), above)
         else:
             arrays = arrays_of(run, seed, rows, given)
-            needs = ctx.needs_input_grad[1:]
-            residuals = dict(zip(ctx.names, rest[number:], strict=True))
-            changed = any(counter._version for counter in ctx.counters)
-            wanted = needs[0], *needs[1 + states :]
+            residuals = dict(zip(target_of(x).residuals(run), rest[number:], strict=True))
             found = _derivative(run, arrays, residuals, changed, above, wanted)
+            if known is not None:
+                known.learn("backward", wanted)
         x_gradient = found[0]
         if layout.time and x_gradient is not None:
             x_gradient = x_gradient.view(x.shape)
@@ -213,7 +220,7 @@ class _Recorded(torch.autograd.Function):
 
 
 # Function.apply where no transform is active, without looking at each argument in Python
-_apply: Any = super(torch.autograd.Function, _Recorded).apply  # type: ignore[misc]
+apply: Any = super(torch.autograd.Function, _Recorded).apply  # type: ignore[misc]
 
 
 def _rows(layout: Layout, x: Tensor) -> Tensor:
@@ -326,41 +333,28 @@ def execute(run: Run, arrays: Arrays, stacked: bool = False) -> Results:
     x, states, parameters = arrays.rows, arrays.states, arrays.parameters
     layout = Layout(x.dim() == 3, stacked)
     tensors = [x, *states, *map(parameters.__getitem__, run.cell.parameter_names)]
+    recorded = torch.is_grad_enabled() and any(map(REQUIRES_GRAD, tensors))
+    known = starts = None
     try:
         _check(run, arrays)
-        if not (torch.is_grad_enabled() and any(map(REQUIRES_GRAD, tensors))):
-            found = target_of(x).forward(run, arrays._replace(rows=_rows(layout, x)))
+        if layout.time:
+            tensors[0] = x.contiguous()
+        if layout.time and x.is_cpu and arrays.seed is None and arrays.packed is None:
+            known = known_run(target_of(x), run, TENSORS, layout)
+            starts = known.starts("record" if recorded else "forward", tensors)
+        if recorded:
+            call = Recording(run, arrays.seed, layout, known, starts)
+            if FUNCTORCH.peek_interpreter_stack() is None:
+                output, *last = apply(call, *map(FUNCTORCH.unwrap_if_dead, tensors))
+            else:
+                output, *last = _Recorded.apply(call, *tensors)  # type: ignore[misc]
+        elif known is not None and starts is not None:
+            output, *last = known.enter("forward", starts)[0]
+        else:
+            found = target_of(x).forward(run, arrays._replace(rows=_rows(layout, tensors[0])))
             output, *last = _laid_out(layout, x, *found)
-            return output, tuple(last)
+            if known is not None:
+                known.learn("forward")
     except ArrayError as error:
         raise ArrayError(error.kind, run.name_of(error.name), error.problem) from None
-    if layout.time:
-        tensors[0] = x.contiguous()
-    output, *last = record(run, arrays.seed, layout, tensors)
     return output, tuple(last)
-
-
-def record(
-    run: Run, seed: Tensor | None, layout: Layout, tensors: Sequence[Tensor]
-) -> tuple[Tensor, ...]:
-    """Run a cell as one operation of autograd.
-
-    Args:
-        run: What to run, with its steps.
-        seed: What random numbers follow from, for a cell that draws some.
-        layout: How the arrays are laid out.
-        tensors: The input, contiguous if it is (time, batch, input); the states; the parameters.
-
-    Returns:
-        The output and the last states.
-
-    Raises:
-        ArrayError: A tensor is not as the cell has it.
-    """
-    call = run, seed, layout
-    try:
-        if FUNCTORCH.peek_interpreter_stack() is None:
-            return _apply(call, *map(FUNCTORCH.unwrap_if_dead, tensors))
-        return _Recorded.apply(call, *tensors)  # type: ignore[misc]
-    except ArrayError as error:
-        raise ArrayError(error.kind, run.name_of(error.name), error.problem) from None

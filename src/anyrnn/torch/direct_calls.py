@@ -12,9 +12,11 @@ from anyrnn.kernels.int8 import check_weights, refusal
 from anyrnn.kernels.packed_weights import PackedWeights
 from anyrnn.kernels.run import INT8, Run
 from anyrnn.torch.changes import watch_optimisers
+from anyrnn.torch.kept_call import KeptCall
 from anyrnn.torch.layer_part import LayerPart
 from anyrnn.torch.layer_stack import LayerStack, State
-from anyrnn.torch.prepared_call import Call, Prepared, prepared_run, prepared_step, recorded_run
+from anyrnn.torch.prepared_call import Prepared, prepared_run, prepared_step
+from anyrnn.torch.recorded_call import recorded_call
 from anyrnn.torch.results import own
 from anyrnn.torch.single_step import single_step
 from anyrnn.torch.step_results import direct_results, is_direct, write_results
@@ -94,49 +96,43 @@ class DirectCalls(nn.Module):
 
     def _packed_weights(self, part: LayerPart) -> PackedWeights | None:
         """Where the packed weights of a part are kept, if they are."""
+        if torch.compiler.is_compiling():  # a graph would be made again when something is kept
+            return None
         packed = None if self._prepared is None else self._prepared.packed
         if packed is None or self.training:
             return None
         return packed.get(part) or packed.setdefault(part, PackedWeights())
 
-    def _prepare_run(
-        self, structure: LayerStack, given: Any, returned: str, recorded: bool
-    ) -> None:
-        """Prepare the run of a call that was just made, for calls with inputs of the same shape; of
-        one that autograd has `recorded`, if it did.
-        """
+    def _keep_run(self, structure: LayerStack, given: Any, returned: str, recorded: bool) -> None:
+        """Keep the run of a call that was just made, for calls with inputs of the same shape."""
         part, names = structure.first, structure.first.names.values()
         stored: list[Any] = [*map(self._parameters.get, names)]
         plain = PLAIN.issuperset(map(type, (given, *stored))) and given.dim() == 3
         learned, drops = structure.options.learn_initial_state, structure.drops and self.training
         if not structure.single or learned or drops or not plain or returned != "last":
             return
-        if self.batch_first and given.shape[0] != 1:
-            return
-        rows = given.transpose(0, 1) if self.batch_first else given
-        if recorded:
-            if len(rows) > 1 and not self._in_int8:  # one step may be faster in another way
-                cell = part.training_cell if self.training else part.cell
-                run = part.run._replace(cell=cell, memory=self.memory)
-                self._keep(given, recorded_run(run, names, rows, stored))
-            return
-        packed = self._packed_weights(part)
-        self._keep(given, prepared_run(self._run_of(part), names, rows, stored, packed))
+        call = names, given, stored
+        if recorded and not self._in_int8:
+            run = part.run._replace(memory=self.memory)
+            self._keep(given, recorded_call(run, *call, self.batch_first))
+        elif not recorded:
+            packed = self._packed_weights(part)
+            self._keep(given, prepared_run(self._run_of(part), *call, packed, self.batch_first))
 
-    def _key(self, shape: torch.Size) -> Any:
-        """What calls have in common that are prepared together."""
+    def _kind(self, shape: torch.Size) -> tuple[Any, ...]:
+        """What calls have in common that may be kept as one, with inputs of a shape."""
         return shape, self.batch_first, self.training, torch.is_grad_enabled(), self.memory
 
-    def _keep(self, given: Tensor, call: Call | None) -> None:
+    def _keep(self, given: Tensor, call: KeptCall | None) -> None:
         """Keep a call with an input, for others with inputs of the same shape."""
         if self._prepared is None:
             self._prepared = Prepared()
-        self._prepared.keep(self._key(given.shape), call)
+        self._prepared.keep(self._kind(given.shape), call)
 
-    def _prepared_call(self, shape: torch.Size) -> Call | None:
+    def _kept_call(self, shape: torch.Size) -> KeptCall | None:
         """The call that is kept for inputs of a shape."""
         prepared = self._prepared
-        return None if prepared is None else prepared.calls.get(self._key(shape))
+        return None if prepared is None else prepared.calls.get(self._kind(shape))
 
     def _single_step(self, given: Any, state: object) -> tuple[Tensor, State] | None:
         """One step of one layer by the short way; None if the call is not that, or not right."""
@@ -146,7 +142,7 @@ class DirectCalls(nn.Module):
         if len(shape) != 3:
             return None
         batch, time = shape[:2] if self.batch_first else shape[1::-1]
-        call = self._prepared_call(shape)
+        call = self._kept_call(shape)
         if call is not None:
             found = call(given, state, self._parameters)
             if found is not None:
@@ -234,7 +230,7 @@ class DirectCalls(nn.Module):
             True
         """
         if type(input) in PLAIN and input.dim() == 2 and is_direct(self):
-            call = self._prepared_call(input.shape)
+            call = self._kept_call(input.shape)
             single = None if call is None else call(input, state, self._parameters, out)
             if single is None:
                 single = self._step_of(input, input.shape[0], state, out)

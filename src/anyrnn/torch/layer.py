@@ -123,9 +123,9 @@ class Layer(DirectCalls):
         if usual and not marked:
             call = structure, given, str(returned), output.requires_grad
             if "torch._dynamo" in sys.modules:  # as in `execute`
-                untraced(self._prepare_run, *call)
+                untraced(self._keep_run, *call)
             else:
-                self._prepare_run(*call)
+                self._keep_run(*call)
         return output, write_states(structure.form, iter(states))
 
     def _weights(self, part: LayerPart) -> dict[str, Tensor]:

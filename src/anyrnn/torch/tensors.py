@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from math import prod
 from typing import Any
@@ -16,6 +16,7 @@ from anyrnn.kernels import host
 from anyrnn.kernels.run import Run
 
 DTYPES = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
+NO_MEMORY = torch.empty(0)
 PLAIN = frozenset((Tensor, nn.Parameter))  # tensors of PyTorch's own classes
 TYPES = {number: kind for kind, number in DTYPES.items()} | {np.dtype(np.int64): torch.int64}
 # Attributes as functions, for loops in C; not where a graph is traced.
@@ -25,6 +26,26 @@ SHAPE, DTYPE, IS_CPU, REQUIRES_GRAD, VERSION = (
 )
 
 Results = tuple[Tensor, tuple[Tensor, ...]]  # of a run: the outputs and the last states
+
+
+def addresses(
+    tensors: Sequence[Tensor], shapes: list[Any], dtypes: list[torch.dtype]
+) -> list[int] | None:
+    """Where the memory of tensors begins that are contiguous, on the CPU, and of some shapes and
+    types; None if one is not. By loops in C, because there are dozens.
+    """
+    try:
+        if (
+            [*map(SHAPE, tensors)] == shapes
+            and [*map(DTYPE, tensors)] == dtypes
+            and all(map(IS_CPU, tensors))
+            and all(map(Tensor.is_contiguous, tensors))
+        ):
+            starts = [*map(Tensor.data_ptr, tensors)]
+            return None if 0 in starts else starts
+    except RuntimeError:  # one is nested or sparse, and has no shape or no memory
+        pass
+    return None
 
 
 def is_mixed(device: str) -> bool:

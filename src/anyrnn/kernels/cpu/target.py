@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -29,7 +29,7 @@ from anyrnn.kernels.run import (
     Run,
     Sizes,
 )
-from anyrnn.kernels.target import register
+from anyrnn.kernels.target import Call, Entry, register
 from anyrnn.schedule.forms import FUSED, Policy
 from anyrnn.schedule.residuals import step_schedules
 from anyrnn.schedule.show import describe
@@ -176,11 +176,31 @@ class CPU:
         return outcome.results.get(found.x), last, outcome.gradients
 
     def entry(
-        self, run: Run, interface: ArrayInterface, packed: PackedWeights | None, stamp: list[Any]
-    ) -> Callable[[Sequence[int]], None] | None:
+        self,
+        run: Run,
+        call: Call,
+        interface: ArrayInterface,
+        packed: PackedWeights | None = None,
+        stamp: Sequence[Any] = (),
+        wanted: Sequence[bool] = (),
+    ) -> Entry | None:
         """As `Target.entry`."""
-        made = _forward(run.cell, run.sizes, None, policy.of_run(run))
-        return made.entry(run, self._machine(run), interface, packed, stamp)
+        cell, chosen, saved = run.cell, policy.of_run(run), [*self.residuals(run)]
+        inputs: list[Any] = [cell.input]
+        results: list[Any] = [cell.output]
+        states, totals = cell.states, ()
+        if call == "backward":
+            made, x, states = _reverse(cell, run.sizes, run.memory, chosen, tuple(wanted))
+            inputs, results, totals = [cell.input, OUTPUT, *saved], [x], cell.parameter_names
+        else:
+            made = _forward(cell, run.sizes, run.memory if call == "record" else None, chosen)
+        found = made.entry(run, self._machine(run), interface, inputs, packed, stamp)
+        if found is None:
+            return None
+        enter, arrays, outcome = found
+        returned = [*map(outcome.results.get, results), *map(outcome.states.get, states)]
+        returned += map(outcome.results.get, saved if call == "record" else ())
+        return Entry(enter, arrays, [*returned, *map(outcome.gradients.get, totals)])
 
     def step(self, run: Run, short: bool = False) -> SingleStep | None:
         """As `Target.step`."""

@@ -180,7 +180,7 @@ class GPU:
         last = [found.states[Gradient(name)] for name in cell.states]
         return found.results.get(Gradient(cell.input)), last, found.gradients
 
-    def entry(self, run: Run, *given: Any) -> None:
+    def entry(self, run: Run, *given: Any, **further: Any) -> None:
         """As `Target.entry`: there is no shorter way for a run."""
         return None
 

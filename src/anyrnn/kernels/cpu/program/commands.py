@@ -35,11 +35,20 @@ from anyrnn.kernels.cpu.program.prepared_commands import (
 from anyrnn.kernels.cpu.program.varying import Count, RecordedSteps, Varying
 from anyrnn.kernels.run import Array
 
+FEW = 1024  # rows of an array, at most, that are copied by a command each
 ZERO = 3  # a block that begins at the address 0
 
 # the place of an array, and a range of its rows; None for all
 ArrayRows = tuple[int, tuple[Count, Count] | None]
 _numbers = count()
+
+
+def _by_rows(source: BufferView, into: BufferView) -> bool:
+    """Whether a copy is one of a few rows, each contiguous."""
+    shape = source.shape
+    if shape != into.shape or len(shape) != 2 or Varying in map(type, shape):
+        return False
+    return len(source) <= FEW and source.row_major and into.row_major
 
 
 class CommandBuffer(BlockViews):
@@ -94,6 +103,9 @@ class CommandBuffer(BlockViews):
             command = executor.COPY, *places, source.bytes
             self._recording.commands.append(command)
             self.note(*command)
+        elif _by_rows(source, into):
+            for row in range(len(source)):
+                self.copy(source[row], into[row])
         else:
             self.call(np.copyto, into, source)
 

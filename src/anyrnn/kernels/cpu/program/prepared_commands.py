@@ -14,7 +14,7 @@ from anyrnn.kernels.cpu.machine import executor, memory
 from anyrnn.kernels.cpu.machine.engine import Code
 from anyrnn.kernels.cpu.program.buffer_view import BufferView
 from anyrnn.kernels.cpu.program.varying import Count, RecordedSteps, Varying, value_of
-from anyrnn.kernels.numpy_arrays import address
+from anyrnn.kernels.numpy_arrays import address, memory_at
 from anyrnn.kernels.packed_weights import PackedWeights
 from anyrnn.kernels.run import NOTHING, Array, ArrayInterface, Steps
 
@@ -190,6 +190,7 @@ class PreparedCommands:
             _patch(self.template, self, block, address(array))
         own = (*self.given, *self.results)
         self._blocks = [*(view.block for view in own), WORKSPACE, WEIGHTS]
+        self._bytes = [*(view.bytes for view in own), self.room, self.weights]
         kinds = [view.name[0] for view in self.given]
         first = kinds.index(PARAMETER) if PARAMETER in kinds else 0
         self._parameters = slice(first, first + kinds.count(PARAMETER))
@@ -286,10 +287,10 @@ class PreparedCommands:
         return weights
 
     def entry(
-        self, interface: ArrayInterface, packed: PackedWeights | None, stamp: list[Any]
+        self, interface: ArrayInterface, packed: PackedWeights | None, stamp: Sequence[Any]
     ) -> Callable[[Sequence[int]], None] | None:
         """As `anyrnn.kernels.target.Target.entry`."""
-        if self._calls or self.varies:
+        if self.varies:
             return None
         steps, idle, weights = self.steps, self._idle, None
         if packed is not None and self.weights:
@@ -301,7 +302,13 @@ class PreparedCommands:
         def run(addresses: Sequence[int]) -> None:
             bindings = self._take(interface)
             workspace, own = self._workspace(bindings), weights or self._weights(bindings)
-            self.run_in(bindings, (*addresses, workspace.start, own.start), steps)
+            starts = *addresses, workspace.start, own.start
+            if self._calls:
+                arrays = map(memory_at, starts, self._bytes)
+                bindings.blocks = dict(zip(self._blocks, arrays, strict=True)) | self.constants
+            self.run_in(bindings, starts, steps)
+            if self._calls:
+                bindings.blocks = {}
             idle.append(bindings)
 
         return run

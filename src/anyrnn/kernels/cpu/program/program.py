@@ -12,7 +12,7 @@ from anyrnn.kernels.cpu.program.program_writer import Machine, Outcome, ProgramW
 from anyrnn.kernels.cpu.program.residual_layout import ResidualLayout
 from anyrnn.kernels.cpu.program.varying import RecordedSteps, value_of
 from anyrnn.kernels.packed_weights import PackedWeights
-from anyrnn.kernels.run import NOTHING, ArrayInterface, Arrays, Run
+from anyrnn.kernels.run import NOTHING, ArrayInterface, Arrays, Run, Slot
 
 Places = list[tuple[Any, int, slice | None]]  # a name, an array, some of its rows; None for all
 Found = tuple[Written, list[Places], RecordedSteps]
@@ -104,20 +104,47 @@ class Program:
         run: Run,
         machine: Machine,
         interface: ArrayInterface,
+        inputs: Sequence[Any],
         packed: PackedWeights | None,
-        stamp: list[Any],
-    ) -> Callable[[Sequence[int]], None] | None:
-        """As `anyrnn.kernels.target.Target.entry`."""
+        stamp: Sequence[Any],
+    ) -> tuple[Callable[[Sequence[int]], None], Sequence[Slot], Outcome] | None:
+        """As `anyrnn.kernels.target.Target.entry`.
+
+        Args:
+            run, machine, interface, packed, stamp: As there.
+            inputs: The names of the inputs, in the order of the addresses.
+
+        Returns:
+            What runs it, what its results are to be, and by name the place and the rows in them of
+            what it has computed; None if there is no such way.
+        """
         found = self._find(run, machine, interface, False)
         if found is None or self.plan.draws:
             return None
-        commands, entering, outcome = found[0]
-        cell, first = run.cell, len(commands.given)
-        results = [outcome.results[cell.output], *map(outcome.states.__getitem__, cell.states)]
-        places = [place - first if rows is None else None for place, rows in results]
-        if len(entering) > 1 or places != [*range(len(commands.results))]:
+        commands, entering, _ = found[0]
+        enter, first = commands.entry(interface, packed, stamp), len(commands.given)
+        if enter is None:
             return None
-        return commands.entry(interface, packed, stamp)
+
+        if any(place < first for part in found[1] for _, place, _ in part):
+            return None  # an array that was given
+
+        def within(place: int, rows: slice | None) -> tuple[int, tuple[int, int]]:
+            start, stop, _ = (rows or slice(None)).indices(commands.results[place].shape[0])
+            return place, (start, stop)
+
+        parts = [
+            {name: within(place - first, rows) for name, place, rows in part} for part in found[1]
+        ]
+        order = [*map(inputs.index, entering)]
+        if order == [*range(len(inputs))]:
+            return enter, commands.results, Outcome(*parts)
+        order += range(len(inputs), len(inputs) + first - len(entering) + len(commands.results))
+        return (
+            lambda addresses: enter([addresses[number] for number in order]),
+            commands.results,
+            Outcome(*parts),
+        )
 
 
 def _places(parts: Mapping[Any, ArrayRows], numbers: Sequence[int]) -> Places:
