@@ -46,9 +46,9 @@ _numbers = count()
 def _by_rows(source: BufferView, into: BufferView) -> bool:
     """Whether a copy is one of a few rows, each contiguous."""
     shape = source.shape
-    if shape != into.shape or len(shape) != 2 or Varying in map(type, shape):
+    if shape != into.shape or len(shape) != 2 or not isinstance(shape[0], int):
         return False
-    return len(source) <= FEW and source.row_major and into.row_major
+    return shape[0] <= FEW and source.row_major and into.row_major
 
 
 class CommandBuffer(BlockViews):
@@ -104,7 +104,7 @@ class CommandBuffer(BlockViews):
             self._recording.commands.append(command)
             self.note(*command)
         elif _by_rows(source, into):
-            for row in range(len(source)):
+            for row in range(source.shape[0]):
                 self.copy(source[row], into[row])
         else:
             self.call(np.copyto, into, source)
