@@ -52,7 +52,9 @@ OPTION_ROWS = [
         "real": 0.5,
     },
     {
-        **row("sru", [32, 100, 8, 8], "training", 6.0, copy=5, **{"torch loop": 60}),
+        **row(
+            "sru", [32, 100, 8, 8], "training", 6.0, **{"products and a copy": 5, "torch loop": 60}
+        ),
         "option": "plain",
         "real": 1.0,
     },
@@ -133,7 +135,10 @@ def test_the_section_of_the_readme() -> None:
     assert "| inference | **1.00** (0.50 to 2.00) | **2.00** (2.00 to 2.00) | - | - |" in english
     assert "| training | - | - | - | **4.00** (4.00 to 4.00) |" in english
     assert "| mask | **1.20** (1.20 to 1.20) | **2.00** (2.00 to 2.00) | - | - |" in english
-    assert "| linear cells; of a copy | - | - | **1.20** (1.20 to 1.20) | **10.00**" in english
+    assert (
+        "| linear cells; of products and a copy | - | - | **1.20** (1.20 to 1.20) | **10.00**"
+        in english
+    )
     assert "| fit, lengths | - | **2.12** (1.50 to 3.00) | - | 2.5 |" in english
     assert "| 推理 | **1.00**（0.50 到 2.00） |" in chinese
     assert len(english.splitlines()) == len(chinese.splitlines())

@@ -104,7 +104,7 @@ class Interpreter:
             },
         )
 
-    def entry(self, run: Run, *given: Any) -> None:
+    def entry(self, run: Run, *given: Any, **further: Any) -> None:
         """There is no other way."""
 
     def step(self, run: Run, short: bool = False) -> None:

@@ -60,10 +60,10 @@ class PackedWeights:
         found = self.kept(contents, stamp)
         return found or Packing(stamp, [*map(interface.alias, arrays)])
 
-    def kept(self, contents: bytes, stamp: Sequence[Any]) -> Packing | None:
+    def kept(self, contents: bytes, stamp: list[Any]) -> Packing | None:
         """What was packed of parameters with a stamp, if it is kept."""
         found = self._kept.get(contents)
-        return found if found is not None and found.stamp == [*stamp] else None
+        return found if found is not None and found.stamp == stamp else None
 
     def keep(self, contents: bytes, packing: Packing) -> None:
         """Keep a packing, with others of the same parameters; what is stale is released."""

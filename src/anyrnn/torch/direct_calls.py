@@ -34,7 +34,8 @@ class DirectCalls(nn.Module):
     batch_first: bool
     memory = "high"
     _structure: LayerStack | None = None
-    _prepared: Prepared | None = None  # once it has run without a gradient
+    _prepared: Prepared | None = None  # once it has run
+    _prepared_weights: str | None = None  # `int8` if products are those of int8
 
     def _made(self) -> LayerStack:
         """The parts of the layer; made again for one that was pickled as one of torch.nn."""
@@ -45,7 +46,7 @@ class DirectCalls(nn.Module):
         """Keep what calls have in common from one to the next; see `anyrnn.torch.prepare`."""
         self.check_prepared(weights)
         watch_optimisers()
-        self._prepared = Prepared(keeps_weights=True, weights=weights)
+        self._prepared, self._prepared_weights = Prepared(keeps_weights=True), weights
 
     def check_prepared(self, weights: str | None) -> None:
         """Check that the layer can be prepared so.
@@ -65,8 +66,7 @@ class DirectCalls(nn.Module):
     @property
     def _in_int8(self) -> bool:
         """Whether products are those of int8 now."""
-        prepared = self._prepared
-        return prepared is not None and prepared.weights is not None and not self.training
+        return self._prepared_weights is not None and not self.training
 
     def _run_of(self, part: LayerPart) -> Run:
         """What is run of a part outside training."""
@@ -74,7 +74,7 @@ class DirectCalls(nn.Module):
 
     def unprepare(self) -> None:
         """Release packed weights, and pack them in each call again."""
-        self._prepared = None
+        self._prepared = self._prepared_weights = None
 
     def train(self, mode: bool = True) -> Self:
         """Set whether the layer trains; what is kept is released when it does."""
@@ -85,7 +85,7 @@ class DirectCalls(nn.Module):
     def _forget(self) -> None:
         """Release what was kept; a prepared layer stays prepared."""
         if self._prepared is not None:
-            self._prepared = self._prepared.emptied()
+            self._prepared = Prepared(self._prepared.packed is not None)
 
     def __getstate__(self) -> dict[str, Any]:
         """What is copied and pickled: nothing of what is kept, but that a layer is prepared."""

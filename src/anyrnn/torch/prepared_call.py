@@ -1,8 +1,6 @@
-"""Calls of a layer: what those of one size have in common is looked at once.
+"""Calls of a layer without a gradient: what those of one size have in common is looked at once.
 
-Without a gradient what is kept is what is entered; of a prepared layer also where the packed
-weights are. With one it is what autograd records. Each call looks whether its tensors are as they
-were; if not, it goes the usual way.
+What is kept is what is entered; of a prepared layer also where the packed weights are.
 """
 
 from __future__ import annotations
@@ -125,23 +123,17 @@ class Prepared:
     layer.
 
     Attributes:
-        weights: `int8` if products are those of int8; None if not.
         packed: The packed weights of each part; None where each call packs them.
         calls: Those of a layer alone, by what they have in common.
     """
 
-    def __init__(self, keeps_weights: bool = False, weights: str | None = None) -> None:
-        self.weights = weights
+    def __init__(self, keeps_weights: bool = False) -> None:
         self.packed: dict[LayerPart, PackedWeights] | None = {} if keeps_weights else None
         self.calls: dict[Any, KeptCall | None] = {}
 
-    def __reduce__(self) -> tuple[type[Prepared], tuple[bool, str | None]]:
+    def __reduce__(self) -> tuple[type[Prepared], tuple[bool]]:
         """What is copied and pickled: nothing of what is kept."""
-        return Prepared, (self.packed is not None, self.weights)
-
-    def emptied(self) -> Prepared:
-        """The same without what is kept."""
-        return Prepared(self.packed is not None, self.weights)
+        return Prepared, (self.packed is not None,)
 
     def keep(self, key: Any, call: KeptCall | None) -> None:
         """Keep a call; the oldest of many is released."""

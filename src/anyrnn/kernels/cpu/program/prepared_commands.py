@@ -294,7 +294,7 @@ class PreparedCommands:
             return None
         steps, idle, weights = self.steps, self._idle, None
         if packed is not None and self.weights:
-            packing = packed.kept(self.contents, stamp)
+            packing = packed.kept(self.contents, [*stamp])
             if packing is None:
                 return None
             steps, weights = self.rest, packing.memory
