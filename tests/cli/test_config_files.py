@@ -79,7 +79,7 @@ def test_a_resumed_run_with_another_file_is_refused(run: Run, file: Path, tmp_pa
     assert code == 130, error
     assert "with the same command and --resume" in error
     refused = mistake(run(*command, "--resume", "--set", "training.clip=2"))
-    assert "training was" in refused
+    assert "training.clip was 1.0 and is 2.0 now" in refused
     assert run(*command, "--resume")[0] == 0
 
 

@@ -21,7 +21,7 @@ def layer_of(cell, **options):
     return Recurrent(name, 5, 7, **sizes, **options)
 
 
-def call(layer, x, state=None, above=None):
+def call(layer, x, state=None):
     """Outputs, states and the gradients of everything."""
     output, last = layer(x, state)
     last = last if isinstance(last, tuple) else (last,)
@@ -44,15 +44,21 @@ def kept(layer):
     return [sum(way == "backward" for way, _ in c.known.ways) for c in calls]
 
 
+@pytest.mark.parametrize("shape", [(3, 11, 5), (1, 11, 5), (11, 1, 5)])
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("cell", CELLS)
-def test_each_call_is_as_the_first(cell, batch_first):
+def test_each_call_is_as_the_first(cell, batch_first, shape):
     layer = layer_of(cell, batch_first=batch_first)
-    x = torch.randn(3, 11, 5, requires_grad=True)
+    x = torch.randn(*shape, requires_grad=True)
     first = call(layer, x)
     for _ in range(3):
         assert same(call(layer, x), first)
-    assert kept(layer) == [1]
+    with torch.no_grad():
+        found = [layer(x)[0] for _ in range(3)]
+    assert same(found[1:], found[:1] * 2)
+    if shape[batch_first] > 1:  # a single step may take another way
+        assert torch.equal(found[0], first[0])
+        assert kept(layer) == [1]
 
 
 @pytest.mark.parametrize("batch_first", [False, True])

@@ -339,7 +339,8 @@ def execute(run: Run, arrays: Arrays, stacked: bool = False) -> Results:
         _check(run, arrays)
         if layout.time:
             tensors[0] = x.contiguous()
-        if layout.time and x.is_cpu and arrays.seed is None and arrays.packed is None:
+        enters = layout.time and x.is_cpu and x.dtype in DTYPES
+        if enters and arrays.seed is None and arrays.packed is None:
             known = known_run(target_of(x), run, TENSORS, layout)
             starts = known.starts("record" if recorded else "forward", tensors)
         if recorded:

@@ -202,7 +202,7 @@ class KnownRun:
         return None if starts is None else results.taken(results.fill(starts))[0]
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def known_run(target: Target, run: Run, interface: ArrayInterface, layout: Layout) -> KnownRun:
     """The one of these arguments."""
     return KnownRun(target, run, interface, layout)

@@ -65,7 +65,6 @@ def recorded_call(
     if found is None:
         return None
     run, target = found
-    moves = batch_first and run.steps.batch != 1
-    known = known_run(target, run, TENSORS, Layout(True, True, moves))
+    known = known_run(target, run, TENSORS, Layout(True, True, batch_first))
     known.learn("record")
     return None if known.ways["record", ()] is None else RecordedCall(known, names, rows, stored)
