@@ -127,7 +127,7 @@ def test_carbon_dioxide(anyrnn: Any) -> None:
         (["--figure", "f1"], "--figure is 'f1', but has to be one of accuracy, macro_f1, loss"),
         (["--budget", "soon"], "--budget is 'soon', but has to be a time, such as 30m, 2h or 90s"),
         (
-            ["--budget", "0.1s", "--cells", "rnn,gru"],
+            ["--budget", "0.001s", "--cells", "rnn,gru"],
             "--budget is too small for one epoch: one of 2 cells from 5 seeds",
         ),
         (

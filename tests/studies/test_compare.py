@@ -176,7 +176,7 @@ def test_a_comparison_that_was_stopped_is_gone_on_with_to_the_same_result(tmp_pa
 def test_a_budget_that_ends_before_every_cell_was_trained(tmp_path: Path) -> None:
     chosen = options(tmp_path, -1, ("rnn", "gru"), epochs=1, seeds=2)
     with pytest.raises(SizeError, match="budget"):
-        compared(tmp_path, chosen, {"fixed_rate": True}, budget="0.01s")
+        compared(tmp_path, chosen, {"fixed_rate": True}, budget="0.001s")
     assert not (tmp_path / "study").exists()
     found = compared(tmp_path, chosen, {"fixed_rate": True}, budget="10m")
     assert found.complete
