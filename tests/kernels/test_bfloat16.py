@@ -21,7 +21,7 @@ import anyrnn
 from anyrnn import Gradients, SequenceResult
 from anyrnn.errors import InputError
 from anyrnn.graph import interpret
-from anyrnn.kernels.compiled_cell import Compiled, Result
+from anyrnn.kernels.compiled_cell import Compiled
 from anyrnn.kernels.cpu.emit.arithmetic import arithmetic
 from anyrnn.kernels.cpu.emit.operand import Operand
 from anyrnn.kernels.cpu.emit.packing import PackingJob
@@ -31,6 +31,7 @@ from anyrnn.kernels.cpu.program.commands import CommandBuffer
 from anyrnn.kernels.cpu.program.single_step import SingleStep
 from anyrnn.kernels.cpu.target import CPU
 from anyrnn.kernels.numpy_arrays import NUMPY_ARRAYS, address
+from anyrnn.kernels.result import Result
 from anyrnn.kernels.run import BFLOAT16, Run
 from checks import TARGETS, Case, close, close_results
 

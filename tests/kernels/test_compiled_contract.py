@@ -25,10 +25,10 @@ import pytest
 
 import anyrnn
 from anyrnn import Gradients, SequenceResult
-from anyrnn.kernels.compiled_cell import Result
 from anyrnn.kernels.cpu import policy
 from anyrnn.kernels.cpu.machine import memory
 from anyrnn.kernels.cpu.program import prepared_commands
+from anyrnn.kernels.result import Result
 from checks import TARGETS, TWINS, Case, close_gradients, close_results, make_case
 from invented_cells import INVENTED, SMALLEST
 

@@ -15,7 +15,8 @@ from anyrnn.kernels.packed_weights import PackedWeights
 from anyrnn.kernels.run import Array
 
 if TYPE_CHECKING:
-    from anyrnn.kernels.compiled_cell import Compiled, Result
+    from anyrnn.kernels.compiled_cell import Compiled
+    from anyrnn.kernels.result import Result
 
 Results = tuple[Array, tuple[Array, ...]]  # an output, and the states after the step
 SIZES = 64  # sizes of batches whose steps are kept
