@@ -16,7 +16,7 @@ from anyrnn.kernels.run import Array, ArrayInterface, Arrays, DeviceArrays, Read
 from anyrnn.kernels.target import Target, target_for
 from anyrnn.torch import operations_path
 from anyrnn.torch.changes import changes
-from anyrnn.torch.known_run import KnownRun, Layout, known_run
+from anyrnn.torch.known_run import CallLayout, KnownRun, known_run
 from anyrnn.torch.tensors import (
     DTYPES,
     NO_MEMORY,
@@ -158,7 +158,7 @@ class Recording(NamedTuple):
 
     run: Run
     seed: Tensor | None
-    layout: Layout
+    layout: CallLayout
     known: KnownRun | None = None
     starts: Sequence[int] | None = None
 
@@ -223,12 +223,14 @@ class _Recorded(torch.autograd.Function):
 apply: Any = super(torch.autograd.Function, _Recorded).apply  # type: ignore[misc]
 
 
-def _rows(layout: Layout, x: Tensor) -> Tensor:
+def _rows(layout: CallLayout, x: Tensor) -> Tensor:
     """The inputs of all steps, step after step."""
     return x.reshape(x.shape[0] * x.shape[1], x.shape[2]) if layout.time else x
 
 
-def _laid_out(layout: Layout, x: Tensor, output: Tensor, last: Sequence[Tensor]) -> list[Tensor]:
+def _laid_out(
+    layout: CallLayout, x: Tensor, output: Tensor, last: Sequence[Tensor]
+) -> list[Tensor]:
     """Results as a caller wants them."""
     if layout.time:
         output = output.view(*x.shape[:2], -1)
@@ -331,7 +333,7 @@ def execute(run: Run, arrays: Arrays, stacked: bool = False) -> Results:
         ArrayError: A tensor is not as the cell has it.
     """
     x, states, parameters = arrays.rows, arrays.states, arrays.parameters
-    layout = Layout(x.dim() == 3, stacked)
+    layout = CallLayout(x.dim() == 3, stacked)
     tensors = [x, *states, *map(parameters.__getitem__, run.cell.parameter_names)]
     recorded = torch.is_grad_enabled() and any(map(REQUIRES_GRAD, tensors))
     known = starts = None

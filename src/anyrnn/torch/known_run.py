@@ -90,7 +90,7 @@ class _Results:
         return found, counters
 
 
-class Layout(NamedTuple):
+class CallLayout(NamedTuple):
     """How the arrays of a call are laid out.
 
     Attributes:
@@ -114,14 +114,16 @@ class KnownRun:
         layout: How they are laid out: (time, batch, size).
     """
 
-    def __init__(self, target: Target, run: Run, interface: ArrayInterface, layout: Layout) -> None:
+    def __init__(
+        self, target: Target, run: Run, interface: ArrayInterface, layout: CallLayout
+    ) -> None:
         self.target, self.run, self.interface, self.layout = target, run, interface, layout
         time, batch, sizes = len(run.steps.batch_sizes), run.steps.batch, dict(run.sizes)
         self.states = run.state_shapes(batch)
         self.parameters = [*run.cell.stored_shapes(sizes).values()]
         self.x, self.output = (time, batch, sizes["input"]), run.output_shape(time, batch)
-        self.dtype = TYPES[run.dtype]
         self.given = [self.x, *self.states, *self.parameters]
+        self.dtypes = [TYPES[run.dtype]] * len(self.given)
         self.ways: dict[Any, _Results | None] = {}
 
     def learn(self, call: Call, wanted: tuple[bool, ...] = ()) -> None:
@@ -148,7 +150,7 @@ class KnownRun:
         """
         if self.ways.get((call, ())) is None:
             return None
-        return addresses(tensors, self.given, [self.dtype] * len(self.given))
+        return addresses(tensors, self.given, self.dtypes)
 
     def enter(
         self, call: Call, starts: Sequence[int]
@@ -198,11 +200,11 @@ class KnownRun:
         first, end = 1 + len(self.states), len(self.given)
         tensors = x, output, *saved[end:], *states, *saved[first:end]
         shapes = [self.x, self.output, *own.shapes, *self.states, *self.parameters]
-        starts = addresses(tensors, shapes, [self.dtype] * len(shapes))
+        starts = addresses(tensors, shapes, self.dtypes[:1] * len(shapes))
         return None if starts is None else results.taken(results.fill(starts))[0]
 
 
 @lru_cache(maxsize=64)
-def known_run(target: Target, run: Run, interface: ArrayInterface, layout: Layout) -> KnownRun:
+def known_run(target: Target, run: Run, interface: ArrayInterface, layout: CallLayout) -> KnownRun:
     """The one of these arguments."""
     return KnownRun(target, run, interface, layout)

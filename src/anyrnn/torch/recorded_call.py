@@ -10,7 +10,7 @@ from torch import Tensor
 from anyrnn.kernels.run import Run
 from anyrnn.torch.compiled_path import TENSORS, Recording, apply
 from anyrnn.torch.kept_call import KeptCall, repeatable, time_first
-from anyrnn.torch.known_run import KnownRun, Layout, known_run
+from anyrnn.torch.known_run import CallLayout, KnownRun, known_run
 
 
 class RecordedCall(KeptCall):
@@ -65,6 +65,6 @@ def recorded_call(
     if found is None:
         return None
     run, target = found
-    known = known_run(target, run, TENSORS, Layout(True, True, batch_first))
+    known = known_run(target, run, TENSORS, CallLayout(True, True, batch_first))
     known.learn("record")
     return None if known.ways["record", ()] is None else RecordedCall(known, names, rows, stored)

@@ -17,6 +17,7 @@ from anyrnn.torch.execute import breaks_graph, execute
 from anyrnn.torch.inputs import NO_MARKS, Marks, read_input
 from anyrnn.torch.packed_rows import Start
 from anyrnn.torch.path import choose, is_ordinary
+from anyrnn.torch.tensors import wants_gradient
 from anyrnn.torch.tracing import untraced
 
 
@@ -67,7 +68,7 @@ def _computes_only(tensors: Sequence[Tensor]) -> bool:
     """Whether a call on the compiled path computes numbers, and neither a gradient nor a graph."""
     if torch.compiler.is_compiling() or not is_ordinary() or torch.is_autocast_enabled("cpu"):
         return False
-    return not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors))
+    return not wants_gradient(tensors)
 
 
 def run(call: CellCall) -> tuple[Tensor | None, list[Tensor]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from struct import Struct
@@ -257,12 +257,7 @@ class PreparedCommands:
             steps, weights = self.rest, packing.memory
         starts = *starts, *map(interface.address, results), workspace.start, weights.start
         found = [*arrays, *results]
-        if self._calls:
-            arrays = *found, workspace.array, weights.array
-            bindings.blocks = dict(zip(self._blocks, arrays, strict=True)) | self.constants
-        self.run_in(bindings, starts, steps)
-        if self._calls:
-            bindings.blocks = {}
+        self.run_in(bindings, starts, steps, (*found, workspace.array, weights.array))
         if packed is not None and packing is not None and packing.memory is None:
             packing.memory = weights
             packed.keep(self.contents, packing)
@@ -303,12 +298,7 @@ class PreparedCommands:
             bindings = self._take(interface)
             workspace, own = self._workspace(bindings), weights or self._weights(bindings)
             starts = *addresses, workspace.start, own.start
-            if self._calls:
-                arrays = map(memory_at, starts, self._bytes)
-                bindings.blocks = dict(zip(self._blocks, arrays, strict=True)) | self.constants
-            self.run_in(bindings, starts, steps)
-            if self._calls:
-                bindings.blocks = {}
+            self.run_in(bindings, starts, steps, map(memory_at, starts, self._bytes))
             idle.append(bindings)
 
         return run
@@ -331,7 +321,11 @@ class PreparedCommands:
         return partial(Struct(f"={count}q").pack_into, bindings.words, self._behind)
 
     def run_in(
-        self, bindings: Bindings, starts: Sequence[int], steps: Sequence[Step | int]
+        self,
+        bindings: Bindings,
+        starts: Sequence[int],
+        steps: Sequence[Step | int],
+        arrays: Iterable[Any],
     ) -> None:
         """Run in some memory, without checks.
 
@@ -339,14 +333,19 @@ class PreparedCommands:
             bindings: The memory, which no other thread uses.
             starts: Where the given arrays, the results, the workspace and the weights begin.
             steps: What is done.
+            arrays: What begins there, as functions of Python are given it.
         """
         self.write(bindings, starts)
+        if self._calls:
+            bindings.blocks = dict(zip(self._blocks, arrays, strict=True)) | self.constants
         execute, table = self._execute, bindings.start
         for step in steps:
             if isinstance(step, int):
                 execute(table + step)
             else:
                 step(bindings)
+        if self._calls:
+            bindings.blocks = {}
 
 
 def _patch(table: Array, commands: PreparedCommands, block: int, start: int) -> None:

@@ -54,13 +54,13 @@ class Program:
         interface, names = arrays.interface, run.cell.parameter_names
         found = self._find(run, machine, interface, True)
         assert found is not None
-        (commands, entering, _), outcome_rows, recorded = found
+        (commands, entering, outcome), places, recorded = found
         given = [*map(inputs.__getitem__, entering), *arrays.states]
         given += map(arrays.parameters.__getitem__, names)
         given += [arrays.seed] if self.plan.draws else []
         made = {}
         for name, array in into.items():
-            place, rows = found[0][2].results[name]
+            place, rows = outcome.results[name]
             if rows is None:
                 made.setdefault(place, array)
         if commands is not self._last:  # of all sizes the memory of one is kept
@@ -68,12 +68,12 @@ class Program:
                 self._last.forget()
             self._last = commands
         packed = None if self.plan.draws else arrays.packed
-        results, states, gradients = outcome_rows
-        found = commands.run(interface, given, made, packed, recorded)
+        computed = commands.run(interface, given, made, packed, recorded)
         return Outcome(
-            {n: found[at] if rows is None else found[at][rows] for n, at, rows in results},
-            {n: found[at] if rows is None else found[at][rows] for n, at, rows in states},
-            {n: found[at] if rows is None else found[at][rows] for n, at, rows in gradients},
+            *(
+                {n: computed[at] if rows is None else computed[at][rows] for n, at, rows in part}
+                for part in places
+            )
         )
 
     def _find(
@@ -121,12 +121,12 @@ class Program:
         found = self._find(run, machine, interface, False)
         if found is None or self.plan.draws:
             return None
-        commands, entering, _ = found[0]
+        (commands, entering, _), places, _ = found
         enter, first = commands.entry(interface, packed, stamp), len(commands.given)
         if enter is None:
             return None
 
-        if any(place < first for part in found[1] for _, place, _ in part):
+        if any(place < first for part in places for _, place, _ in part):
             return None  # an array that was given
 
         def within(place: int, rows: slice | None) -> tuple[int, tuple[int, int]]:
@@ -134,7 +134,7 @@ class Program:
             return place, (start, stop)
 
         parts = [
-            {name: within(place - first, rows) for name, place, rows in part} for part in found[1]
+            {name: within(place - first, rows) for name, place, rows in part} for part in places
         ]
         order = [*map(inputs.index, entering)]
         if order == [*range(len(inputs))]:
