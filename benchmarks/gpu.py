@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import date
+from functools import partial
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from itertools import product
@@ -97,12 +98,12 @@ def own_path(case: Case) -> Call:
     return lambda x: layer(x, **marks)[0]
 
 
-def own_kernels(case: Case) -> Call:
-    """Our layer by our own kernels."""
+def ours_by(path: str, case: Case) -> Call:
+    """Our layer on a path: `compiled` for our own kernels, `operations` for the loop of torch's."""
     layer, marks = ours(case), _lengths(case)
 
     def call(x: Tensor) -> Tensor:
-        with forced("compiled"):
+        with forced(path):
             return layer(x, **marks)[0]
 
     return call
@@ -121,17 +122,6 @@ def cudnn(case: Case) -> Call:
     def call(x: Tensor) -> Tensor:
         packed = pack_padded_sequence(x, case.lengths, enforce_sorted=False)
         return pad_packed_sequence(layer(packed)[0], total_length=time)[0]
-
-    return call
-
-
-def operations(case: Case) -> Call:
-    """The loop of torch's operations."""
-    layer, marks = ours(case), _lengths(case)
-
-    def call(x: Tensor) -> Tensor:
-        with forced("operations"):
-            return layer(x, **marks)[0]
 
     return call
 
@@ -218,9 +208,9 @@ def torchrl(case: Case) -> Call:
 
 PEERS = {
     "ours": own_path,
-    "our kernels": own_kernels,
+    "our kernels": partial(ours_by, "compiled"),
     "cuDNN": cudnn,
-    "operations": operations,
+    "operations": partial(ours_by, "operations"),
     "torch.compile": compiled_loop,
     "FlashRNN": flashrnn,
     "TorchRL": torchrl,
