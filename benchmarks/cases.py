@@ -233,8 +233,8 @@ class Case:
         entries = sum(prod(shape) for shape in self._shapes().values() if len(shape) == 2)
         return 2 * self.shape[0] * self.shape[1] * entries * (3 if self.mode == "training" else 1)
 
-    def data(self) -> Data:
-        """Random numbers, the same in every run."""
+    def data(self) -> Any:
+        """Random numbers, the same in every run: a `Data`; other kinds of cases have their own."""
         batch, time, inputs, hidden = self.shape
         random = np.random.default_rng(0)
         x, gradient = (random.normal(size=(time, batch, size)) for size in (inputs, hidden))
@@ -257,7 +257,7 @@ class Case:
         share = {MASK: HOLES, RESETS: RESET}.get(self.option)
         return None if share is None else random.random((time, batch)) < share
 
-    def reference(self, data: Data, calls: int) -> Arrays:
+    def reference(self, data: Any, calls: int) -> Arrays:
         """What the definition, the NumPy interpreter, gives.
 
         Args:

@@ -281,7 +281,7 @@ def measure(case: Case, seconds: float, rounds: int, console: Console) -> dict[s
         for name, make in PEERS.items():
             try:
                 made = make(case)
-                _check(case, name, made, ready.get("ours", made), x)
+                _check(case, name, made, ready.get("ours") or made, x)
                 for trained in TRAINED.values():
                     call_of(made, x.requires_grad_(trained), trained)()
                 ready[name] = made

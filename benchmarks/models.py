@@ -117,7 +117,7 @@ class Model(Case):
         x = (x * marks[..., None]).astype(np.float32)
         return ModelData(x, targets.astype(np.float32), arrays, marks)
 
-    def reference(self, data: ModelData, calls: int) -> Arrays:
+    def reference(self, data: Any, calls: int) -> Arrays:
         """What the definition, the NumPy interpreter, gives.
 
         Args:
@@ -179,7 +179,7 @@ class Model(Case):
         )
         members = unpack(self.layout, found.parameters)
         gradients = {
-            name: np.hstack([members.get(m, members.get("b" + m[1:])).T for m in of])
+            name: np.hstack([members[m if m in members else "b" + m[1:]].T for m in of])
             for name, of in keras_layout(self.cell).items()
         }
         return gradients | {"head": last.T @ of_said, "head_bias": of_said.sum(0)}

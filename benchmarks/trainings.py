@@ -39,7 +39,7 @@ def _words(random: np.random.Generator, count: int, different: int) -> list[str]
 
 def _reviews(folder: Path, random: np.random.Generator) -> dict[str, Any]:
     rows = [
-        f"{' '.join(_words(random, random.integers(10, 70), 8000))},{random.integers(2)}"
+        f"{' '.join(_words(random, int(random.integers(10, 70)), 8000))},{random.integers(2)}"
         for _ in range(900)
     ]
     file = folder / "reviews.csv"
@@ -79,7 +79,7 @@ def _sentences(folder: Path, random: np.random.Generator) -> dict[str, Any]:
     known = ["".join(random.choice(letters, random.integers(2, 10))) for _ in range(5000)]
     lines = []
     for _ in range(250):
-        words = _words(random, random.integers(4, 36), len(known))
+        words = _words(random, int(random.integers(4, 36)), len(known))
         lines += [f"{known[int(word[1:])]}\tT{int(word[1:]) % 17}" for word in words] + [""]
     file.write_text("\n".join(lines))
     return {"data": file, "word_dropout": 0.0, "dropout": 0.0, "batch_size": 16}
@@ -269,7 +269,7 @@ class Training(Case):
 
         return train
 
-    def reference(self, data: None, calls: int) -> Arrays:
+    def reference(self, data: Any, calls: int) -> Arrays:
         """The loss of each batch, by PyTorch's operations and derivative.
 
         Args:

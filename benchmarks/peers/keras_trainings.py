@@ -78,7 +78,7 @@ def _model(case: Training, given: Any, example: np.ndarray) -> Any:
         filled.append((layers.Embedding(*table.shape), [table]))
         vectors = filled[-1][0](values)
     steps = np.arange(example.shape[1], dtype=np.int32)[None]
-    counts = ops.less(steps, lengths[:, None])
+    counts: Any = ops.less(steps, ops.expand_dims(lengths, 1))
     for number in range(ours.num_layers):
         options: dict[str, Any] = {"reset_after": True} if case.cell == "gru" else {}
         kind = getattr(layers, LAYERS[case.cell])
@@ -98,13 +98,14 @@ def _model(case: Training, given: Any, example: np.ndarray) -> Any:
 
 def _pooled(vectors: Any, lengths: Any, counts: Any, given: Any) -> Any:
     if given.pool == "mean":
-        kept = ops.where(counts[..., None], vectors, 0.0)
-        return ops.sum(kept, axis=1) / ops.cast(lengths, "float32")[:, None]
+        total: Any = ops.sum(ops.where(counts[..., None], vectors, 0.0), axis=1)
+        return total / ops.expand_dims(ops.cast(lengths, "float32"), 1)
     if given.pool != "last" or given.bidirectional:
         raise ValueError(
             f"pooling is {given.pool}; there are the mean, and the last in one direction"
         )
-    return ops.take_along_axis(vectors, (lengths - 1)[:, None, None], axis=1)[:, 0]
+    ends = ops.expand_dims(lengths - 1, (1, 2))
+    return ops.squeeze(ops.take_along_axis(vectors, ends, axis=1), 1)
 
 
 def _weights(case: Training, ours: Any, suffix: str) -> Weights:
@@ -143,7 +144,7 @@ def _optimiser(options: Any, masks: Sequence[Any]) -> Any:
         "global_clipnorm": options.clip or None,
     }
     if options.optimiser == "sgd":
-        found = keras.optimizers.SGD(momentum=options.momentum, **shared)
+        found: Any = keras.optimizers.SGD(momentum=options.momentum, **shared)
     else:
         adam = keras.optimizers.AdamW if options.weight_decay else keras.optimizers.Adam
         found = adam(epsilon=EPSILON, **shared)
