@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 import anyrnn
-from anyrnn.kernels.gpu.compile import MACHINES, OPTIONS, Machine, compiled, triton, version
+from anyrnn.kernels.gpu.compile import MACHINES, Machine, compiled, options, triton, version
 from anyrnn.kernels.gpu.form import Loop
 from anyrnn.kernels.gpu.target import loop_sources
 from anyrnn.transforms.dropout import with_recurrent_dropout, with_zoneout
@@ -143,7 +143,7 @@ def check(task: Task, file: Path) -> list[dict[str, Any]]:
         if source.form.loop is Loop.SCAN and task.hidden in HIDDEN[1:]:
             continue  # its tiles are the same
         for kernel in source.kernels:
-            what = source.text, kernel.name, task.machine, version(), OPTIONS
+            what = source.text, kernel.name, task.machine, version(), options(task.machine.backend)
             key = sha256(repr(what).encode()).hexdigest()
             result = known(file).get(key)
             if result is None:

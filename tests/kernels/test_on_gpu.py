@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 import anyrnn
+from anyrnn.kernels.gpu import graphs
 from anyrnn.torch import GRU, LSTM, Recurrent
 from anyrnn.torch.execute import forced
 from invented_cells import INVENTED
@@ -84,16 +85,29 @@ def test_cells(name: str, dtype: torch.dtype, size: str) -> None:
     close(found, exact, usual)
 
 
-@pytest.mark.parametrize("marks", ["lengths", "mask", "resets"])
-@pytest.mark.parametrize("name", ["lstm_peephole", "gru_reset_before", "mingru", "qrnn"])
-def test_marks(name: str, marks: str) -> None:
-    layer, x = made(name, "several")
+def marks_of(x: torch.Tensor, *names: str) -> dict[str, torch.Tensor]:
+    """Some marks for an input, on its device."""
     time, batch, _ = x.shape
-    given = torch.rand(time, batch) < 0.7
-    given = torch.randint(1, time + 1, (batch,)) if marks == "lengths" else given
+    draw = torch.Generator().manual_seed(2)
+    every = {
+        "lengths": torch.randint(0, time + 1, (batch,), generator=draw),
+        "mask": torch.rand(time, batch, generator=draw) < 0.7,
+        "resets": torch.rand(time, batch, generator=draw) < 0.2,
+    }
+    return {name: every[name].to(x.device) for name in names}
+
+
+@pytest.mark.parametrize("size", ["several", "launches"])
+@pytest.mark.parametrize("there", [False, True], ids=["on the CPU", "on the GPU"])
+@pytest.mark.parametrize("names", [("lengths",), ("mask",), ("resets",), ("mask", "resets")])
+@pytest.mark.parametrize("name", ["lstm_peephole", "gru_reset_before", "mingru", "qrnn"])
+def test_marks(name: str, names: tuple[str, ...], there: bool, size: str) -> None:
+    layer, x = made(name, size)
+    given = marks_of(x, *names)
+    marks = given if there else {name: part.cpu() for name, part in given.items()}
     torch.testing.assert_close(
-        results(layer, x, "compiled", **{marks: given}),
-        results(layer, x, "operations", **{marks: given}),
+        results(layer, x, "compiled", **marks),
+        results(layer, x, "operations", **given),
         rtol=1e-3,
         atol=1e-4,
     )
@@ -141,12 +155,14 @@ def test_autocast() -> None:
     torch.testing.assert_close(output.float(), layer(x)[0], rtol=0.1, atol=0.1)
 
 
-def test_nothing_waits() -> None:
+@pytest.mark.parametrize("marks", [(), ("lengths",), ("mask",), ("mask", "resets")])
+def test_nothing_waits(marks: tuple[str, ...]) -> None:
     layer, x = made("lstm_peephole", "several")
-    results(layer, x, "compiled")
+    given = marks_of(x, *marks)
+    results(layer, x, "compiled", **given)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        results(layer, x, "compiled")
+        results(layer, x, "compiled", **given)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
@@ -169,6 +185,17 @@ def test_another_device_than_the_current_one() -> None:
     other = x.detach().to("cuda:1").requires_grad_()
     found = [part.to("cuda:0") for part in results(layer.to("cuda:1"), other, "compiled")]
     torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+
+
+def test_graphs_of_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, x = made("lstm_peephole", "launches")
+    wanted = results(layer, x, "compiled")
+    monkeypatch.setenv(graphs.VARIABLE, "1")
+    monkeypatch.setattr(graphs, "GRAPHS", graphs.LaunchGraphs())
+    for _ in range(6):
+        for ours, right in zip(results(layer, x, "compiled"), wanted, strict=True):
+            assert torch.equal(ours, right)
+    assert graphs.GRAPHS.recorded
 
 
 @pytest.mark.parametrize("size", ["several", "launches"])

@@ -210,17 +210,13 @@ def lay_out(
         return array.T if turned else array.reshape(time, -1)
 
     if lengths is not None and mask is resets is None and "batch" in axes:
-        numbers = _lengths(lengths, time, shape[axes.index("batch")])
+        numbers = _lengths(lengths, axes, shape)
         if not len(numbers) or numbers.min() == time:
             return None
         return _layout_of_lengths(time, numbers.astype(np.int64).tobytes())
     counts = None if mask is None else turn(_booleans("mask", mask, axes, shape))
     if lengths is not None:
-        if "batch" not in axes:
-            raise InputError(
-                "lengths were given for one sequence without a batch; slice it instead"
-            )
-        within = np.arange(time)[:, None] < _lengths(lengths, time, shape[axes.index("batch")])
+        within = np.arange(time)[:, None] < _lengths(lengths, axes, shape)
         counts = within if counts is None else counts & within
     if counts is None:
         counts = turn(np.ones(shape, bool))
@@ -249,7 +245,12 @@ def _layout_of_lengths(time: int, lengths: bytes) -> Layout:
     return Layout(np.arange(time)[:, None] < numbers, lengths=numbers)
 
 
-def _booleans(what: str, given: Any, axes: tuple[str, ...], shape: tuple[int, ...]) -> Array:
+def check_booleans(what: str, given: Any, axes: tuple[str, ...], shape: tuple[int, ...]) -> None:
+    """Check the type and the shape of a mask or of resets.
+
+    Raises:
+        InputError: One is not as the input has it.
+    """
     kind, found = str(given.dtype), tuple(given.shape)
     if kind.removeprefix("torch.") != "bool":
         raise InputError(
@@ -261,18 +262,34 @@ def _booleans(what: str, given: Any, axes: tuple[str, ...], shape: tuple[int, ..
             f"{what}: the shape {found} was given; expected {shape}: ({', '.join(axes)}) as in "
             "the input"
         )
+
+
+def _booleans(what: str, given: Any, axes: tuple[str, ...], shape: tuple[int, ...]) -> Array:
+    check_booleans(what, given, axes, shape)
     return np.asarray(given)
 
 
-def _lengths(given: Any, time: int, batch: int) -> Array:
+def check_lengths(given: Any, axes: tuple[str, ...], shape: tuple[int, ...]) -> None:
+    """Check the type and the shape of lengths.
+
+    Raises:
+        InputError: One is not as the input has it.
+    """
+    if "batch" not in axes:
+        raise InputError("lengths were given for one sequence without a batch; slice it instead")
+    batch = shape[axes.index("batch")]
     kind, found = str(given.dtype), tuple(given.shape)
     if "int" not in kind or found != (batch,):
         raise InputError(
             f"lengths are {kind} of shape {found}; expected {batch} whole numbers, one for each "
             "sequence"
         )
-    numbers = np.asarray(given)
-    if batch and (numbers.min() < 0 or numbers.max() > time):
+
+
+def _lengths(given: Any, axes: tuple[str, ...], shape: tuple[int, ...]) -> Array:
+    check_lengths(given, axes, shape)
+    numbers, time = np.asarray(given), shape[axes.index("time")]
+    if len(numbers) and (numbers.min() < 0 or numbers.max() > time):
         wrong = numbers[(numbers < 0) | (numbers > time)]
         raise InputError(
             f"a length is {wrong[0]}; the input has {time} steps: expected 0 to {time}"

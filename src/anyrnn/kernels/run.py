@@ -9,7 +9,7 @@ from functools import cached_property, lru_cache
 from itertools import accumulate
 from math import prod
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,16 +72,85 @@ class Steps:
         return np.where(goes_on, start, self.rows) + self._row
 
     @cached_property
+    def last(self) -> Array:
+        """Where a history from the first step on has the last step of each sequence."""
+        return self.batch + self.offsets[self.lengths - 1] + np.arange(self.batch)
+
+    @cached_property
+    def lengths(self) -> Array:
+        """The number of steps of each sequence."""
+        return np.searchsorted(-np.array(self.batch_sizes), -np.arange(self.batch), side="left")
+
+    @cached_property
     def odd(self) -> Array:
         """Whether each sequence has an odd number of steps, (batch, 1)."""
-        lengths = np.searchsorted(-np.array(self.batch_sizes), -np.arange(self.batch), side="left")
-        return (lengths % 2)[:, None].astype(bool)
+        return (self.lengths % 2)[:, None].astype(bool)
 
 
 @lru_cache(maxsize=256)
 def steps_of(batch_sizes: tuple[int, ...]) -> Steps:
     """The steps; the same ones for the same sizes, so that what is written for them is found."""
     return Steps(batch_sizes)
+
+
+@dataclass(frozen=True, eq=False)
+class DeviceSteps:
+    """As `Steps`, of sequences whose lengths are known on a device only: there are as many rows as
+    there may be, and of those that are none the values are undefined.
+
+    Attributes:
+        batch_sizes: How many rows each step has at most.
+        rows: How many rows all steps have at most.
+        batch: How many sequences there are at most.
+        lengths: The number of steps of each sequence, never rising, (batch,).
+        offsets: The first row of each step, and the number of all rows, (steps + 1,).
+        sequences: The numbers of the sequences, (batch,).
+        step, sequence: The step and the sequence of each row, (rows,).
+        live: Whether each row is one, (rows,).
+    """
+
+    batch_sizes: tuple[int, ...]
+    rows: int
+    batch: int
+    lengths: Any
+    offsets: Any
+    sequences: Any
+    step: Any
+    sequence: Any
+    live: Any
+    constant: ClassVar[bool] = False
+
+    @cached_property
+    def before(self) -> Any:
+        """As `Steps.before`."""
+        return (self.step > 0) * (self.batch + self.offsets[self.step - 1]) + self.sequence
+
+    @cached_property
+    def after(self) -> Any:
+        """As `Steps.after`."""
+        goes_on, following = (
+            self.step + 1 < self.lengths[self.sequence],
+            self.offsets[self.step + 1],
+        )
+        return goes_on * following + ~goes_on * self.rows + self.sequence
+
+    @cached_property
+    def last(self) -> Any:
+        """As `Steps.last`; of a sequence without steps its initial state."""
+        found = self.batch + self.offsets[self.lengths - 1]
+        return (self.lengths > 0) * found + self.sequences
+
+    @cached_property
+    def first(self) -> Any:
+        """Where a history from the last step on has the first step of each sequence; of one without
+        steps its initial state.
+        """
+        return (self.lengths == 0) * self.rows + self.sequences
+
+    @cached_property
+    def odd(self) -> Any:
+        """As `Steps.odd`."""
+        return (self.lengths % 2 == 1)[:, None]
 
 
 @dataclass(frozen=True)
@@ -143,9 +212,16 @@ class Run(NamedTuple):
     called: tuple[tuple[str, str], ...] = ()
     transposed: bool = False
 
-    def over(self, batch_sizes: tuple[int, ...], dtype: np.dtype[Any] | None, threads: int) -> Run:
+    def over(
+        self,
+        batch_sizes: tuple[int, ...] | DeviceSteps,
+        dtype: np.dtype[Any] | None,
+        threads: int,
+    ) -> Run:
         """The run over sequences with so many rows at each step."""
-        return Run(*self[:5], steps_of(batch_sizes), dtype, threads, *self[8:])
+        known = isinstance(batch_sizes, DeviceSteps)
+        steps = batch_sizes if known else steps_of(batch_sizes)
+        return Run(*self[:5], steps, dtype, threads, *self[8:])
 
     def name_of(self, stored: str) -> str:
         """What messages call a stored parameter."""
@@ -238,6 +314,8 @@ class DeviceArrays:
         entered: What makes the device of an array the current one, and keeps its types as they are.
         queue: What the queue is called that the current device takes work from, which is told from
             other queues; None while what is put into it is recorded, to be done later.
+        recorded: What records what a function launches beside an array, none of which is done: it
+            returns what does it, as often as it is called, in the queue that is current then.
         count: The whole numbers from 0 on, so many, of 64 bits, beside an array.
         tf32: Whether float32 may be multiplied with fewer digits on a device.
     """
@@ -248,6 +326,7 @@ class DeviceArrays:
     moved: Callable[[Any, Any], Any]
     entered: Callable[[Any], AbstractContextManager[Any]]
     queue: Callable[[Any], Any]
+    recorded: Callable[[Callable[[], None], Any], Callable[[], None]]
     count: Callable[[int, Any], Any]
     tf32: Callable[[], bool]
 

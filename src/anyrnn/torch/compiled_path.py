@@ -12,7 +12,16 @@ import torch
 from torch import Tensor
 
 from anyrnn.errors import ArrayError
-from anyrnn.kernels.run import Array, ArrayInterface, Arrays, DeviceArrays, Reader, Run, Slot
+from anyrnn.kernels.run import (
+    Array,
+    ArrayInterface,
+    Arrays,
+    DeviceArrays,
+    DeviceSteps,
+    Reader,
+    Run,
+    Slot,
+)
 from anyrnn.kernels.target import Target, target_for
 from anyrnn.torch import operations_path
 from anyrnn.torch.changes import changes
@@ -103,6 +112,17 @@ def _queue(like: Tensor) -> int | None:
     return torch.cuda.current_stream(like.device).cuda_stream
 
 
+def _recorded(launches: Callable[[], None], like: Tensor) -> Callable[[], None]:
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.stream(torch.cuda.Stream(like.device)):
+        graph.capture_begin(capture_error_mode="thread_local")
+        try:
+            launches()
+        finally:
+            graph.capture_end()
+    return graph.replay
+
+
 def _tf32() -> bool:
     """Whether PyTorch may multiply float32 in TF32, by its new switch where it has that."""
     switches: Any = torch.backends.cuda.matmul
@@ -125,6 +145,7 @@ TENSORS = ArrayInterface(
         moved=_moved,
         entered=_entered,
         queue=_queue,
+        recorded=_recorded,
         count=lambda number, like: torch.arange(number, device=like.device),
         tf32=_tf32,
     ),
@@ -312,10 +333,11 @@ def _again(run: Run, arrays: Arrays, gradients: Sequence[Tensor]) -> tuple[Tenso
     return tuple(next(given) if tensor.requires_grad else None for tensor in inputs)
 
 
-def over(run: Run, batch_sizes: Sequence[int], rows: Tensor) -> Run:
+def over(run: Run, batch_sizes: Sequence[int] | DeviceSteps, rows: Tensor) -> Run:
     """The run over so many rows at each step, with the threads of PyTorch."""
     dtype = DTYPES.get(rows.dtype)
-    return run.over(tuple(batch_sizes), dtype, torch.get_num_threads())
+    sizes = batch_sizes if isinstance(batch_sizes, DeviceSteps) else tuple(batch_sizes)
+    return run.over(sizes, dtype, torch.get_num_threads())
 
 
 def execute(run: Run, arrays: Arrays, stacked: bool = False) -> Results:

@@ -11,7 +11,7 @@ from torch import Tensor
 from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
 from anyrnn.kernels.packed_weights import PackedWeights
-from anyrnn.kernels.run import Arrays, Run
+from anyrnn.kernels.run import Arrays, DeviceSteps, Run
 from anyrnn.torch import compiled_path, custom_operators, operations_path, precision, vendor_path
 from anyrnn.torch.compiled_path import TENSORS
 from anyrnn.torch.path import Path, choose, forced
@@ -43,7 +43,7 @@ def breaks_graph(cell: Cell, given: object, lengths: object, tensors: Iterable[T
 def execute(
     run: Run,
     rows: Tensor,
-    batch_sizes: Sequence[int] | None,
+    batch_sizes: Sequence[int] | DeviceSteps | None,
     states: Sequence[Tensor],
     parameters: Mapping[str, Tensor],
     seed: Tensor | None = None,
@@ -57,7 +57,7 @@ def execute(
         rows: The inputs of all steps, step after step, (sum of batch_sizes, input); or for
             sequences of one length (time, batch, input).
         batch_sizes: The number of rows of each step, never rising: a sequence that has ended is
-            left out. None for sequences of one length.
+            left out. None for sequences of one length; where numbers are on a device, its steps.
         states: The initial states, each (batch, size).
         parameters: The stored parameters by name.
         seed: What random numbers follow from, (1,), for a cell that draws some; drawn with
@@ -69,7 +69,7 @@ def execute(
         The outputs, laid out as the inputs, and the last states, each (batch, size).
     """
     arrays = Arrays(TENSORS, rows, states, parameters, seed, packed)
-    if (rows.shape[0] if batch_sizes is None else len(batch_sizes)) == 1:
+    if _count(rows, batch_sizes) == 1:
         stored = [*map(parameters.__getitem__, run.cell.parameter_names)]
         single = single_step(run, rows, states, stored, recorded=False)
         if single is not None:
@@ -85,10 +85,17 @@ def execute(
     return precision.cast_results(run, low, arrays, found)
 
 
+def _count(rows: Tensor, batch_sizes: Sequence[int] | DeviceSteps | None) -> int:
+    """The number of steps; 0 for those whose numbers are on a device."""
+    if isinstance(batch_sizes, DeviceSteps):
+        return 0
+    return rows.shape[0] if batch_sizes is None else len(batch_sizes)
+
+
 def _execute(
     path: Path,
     run: Run,
-    batch_sizes: Sequence[int] | None,
+    batch_sizes: Sequence[int] | DeviceSteps | None,
     arrays: Arrays,
     stacked: bool = False,
 ) -> Results:
@@ -100,7 +107,9 @@ def _execute(
             return custom_operators.execute(run, arrays)
         name = "operations"
     sizes = (rows.shape[1],) * rows.shape[0] if batch_sizes is None else batch_sizes
-    if not sizes[0]:  # nothing to compute, and no address to give to a kernel
+    if (
+        not isinstance(sizes, DeviceSteps) and not sizes[0]
+    ):  # nothing to compute, and no address to give to a kernel
         name = "operations"
     run = compiled_path.over(run, sizes, rows)
     if name == "compiled":

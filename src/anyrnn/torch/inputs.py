@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import PackedSequence
 from anyrnn.errors import InputError
 from anyrnn.kernels.arguments import as_array
 from anyrnn.kernels.row_layout import GIVEN, check_padding, lay_out
+from anyrnn.torch.device_layout import device_rows, lay_out_on_device
 from anyrnn.torch.packed_rows import GatheredRows, PackedRows, Rows, gather
 from anyrnn.torch.tensors import check_tensor
 from anyrnn.torch.tracing import FUNCTORCH
@@ -57,7 +58,12 @@ NO_MARKS = Marks()
 
 
 def read_input(
-    given: object, like: Tensor, input_size: int, batch_first: bool, marks: Marks = NO_MARKS
+    given: object,
+    like: Tensor,
+    input_size: int,
+    batch_first: bool,
+    marks: Marks = NO_MARKS,
+    on_device: bool = False,
 ) -> Rows:
     """Check a layer's input and lay it out as rows.
 
@@ -68,6 +74,7 @@ def read_input(
         input_size: The number of features to expect.
         batch_first: Whether the batch comes before the time.
         marks: Which steps count, and where the state is put back.
+        on_device: Whether marks that are on the device of the input stay there.
 
     Returns:
         The rows.
@@ -120,14 +127,17 @@ def read_input(
         )
     if marks.some:
         axes = ("batch", "time") if batch_first else ("time", "batch")[: 1 + batched]
+        device = tensor.device if on_device else None
         with UNTRANSFORMED():
-            layout = lay_out(
-                axes,
-                shape[:-1],
-                _array("lengths", marks.lengths, f"{batch} whole numbers"),
-                _array("mask", marks.mask, "booleans"),
-                _array("resets", marks.resets, "booleans"),
+            arrays = (
+                _array("lengths", marks.lengths, f"{batch} whole numbers", device),
+                _array("mask", marks.mask, "booleans", device),
+                _array("resets", marks.resets, "booleans", device),
             )
+            if any(each is not None and each.device == device for each in arrays):
+                own = lay_out_on_device(axes, shape[:-1], tensor.device, *arrays)
+                return device_rows(tensor, own, batched, batch_first, carry, shape[:-1])
+            layout = lay_out(axes, shape[:-1], *arrays)
         if layout is not None:
             common = layout.batch_sizes, batch, batched, batch_first
             return GatheredRows(gather(tensor, layout), *common, layout, carry, shape[:-1])
@@ -185,8 +195,10 @@ def _shown(numbers: Sequence[int]) -> str:
     return f"[{', '.join(map(str, numbers[:9]))}{', ...' if len(numbers) > 9 else ''}]"
 
 
-def _array(what: str, given: Any, wanted: str) -> Any:
-    """Numbers that a user gives, where NumPy reads them, inside a transform of torch.func too."""
+def _array(what: str, given: Any, wanted: str, device: torch.device | None = None) -> Any:
+    """Numbers that a user gives, where NumPy reads them, inside a transform of torch.func too; on a
+    device, if there is one, where they are there.
+    """
     if given is None:
         return None
     while isinstance(given, Tensor) and FUNCTORCH.is_gradtrackingtensor(given):
@@ -200,7 +212,8 @@ def _array(what: str, given: Any, wanted: str) -> Any:
         given = as_array(what, given)
         given = given if given.flags.writeable else given.copy()
     try:
-        tensor = torch.as_tensor(given).cpu().to_dense()
+        tensor = torch.as_tensor(given)
+        tensor = (tensor if tensor.device == device else tensor.cpu()).to_dense()
         nothing = torch.int64 if what == "lengths" else torch.bool
         return tensor if tensor.numel() else tensor.to(nothing)
     except (TypeError, ValueError, RuntimeError) as error:

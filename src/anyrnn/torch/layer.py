@@ -29,7 +29,7 @@ from anyrnn.torch.layer_stack import (
     write_states,
 )
 from anyrnn.torch.packed_rows import Input, Rows, Start
-from anyrnn.torch.path import ORDER, Path, asked, check_int8, choose, may_be_vendor
+from anyrnn.torch.path import ORDER, Path, asked, check_int8, choose, may_be_vendor, on_device
 from anyrnn.torch.results import own
 from anyrnn.torch.shifts import Added, Shifts
 from anyrnn.torch.single_step import by_vendor
@@ -56,8 +56,7 @@ class Layer(DirectCalls):
         whose single steps autograd follows faster in another way, that too.
         """
         stack = self._made()
-        cells = {part.training_cell if self.training else part.cell for part in stack.parts}
-        paths = [choose(cell, self.parameters()) for cell in cells]
+        paths = [choose(cell, self.parameters()) for cell in stack.cells(self.training)]
         path = max(paths, key=lambda path: ORDER.index(path.name))
         if self._in_int8:
             return Path(path.name, f"{path.reason}, products in int8")
@@ -140,7 +139,10 @@ class Layer(DirectCalls):
     ) -> tuple[Rows, list[list[Start]]]:
         """The input as rows, and what each state of each part begins with."""
         like = self._example(structure.example)
-        rows = read_input(given, like, structure.input_size, self.batch_first, marks)
+        cells, stay = structure.cells(self.training), False
+        if marks.some and isinstance(given, Tensor):
+            stay = on_device(cells, [given, *self.parameters()])
+        rows = read_input(given, like, structure.input_size, self.batch_first, marks, stay)
         initial = reset = self._initial(structure, rows, state, like)
         if marks.resets is not None and not isinstance(marks.reset_state, str):
             reset = self._initial(structure, rows, marks.reset_state, like)
@@ -260,10 +262,11 @@ class Layer(DirectCalls):
     ) -> tuple[Tensor, list[Sequence[Tensor]]] | None:
         """Run all layers in one call of torch.nn's operator; None if it does not run them."""
         mode, data, sizes = structure.torch_mode, rows.data, rows.batch_sizes
-        sequences = rows.batch if sizes is None else sizes[0]
-        if mode is None or not sequences or (structure.drops and self.training):
+        if mode is None or not rows.batch or (structure.drops and self.training):
             return None
         if choose(structure.first.cell, [data, *self.parameters()]).name != "vendor":
+            return None
+        if sizes is not None and not sizes[0]:
             return None
         weights = [self._weights(part) for part in structure.parts]
         for part, stored in zip(structure.parts, weights, strict=True):

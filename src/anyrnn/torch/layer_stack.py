@@ -209,6 +209,10 @@ class LayerStack:
             )
         self.single = len(self.parts) == 1 and not any(self.skips)
 
+    def cells(self, training: bool) -> set[Cell]:
+        """What is run, in training or outside of it."""
+        return {part.training_cell if training else part.cell for part in self.parts}
+
     @cached_property
     def torch_mode(self) -> str | None:
         """What torch.nn calls the cell, if one of its layers is as this one; else None. Whatever is

@@ -7,13 +7,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.interpret import DRAW, drawing, evaluate
 from anyrnn.graph.nodes import Node
 from anyrnn.graph.parameters import split_parameters
 from anyrnn.kernels.evaluator import Evaluator, Values
-from anyrnn.kernels.run import Arrays, Run
+from anyrnn.kernels.run import Arrays, DeviceSteps, Run
 from anyrnn.schedule.build import place_operations
 from anyrnn.schedule.neighbours import products_together
 from anyrnn.torch.tensors import Results, check_parameters
@@ -27,6 +28,8 @@ def execute(run: Run, arrays: Arrays) -> Results:
     Raises:
         ArrayError: A parameter is not as the cell has it.
     """
+    if isinstance(run.steps, DeviceSteps):
+        return _counted(run, arrays)
     rows, states, seed = arrays.rows, arrays.states, arrays.seed
     check_parameters(run, arrays.parameters, rows)
     cell, sizes, batch_sizes = run.cell, dict(run.sizes), run.steps.batch_sizes
@@ -71,6 +74,21 @@ def execute(run: Run, arrays: Arrays) -> Results:
         for state, parts in zip(current, ended, strict=True)
     )
     return torch.cat(outputs), last
+
+
+def _counted(run: Run, arrays: Arrays) -> Results:
+    """Run over sequences whose lengths are on a device, which are copied from it."""
+    steps, rows, states = run.steps, arrays.rows, arrays.states
+    sizes = [size for size in steps.offsets.diff().tolist() if size]
+    count, batch = sum(sizes), max(sizes, default=0)
+    if not count:
+        return rows.new_zeros(run.output_shape(len(rows))), tuple(map(Tensor.clone, states))
+    known = run.over(tuple(sizes), run.dtype, run.threads)
+    begun = [state[:batch] for state in states]
+    output, last = execute(known, arrays._replace(rows=rows[:count], states=begun))
+    output = functional.pad(output, (0, 0, 0, len(rows) - count))
+    both = zip(last, states, strict=True)
+    return output, tuple(torch.cat([part, state[batch:]]) for part, state in both)
 
 
 @lru_cache(maxsize=256)

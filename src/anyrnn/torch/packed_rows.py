@@ -124,14 +124,15 @@ class Rows:
 
     Attributes:
         data: (time, batch, input); of sequences of different lengths (sum of batch_sizes, input).
-        batch_sizes: The number of rows of each step; None where all sequences have one length.
+        batch_sizes: The number of rows of each step; None where all sequences have one length; the
+            `DeviceSteps` where these numbers are on a device.
         batch: The number of sequences.
         batched: Whether the caller gave a batch; if not, one sequence.
         batch_first: Whether the caller's tensors have the batch before the time.
     """
 
     data: Tensor
-    batch_sizes: list[int] | None
+    batch_sizes: Any  # list[int], DeviceSteps or None
     batch: int
     batched: bool
     batch_first: bool

@@ -185,6 +185,20 @@ def _refusal(
     return target.refusal(cell, None if dtype is None else str(dtype).removeprefix("torch."))
 
 
+def on_device(cells: Iterable[Cell], tensors: Iterable[Tensor]) -> bool:
+    """Whether kernels of a device with memory of its own compute a call, so that lengths, masks and
+    resets that are there can stay there.
+
+    Args:
+        cells: What is run.
+        tensors: What the call computes from, the input first.
+    """
+    first, *others = tensors
+    return not first.is_cpu and all(
+        choose(cell, [first, *others]).name == "compiled" for cell in cells
+    )
+
+
 def check_int8(cell: Cell, tensors: Iterable[Tensor]) -> None:
     """Check that kernels on the CPU compute a call whose products are to be those of int8.
 

@@ -9,10 +9,10 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from anyrnn.kernels.gpu.source import STAGES, WARPS, LoopSource
+from anyrnn.kernels.gpu.source import LoopSource
 
-# multiplication and addition may be one operation; Triton's own default changes with its version
-OPTIONS = {"num_warps": WARPS, "num_stages": STAGES, "enable_fp_fusion": True}
+WARPS = {"cuda": 8, "hip": 4}  # AMD's have twice as many threads, and with 8 too few registers
+STAGES = 1  # of loops that do not say it: one over time must not read ahead
 OLDEST = 80  # the compute capability that kernels need, times ten
 
 
@@ -38,6 +38,21 @@ def interpreted() -> bool:
 def version() -> str:
     """The version of Triton."""
     return str(triton().__version__)
+
+
+def options(backend: str) -> dict[str, Any]:
+    """What kernels are compiled with for a maker's GPUs, as Triton calls these."""
+    # multiplication and addition may be one operation; Triton's default changes with its version
+    return {"num_warps": WARPS[backend], "num_stages": STAGES, "enable_fp_fusion": True}
+
+
+@lru_cache(maxsize=1)
+def own_options() -> dict[str, Any]:
+    """The options for the GPUs of this machine."""
+    try:
+        return options(triton().runtime.driver.active.get_current_target().backend)
+    except RuntimeError:  # there is none, as where Triton's interpreter runs kernels
+        return options("cuda")
 
 
 @lru_cache(maxsize=512)
@@ -117,7 +132,7 @@ def compiled(source: LoopSource, kernel: str, machine: Machine) -> Any:
     types: dict[str, str] = {}
     for name in made.arg_names:
         types[name] = "i32"
-    types |= {"offsets": "*i64", "seed": "*i64"}
+    types |= dict.fromkeys(("offsets", "lengths", "seed"), "*i64")
     types = {name: kind for name, kind in types.items() if name in made.arg_names}
     layout = source.layout
     for array in layout.arguments:
@@ -134,4 +149,4 @@ def compiled(source: LoopSource, kernel: str, machine: Machine) -> Any:
     }
     given = package.compiler.ASTSource(made, types, constants, attributes)
     target = package.backends.compiler.GPUTarget(*machine)
-    return package.compile(given, target=target, options=OPTIONS)
+    return package.compile(given, target=target, options=options(machine.backend))

@@ -16,10 +16,10 @@ from anyrnn.schedule.forms import Schedule
 # what kernels call their own variables, and functions, which have the names of operations
 TAKEN = frozenset(
     (
-        *("steps", "batch", "rows", "offsets", "seed", "tl", "triton", "index", "step", "first"),
-        *("last", "live", "row", "here", "goes_on", "previous", "entering", "leaving", "before"),
-        *("after", "begin", "start", "term", "left", "right", "range", "float"),
-        *("place", "before_it", "inside", "advance", "compose", "uniform"),
+        *("batch", "rows", "offsets", "lengths", "seed", "tl", "triton", "index", "step", "live"),
+        *("row", "here", "length", "longest", "previous", "following", "entering", "leaving"),
+        *("before", "after", "begin", "start", "term", "left", "right", "range", "float"),
+        *("place", "before_it", "advance", "compose", "uniform"),
     )
 ).union(OPERATIONS)
 

@@ -12,12 +12,12 @@ from anyrnn.graph.keys import Before, Name
 from anyrnn.graph.nodes import Node
 from anyrnn.graph.parameters import split_parameters
 from anyrnn.kernels.evaluator import Values
-from anyrnn.kernels.gpu import compile
+from anyrnn.kernels.gpu import compile, graphs
 from anyrnn.kernels.gpu.form import Form, Loop, choose_loop
 from anyrnn.kernels.gpu.outside_loop import OutsideEvaluator, Program, outer, outside_loop
 from anyrnn.kernels.gpu.row_indices import INDICES
 from anyrnn.kernels.gpu.source import LoopSource, loop_source
-from anyrnn.kernels.run import Arrays, History, Run
+from anyrnn.kernels.run import Arrays, DeviceSteps, History, Run
 from anyrnn.schedule.neighbours import side_by_side
 
 
@@ -68,8 +68,7 @@ class Execution:
 
     def _execute(self) -> Outcome:
         cell, rows = self.run.cell, self.steps.rows
-        operations = {**self.device.operations, "outer": outer}
-        evaluator = OutsideEvaluator(cell, self.arrays.parameters, self.sizes, operations)
+        evaluator = OutsideEvaluator(cell, self.arrays.parameters, self.sizes, self._operations())
         evaluator.join, evaluator.whole = self.device.join, {}
         self._leaves()
         evaluator.run(self.outside.once, self.values)
@@ -87,6 +86,22 @@ class Execution:
             name: self._last(histories.get(name), pairs.get(name)) for name in self.schedule.states
         }
         return Outcome(results, last, self._totals(evaluator))
+
+    def _operations(self) -> dict[str, Any]:
+        """What is computed outside the loop: sums are of rows that are some."""
+        found = {**self.device.operations, "outer": outer}
+        if isinstance(self.steps, DeviceSteps):
+            total = found["batch_sum"]
+            found["batch_sum"] = lambda value: total(self._cleared(value))
+            found["outer"] = lambda *both: outer(*map(self._cleared, both))
+        return found
+
+    def _cleared(self, value: Any) -> Any:
+        """A value of each row, with zero in rows that are none."""
+        if value.ndim < 2 or not isinstance(self.steps, DeviceSteps):
+            return value
+        zero = self.like.new_zeros((), dtype=value.dtype)
+        return self.device.operations["where"](self.steps.live[:, None], value, zero)
 
     def _leaves(self) -> None:
         members = split_parameters(self.run.cell, self.arrays.parameters, self.sizes)
@@ -177,34 +192,46 @@ class Execution:
             array = self.values[node]
             given += [array, *array.stride()] if argument.strides else [array.contiguous()]
         seed = [self.device.moved(self.arrays.seed, self.like)] if source.draws else []
-        common = (steps.batch, steps.rows, self._index("offsets"), *seed, *given)
-        made = compile.functions(source.text, compile.interpreted())
-        count, tile = len(steps.batch_sizes), source.form.rows
+        where = self._index("offsets"), self._index("lengths")
+        common = steps.batch, steps.rows, *where, *seed, *given
+        made, options = compile.functions(source.text, compile.interpreted()), compile.own_options()
+        tile, sizes = source.form.rows, steps.batch_sizes
         if source.form.loop is not Loop.STEPS:
             (kernel,) = source.kernels
-            grid = -(-steps.batch // tile), kernel.tiles
-            made[kernel.name][grid](count, *common, **compile.OPTIONS)
+            made[kernel.name][-(-steps.batch // tile), kernel.tiles](*common, **options)
             return
-        for step in reversed(range(count)) if self.reverse else range(count):
-            tiles = -(-steps.batch_sizes[step] // tile)
-            for kernel in source.kernels:
-                made[kernel.name][(tiles, kernel.tiles)](step, *common, **compile.OPTIONS)
+
+        def launches() -> None:
+            for step in reversed(range(len(sizes))) if self.reverse else range(len(sizes)):
+                tiles = -(-sizes[step] // tile)
+                for kernel in source.kernels:
+                    made[kernel.name][tiles, kernel.tiles](step, *common, **options)
+
+        if not graphs.wanted():
+            launches()
+            return
+        address, kind = self.arrays.interface.address, type(self.like)
+        known = (address(each) if isinstance(each, kind) else each for each in common)
+        key = source.text, sizes, str(self.like.device), *known
+        graphs.GRAPHS.launch(key, launches, self.like, self.device)
 
     def _result(self, node: Node) -> Any:
         """A result for each row."""
         shape = self.steps.rows, self.width(node)
         found = self.values[node]
-        return found if tuple(found.shape) == shape else found.expand(shape).contiguous()
+        found = found if tuple(found.shape) == shape else found.expand(shape).contiguous()
+        return self._cleared(found)
 
     def _last(self, history: History | None, pair: Any) -> Any:
         """A last state, in memory of its own."""
         steps = self.steps
         if history is not None:
-            if self.reverse:
+            if self.reverse and not isinstance(steps, DeviceSteps):
                 return history.new[: steps.batch].clone()
             if steps.constant:
                 return history.new[-steps.batch :].clone()
-            return history.new.index_select(0, self._index("last"))
+            index = self._index("first" if self.reverse else "last")
+            return history.array.index_select(0, index)
         if self.reverse or steps.constant:
             found = pair[0 if self.reverse else len(steps.batch_sizes) % 2]
         else:

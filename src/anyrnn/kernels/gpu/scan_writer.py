@@ -71,6 +71,7 @@ class ScanWriter(TileWriter):
         """Write the body of the kernel."""
         add, units = self.out.add, self.cut.units
         add("here = tl.program_id(0).to(tl.int64)")
+        add("length = tl.load(lengths + here).to(tl.int32)")
         self.set_units(f"tl.program_id(1) * {units}", units, self.size)
         add(f"place = tl.arange(0, {self.steps})[:, None]")
         add(f"before_it = tl.maximum(place - 1, 0) + tl.zeros(({self.steps}, {units}), tl.int32)")
@@ -79,7 +80,7 @@ class ScanWriter(TileWriter):
             address = address_of(self._initial(name), self.unit)
             loaded = f"tl.load({address}, mask={self.there}, other=0.0)"
             add(f"{variable} = {loaded}.to(tl.float32)")
-        with self.out.block(f"for begin in tl.range(0, steps, {self.steps}, num_stages=1):"):
+        with self.out.block(f"for begin in tl.range(0, length, {self.steps}, num_stages=1):"):
             self._rows_of_chunk()
             values = Values(self, {})
             for each, needed in self.plan.recurrences:
@@ -94,11 +95,9 @@ class ScanWriter(TileWriter):
     def _rows_of_chunk(self) -> None:
         """Which rows of arrays the sequence has at the steps of a chunk."""
         add = self.out.add
-        add("index = begin + place", "inside = index < steps")
-        add("step = " + ("steps - 1 - index" if self.form.reverse else "index"))
-        add("first = tl.load(offsets + step, mask=inside, other=0)")
-        add("last = tl.load(offsets + step + 1, mask=inside, other=0)")
-        add("live = here < last - first", "row = first + here")
+        add("index = begin + place", "live = index < length")
+        add("step = " + ("length - 1 - index" if self.form.reverse else "index"))
+        add("row = tl.load(offsets + step, mask=live, other=0) + here")
         add("leaving = " + ("row" if self.form.reverse else "batch + row"))
 
     def _recurrence(
@@ -108,7 +107,7 @@ class ScanWriter(TileWriter):
         values: Values,
         carried: str,
     ) -> None:
-        """Compute the states of a chunk: a step without the sequence leaves a state as it is."""
+        """Compute the states of a chunk: a step after the last one leaves a state as it is."""
         add, units = self.out.add, self.cut.units
         scale, shift = (
             values.evaluate(node, part)

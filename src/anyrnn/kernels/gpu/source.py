@@ -20,9 +20,6 @@ from anyrnn.kernels.gpu.stage_writer import StageWriter
 from anyrnn.kernels.gpu.tile_writer import Lines
 from anyrnn.schedule.forms import Schedule, Stage
 
-WARPS = 8
-STAGES = 1  # of loops that do not say it: one over time must not read ahead
-
 
 @lru_cache(maxsize=256)
 def unsupported(schedule: Schedule) -> str | None:
@@ -93,18 +90,19 @@ class _Writer:
 
     def _scan(self) -> Iterator[Kernel]:
         writer = ScanWriter(self.out, self.layout, self.form)
-        with self._kernel(self.name, "steps"):
+        with self._kernel(self.name):
             writer.write()
         yield Kernel(self.name, -(-writer.size // writer.cut.units), (writer.cut,))
 
     def _over_time(self) -> Iterator[Kernel]:
         writer = StageWriter(self.out, self.layout, self.form)
-        with self._kernel(self.name, "steps"):
+        with self._kernel(self.name):
             writer.rows_of_tile()
             if self.form.loop is Loop.RESIDENT:
+                writer.leave_if("longest == 0")
                 writer.keep(self.schedule.stages)
-            step = "steps - 1 - index" if self.form.reverse else "index"
-            with self.out.block("for index in range(steps):"):
+            step = "longest - 1 - index" if self.form.reverse else "index"
+            with self.out.block("for index in range(longest):"):
                 self.out.add(f"step = {step}")
                 writer.rows_of_step()
                 stages = zip(self.schedule.stages, self.planned, strict=True)
@@ -121,6 +119,7 @@ class _Writer:
             name = f"{self.name}_stage_{number}"
             with self._kernel(name, "step"):
                 writer.rows_of_tile()
+                writer.leave_if("step >= longest")
                 writer.rows_of_step()
                 writer.stage(number, stage, planned)
             if isinstance(stage, Stage):
@@ -130,13 +129,13 @@ class _Writer:
                 yield Kernel(name)
 
     @contextmanager
-    def _kernel(self, name: str, clock: str) -> Iterator[None]:
+    def _kernel(self, name: str, *clock: str) -> Iterator[None]:
         seed = ["seed"] if self.schedule.graph.draws else []
-        same = [clock, "batch", "rows"]
+        same = [*clock, "batch", "rows"]
         arrays = [array.text for array in self.layout.arguments]
         self.out.add("", "", f"@triton.jit(do_not_specialize={same!r})".replace("'", '"'))
         with self.out.block(f"def {name}("):
-            for each in (*same, "offsets", *seed, *arrays):
+            for each in (*same, "offsets", "lengths", *seed, *arrays):
                 self.out.add(f"{each},")
         with self.out.block("):"):
             yield

@@ -29,19 +29,25 @@ class StageWriter(TileWriter):
         self.kept: dict[Node, str] = {}
 
     def rows_of_tile(self) -> None:
-        """Which sequences a tile has."""
+        """Which sequences a tile has, and how many steps they and the longest of them have."""
         add, rows = self.out.add, self.rows
-        add(f"here = tl.program_id(0) * {rows} + tl.arange(0, {rows})")
-        add("here = here.to(tl.int64)[:, None]")
+        add(f"start = tl.program_id(0) * {rows}")
+        add(f"here = (start + tl.arange(0, {rows})).to(tl.int64)[:, None]")
+        add("length = tl.load(lengths + here, mask=here < batch, other=0)")
+        add("longest = tl.load(lengths + start).to(tl.int32)")
+
+    def leave_if(self, condition: str) -> None:
+        """Have programs end that have nothing to do."""
+        with self.out.block(f"if {condition}:"):
+            self.out.add("return")
 
     def rows_of_step(self) -> None:
         """Which rows of arrays the rows of a tile are at a step."""
         add = self.out.add
-        add("first = tl.load(offsets + step)", "last = tl.load(offsets + step + 1)")
-        add("live = here < last - first", "row = first + here")
+        add("live = step < length", "row = tl.load(offsets + step) + here")
         if self.form.reverse:
-            add("goes_on = here < tl.load(offsets + step + 2) - last")
-            add("entering = tl.where(goes_on, last, rows) + here", "leaving = row")
+            add("following = tl.load(offsets + step + 1)")
+            add("entering = tl.where(step + 1 < length, following, rows) + here", "leaving = row")
             add("before = (step + 1) % 2 * batch + here", "after = step % 2 * batch + here")
         else:
             add("previous = batch + tl.load(offsets + tl.maximum(step, 1) - 1)")
