@@ -26,7 +26,7 @@ from anyrnn.kernels.cpu import target as cpu
 from anyrnn.kernels.cpu.emit import packing
 from anyrnn.kernels.cpu.emit.arithmetic import arithmetic
 from anyrnn.kernels.cpu.emit.lower import lower
-from anyrnn.kernels.cpu.machine import engine, executor, team
+from anyrnn.kernels.cpu.machine import engine, executor, job_entry, team
 from anyrnn.kernels.cpu.machine import processor as targets
 from anyrnn.kernels.cpu.machine.processor import Processor
 from anyrnn.schedule.build import schedule
@@ -148,8 +148,9 @@ def arm(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setenv("ANYRNN_CACHE", "off")
     monkeypatch.setattr(engine, "_link", link)
-    monkeypatch.setattr(team, "_forked", True)  # so that everything runs on one thread
+    monkeypatch.setattr(team._forked, "value", 1)  # so that everything runs on one thread
     monkeypatch.setattr(team, "function", lambda address: partial(machine.call, address))
+    monkeypatch.setattr(job_entry, "interpreter", lambda: None)  # it calls no functions of Python
     monkeypatch.setattr(executor, "executor", cache(executor.Executor))
     for module in (cpu, executor, test_loop):
         monkeypatch.setattr(module, "host", lambda name=None: NEON)

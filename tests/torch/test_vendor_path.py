@@ -250,14 +250,13 @@ def test_a_trace_takes_other_lengths_and_batches(kind: type[nn.Module]) -> None:
 # single steps that autograd follows
 
 
+WIDE = 256  # hidden units from which on a layer's step is torch.nn's
 STEPS: dict[str, tuple[Any, str]] = {
-    "LSTM": (LSTM(3, 5, dtype=float64), "lstm_cell"),
-    "GRU, batch first": (GRU(3, 5, batch_first=True, dtype=float64), "gru_cell"),
-    "RNN, relu": (RNN(3, 5, nonlinearity="relu", dtype=float64), "rnn_relu_cell"),
-    "LSTM without a bias": (LSTM(3, 5, bias=False, dtype=float64), "lstm_cell"),
-    "the cell lstm": (Recurrent("lstm", 3, 5, dtype=float64), "lstm_cell"),
-    "the cell gru": (Recurrent("gru", 3, 5, batch_first=True, dtype=float64), "gru_cell"),
-    "the cell rnn": (Recurrent("rnn", 3, 5, dtype=float64), "rnn_tanh_cell"),
+    "GRU, batch first": (GRU(3, WIDE, batch_first=True, dtype=float64), "gru_cell"),
+    "RNN, relu": (RNN(3, WIDE, nonlinearity="relu", dtype=float64), "rnn_relu_cell"),
+    "GRU without a bias": (GRU(3, WIDE, bias=False, dtype=float64), "gru_cell"),
+    "the cell gru": (Recurrent("gru", 3, WIDE, batch_first=True, dtype=float64), "gru_cell"),
+    "the cell rnn": (Recurrent("rnn", 3, WIDE, dtype=float64), "rnn_tanh_cell"),
     "LSTMCell": (anyrnn.torch.LSTMCell(3, 5, dtype=float64), "lstm_cell"),
     "GRUCell": (anyrnn.torch.GRUCell(3, 5, dtype=float64), "gru_cell"),
     "RNNCell": (anyrnn.torch.RNNCell(3, 5, dtype=float64), "rnn_tanh_cell"),
@@ -270,8 +269,9 @@ def step(module: nn.Module, with_state: bool) -> list[Tensor]:
     is_cell = isinstance(module, nn.RNNCellBase)
     first = getattr(module, "batch_first", False)
     x = torch.randn((4, 3) if is_cell else (4, 1, 3) if first else (1, 4, 3), dtype=float64)
-    number = 2 if "LSTM" in type(module).__name__ or "lstm" in str(module) else 1
-    states = [torch.randn((4, 5) if is_cell else (1, 4, 5), dtype=float64) for _ in range(number)]
+    number = 2 if isinstance(module, nn.LSTMCell) else 1
+    shape = (4, 5) if is_cell else (1, 4, WIDE)
+    states = [torch.randn(shape, dtype=float64) for _ in range(number)]
     leaves = [x, *(states if with_state else ())]
     for leaf in leaves:
         leaf.requires_grad_()
@@ -302,26 +302,35 @@ def test_which_steps_are_not(called: list[str]) -> None:
         LSTM(3, 5)(x)
     with torch.autocast("cpu", torch.bfloat16):
         LSTM(3, 5)(x)
-    LSTM(3, 5, memory="low")(x)
-    LSTM(3, 5, proj_size=2)(x)
-    GRU(3, 5, 2)(x)
+    GRU(3, WIDE, memory="low")(x)
+    LSTM(3, WIDE, proj_size=2)(x)
+    GRU(3, WIDE, 2)(x)
     Recurrent("lstm_peephole", 3, 5)(x)
-    Recurrent("lstm", 3, 5, recurrent_dropout=0.5)(x)
-    LSTM(512, 512)(torch.randn(1, 2, 512))
-    LSTM(3, 5)(torch.cat([x, x]))
+    Recurrent("gru", 3, WIDE, recurrent_dropout=0.5)(x)
+    GRU(3, WIDE)(torch.cat([x, x]))
+    anyrnn.torch.LSTMCell(512, 512)(torch.randn(2, 512))
+    for layer in (LSTM(3, 5), LSTM(3, WIDE), LSTM(512, 512), GRU(3, 100), RNN(128, 128)):
+        size = layer.input_size
+        for _ in range(3):  # calls that come again, too
+            layer(torch.randn(1, 2, size))[0].sum().backward()
     assert not called
 
 
 def test_a_layer_says_which_steps_are_torch_nns() -> None:
     end = "; one step with a gradient: torch.nn's"
     assert LSTM(3, 5).path.name == "compiled"
-    assert str(LSTM(3, 5).path).endswith(f"{end} LSTM")
-    assert str(RNN(3, 5, nonlinearity="relu").path).endswith(f"{end} RNN")
-    assert str(Recurrent("gru", 3, 5).path).endswith(f"{end} GRU")
-    for layer in (LSTM(3, 5, memory="low"), GRU(3, 5, 2), LSTM(512, 512), Recurrent("sru", 5, 5)):
+    assert str(RNN(3, WIDE, nonlinearity="relu").path).endswith(f"{end} RNN")
+    assert str(Recurrent("gru", 3, WIDE).path).endswith(f"{end} GRU")
+    for layer in (
+        GRU(3, WIDE, memory="low"),
+        GRU(3, WIDE, 2),
+        GRU(3, 5),
+        LSTM(512, 512),
+        Recurrent("sru", 5, 5),
+    ):
         assert end not in str(layer.path)
     with forced("compiled"):
-        assert str(LSTM(3, 5).path) == "compiled: asked for"
+        assert str(GRU(3, WIDE).path) == "compiled: asked for"
 
 
 def test_a_second_derivative_of_a_step() -> None:

@@ -1,5 +1,5 @@
-"""What a face uses of this machine besides a target: its cores, machine code of the face's own, and
-large arrays whose memory is used again.
+"""What a face uses of this machine besides a target: its cores, machine code of the face's own, a
+reader of addresses, and large arrays whose memory is used again.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from anyrnn.kernels.cpu.machine.array_reader import array_reader
 from anyrnn.kernels.cpu.machine.engine import Code, compile_text
 from anyrnn.kernels.cpu.machine.memory import LEAST, empty
 from anyrnn.kernels.cpu.machine.processor import host
@@ -16,6 +17,7 @@ from anyrnn.kernels.cpu.program.row_placement import place_rows
 __all__ = [
     "LEAST",
     "Code",
+    "array_reader",
     "compile_module",
     "empty",
     "free_memory",

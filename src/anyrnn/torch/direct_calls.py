@@ -141,12 +141,12 @@ class DirectCalls(nn.Module):
         shape = given.shape
         if len(shape) != 3:
             return None
-        batch, time = shape[:2] if self.batch_first else shape[1::-1]
         call = self._kept_call(shape)
         if call is not None:
             found = call(given, state, self._parameters)
             if found is not None:
                 return found
+        batch, time = shape[:2] if self.batch_first else shape[1::-1]
         if time != 1:
             return None
         return self._step_of(given, batch, state)
@@ -230,7 +230,7 @@ class DirectCalls(nn.Module):
             True
         """
         if type(input) in PLAIN and input.dim() == 2 and is_direct(self):
-            call = self._kept_call(input.shape)
+            call = None if torch.compiler.is_compiling() else self._kept_call(input.shape)
             single = None if call is None else call(input, state, self._parameters, out)
             if single is None:
                 single = self._step_of(input, input.shape[0], state, out)

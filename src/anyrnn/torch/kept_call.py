@@ -16,7 +16,7 @@ from anyrnn.kernels.run import Run
 from anyrnn.kernels.target import Target, target_for
 from anyrnn.torch.compiled_path import over
 from anyrnn.torch.path import choose, is_ordinary
-from anyrnn.torch.tensors import DTYPE, DTYPES, PLAIN, REQUIRES_GRAD, SHAPE, addresses
+from anyrnn.torch.tensors import DTYPE, DTYPES, PLAIN, REQUIRES_GRAD, SHAPE, address_reader
 
 SEVERAL = frozenset((tuple, list))
 
@@ -41,6 +41,7 @@ class KeptCall:
         self.count, self.names, self.recorded = len(given), [*names], recorded
         self.target, self.threads = target_for("cpu"), torch.get_num_threads()
         self.shapes, self.dtypes = ([*map(of, (*given, *stored))] for of in (SHAPE, DTYPE))
+        self.starts = address_reader(self.shapes, self.dtypes)
         with torch.inference_mode(False):
             self.zeros = [
                 torch.zeros(shape, dtype=self.dtypes[0], device="cpu")
@@ -67,8 +68,7 @@ class KeptCall:
         as it was. Arguments are those of a call.
         """
         if (
-            torch.compiler.is_compiling()
-            or not is_ordinary()
+            not is_ordinary()
             or torch.is_autocast_enabled("cpu")
             or torch.get_num_threads() != self.threads
             or target_for("cpu") is not self.target
@@ -83,12 +83,12 @@ class KeptCall:
         else:
             return None
         tensors: list[Any] = [*given, *map(parameters.get, self.names)]
-        if not PLAIN.issuperset(map(type, tensors)):
+        starts = self.starts(tensors)
+        if starts is None:
             return None
         if (torch.is_grad_enabled() and any(map(REQUIRES_GRAD, tensors))) is not self.recorded:
             return None
-        starts = addresses(tensors, self.shapes, self.dtypes)
-        return None if starts is None else (tensors, starts)
+        return tensors, starts
 
 
 def time_first(tensor: Tensor) -> Tensor:

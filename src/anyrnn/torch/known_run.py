@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from math import prod
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from anyrnn.kernels.run import ArrayInterface, Run
 from anyrnn.kernels.target import Call, Entry, Target
-from anyrnn.torch.tensors import NO_MEMORY, PLAIN, TYPES, addresses, maker
+from anyrnn.torch.tensors import NO_MEMORY, PLAIN, TYPES, address_reader, maker
 
 Shape = tuple[int, ...]
 
@@ -125,6 +125,8 @@ class KnownRun:
         self.given = [self.x, *self.states, *self.parameters]
         self.dtypes = [TYPES[run.dtype]] * len(self.given)
         self.ways: dict[Any, _Results | None] = {}
+        self.read = address_reader(self.given, self.dtypes)
+        self.read_gradients: Callable[[list[Any]], list[int] | None] | None = None
 
     def learn(self, call: Call, wanted: tuple[bool, ...] = ()) -> None:
         """Find the way into what a method of the target has just run, if there is one.
@@ -150,7 +152,7 @@ class KnownRun:
         """
         if self.ways.get((call, ())) is None:
             return None
-        return addresses(tensors, self.given, self.dtypes)
+        return self.read([*tensors])
 
     def enter(
         self, call: Call, starts: Sequence[int]
@@ -198,9 +200,10 @@ class KnownRun:
             above[1:] = map(Tensor.view, above[1:], self.states)
         output, *states = map(Tensor.contiguous, above)
         first, end = 1 + len(self.states), len(self.given)
-        tensors = x, output, *saved[end:], *states, *saved[first:end]
-        shapes = [self.x, self.output, *own.shapes, *self.states, *self.parameters]
-        starts = addresses(tensors, shapes, self.dtypes[:1] * len(shapes))
+        if self.read_gradients is None:
+            shapes = [self.x, self.output, *own.shapes, *self.states, *self.parameters]
+            self.read_gradients = address_reader(shapes, self.dtypes[:1] * len(shapes))
+        starts = self.read_gradients([x, output, *saved[end:], *states, *saved[first:end]])
         return None if starts is None else results.taken(results.fill(starts))[0]
 
 

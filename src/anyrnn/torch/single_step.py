@@ -1,8 +1,8 @@
 """One step of a cell by the shortest way: for streams, and for decoders whose attention has to look
 at each step before the next one.
 
-Without a derivative that is a kernel. With one it is torch.nn's operator for a cell that has one:
-what autograd takes to have a derivative in Python is more than such a step.
+Without a derivative that is a kernel. With one it is torch.nn's operator, if it has the cell, where
+that is faster: a module for single steps keeps no calls, and a layer's matrices may be large.
 
 All that a call depends on is looked at here, once. A call that is out of the ordinary goes the
 usual way, which computes it or says what is wrong with it.
@@ -40,6 +40,7 @@ from anyrnn.torch.tensors import (
 )
 
 LARGE = 1 << 20  # elements of an LSTM's matrices from which on our kernels are faster
+LARGE_GATE = 1 << 16  # of the matrices of one gate, from which on the operators of others are
 
 
 def single_step(
@@ -130,16 +131,26 @@ def enter(
 
 
 @lru_cache(maxsize=256)
-def by_vendor(cell: Cell, sizes: Sizes, memory: str) -> str | None:
+def by_vendor(cell: Cell, sizes: Sizes, memory: str, layer: bool = True) -> str | None:
     """The class of torch.nn whose operator computes a step that autograd follows, as it is faster
     there than our kernels; None if our kernels do.
+
+    Args:
+        cell: The cell.
+        sizes: Its named sizes.
+        memory: What is saved for the derivative.
+        layer: Whether this is a step of a layer, which keeps calls that come again.
     """
     kind = vendor_path.mode(cell)
     if kind is None or memory == "low" or "projection" in cell.sizes:
         return None
     matrices = [s.shape_for(dict(sizes)) for s in cell.parameters if s.is_matrix]
-    large = sum(rows * columns for rows, columns in matrices) > LARGE
-    return None if large and kind == "LSTM" else vendor_path.class_name(cell)
+    if kind == "LSTM":
+        ours = layer or sum(rows * columns for rows, columns in matrices) > LARGE
+    else:
+        gate = dict(sizes)["hidden"] * sum(columns for _, columns in matrices)
+        ours = layer and gate <= LARGE_GATE
+    return None if ours else vendor_path.class_name(cell)
 
 
 class VendorStep(NamedTuple):
@@ -157,9 +168,9 @@ class VendorStep(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def _vendor(cell: Cell, sizes: Sizes, memory: str) -> VendorStep | None:
+def _vendor(cell: Cell, sizes: Sizes, memory: str, layer: bool) -> VendorStep | None:
     """The step by torch.nn's operator, if that is to be taken."""
-    name = by_vendor(cell, sizes, memory)
+    name = by_vendor(cell, sizes, memory, layer)
     if name is None:
         return None
     shapes = cell.stored_shapes(dict(sizes))
@@ -170,7 +181,8 @@ def _recorded(
     run: Run, rows: Tensor, states: Sequence[Tensor], given: Sequence[Tensor]
 ) -> Results | None:
     """As `single_step`, by torch.nn's operator with its derivative."""
-    step = _vendor(run.cell, run.sizes, run.memory)
+    layer = rows.dim() == 3
+    step = _vendor(run.cell, run.sizes, run.memory, layer)
     if step is None:
         return None
     stored = dict(zip(run.cell.parameter_names, given, strict=True))
@@ -186,7 +198,6 @@ def _recorded(
             return None
     except RuntimeError:  # a tensor without a shape or without memory
         return None
-    layer = rows.dim() == 3
     if layer:
         flat = [state.flatten(0, 1) for state in states]
         new = step.run(rows.flatten(0, 1), flat, stored)

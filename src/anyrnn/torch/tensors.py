@@ -48,6 +48,24 @@ def addresses(
     return None
 
 
+def address_reader(
+    shapes: list[Any], dtypes: list[torch.dtype]
+) -> Callable[[list[Any]], list[int] | None]:
+    """What is `addresses` for tensors of PyTorch's own classes, and None for others: a function in
+    machine code where PyTorch has DLPack's table of functions, as from 2.10 on.
+    """
+    kinds, known = (Tensor, nn.Parameter), [*map(DTYPES.get, dtypes)]
+    found = None if None in known else host.array_reader(kinds, shapes, [*filter(None, known)])
+    if found is not None:
+        return found
+    return lambda given: addresses(given, shapes, dtypes) if is_plain(given) else None
+
+
+def is_plain(given: Iterable[object]) -> bool:
+    """Whether all are tensors of PyTorch's own classes."""
+    return PLAIN.issuperset(map(type, given))
+
+
 def is_mixed(device: str) -> bool:
     """Whether torch.autocast is on for a type of device."""
     return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)

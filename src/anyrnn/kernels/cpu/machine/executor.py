@@ -178,13 +178,16 @@ entry:
 
 
 class Executor:
-    """The compiled executor; one for the process."""
+    """The compiled executor; one for the process.
+
+    Attributes:
+        functions: The addresses of what carries a job out, with teams and by one thread.
+    """
 
     def __init__(self) -> None:
         self._code = compile_text(TEXT, host(), "commands")
-        self._with_teams, self._alone = map(
-            team.function, (self._code.enter, self._code.enter_alone)
-        )
+        self.functions = self._code.enter, self._code.enter_alone
+        self._with_teams, self._alone = map(team.function, self.functions)
 
     def run(self, job: int) -> None:
         """Carry out the job at an address; in a forked child each kernel on one thread."""

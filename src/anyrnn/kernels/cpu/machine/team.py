@@ -17,12 +17,11 @@ from anyrnn.kernels.cpu.machine.openmp import OpenMP, runtime
 from anyrnn.kernels.cpu.machine.thread_pool import Pool
 
 _pool = Pool()
-_forked = False
+_forked = ctypes.c_int64(0)  # machine code reads it, too
 
 
 def _after_fork() -> None:
-    global _forked
-    _forked = True
+    _forked.value = 1
 
 
 if hasattr(os, "register_at_fork"):
@@ -45,13 +44,17 @@ def trust_threads() -> None:
     Only right if nothing ran on several threads before the fork: otherwise the child waits forever
     for threads that it does not have.
     """
-    global _forked
-    _forked = False
+    _forked.value = 0
 
 
 def available() -> bool:
     """Whether several threads can run a kernel."""
-    return not _forked
+    return not _forked.value
+
+
+def forked_address() -> int:
+    """Where a word is that is not zero as long as several threads cannot."""
+    return ctypes.addressof(_forked)
 
 
 function = lru_cache(maxsize=4096)(ctypes.CFUNCTYPE(None, ctypes.c_void_p))  # at an address
@@ -82,7 +85,7 @@ class TeamEntry:
 
     def run(self, place: int) -> None:
         """Run the kernel, given the address of the header."""
-        if self.threads == 1 or _forked:
+        if self.threads == 1 or not available():
             self.alone(place)
         elif self.runtime is not None:
             self.runtime.start(self.code.enter, place, self.threads)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from struct import Struct
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from anyrnn.kernels.cpu.machine import executor, memory
 from anyrnn.kernels.cpu.machine.engine import Code
+from anyrnn.kernels.cpu.machine.job_entry import Enter, job_entry
 from anyrnn.kernels.cpu.program.buffer_view import BufferView
 from anyrnn.kernels.cpu.program.varying import Count, RecordedSteps, Varying, value_of
 from anyrnn.kernels.numpy_arrays import address, memory_at
@@ -78,6 +78,7 @@ class Bindings:
         self.workspace: Block | None = None
         self.weights: Block | None = None
         self.blocks: dict[int, Any] = {}
+        self.entered: dict[int, Enter] = {}  # by the place of their job in the table
 
     def lay_out(self, recorded: RecordedSteps) -> None:
         """Have the table of the steps of a run."""
@@ -297,10 +298,18 @@ class PreparedCommands:
         def run(addresses: Sequence[int]) -> None:
             bindings = self._take(interface)
             workspace, own = self._workspace(bindings), weights or self._weights(bindings)
-            starts = *addresses, workspace.start, own.start
-            self.run_in(bindings, starts, steps, map(memory_at, starts, self._bytes))
+            starts = [*addresses, workspace.start, own.start]
+            if job is None:
+                self.run_in(bindings, starts, steps, map(memory_at, starts, self._bytes))
+            else:
+                enter = bindings.entered.get(job)
+                if enter is None:
+                    enter = bindings.entered[job] = self.caller(bindings, len(starts), job)
+                enter(starts)
             idle.append(bindings)
 
+        first = steps[0] if len(steps) == 1 else None
+        job = first if isinstance(first, int) else None
         return run
 
     def forget(self) -> None:
@@ -316,9 +325,20 @@ class PreparedCommands:
         shifted = [starts[place] + shift for place, shift in bindings.shifts]
         self._store(bindings.words, self._behind, *starts, *shifted)
 
-    def writer(self, bindings: Bindings, count: int) -> Callable[..., None]:
-        """What writes the first of these only."""
-        return partial(Struct(f"={count}q").pack_into, bindings.words, self._behind)
+    def caller(
+        self, bindings: Bindings, count: int, job: int, kept: object = None
+    ) -> Callable[[list[int]], None]:
+        """What writes the first of these only, and carries out a job.
+
+        Args:
+            bindings: The memory.
+            count: How many.
+            job: Where in the table the job is, in bytes.
+            kept: What lives as long as what is returned.
+        """
+        start = bindings.start
+        place = bindings.words, self._behind, start + self._behind
+        return job_entry(start + job, *place, count, kept)
 
     def run_in(
         self,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from typing import NamedTuple
 
 import numpy as np
 
@@ -16,40 +15,16 @@ from anyrnn.graph.interpret import evaluate
 from anyrnn.graph.nodes import Node
 from anyrnn.kernels.cpu import policy
 from anyrnn.kernels.cpu.emit.arithmetic import arithmetic
-from anyrnn.kernels.cpu.machine import executor
+from anyrnn.kernels.cpu.machine.job_entry import Enter
 from anyrnn.kernels.cpu.machine.processor import Processor
 from anyrnn.kernels.cpu.program.buffer_view import BufferView
 from anyrnn.kernels.cpu.program.commands import CommandBuffer
 from anyrnn.kernels.cpu.program.loop_kernel import compiled_loop
-from anyrnn.kernels.cpu.program.prepared_commands import Bindings, Block, Step, new_block
+from anyrnn.kernels.cpu.program.prepared_commands import new_block
 from anyrnn.kernels.cpu.program.step_rows import OneStep
 from anyrnn.kernels.numpy_arrays import NUMPY_ARRAYS
 from anyrnn.kernels.run import Run
 from anyrnn.schedule.forms import FUSED
-
-
-class StepRecord(NamedTuple):
-    """The memory of one call at a time, in which all addresses are but those that each call gives.
-
-    Attributes:
-        store: Writes these.
-        steps: The addresses of jobs, and functions of Python.
-        bindings: The table.
-        blocks: The workspace, and the block of weights.
-    """
-
-    store: Callable[..., None]
-    steps: Sequence[Step | int]
-    bindings: Bindings
-    blocks: tuple[Block, Block]
-
-    def run(self, execute: Callable[[int], None]) -> None:
-        """Run with the executor."""
-        for step in self.steps:
-            if isinstance(step, int):
-                execute(step)
-            else:
-                step(self.bindings)
 
 
 class SingleStep:
@@ -68,8 +43,7 @@ class SingleStep:
         self.loop = compiled_loop(policy.inference(cell, FUSED), kind)
         self.cell, self.sizes, self.short = cell, dict(run.sizes), short
         self.batch = run.steps.batch
-        self.idle: list[StepRecord] = []
-        self.execute = executor.executor().run
+        self.idle: list[Enter] = []
         commands = CommandBuffer(kind, policy.team_size(run))
         planned = self.loop.schedule
         output = planned.graph.outputs[cell.output]
@@ -118,32 +92,32 @@ class SingleStep:
         states = dict(zip(cell.states, pairs, strict=True))
         prepared.run(OneStep(batch), values, states, False)
         self.commands = commands.finish()
+        (job,) = self.commands.steps
+        assert isinstance(job, int), "nothing in a step is computed by a function of Python"
+        self.job = job
         self.given = len(commands.given) + len(commands.results)
 
-    def run(self, addresses: Sequence[int]) -> None:
+    def run(self, addresses: list[int]) -> None:
         """As `anyrnn.kernels.target.Step.run`."""
-        idle, execute = self.idle, self.execute
-        record = idle.pop() if idle else self._new_record()
+        idle = self.idle
+        enter = idle.pop() if idle else self._entry(self.given)
         try:
-            record.store(*addresses)
-            record.run(execute)
+            enter(addresses)
         finally:
-            idle.append(record)
+            idle.append(enter)
 
     def bind(self, addresses: Sequence[int]) -> Callable[[], None]:
         """As `anyrnn.kernels.target.Step.bind`."""
-        record = self._new_record()
-        record.store(*addresses)
-        return partial(record.run, self.execute)
+        return partial(self._entry(0, addresses), [])
 
-    def _new_record(self) -> StepRecord:
-        """A record for a call, filled but for what each call gives."""
+    def _entry(self, count: int, addresses: Sequence[int] | None = None) -> Enter:
+        """What enters the step, in memory of its own, given so many addresses, or none."""
         commands = self.commands
         bindings = commands.memory(NUMPY_ARRAYS)
         blocks = new_block(commands.room), new_block(commands.weights)
-        commands.write(bindings, [0] * self.given + [block.start for block in blocks])
-        steps = [n + bindings.start if isinstance(n, int) else n for n in commands.steps]
-        return StepRecord(commands.writer(bindings, self.given), steps, bindings, blocks)
+        given = addresses or [0] * self.given
+        commands.write(bindings, [*given, *(block.start for block in blocks)])
+        return commands.caller(bindings, count, self.job, (commands, blocks))
 
 
 single_step = lru_cache(maxsize=256)(SingleStep)
