@@ -31,7 +31,7 @@ class Step(Protocol):
     output_size: int
     parameters: Sequence[Slot]
 
-    def run(self, addresses: Sequence[int]) -> None:
+    def run(self, addresses: list[int]) -> None:
         """Run.
 
         Args:
