@@ -131,6 +131,16 @@ OF_THE_CELL = {  # source: kind, parts of the message
         CellError,
         ["a coroutine", "with yield or async"],
     ),
+    "state_in_a_dictionary": (
+        HEAD + "return {'h': tanh(h)}",
+        CellError,
+        ["returns {'h': <tanh of a cell>} as the new h"],
+    ),
+    "parameters_before_the_star": (
+        "@cell\ndef mine(x, h, W, U):\n    return tanh(W @ x + U @ h)",
+        SizeError,
+        ["W is a state: parameters stand after * in the signature"],
+    ),
     "nothing_returned": (HEAD + "h = tanh(h)", CellError, ["None", "new h"]),
     "too_many": (HEAD + "return h, x, h, x", CellError, ["4 values", "1 new state (h)", "output"]),
     "too_few": (
@@ -584,3 +594,13 @@ def test_hyperparameters_are_numbers_to_python() -> None:
         scale = 2**k + 7 // k + 7 % k + k**-1 + round(0.5) + k**2 + 1.5**0.5
         found = anyrnn.interpret(counted.with_hyperparameters(k=k), x, parameters=parameters)
         assert np.allclose(found.output, scale * function(0.3) ** k)
+
+
+def test_symbols_are_printed_by_their_names(capsys: pytest.CaptureFixture[str]) -> None:
+    @anyrnn.cell
+    def mine(x: Any, h: Any, *, W: Any, U: Any) -> Any:
+        print(x, h, W, U.h, tanh(x))
+        return tanh(W @ x + U.h @ h)
+
+    names = ["x", "h", "W", "U.h", "tanh"]
+    assert capsys.readouterr().out.split("\n")[0] == " ".join(f"<{n} of a cell>" for n in names)

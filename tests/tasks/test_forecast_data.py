@@ -231,7 +231,10 @@ def _with(place: int, *rows: str) -> str:
     ("text", "values", "message"),
     [
         (_with(9, "2020-01-10,abc"), {}, "record 10 has 'abc' in the column 'y'"),
-        (_with(9, '2020-01-10,"1,5"'), {}, "decimal"),
+        (_with(9, '2020-01-10,"1,5"'), {}, "decimal=,"),
+        (_with(9, "2020-01-10,1.500"), {"decimal": ","}, "record 10 has '1.500'.*thousands"),
+        (_with(9, '2020-01-10,"1.500,5"'), {"decimal": ","}, "thousands"),
+        (_with(9, "2020-01-10,1_500"), {}, "record 10 has '1_500'"),
         (_with(9, "2020-01-10,inf"), {}, "record 10 has 'inf'"),
         (_with(9, "2020-01-10,1e300"), {}, "largest"),
         (_with(9, "10th of May,3"), {}, "record 10 has the time '10th of May'"),

@@ -30,6 +30,8 @@ def test_ts(tmp_path: Path) -> None:
     assert series.rows == ["line 9", "line 12"]
     numpy.testing.assert_array_equal(series.values[0], [[1, 4], [2, 5], [numpy.nan, 6]])
     numpy.testing.assert_array_equal(series.values[1], numpy.float32([[-1e-3, numpy.nan]]))
+    tabs = write(tmp_path / "c.ts", "@univariate\ttrue\n@classLabel\ttrue a\n@data\n1,2:a\n")
+    assert read_series(tabs, "ts", chosen())["training"].labels == ["a"]
     unlabelled = write(tmp_path / "b.ts", f"{HEADER}@classLabel false\n@data\n1,2\n")
     options = chosen()
     assert read_series(unlabelled, "ts", options, False)["training"].values[0].shape == (2, 1)
@@ -123,6 +125,81 @@ def saved(path: Path, **arrays: object) -> Path:
     return path
 
 
+@pytest.mark.parametrize(
+    ("times", "changes"),
+    [
+        (["31.01.2024", "01.02.2024", "02.02.2024"], {}),
+        (["31/01/2024 10:00", "01/02/2024 10:00", "02/02/2024 10:00"], {}),
+        (["31.01.2024 10:00:00.5", "01.02.2024 10:00:00.25", "02.02.2024 09:00:00.0"], {}),
+        (["05.01.2024", "04.02.2024", "03.03.2024"], {"time_format": "%d.%m.%Y"}),
+        (["01-Feb-24", "02-Mar-24", "01-Apr-24"], {"time_format": "%d-%b-%y"}),
+        (["09:59:00", "10:00:01", "10:00:02.5"], {}),
+        (["Jan 31 2024", "Feb 1 2024", "Feb 2 2024"], {}),
+        (["9,5", "10", "10,5"], {"decimal": ","}),
+        (["1700000000000000000", "1700000000000000001", "1700000000000000003"], {}),
+    ],
+)
+def test_rows_are_ordered_by_times_as_people_write_them(
+    tmp_path: Path, times: list[str], changes: dict[str, object]
+) -> None:
+    rows = [f"a;{time};{place};up\n" for place, time in enumerate(times)]
+    path = write(tmp_path / "a.csv", "id;t;x;kind\n" + rows[2] + rows[0] + rows[1])
+    options = chosen(label="kind", sequence="id", time="t", separator=";", **changes)
+    series = read_series(path, "csv", options)["training"]
+    assert series.values[0][:, 0].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("times", "message"),
+    [
+        # Which comes first depends on what is the month.
+        (["01/02/2024", "02/01/2024", "03/04/2024"], "%m/%d/%Y and as %d/%m/%Y.*time_format"),
+        (["1/2/24", "2/1/24", "3/4/24"], "record 1 has '1/2/24' .*time_format"),
+        (["1", "2", "inf"], "record 3 has 'inf' in the column 't'"),
+    ],
+)
+def test_times_that_cannot_be_ordered(tmp_path: Path, times: list[str], message: str) -> None:
+    rows = [f"a,{time},{place},up\n" for place, time in enumerate(times)]
+    path = write(tmp_path / "a.csv", "id,t,x,kind\n" + "".join(rows))
+    with pytest.raises(DataError, match=message):
+        read_series(path, "csv", chosen(label="kind", sequence="id", time="t"))
+
+
+def test_numbers_with_decimal_commas(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "id;x;kind\na;1,5;up\na;-2;up\n")
+    options = chosen(label="kind", sequence="id", separator=";", decimal=",")
+    assert read_series(path, "csv", options)["training"].values[0][:, 0].tolist() == [1.5, -2]
+    for number, changes, message in (
+        ("1,5", {}, "record 1 has '1,5'.*decimal=,"),
+        ("1.500", {"decimal": ","}, "record 1 has '1.500'.*mark of thousands"),
+        ("1.500,5", {"decimal": ","}, "mark of thousands"),
+        ("1_500", {}, "record 1 has '1_500'.*no number"),
+    ):
+        write(path, f"id;x;kind\na;{number};up\n")
+        options = chosen(label="kind", sequence="id", separator=";", **changes)
+        with pytest.raises(DataError, match=message):
+            read_series(path, "csv", options)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        numpy.array([1, numpy.nan]),
+        numpy.array(["2020-01-01", "NaT"], "M8[D]"),
+        numpy.array([b"1", b""]),
+    ],
+)
+def test_a_label_of_an_npz_that_is_missing(tmp_path: Path, labels: numpy.ndarray) -> None:
+    numpy.savez(tmp_path / "a.npz", x=numpy.zeros((2, 3)), y=labels)
+    with pytest.raises(DataError, match="sequence 1 has no label"):
+        read_series(tmp_path / "a.npz", "npz", chosen())
+
+
+def test_bytes_of_an_npz_are_labels(tmp_path: Path) -> None:
+    numpy.savez(tmp_path / "a.npz", x=numpy.zeros((2, 3)), y=numpy.array(["ä".encode(), b"b"]))
+    assert read_series(tmp_path / "a.npz", "npz", chosen())["training"].labels == ["ä", "b"]
+
+
 def test_npz(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     images = numpy.arange(24, dtype=numpy.uint8).reshape(2, 3, 4)
@@ -182,6 +259,15 @@ def test_several_arrays_of_an_npz_are_channels(tmp_path: Path) -> None:
         ({"X": numpy.ones((9, 3)), "y": [0, 1], "lengths": [3, 4]}, "lengths sum up to 7"),
         ({"X": numpy.ones((2, 3)), "y": [0, 1], "lengths": [0, 1]}, "sequence 0 has no step"),
         ({"X": numpy.ones((2, 3)), "y": [0, 1], "lengths": [0.5, 1]}, "whole numbers"),
+        (
+            {
+                "X": numpy.ones((2, 3)),
+                "y": [0, 1],
+                "lengths": numpy.array([2**64 - 1, 1], numpy.uint64),
+            },
+            "whole numbers",
+        ),
+        ({"X": numpy.ones((2, 3, 0)), "y": [0, 1]}, "sequence 0 has no channel"),
         ({"X": numpy.array([["a"], ["b"]]), "y": [0, 1]}, "have the type <U1"),
     ],
 )

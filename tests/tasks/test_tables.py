@@ -72,6 +72,16 @@ def test_quoted_line_ends_in_tab_separated_values(tmp_path: Path) -> None:
     assert columns(tmp_path, "a.tsv", content)["text"] == ["one\ntwo"]
 
 
+def test_exports_of_spreadsheets(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("day;price\n01.02.2024;1,5\n")
+    with pytest.raises(DataError, match="seem separated by ';': use separator=';'"):
+        read_table(path)
+    path.write_text("sep=;\nday;price\n01.02.2024;1,5\n")
+    with pytest.raises(DataError, match=r"begins with 'sep=;'.*remove it"):
+        read_table(path, separator=";")
+
+
 def test_without_header(tmp_path: Path) -> None:
     assert columns(tmp_path, "a.csv", "x,y\n", header=False) == {"1": ["x"], "2": ["y"]}
 

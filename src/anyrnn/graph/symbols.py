@@ -81,6 +81,11 @@ class Symbol:
     __gt__, __lt__ = _operator("greater")
     __ge__, __le__ = _operator("greater_equal")
 
+    def __repr__(self) -> str:
+        traced = self.__traced__
+        name = "value" if traced is None else traced.attributes.get("name", traced.operation)
+        return f"<{name} of a cell>"
+
     def __neg__(self) -> Symbol:
         return self.__tracer__.apply("negative", self)
 
@@ -260,6 +265,9 @@ class Parameter(Symbol):
     def __init__(self, tracer: Builder, name: str) -> None:
         super().__init__(tracer, None)
         self.__parameter__ = name
+
+    def __repr__(self) -> str:
+        return f"<{self.__parameter__} of a cell>"
 
 
 class Family(Parameter):

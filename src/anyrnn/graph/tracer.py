@@ -229,9 +229,12 @@ class Tracer:
     def _product(self, left: Any, right: Any) -> tuple[tuple[Size, ...], list[Traced]]:
         matrix, vector = self._operand(left, rank=2), self._operand(right, rank=1)
         if len(matrix.shape) != 2 or len(vector.shape) != 1:
+            state = matrix.attributes["name"] if matrix.operation == "state" else None
+            hint = f"; {state} is a state: parameters stand after * in the signature"
             self.fail(
                 "@ takes a matrix on the left and a vector on the right, as in W.i @ x; not "
-                f"{self.describe(matrix.shape)} and {self.describe(vector.shape)}",
+                f"{self.describe(matrix.shape)} and {self.describe(vector.shape)}"
+                f"{hint if state else ''}",
                 error=SizeError,
             )
         if not self._equal(matrix.shape[1], vector.shape[0]):

@@ -72,6 +72,14 @@ class DataOptions(PartOptions, TableOptions, panel="Data"):
         shown="the order in the file",
         needs=_only("csv"),
     )
+    time_format: str | None = option(
+        None,
+        "How times are written, such as %d.%m.%Y %H:%M.",
+        metavar="FORMAT",
+        shown="found",
+        needs=(*_only("csv"), Need("time")),
+    )
+    decimal: Literal[".", ","] = common_options.decimal(_only("csv"))
     features: tuple[str, ...] = option(
         (),
         "The columns of a table with the numbers, or the arrays of an .npz; may be repeated.",

@@ -33,10 +33,12 @@ class Series:
         """Add a sequence.
 
         Raises:
-            SequenceError: It has no step, another number of channels, or an infinite value.
+            SequenceError: It has no step, no or other channels, or an infinite value.
         """
         if not len(values):
             raise SequenceError("has no step")
+        if not values.shape[1]:
+            raise SequenceError("has no channel")
         self.channels = self.channels or [str(k + 1) for k in range(values.shape[1])]
         if values.shape[1] != len(self.channels):
             raise SequenceError(f"has {values.shape[1]} channel(s) instead of {len(self.channels)}")

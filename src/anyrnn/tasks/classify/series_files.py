@@ -2,6 +2,7 @@
 
 import math
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -12,9 +13,10 @@ import pandas
 from anyrnn.errors import DataError, option_name
 from anyrnn.tasks.classify.options import DataOptions
 from anyrnn.tasks.classify.series import SequenceError, Series
-from anyrnn.tasks.data.columns import Table, leave_out, listing, number_of
+from anyrnn.tasks.data.columns import Table, leave_out, listing, no_number, number_of
 from anyrnn.tasks.data.contents import Content, read_text
 from anyrnn.tasks.data.tables import read_table
+from anyrnn.tasks.forecast.times import read_times, unreadable
 
 SeriesFormat = Literal["ts", "csv", "npz"]
 
@@ -63,8 +65,8 @@ def _read_ts(path: Path, options: DataOptions, with_labels: bool) -> dict[str, S
     lines = enumerate(re.split(r"\r\n|\r|\n", text), start=1)
     for _, line in lines:
         if line.startswith("@"):
-            name, _, value = line[1:].strip().partition(" ")
-            header[name.lower()] = value.strip()
+            name, *value = line[1:].split(None, 1)
+            header[name.lower()] = value[0].strip() if value else ""
             if name.lower() == "data":
                 break
         elif line.strip() and not line.startswith("#"):
@@ -113,20 +115,22 @@ def _ts_case(
     return numpy.array(channels, numpy.float32).reshape(len(channels), -1).T, label
 
 
-def _numbers(values: Sequence[str | None], what: str) -> numpy.ndarray:
+def _numbers(values: Sequence[str | None], what: str, decimal: str = ".") -> numpy.ndarray:
     """Numbers from text; NaN where one is missing."""
+    plain = decimal == "." and not any("_" in value for value in values if value)
     try:
         # Most files have nothing but numbers.
-        return _float32(numpy.array(values, numpy.float64))
+        if plain:
+            return _float32(numpy.array(values, numpy.float64))
     except (ValueError, TypeError):
         pass
     numbers = numpy.empty(len(values))
     for place, value in enumerate(values):
         try:
-            numbers[place] = number_of(value)
+            numbers[place] = number_of(value, decimal)
         except ValueError:
             text = (value or "").strip()[:40]
-            raise SequenceError(f"has {text!r} in {what}, which is no number") from None
+            raise SequenceError(f"has {text!r} in {what}, {no_number(text, decimal)}") from None
     return _float32(numbers)
 
 
@@ -152,13 +156,13 @@ def _read_long_table(path: Path, options: DataOptions, with_labels: bool) -> dic
     channels = list(options.features) or [name for name in table.names if name not in named]
     if not channels:
         raise DataError(f"{path} has no column with numbers beside {listing(sorted(columns))}")
-    numbers = _channel_columns(table, channels)
+    numbers = _channel_columns(table, channels, options.decimal)
     rows_of: dict[str, list[int]] = {}
     for row, name in enumerate(columns[options.sequence]):
         if name is None or not name.strip():
             raise DataError(f"{path}: {table.row(row)} has no {options.sequence!r}")
         rows_of.setdefault(name, []).append(row)
-    order = _order(table, options.time) if options.time else None
+    order = _order(table, options.time, options) if options.time else None
     labels = columns.get(options.label or "label") if with_labels else None
     series = Series(path, channels, table.digest)
 
@@ -173,15 +177,15 @@ def _read_long_table(path: Path, options: DataOptions, with_labels: bool) -> dic
     return {"training": series}
 
 
-def _channel_columns(table: Table, channels: Sequence[str]) -> numpy.ndarray:
+def _channel_columns(table: Table, channels: Sequence[str], decimal: str) -> numpy.ndarray:
     """The numbers of the channels, (rows, channels)."""
     numbers = numpy.empty((len(table), len(channels)), numpy.float32)
     for place, name in enumerate(channels):
         values = list(table.column(name, "features"))
         try:
-            numbers[:, place] = _numbers(values, f"the column {name!r}")
+            numbers[:, place] = _numbers(values, f"the column {name!r}", decimal)
         except SequenceError as error:
-            row = next(k for k, value in enumerate(values) if not _is_number(value))
+            row = next(k for k, value in enumerate(values) if not _is_number(value, decimal))
             raise DataError(
                 f"{table.path}: {table.row(row)} {error}; name the columns with numbers with "
                 f"{option_name('features')}"
@@ -189,29 +193,61 @@ def _channel_columns(table: Table, channels: Sequence[str]) -> numpy.ndarray:
     return numbers
 
 
-def _is_number(value: str | None) -> bool:
+def _is_number(value: str | None, decimal: str) -> bool:
     """Whether it is a number, or none is there."""
     try:
-        number_of(value)
+        number_of(value, decimal)
     except ValueError:
         return False
     return True
 
 
-def _order(table: Table, time: str) -> numpy.ndarray:
+def _order(table: Table, time: str, options: DataOptions) -> numpy.ndarray:
     """A number for each row by which rows are ordered: times are numbers or dates."""
     values: Any = pandas.Series(list(table.column(time, "time")), dtype=object)
-    numbers: Any = pandas.to_numeric(values, errors="coerce")
-    if numbers.isna().mean() > 0.5:
-        dates: Any = pandas.to_datetime(values, errors="coerce", format="mixed", utc=True)
-        numbers = dates.astype("int64").where(dates.notna())
-    if numbers.isna().any():
-        row = int(numbers.isna().to_numpy().argmax())
-        raise DataError(
-            f"{table.path}: {table.row(row)} has {values[row]!r} in the column {time!r}, which is "
-            "not a number or date like the others"
+    if options.time_format is None:
+        plain = values
+        if options.decimal == ",":
+            written = ((text or "").replace(".", "_") for text in values)  # of thousands
+            plain = pandas.Series([text.replace(",", ".") for text in written], dtype=object)
+        numbers: Any = pandas.to_numeric(plain, errors="coerce")
+        off = numpy.flatnonzero(~numpy.isfinite(numbers.to_numpy()))
+        if not len(off):
+            return numbers.to_numpy()
+        if len(off) <= len(values) / 2:
+            raise _no_time(table, time, values, off[0], "which is no number like the others")
+    try:
+        found, _, row = read_times(values, options.time_format)
+    except DataError as error:
+        raise DataError(f"{table.path}: {error.message}") from None
+    if row is None:
+        return found
+    found = _unmistakable(values) if options.time_format is None else None
+    if found is None:
+        why = unreadable(str(values[row]), options.time_format)
+        raise _no_time(table, time, values, row, why)
+    return found
+
+
+def _no_time(table: Table, name: str, values: pandas.Series, row: int, why: str) -> DataError:
+    return DataError(
+        f"{table.path}: {table.row(int(row))} has {values[row]!r} in the column {name!r}, {why}"
+    )
+
+
+def _unmistakable(values: pandas.Series) -> numpy.ndarray | None:
+    """Times of the day, and dates in words, if no day can be taken for a month."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that days come first where they can only do that
+        one, other = (
+            pandas.to_datetime(
+                values, errors="coerce", format="mixed", utc=True, dayfirst=days_first
+            )
+            for days_first in (False, True)
         )
-    return numbers.to_numpy()
+    if one.isna().any() or (one != other).any():
+        return None
+    return one.dt.tz_localize(None).to_numpy().astype("M8[ns]").astype(numpy.int64)
 
 
 def _sorted(table: Table, rows: numpy.ndarray, order: numpy.ndarray, time: str) -> numpy.ndarray:
@@ -296,7 +332,8 @@ def _lengths(
     if chosen is None and not arrays.keys() & set(names):
         return None
     lengths = _array(path, arrays, names)
-    if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or (lengths < 0).any():
+    whole = lengths.ndim == 1 and lengths.dtype.kind in "iu"
+    if not whole or (lengths < 0).any() or (lengths > numpy.iinfo(numpy.int64).max).any():
         raise DataError(f"{path}: the lengths have to be whole numbers, one for each sequence")
     return lengths.astype(numpy.int64)
 
@@ -322,8 +359,9 @@ def _npz_part(
             f"{path} has {len(sequences)} sequences but labels of the shape {labels.shape}"
         )
     series = Series(path, digest=digest)
+    texts = [] if labels is None else _label_texts(labels)
     for number, each in enumerate(sequences):
-        label = "" if labels is None else str(labels[number]).strip()
+        label = texts[number] if texts else ""
 
         def make(each: Any = each, label: str = label) -> tuple[numpy.ndarray, str]:
             if not (label or labels is None or options.label_separator is not None):
@@ -336,6 +374,14 @@ def _npz_part(
 
         _try_add(series, f"sequence {number}", options, make)
     return series
+
+
+def _label_texts(labels: numpy.ndarray) -> list[str]:
+    """Labels of an array as text, empty where one is missing."""
+    if labels.dtype.kind == "S":
+        labels = numpy.char.decode(labels, "utf-8", "backslashreplace")
+    missing = pandas.isna(labels)
+    return ["" if no else str(one).strip() for one, no in zip(labels, missing, strict=True)]
 
 
 def _sequences(

@@ -30,18 +30,39 @@ MISSING = frozenset(["", "na", "n/a", "nan", "null", "none", "nil", "-", "--", "
 TRUTH = {"true": "1", "false": "0"}
 
 
-def number_of(text: str | None) -> float:
+def number_of(text: str | None, decimal: str = ".") -> float:
     """A number from text; NaN if it is missing, 1 and 0 for true and false.
+
+    Args:
+        text: The text.
+        decimal: The decimal sign; a "." with another one would mark thousands and is refused.
 
     Raises:
         ValueError: It is none.
 
     Example:
-        >>> number_of("1e3"), number_of(" NA"), number_of("True")
-        (1000.0, nan, 1.0)
+        >>> number_of("1e3"), number_of(" NA"), number_of("True"), number_of("2,5", decimal=",")
+        (1000.0, nan, 1.0, 2.5)
     """
     plain = (text or "").strip().lower()
-    return math.nan if plain in MISSING else float(TRUTH.get(plain, plain))
+    if plain in MISSING:
+        return math.nan
+    if "_" in plain or (decimal != "." and "." in plain):
+        raise ValueError(f"{text!r} is no number")
+    return float(TRUTH.get(plain, plain.replace(decimal, ".")))
+
+
+def no_number(text: str, decimal: str = ".") -> str:
+    """What is said of a text that should be a number: a clause that follows it."""
+    problem = "which is no number"
+    if "," in text and "." in text:
+        return f"{problem}; write it without a mark of thousands"
+    if "," in text and decimal == ".":
+        comma = option_name("decimal", ",")
+        return f"{problem}; if its comma is a decimal sign, say {comma}; else leave it out"
+    if "." in text and decimal == ",":
+        return f"{problem} with {option_name('decimal', ',')}; write it without a mark of thousands"
+    return problem
 
 
 def in_pieces(column: Any) -> Iterator[tuple[int, pandas.Series]]:
@@ -371,7 +392,7 @@ class Table:
         near = near or get_close_matches(name, names, n=1, cutoff=0.5)
         guess = f"; did you mean {near[0]!r}?" if near else ""
         if len(names) == 1:
-            guess = _other_separator(names[0]) or guess
+            guess = other_separator(names[0]) or guess
         raise DataError(
             f"{self.path} has no column {name!r} ({option_name(option)}){guess} "
             f"(it has {listing(names)})"
@@ -408,7 +429,8 @@ def leave_out(found: Any, row: str, problem: object, units: str, skip_bad: bool)
     found.skipped[f"{units} that cannot be used"] += 1
 
 
-def _other_separator(header: str) -> str:
+def other_separator(header: str) -> str:
+    """What is said of a first line whose columns seem separated by another character, if so."""
     for separator in (";", "\t", "|"):
         if separator in header:
             use = option_name("separator", repr(separator))

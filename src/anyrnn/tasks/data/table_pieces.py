@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,8 @@ import pandas
 import pyarrow
 from pyarrow import parquet
 
-from anyrnn.errors import DataError
+from anyrnn.errors import DataError, option_name
+from anyrnn.tasks.data.columns import other_separator
 from anyrnn.tasks.data.encoding import whole_characters
 
 _ROWS = 50_000  # of a piece
@@ -138,6 +140,12 @@ def separated(
     Raises:
         DataError: It cannot be read as a table, or has no record.
     """
+    first = next(iter(text()), "").strip()
+    if re.fullmatch('"?sep=.?"?', first, re.IGNORECASE):
+        raise DataError(
+            f"{path} begins with {first!r}, a line for spreadsheets only; remove it, and name what "
+            f"separates the columns with {option_name('separator')}"
+        )
     plain_tabs = separator == "\t" and _same_tabs_in_every_line(text())
     read = _unquote if plain_tabs else str
     names: list[str] = []
@@ -179,7 +187,9 @@ def _frames(path: Path, text: Text, separator: str, plain_tabs: bool) -> Iterato
             )
     except (pandas.errors.ParserError, pandas.errors.ParserWarning) as error:
         reason = str(error).rpartition("C error: ")[2].strip()
-        raise DataError(f"{path} cannot be read as a table: {reason}") from None
+        first = next(iter(text()), "")
+        hint = "" if separator in first else other_separator(first)
+        raise DataError(f"{path} cannot be read as a table: {reason}{hint}") from None
     except DataError:
         raise
     except (ValueError, TypeError) as error:

@@ -9,7 +9,15 @@ import numpy
 import pandas
 
 from anyrnn.errors import DataError, option_name
-from anyrnn.tasks.data.columns import MISSING, TRUTH, Table, TextColumn, in_pieces, listing
+from anyrnn.tasks.data.columns import (
+    MISSING,
+    TRUTH,
+    Table,
+    TextColumn,
+    in_pieces,
+    listing,
+    no_number,
+)
 from anyrnn.tasks.forecast.frequency import Frequency, Kind
 from anyrnn.tasks.forecast.options import DataOptions, check_roles
 from anyrnn.tasks.forecast.times import read_times, unreadable
@@ -221,8 +229,10 @@ class Reader:
             texts = values.astype(object).where(values.notna(), "").astype(str).str.strip()
             lower = texts.str.lower()
             missing = lower.isin(MISSING).to_numpy()
-            comma = self.options.decimal == ","
-            decimal = texts.str.replace(",", ".", regex=False) if comma else texts
+            decimal = texts
+            if self.options.decimal == ",":
+                thousands = texts.str.contains(".", regex=False)  # a point would mark them
+                decimal = texts.str.replace(",", ".", regex=False).where(~thousands, texts + "_")
             decimal = decimal.where(~missing, "nan").where(~lower.isin(TRUTH), lower.map(TRUTH))
             known: Any = pandas.to_numeric(decimal, errors="coerce")
             found = numpy.array(known, numpy.float64)
@@ -230,13 +240,9 @@ class Reader:
         bad = numpy.flatnonzero((numpy.isnan(found) & ~missing) | too_large)
         if len(bad):
             value = str(values.iloc[bad[0]])
-            problem = "which is no number"
+            problem = no_number(value, self.options.decimal)
             if too_large[bad[0]]:
                 problem = f"but {_LARGEST:g} is the largest"
-            elif "," in value and "." in value:
-                problem += "; write it without a mark of thousands"
-            elif "," in value and self.options.decimal == ".":
-                problem += f"; if its comma is a decimal sign, say {option_name('decimal', ',')}"
             raise DataError(
                 f"{self.table.path}: {self.table.row(start + int(bad[0]))} has {value[:40]!r} in "
                 f"the column {name!r}, {problem}"

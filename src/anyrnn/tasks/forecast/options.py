@@ -72,7 +72,7 @@ class DataOptions(TableOptions, panel="Data"):
     until: str | None = option(
         None, "Leave out what comes after this time.", metavar="TIME", evaluation="left out"
     )
-    decimal: Literal[".", ","] = option(".", "The decimal sign of numbers.")
+    decimal: Literal[".", ","] = common_options.decimal()
     missing_value: tuple[float, ...] = option(
         (), "A number that stands for a missing value, such as -9999; may be repeated."
     )

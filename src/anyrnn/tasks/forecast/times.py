@@ -15,7 +15,7 @@ from anyrnn.tasks.forecast.zone import Zone, as_written
 _FORMATS = [
     f"{date}{time}"
     for date in ("%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%d-%m-%Y", "%Y%m%d", "%Y%m")
-    for time in ("", " %H:%M", " %H:%M:%S")
+    for time in ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f")
 ]
 _NO_TIME = numpy.iinfo(numpy.int64).min  # as NumPy has it
 _YEARS = 1678, 2261  # that nanoseconds in 64 bits reach

@@ -73,6 +73,11 @@ def header(needs: tuple[Need, ...] = ()) -> Any:
     )
 
 
+def decimal(needs: tuple[Need, ...] = ()) -> Any:
+    """The option of tables of numbers that may have decimal commas."""
+    return option(".", "The decimal sign of numbers.", needs=needs)
+
+
 _PARTS = {
     "validation": "Data that decide when to stop.",
     "test": "Held-out data that measure the result.",
