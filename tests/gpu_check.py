@@ -4,7 +4,8 @@
 that three hidden sizes choose, for each machine; `make gpu-check CELLS="lstm gru"`
 some. A line for each kernel is written to a file: its registers, its stack, where spilled registers
 lie, and its shared memory; a kernel that the file has is not compiled again. It fails where a
-kernel does not compile, does not fit, or spills registers in an innermost loop.
+kernel does not compile, does not fit, or spills registers in an innermost loop; a value or two that
+are read again in each turn are no fault, as a turn reads dozens.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ PRECISION = {"float32": "tf32", "float16": "ieee", "bfloat16": "ieee"}
 HIDDEN = (64, 256, 1024)
 # bytes of shared memory of a program; the GPUs of 8.6 and 8.9 have less than that of 8.0
 SHARED = {"sm_80": 101376, "sm_90": 232448, "sm_100": 232448, "gfx942": 65536}
+FEW = 2  # instructions of innermost loops that may reach the stack
 RESULTS = Path("runs/gpu-check.jsonl")
 
 
@@ -164,7 +166,7 @@ def problem(result: dict[str, Any]) -> str | None:
     what = f"{result['machine']} {result['type']} {result['name']}"
     if "error" in result:
         return f"{what}: does not compile: {result['error']}"
-    if result["spills"]:
+    if result["spills"] > FEW:
         return (
             f"{what}: spills registers in its innermost loop ({result['spills']} instructions, "
             f"{result['registers']} registers, {result['stack']} bytes of stack)"

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import anyrnn
 from anyrnn.errors import InputError
@@ -61,10 +62,10 @@ class Elsewhere:
     def __getitem__(self, grid: tuple[int, ...]) -> Any:
         return lambda *given, **options: self.launches.append(Launch(self.current[-1], grid, given))
 
-    def call(
+    def given(
         self, name: str, sizes: dict[str, int], batch_sizes: tuple[int, ...]
-    ) -> dict[Any, torch.Tensor]:
-        """A run and its derivative."""
+    ) -> tuple[Run, Arrays]:
+        """A run and what it is given."""
         cell = anyrnn.get(name)
         run = Run(cell, tuple(sizes.items())).over(batch_sizes, None, 1)
 
@@ -74,9 +75,15 @@ class Elsewhere:
         states = [made(*shape) for shape in run.state_shapes(run.steps.batch)]
         parameters = {n: made(*shape) for n, shape in cell.stored_shapes(sizes).items()}
         rows = made(run.steps.rows, sizes["input"])
-        arrays, target = Arrays(self.interface, rows, states, parameters), GPU("meta")
+        return run, Arrays(self.interface, rows, states, parameters)
+
+    def call(
+        self, name: str, sizes: dict[str, int], batch_sizes: tuple[int, ...]
+    ) -> dict[Any, torch.Tensor]:
+        """A run and its derivative."""
+        (run, arrays), target = self.given(name, sizes, batch_sizes), GPU("meta")
         output, last, saved = target.record(run, arrays)
-        wanted = [True] * (1 + len(parameters))
+        wanted = [True] * (1 + len(arrays.parameters))
         x, before, totals = target.backward(run, arrays, saved, [output, *last], wanted)
         return {"output": output, "x": x, **dict(enumerate([*last, *before])), **totals}
 
@@ -104,6 +111,42 @@ def test_calls_wait_for_nothing_and_stay_on_the_device_of_their_tensors(
         tensors = [each for each in arguments if isinstance(each, torch.Tensor)]
         assert {each.device for each in tensors} == {DEVICE}
         assert not any(isinstance(each, np.ndarray) for each in arguments)
+
+
+class Computed(TorchDispatchMode):
+    """Notes what is computed, besides what makes memory or views of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, given: Any = (), named: Any = None
+    ) -> Any:
+        found = function(*given, **(named or {}))
+        if not function.is_view and "empty" not in function.__name__:
+            self.names.append(function.__name__.partition(".")[0])
+        return found
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", ["lstm_peephole", "gru_reset_before"])
+def test_one_step_is_a_product_and_a_launch(
+    name: str, dtype: torch.dtype, elsewhere: Elsewhere
+) -> None:
+    """Besides, each state is copied to where kernels have it, and converted from float32."""
+    run, arrays = elsewhere.given(name, {"input": 5, "hidden": 7}, (3,))
+    parameters = {name: part.to(dtype) for name, part in arrays.parameters.items()}
+    states = [state.to(dtype) for state in arrays.states]
+    arrays = arrays._replace(rows=arrays.rows.to(dtype), states=states, parameters=parameters)
+    GPU("meta").forward(run, arrays)  # what is kept on a device is made
+    elsewhere.launches.clear()
+    with Computed() as computed:
+        _, last = GPU("meta").forward(run, arrays)
+    converted = [] if dtype is torch.float32 else ["_to_copy"] * len(states)
+    assert computed.names == ["mm", *["copy_"] * len(states), *converted]
+    assert len(elsewhere.launches) == 1
+    assert {state.dtype for state in last} == {dtype}
 
 
 def test_sizes_beyond_32_bits(elsewhere: Elsewhere) -> None:

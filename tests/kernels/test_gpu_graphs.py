@@ -144,7 +144,7 @@ def test_one_graph_for_the_same_addresses(
     kept = LaunchGraphs()
 
     def call(*key: int) -> None:
-        kept.launch(key, lambda: launched.append(len(recorded.made)), torch.empty(0), device)
+        kept.launch(key, lambda: launched.append(len(recorded.made)), None, torch.empty(0), device)
 
     assert TENSORS.on_device is not None
     device = TENSORS.on_device
@@ -170,7 +170,7 @@ def test_graphs_that_are_not_used_are_dropped(
     assert TENSORS.on_device is not None
     for key in (*range(graphs.KEPT + 1), 0):
         for _ in range(2):
-            kept.launch(key, lambda: None, torch.empty(0), TENSORS.on_device)
+            kept.launch(key, lambda: None, None, torch.empty(0), TENSORS.on_device)
     assert len(recorded.made) == graphs.KEPT + 2
 
 
@@ -182,11 +182,11 @@ def test_a_launch_that_fails_leaves_nothing_behind(recorded: type[Graph]) -> Non
         if recorded.current is not None:
             raise RuntimeError("no memory")
 
-    kept.launch(1, fails, torch.empty(0), TENSORS.on_device)
+    kept.launch(1, fails, None, torch.empty(0), TENSORS.on_device)
     with pytest.raises(RuntimeError, match="no memory"):
-        kept.launch(1, fails, torch.empty(0), TENSORS.on_device)
+        kept.launch(1, fails, None, torch.empty(0), TENSORS.on_device)
     assert recorded.current is None
-    kept.launch(1, lambda: None, torch.empty(0), TENSORS.on_device)  # the usual way again
+    kept.launch(1, lambda: None, None, torch.empty(0), TENSORS.on_device)  # the usual way again
 
 
 def test_graphs_have_to_be_asked_for(

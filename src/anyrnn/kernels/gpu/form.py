@@ -15,8 +15,6 @@ LEAST = 16  # rows, columns and terms of a product of tiles
 UNITS = 32  # of a tile at most: its values stay in registers
 OPERANDS = 1 << 13  # elements of the matrices that a stage multiplies at a time
 CACHED = 1 << 18  # elements of matrices that a loop over time reads from the cache at each step
-
-
 KEPT = 3 << 14  # bytes of matrices that stay on the chip: a GPU of AMD has 2^16 of shared memory
 WHOLE = 128  # the largest vectors of such a loop: a tile has all units
 CHUNK = 64  # steps of a scan at a time

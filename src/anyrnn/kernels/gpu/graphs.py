@@ -28,7 +28,7 @@ class LaunchGraphs:
     """Graphs by what they were recorded with; those that were used least recently are dropped."""
 
     def __init__(self) -> None:
-        self._graphs: dict[Hashable, Callable[[], None]] = {}
+        self._graphs: dict[Hashable, tuple[Callable[[], None], Any]] = {}
         self._seen: dict[Hashable, None] = {}
 
     @property
@@ -37,31 +37,37 @@ class LaunchGraphs:
         return len(self._graphs)
 
     def launch(
-        self, key: Hashable, launches: Callable[[], None], like: Any, device: DeviceArrays
+        self,
+        key: Hashable,
+        launches: Callable[[], None],
+        kernels: Any,
+        like: Any,
+        device: DeviceArrays,
     ) -> None:
         """Launch kernels, by a graph if they were launched before.
 
         Args:
             key: All that they are launched with.
             launches: Launches them.
+            kernels: The kernels, which live as long as a graph of them.
             like: An array on the device.
             device: What records there.
         """
         if device.queue(like) is None:  # somebody else records
             launches()
             return
-        replay = self._graphs.pop(key, None)
-        if replay is None:
+        found = self._graphs.pop(key, None)
+        if found is None:
             if key not in self._seen:
                 self._seen[key] = None
                 _shorten(self._seen, SEEN)
                 launches()  # kernels are compiled, which cannot be recorded
                 return
             del self._seen[key]
-            replay = device.recorded(launches, like)
-        self._graphs[key] = replay
+            found = device.recorded(launches, like), kernels
+        self._graphs[key] = found
         _shorten(self._graphs, KEPT)
-        replay()
+        found[0]()
 
 
 def _shorten(kept: dict[Hashable, Any], most: int) -> None:

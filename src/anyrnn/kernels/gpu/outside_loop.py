@@ -43,6 +43,7 @@ class OutsideLoop(NamedTuple):
     before: list[tuple[Node, ...]]
     after: list[tuple[Node, ...]]
     old: tuple[Node, ...]  # the old states that are read after the loop
+    numbers: frozenset[Node]  # the constants and sizes that are read, or are results
     totals: dict[str, tuple[Node | None, ...]]  # of each stored parameter, by its members
 
 
@@ -66,11 +67,14 @@ def outside_loop(cell: Cell, program: Program) -> OutsideLoop:
         for name, node in outputs.items()
         if isinstance(name, Gradient) and name.of in cell.places
     }
+    computed = (*schedule.once, *schedule.before, *chosen)
+    read = wanted.union(*map(operands, computed))
     return OutsideLoop(
         products_together(cell, schedule.once),
         products_together(cell, schedule.before),
         products_together(cell, chosen, members),
         old,
+        frozenset(leaf for leaf in read if leaf.operation in ("constant", "size")),
         totals,
     )
 

@@ -105,14 +105,14 @@ class Execution:
 
     def _leaves(self) -> None:
         members = split_parameters(self.run.cell, self.arrays.parameters, self.sizes)
+        for leaf in self.outside.numbers:
+            value = leaf.attributes.get("value")
+            if leaf.operation == "size":
+                value = float(leaf.attributes["size"].evaluate(self.sizes))
+            self.values[leaf] = self.like.new_full((), value)
         for leaf in self.schedule.graph.nodes():
             if leaf.operation == "parameter":
                 self.values[leaf] = members[leaf.name]
-            elif leaf.operation == "constant":
-                self.values[leaf] = self.like.new_full((), leaf.attributes["value"])
-            elif leaf.operation == "size":
-                size = leaf.attributes["size"].evaluate(self.sizes)
-                self.values[leaf] = self.like.new_full((), float(size))
             elif leaf.operation == "input":
                 given = self.inputs[leaf.name]
                 if isinstance(leaf.name, Before):
@@ -213,7 +213,7 @@ class Execution:
         address, kind = self.arrays.interface.address, type(self.like)
         known = (address(each) if isinstance(each, kind) else each for each in common)
         key = source.text, sizes, str(self.like.device), *known
-        graphs.GRAPHS.launch(key, launches, self.like, self.device)
+        graphs.GRAPHS.launch(key, launches, made, self.like, self.device)
 
     def _result(self, node: Node) -> Any:
         """A result for each row."""
@@ -223,7 +223,7 @@ class Execution:
         return self._cleared(found)
 
     def _last(self, history: History | None, pair: Any) -> Any:
-        """A last state, in memory of its own."""
+        """A last state, which holds no history in memory."""
         steps = self.steps
         if history is not None:
             if self.reverse and not isinstance(steps, DeviceSteps):
@@ -236,7 +236,7 @@ class Execution:
             found = pair[0 if self.reverse else len(steps.batch_sizes) % 2]
         else:
             found = self.device.operations["where"](self._index("odd"), pair[1], pair[0])
-        return found.to(self.like.dtype).clone()
+        return found.to(self.like.dtype)
 
     def _totals(self, evaluator: OutsideEvaluator) -> dict[str, Any]:
         """The gradients of stored parameters."""
