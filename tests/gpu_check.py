@@ -145,7 +145,8 @@ def check(task: Task, file: Path) -> list[dict[str, Any]]:
         if source.form.loop is Loop.SCAN and task.hidden in HIDDEN[1:]:
             continue  # its tiles are the same
         for kernel in source.kernels:
-            what = source.text, kernel.name, task.machine, version(), options(task.machine.backend)
+            machine, kind = task.machine, task.element  # which texts without products do not have
+            what = source.text, kernel.name, kind, machine, version(), options(machine.backend)
             key = sha256(repr(what).encode()).hexdigest()
             result = known(file).get(key)
             if result is None:

@@ -7,9 +7,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+import gpu_check
+from anyrnn.kernels.gpu.compile import MACHINES
 from gpu_check import amd_code, in_innermost_loop, nvidia_code, problem, summary
 
 pytest.importorskip("triton")
@@ -41,6 +44,22 @@ def test_kernels_are_compiled_once(tmp_path: Path) -> None:
     kept = (tmp_path / "results").read_text().splitlines()
     assert kept[:7] == lines[:7]
     assert json.loads(kept[-1])["key"] in known
+
+
+def test_a_result_is_of_one_type_and_one_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scan has the same text in each type."""
+    made = SimpleNamespace(metadata=SimpleNamespace(shared=0))
+    monkeypatch.setattr(gpu_check, "compiled", lambda *given: made)
+    monkeypatch.setattr(gpu_check, "resources", lambda *given: {"registers": 1, "spills": 0})
+    tasks = [
+        gpu_check.Task("mingru", element, 64, machine)
+        for element in gpu_check.PRECISION
+        for machine in MACHINES
+    ]
+    found = [r["key"] for task in tasks for r in gpu_check.check(task, tmp_path / "none")]
+    assert len(found) == len(set(found)) == 2 * len(tasks)
 
 
 def test_cells_that_are_none(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from anyrnn.errors import InputError
 from anyrnn.kernels.gpu import compile, form, source
 from anyrnn.kernels.gpu.target import GPU
 from anyrnn.kernels.row_layout import lay_out
+from anyrnn.kernels.run import steps_of
 from anyrnn.kernels.target import registered
 from anyrnn.torch import Recurrent, layer
 from anyrnn.torch.device_layout import lay_out_on_device
@@ -71,6 +72,34 @@ def test_the_layout_is_that_of_the_cpu(names: tuple[str, ...], batch_first: bool
         every = torch.where(every >= steps.rows, every - steps.rows + rows, every)
         assert every.tolist() == wanted.every(reverse).tolist()
     assert renamed[found.carried()].tolist() == wanted.carried().tolist()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_steps_are_those_of_the_cpu(seed: int) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    time, batch = torch.randint(1, 7, (2,), generator=draw).tolist()
+    share = torch.rand(2, generator=draw)
+    given = {"mask": torch.rand(time, batch, generator=draw) < share[0]}
+    if seed % 2:
+        given["resets"] = torch.rand(time, batch, generator=draw) < share[1]
+    host = lay_out(("time", "batch"), (time, batch), **given)
+    if host is None or not host.rows:
+        return
+    wanted = steps_of(tuple(host.batch_sizes))
+    found = lay_out_on_device(("time", "batch"), (time, batch), CPU, **given).steps
+    rows, sequences, beyond = wanted.rows, wanted.batch, found.rows + found.batch
+    assert found.lengths[:sequences].tolist() == wanted.lengths.tolist()
+    assert found.odd[:sequences].tolist() == wanted.odd.tolist()
+    for name, size, count in (
+        ("before", sequences, rows),
+        ("after", rows, rows),
+        ("last", sequences, sequences),
+    ):
+        index, most = getattr(found, name), found.rows if name == "after" else found.batch
+        moved = torch.where(index >= most, index - most + size, index)  # behind what is not there
+        assert moved[:count].tolist() == getattr(wanted, name).tolist()
+        assert 0 <= index.min() <= index.max() < beyond
+    assert 0 <= found.first.min() <= found.first.max() < beyond
 
 
 @pytest.fixture

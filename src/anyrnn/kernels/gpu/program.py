@@ -212,7 +212,7 @@ class Execution:
             return
         address, kind = self.arrays.interface.address, type(self.like)
         known = (address(each) if isinstance(each, kind) else each for each in common)
-        key = source.text, sizes, str(self.like.device), *known
+        key = source.text, source.form, sizes, str(self.like.device), *known
         graphs.GRAPHS.launch(key, launches, made, self.like, self.device)
 
     def _result(self, node: Node) -> Any:
