@@ -112,7 +112,7 @@ def test_learns_a_book_and_writes_it(learned: Result) -> None:
 
 def test_the_shares_of_processes_add_up(learned: Result) -> None:
     model = load(learned.run)
-    task, part = model.task, Part([BOOK[:100]], [Path("book.txt")])
+    task, part = model.task, Part(Path("book.txt"), [BOOK[:100]])
     # Three streams of 34, 33 and 33 steps: in the last batch one of them is left.
     source = StreamBatches(task.encoded(part).tokens, 3, 11, constants={"characters": 1.0})
 
@@ -321,7 +321,7 @@ def test_memory_of_a_training_does_not_grow_with_the_stream(learned: Result) -> 
 
     def most_saved(count: int) -> int:
         """Bytes that the graph of a batch holds."""
-        tokens = numpy.resize(task.encoded(Part([BOOK], [Path("book.txt")])).tokens, count + 1)
+        tokens = numpy.resize(task.encoded(Part(Path("book.txt"), [BOOK])).tokens, count + 1)
         carried, found, sizes = None, 0, [0]
 
         def saved(tensor: torch.Tensor) -> torch.Tensor:

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anyrnn.errors import OptionError
+from anyrnn.tasks.data.parts import Data
 from anyrnn.tasks.data.split import split_rows
 from anyrnn.tasks.options.declaration import from_flat
 from anyrnn.tasks.registry import TASKS
-from anyrnn.tasks.task import Data
 
 ROWS = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 3)), min_size=1, max_size=60)
 

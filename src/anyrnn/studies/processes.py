@@ -18,8 +18,8 @@ from anyrnn.studies import trial_queue
 from anyrnn.studies.storage import reached
 from anyrnn.studies.trials import Trainer
 from anyrnn.studies.worker import Job, OutOfTimeError, StudyListener, load_study, work
+from anyrnn.tasks.data.parts import Data
 from anyrnn.tasks.data.prepared import watched
-from anyrnn.tasks.task import Data
 from anyrnn.tasks.training.interruption import Interruption
 from anyrnn.tasks.training.launch import inherited
 

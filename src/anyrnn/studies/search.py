@@ -38,10 +38,11 @@ from anyrnn.studies.worker import (
     StudyListener,
     work,
 )
+from anyrnn.tasks.data.parts import Data
 from anyrnn.tasks.run_files import write_json
 from anyrnn.tasks.run_folder import remove_run
 from anyrnn.tasks.scores.figures import duration
-from anyrnn.tasks.task import Data, Task
+from anyrnn.tasks.task import Task
 from anyrnn.tasks.training.interruption import Interruption
 from anyrnn.tasks.training.listener import Listener
 

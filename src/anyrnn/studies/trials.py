@@ -21,13 +21,14 @@ from anyrnn.errors import (
 from anyrnn.files import writing
 from anyrnn.studies.changes import changed
 from anyrnn.studies.peak_memory import PeakMemory
+from anyrnn.tasks.data.parts import Data
 from anyrnn.tasks.data.prepared import watched
 from anyrnn.tasks.experiment import check_cells, train
 from anyrnn.tasks.options.declaration import check_needs, replaced
 from anyrnn.tasks.registry import entry_of
 from anyrnn.tasks.run_files import read_json, write_json
 from anyrnn.tasks.run_folder import resumable
-from anyrnn.tasks.task import Data, Task
+from anyrnn.tasks.task import Task
 from anyrnn.tasks.training.listener import Epoch, Listener
 from anyrnn.tasks.training.results import Result
 

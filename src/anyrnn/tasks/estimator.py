@@ -13,14 +13,13 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from anyrnn.errors import AnyrnnError, DataError, OptionError
-from anyrnn.tasks.data.split import GroupedPart, divided_at_random
+from anyrnn.tasks.data.parts import Data, P, divided_at_random
 from anyrnn.tasks.decoding.written_vocabulary import Candidate
 from anyrnn.tasks.experiment import train
-from anyrnn.tasks.options.common_options import shares_split_off
 from anyrnn.tasks.options.declaration import declared, flat, from_flat
 from anyrnn.tasks.run_files import CONFIG, read_json, write_bytes
 from anyrnn.tasks.run_folder import UnfinishedRun
-from anyrnn.tasks.task import Data, Task
+from anyrnn.tasks.task import Task
 from anyrnn.tasks.trained import Model, load
 
 # What only makes sense for several networks, or for a training that people watch.
@@ -207,12 +206,11 @@ class Estimator(BaseEstimator):
         found._keep(model, Path(path))
         return found
 
-    def _divided(self, part: GroupedPart) -> Data[GroupedPart]:
+    def _divided(self, part: P) -> Data[P]:
         """A part in memory, of which the share for validation is split off."""
         options: Any = self.options()
-        shares = shares_split_off(options.data, ("test",))
-        parts = divided_at_random(part, shares, options.training.seed)
-        return Data.of(parts, facts={name: len(each) for name, each in parts.items()})
+        shares = options.data.shares(("test",))
+        return Data.of(divided_at_random(part, shares, options.training.seed))
 
     def _fit(self, data: Data) -> Self:
         """Train on data in memory."""

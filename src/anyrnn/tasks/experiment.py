@@ -18,6 +18,7 @@ from anyrnn.errors import (
     WriteError,
     option_name,
 )
+from anyrnn.tasks.data.parts import Data
 from anyrnn.tasks.data.prepared import watched
 from anyrnn.tasks.options.declaration import check_needs, replaced, void
 from anyrnn.tasks.registry import entry_of
@@ -33,7 +34,7 @@ from anyrnn.tasks.run_folder import (
     UnfinishedRun,
     resumable,
 )
-from anyrnn.tasks.task import Data, Task
+from anyrnn.tasks.task import Task
 from anyrnn.tasks.training import processes
 from anyrnn.tasks.training.interruption import Interruption
 from anyrnn.tasks.training.launch import launch

@@ -13,6 +13,7 @@ import torch
 
 from anyrnn.errors import OptionError, RunError, option_name
 from anyrnn.tasks.data.batches import Batch, BatchSource
+from anyrnn.tasks.data.parts import Data
 from anyrnn.tasks.scores.figures import LOSS, Figure
 
 if TYPE_CHECKING:  # its import takes seconds, and only training needs it
@@ -23,62 +24,6 @@ if TYPE_CHECKING:  # its import takes seconds, and only training needs it
 
 Part = TypeVar("Part")
 TaskOptions = TypeVar("TaskOptions")
-
-
-@dataclass(frozen=True)
-class Data(Generic[Part]):
-    """The user's data, read and split.
-
-    Attributes:
-        training: The part that a network learns from.
-        validation: The part that decides on its best epoch; without one, the training part does.
-        test: The part that measures it; without one, the part that decides does.
-        digests: A hash of the content of each file.
-        facts: What a reader of the report wants to know, such as counts.
-        notes: The same in sentences, told before the training.
-        skipped: How many rows of each file were left out, by reason.
-        in_effect: What a `DataNeed` of an option asks, by its name, if only the content tells.
-    """
-
-    training: Part
-    validation: Part | None = None
-    test: Part | None = None
-    digests: Sequence[str] = ()
-    facts: Mapping[str, object] = field(default_factory=dict)
-    notes: Sequence[str] = ()
-    skipped: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    in_effect: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, parts: Mapping[str, Part], **others: Any) -> "Data[Part]":
-        """The data of parts by their names, with the other attributes."""
-        return cls(parts["training"], parts.get("validation"), parts.get("test"), **others)
-
-    def told(self) -> Iterator[str]:
-        """The notes, what was left out, and what follows from a part that is not there."""
-        yield from self.notes
-        for path, reasons in self.skipped.items():
-            listed = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
-            yield f"skipped in {path}: {listed}"
-        if self.validation is None:
-            yield (
-                "no validation part: the training part decides on the best epoch, and what is "
-                "called validation below is measured on it"
-            )
-        if self.test is None:
-            yield f"no test part: the {self.deciding[0]} part measures the result"
-
-    @property
-    def deciding(self) -> tuple[str, Part]:
-        """The name of the part that decides on the best epoch and the best cell, and the part."""
-        if self.validation is None:
-            return "training", self.training
-        return "validation", self.validation
-
-    @property
-    def measured(self) -> tuple[str, Part]:
-        """The name of the part that results are measured on, and the part."""
-        return self.deciding if self.test is None else ("test", self.test)
 
 
 @dataclass(frozen=True)

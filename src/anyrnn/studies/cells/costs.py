@@ -14,9 +14,10 @@ from anyrnn.studies.cells.results import Cost, CostResult
 from anyrnn.studies.comparison.sizes import StepTimer, parameters, with_hidden_size
 from anyrnn.studies.peak_memory import PeakMemory
 from anyrnn.tasks.data.batches import Batch
+from anyrnn.tasks.data.parts import Data
 from anyrnn.tasks.options.declaration import from_mapping
 from anyrnn.tasks.registry import entry_named
-from anyrnn.tasks.task import Data, Task
+from anyrnn.tasks.task import Task
 
 _ROUNDS = 7
 _HIDDEN = 128  # the size at which all cells are compared, beside that of equal parameters

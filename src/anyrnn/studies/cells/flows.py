@@ -7,8 +7,9 @@ import numpy
 import torch
 
 from anyrnn.studies.cells.results import FlowResult, FlowResults
+from anyrnn.tasks.data.parts import Data
 from anyrnn.tasks.inspection.gradients import gradient_norms
-from anyrnn.tasks.task import Data, Task
+from anyrnn.tasks.task import Task
 from anyrnn.tasks.trained import load
 
 FLOWS = ("adding", "copying", "digits-pixels", "mnist-pixels")

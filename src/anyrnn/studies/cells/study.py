@@ -30,9 +30,10 @@ from anyrnn.studies.listing import STUDY
 from anyrnn.studies.options import StudyOptions
 from anyrnn.studies.place import check_folder
 from anyrnn.studies.worker import StudyListener
+from anyrnn.tasks.data.parts import Data
 from anyrnn.tasks.registry import entry_named
 from anyrnn.tasks.run_files import versions
-from anyrnn.tasks.task import Data, Task
+from anyrnn.tasks.task import Task
 
 RESULTS, _TRAINED = "results.json", "settings"
 QUICK_RATES = (0.006, 0.06)

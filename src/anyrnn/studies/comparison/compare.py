@@ -25,11 +25,12 @@ from anyrnn.studies.place import Place
 from anyrnn.studies.search import Study
 from anyrnn.studies.trials import TrialRecord
 from anyrnn.studies.worker import StudyListener
+from anyrnn.tasks.data.parts import Data
 from anyrnn.tasks.options.declaration import check_needs
 from anyrnn.tasks.registry import entry_of
 from anyrnn.tasks.run_files import read_json, write_json, write_text
 from anyrnn.tasks.scores.figures import Figure
-from anyrnn.tasks.task import Data, Task
+from anyrnn.tasks.task import Task
 from anyrnn.tasks.words import Language
 
 _PLAN = "plan"

@@ -17,8 +17,9 @@ from anyrnn.studies.comparison.sizes import (
     with_hidden_size,
 )
 from anyrnn.studies.trials import TrialPlan
+from anyrnn.tasks.data.parts import Data
 from anyrnn.tasks.scores.figures import duration
-from anyrnn.tasks.task import Data, Task
+from anyrnn.tasks.task import Task
 
 RATE, RESULT = "learning rate", "result"
 """What a trial is for: to find a cell's learning rate, or to compare it."""

@@ -14,10 +14,10 @@ from anyrnn.studies.tuning.options import TuneOptions
 from anyrnn.studies.tuning.report import render_tuning
 from anyrnn.studies.tuning.result import TuneResult, importance_in, write_result
 from anyrnn.studies.worker import Sampling, StudyListener
+from anyrnn.tasks.data.parts import Data
 from anyrnn.tasks.options.declaration import check_needs, from_flat
 from anyrnn.tasks.registry import entry_of
 from anyrnn.tasks.run_files import write_text
-from anyrnn.tasks.task import Data
 
 
 def tune(

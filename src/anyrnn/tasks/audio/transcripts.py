@@ -12,44 +12,34 @@ from numpy.typing import NDArray
 from anyrnn.errors import DataError, option_name
 from anyrnn.tasks.audio.options import TranscriptOptions
 from anyrnn.tasks.audio.recordings import read_recordings
-from anyrnn.tasks.data import split
+from anyrnn.tasks.data import parts
 from anyrnn.tasks.data.columns import taken
 from anyrnn.tasks.data.tables import complete_rows, read_table
-from anyrnn.tasks.options.common_options import shares_split_off
 from anyrnn.tasks.options.declaration import replaced
 from anyrnn.tasks.scores.figures import duration
-from anyrnn.tasks.task import Data
 
 _SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class Part(parts.Part):
     """Recordings with their transcripts.
 
     Attributes:
-        path: The table that names them, for messages.
         samples: The samples of each; those of large files lie on disk.
         texts: The transcript of each, in the form in which it is learned.
         names: What messages and reports call each.
         speakers: Who speaks in each, if that is known.
-        digests: A hash of each file's content.
-        skipped: How many rows of the table were left out, by reason.
         remarks: How many of the recordings are silent, clipped, ...
     """
 
-    path: Path
+    columns = ("texts", "samples", "names", "speakers")
+
     samples: Sequence[Any]
     texts: Sequence[str]
     names: Sequence[str]
     speakers: Sequence[str] | None = None
-    digests: Sequence[str] = ()
-    skipped: Mapping[str, int] = field(default_factory=dict)
-    remarks: Mapping[str, int] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        """The number of recordings."""
-        return len(self.texts)
+    remarks: Mapping[str, int] = field(default_factory=dict, kw_only=True)
 
     @property
     def lengths(self) -> NDArray[numpy.int64]:
@@ -59,19 +49,11 @@ class Part:
             return known
         return numpy.fromiter(map(len, self.samples), numpy.int64, len(self.samples))
 
-    def take(self, rows: Sequence[int]) -> "Part":
-        """The part that consists of some recordings."""
-        samples, texts, names = (
-            taken(each, rows) for each in (self.samples, self.texts, self.names)
-        )
-        speakers = None if self.speakers is None else taken(self.speakers, rows)
-        return Part(self.path, samples, texts, names, speakers)
-
-    def groups(self) -> split.Groups:
+    def groups(self) -> parts.Groups:
         """Recordings of one speaker, else of an equal transcript, stay together."""
         unit = "transcript" if self.speakers is None else "speaker"
         together = self.texts if self.speakers is None else self.speakers
-        return split.Groups.equal(together, unit, f"; recordings of one {unit} stay together")
+        return parts.Groups.equal(together, unit, f"; recordings of one {unit} stay together")
 
 
 @dataclass(frozen=True)
@@ -88,7 +70,7 @@ class Reading:
     normal: Callable[[str], str]
     silent: bool = True
 
-    def data(self, options: TranscriptOptions, seed: int) -> Data[Part]:
+    def data(self, options: TranscriptOptions, seed: int) -> parts.Data[Part]:
         """Read the files and split off what has no file of its own.
 
         Args:
@@ -102,27 +84,18 @@ class Reading:
         main = self.part(options)
         own = {
             name: self.part(replaced(options, data=path, speaker=None))
-            for name, path in (("validation", options.validation_data), ("test", options.test_data))
-            if path is not None
+            for name, path in options.own_files().items()
         }
-        parts = split.divided_at_random(main, shares_split_off(options, own), seed) | own
-        read_parts = (main, *own.values())
-        sizes = [
-            f"{len(part):,} ({duration(part.lengths.sum() / self.rate)}) to {split.USES[name]}"
-            for name, part in parts.items()
-        ]
-        notes = [f"recordings: {', '.join(sizes)}"]
-        for part in read_parts:
+        found = parts.divided_at_random(main, options.shares(own), seed) | own
+        notes = [f"recordings: {parts.sizes(found, self._size)}"]
+        for part in (main, *own.values()):
             if part.remarks:
                 listed = ", ".join(f"{count:,} {remark}" for remark, count in part.remarks.items())
                 notes.append(f"recordings of {part.path}: {listed}")
-        return Data.of(
-            parts,
-            digests=[digest for part in read_parts for digest in part.digests],
-            facts={name: len(part) for name, part in parts.items()},
-            notes=notes,
-            skipped={str(part.path): part.skipped for part in read_parts if part.skipped},
-        )
+        return parts.Data.of(found, [main, *own.values()], notes=notes)
+
+    def _size(self, part: Part) -> str:
+        return f"{len(part):,} ({duration(part.lengths.sum() / self.rate)})"
 
     def part(self, options: TranscriptOptions) -> Part:
         """The recordings that a table names, and their transcripts.
@@ -167,9 +140,9 @@ class Reading:
             [texts[number] for number in chosen],
             [files[number] for number in chosen],
             [others[0][number] for number in chosen] if others else None,
-            (table.digest, *recordings.digests),
-            skipped + Counter(unusable),
-            recordings.told(good),
+            digests=(table.digest, *recordings.digests),
+            skipped=skipped + Counter(unusable),
+            remarks=recordings.told(good),
         )
 
 

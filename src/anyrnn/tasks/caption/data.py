@@ -18,63 +18,42 @@ from anyrnn.tasks.caption.features import (
     features_of,
 )
 from anyrnn.tasks.caption.options import BackboneOptions, DataOptions
-from anyrnn.tasks.data import split
+from anyrnn.tasks.data import parts
 from anyrnn.tasks.data.columns import leave_out, taken
+from anyrnn.tasks.data.split import key_of
 from anyrnn.tasks.data.tables import complete_rows, read_table
-from anyrnn.tasks.options.common_options import shares_split_off
-from anyrnn.tasks.task import Data
 
 _PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class Part(parts.Part):
     """Pictures with captions.
 
     Attributes:
-        path: The file that they come from, for messages.
         source: What makes their features.
         names: What the file calls each picture.
         files: The file of each picture, which may not be there if arrays were read instead.
         captions: The captions of each.
         features: The features of each.
         picture_digests: A hash of the content of each.
-        digests: A hash of the file's content, and of that of all pictures.
-        skipped: How many rows of the file were left out, by reason.
     """
 
-    path: Path
+    columns = ("names", "files", "captions", "features", "picture_digests")
+
     source: FeatureSource
     names: Sequence[str]
     files: Sequence[Path]
     captions: Sequence[Sequence[str]]
     features: Features
     picture_digests: Sequence[str]
-    digests: Sequence[str] = ()
-    skipped: Counter[str] = field(default_factory=Counter)
 
-    def __len__(self) -> int:
-        """The number of pictures."""
-        return len(self.names)
-
-    def take(self, rows: Sequence[int]) -> "Part":
-        """The part that consists of some pictures."""
-        return Part(
-            self.path,
-            self.source,
-            taken(self.names, rows),
-            taken(self.files, rows),
-            taken(self.captions, rows),
-            self.features.taken(rows),
-            taken(self.picture_digests, rows),
-        )
-
-    def groups(self) -> split.Groups:
+    def groups(self) -> parts.Groups:
         """Equal pictures stay together."""
-        return split.Groups.equal(self.picture_digests, "picture", "; equal ones count once")
+        return parts.Groups.equal(self.picture_digests, "picture", "; equal ones count once")
 
 
-def read(options: DataOptions, pictures: BackboneOptions, seed: int) -> Data[Part]:
+def read(options: DataOptions, pictures: BackboneOptions, seed: int) -> parts.Data[Part]:
     """Read the files and split off what has no file of its own.
 
     Args:
@@ -88,23 +67,22 @@ def read(options: DataOptions, pictures: BackboneOptions, seed: int) -> Data[Par
     """
     source = ArraySource() if options.arrays else PictureSource(Backbone.chosen(pictures))
     main = read_part(options.data, options, source)
-    files = {"validation": options.validation_data, "test": options.test_data}
-    own = {name: read_part(path, options, source) for name, path in files.items() if path}
+    own = {name: read_part(path, options, source) for name, path in options.own_files().items()}
     for part in own.values():
         channels = int(main.features.channels[0])
         check_channels(part.features, part.files, channels, f"those of {main.path} have")
-    parts = split.divided_at_random(main, shares_split_off(options, own), seed) | own
+    found = parts.divided_at_random(main, options.shares(own), seed) | own
     read_parts = (main, *own.values())
-    counts = {name: len(part) for name, part in parts.items()}
-    captions = sum(map(len, parts["training"].captions))
-    sizes = [f"{count:,} to {split.USES[name]}" for name, count in counts.items()]
-    notes = [f"pictures: {', '.join(sizes)}; {captions:,} captions to train"]
-    return Data.of(
-        parts,
-        digests=[digest for part in read_parts for digest in part.digests],
-        facts={**counts, "training_captions": captions},
-        notes=[*notes, *_without_caption(options, read_parts), *_overlap(parts)],
-        skipped={str(part.path): part.skipped for part in read_parts if part.skipped},
+    captions = sum(map(len, found["training"].captions))
+    return parts.Data.of(
+        found,
+        read_parts,
+        {**{name: len(part) for name, part in found.items()}, "training_captions": captions},
+        notes=[
+            f"pictures: {parts.sizes(found)}; {captions:,} captions to train",
+            *_without_caption(options, read_parts),
+            *_overlap(found),
+        ],
     )
 
 
@@ -143,8 +121,8 @@ def read_part(path: Path, options: DataOptions, source: FeatureSource) -> Part:
         [captions[name] for name in names],
         features,
         [*digests.values()],
-        (table.digest, str(split.key_of(" ".join(digests.values())))),
-        found.skipped,
+        digests=(table.digest, str(key_of(" ".join(digests.values())))),
+        skipped=found.skipped,
     )
 
 
@@ -224,20 +202,20 @@ def _file(name: str, table: Path, options: DataOptions) -> Path:
     return there
 
 
-def _overlap(parts: Mapping[str, Part]) -> Iterator[str]:
+def _overlap(found: Mapping[str, Part]) -> Iterator[str]:
     """What is said of test pictures that were seen."""
-    if "test" in parts:
-        seen = {*parts["training"].picture_digests}
-        count = sum(digest in seen for digest in parts["test"].picture_digests)
+    if "test" in found:
+        seen = {*found["training"].picture_digests}
+        count = sum(digest in seen for digest in found["test"].picture_digests)
         if count:
             yield f"{count:,} of the test pictures also occur in the training pictures"
 
 
-def _without_caption(options: DataOptions, parts: Sequence[Part]) -> Iterator[str]:
+def _without_caption(options: DataOptions, read_parts: Sequence[Part]) -> Iterator[str]:
     """What is said of pictures of the folder that no table names."""
     folder = options.folder or options.data.parent
     if options.arrays is None:
-        named = {file.resolve() for part in parts for file in part.files}
+        named = {file.resolve() for part in read_parts for file in part.files}
         there = (file for file in folder.iterdir() if file.suffix.lower() in _PICTURES)
         count = sum(file.resolve() not in named for file in there)
         if count:

@@ -42,6 +42,7 @@ from anyrnn.tasks.caption.scores import (
 from anyrnn.tasks.data.batches import Batch, Batches, Column
 from anyrnn.tasks.data.columns import Sequences
 from anyrnn.tasks.data.encoding import given_texts
+from anyrnn.tasks.data.parts import Data
 from anyrnn.tasks.data.streams import IGNORED
 from anyrnn.tasks.decoding.decoder import preceding
 from anyrnn.tasks.decoding.search import generator_of
@@ -53,7 +54,7 @@ from anyrnn.tasks.inspection.options import InspectOptions
 from anyrnn.tasks.options.declaration import check_needs
 from anyrnn.tasks.run_files import CONFIG, entry
 from anyrnn.tasks.scores.figures import LOSS, PERPLEXITY, Figure
-from anyrnn.tasks.task import Data, ScoreTable, Step, Task
+from anyrnn.tasks.task import ScoreTable, Step, Task
 
 _TOKENIZER = "tokenizer.json"
 _BATCH_SIZE = 64

@@ -3,7 +3,7 @@
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -17,39 +17,30 @@ from anyrnn.tasks.classify.labels import label_order, split_labels
 from anyrnn.tasks.classify.options import SPLIT_OFF, DataOptions, kind_of
 from anyrnn.tasks.classify.series import Series
 from anyrnn.tasks.classify.series_files import read_series
-from anyrnn.tasks.data import split
+from anyrnn.tasks.data import parts
 from anyrnn.tasks.data.columns import listing, taken
+from anyrnn.tasks.data.split import key_of
 from anyrnn.tasks.data.tables import complete_rows, read_table
-from anyrnn.tasks.options.common_options import shares_split_off
 from anyrnn.tasks.options.declaration import replaced
-from anyrnn.tasks.task import Data
 
 
-@dataclass(frozen=True)
-class Part:
+@dataclass(frozen=True, eq=False)
+class Part(parts.Part):
     """Texts or sequences of numbers, and their labels.
 
     Attributes:
-        path: The file that they come from.
         inputs: The texts, or the numbers of each sequence, (time, channels).
         labels: The label of each; several are separated by a character.
         rows: How messages name each row, such as "record 17".
-        digest: A hash of the file's content.
-        skipped: How many rows of the file were left out, by reason.
         channels: The names of the channels of numbers.
     """
 
-    path: Path
+    columns = ("inputs", "labels", "rows")
+
     inputs: Sequence[Any]
     labels: Sequence[str]
     rows: Sequence[str]
-    digest: str
-    skipped: dict[str, int] = field(default_factory=dict)
-    channels: Sequence[str] = ()
-
-    def __len__(self) -> int:
-        """The number of inputs."""
-        return len(self.inputs)
+    channels: Sequence[str] = field(default=(), kw_only=True)
 
     @property
     def unit(self) -> str:
@@ -63,8 +54,7 @@ class Part:
 
     def take(self, rows: Sequence[int]) -> Self:
         """The part that consists of some rows."""
-        columns = ("inputs", "labels", "rows")
-        part = replace(self, **{name: taken(getattr(self, name), rows) for name in columns})
+        part = super().take(rows)
         if "keys" in vars(self):
             vars(part)["keys"] = self.keys[rows]
         return part
@@ -78,7 +68,7 @@ class Part:
 SomePart = TypeVar("SomePart", bound=Part)
 
 
-def read(options: DataOptions, seed: int) -> Data[Part]:
+def read(options: DataOptions, seed: int) -> parts.Data[Part]:
     """Read the files and split off what has no file of its own.
 
     Args:
@@ -94,33 +84,28 @@ def read(options: DataOptions, seed: int) -> Data[Part]:
     own = [SPLIT_OFF[name].lacking for name in SPLIT_OFF if name in found]
     numbers = kind_of(options.data, options) != "text"
     channels = found["training"].channels
-    given = {"validation": options.validation_data, "test": options.test_data}
-    for name, path in given.items():
-        if path is not None:
-            found[name] = read_part(path, options, numbers=numbers, channels=channels)
-    shares = shares_split_off(options, found)
+    for name, path in options.own_files().items():
+        found[name] = read_part(path, options, numbers=numbers, channels=channels)
     separator = options.label_separator
-    parts = found | divided(found["training"], shares, seed, options.skip_bad, separator)
-    labels = sorted_labels(parts["training"], separator)
-    for part in parts.values():
+    shares = options.shares(found)
+    every = found | divided(found["training"], shares, seed, options.skip_bad, separator)
+    labels = sorted_labels(every["training"], separator)
+    for part in every.values():
         targets(part, labels, separator)
     overlap = 0
-    if "test" in parts:
-        overlap = int(numpy.isin(parts["test"].keys, parts["training"].keys).sum())
-    counts = {name: len(parts.get(name, ())) for name in ("training", "validation", "test")}
+    if "test" in every:
+        overlap = int(numpy.isin(every["test"].keys, every["training"].keys).sum())
+    named = {name: every.get(name, ()) for name in parts.USES}
     units = "sequences" if numbers else "texts"
-    notes = [
-        f"{units}: {counts['training']:,} to train, {counts['validation']:,} to validate, "
-        f"{counts['test']:,} to test; {len(labels)} labels"
-    ]
+    notes = [f"{units}: {parts.sizes(named)}; {len(labels)} labels"]
     if overlap:
         notes.append(f"{overlap:,} of the test {units} also occur in the training {units}")
-    return Data.of(
-        parts,
-        digests=[part.digest for part in found.values()],
-        facts={**counts, "test_also_in_training": overlap},
+    counts = {name: len(part) for name, part in named.items()}
+    return parts.Data.of(
+        every,
+        found.values(),
+        {**counts, "test_also_in_training": overlap},
         notes=notes,
-        skipped={str(part.path): part.skipped for part in found.values() if part.skipped},
         in_effect={name: values for each in own for name, values in each.items()},
     )
 
@@ -146,7 +131,7 @@ def divided(
     """
     names = ["training", *shares]
     part = _with_enough_rows(part, names, skip_bad, separator)
-    return split.divided(part, shares, part.keys, _strata(part, separator), seed)
+    return parts.divided(part, shares, part.keys, _strata(part, separator), seed)
 
 
 def _strata(part: Part, separator: str | None) -> Sequence[str]:
@@ -201,8 +186,8 @@ def read_part(path: Path, options: DataOptions, **known: Any) -> Part:
         DataError: The file, a column or (without `skip_bad`) a row cannot be used.
         OptionError: It is not said which column has the texts or labels.
     """
-    parts = read_parts(path, options, **known)
-    part = parts.get("test", parts["training"])
+    found = read_parts(path, options, **known)
+    part = found.get("test", found["training"])
     channels = known.get("channels")
     if channels and len(part.channels) != len(channels):
         raise DataError(
@@ -219,9 +204,9 @@ def part_of(series: Series) -> Part:
         series.values,
         series.labels,
         series.rows,
-        series.digest,
-        dict(series.skipped),
-        series.channels,
+        digests=(series.digest,),
+        skipped=dict(series.skipped),
+        channels=series.channels,
     )
 
 
@@ -241,8 +226,8 @@ def _read_texts(path: Path, options: DataOptions) -> Part:
         texts,
         [known.setdefault(label, label) for label in plain],
         taken(table.rows, rows),
-        table.digest,
-        {f"without {name}": count for name, count in skipped.items()},
+        digests=(table.digest,),
+        skipped={f"without {name}": count for name, count in skipped.items()},
     )
 
 
@@ -302,9 +287,8 @@ def _with_enough_rows(
     if not rare:
         return part
     left_out = {int(row) for row, label in zip(rows, labels, strict=True) if label in set(rare)}
-    kept = part.take([row for row in range(len(part)) if row not in left_out])
-    kept.skipped["with a label that is too rare"] = len(part) - len(kept)
-    return kept
+    part.skipped["with a label that is too rare"] = len(left_out)
+    return part.take([row for row in range(len(part)) if row not in left_out])
 
 
 def _each_label(part: Part, separator: str | None) -> tuple[NDArray[numpy.int64], Sequence[str]]:
@@ -322,5 +306,5 @@ def _each_label(part: Part, separator: str | None) -> tuple[NDArray[numpy.int64]
 def _key(value: Any) -> int:
     """A number that is the same for inputs that count as equal when parts are kept apart."""
     if isinstance(value, numpy.ndarray):
-        return split.key_of(value.tobytes())
-    return split.key_of(" ".join(unicodedata.normalize("NFC", value).casefold().split()))
+        return key_of(value.tobytes())
+    return key_of(" ".join(unicodedata.normalize("NFC", value).casefold().split()))

@@ -18,9 +18,8 @@ from anyrnn.tasks.classify.inputs import Inputs, Numbers, Texts
 from anyrnn.tasks.classify.series import SequenceError, Series
 from anyrnn.tasks.classify.task import Classify
 from anyrnn.tasks.data.encoding import whole_characters
+from anyrnn.tasks.data.parts import Data
 from anyrnn.tasks.estimator import Estimator, FromTexts, listed_texts
-from anyrnn.tasks.options.common_options import shares_split_off
-from anyrnn.tasks.task import Data
 
 
 class Classifier(ClassifierMixin, Estimator):
@@ -59,10 +58,7 @@ class Classifier(ClassifierMixin, Estimator):
         labels = _labels(y)
         part = make([str(label) for label in labels.tolist()])
         seed, skip_bad = options.training.seed, options.data.skip_bad
-        parts = divided(part, shares_split_off(options.data, ("test",)), seed, skip_bad)
-        facts = {name: len(each) for name, each in parts.items()}
-        data = Data.of(parts, facts=facts)
-        self._fit(data)
+        self._fit(Data.of(divided(part, options.data.shares(("test",)), seed, skip_bad)))
         learned = set(self.model_.task.labels)
         classes = numpy.unique(labels)
         self.classes_ = classes[[str(label) in learned for label in classes.tolist()]]
@@ -141,7 +137,7 @@ class TextClassifier(
         texts = listed_texts(X)
         check_count(len(texts), labels, "texts")
         texts = list(map(whole_characters, texts))
-        return Part(self.place, texts, labels or [], [f"row {n}" for n in range(len(texts))], "")
+        return Part(self.place, texts, labels or [], [f"row {n}" for n in range(len(texts))])
 
 
 class SequenceClassifier(

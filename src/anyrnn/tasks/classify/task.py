@@ -16,13 +16,13 @@ from anyrnn.tasks.classify.inputs import Numbers, Texts
 from anyrnn.tasks.classify.labelling import MACRO_F1, Labelling
 from anyrnn.tasks.classify.options import DataOptions, Options, PredictOptions
 from anyrnn.tasks.classify.report import pictures
+from anyrnn.tasks.data.parts import Data
 from anyrnn.tasks.inspection.examined import Examined
 from anyrnn.tasks.inspection.options import InspectOptions
 from anyrnn.tasks.options.common_options import KIND_OF_INPUT
 from anyrnn.tasks.options.declaration import check_needs
 from anyrnn.tasks.run_files import CONFIG, entry, strings
 from anyrnn.tasks.scores.figures import LOSS, Figure
-from anyrnn.tasks.task import Data
 
 _OF_SEVERAL = (
     Figure("micro_f1", "micro F1", percent=True),

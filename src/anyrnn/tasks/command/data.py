@@ -2,10 +2,10 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy
 from numpy.typing import NDArray
@@ -17,28 +17,29 @@ from anyrnn.tasks.classify import data as classify_data
 from anyrnn.tasks.classify.data import divided, sorted_labels, targets
 from anyrnn.tasks.command.listing import Listing, listed
 from anyrnn.tasks.command.options import DataOptions
-from anyrnn.tasks.data import split
-from anyrnn.tasks.data.columns import Sequences, taken
-from anyrnn.tasks.options.common_options import shares_split_off
-from anyrnn.tasks.task import Data
+from anyrnn.tasks.data import parts
+from anyrnn.tasks.data.columns import Sequences
+from anyrnn.tasks.data.split import key_of
 
 _SPEAKER = "speaker "
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Part(classify_data.Part):
     """Recordings, what is said in them, and who says it.
 
     Attributes:
-        groups: For each recording the speaker or, where nothing tells, its content: equal ones land
-            in the same part.
+        together_with: For each recording the speaker or, where nothing tells, its content: equal
+            ones land in the same part.
         speakers: The number of different speakers that are known.
         remarks: What is to be said of the recordings, and of how many of them.
     """
 
-    groups: Sequence[str] = ()
-    speakers: int = 0
-    remarks: Mapping[str, int] | None = None
+    columns = (*classify_data.Part.columns, "together_with")
+
+    together_with: Sequence[str]
+    speakers: int = field(default=0, kw_only=True)
+    remarks: Mapping[str, int] = field(default_factory=dict, kw_only=True)
 
     @property
     def unit(self) -> str:
@@ -50,17 +51,13 @@ class Part(classify_data.Part):
         """What lands in the same part."""
         return "speaker" if self.speakers else self.unit
 
-    def take(self, rows: Sequence[int]) -> Self:
-        """The part that consists of some recordings."""
-        return replace(super().take(rows), groups=taken(self.groups, rows))
-
     @cached_property
     def keys(self) -> NDArray[numpy.uint64]:
         """A number for each recording, the same for those that are to land in the same part."""
-        return numpy.fromiter(map(split.key_of, self.groups), numpy.uint64, len(self))
+        return numpy.fromiter(map(key_of, self.together_with), numpy.uint64, len(self))
 
 
-def read(options: DataOptions, rate: int, seed: int) -> Data[classify_data.Part]:
+def read(options: DataOptions, rate: int, seed: int) -> parts.Data[classify_data.Part]:
     """Read the recordings and split off what is not given as a part of its own.
 
     Args:
@@ -71,32 +68,29 @@ def read(options: DataOptions, rate: int, seed: int) -> Data[classify_data.Part]
     Raises:
         DataError: A file cannot be used, or too few recordings of a word are there.
     """
-    given = {"validation": options.validation_data, "test": options.test_data}
-    own = {name: listed(path, options, seed) for name, path in given.items() if path is not None}
+    own = {name: listed(path, options, seed) for name, path in options.own_files().items()}
     main = _without(listed(options.data, options, seed), own)
     if not main.files:
         raise DataError(f"{main.path} has no recording that is not in another part")
-    found = {name: read_part(each, options, rate) for name, each in {"": main, **own}.items()}
-    training = found.pop("")
-    shares = shares_split_off(options, found)
-    parts: dict[str, Part] = {**divided(training, shares, seed, options.skip_bad), **found}
-    labels = sorted_labels(parts["training"])
-    for part in parts.values():
+    training = read_part(main, options, rate)
+    read_parts = {name: read_part(each, options, rate) for name, each in own.items()}
+    found = divided(training, options.shares(own), seed, options.skip_bad) | read_parts
+    labels = sorted_labels(found["training"])
+    for part in found.values():
         targets(part, labels)
-    counts = {name: len(parts.get(name, ())) for name in split.USES}
-    sizes = [f"{count:,} to {split.USES[name]}" for name, count in counts.items()]
-    every = (training, *found.values())
+    named = {name: found.get(name, ()) for name in parts.USES}
+    every = (training, *read_parts.values())
     remarks: Counter[str] = sum((Counter(part.remarks) for part in every), Counter())
-    return Data.of(
-        parts,
-        digests=[part.digest for part in every],
-        facts={**counts, "speakers": training.speakers, "recordings": remarks},
+    counts = {name: len(part) for name, part in named.items()}
+    return parts.Data.of(
+        found,
+        every,
+        {**counts, "speakers": training.speakers, "recordings": remarks},
         notes=[
-            f"recordings: {', '.join(sizes)}; {len(labels)} words",
-            *_notes(parts),
+            f"recordings: {parts.sizes(named)}; {len(labels)} words",
+            *_notes(found),
             *(f"recordings {remark}: {count:,}" for remark, count in remarks.items()),
         ],
-        skipped={str(part.path): part.skipped for part in every if part.skipped},
     )
 
 
@@ -108,18 +102,15 @@ def _without(main: Listing, own: Mapping[str, Listing]) -> Listing:
     return main.take([k for k, file in enumerate(main.files) if file.resolve() not in named])
 
 
-def _notes(parts: Mapping[str, Part]) -> list[str]:
+def _notes(found: Mapping[str, Part]) -> list[str]:
     """What is to be said of speakers."""
     notes = []
     speakers = {
-        name: {group for group in part.groups if group.startswith(_SPEAKER)}
-        for name, part in parts.items()
+        name: {group for group in part.together_with if group.startswith(_SPEAKER)}
+        for name, part in found.items()
     }
     if any(speakers.values()):
-        told = ", ".join(
-            f"{len(names):,} to {split.USES[part]}" for part, names in speakers.items()
-        )
-        notes.append(f"speakers: {told}")
+        notes.append(f"speakers: {parts.sizes(speakers)}")
         others = [names for part, names in speakers.items() if part != "training"]
         both = speakers["training"].intersection(set[str]().union(*others))
         if both:
@@ -152,12 +143,12 @@ def read_part(found: Listing, options: DataOptions, rate: int) -> Part:
         samples,
         [found.words[k] for k in numbers],
         [names[k] for k in numbers],
-        store.key(*recordings.digests, *found.words, *found.speakers),
-        dict(found.skipped + Counter(bad)),
-        groups=[
+        [
             _SPEAKER + found.speakers[k] if found.speakers[k] else recordings.digests[k]
             for k in numbers
         ],
+        digests=(store.key(*recordings.digests, *found.words, *found.speakers),),
+        skipped=dict(found.skipped + Counter(bad)),
         speakers=len({found.speakers[k] for k in numbers} - {""}),
         remarks=recordings.told(numbers),
     )
@@ -184,16 +175,16 @@ def _with_silence(
         starts = [starts[k] for k in chosen]
     pieces = [recordings.samples[file][start : start + length] for file, start in starts]
     # Pieces of the same noise are alike: they stay together, if there are noises for every part.
-    alone = len(files) < len(split.USES)
+    alone = len(files) < len(parts.USES)
     names = [f"{noise[file].name}, from {start / rate:.1f} s" for file, start in starts]
     return replace(
         part,
         inputs=samples.followed_by(pieces),
         labels=[*part.labels, *([label] * len(pieces))],
         rows=[*part.rows, *names],
-        digest=store.key(part.digest, *recordings.digests),
-        groups=[
-            *part.groups,
+        digests=(store.key(*part.digests, *recordings.digests),),
+        together_with=[
+            *part.together_with,
             *(f"{recordings.digests[file]} {start if alone else ''}" for file, start in starts),
         ],
     )
@@ -219,9 +210,9 @@ def given_part(
     """
     samples = waveforms(inputs, rate)
     if speakers is None:
-        groups = [str(split.key_of(each.tobytes())) for each in samples]
+        groups = [str(key_of(each.tobytes())) for each in samples]
     else:
         groups = [f"{_SPEAKER}{speaker}" for speaker in speakers]
     rows = [f"row {number}" for number in range(len(samples))]
     count = 0 if speakers is None else len({*groups})
-    return Part(path, samples, words, rows, "", groups=groups, speakers=count)
+    return Part(path, samples, words, rows, groups, speakers=count)

@@ -23,11 +23,11 @@ from anyrnn.tasks.command.model import CommandNetwork
 from anyrnn.tasks.command.options import DataOptions, ListenOptions, Options, PredictOptions
 from anyrnn.tasks.command.sounds import Sounds
 from anyrnn.tasks.data.encoding import given_texts, input_bytes
+from anyrnn.tasks.data.parts import Data
 from anyrnn.tasks.inspection.examined import Examined
 from anyrnn.tasks.inspection.options import InspectOptions
 from anyrnn.tasks.run_files import CONFIG, strings
 from anyrnn.tasks.scores.class_scores import confusions
-from anyrnn.tasks.task import Data
 
 _AT_ONCE = 64  # recordings
 

@@ -1,119 +1,18 @@
 """Splitting rows into parts: stratified, repeatable, and without leaks between the parts."""
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
 from hashlib import blake2b
-from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any
 
 import numpy
 import pandas
 from numpy.typing import NDArray
-
-from anyrnn.errors import DataError
-
-USES = {"training": "train", "validation": "validate", "test": "test"}
-"""What the parts of the data are there to do, by their names."""
-
-
-class Taken(Protocol):
-    """A part of the data of which some rows can be taken."""
-
-    def take(self, rows: Sequence[int]) -> Self:
-        """The part that consists of some rows."""
-        ...
-
-
-@dataclass(frozen=True)
-class Groups:
-    """Which rows of a part stay together where it is split.
-
-    Attributes:
-        keys: A number for each row, of 64 bits; equal ones land in the same part.
-        unit: What is counted if there are too few.
-        hint: What is said of it then.
-    """
-
-    keys: NDArray[numpy.uint64]
-    unit: str
-    hint: str = ""
-
-    @classmethod
-    def equal(cls, contents: Iterable[str | bytes], unit: str, hint: str = "") -> Self:
-        """Rows of equal contents stay together."""
-        return cls(numpy.fromiter(map(key_of, contents), numpy.uint64), unit, hint)
-
-
-class Grouped(Taken, Protocol):
-    """A part whose rows are all of one stratum."""
-
-    @property
-    def path(self) -> Path:
-        """The file that it comes from, for messages."""
-        ...
-
-    def groups(self) -> Groups:
-        """Which rows stay together."""
-        ...
-
-    def __len__(self) -> int:
-        """The number of rows."""
-        ...
-
-
-SomePart = TypeVar("SomePart", bound=Taken)
-GroupedPart = TypeVar("GroupedPart", bound=Grouped)
-
-
-def divided(
-    part: SomePart,
-    shares: Mapping[str, float],
-    groups: Sequence[Hashable] | NDArray[Any],
-    strata: Sequence[Hashable],
-    seed: int,
-) -> dict[str, SomePart]:
-    """Split a part: the others get their shares, "training" gets the rest.
-
-    Args:
-        part: What is split.
-        shares: The share of each other part, by its name.
-        groups, strata, seed: See `split_rows`.
-    """
-    sizes = [1 - sum(shares.values()), *shares.values()]
-    rows = split_rows(groups, strata, sizes, seed)
-    names = ["training", *shares]
-    return {name: part.take(chosen) for name, chosen in zip(names, rows, strict=True)}
 
 
 def key_of(content: str | bytes) -> int:
     """A number of 64 bits that is the same for equal contents."""
     plain = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     return int.from_bytes(blake2b(plain, digest_size=8).digest(), "little")
-
-
-def divided_at_random(
-    part: GroupedPart, shares: Mapping[str, float], seed: int
-) -> dict[str, GroupedPart]:
-    """Split a part whose rows are all of one stratum; the rest is for training.
-
-    Args:
-        part: What is split.
-        shares: The share of each other part, by its name.
-        seed: Decides who goes where.
-
-    Raises:
-        DataError: There are too few rows.
-    """
-    if not shares:
-        return {"training": part}
-    groups, names = part.groups(), ["training", *shares]
-    different = len(numpy.unique(groups.keys))
-    if different < len(names):
-        raise DataError(
-            f"{part.path} has {different} different {groups.unit}(s), but {len(names)} are needed "
-            f"to split into {', '.join(names)}{groups.hint}"
-        )
-    return divided(part, shares, groups.keys, [0] * len(groups.keys), seed)
 
 
 def split_rows(

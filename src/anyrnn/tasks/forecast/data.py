@@ -6,6 +6,7 @@ from typing import Any
 import numpy
 
 from anyrnn.tasks.data.columns import Table
+from anyrnn.tasks.data.parts import Data
 from anyrnn.tasks.data.tables import read_table
 from anyrnn.tasks.forecast.columns import Columns
 from anyrnn.tasks.forecast.frequency import in_words
@@ -20,7 +21,6 @@ from anyrnn.tasks.forecast.options import (
 )
 from anyrnn.tasks.forecast.panel import Panel, panel
 from anyrnn.tasks.forecast.windows import Part, split
-from anyrnn.tasks.task import Data
 
 
 def table(options: DataOptions, columns: Columns | None = None) -> Table:

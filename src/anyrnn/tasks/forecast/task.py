@@ -14,6 +14,7 @@ import torch
 from anyrnn.errors import DataError, OptionError, RunError, option_name
 from anyrnn.tasks.data.batches import Batch, Batches
 from anyrnn.tasks.data.columns import Table, listing
+from anyrnn.tasks.data.parts import Data
 from anyrnn.tasks.forecast.baselines import Smoothed
 from anyrnn.tasks.forecast.columns import Columns
 from anyrnn.tasks.forecast.data import data_of, table
@@ -33,7 +34,7 @@ from anyrnn.tasks.inspection.examined import Examined
 from anyrnn.tasks.inspection.options import InspectOptions
 from anyrnn.tasks.options.declaration import replaced
 from anyrnn.tasks.run_files import CONFIG, check_free, write_text
-from anyrnn.tasks.task import Data, ScoreTable, Step, Task, steps
+from anyrnn.tasks.task import ScoreTable, Step, Task, steps
 
 if TYPE_CHECKING:  # its import takes seconds, and only training needs it
     from torchmetrics import Metric

@@ -4,58 +4,41 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from anyrnn.errors import DataError, option_name
-from anyrnn.tasks.data import split
-from anyrnn.tasks.data.columns import LongText, TextColumn, taken
+from anyrnn.tasks.data import parts
+from anyrnn.tasks.data.columns import LongText, TextColumn
 from anyrnn.tasks.data.table_pieces import Piece
 from anyrnn.tasks.data.tables import complete_rows, read_table, read_texts
 from anyrnn.tasks.generate.options import DataOptions
-from anyrnn.tasks.options.common_options import shares_split_off
 from anyrnn.tasks.options.suffixes import is_table
-from anyrnn.tasks.task import Data
 
 # Of a book less than this cannot be learned from and measured.
 _SMALLEST_BOOK = 20
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class Part(parts.Part):
     """Texts.
 
     Attributes:
         texts: The texts; those of a large file lie on disk.
-        paths: The files that they come from.
-        digests: A hash of each file's content.
-        skipped: How many rows of the files were left out, by reason.
+        books: The file of each, if each is a file.
     """
 
+    columns = ("texts", "books")
+
     texts: Sequence[str | LongText]
-    paths: Sequence[Path]
-    digests: Sequence[str] = ()
-    skipped: Mapping[str, int] = field(default_factory=dict)
+    books: Sequence[Path] | None = None
 
-    def take(self, rows: Sequence[int]) -> "Part":
-        """The part that consists of some texts."""
-        return Part(taken(self.texts, rows), self.paths)
-
-    @property
-    def path(self) -> Path:
-        """The first file."""
-        return self.paths[0]
-
-    def __len__(self) -> int:
-        """The number of texts."""
-        return len(self.texts)
-
-    def groups(self) -> split.Groups:
+    def groups(self) -> parts.Groups:
         """Equal texts stay together."""
         keys = (each.key if isinstance(each, LongText) else each for each in self.texts)
-        return split.Groups.equal(keys, "text")
+        return parts.Groups.equal(keys, "text")
 
     @property
     def characters(self) -> int:
@@ -63,7 +46,7 @@ class Part:
         return sum(map(len, self.texts))
 
 
-def read(options: DataOptions, seed: int) -> Data[Part]:
+def read(options: DataOptions, seed: int) -> parts.Data[Part]:
     """Read the files and split off what has no file of its own.
 
     Of a book the end is split off; of many texts some, chosen at random.
@@ -76,22 +59,16 @@ def read(options: DataOptions, seed: int) -> Data[Part]:
         DataError: A file cannot be used, or is too small.
     """
     main = read_part(options.data, options)
-    own = {"validation": options.validation_data, "test": options.test_data}
-    given = {name: read_part((path,), options) for name, path in own.items() if path is not None}
-    shares = shares_split_off(options, given)
+    own = {name: read_part((path,), options) for name, path in options.own_files().items()}
     many = options.text is not None or options.lines
-    parts = divided(main, shares, many, seed) | given
-    read_parts = (main, *given.values())
-    counts = {name: part.characters for name, part in parts.items()}
-    skipped = {str(part.path): dict(part.skipped) for part in read_parts if part.skipped}
+    found = divided(main, options.shares(own), many, seed) | own
+    counts = {name: part.characters for name, part in found.items()}
     listed = ", ".join(f"{count:,} for {name}" for name, count in counts.items())
-    notes = [f"characters: {listed}; in {len(main.texts):,} text(s)"]
-    return Data.of(
-        parts,
-        digests=[digest for part in read_parts for digest in part.digests],
-        facts={"texts": len(main.texts), "characters": counts},
-        notes=notes,
-        skipped=skipped,
+    return parts.Data.of(
+        found,
+        [main, *own.values()],
+        {"texts": len(main.texts), "characters": counts},
+        notes=[f"characters: {listed}; in {len(main.texts):,} text(s)"],
     )
 
 
@@ -112,9 +89,10 @@ def read_part(paths: Path | Sequence[Path], options: DataOptions) -> Part:
         texts.append(found)
         digests.append(digest)
         skipped.update(left_out)
-    many = options.text is not None or options.lines
-    joined = TextColumn.joined(texts) if many else [LongText(each) for each in texts]
-    return Part(joined, paths, digests, skipped)
+    from_files = {"digests": digests, "skipped": skipped}
+    if options.text is not None or options.lines:
+        return Part(paths[0], TextColumn.joined(texts), **from_files)
+    return Part(paths[0], [LongText(each) for each in texts], paths, **from_files)
 
 
 def divided(part: Part, shares: Mapping[str, float], many: bool, seed: int) -> dict[str, Part]:
@@ -130,21 +108,19 @@ def divided(part: Part, shares: Mapping[str, float], many: bool, seed: int) -> d
         DataError: There is too little.
     """
     if many:
-        return split.divided_at_random(part, shares, seed)
-    names = ["training", *shares]
+        return parts.divided_at_random(part, shares, seed)
     sizes = [1 - sum(shares.values()), *shares.values()]
-    books = [_cut(part, number, sizes) for number in range(len(part.texts))]
-    return {
-        name: Part([book[place] for book in books], part.paths) for place, name in enumerate(names)
-    }
+    files = part.books or [part.path] * len(part)
+    books = [_cut(*book, sizes) for book in zip(files, part.texts, strict=True)]
+    cut = zip(("training", *shares), zip(*books, strict=True), strict=True)
+    return {name: replace(part, texts=texts, digests=(), skipped={}) for name, texts in cut}
 
 
-def _cut(part: Part, number: int, sizes: Sequence[float]) -> list[str | LongText]:
+def _cut(path: Path, text: str | LongText, sizes: Sequence[float]) -> list[str | LongText]:
     """A book, cut from the start to the end."""
-    text = part.texts[number]
     if len(text) < _SMALLEST_BOOK:
         raise DataError(
-            f"{part.paths[number]} has {len(text)} character(s), but a book needs at least "
+            f"{path} has {len(text)} character(s), but a book needs at least "
             f"{_SMALLEST_BOOK}; if its lines are texts of their own, say so with "
             f"{option_name('lines', True)}"
         )

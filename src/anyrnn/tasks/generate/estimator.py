@@ -6,12 +6,11 @@ from typing import Any, Self
 from sklearn.utils.validation import check_is_fitted
 
 from anyrnn.errors import DataError
+from anyrnn.tasks.data.parts import Data
 from anyrnn.tasks.estimator import Estimator, listed_texts
 from anyrnn.tasks.generate.data import Part, divided
 from anyrnn.tasks.generate.options import SamplingOptions
 from anyrnn.tasks.generate.task import Generate
-from anyrnn.tasks.options.common_options import shares_split_off
-from anyrnn.tasks.task import Data
 
 
 class LanguageModel(Estimator, task=Generate, data=("validation_share",)):
@@ -40,15 +39,12 @@ class LanguageModel(Estimator, task=Generate, data=("validation_share",)):
         many = not isinstance(X, str)
         part = _part(X)
         options = self.options()
-        parts = divided(
-            part, shares_split_off(options.data, ("test",)), many, options.training.seed
-        )
+        parts = divided(part, options.data.shares(("test",)), many, options.training.seed)
         facts = {
             "texts": len(part.texts),
             "characters": {k: p.characters for k, p in parts.items()},
         }
-        data = Data.of(parts, facts=facts)
-        return self._fit(data)
+        return self._fit(Data.of(parts, facts=facts))
 
     def generate(self, prompt: str = "", **sampling: Any) -> str:
         """A text that goes on after a prompt, which is not repeated.
@@ -82,4 +78,4 @@ def _part(X: str | Iterable[str]) -> Part:
         raise DataError(f"row {texts.index('')} is an empty text; leave such texts out")
     if not texts:
         raise DataError("there is no text")
-    return Part(texts, [LanguageModel.place] * len(texts))
+    return Part(LanguageModel.place, texts)

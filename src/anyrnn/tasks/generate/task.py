@@ -13,6 +13,7 @@ from anyrnn.errors import DataError
 from anyrnn.tasks.answers import answers_to_texts
 from anyrnn.tasks.data.batches import Batch
 from anyrnn.tasks.data.kept import Kept
+from anyrnn.tasks.data.parts import Data
 from anyrnn.tasks.data.streams import StreamBatches
 from anyrnn.tasks.data.vocabulary import load_tokenizer
 from anyrnn.tasks.decoding.search import generator_of
@@ -50,7 +51,7 @@ from anyrnn.tasks.inspection.examined import Examined
 from anyrnn.tasks.inspection.options import InspectOptions
 from anyrnn.tasks.options.declaration import check_needs
 from anyrnn.tasks.scores.figures import LOSS, PERPLEXITY, Figure
-from anyrnn.tasks.task import Data, ScoreTable, Step, Task, check_finite, steps
+from anyrnn.tasks.task import ScoreTable, Step, Task, check_finite, steps
 
 if TYPE_CHECKING:  # its import takes seconds, and only training needs it
     from torchmetrics import Metric
@@ -147,7 +148,7 @@ class Generate(Task[Options, Part]):
         """The tokens of a part; they are kept."""
         found = self._encoded.of(part, lambda: encode(self.tokenizer, part.texts))
         if not found.count:
-            raise DataError(f"{part.paths[0]} has no token; check what the tokens are")
+            raise DataError(f"{part.path} has no token; check what the tokens are")
         return found
 
     def network(self, cell: str) -> LanguageNetwork:
@@ -228,7 +229,7 @@ class Generate(Task[Options, Part]):
         assert isinstance(network, LanguageNetwork)
         found = []
         for text in inputs:
-            part = Part([text], [Path("the text")])
+            part = Part(Path("the text"), [text])
             encoded = encode(self.tokenizer, part.texts)
             batches = StreamBatches(encoded.tokens, 1, self.options.training.steps)
             if not encoded.count:

@@ -104,24 +104,6 @@ def share_of(part: Literal["validation", "test"], needs: tuple[Need, ...] = ()) 
     return option(0.1, _SHARES[part], ge=0, lt=1, evaluation="left out", needs=needs)
 
 
-def shares_split_off(options: Any, there: Container[str] = ()) -> dict[str, float]:
-    """The shares of the data that become parts of their own, by the name of the part.
-
-    Args:
-        options: A group with the options above.
-        there: The parts that need not be split off.
-
-    Raises:
-        OptionError: Nothing is left to train on.
-    """
-    shares = {"validation": options.validation_share, "test": options.test_share}
-    shares = {name: share for name, share in shares.items() if share and name not in there}
-    if sum(shares.values()) >= 1:
-        names = " and ".join(option_name(f"{name}_share") for name in shares)
-        raise OptionError(f"{names} leave nothing to train on; together they have to be below 1")
-    return shares
-
-
 _SPLIT = "what becomes of the data"
 IF_SPLIT = DataNeed(_SPLIT, but="data of which nothing is split off")
 
@@ -134,10 +116,32 @@ class PartOptions(OptionGroup, last=True):
     validation_share: float = share_of("validation")
     test_share: float = share_of("test")
 
+    def own_files(self) -> dict[str, Path]:
+        """The files of the parts that have one of their own, by the names of the parts."""
+        files = {name: getattr(self, f"{name}_data") for name in _PARTS}
+        return {name: path for name, path in files.items() if path is not None}
+
+    def shares(self, there: Container[str] = ()) -> dict[str, float]:
+        """The shares of the data that are split off for parts, by the names of the parts.
+
+        Args:
+            there: The parts that need not be split off.
+
+        Raises:
+            OptionError: Nothing is left to train on.
+        """
+        shares = {name: getattr(self, f"{name}_share") for name in _PARTS if name not in there}
+        shares = {name: share for name, share in shares.items() if share}
+        if sum(shares.values()) >= 1:
+            names = " and ".join(option_name(f"{name}_share") for name in shares)
+            raise OptionError(
+                f"{names} leave nothing to train on; together they have to be below 1"
+            )
+        return shares
+
     def in_effect(self) -> dict[str, tuple[str, ...]]:
         """Whether a part is split off."""
-        given = flat(self)
-        shares = [given[f"{each}_data"] is None and given[f"{each}_share"] for each in _PARTS]
+        shares = (getattr(self, f"{name}_share") for name in _PARTS if name not in self.own_files())
         found = {} if any(shares) else IF_SPLIT.lacking
         return {**super().in_effect(), **found}
 

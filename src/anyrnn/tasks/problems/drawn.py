@@ -10,8 +10,9 @@ import numpy
 import torch
 
 from anyrnn.tasks.data.batches import Batch, BatchSource, OrderedBatches
+from anyrnn.tasks.data.parts import Data
 from anyrnn.tasks.problems.options import DrawOptions
-from anyrnn.tasks.task import Data, Scores, Step, Task, steps
+from anyrnn.tasks.task import Scores, Step, Task, steps
 
 if TYPE_CHECKING:  # its import takes seconds, and only training needs it
     from torchmetrics import Metric

@@ -7,9 +7,9 @@ from anyrnn.tasks.audio.features import Features
 from anyrnn.tasks.audio.options import TranscriptOptions
 from anyrnn.tasks.audio.texts import Normal
 from anyrnn.tasks.audio.transcripts import Part, Reading
+from anyrnn.tasks.data.parts import Data
 from anyrnn.tasks.speak.options import Options
 from anyrnn.tasks.speak.trimming import trimmed
-from anyrnn.tasks.task import Data
 
 
 def normal_of(options: Options) -> Normal:

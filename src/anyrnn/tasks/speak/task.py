@@ -15,6 +15,7 @@ from anyrnn.tasks.audio.features import Features
 from anyrnn.tasks.audio.transcripts import Part
 from anyrnn.tasks.data.batches import Batch, Batches, Column
 from anyrnn.tasks.data.encoding import given_texts
+from anyrnn.tasks.data.parts import Data
 from anyrnn.tasks.data.prepared import advanced
 from anyrnn.tasks.inspection.examined import Examined
 from anyrnn.tasks.inspection.options import InspectOptions
@@ -37,7 +38,7 @@ from anyrnn.tasks.speak.report import pictures
 from anyrnn.tasks.speak.scores import Example, SpeechScores, decibels, mel_distance
 from anyrnn.tasks.speak.sound import check_output, write_sound
 from anyrnn.tasks.speak.speaking import Speaking, Speech
-from anyrnn.tasks.task import Data, ScoreTable, Step, Task, check_finite, steps
+from anyrnn.tasks.task import ScoreTable, Step, Task, check_finite, steps
 
 if TYPE_CHECKING:  # its import takes seconds, and only training needs it
     from torchmetrics import Metric

@@ -11,12 +11,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from anyrnn.errors import DataError
 from anyrnn.tasks.data.encoding import whole_characters
+from anyrnn.tasks.data.parts import Data
 from anyrnn.tasks.estimator import Estimator, FromTexts
-from anyrnn.tasks.options.common_options import shares_split_off
 from anyrnn.tasks.tag.data import are_spans, divided, part_of
 from anyrnn.tasks.tag.files import Sentences, distinct
 from anyrnn.tasks.tag.task import Tag
-from anyrnn.tasks.task import Data
 from anyrnn.tasks.trained import Model
 
 
@@ -55,11 +54,10 @@ class Tagger(FromTexts, Estimator, task=Tag, data=("validation_share",)):
         options = self.options()
         found = _tagged(X, y)
         with_spans = are_spans(distinct(found.tags), options.words.spans)
-        shares = shares_split_off(options.data, ("test",))
-        parts = divided(part_of(found, with_spans), shares, options.training.seed)
-        facts = {name: len(part) for name, part in parts.items()}
-        data = Data.of(parts, facts=facts)
-        return self._fit(data)
+        shares = options.data.shares(("test",))
+        return self._fit(
+            Data.of(divided(part_of(found, with_spans), shares, options.training.seed))
+        )
 
     def predict(self, X: Iterable[Iterable[str]]) -> list[list[str]]:
         """The tags of each sentence, a list for each; of a sentence without a token none."""

@@ -13,6 +13,7 @@ from anyrnn.errors import RunError
 from anyrnn.tasks.answers import AT_ONCE, answers_to_texts
 from anyrnn.tasks.data.batches import Batch, Batches, Column
 from anyrnn.tasks.data.columns import Sequences, taken
+from anyrnn.tasks.data.parts import Data
 from anyrnn.tasks.data.prepared import advanced, number_sequences
 from anyrnn.tasks.data.vocabulary import UNKNOWN_ID, split_words
 from anyrnn.tasks.inspection.examined import Examined
@@ -31,7 +32,7 @@ from anyrnn.tasks.tag.report import COMPARED, pictures
 from anyrnn.tasks.tag.scores import TaggingScores, Tally
 from anyrnn.tasks.tag.spans import repaired
 from anyrnn.tasks.tag.vocabulary import Vocabulary
-from anyrnn.tasks.task import Data, ScoreTable, Step, Task, check_finite, steps
+from anyrnn.tasks.task import ScoreTable, Step, Task, check_finite, steps
 
 if TYPE_CHECKING:  # its import takes seconds, and only training needs it
     from torchmetrics import Metric
@@ -121,7 +122,7 @@ class Tag(Task[Options, Part]):
         """Read a file with tags of which the training had some."""
         part = part_of(sentences_of(options.data, options), self.with_spans)
         unknown = unknown_tags(part, set(self.tags))
-        return part, {"skipped": part.facts, "unknown_tags": unknown}
+        return part, {"skipped": part.skipped, "unknown_tags": unknown}
 
     def state(self) -> dict[str, Any]:
         """The tags, and whether they describe spans."""

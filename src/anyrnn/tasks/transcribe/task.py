@@ -23,6 +23,7 @@ from anyrnn.tasks.classify.inputs import scales_of
 from anyrnn.tasks.data.batches import Batch, Batches, Column
 from anyrnn.tasks.data.columns import Sequences
 from anyrnn.tasks.data.kept import Kept
+from anyrnn.tasks.data.parts import Data
 from anyrnn.tasks.data.streams import IGNORED
 from anyrnn.tasks.decoding.decoder import preceding
 from anyrnn.tasks.decoding.written_tokens import UNKNOWN_ID
@@ -32,7 +33,7 @@ from anyrnn.tasks.inspection.options import InspectOptions
 from anyrnn.tasks.options.declaration import OptionGroup, check_needs
 from anyrnn.tasks.run_files import CONFIG
 from anyrnn.tasks.scores.figures import LOSS, Figure
-from anyrnn.tasks.task import Data, ScoreTable, Step, Task, check_finite, steps
+from anyrnn.tasks.task import ScoreTable, Step, Task, check_finite, steps
 from anyrnn.tasks.transcribe import ctc
 from anyrnn.tasks.transcribe.beam import LanguageModel
 from anyrnn.tasks.transcribe.examined import examined

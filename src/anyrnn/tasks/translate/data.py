@@ -1,7 +1,7 @@
 """Pairs of sentences from the user's files, split into training, validation and test."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -9,13 +9,11 @@ from typing import Any
 import numpy
 
 from anyrnn.errors import DataError, OptionError, option_name
-from anyrnn.tasks.data import split
+from anyrnn.tasks.data import parts
 from anyrnn.tasks.data.columns import taken
 from anyrnn.tasks.data.table_pieces import Piece
 from anyrnn.tasks.data.tables import complete_rows, read_table, read_texts
-from anyrnn.tasks.options.common_options import shares_split_off
 from anyrnn.tasks.options.suffixes import is_table
-from anyrnn.tasks.task import Data
 from anyrnn.tasks.translate.options import DataOptions
 
 _AT_ONCE = 50_000
@@ -23,37 +21,25 @@ _TEXT = "text"
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class Part(parts.Part):
     """Pairs of sentences.
 
     Attributes:
-        path: The file that they come from, for messages.
         sources: What is translated; of a large file it lies on disk.
         targets: The translation of each, likewise.
-        digests: A hash of each file's content.
-        skipped: How many pairs of the files were left out, by reason.
     """
 
-    path: Path
+    columns = ("sources", "targets")
+
     sources: Sequence[str]
     targets: Sequence[str]
-    digests: Sequence[str] = ()
-    skipped: Mapping[str, int] = field(default_factory=dict)
 
-    def __len__(self) -> int:
-        """The number of pairs."""
-        return len(self.sources)
-
-    def take(self, rows: Sequence[int]) -> "Part":
-        """The part that consists of some pairs."""
-        return Part(self.path, taken(self.sources, rows), taken(self.targets, rows))
-
-    def groups(self) -> split.Groups:
+    def groups(self) -> parts.Groups:
         """Pairs with an equal side stay together."""
-        return split.Groups(_groups(self), "pair", "; pairs with an equal side count once")
+        return parts.Groups(_groups(self), "pair", "; pairs with an equal side count once")
 
 
-def read(options: DataOptions, seed: int) -> Data[Part]:
+def read(options: DataOptions, seed: int) -> parts.Data[Part]:
     """Read the files and split off what has no file of its own.
 
     Args:
@@ -66,17 +52,9 @@ def read(options: DataOptions, seed: int) -> Data[Part]:
     """
     main = read_part(options)
     own = {name: found for name in ("validation", "test") if (found := _own(name, options))}
-    parts = split.divided_at_random(main, shares_split_off(options, own), seed) | own
-    read_parts = (main, *own.values())
-    counts = {name: len(part) for name, part in parts.items()}
-    sizes = [f"{count:,} to {split.USES[name]}" for name, count in counts.items()]
-    return Data.of(
-        parts,
-        digests=[digest for part in read_parts for digest in part.digests],
-        facts=counts,
-        notes=[f"pairs of sentences: {', '.join(sizes)}"],
-        skipped={str(part.path): part.skipped for part in read_parts if part.skipped},
-    )
+    found = parts.divided_at_random(main, options.shares(own), seed) | own
+    notes = [f"pairs of sentences: {parts.sizes(found)}"]
+    return parts.Data.of(found, [main, *own.values()], notes=notes)
 
 
 def _own(name: str, options: DataOptions) -> Part | None:
@@ -142,7 +120,7 @@ def _of_table(path: Path, options: DataOptions) -> Part:
     rows, skipped = complete_rows(table, columns, skip_bad=options.skip_bad)
     sides: Any = [taken(table.column(name, which), rows) for name, which in columns]
     reasons = {f"without {name}": count for name, count in skipped.items()}
-    return Part(path, sides[0], sides[1], (table.digest,), reasons)
+    return Part(path, *sides, digests=(table.digest,), skipped=reasons)
 
 
 def _of_files(source: Path, target: Path, options: DataOptions) -> Part:
@@ -177,7 +155,8 @@ def _of_files(source: Path, target: Path, options: DataOptions) -> Part:
         raise DataError(f"{source} and {target} have no line with a sentence in both")
     skipped = {"empty lines": empty} if empty else {}
     rows = kept if empty else range(len(sources))
-    return Part(source, taken(sources, rows), taken(targets, rows), (*one, *other), skipped)
+    found = (taken(each, rows) for each in (sources, targets))
+    return Part(source, *found, digests=(*one, *other), skipped=skipped)
 
 
 def _lines(pieces: Iterable[str]) -> Iterator[Piece]:

@@ -13,6 +13,7 @@ from anyrnn.tasks.data.batches import Batch, Batches, Column
 from anyrnn.tasks.data.columns import Sequences
 from anyrnn.tasks.data.encoding import given_texts
 from anyrnn.tasks.data.kept import Kept
+from anyrnn.tasks.data.parts import Data
 from anyrnn.tasks.data.streams import IGNORED
 from anyrnn.tasks.decoding.decoder import preceding, repeated_attention
 from anyrnn.tasks.decoding.search_options import check_search
@@ -24,7 +25,7 @@ from anyrnn.tasks.inspection.options import InspectOptions
 from anyrnn.tasks.options.declaration import check_needs
 from anyrnn.tasks.run_files import CONFIG, entry
 from anyrnn.tasks.scores.figures import LOSS, PERPLEXITY, Figure
-from anyrnn.tasks.task import Data, ScoreTable, Step, Task
+from anyrnn.tasks.task import ScoreTable, Step, Task
 from anyrnn.tasks.translate.baselines import nearest
 from anyrnn.tasks.translate.data import Part, read, read_part
 from anyrnn.tasks.translate.examined import examined
