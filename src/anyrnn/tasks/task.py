@@ -6,6 +6,8 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:  # its import takes seconds, and only training needs it
 
 Part = TypeVar("Part")
 TaskOptions = TypeVar("TaskOptions")
+Network = TypeVar("Network", bound=torch.nn.Module)
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class ScoreTable:
     numbers: bool = True
 
 
-class Task(ABC, Generic[TaskOptions, Part]):
+class Task(ABC, Generic[TaskOptions, Part, Network]):
     """A kind of problem that people have data for; an instance knows one user's data.
 
     An instance is made by `prepare` from the training data, or by `restore` from a run. What it
@@ -189,7 +192,7 @@ class Task(ABC, Generic[TaskOptions, Part]):
         return {}
 
     @abstractmethod
-    def network(self, cell: str) -> torch.nn.Module:
+    def network(self, cell: str) -> Network:
         """A network with this cell, its weights drawn."""
 
     @abstractmethod
@@ -203,7 +206,7 @@ class Task(ABC, Generic[TaskOptions, Part]):
         """
 
     @abstractmethod
-    def step(self, network: torch.nn.Module, batch: Batch, carried: Any = None) -> Step:
+    def step(self, network: Network, batch: Batch, carried: Any = None) -> Step:
         """Run the network on a batch.
 
         Args:
@@ -219,9 +222,7 @@ class Task(ABC, Generic[TaskOptions, Part]):
     def measure(self, metrics: Mapping[str, "Metric"], step: Step, batch: Batch) -> None:
         """Update the metrics with a step."""
 
-    def calibrate(
-        self, network: torch.nn.Module, validation: Part, check: Callable[[], None]
-    ) -> None:
+    def calibrate(self, network: Network, validation: Part, check: Callable[[], None]) -> None:
         """Add to a network that has learned what only the validation part tells, as buffers.
 
         Args:
@@ -232,7 +233,7 @@ class Task(ABC, Generic[TaskOptions, Part]):
 
     @abstractmethod
     def score(
-        self, network: torch.nn.Module, part: Part, check: Callable[[], None] = lambda: None
+        self, network: Network, part: Part, check: Callable[[], None] = lambda: None
     ) -> Scores:
         """Measure a network that has learned.
 
@@ -253,11 +254,11 @@ class Task(ABC, Generic[TaskOptions, Part]):
         return {}
 
     @abstractmethod
-    def predict(self, network: torch.nn.Module, inputs: Any) -> Any:
+    def predict(self, network: Network, inputs: Any) -> Any:
         """What the network says about new inputs, for Python."""
 
     @abstractmethod
-    def answers(self, network: torch.nn.Module, options: Any) -> Iterator[dict[str, object]]:
+    def answers(self, network: Network, options: Any) -> Iterator[dict[str, object]]:
         """What the network says about new inputs, for the command line: JSON objects.
 
         Args:
@@ -268,21 +269,25 @@ class Task(ABC, Generic[TaskOptions, Part]):
             DataError: The inputs cannot be read or used.
         """
 
-    def examined(self, network: torch.nn.Module, options: "InspectOptions") -> "Examined":
-        """An input as the network reads it, to be looked into.
+    def examined(self, network: Network, options: "InspectOptions") -> "Examined":
+        """An input as the network reads it, to be looked into: what the function `examined` says,
+        in the module of that name beside the task's.
 
         Args:
             network: The network, in evaluation mode.
             options: Which input, and which output of it is explained.
 
         Raises:
-            OptionError: The task has no such thing, or an option does not fit.
+            OptionError: The task has no such module, or an option does not fit.
             DataError: The input cannot be read or used.
         """
-        raise OptionError(
-            f"a run of the task {self.name!r} cannot be inspected: its network reads no sequence "
-            "that could be given; anyrnn.inspect looks into its layers in Python"
-        )
+        module = f"{type(self).__module__.rpartition('.')[0]}.examined"
+        if find_spec(module) is None:
+            raise OptionError(
+                f"a run of the task {self.name!r} cannot be inspected: its network reads no "
+                "sequence that could be given; anyrnn.inspect looks into its layers in Python"
+            )
+        return import_module(module).examined(self, network, options)
 
     def pictures(self, results: Sequence[Any]) -> dict[str, object]:
         """What the template of the report uses beside what all reports have."""

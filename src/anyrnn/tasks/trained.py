@@ -34,7 +34,7 @@ class Model(Generic[SomeTask]):
     run: Path
     task: SomeTask
     cell: str
-    network: torch.nn.Module
+    network: Any
 
     def predict(self, inputs: Any = None, **options: Any) -> Any:
         """What the network says about new inputs; see the task's `predict`."""

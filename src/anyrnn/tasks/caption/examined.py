@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from anyrnn.tasks.caption.task import Caption
 
 
-def examined(task: Caption, network: torch.nn.Module, options: InspectOptions) -> Examined:
+def examined(task: Caption, network: CaptionNetwork, options: InspectOptions) -> Examined:
     """A picture, of whose greedy caption the decoder is looked into, token by token; what it says
     is attributed to the regions as the decoder sees them.
 
@@ -30,7 +30,6 @@ def examined(task: Caption, network: torch.nn.Module, options: InspectOptions) -
         OptionError: There is no picture, no such token, or an option without an effect.
         DataError: The picture cannot be used.
     """
-    assert isinstance(network, CaptionNetwork)
     if options.input is None:
         raise OptionError(f"{option_name('input')} is missing: give a picture")
     without(options, "row", "the input is a picture")

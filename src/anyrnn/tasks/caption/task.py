@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy
-import torch
 from numpy.typing import NDArray
 
 from anyrnn.errors import DataError, OptionError, option_name
@@ -15,7 +14,6 @@ from anyrnn.tasks.caption.backbone import Backbone
 from anyrnn.tasks.caption.baselines import most_frequent, nearest
 from anyrnn.tasks.caption.captioning import Captioned, captions_of
 from anyrnn.tasks.caption.data import Part, read, read_part
-from anyrnn.tasks.caption.examined import examined
 from anyrnn.tasks.caption.features import (
     ArraySource,
     FeatureSource,
@@ -49,8 +47,6 @@ from anyrnn.tasks.decoding.search import generator_of
 from anyrnn.tasks.decoding.search_options import check_search
 from anyrnn.tasks.decoding.text_scores import bleu_tokens, reference_losses
 from anyrnn.tasks.decoding.written_vocabulary import WrittenVocabulary, kind_of_tokens
-from anyrnn.tasks.inspection.examined import Examined
-from anyrnn.tasks.inspection.options import InspectOptions
 from anyrnn.tasks.options.declaration import check_needs
 from anyrnn.tasks.run_files import CONFIG, entry
 from anyrnn.tasks.scores.figures import LOSS, PERPLEXITY, Figure
@@ -63,7 +59,7 @@ _EXAMPLES, _GLANCES, _TOLD = 24, 6, 5
 
 
 @dataclass(frozen=True)
-class Caption(Task[Options, Part]):
+class Caption(Task[Options, Part, CaptionNetwork]):
     """Pictures and their captions.
 
     Attributes:
@@ -212,9 +208,8 @@ class Caption(Task[Options, Part]):
             found = self.vocabulary.encode([captions[row] for row in kept], longest)
         return rows[kept], found
 
-    def step(self, network: torch.nn.Module, batch: Batch, carried: Any = None) -> Step:
+    def step(self, network: CaptionNetwork, batch: Batch, carried: Any = None) -> Step:
         """Cross-entropy of each token, given those before it and the picture."""
-        assert isinstance(network, CaptionNetwork)
         targets, lengths = batch["target"], batch.lengths
         vectors, _ = network(
             batch["regions"], lengths["regions"], preceding(targets), lengths["target"]
@@ -224,10 +219,9 @@ class Caption(Task[Options, Part]):
         return Step(losses.sum() / max(1, count), count, (losses,))
 
     def score(
-        self, network: torch.nn.Module, part: Part, check: Callable[[], None] = lambda: None
+        self, network: CaptionNetwork, part: Part, check: Callable[[], None] = lambda: None
     ) -> CaptionScores:
         """Caption all pictures, and compare."""
-        assert isinstance(network, CaptionNetwork)
         losses = reference_losses(self, network, self.batches(part, _BATCH_SIZE, None), check)
         search = SearchOptions(beam=self.options.beam)
         every = captions_of(network, self.vocabulary, part.features, search, check=check)
@@ -273,7 +267,7 @@ class Caption(Task[Options, Part]):
         ]
 
     def predict(
-        self, network: torch.nn.Module, inputs: Sequence[Any], **search: Any
+        self, network: CaptionNetwork, inputs: Sequence[Any], **search: Any
     ) -> list[Captioned]:
         """The captions of pictures.
 
@@ -290,10 +284,9 @@ class Caption(Task[Options, Part]):
         return list(self.captions(network, inputs, SearchOptions(**search)))
 
     def captions(
-        self, network: torch.nn.Module, inputs: Iterable[Any], search: SearchOptions
+        self, network: CaptionNetwork, inputs: Iterable[Any], search: SearchOptions
     ) -> Iterator[Captioned]:
         """The captions of pictures, in their order; see `predict`."""
-        assert isinstance(network, CaptionNetwork)
         check_search(search, attention=self.options.model.attention != "none")
         generator, asked, first = generator_of(search.seed), iter(inputs), 0
         while some := list(islice(asked, _AT_ONCE)):
@@ -308,7 +301,7 @@ class Caption(Task[Options, Part]):
             first += len(some)
 
     def answers(
-        self, network: torch.nn.Module, options: PredictOptions
+        self, network: CaptionNetwork, options: PredictOptions
     ) -> Iterator[dict[str, object]]:
         """The captions of the pictures of the command line, a file or standard input."""
         files = given_texts(options.texts, options.file, options.encoding)
@@ -321,10 +314,6 @@ class Caption(Task[Options, Part]):
                 "ended": best.ended,
                 "alternatives": [{"caption": o.text, "score": o.score} for o in others],
             }
-
-    def examined(self, network: torch.nn.Module, options: InspectOptions) -> Examined:
-        """See `anyrnn.tasks.caption.examined`."""
-        return examined(self, network, options)
 
     def pictures(self, results: Sequence[Any]) -> dict[str, object]:
         """The pictures that are shown."""

@@ -13,6 +13,7 @@ from anyrnn.errors import DataError, OptionError, option_name
 from anyrnn.tasks.classify.data import read_part
 from anyrnn.tasks.classify.inputs import Numbers, Texts
 from anyrnn.tasks.classify.labelling import Labelling
+from anyrnn.tasks.classify.model import SequenceNetwork
 from anyrnn.tasks.data.encoding import whole_characters
 from anyrnn.tasks.data.vocabulary import UNKNOWN_ID
 from anyrnn.tasks.inspection.examined import (
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from anyrnn.tasks.classify.task import Classify
 
 
-def examined(task: Classify, network: torch.nn.Module, options: InspectOptions) -> Examined:
+def examined(task: Classify, network: SequenceNetwork, options: InspectOptions) -> Examined:
     """A text, or a sequence of numbers.
 
     Raises:
@@ -52,7 +53,7 @@ def examined(task: Classify, network: torch.nn.Module, options: InspectOptions) 
 
 
 def _numbers(
-    task: Classify, numbers: Numbers, network: torch.nn.Module, options: InspectOptions
+    task: Classify, numbers: Numbers, network: SequenceNetwork, options: InspectOptions
 ) -> Examined:
     if options.input is None:
         raise OptionError(
@@ -82,7 +83,7 @@ def _numbers(
 
 def answered(
     task: Labelling,
-    network: torch.nn.Module,
+    network: SequenceNetwork,
     options: InspectOptions,
     inputs: torch.Tensor,
     length: int,

@@ -47,7 +47,7 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Labelling(Task[TaskOptions, Part]):
+class Labelling(Task[TaskOptions, Part, SequenceNetwork]):
     """Inputs with a label each, or with several; a subclass says how they are read.
 
     Attributes:
@@ -99,7 +99,7 @@ class Labelling(Task[TaskOptions, Part]):
         columns = {"inputs": self.inputs.column(inputs), "class": Column(classes)}
         return Batches(columns, batch_size, seed)
 
-    def step(self, network: torch.nn.Module, batch: Batch, carried: Any = None) -> Step:
+    def step(self, network: SequenceNetwork, batch: Batch, carried: Any = None) -> Step:
         """Cross-entropy; where an input may have several labels, the mean over the labels."""
         logits = network(batch["inputs"], batch.lengths["inputs"])
         weights = None if self.weights is None else logits.new_tensor(self.weights)
@@ -138,7 +138,7 @@ class Labelling(Task[TaskOptions, Part]):
             metric.update(output, batch["class"].long())
 
     def score(
-        self, network: torch.nn.Module, part: Part, check: Callable[[], None] = lambda: None
+        self, network: SequenceNetwork, part: Part, check: Callable[[], None] = lambda: None
     ) -> ClassificationScores:
         """Compare the most probable labels with the true ones."""
         probabilities = self._probabilities(network, part.inputs, self._targets(part), check)
@@ -156,13 +156,13 @@ class Labelling(Task[TaskOptions, Part]):
             self.separator or ", ",
         )
 
-    def predict(self, network: torch.nn.Module, inputs: Sequence[Any]) -> list[Prediction]:
+    def predict(self, network: SequenceNetwork, inputs: Sequence[Any]) -> list[Prediction]:
         """The most probable label of each input."""
         names = [x if isinstance(x, str) else f"{self.unit} {n}" for n, x in enumerate(inputs)]
         return self._predict(network, inputs, names)
 
     def _predict(
-        self, network: torch.nn.Module, inputs: Sequence[Any], names: Sequence[str]
+        self, network: SequenceNetwork, inputs: Sequence[Any], names: Sequence[str]
     ) -> list[Prediction]:
         several = self.separator is not None
         predictions = []
@@ -176,7 +176,7 @@ class Labelling(Task[TaskOptions, Part]):
         """The scores of each label."""
         return [table_of(scores.classes, "label", self.units)]
 
-    def probabilities(self, network: torch.nn.Module, inputs: Sequence[Any]) -> torch.Tensor:
+    def probabilities(self, network: SequenceNetwork, inputs: Sequence[Any]) -> torch.Tensor:
         """The probability of each label for each input, (inputs, labels)."""
         shape = (len(inputs),) if self.separator is None else (len(inputs), len(self.labels))
         kind = numpy.int64 if self.separator is None else numpy.float32
@@ -184,7 +184,7 @@ class Labelling(Task[TaskOptions, Part]):
 
     def _probabilities(
         self,
-        network: torch.nn.Module,
+        network: SequenceNetwork,
         inputs: Sequence[Any],
         classes: numpy.ndarray,
         check: Callable[[], None] = lambda: None,

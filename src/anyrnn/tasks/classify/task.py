@@ -6,19 +6,16 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy
-import torch
 
 from anyrnn.errors import DataError, RunError, option_name
 from anyrnn.tasks.answers import AT_ONCE, answers_to_texts
 from anyrnn.tasks.classify.data import Part, read, read_part, sorted_labels, targets
-from anyrnn.tasks.classify.examined import examined
 from anyrnn.tasks.classify.inputs import Numbers, Texts
 from anyrnn.tasks.classify.labelling import MACRO_F1, Labelling
+from anyrnn.tasks.classify.model import SequenceNetwork
 from anyrnn.tasks.classify.options import DataOptions, Options, PredictOptions
 from anyrnn.tasks.classify.report import pictures
 from anyrnn.tasks.data.parts import Data
-from anyrnn.tasks.inspection.examined import Examined
-from anyrnn.tasks.inspection.options import InspectOptions
 from anyrnn.tasks.options.common_options import KIND_OF_INPUT
 from anyrnn.tasks.options.declaration import check_needs
 from anyrnn.tasks.run_files import CONFIG, entry, strings
@@ -95,7 +92,7 @@ class Classify(Labelling[Options]):
         return {}
 
     def answers(
-        self, network: torch.nn.Module, options: PredictOptions
+        self, network: SequenceNetwork, options: PredictOptions
     ) -> Iterator[dict[str, object]]:
         """The label of each text of the command line, a file or standard input; or of each
         sequence of a file.
@@ -110,7 +107,7 @@ class Classify(Labelling[Options]):
         yield from answers_to_texts(options, ask, {"label": None, "probability": None})
 
     def _answers_on_numbers(
-        self, network: torch.nn.Module, options: PredictOptions
+        self, network: SequenceNetwork, options: PredictOptions
     ) -> Iterator[dict[str, object]]:
         if options.texts or options.file is None:
             raise DataError(
@@ -123,10 +120,6 @@ class Classify(Labelling[Options]):
             rows = slice(start, start + AT_ONCE)
             for found in self._predict(network, part.inputs[rows], part.rows[rows]):
                 yield {"row": found.text, **found.answer(options.probabilities)}
-
-    def examined(self, network: torch.nn.Module, options: InspectOptions) -> Examined:
-        """See `anyrnn.tasks.classify.examined`."""
-        return examined(self, network, options)
 
     def pictures(self, results: Sequence[Any]) -> dict[str, object]:
         """Confusions; of numbers the mean sequence of each label."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-
 from anyrnn.tasks.classify.examined import answered
 from anyrnn.tasks.command.model import CommandNetwork
 from anyrnn.tasks.inspection.examined import Examined
@@ -16,14 +14,13 @@ if TYPE_CHECKING:
     from anyrnn.tasks.command.task import Command
 
 
-def examined(task: Command, network: torch.nn.Module, options: InspectOptions) -> Examined:
+def examined(task: Command, network: CommandNetwork, options: InspectOptions) -> Examined:
     """A recording.
 
     Raises:
         OptionError: There is no input, no such word, or an option without an effect.
         DataError: The recording cannot be read.
     """
-    assert isinstance(network, CommandNetwork)
     name, samples = recording(options, task.inputs.sound.sample_rate)
     steps, values, channels = heard(network.features, samples, network.segment_length)
     return answered(

@@ -14,9 +14,9 @@ from anyrnn.tasks.audio.options import PCM
 from anyrnn.tasks.audio.recordings import Samples, read_recordings, waveforms
 from anyrnn.tasks.classify.data import Part, sorted_labels, targets
 from anyrnn.tasks.classify.labelling import Labelling, Prediction
+from anyrnn.tasks.classify.model import SequenceNetwork
 from anyrnn.tasks.classify.scores import Answer, ClassificationScores
 from anyrnn.tasks.command.data import read, read_part
-from anyrnn.tasks.command.examined import examined
 from anyrnn.tasks.command.listening import Heard, Listening
 from anyrnn.tasks.command.listing import listed
 from anyrnn.tasks.command.model import CommandNetwork
@@ -24,8 +24,6 @@ from anyrnn.tasks.command.options import DataOptions, ListenOptions, Options, Pr
 from anyrnn.tasks.command.sounds import Sounds
 from anyrnn.tasks.data.encoding import given_texts, input_bytes
 from anyrnn.tasks.data.parts import Data
-from anyrnn.tasks.inspection.examined import Examined
-from anyrnn.tasks.inspection.options import InspectOptions
 from anyrnn.tasks.run_files import CONFIG, strings
 from anyrnn.tasks.scores.class_scores import confusions
 
@@ -100,14 +98,14 @@ class Command(Labelling[Options]):
                     predicted_probability=sure,
                 )
 
-    def predict(self, network: torch.nn.Module, inputs: Sequence[Any]) -> list[Prediction]:
+    def predict(self, network: SequenceNetwork, inputs: Sequence[Any]) -> list[Prediction]:
         """The most probable word of each recording: the name of a file, or samples at the rate of
         the run, (time).
         """
         return super().predict(network, waveforms(inputs, self.inputs.sound.sample_rate))
 
     def answers(
-        self, network: torch.nn.Module, options: PredictOptions
+        self, network: SequenceNetwork, options: PredictOptions
     ) -> Iterator[dict[str, object]]:
         """The word in each recording of the command line or of standard input."""
         names = iter(options.recordings) if options.recordings else _read_names()
@@ -118,14 +116,13 @@ class Command(Labelling[Options]):
             for each in self._predict(network, found.samples, some):
                 yield {"file": each.text, **each.answer(options.probabilities)}
 
-    def listen(self, network: torch.nn.Module, options: ListenOptions) -> Iterator[Heard]:
+    def listen(self, network: CommandNetwork, options: ListenOptions) -> Iterator[Heard]:
         """The words in a recording or in what comes from standard input, as they are heard.
 
         Raises:
             OptionError: The network, or what it hears, needs the end of a recording.
             DataError: The recording cannot be read.
         """
-        assert isinstance(network, CommandNetwork)
         rate = self.inputs.sound.sample_rate
         data = self.options.data
         silent = (data.silence, data.unknown)
@@ -137,10 +134,6 @@ class Command(Labelling[Options]):
                 yield from _words(listening, blocks)
         else:
             yield from _words(listening, blocks_of(Path(options.recording), rate))
-
-    def examined(self, network: torch.nn.Module, options: InspectOptions) -> Examined:
-        """See `anyrnn.tasks.command.examined`."""
-        return examined(self, network, options)
 
     def pictures(self, results: Sequence[Any]) -> dict[str, object]:
         """Confusions."""

@@ -18,14 +18,13 @@ if TYPE_CHECKING:
     from anyrnn.tasks.forecast.task import Forecast
 
 
-def examined(task: Forecast, network: torch.nn.Module, options: InspectOptions) -> Examined:
+def examined(task: Forecast, network: ForecastNetwork, options: InspectOptions) -> Examined:
     """What a network reads before the end of a series; one step of the forecast is explained.
 
     Raises:
         OptionError: There is no such series, target or step.
         DataError: The table cannot be used, or the series is too short.
     """
-    assert isinstance(network, ForecastNetwork)
     made = series_of(task, options.input)
     row = place(options, "row", len(made), f"series in {made.label}", 0)
     names, forecast = list(task.columns.targets), task.options.forecast

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 import pandas
-import torch
 
 from anyrnn.errors import DataError, RunError, option_name
 from anyrnn.tasks.forecast.columns import Columns, frame_table
@@ -22,10 +21,11 @@ from anyrnn.tasks.options.declaration import replaced
 from anyrnn.tasks.task import check_finite, steps
 
 if TYPE_CHECKING:
+    from anyrnn.tasks.forecast.network import ForecastNetwork
     from anyrnn.tasks.forecast.task import Forecast
 
 
-def forecast_frame(task: Forecast, network: torch.nn.Module, inputs: Any) -> pandas.DataFrame:
+def forecast_frame(task: Forecast, network: ForecastNetwork, inputs: Any) -> pandas.DataFrame:
     """What comes after the end of each series; see `Forecast.predict`."""
     made = series_of(task, inputs)
     forecast = task.options.forecast

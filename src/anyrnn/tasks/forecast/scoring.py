@@ -34,6 +34,7 @@ from anyrnn.tasks.forecast.windows import Part, batches
 from anyrnn.tasks.task import check_finite, steps
 
 if TYPE_CHECKING:
+    from anyrnn.tasks.forecast.network import ForecastNetwork
     from anyrnn.tasks.forecast.task import Forecast
 
 BATCH_SIZE = 256
@@ -48,7 +49,7 @@ _ETS_INTERVAL = 80
 
 def score(
     task: Forecast,
-    network: torch.nn.Module,
+    network: ForecastNetwork,
     part: Part,
     scales: Scales,
     check: Callable[[], None],
@@ -164,7 +165,7 @@ class _Scoring:
         counts = torch.zeros(windows, dtype=torch.double)
         return _Comparison(tensors, self.task.own_units, self.intervals, counts)
 
-    def run(self, network: torch.nn.Module, check: Callable[[], None]) -> ForecastScores:
+    def run(self, network: ForecastNetwork, check: Callable[[], None]) -> ForecastScores:
         """Measure a network."""
         for batch, step in steps(self.task, network, self.batches(), check):
             check_finite(step.output)

@@ -18,7 +18,6 @@ from anyrnn.tasks.data.parts import Data
 from anyrnn.tasks.forecast.baselines import Smoothed
 from anyrnn.tasks.forecast.columns import Columns
 from anyrnn.tasks.forecast.data import data_of, table
-from anyrnn.tasks.forecast.examined import examined
 from anyrnn.tasks.forecast.frequency import Cycle, Frequency, cycles
 from anyrnn.tasks.forecast.heads import GaussianHead, Head, PointHead, QuantileHead
 from anyrnn.tasks.forecast.network import ForecastNetwork, Sizes
@@ -30,8 +29,6 @@ from anyrnn.tasks.forecast.scales import Scales, check_targets
 from anyrnn.tasks.forecast.scores import FIGURES, ForecastScores, Scaling, measures
 from anyrnn.tasks.forecast.scoring import BATCH_SIZE, score, simple_figures
 from anyrnn.tasks.forecast.windows import Part, batches, origins
-from anyrnn.tasks.inspection.examined import Examined
-from anyrnn.tasks.inspection.options import InspectOptions
 from anyrnn.tasks.options.declaration import replaced
 from anyrnn.tasks.run_files import CONFIG, check_free, write_text
 from anyrnn.tasks.task import ScoreTable, Step, Task, steps
@@ -43,7 +40,7 @@ _CONTEXT = "context.csv"
 
 
 @dataclass(frozen=True)
-class Forecast(Task[Options, Part]):
+class Forecast(Task[Options, Part, ForecastNetwork]):
     """One or many series of numbers, and their next values.
 
     Attributes:
@@ -193,7 +190,7 @@ class Forecast(Task[Options, Part]):
         arrays = self.scales.of_series(part.panel.names).arrays(part.panel, self.cycles)
         return batches(part, arrays, self.options, batch_size, seed)
 
-    def step(self, network: torch.nn.Module, batch: Batch, carried: Any = None) -> Step:
+    def step(self, network: ForecastNetwork, batch: Batch, carried: Any = None) -> Step:
         """The loss of the head, over the known values."""
         read = network.training and self.options.model.decoding == "recursive"
         output = network(
@@ -225,10 +222,9 @@ class Forecast(Task[Options, Part]):
             metric.update(found[name][batch["observed"]].mean(), step.count)
 
     def calibrate(
-        self, network: torch.nn.Module, validation: Part, check: Callable[[], None]
+        self, network: ForecastNetwork, validation: Part, check: Callable[[], None]
     ) -> None:
         """Give a point's intervals the widths of its errors on the validation part."""
-        assert isinstance(network, ForecastNetwork)
         if not isinstance(self.head, PointHead):
             return
         errors = [
@@ -243,7 +239,7 @@ class Forecast(Task[Options, Part]):
         network.load_state_dict({"widths": widths}, strict=False)
 
     def score(
-        self, network: torch.nn.Module, part: Part, check: Callable[[], None] = lambda: None
+        self, network: ForecastNetwork, part: Part, check: Callable[[], None] = lambda: None
     ) -> ForecastScores:
         """Measure forecasts beside those of simple methods."""
         return score(self, network, part, self.scales.of_series(part.panel.names), check)
@@ -291,7 +287,7 @@ class Forecast(Task[Options, Part]):
             )
         return Part(made, found, made.ends)
 
-    def predict(self, network: torch.nn.Module, inputs: Any = None) -> pandas.DataFrame:
+    def predict(self, network: ForecastNetwork, inputs: Any = None) -> pandas.DataFrame:
         """The steps after the end of each series.
 
         Args:
@@ -310,7 +306,7 @@ class Forecast(Task[Options, Part]):
         return forecast_frame(self, network, inputs)
 
     def answers(
-        self, network: torch.nn.Module, options: PredictOptions
+        self, network: ForecastNetwork, options: PredictOptions
     ) -> Iterator[dict[str, object]]:
         """A row for each series and step; with `output`, they are written to that file instead."""
         if options.output and options.output.suffix not in (".csv", ".jsonl"):
@@ -327,10 +323,6 @@ class Forecast(Task[Options, Part]):
         else:
             lines = (json.dumps(row, ensure_ascii=False) for row in _rows(frame))
             write_text(options.output, "".join(f"{line}\n" for line in lines))
-
-    def examined(self, network: torch.nn.Module, options: InspectOptions) -> Examined:
-        """See `anyrnn.tasks.forecast.examined`."""
-        return examined(self, network, options)
 
     def pictures(self, results: Sequence[Any]) -> dict[str, object]:
         """Forecasts with intervals, errors by step, simple methods, and a verdict in words."""

@@ -18,14 +18,13 @@ if TYPE_CHECKING:
     from anyrnn.tasks.generate.task import Generate
 
 
-def examined(task: Generate, network: torch.nn.Module, options: InspectOptions) -> Examined:
+def examined(task: Generate, network: LanguageNetwork, options: InspectOptions) -> Examined:
     """A text, of which the next token is explained.
 
     Raises:
         OptionError: There is no input, no such token, or an option without an effect.
         DataError: The text is empty, or has what the training never had.
     """
-    assert isinstance(network, LanguageNetwork)
     text = given_text(options)
     without(options, "step", "the token after the text is explained")
     tokens = [BOUNDARY_ID, *encode_prompt(task.tokenizer, text)]

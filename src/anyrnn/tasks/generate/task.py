@@ -27,7 +27,6 @@ from anyrnn.tasks.decoding.written_tokens import (
     make_tokenizer,
 )
 from anyrnn.tasks.generate.data import Part, read, read_part
-from anyrnn.tasks.generate.examined import examined
 from anyrnn.tasks.generate.model import LanguageNetwork
 from anyrnn.tasks.generate.ngrams import ngrams
 from anyrnn.tasks.generate.options import (
@@ -47,8 +46,6 @@ from anyrnn.tasks.generate.scores import (
     TokenScore,
 )
 from anyrnn.tasks.generate.tokens import Encoded, encode, encode_prompt
-from anyrnn.tasks.inspection.examined import Examined
-from anyrnn.tasks.inspection.options import InspectOptions
 from anyrnn.tasks.options.declaration import check_needs
 from anyrnn.tasks.scores.figures import LOSS, PERPLEXITY, Figure
 from anyrnn.tasks.task import ScoreTable, Step, Task, check_finite, steps
@@ -69,7 +66,7 @@ _LISTED_TOKENS, _TOLD_TOKENS = 25, 10
 
 
 @dataclass(frozen=True)
-class Generate(Task[Options, Part]):
+class Generate(Task[Options, Part, LanguageNetwork]):
     """Texts of which each token is predicted from those before.
 
     Attributes:
@@ -165,9 +162,8 @@ class Generate(Task[Options, Part]):
             found.tokens, streams, self.options.training.steps, found.starts, seed, constants=ratio
         )
 
-    def step(self, network: torch.nn.Module, batch: Batch, carried: Any = None) -> Step:
+    def step(self, network: LanguageNetwork, batch: Batch, carried: Any = None) -> Step:
         """Cross-entropy of the next token; the state goes on to the next batch."""
-        assert isinstance(network, LanguageNetwork)
         inputs = batch["inputs"]
         resets = inputs == BOUNDARY_ID
         outputs, state = network(
@@ -193,10 +189,9 @@ class Generate(Task[Options, Part]):
         metrics["bits_per_character"].update(bits, step.count * characters)
 
     def score(
-        self, network: torch.nn.Module, part: Part, check: Callable[[], None] = lambda: None
+        self, network: LanguageNetwork, part: Part, check: Callable[[], None] = lambda: None
     ) -> GenerationScores:
         """Measure the predictions of every token, and write samples."""
-        assert isinstance(network, LanguageNetwork)
         found = self.encoded(part)
         batches = self.batches(part, 0, None)
         size = self.tokenizer.get_vocab_size()
@@ -224,9 +219,8 @@ class Generate(Task[Options, Part]):
             samples=self._samples(network, prompt, found),
         )
 
-    def predict(self, network: torch.nn.Module, inputs: Sequence[str]) -> list[Likelihood]:
+    def predict(self, network: LanguageNetwork, inputs: Sequence[str]) -> list[Likelihood]:
         """How likely each text is, as a text of its own."""
-        assert isinstance(network, LanguageNetwork)
         found = []
         for text in inputs:
             part = Part(Path("the text"), [text])
@@ -243,7 +237,7 @@ class Generate(Task[Options, Part]):
         return found
 
     def answers(
-        self, network: torch.nn.Module, options: PredictOptions
+        self, network: LanguageNetwork, options: PredictOptions
     ) -> Iterator[dict[str, object]]:
         """How likely each text of the command line, a file or standard input is."""
         nothing = dict.fromkeys(each.name for each in fields(Likelihood) if each.name != "text")
@@ -262,7 +256,7 @@ class Generate(Task[Options, Part]):
         return [ScoreTable(("token", "occurs", "bits on average"), rows)]
 
     def writings(
-        self, network: torch.nn.Module, sampling: SamplingOptions, count: int = 1
+        self, network: LanguageNetwork, sampling: SamplingOptions, count: int = 1
     ) -> Iterator[Writing]:
         """Texts to be written, one after the other.
 
@@ -270,14 +264,13 @@ class Generate(Task[Options, Part]):
             DataError: The prompt has what the training never had.
             OptionError: An option has no effect, because the likeliest token is always taken.
         """
-        assert isinstance(network, LanguageNetwork)
         check_needs(sampling)
         generator = generator_of(sampling.seed)
         kind = self.options.vocabulary.tokens
         for _ in range(count):
             yield Writing(network.eval(), self.tokenizer, kind, self.ends, sampling, generator)
 
-    def generate(self, network: torch.nn.Module, sampling: SamplingOptions) -> Iterator[str]:
+    def generate(self, network: LanguageNetwork, sampling: SamplingOptions) -> Iterator[str]:
         """Write a text, piece by piece; the prompt is not repeated.
 
         Raises:
@@ -285,10 +278,6 @@ class Generate(Task[Options, Part]):
         """
         (writing,) = self.writings(network, sampling)
         return writing.pieces()
-
-    def examined(self, network: torch.nn.Module, options: InspectOptions) -> Examined:
-        """See `anyrnn.tasks.generate.examined`."""
-        return examined(self, network, options)
 
     def pictures(self, results: Sequence[Any]) -> dict[str, object]:
         """Samples, surprises."""

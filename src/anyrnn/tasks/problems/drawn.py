@@ -103,7 +103,7 @@ class DrawnBatches(OrderedBatches[None]):
 
 
 @dataclass(frozen=True)
-class Problem(Task[ProblemOptions, Sequences]):
+class Problem(Task[ProblemOptions, Sequences, torch.nn.Module]):
     """A problem whose sequences are drawn; a subclass says which, and what is asked of them.
 
     Attributes:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _LEVEL, _END = "level", "end"
 
 
-def examined(task: Speak, network: torch.nn.Module, options: InspectOptions) -> Examined:
+def examined(task: Speak, network: SpeechNetwork, options: InspectOptions) -> Examined:
     """A text, of whose speech the decoder's layers after attention are looked into, step by step;
     what it says is attributed to the characters.
 
@@ -30,7 +30,6 @@ def examined(task: Speak, network: torch.nn.Module, options: InspectOptions) -> 
         OptionError: There is no text, no such step, or an option without an effect.
         DataError: The text is empty, too long, or has no character that the training had.
     """
-    assert isinstance(network, SpeechNetwork)
     text = normal_of(task.options)(whole_characters(given_text(options)))
     if len(task.characters.read(text)) == 1:
         raise DataError(f"{option_name('input')} {text[:40]!r} has no character of the training")

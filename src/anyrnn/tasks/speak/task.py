@@ -17,14 +17,11 @@ from anyrnn.tasks.data.batches import Batch, Batches, Column
 from anyrnn.tasks.data.encoding import given_texts
 from anyrnn.tasks.data.parts import Data
 from anyrnn.tasks.data.prepared import advanced
-from anyrnn.tasks.inspection.examined import Examined
-from anyrnn.tasks.inspection.options import InspectOptions
 from anyrnn.tasks.run_files import CONFIG, entry
 from anyrnn.tasks.scores.figures import LOSS, Figure
 from anyrnn.tasks.speak.baselines import baselines
 from anyrnn.tasks.speak.characters import Characters
 from anyrnn.tasks.speak.data import normal_of, read, read_part
-from anyrnn.tasks.speak.examined import examined
 from anyrnn.tasks.speak.losses import (
     diagonality,
     focus,
@@ -56,7 +53,7 @@ _OTHERS = (
 
 
 @dataclass(frozen=True)
-class Speak(Task[Options, Part]):
+class Speak(Task[Options, Part, SpeechNetwork]):
     """Texts and recordings of one speaker.
 
     Attributes:
@@ -145,11 +142,10 @@ class Speak(Task[Options, Part]):
         }
         return Batches(columns, batch_size, seed, by="samples")
 
-    def step(self, network: torch.nn.Module, batch: Batch, carried: Any = None) -> Step:
+    def step(self, network: SpeechNetwork, batch: Batch, carried: Any = None) -> Step:
         """The errors of the frames before and after the post-net, that of the end, and how far
         attention is from the diagonal.
         """
-        assert isinstance(network, SpeechNetwork)
         characters = batch.lengths["text"]
         truth, counts = network.features(batch["samples"], batch.lengths["samples"])
         found = network(batch["text"], characters, truth, counts)
@@ -190,7 +186,7 @@ class Speak(Task[Options, Part]):
             metric.update(step.output[name], len(batch) if name == "distance" else step.count)
 
     def score(
-        self, network: torch.nn.Module, part: Part, check: Callable[[], None] = lambda: None
+        self, network: SpeechNetwork, part: Part, check: Callable[[], None] = lambda: None
     ) -> SpeechScores:
         """Speak all texts, and compare with the recordings."""
         totals, count = numpy.zeros(3), 0
@@ -253,9 +249,7 @@ class Speak(Task[Options, Part]):
         columns = ("seconds of speech", "of the recordings", "texts whose speech did not end")
         return [ScoreTable(columns, [row])]
 
-    def predict(
-        self, network: torch.nn.Module, inputs: Sequence[str], **speech: Any
-    ) -> list[Speech]:
+    def predict(self, network: SpeechNetwork, inputs: Sequence[str], **speech: Any) -> list[Speech]:
         """The speech of texts.
 
         Args:
@@ -268,14 +262,13 @@ class Speak(Task[Options, Part]):
         """
         return list(self.speaking(network, SpeechOptions(**speech)).run(inputs))
 
-    def speaking(self, network: torch.nn.Module, options: SpeechOptions) -> Speaking:
+    def speaking(self, network: SpeechNetwork, options: SpeechOptions) -> Speaking:
         """What speaks with a network."""
-        assert isinstance(network, SpeechNetwork)
         known = (self.characters, normal_of(self.options), self.features, self.frames_a_character)
         return Speaking(network, *known, options)
 
     def answers(
-        self, network: torch.nn.Module, options: PredictOptions
+        self, network: SpeechNetwork, options: PredictOptions
     ) -> Iterator[dict[str, object]]:
         """Speak the texts of the command line, a file or standard input into a file of sound; an
         answer tells where in it a text is.
@@ -311,10 +304,6 @@ class Speak(Task[Options, Part]):
 
         write_sound(options.output, pieces(), rate)
         yield from told
-
-    def examined(self, network: torch.nn.Module, options: InspectOptions) -> Examined:
-        """See `anyrnn.tasks.speak.examined`."""
-        return examined(self, network, options)
 
     def pictures(self, results: Sequence[Any]) -> dict[str, object]:
         """How some texts are spoken."""

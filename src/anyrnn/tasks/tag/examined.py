@@ -18,14 +18,13 @@ if TYPE_CHECKING:
     from anyrnn.tasks.tag.task import Tag
 
 
-def examined(task: Tag, network: torch.nn.Module, options: InspectOptions) -> Examined:
+def examined(task: Tag, network: TagNetwork, options: InspectOptions) -> Examined:
     """A sentence; an unknown word is read by its characters.
 
     Raises:
         OptionError: There is no input, no such tag or token, or an option without an effect.
         DataError: The sentence is empty.
     """
-    assert isinstance(network, TagNetwork)
     words = split_words(given_text(options, "a sentence"))
     if not words:
         raise DataError(f"{option_name('input')} {options.input!r} has no token")

@@ -16,15 +16,12 @@ from anyrnn.tasks.data.columns import Sequences, taken
 from anyrnn.tasks.data.parts import Data
 from anyrnn.tasks.data.prepared import advanced, number_sequences
 from anyrnn.tasks.data.vocabulary import UNKNOWN_ID, split_words
-from anyrnn.tasks.inspection.examined import Examined
-from anyrnn.tasks.inspection.options import InspectOptions
 from anyrnn.tasks.options.declaration import replaced
 from anyrnn.tasks.options.suffixes import has_tokens
 from anyrnn.tasks.run_files import CONFIG, entry, strings
 from anyrnn.tasks.scores.class_scores import table_of
 from anyrnn.tasks.scores.figures import LOSS, Figure
 from anyrnn.tasks.tag.data import Part, are_spans, part_of, read, sentences_of, unknown_tags
-from anyrnn.tasks.tag.examined import examined
 from anyrnn.tasks.tag.files import distinct, read_sentences
 from anyrnn.tasks.tag.model import TagNetwork
 from anyrnn.tasks.tag.options import DataOptions, Options, PredictOptions
@@ -58,7 +55,7 @@ class Tagged:
 
 
 @dataclass(frozen=True)
-class Tag(Task[Options, Part]):
+class Tag(Task[Options, Part, TagNetwork]):
     """Sentences with a tag for each token.
 
     Attributes:
@@ -174,9 +171,8 @@ class Tag(Task[Options, Part]):
         """Sentences without tags, in one batch."""
         return self._batches(sentences, [[""] * len(each) for each in sentences], len(sentences))
 
-    def step(self, network: torch.nn.Module, batch: Batch, carried: Any = None) -> Step:
+    def step(self, network: TagNetwork, batch: Batch, carried: Any = None) -> Step:
         """Cross-entropy, or the negative log-likelihood of a conditional random field."""
-        assert isinstance(network, TagNetwork)
         lengths = batch.lengths["words"]
         scores = network(batch["words"], lengths, batch["characters"], batch["forms"])
         count = int((batch["tags"] != _NO_TAG).sum())
@@ -216,7 +212,7 @@ class Tag(Task[Options, Part]):
         return [repaired(each) for each in found] if self.with_spans else found
 
     def score(
-        self, network: torch.nn.Module, part: Part, check: Callable[[], None] = lambda: None
+        self, network: TagNetwork, part: Part, check: Callable[[], None] = lambda: None
     ) -> TaggingScores:
         """Compare the given tags with the true ones."""
         tally = Tally(self.tags, with_spans=self.with_spans)
@@ -231,7 +227,7 @@ class Tag(Task[Options, Part]):
                 tally.add(row, own, true, found, guess, [knows(token) for token in own], loss)
         return tally.scores()
 
-    def predict(self, network: torch.nn.Module, inputs: Sequence[Sequence[str]]) -> list[Tagged]:
+    def predict(self, network: TagNetwork, inputs: Sequence[Sequence[str]]) -> list[Tagged]:
         """The tags of each sentence.
 
         Args:
@@ -245,10 +241,9 @@ class Tag(Task[Options, Part]):
         return [Tagged(list(tokens), found[row]) for row, tokens in enumerate(inputs)]
 
     def probabilities(
-        self, network: torch.nn.Module, inputs: Sequence[Sequence[str]]
+        self, network: TagNetwork, inputs: Sequence[Sequence[str]]
     ) -> list[torch.Tensor]:
         """The probability of each tag for each token of each sentence, (tokens, tags)."""
-        assert isinstance(network, TagNetwork)
         found: dict[int, torch.Tensor] = {}
         for batch, (_, scores, _) in self._outputs(network, inputs):
             lengths = batch.lengths["words"]
@@ -257,9 +252,7 @@ class Tag(Task[Options, Part]):
             found |= {row: each[:length].clone() for row, each, length in rows}
         return [found[row] for row in range(len(inputs))]
 
-    def answers(
-        self, network: torch.nn.Module, options: PredictOptions
-    ) -> Iterator[dict[str, object]]:
+    def answers(self, network: TagNetwork, options: PredictOptions) -> Iterator[dict[str, object]]:
         """The tags of each sentence of the command line, a file or standard input."""
         file = options.file if options.file and has_tokens(options.file) else None
 
@@ -299,7 +292,7 @@ class Tag(Task[Options, Part]):
 
     def _outputs(
         self,
-        network: torch.nn.Module,
+        network: TagNetwork,
         sentences: Sequence[Sequence[str]],
         tags: Sequence[Sequence[str]] | None = None,
         check: Callable[[], None] = lambda: None,
@@ -321,10 +314,6 @@ class Tag(Task[Options, Part]):
             check_finite(losses)
             check_finite(scores)
             yield batch, step.output
-
-    def examined(self, network: torch.nn.Module, options: InspectOptions) -> Examined:
-        """See `anyrnn.tasks.tag.examined`."""
-        return examined(self, network, options)
 
     def pictures(self, results: Sequence[Any]) -> dict[str, object]:
         """Confusions."""

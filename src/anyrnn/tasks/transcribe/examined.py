@@ -20,14 +20,13 @@ if TYPE_CHECKING:
     from anyrnn.tasks.transcribe.task import Transcribe
 
 
-def examined(task: Transcribe, network: torch.nn.Module, options: InspectOptions) -> Examined:
+def examined(task: Transcribe, network: TranscriptionNetwork, options: InspectOptions) -> Examined:
     """A recording; its greedy transcription is explained.
 
     Raises:
         OptionError: There is no input, no such token, or an option without an effect.
         DataError: The recording cannot be read, or nothing is heard in it.
     """
-    assert isinstance(network, TranscriptionNetwork)
     without(options, "explain", "the transcription itself is explained")
     name, samples = recording(options, network.features.options.sample_rate)
     lengths = torch.tensor([len(samples)])

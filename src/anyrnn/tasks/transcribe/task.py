@@ -28,15 +28,12 @@ from anyrnn.tasks.data.streams import IGNORED
 from anyrnn.tasks.decoding.decoder import preceding
 from anyrnn.tasks.decoding.written_tokens import UNKNOWN_ID
 from anyrnn.tasks.decoding.written_vocabulary import WrittenVocabulary
-from anyrnn.tasks.inspection.examined import Examined
-from anyrnn.tasks.inspection.options import InspectOptions
 from anyrnn.tasks.options.declaration import OptionGroup, check_needs
 from anyrnn.tasks.run_files import CONFIG
 from anyrnn.tasks.scores.figures import LOSS, Figure
 from anyrnn.tasks.task import ScoreTable, Step, Task, check_finite, steps
 from anyrnn.tasks.transcribe import ctc
 from anyrnn.tasks.transcribe.beam import LanguageModel
-from anyrnn.tasks.transcribe.examined import examined
 from anyrnn.tasks.transcribe.language import language_model
 from anyrnn.tasks.transcribe.model import TranscriptionNetwork
 from anyrnn.tasks.transcribe.options import (
@@ -70,7 +67,7 @@ def reading(options: Options) -> Reading:
 
 
 @dataclass(frozen=True)
-class Transcribe(Task[Options, Part]):
+class Transcribe(Task[Options, Part, TranscriptionNetwork]):
     """Recordings and what was said in them.
 
     Attributes:
@@ -206,9 +203,8 @@ class Transcribe(Task[Options, Part]):
         kept = part.take(numpy.flatnonzero(fits).tolist())
         return kept, self._encoded(kept)
 
-    def step(self, network: torch.nn.Module, batch: Batch, carried: Any = None) -> Step:
+    def step(self, network: TranscriptionNetwork, batch: Batch, carried: Any = None) -> Step:
         """The loss of each token; recordings too short for their transcript have none."""
-        assert isinstance(network, TranscriptionNetwork)
         outputs, steps = network(batch["samples"], batch.lengths["samples"])
         targets, lengths = batch["tokens"], batch.lengths["tokens"]
         if network.decoder is None:
@@ -249,7 +245,7 @@ class Transcribe(Task[Options, Part]):
             metric.update(step.output.greedy, references)
 
     def score(
-        self, network: torch.nn.Module, part: Part, check: Callable[[], None] = lambda: None
+        self, network: TranscriptionNetwork, part: Part, check: Callable[[], None] = lambda: None
     ) -> TranscriptionScores:
         """Transcribe all recordings, and compare."""
         transcribing = self._transcribing(network, self.options.decoding)
@@ -283,7 +279,7 @@ class Transcribe(Task[Options, Part]):
         ]
 
     def predict(
-        self, network: torch.nn.Module, inputs: Sequence[Any], **search: Any
+        self, network: TranscriptionNetwork, inputs: Sequence[Any], **search: Any
     ) -> list[Transcription]:
         """The transcriptions of recordings.
 
@@ -299,7 +295,7 @@ class Transcribe(Task[Options, Part]):
         return self._transcribing(network, SearchOptions(**search)).run(samples)
 
     def answers(
-        self, network: torch.nn.Module, options: PredictOptions
+        self, network: TranscriptionNetwork, options: PredictOptions
     ) -> Iterator[dict[str, object]]:
         """The transcriptions of the recordings of the command line."""
         for path, found in self.asked(network, options):
@@ -312,7 +308,7 @@ class Transcribe(Task[Options, Part]):
             }
 
     def asked(
-        self, network: torch.nn.Module, options: PredictOptions
+        self, network: TranscriptionNetwork, options: PredictOptions
     ) -> Iterator[tuple[Path, Transcription]]:
         """The recordings of the command line, each with its transcription."""
         transcribing = self._transcribing(network, options.search)
@@ -328,7 +324,7 @@ class Transcribe(Task[Options, Part]):
                 samples = read_recording(path, self.options.sound.sample_rate)
             yield path, transcribing.run([samples])[0]
 
-    def heard(self, network: torch.nn.Module, options: PredictOptions) -> Iterator[Word]:
+    def heard(self, network: TranscriptionNetwork, options: PredictOptions) -> Iterator[Word]:
         """The words of samples on standard input, as soon as each is over."""
         stream = self.stream(network, options.search)
         for samples in self._piped(options):
@@ -341,12 +337,11 @@ class Transcribe(Task[Options, Part]):
         rate = self.options.sound.sample_rate
         return blocks_of_pcm(sys.stdin.buffer, options.rate or rate, rate)
 
-    def stream(self, network: torch.nn.Module, search: SearchOptions) -> TranscriptionStream:
+    def stream(self, network: TranscriptionNetwork, search: SearchOptions) -> TranscriptionStream:
         """What transcribes a recording that comes in pieces."""
         return self._transcribing(network, search).stream()
 
-    def _transcribing(self, network: torch.nn.Module, search: SearchOptions) -> Transcribing:
-        assert isinstance(network, TranscriptionNetwork)
+    def _transcribing(self, network: TranscriptionNetwork, search: SearchOptions) -> Transcribing:
         self._check(search)
         return Transcribing(network, self.tokens, search, self._language(search))
 
@@ -361,10 +356,6 @@ class Transcribe(Task[Options, Part]):
             return None
         order, normal = search.ngram_order, reading(self.options).normal
         return language_model(search.language_model, order, self.tokens, normal)
-
-    def examined(self, network: torch.nn.Module, options: InspectOptions) -> Examined:
-        """See `anyrnn.tasks.transcribe.examined`."""
-        return examined(self, network, options)
 
     def pictures(self, results: Sequence[Any]) -> dict[str, object]:
         """The alignments."""

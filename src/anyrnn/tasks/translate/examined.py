@@ -28,14 +28,13 @@ if TYPE_CHECKING:
 END = "⏎"
 
 
-def examined(task: Translate, network: torch.nn.Module, options: InspectOptions) -> Examined:
+def examined(task: Translate, network: TranslationNetwork, options: InspectOptions) -> Examined:
     """A sentence as the encoder reads it; its greedy translation is explained.
 
     Raises:
         OptionError: There is no input, no such token, or an option without an effect.
         DataError: The sentence is empty, or has no known token.
     """
-    assert isinstance(network, TranslationNetwork)
     text = given_text(options, "a sentence")
     without(options, "explain", "the translation itself is explained; choose its token by step")
     numbers = list(task.source.encode([text], task.options.vocabulary.maximum_length)[0])

@@ -6,8 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import torch
-
 from anyrnn.errors import DataError, OptionError, RunError, option_name
 from anyrnn.tasks.data.batches import Batch, Batches, Column
 from anyrnn.tasks.data.columns import Sequences
@@ -20,15 +18,12 @@ from anyrnn.tasks.decoding.search_options import check_search
 from anyrnn.tasks.decoding.text_scores import bleu_tokens, reference_losses
 from anyrnn.tasks.decoding.written_tokens import END_MARK
 from anyrnn.tasks.decoding.written_vocabulary import WrittenVocabulary
-from anyrnn.tasks.inspection.examined import Examined
-from anyrnn.tasks.inspection.options import InspectOptions
 from anyrnn.tasks.options.declaration import check_needs
 from anyrnn.tasks.run_files import CONFIG, entry
 from anyrnn.tasks.scores.figures import LOSS, PERPLEXITY, Figure
 from anyrnn.tasks.task import ScoreTable, Step, Task
 from anyrnn.tasks.translate.baselines import nearest
 from anyrnn.tasks.translate.data import Part, read, read_part
-from anyrnn.tasks.translate.examined import examined
 from anyrnn.tasks.translate.model import TranslationNetwork
 from anyrnn.tasks.translate.options import (
     KIND_OF_TOKENS,
@@ -66,7 +61,7 @@ _OTHERS = (
 
 
 @dataclass(frozen=True)
-class Translate(Task[Options, Part]):
+class Translate(Task[Options, Part, TranslationNetwork]):
     """Sentences and their translations.
 
     Attributes:
@@ -212,9 +207,8 @@ class Translate(Task[Options, Part]):
             self.target.encode(part.targets, longest),
         )
 
-    def step(self, network: torch.nn.Module, batch: Batch, carried: Any = None) -> Step:
+    def step(self, network: TranslationNetwork, batch: Batch, carried: Any = None) -> Step:
         """Cross-entropy of each token, given those before it and the source."""
-        assert isinstance(network, TranslationNetwork)
         targets = batch["target"]
         lengths, tokens = batch.lengths, preceding(targets)
         vectors, weights = network(batch["source"], lengths["source"], tokens, lengths["target"])
@@ -249,7 +243,7 @@ class Translate(Task[Options, Part]):
         metrics["bleu"].update([self.target.text(each.tokens) for each in greedy], references)
 
     def score(
-        self, network: torch.nn.Module, part: Part, check: Callable[[], None] = lambda: None
+        self, network: TranslationNetwork, part: Part, check: Callable[[], None] = lambda: None
     ) -> TranslationScores:
         """Translate all sources, and compare."""
         losses = reference_losses(self, network, self.batches(part, _BATCH_SIZE, None), check)
@@ -310,7 +304,7 @@ class Translate(Task[Options, Part]):
         ]
 
     def predict(
-        self, network: torch.nn.Module, inputs: Sequence[str], **search: Any
+        self, network: TranslationNetwork, inputs: Sequence[str], **search: Any
     ) -> list[Translation]:
         """The translations of sentences.
 
@@ -323,7 +317,7 @@ class Translate(Task[Options, Part]):
 
     def translations(
         self,
-        network: torch.nn.Module,
+        network: TranslationNetwork,
         sentences: Iterable[str],
         search: SearchOptions,
         at_once: int = 1024,
@@ -343,13 +337,12 @@ class Translate(Task[Options, Part]):
         check_needs(search, data={KIND_OF_TOKENS: (f"{self.target.kind} tokens",)})
         return self._translating(network, search).run(sentences, at_once=at_once)
 
-    def _translating(self, network: torch.nn.Module, search: SearchOptions) -> Translating:
-        assert isinstance(network, TranslationNetwork)
+    def _translating(self, network: TranslationNetwork, search: SearchOptions) -> Translating:
         longest = self.options.vocabulary.maximum_length
         return Translating(network, self.source, self.target, longest, search)
 
     def answers(
-        self, network: torch.nn.Module, options: PredictOptions
+        self, network: TranslationNetwork, options: PredictOptions
     ) -> Iterator[dict[str, object]]:
         """The translations of the sentences of the command line, a file or standard input."""
         for each in self.asked(network, options):
@@ -362,14 +355,10 @@ class Translate(Task[Options, Part]):
                 "alternatives": [{"translation": o.text, "score": o.score} for o in others],
             }
 
-    def asked(self, network: torch.nn.Module, options: PredictOptions) -> Iterator[Translation]:
+    def asked(self, network: TranslationNetwork, options: PredictOptions) -> Iterator[Translation]:
         """The translations of the sentences of the command line, a file or standard input."""
         sentences = given_texts(options.texts, options.file, options.encoding)
         return self.translations(network, sentences, options.search, _READ_AT_ONCE)
-
-    def examined(self, network: torch.nn.Module, options: InspectOptions) -> Examined:
-        """See `anyrnn.tasks.translate.examined`."""
-        return examined(self, network, options)
 
     def pictures(self, results: Sequence[Any]) -> dict[str, object]:
         """What is translated into what."""
