@@ -25,9 +25,8 @@ from anyrnn.tasks.training.listener import Listener
 from anyrnn.tasks.training.results import Result
 from anyrnn.tasks.transcribe import Options, SearchOptions, TokenOptions
 from anyrnn.tasks.transcribe.ctc import Span
-from anyrnn.tasks.transcribe.error_rate import ErrorRate
 from anyrnn.tasks.transcribe.report import alignment_chart
-from anyrnn.tasks.transcribe.scores import errors
+from anyrnn.tasks.transcribe.scores import error_rate, errors
 from anyrnn.tasks.transcribe.words import WordReader
 from toy_speech import RATE, TEXTS, WORDS, spoken, write_spoken
 
@@ -282,7 +281,7 @@ def test_the_form_of_transcripts(
 def test_error_rates_are_those_of_all_texts() -> None:
     texts, references = ["a b c", "x", ""], ["a b d e", "x", "y z"]
     for rate, whole in (("wer", jiwer.wer), ("cer", jiwer.cer)):
-        metric = ErrorRate(rate)
+        metric = error_rate(rate)
         metric.update(texts[:1], references[:1])
         metric.update(texts[1:], references[1:])
         assert float(metric.compute()) == pytest.approx(whole(references, texts))

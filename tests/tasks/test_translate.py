@@ -16,6 +16,7 @@ from sklearn import clone
 from anyrnn.errors import DataError, OptionError, RunError
 from anyrnn.tasks import Translator
 from anyrnn.tasks.decoding.decoder import repeated_attention
+from anyrnn.tasks.decoding.text_scores import bleu_metric
 from anyrnn.tasks.experiment import train
 from anyrnn.tasks.options.declaration import from_flat
 from anyrnn.tasks.trained import evaluate, load
@@ -23,7 +24,6 @@ from anyrnn.tasks.training.results import Result
 from anyrnn.tasks.translate import DataOptions, Options, SearchOptions, TokenOptions
 from anyrnn.tasks.translate.data import read
 from anyrnn.tasks.translate.sides import make_sides
-from anyrnn.tasks.translate.validation_bleu import ValidationBleu
 
 WORDS = {"one": "ein", "two": "zwei", "red": "rot", "old": "alt", "boat": "Boot"}
 SENTENCES = [" ".join(four) for four in itertools.permutations(WORDS, 4)]
@@ -279,7 +279,7 @@ def test_coverage_is_learned_and_repeated_attention_is_penalised(tmp_path: Path)
 
 def test_validation_bleu_is_that_of_all_sentences() -> None:
     texts, right = ["a b c d e", "a b", "x y z w v"], ["a b c d e f", "a b", "x y z v w"]
-    metric = ValidationBleu("13a")
+    metric = bleu_metric("13a", lowercase=False)
     metric.update(texts[:1], right[:1])
     metric.update(texts[1:], right[1:])
     expected = BLEU(tokenize="13a").corpus_score(texts, [right]).score

@@ -12,8 +12,9 @@ from anyrnn.tasks.data.batches import Batches
 from anyrnn.tasks.decoding.written_tokens import UNKNOWN_ID
 from anyrnn.tasks.task import Task, check_finite, steps
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # their import takes seconds
     from sacrebleu.metrics.bleu import BLEUScore
+    from torchmetrics import Metric
 
 _KANA = re.compile("[\u3040-\u30ff]")
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]")
@@ -58,6 +59,27 @@ def bleu_of(
     streams = [list(stream) for stream in zip_longest(*references)]
     score = metric.corpus_score(list(texts), streams)
     return score, str(metric.get_signature())
+
+
+def bleu_metric(tokens: str, lowercase: bool) -> "Metric":
+    """The metric of BLEU, from texts and a reference for each; see `bleu_of`."""
+    from sacrebleu.metrics.bleu import BLEU
+
+    from anyrnn.tasks.scores.metrics import Counts
+
+    bleu = BLEU(tokenize=tokens, lowercase=lowercase, force=True)
+    order = bleu.max_ngram_order
+
+    def count(texts: Sequence[str], references: Sequence[str]) -> list[int]:
+        # Two lengths, then of each order the n-grams that agree and all of them.
+        found = bleu.corpus_score(list(texts), [list(references)])
+        return [found.sys_len, found.ref_len, *found.counts, *found.totals]
+
+    def figure(written: int, right: int, *counts: int) -> float:
+        parts = (list(counts[:order]), list(counts[order:]))
+        return BLEU.compute_bleu(*parts, written, right, bleu.smooth_method).score
+
+    return Counts(2 + 2 * order, count, figure)
 
 
 @dataclass(frozen=True)

@@ -73,10 +73,8 @@ class SpanCounts:
     """How many spans are right, were given, and are true; F1 and the like follow.
 
     Example:
-        >>> counts = SpanCounts()
-        >>> counts.update(["B-PER", "I-PER", "O"], ["B-PER", "O", "B-LOC"])
-        >>> counts.update(["O", "B-LOC"], ["O", "B-LOC"])
-        >>> round(counts.f1, 3)
+        >>> true, given = ["B-PER I-PER O", "O B-LOC"], ["B-PER O B-LOC", "O B-LOC"]
+        >>> round(SpanCounts.of(map(str.split, true), map(str.split, given)).f1, 3)
         0.4
     """
 
@@ -84,9 +82,13 @@ class SpanCounts:
     given: int = 0
     true: int = 0
 
-    def update(self, true: Sequence[str], given: Sequence[str]) -> None:
-        """Count the spans that the tags of a sentence describe."""
-        self.add(spans(true), spans(given))
+    @classmethod
+    def of(cls, true: Iterable[Sequence[str]], given: Iterable[Sequence[str]]) -> "SpanCounts":
+        """Those of the spans that the tags of sentences describe."""
+        counts = cls()
+        for expected, found in zip(true, given, strict=True):
+            counts.add(spans(expected), spans(found))
+        return counts
 
     def add(self, expected: Sequence[Span], found: Sequence[Span]) -> None:
         """Count spans: one is right if both ends and the kind are."""

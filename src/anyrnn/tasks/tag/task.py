@@ -1,7 +1,7 @@
 """Tagging as a task."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -27,7 +27,7 @@ from anyrnn.tasks.tag.model import TagNetwork
 from anyrnn.tasks.tag.options import DataOptions, Options, PredictOptions
 from anyrnn.tasks.tag.report import COMPARED, pictures
 from anyrnn.tasks.tag.scores import TaggingScores, Tally
-from anyrnn.tasks.tag.spans import repaired
+from anyrnn.tasks.tag.spans import SpanCounts, repaired
 from anyrnn.tasks.tag.vocabulary import Vocabulary
 from anyrnn.tasks.task import ScoreTable, Step, Task, check_finite, steps
 
@@ -188,10 +188,16 @@ class Tag(Task[Options, Part, TagNetwork]):
         """Accuracy; with spans, their F1."""
         from torchmetrics import MeanMetric
 
-        from anyrnn.tasks.tag.span_f1 import SpanF1
+        from anyrnn.tasks.scores.metrics import Counts
 
-        spans: dict[str, Metric] = {_SPAN_F1.name: SpanF1()} if self.with_spans else {}
-        return {"accuracy": MeanMetric(), **spans}
+        found: dict[str, Metric] = {"accuracy": MeanMetric()}
+        if self.with_spans:
+            found[_SPAN_F1.name] = Counts(
+                3,
+                lambda true, given: astuple(SpanCounts.of(true, given)),
+                lambda *counts: SpanCounts(*counts).f1,
+            )
+        return found
 
     def measure(self, metrics: Mapping[str, "Metric"], step: Step, batch: Batch) -> None:
         """Update them; what has a tag that the training did not have is wrong."""

@@ -3,9 +3,14 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import truediv
+from typing import TYPE_CHECKING
 
 from anyrnn.tasks.extras import library
 from anyrnn.tasks.task import Scores
+
+if TYPE_CHECKING:  # its import takes seconds, and only training needs it
+    from torchmetrics import Metric
 
 RATES = ("cer", "wer")
 _MOST_ERRORS = 20
@@ -107,6 +112,13 @@ def errors(texts: Sequence[str], references: Sequence[str], rate: str) -> tuple[
     found = measure(list(references), list(texts))
     wrong = found.substitutions + found.deletions
     return wrong + found.insertions, wrong + found.hits
+
+
+def error_rate(rate: str) -> "Metric":
+    """The metric of `errors`, as shares of what was said."""
+    from anyrnn.tasks.scores.metrics import Counts
+
+    return Counts(2, lambda texts, references: errors(texts, references, rate), truediv)
 
 
 def confusions(texts: Sequence[str], references: Sequence[str]) -> list[tuple[str, str, int]]:

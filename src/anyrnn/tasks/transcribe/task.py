@@ -43,7 +43,7 @@ from anyrnn.tasks.transcribe.options import (
     SearchOptions,
 )
 from anyrnn.tasks.transcribe.report import pictures
-from anyrnn.tasks.transcribe.scores import RATES, TranscriptionScores, Word
+from anyrnn.tasks.transcribe.scores import RATES, TranscriptionScores, Word, error_rate
 from anyrnn.tasks.transcribe.scoring import Losses, compared, picture
 from anyrnn.tasks.transcribe.transcribing import (
     Transcribing,
@@ -233,9 +233,7 @@ class Transcribe(Task[Options, Part, TranscriptionNetwork]):
 
     def metrics(self) -> dict[str, "Metric"]:
         """The error rates of greedy transcriptions."""
-        from anyrnn.tasks.transcribe.error_rate import ErrorRate
-
-        return {rate: ErrorRate(rate) for rate in RATES}
+        return {rate: error_rate(rate) for rate in RATES}
 
     def measure(self, metrics: Mapping[str, "Metric"], step: Step, batch: Batch) -> None:
         """Update them."""

@@ -15,7 +15,7 @@ from anyrnn.tasks.data.parts import Data
 from anyrnn.tasks.data.streams import IGNORED
 from anyrnn.tasks.decoding.decoder import preceding, repeated_attention
 from anyrnn.tasks.decoding.search_options import check_search
-from anyrnn.tasks.decoding.text_scores import bleu_tokens, reference_losses
+from anyrnn.tasks.decoding.text_scores import bleu_metric, bleu_tokens, reference_losses
 from anyrnn.tasks.decoding.written_tokens import END_MARK
 from anyrnn.tasks.decoding.written_vocabulary import WrittenVocabulary
 from anyrnn.tasks.options.declaration import check_needs
@@ -228,10 +228,7 @@ class Translate(Task[Options, Part, TranslationNetwork]):
         """BLEU, if it decides."""
         if self.deciding != "bleu":
             return {}
-        from anyrnn.tasks.translate.validation_bleu import ValidationBleu
-
-        lowercase = self.options.vocabulary.lowercase
-        return {"bleu": ValidationBleu(self.bleu_tokens, lowercase=lowercase)}
+        return {"bleu": bleu_metric(self.bleu_tokens, self.options.vocabulary.lowercase)}
 
     def measure(self, metrics: Mapping[str, "Metric"], step: Step, batch: Batch) -> None:
         """Update it with greedy translations."""
