@@ -10,7 +10,7 @@ from anyrnn.errors import DataError
 from anyrnn.tasks.data import contents, table_pieces
 from anyrnn.tasks.data.columns import Table
 from anyrnn.tasks.data.encoding import decoded_lines
-from anyrnn.tasks.data.tables import complete_rows, read_table
+from anyrnn.tasks.data.tables import complete, read_table
 
 
 @pytest.fixture(autouse=True, params=["in memory", "on disk"])
@@ -109,9 +109,12 @@ def test_complete_rows_are_numbered_from_one(tmp_path: Path) -> None:
     path.write_text('t,l\n"a\nb",1\n,2\n c ,\nd,4\n')
     table = read_table(path)
     wanted = [("t", "text"), ("l", "label")]
-    assert complete_rows(table, wanted, skip_bad=True) == ([0, 3], {"t": 1, "l": 1})
+    found = complete(table, wanted, skip_bad=True)
+    assert lists(found) == {"t": ["a\nb", "d"], "l": ["1", "4"]}
+    assert list(found.rows) == ["record 1", "record 4"]
+    assert found.skipped == {"without t": 1, "without l": 1}
     with pytest.raises(DataError, match=r"record 2.*'t'.*2 rows"):
-        complete_rows(table, wanted, skip_bad=False)
+        complete(table, wanted, skip_bad=False)
 
 
 def test_only_wanted_columns_are_read(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from anyrnn.tasks.audio.options import TranscriptOptions
 from anyrnn.tasks.audio.recordings import read_recordings
 from anyrnn.tasks.data import parts
 from anyrnn.tasks.data.columns import taken
-from anyrnn.tasks.data.tables import complete_rows, read_table
+from anyrnn.tasks.data.tables import read_complete
 from anyrnn.tasks.options.declaration import replaced
 from anyrnn.tasks.scores.figures import duration
 
@@ -109,12 +109,9 @@ class Reading:
         columns = [(options.recording, "recording"), (options.transcript, "transcript")]
         if options.speaker is not None:
             columns.append((options.speaker, "speaker"))
-        table = read_table(options.data, **options.reading, wanted=[name for name, _ in columns])
-        rows, lacking = complete_rows(table, columns, skip_bad=options.skip_bad)
-        skipped = Counter({f"without {name}": count for name, count in lacking.items()})
-        found: list[list[Any]] = [list(taken(table.column(*each), rows)) for each in columns]
-        files, texts, *others = found
-        named = [table.row(row) for row in rows]
+        table = read_complete(options.data, options, columns)
+        skipped, named = Counter(table.skipped), [*table.rows]
+        files, texts, *others = (list(table.column(*each)) for each in columns)
         texts = [self.normal(text) for text in texts]
         kept = [number for number, text in enumerate(texts) if text]
         if len(kept) < len(texts):

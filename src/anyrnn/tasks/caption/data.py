@@ -19,9 +19,9 @@ from anyrnn.tasks.caption.features import (
 )
 from anyrnn.tasks.caption.options import BackboneOptions, DataOptions
 from anyrnn.tasks.data import parts
-from anyrnn.tasks.data.columns import leave_out, taken
+from anyrnn.tasks.data.columns import leave_out
 from anyrnn.tasks.data.split import key_of
-from anyrnn.tasks.data.tables import complete_rows, read_table
+from anyrnn.tasks.data.tables import read_complete
 
 _PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
@@ -99,17 +99,15 @@ def read_part(path: Path, options: DataOptions, source: FeatureSource) -> Part:
             f"{options.picture!r}; name two columns"
         )
     columns = [(options.picture, "picture"), (options.caption, "caption")]
-    table = read_table(path, **options.reading, wanted=[name for name, _ in columns])
-    rows, skipped = complete_rows(table, columns, skip_bad=options.skip_bad)
-    pictures, sentences = (taken(table.column(name, which), rows) for name, which in columns)
+    table = read_complete(path, options, columns)
+    pictures, sentences = (table.column(*each) for each in columns)
     captions: dict[str, list[str]] = {}
     named: dict[str, str] = {}
-    for row, picture, sentence in zip(rows, pictures, sentences, strict=True):
-        name = (picture or "").strip()
-        captions.setdefault(name, []).append((sentence or "").strip())
+    for row, (picture, sentence) in enumerate(zip(pictures, sentences, strict=True)):
+        name = picture.strip()
+        captions.setdefault(name, []).append(sentence.strip())
         named.setdefault(name, table.row(row))
-    found = _Reading(path, named, options.skip_bad)
-    found.skipped.update({f"without {which}": count for which, count in skipped.items()})
+    found = _Reading(path, named, options.skip_bad, Counter(table.skipped))
     features, digests = _features(found, options, source)
     names = list(digests)
     folder = options.folder or path.parent

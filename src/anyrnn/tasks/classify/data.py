@@ -18,9 +18,9 @@ from anyrnn.tasks.classify.options import SPLIT_OFF, DataOptions, kind_of
 from anyrnn.tasks.classify.series import Series
 from anyrnn.tasks.classify.series_files import read_series
 from anyrnn.tasks.data import parts
-from anyrnn.tasks.data.columns import listing, taken
+from anyrnn.tasks.data.columns import listing
 from anyrnn.tasks.data.split import key_of
-from anyrnn.tasks.data.tables import complete_rows, read_table
+from anyrnn.tasks.data.tables import read_complete
 from anyrnn.tasks.options.declaration import replaced
 
 
@@ -214,20 +214,18 @@ def _read_texts(path: Path, options: DataOptions) -> Part:
     assert options.text is not None
     assert options.label is not None
     columns = [(options.text, "text"), (options.label, "label")]
-    table = read_table(path, **options.reading, wanted=[name for name, _ in columns])
     needed = columns if options.label_separator is None else columns[:1]
-    rows, skipped = complete_rows(table, needed, skip_bad=options.skip_bad)
-    texts: Sequence[Any] = taken(table.column(options.text, "text"), rows)
-    labels: Sequence[Any] = taken(table.column(options.label, "label"), rows)
+    table = read_complete(path, options, columns, needed)
+    texts, labels = (table.column(*each) for each in columns)
     known: dict[str, str] = {}  # one string for each label, not one for each row
     plain = ((label or "").strip() for label in labels)
     return Part(
         path,
         texts,
         [known.setdefault(label, label) for label in plain],
-        taken(table.rows, rows),
+        table.rows,
         digests=(table.digest,),
-        skipped={f"without {name}": count for name, count in skipped.items()},
+        skipped=dict(table.skipped),
     )
 
 

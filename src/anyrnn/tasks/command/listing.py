@@ -13,7 +13,7 @@ from anyrnn.files import reading
 from anyrnn.tasks.command.options import FOLDER, TABLE, DataOptions, kind_of
 from anyrnn.tasks.data.columns import RowNames, taken
 from anyrnn.tasks.data.contents import read_text
-from anyrnn.tasks.data.tables import complete_rows, read_table
+from anyrnn.tasks.data.tables import read_complete
 
 NOISE = "_background_noise_"
 """The folder of long recordings without speech, as Speech Commands has it."""
@@ -107,18 +107,15 @@ def _of_table(path: Path, options: DataOptions, pattern: re.Pattern[str]) -> Lis
     columns = [(options.recording, "recording"), (options.label, "label")]
     if options.speaker is not None:
         columns.append((options.speaker, "speaker"))
-    table = read_table(path, **options.reading, wanted=[name for name, _ in columns])
-    rows, skipped = complete_rows(table, columns, skip_bad=options.skip_bad)
-    names, words, *speakers = (
-        [str(table.column(*column)[row]).strip() for row in rows] for column in columns
-    )
+    table = read_complete(path, options, columns)
+    names, words, *speakers = ([*map(str.strip, table.column(*each))] for each in columns)
     return Listing(
         path,
         [path.parent / name for name in names],
         words,
         speakers[0] if speakers else [_speaker(name, pattern) for name in names],
-        [table.row(row) for row in rows],
-        skipped=Counter({f"rows without {name}": count for name, count in skipped.items()}),
+        [*table.rows],
+        skipped=Counter({f"rows {reason}": count for reason, count in table.skipped.items()}),
     )
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from hashlib import blake2b
 from itertools import groupby
@@ -371,7 +371,19 @@ class Table:
         """The number of rows."""
         return len(self.numbers)
 
-    def column(self, name: str, option: str) -> Sequence[str | None]:
+    def taken(self, rows: Sequence[int], skipped: Mapping[str, int]) -> "Table":
+        """Some rows.
+
+        Args:
+            rows: Which.
+            skipped: How many others there were, by reason.
+        """
+        columns = {name: taken(values, rows) for name, values in self.columns.items()}
+        numbers: Any = numpy.asarray(self.numbers)[rows]
+        skipped = {**self.skipped, **skipped}
+        return replace(self, columns=columns, numbers=numbers, skipped=skipped)
+
+    def column(self, name: str, option: str) -> Sequence[Any]:
         """The values of one column.
 
         Args:

@@ -2,7 +2,9 @@
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy
 from numpy.typing import NDArray
@@ -13,6 +15,9 @@ from anyrnn.tasks.data.columns import Table, TextColumn
 from anyrnn.tasks.data.contents import Characters, Content
 from anyrnn.tasks.data.table_pieces import Piece, json_lines, parquet_rows, separated
 from anyrnn.tasks.options.suffixes import JSON_LINES, PARQUET, SEPARATORS, suffixes_of
+
+_AT_ONCE = 50_000  # rows of a piece
+_TEXT = "text"
 
 SUPPORTED = (
     ".csv, .tsv, .jsonl, .ndjson, .json (one object a line), each also .gz, .xz or .bz2; .parquet; "
@@ -30,29 +35,30 @@ def read_table(
 ) -> Table:
     r"""Read a file of rows; its kind is told by its suffix.
 
-    Args:
-        path: The file: CSV, TSV, JSON lines (these also compressed) or parquet.
-        encoding: How its text is encoded.
-        separator: What separates the columns of a CSV or TSV file, if not a comma or a tab; a file
-            with another suffix is read as such a one if this is given.
-        header: Whether the first line of a CSV or TSV file names the columns; if not, their
-            names are "1", "2", ...
-        wanted: The columns to read, by default all of them.
+        Args:
+            path: The file: CSV, TSV, JSON lines (these also compressed) or parquet.
+            encoding: How its text is encoded.
+            separator: What separates the columns of a CSV or TSV file, if not a comma or a tab; a file
+                with another suffix is read as such a one if this is given.
+            header: Whether the first line of a CSV or TSV file names the columns; if not, their
+                names are "1", "2", ...
+            wanted: The columns to read, by default all of them.
 
-    Returns:
-        The table, without interpreting any value: "NA", "007" and "1e3" stay as they are. That of a
-        large file is on disk, prepared once.
+        Returns:
+            The table, without interpreting any value: "NA", "007" and "1e3" stay as they are. That of a
+            large file is on disk, prepared once.
 
-    Raises:
-        DataError: The file is missing, empty, damaged, of another kind or in another encoding.
+        Raises:
+            DataError: The file is missing, empty, damaged, of another kind or in another encoding.
 
-    Example:
-        >>> import tempfile
-        >>> from pathlib import Path
-        >>> path = Path(tempfile.mkdtemp()) / "reviews.csv"
-        >>> _ = path.write_text("review,stars\ngood,5\nNA,\n")
-        >>> {name: list(values) for name, values in read_table(path).columns.items()}
-        {'review': ['good', 'NA'], 'stars': ['5', None]}
+        Example:
+            >>> import tempfile
+            >>> from pathlib import Path
+    from typing import Any
+            >>> path = Path(tempfile.mkdtemp()) / "reviews.csv"
+            >>> _ = path.write_text("review,stars\ngood,5\nNA,\n")
+            >>> {name: list(values) for name, values in read_table(path).columns.items()}
+            {'review': ['good', 'NA'], 'stars': ['5', None]}
     """
     separator = _one_character(separator)
     suffix, compression = _kind(path, separator)
@@ -89,22 +95,67 @@ def read_texts(
     content = Content(path)
     found = pieces(Characters(content, encoding).pieces())
     options = (suffixes_of(path)[1], encoding, f"{pieces.__module__}.{pieces.__qualname__}")
-    return arrow_table(content, "line", found, ["text"], options).columns["text"], content.digest
+    return arrow_table(content, "line", found, [_TEXT], options).columns[_TEXT], content.digest
 
 
-def complete_rows(
-    table: Table, columns: Iterable[tuple[str, str]], *, skip_bad: bool
-) -> tuple[Sequence[int], dict[str, int]]:
-    """The rows in which no column of interest is empty or blank.
+def lines_of(pieces: Iterable[str]) -> Iterator[str]:
+    """The lines of a text in pieces, without their ends.
+
+    Example:
+        >>> list(lines_of(["a\nb", "c\n\nd"]))
+        ['a', 'bc', '', 'd']
+    """
+    rest = ""
+    for text in pieces:
+        *whole, rest = (rest + text).split("\n")
+        yield from whole
+    if rest:
+        yield rest
+
+
+def texts_in_rows(texts: Iterable[str], at_once: int = _AT_ONCE) -> Iterator[Piece]:
+    """Rows with a text each, for `read_texts`; of no text, a piece without rows.
+
+    Args:
+        texts: The texts.
+        at_once: How many are in a piece.
+    """
+    number, source = 0, iter(texts)
+    while some := list(islice(source, at_once)):
+        yield Piece({_TEXT: some}, [_TEXT], range(number + 1, number + len(some) + 1))
+        number += len(some)
+    if not number:
+        yield Piece({_TEXT: []}, [_TEXT], [])
+
+
+def read_complete(
+    path: Path,
+    options: Any,
+    columns: Sequence[tuple[str, str]],
+    needed: Sequence[tuple[str, str]] = (),
+) -> Table:
+    """Read the rows of a file in which no column of interest is empty or blank.
+
+    Args:
+        path: The file.
+        options: How it is read: a group of `TableOptions` with `skip_bad`.
+        columns: Pairs of a column's name and the name of the option that named it.
+        needed: Those of them that must not be empty, if not all.
+
+    Raises:
+        DataError: See `read_table` and `complete`.
+    """
+    table = read_table(path, **options.reading, wanted=[name for name, _ in columns])
+    return complete(table, needed or columns, skip_bad=options.skip_bad)
+
+
+def complete(table: Table, columns: Sequence[tuple[str, str]], *, skip_bad: bool) -> Table:
+    """The rows of a table in which no column of interest is empty or blank.
 
     Args:
         table: The table.
         columns: Pairs of a column's name and the name of the option that named it.
         skip_bad: Leave incomplete rows out instead of refusing the table.
-
-    Returns:
-        The indices of the complete rows, and how many rows lack each column (columns that no row
-        lacks are left out).
 
     Raises:
         DataError: A row is incomplete and `skip_bad` is not set, or no row is complete.
@@ -128,8 +179,10 @@ def complete_rows(
         )
     if lacking.all():
         raise DataError(f"{table.path} has no row in which every needed column has a value")
-    complete = numpy.flatnonzero(~lacking).tolist() if bad else range(len(table))
-    return complete, {name: len(rows) for name, rows in bad.items()}
+    if not bad:
+        return table
+    skipped = {f"without {name}": len(rows) for name, rows in bad.items()}
+    return table.taken(numpy.flatnonzero(~lacking).tolist(), skipped)
 
 
 def _one_character(separator: str | None) -> str | None:

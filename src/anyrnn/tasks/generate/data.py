@@ -5,7 +5,6 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from anyrnn.errors import DataError, option_name
 from anyrnn.tasks.data import parts
 from anyrnn.tasks.data.columns import LongText, TextColumn
 from anyrnn.tasks.data.table_pieces import Piece
-from anyrnn.tasks.data.tables import complete_rows, read_table, read_texts
+from anyrnn.tasks.data.tables import lines_of, read_complete, read_texts, texts_in_rows
 from anyrnn.tasks.generate.options import DataOptions
 from anyrnn.tasks.options.suffixes import is_table
 
@@ -134,11 +133,9 @@ def _cut(path: Path, text: str | LongText, sizes: Sequence[float]) -> list[str |
 def _read_file(path: Path, options: DataOptions) -> tuple[TextColumn, str, dict[str, int]]:
     """The texts of a file, or the pieces of a book; a hash of it, and what was left out."""
     if options.text is not None:
-        table = read_table(path, **options.reading, wanted=[options.text])
-        rows, skipped = complete_rows(table, [(options.text, "text")], skip_bad=options.skip_bad)
+        table = read_complete(path, options, [(options.text, "text")])
         column: Any = table.column(options.text, "text")
-        texts = column.taken(rows).read_by(_normal)
-        return texts, table.digest, {f"without {name}": count for name, count in skipped.items()}
+        return column.read_by(_normal), table.digest, dict(table.skipped)
     if is_table(path):
         raise DataError(
             f"{path} is a table; name the column of its texts with {option_name('text')}"
@@ -152,34 +149,14 @@ def _normal(text: str) -> str:
 
 def _chunks(pieces: Iterable[str]) -> Iterator[Piece]:
     """Rows that are pieces of a text, normal together as the whole would be."""
-    return _rows(_normal_pieces(pieces), 1)
+    return texts_in_rows(_normal_pieces(pieces), 1)
 
 
 def _lines(pieces: Iterable[str]) -> Iterator[Piece]:
     """Rows that are the lines of a text."""
-
-    def lines() -> Iterator[str]:
-        rest = ""
-        for text in _normal_pieces(pieces):
-            *whole, rest = (rest + text).split("\n")
-            yield from whole
-        yield rest
-
-    return _rows(filter(str.strip, lines()), _AT_ONCE)
+    return texts_in_rows(filter(str.strip, lines_of(_normal_pieces(pieces))))
 
 
-def _rows(texts: Iterator[str], at_once: int) -> Iterator[Piece]:
-    """Rows with a text each, so many at once; of no text, a piece without rows."""
-    number = 0
-    while some := list(islice(texts, at_once)):
-        yield Piece({_TEXT: some}, [_TEXT], range(number + 1, number + len(some) + 1))
-        number += len(some)
-    if not number:
-        yield Piece({_TEXT: []}, [_TEXT], [])
-
-
-_AT_ONCE = 50_000
-_TEXT = "text"
 # Nothing before an ASCII character is composed with it.
 _BORDER = re.compile(r"(?s)(.*[^\r])(?=[\0-\x7f])|(.*\r)(?=[\0-\x09\x0b-\x7f])")
 

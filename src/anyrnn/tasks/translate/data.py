@@ -2,9 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy
 
@@ -12,12 +10,9 @@ from anyrnn.errors import DataError, OptionError, option_name
 from anyrnn.tasks.data import parts
 from anyrnn.tasks.data.columns import taken
 from anyrnn.tasks.data.table_pieces import Piece
-from anyrnn.tasks.data.tables import complete_rows, read_table, read_texts
+from anyrnn.tasks.data.tables import lines_of, read_complete, read_texts, texts_in_rows
 from anyrnn.tasks.options.suffixes import is_table
 from anyrnn.tasks.translate.options import DataOptions
-
-_AT_ONCE = 50_000
-_TEXT = "text"
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,11 +111,9 @@ def _groups(part: Part) -> numpy.ndarray:
 
 def _of_table(path: Path, options: DataOptions) -> Part:
     columns = [(options.source, "source"), (options.target, "target")]
-    table = read_table(path, **options.reading, wanted=[name for name, _ in columns])
-    rows, skipped = complete_rows(table, columns, skip_bad=options.skip_bad)
-    sides: Any = [taken(table.column(name, which), rows) for name, which in columns]
-    reasons = {f"without {name}": count for name, count in skipped.items()}
-    return Part(path, *sides, digests=(table.digest,), skipped=reasons)
+    table = read_complete(path, options, columns)
+    sides = (table.column(*each) for each in columns)
+    return Part(path, *sides, digests=(table.digest,), skipped=dict(table.skipped))
 
 
 def _of_files(source: Path, target: Path, options: DataOptions) -> Part:
@@ -161,16 +154,4 @@ def _of_files(source: Path, target: Path, options: DataOptions) -> Part:
 
 def _lines(pieces: Iterable[str]) -> Iterator[Piece]:
     """Rows that are the lines of a text, empty ones too."""
-
-    def lines() -> Iterator[str]:
-        rest = ""
-        for text in pieces:
-            *whole, rest = (rest + text).split("\n")
-            yield from whole
-        if rest:
-            yield rest
-
-    found, number = (line.rstrip("\r") for line in lines()), 0
-    while some := list(islice(found, _AT_ONCE)):
-        yield Piece({_TEXT: some}, [_TEXT], range(number + 1, number + len(some) + 1))
-        number += len(some)
+    return texts_in_rows(line.rstrip("\r") for line in lines_of(pieces))
