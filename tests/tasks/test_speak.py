@@ -244,7 +244,7 @@ def test_a_damaged_run_is_refused(learned: Result, tmp_path: Path) -> None:
     run = shutil.copytree(learned.run, tmp_path / "run")
     config = json.loads((run / "config.json").read_text())
     for change, message in [
-        ({"means": [0.0]}, "has not a scale for each band"),
+        ({"means": [0.0]}, "numbers as a scale"),
         ({"characters": 3}, "needs 'characters'"),
     ]:
         changed = {**config, "state": {**config["state"], **change}}

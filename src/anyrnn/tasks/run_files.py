@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -136,6 +137,26 @@ def strings(config: Mapping[str, Any], name: str, path: Path) -> list[str]:
     if len(set(values)) < len(values):
         raise RunError(f"the run is damaged: {path} names something twice under {name!r}")
     return values
+
+
+def scales_of(config: Mapping[str, Any], count: int, path: Path) -> tuple[list[float], list[float]]:
+    """The means and the deviations of a run.
+
+    Args:
+        config: Where they are.
+        count: How many of each there have to be.
+        path: The file that it comes from.
+
+    Raises:
+        RunError: They are missing or something else.
+    """
+    scales = [entry(config, name, list, path) for name in ("means", "deviations")]
+    for scale in scales:
+        numbers = all(type(value) in (int, float) for value in scale)
+        if len(scale) != count or not numbers or not all(map(math.isfinite, scale)):
+            raise RunError(f"the run is damaged: {path} needs {count} numbers as a scale")
+    means, deviations = scales
+    return means, deviations
 
 
 def load_network(path: Path, make: Callable[[], Network], layers: int = 1) -> Network:

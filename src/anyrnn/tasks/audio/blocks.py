@@ -1,5 +1,6 @@
 """Sound that comes in pieces: from a file that need not fit into memory, or from standard input."""
 
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -62,6 +63,21 @@ def blocks_of_pcm(stream: IO[bytes], own_rate: int, rate: int) -> Iterator[Sampl
             left = left[whole:]
 
     return _resampled(blocks(), own_rate, rate)
+
+
+def piped(own_rate: int | None, rate: int) -> Iterator[Samples]:
+    """The samples of standard input; see `blocks_of_pcm`.
+
+    Args:
+        own_rate: Its samples a second, if they are not those that are wanted.
+        rate: The samples a second that are wanted.
+
+    Raises:
+        DataError: Nothing is piped in.
+    """
+    if sys.stdin is None or sys.stdin.isatty():
+        raise DataError("standard input is no stream of samples: pipe them in")
+    return blocks_of_pcm(sys.stdin.buffer, own_rate or rate, rate)
 
 
 def _resampled(blocks: Iterable[Samples], own_rate: int, rate: int) -> Iterator[Samples]:

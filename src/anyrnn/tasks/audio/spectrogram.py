@@ -1,12 +1,12 @@
 """Pictures of recordings."""
 
-import base64
 import io
 from typing import Any
 
 import torch
 
 from anyrnn.tasks.audio.features import FLOOR, Features
+from anyrnn.tasks.report import address_of
 
 _RANGE = 10  # nats below the loudest of a picture, of which everything quieter has the colour
 
@@ -28,4 +28,4 @@ def spectrogram(features: Features, samples: Any) -> str:
     image.imsave(
         buffer, logarithms, vmin=loudest - _RANGE, vmax=loudest, cmap="magma", origin="lower"
     )
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return address_of(buffer.getvalue(), "image/png")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from anyrnn.errors import DataError, MissingExtraError
 from anyrnn.tasks.caption.backbone import read_picture
 from anyrnn.tasks.caption.options import Options
+from anyrnn.tasks.report import address_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -72,5 +72,4 @@ def shade(weights: Sequence[Sequence[float]]) -> str:
 def _address(picture: Image, kind: str, **options: int) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, kind, **options)
-    content = base64.b64encode(buffer.getvalue()).decode()
-    return f"data:image/{kind.lower()};base64,{content}"
+    return address_of(buffer.getvalue(), f"image/{kind.lower()}")

@@ -228,13 +228,11 @@ class Caption(Task[Options, Part, CaptionNetwork]):
         found = [candidates[0] for candidates in every]
         captions = [each.text for each in found]
         figures, signature = self._figures(captions, part)
-        assert PERPLEXITY.of_loss
-        figures |= {"perplexity": PERPLEXITY.of_loss(losses.mean), "loss": losses.mean}
-        shown = range(0, len(part), max(1, len(part) // _EXAMPLES))[:_EXAMPLES]
+        shown = part.spread(_EXAMPLES)
         drawn = [row for row in shown if all(part.features.grid(row))][:_GLANCES]
         return CaptionScores(
             count=len(part),
-            figures=figures,
+            figures=figures | losses.figures,
             signature=signature,
             unknown=losses.unknown,
             cut=sum(not each.ended for each in found),
@@ -306,14 +304,7 @@ class Caption(Task[Options, Part, CaptionNetwork]):
         """The captions of the pictures of the command line, a file or standard input."""
         files = given_texts(options.texts, options.file, options.encoding)
         for each in self.captions(network, filter(str.strip, files), options.search):
-            best, *others = each.candidates
-            yield {
-                "picture": each.picture,
-                "caption": best.text,
-                "score": best.score,
-                "ended": best.ended,
-                "alternatives": [{"caption": o.text, "score": o.score} for o in others],
-            }
+            yield {"picture": each.picture, **each.answer("caption")}
 
     def pictures(self, results: Sequence[Any]) -> dict[str, object]:
         """The pictures that are shown."""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy
 from tokenizers import Tokenizer
 
-from anyrnn.errors import DataError, RunError
+from anyrnn.errors import DataError
 from anyrnn.tasks.classify.curves import mean_curves, shortened
 from anyrnn.tasks.classify.model import SequenceNetwork, TextNetwork
 from anyrnn.tasks.classify.options import Options
@@ -17,7 +17,7 @@ from anyrnn.tasks.classify.scores import Example
 from anyrnn.tasks.data.batches import Column
 from anyrnn.tasks.data.vocabulary import choose_tokens, encode, load_tokenizer, train_tokenizer
 from anyrnn.tasks.options.declaration import replaced
-from anyrnn.tasks.run_files import CONFIG, entry, strings
+from anyrnn.tasks.run_files import CONFIG, scales_of, strings
 
 _TOKENIZER = "tokenizer.json"
 
@@ -235,26 +235,6 @@ class Numbers(Inputs):
     def example(self, value: numpy.ndarray, row: str) -> Example:
         """The values of the first channels at some steps."""
         return Example(row, shortened(value))
-
-
-def scales_of(state: Mapping[str, Any], count: int, path: Path) -> tuple[list[float], list[float]]:
-    """The means and the deviations of a run.
-
-    Args:
-        state: Where they are.
-        count: How many of each there have to be.
-        path: The file that it comes from.
-
-    Raises:
-        RunError: They are missing or something else.
-    """
-    scales = [entry(state, name, list, path) for name in ("means", "deviations")]
-    for scale in scales:
-        numbers = all(type(value) in (int, float) for value in scale)
-        if len(scale) != count or not numbers or not numpy.isfinite(scale).all():
-            raise RunError(f"the run is damaged: {path} needs {count} numbers as a scale")
-    means, deviations = scales
-    return means, deviations
 
 
 class _Scaled(Sequence[numpy.ndarray]):

@@ -13,12 +13,12 @@ from anyrnn.tasks.audio.augmentation import Augmentation
 from anyrnn.tasks.audio.features import Features
 from anyrnn.tasks.audio.options import SoundOptions
 from anyrnn.tasks.audio.spectrogram import spectrogram
-from anyrnn.tasks.classify.inputs import Inputs, scales_of
+from anyrnn.tasks.classify.inputs import Inputs
 from anyrnn.tasks.classify.scores import Example
 from anyrnn.tasks.command.model import CommandNetwork
 from anyrnn.tasks.command.options import Options
 from anyrnn.tasks.data.batches import Column
-from anyrnn.tasks.run_files import CONFIG, entry
+from anyrnn.tasks.run_files import CONFIG, entry, scales_of
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Spoken words as a task."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -9,9 +9,9 @@ from typing import Any, Self
 import torch
 
 from anyrnn.errors import DataError
-from anyrnn.tasks.audio.blocks import blocks_of, blocks_of_pcm
+from anyrnn.tasks.audio.blocks import blocks_of, piped
 from anyrnn.tasks.audio.options import PCM
-from anyrnn.tasks.audio.recordings import Samples, read_recordings, waveforms
+from anyrnn.tasks.audio.recordings import read_recordings, waveforms
 from anyrnn.tasks.classify.data import Part, sorted_labels, targets
 from anyrnn.tasks.classify.labelling import Labelling, Prediction
 from anyrnn.tasks.classify.model import SequenceNetwork
@@ -22,7 +22,7 @@ from anyrnn.tasks.command.listing import listed
 from anyrnn.tasks.command.model import CommandNetwork
 from anyrnn.tasks.command.options import DataOptions, ListenOptions, Options, PredictOptions
 from anyrnn.tasks.command.sounds import Sounds
-from anyrnn.tasks.data.encoding import given_texts, input_bytes
+from anyrnn.tasks.data.encoding import given_texts
 from anyrnn.tasks.data.parts import Data
 from anyrnn.tasks.run_files import CONFIG, strings
 from anyrnn.tasks.scores.class_scores import confusions
@@ -129,21 +129,16 @@ class Command(Labelling[Options]):
         # A recording of a word has some silence around it, in which nothing more is said.
         listening = Listening(network, self.labels, silent, options, self.inputs.seconds / 2)
         if options.recording == PCM:
-            with input_bytes(None) as stream:
-                blocks = blocks_of_pcm(stream, options.rate or rate, rate)
-                yield from _words(listening, blocks)
+            blocks = piped(options.rate, rate)
         else:
-            yield from _words(listening, blocks_of(Path(options.recording), rate))
+            blocks = blocks_of(Path(options.recording), rate)
+        for block in blocks:
+            yield from listening.push(torch.from_numpy(block))
+        yield from listening.finish()
 
     def pictures(self, results: Sequence[Any]) -> dict[str, object]:
         """Confusions."""
         return {**confusions(results), "named": self.options.data.data.name}
-
-
-def _words(listening: Listening, blocks: Iterable[Samples]) -> Iterator[Heard]:
-    for block in blocks:
-        yield from listening.push(torch.from_numpy(block))
-    yield from listening.finish()
 
 
 def _read_names() -> Iterator[str]:

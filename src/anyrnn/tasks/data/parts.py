@@ -65,6 +65,10 @@ class Part:
         chosen = {name: taken(all_, rows) for name, all_ in columns.items() if all_ is not None}
         return replace(self, digests=(), skipped={}, **chosen)
 
+    def spread(self, most: int) -> range:
+        """The numbers of so many rows or fewer, evenly over all."""
+        return range(0, len(self), max(1, len(self) // most))[:most]
+
     def groups(self) -> Groups:
         """Which rows stay together where rows are split at random."""
         raise NotImplementedError

@@ -35,30 +35,29 @@ def read_table(
 ) -> Table:
     r"""Read a file of rows; its kind is told by its suffix.
 
-        Args:
-            path: The file: CSV, TSV, JSON lines (these also compressed) or parquet.
-            encoding: How its text is encoded.
-            separator: What separates the columns of a CSV or TSV file, if not a comma or a tab; a file
-                with another suffix is read as such a one if this is given.
-            header: Whether the first line of a CSV or TSV file names the columns; if not, their
-                names are "1", "2", ...
-            wanted: The columns to read, by default all of them.
+    Args:
+        path: The file: CSV, TSV, JSON lines (these also compressed) or parquet.
+        encoding: How its text is encoded.
+        separator: What separates the columns of a CSV or TSV file, if not a comma or a tab; a file
+            with another suffix is read as such a one if this is given.
+        header: Whether the first line of a CSV or TSV file names the columns; if not, their
+            names are "1", "2", ...
+        wanted: The columns to read, by default all of them.
 
-        Returns:
-            The table, without interpreting any value: "NA", "007" and "1e3" stay as they are. That of a
-            large file is on disk, prepared once.
+    Returns:
+        The table, without interpreting any value: "NA", "007" and "1e3" stay as they are. That of a
+        large file is on disk, prepared once.
 
-        Raises:
-            DataError: The file is missing, empty, damaged, of another kind or in another encoding.
+    Raises:
+        DataError: The file is missing, empty, damaged, of another kind or in another encoding.
 
-        Example:
-            >>> import tempfile
-            >>> from pathlib import Path
-    from typing import Any
-            >>> path = Path(tempfile.mkdtemp()) / "reviews.csv"
-            >>> _ = path.write_text("review,stars\ngood,5\nNA,\n")
-            >>> {name: list(values) for name, values in read_table(path).columns.items()}
-            {'review': ['good', 'NA'], 'stars': ['5', None]}
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> path = Path(tempfile.mkdtemp()) / "reviews.csv"
+        >>> _ = path.write_text("review,stars\ngood,5\nNA,\n")
+        >>> {name: list(values) for name, values in read_table(path).columns.items()}
+        {'review': ['good', 'NA'], 'stars': ['5', None]}
     """
     separator = _one_character(separator)
     suffix, compression = _kind(path, separator)

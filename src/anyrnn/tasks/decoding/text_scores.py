@@ -10,6 +10,7 @@ import torch
 
 from anyrnn.tasks.data.batches import Batches
 from anyrnn.tasks.decoding.written_tokens import UNKNOWN_ID
+from anyrnn.tasks.scores.figures import perplexity
 from anyrnn.tasks.task import Task, check_finite, steps
 
 if TYPE_CHECKING:  # their import takes seconds
@@ -95,6 +96,11 @@ class ReferenceLosses:
     mean: float
     rows: list[float]
     unknown: int
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Perplexity and loss."""
+        return {"perplexity": perplexity(self.mean), "loss": self.mean}
 
 
 def reference_losses(

@@ -66,6 +66,16 @@ class BestFirst:
         """The text of the best candidate."""
         return self.best.text
 
+    def answer(self, name: str) -> dict[str, object]:
+        """The best candidate and the others for the command line, where a text has this name."""
+        best, *others = self.candidates
+        return {
+            name: best.text,
+            "score": best.score,
+            "ended": best.ended,
+            "alternatives": [{name: other.text, "score": other.score} for other in others],
+        }
+
 
 @dataclass(frozen=True)
 class WrittenVocabulary:

@@ -47,7 +47,7 @@ from anyrnn.tasks.generate.scores import (
 )
 from anyrnn.tasks.generate.tokens import Encoded, encode, encode_prompt
 from anyrnn.tasks.options.declaration import check_needs
-from anyrnn.tasks.scores.figures import LOSS, PERPLEXITY, Figure
+from anyrnn.tasks.scores.figures import LOSS, PERPLEXITY, Figure, perplexity
 from anyrnn.tasks.task import ScoreTable, Step, Task, check_finite, steps
 
 if TYPE_CHECKING:  # its import takes seconds, and only training needs it
@@ -284,13 +284,8 @@ class Generate(Task[Options, Part, LanguageNetwork]):
         return pictures(results, self.options.data.data)
 
     def _figures(self, loss: float, found: Encoded) -> dict[str, float]:
-        assert PERPLEXITY.of_loss
         bits = loss * found.count / found.characters / math.log(2)
-        return {
-            "bits_per_character": bits,
-            "perplexity": PERPLEXITY.of_loss(loss),
-            "loss": loss,
-        }
+        return {"bits_per_character": bits, "perplexity": perplexity(loss), "loss": loss}
 
     def _passage(self, tokens: Sequence[tuple[int, float]]) -> list[tuple[str, float]]:
         """The text and the bits of tokens; parts of characters are put together."""

@@ -67,7 +67,8 @@ class Figure:
         return f"{self.title} %" if self.percent else self.title
 
 
-def _perplexity(loss: float) -> float:
+def perplexity(loss: float) -> float:
+    """Among how many tokens a model with this loss, in nats, chooses, so to speak."""
     return math.exp(loss) if loss < _LARGEST_EXPONENT else math.inf
 
 
@@ -77,7 +78,7 @@ _LARGEST_EXPONENT = 700
 LOSS = Figure("loss", "loss", larger_is_better=False, of_loss=float)
 
 
-PERPLEXITY = Figure("perplexity", "perplexity", larger_is_better=False, of_loss=_perplexity)
+PERPLEXITY = Figure("perplexity", "perplexity", larger_is_better=False, of_loss=perplexity)
 
 
 def duration(seconds: float) -> str:

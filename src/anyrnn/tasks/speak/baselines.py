@@ -7,8 +7,8 @@ import numpy
 from numpy.typing import NDArray
 
 from anyrnn.tasks.audio.transcripts import Part
+from anyrnn.tasks.scores.nearest import nearest
 from anyrnn.tasks.speak.scores import mel_distance
-from anyrnn.tasks.translate.baselines import nearest
 
 
 def baselines(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import io
-from base64 import b64encode
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from anyrnn.tasks.extras import library
-from anyrnn.tasks.report import chart
+from anyrnn.tasks.report import address_of, chart
 from anyrnn.tasks.speak.options import Options, SoundOptions
 
 if TYPE_CHECKING:
@@ -93,4 +92,4 @@ def _sound(samples: Any, rate: int) -> str:
     """Samples as a file that the page holds."""
     file = io.BytesIO()
     library("soundfile", "speech").write(file, samples, rate, format="FLAC")
-    return f"data:audio/flac;base64,{b64encode(file.getvalue()).decode()}"
+    return address_of(file.getvalue(), "audio/flac")

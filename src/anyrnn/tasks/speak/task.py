@@ -10,14 +10,14 @@ import numpy
 import torch
 from numpy.typing import NDArray
 
-from anyrnn.errors import DataError, RunError
+from anyrnn.errors import DataError
 from anyrnn.tasks.audio.features import Features
 from anyrnn.tasks.audio.transcripts import Part
 from anyrnn.tasks.data.batches import Batch, Batches, Column
 from anyrnn.tasks.data.encoding import given_texts
 from anyrnn.tasks.data.parts import Data
 from anyrnn.tasks.data.prepared import advanced
-from anyrnn.tasks.run_files import CONFIG, entry
+from anyrnn.tasks.run_files import CONFIG, entry, scales_of
 from anyrnn.tasks.scores.figures import LOSS, Figure
 from anyrnn.tasks.speak.baselines import baselines
 from anyrnn.tasks.speak.characters import Characters
@@ -102,12 +102,10 @@ class Speak(Task[Options, Part, SpeechNetwork]):
     def restore(cls, options: Options, state: Mapping[str, Any], run: Path) -> Self:
         """Take the characters and scales of a run."""
         path = run / CONFIG
-        scales = [entry(state, name, list, path) for name in ("means", "deviations")]
-        if any(len(each) != options.sound.mels for each in scales):
-            raise RunError(f"the run is damaged: {path} has not a scale for each band")
+        scales = scales_of(state, options.sound.mels, path)
         characters = Characters(entry(state, "characters", str, path))
         rate = entry(state, "frames_a_character", float, path)
-        return cls(options, characters, (scales[0], scales[1]), rate)
+        return cls(options, characters, scales, rate)
 
     def read_part(self, options: Any) -> tuple[Part, dict[str, object]]:
         """Read a table."""
@@ -198,7 +196,7 @@ class Speak(Task[Options, Part, SpeechNetwork]):
         loss, *attended = (totals / count).tolist()
         speaking = self.speaking(network, SpeechOptions())
         found = speaking.utterances(part.texts, check)
-        shown = {*range(0, len(part), max(1, len(part) // _EXAMPLES))[:_EXAMPLES]}
+        shown = part.spread(_EXAMPLES)
         distances, examples = [], []
         for row, each in enumerate(found):
             truth = self.logarithms(part.samples[row])

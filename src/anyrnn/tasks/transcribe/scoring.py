@@ -66,7 +66,7 @@ def compared(
         (each for each in examples if each.errors),
         key=lambda one: -one.errors / len(one.reference),
     )
-    shown = range(0, len(part), max(1, len(part) // _EXAMPLES))[:_EXAMPLES]
+    shown = part.spread(_EXAMPLES)
     return TranscriptionScores(
         count=len(part),
         figures=figures,

@@ -1,6 +1,5 @@
 """Transcription as a task."""
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -13,13 +12,12 @@ from numpy.typing import NDArray
 
 from anyrnn.errors import DataError, option_name
 from anyrnn.tasks.audio.augmentation import Augmentation
-from anyrnn.tasks.audio.blocks import blocks_of_pcm
+from anyrnn.tasks.audio.blocks import piped
 from anyrnn.tasks.audio.features import Features
 from anyrnn.tasks.audio.options import PCM, TranscriptOptions
-from anyrnn.tasks.audio.recordings import Samples, read_recording, waveforms
+from anyrnn.tasks.audio.recordings import read_recording, waveforms
 from anyrnn.tasks.audio.texts import Normal
 from anyrnn.tasks.audio.transcripts import Part, Reading
-from anyrnn.tasks.classify.inputs import scales_of
 from anyrnn.tasks.data.batches import Batch, Batches, Column
 from anyrnn.tasks.data.columns import Sequences
 from anyrnn.tasks.data.kept import Kept
@@ -29,7 +27,7 @@ from anyrnn.tasks.decoding.decoder import preceding
 from anyrnn.tasks.decoding.written_tokens import UNKNOWN_ID
 from anyrnn.tasks.decoding.written_vocabulary import WrittenVocabulary
 from anyrnn.tasks.options.declaration import OptionGroup, check_needs
-from anyrnn.tasks.run_files import CONFIG
+from anyrnn.tasks.run_files import CONFIG, scales_of
 from anyrnn.tasks.scores.figures import LOSS, Figure
 from anyrnn.tasks.task import ScoreTable, Step, Task, check_finite, steps
 from anyrnn.tasks.transcribe import ctc
@@ -310,30 +308,25 @@ class Transcribe(Task[Options, Part, TranscriptionNetwork]):
     ) -> Iterator[tuple[Path, Transcription]]:
         """The recordings of the command line, each with its transcription."""
         transcribing = self._transcribing(network, options.search)
+        rate = self.options.sound.sample_rate
         if not options.recordings:
             raise DataError(f"no recording: name one or several, or {PCM} for standard input")
         for path in options.recordings:
             if str(path) == PCM:
                 nothing = numpy.empty(0, numpy.float32)
-                samples = numpy.concatenate([nothing, *self._piped(options)])
+                samples = numpy.concatenate([nothing, *piped(options.rate, rate)])
                 if not len(samples):
                     raise DataError("standard input has no samples")
             else:
-                samples = read_recording(path, self.options.sound.sample_rate)
+                samples = read_recording(path, rate)
             yield path, transcribing.run([samples])[0]
 
     def heard(self, network: TranscriptionNetwork, options: PredictOptions) -> Iterator[Word]:
         """The words of samples on standard input, as soon as each is over."""
         stream = self.stream(network, options.search)
-        for samples in self._piped(options):
+        for samples in piped(options.rate, self.options.sound.sample_rate):
             yield from stream.push(torch.from_numpy(samples))
         yield from stream.finish()
-
-    def _piped(self, options: PredictOptions) -> Iterator[Samples]:
-        if sys.stdin is None or sys.stdin.isatty():
-            raise DataError("standard input is no stream of samples: pipe them in")
-        rate = self.options.sound.sample_rate
-        return blocks_of_pcm(sys.stdin.buffer, options.rate or rate, rate)
 
     def stream(self, network: TranscriptionNetwork, search: SearchOptions) -> TranscriptionStream:
         """What transcribes a recording that comes in pieces."""

@@ -21,8 +21,8 @@ from anyrnn.tasks.decoding.written_vocabulary import WrittenVocabulary
 from anyrnn.tasks.options.declaration import check_needs
 from anyrnn.tasks.run_files import CONFIG, entry
 from anyrnn.tasks.scores.figures import LOSS, PERPLEXITY, Figure
+from anyrnn.tasks.scores.nearest import nearest
 from anyrnn.tasks.task import ScoreTable, Step, Task
-from anyrnn.tasks.translate.baselines import nearest
 from anyrnn.tasks.translate.data import Part, read, read_part
 from anyrnn.tasks.translate.model import TranslationNetwork
 from anyrnn.tasks.translate.options import (
@@ -32,7 +32,6 @@ from anyrnn.tasks.translate.options import (
     PredictOptions,
     SearchOptions,
 )
-from anyrnn.tasks.translate.report import pictures
 from anyrnn.tasks.translate.scores import (
     Alignment,
     Example,
@@ -250,18 +249,16 @@ class Translate(Task[Options, Part, TranslationNetwork]):
         found = list(translating.run(sources, warn=False, check=check))
         texts = [each.text for each in found]
         figures, signatures = self._figures(texts, references)
-        assert PERPLEXITY.of_loss
-        figures |= {"perplexity": PERPLEXITY.of_loss(losses.mean), "loss": losses.mean}
         copied, _ = self._figures(sources, references)
 
         def example(row: int) -> Example:
             return Example(sources[row], references[row], texts[row], losses.rows[row])
 
         worst = sorted(range(len(part)), key=lambda row: -losses.rows[row])
-        shown = range(0, len(part), max(1, len(part) // _EXAMPLES))[:_EXAMPLES]
+        shown = part.spread(_EXAMPLES)
         return TranslationScores(
             count=len(part),
-            figures=figures,
+            figures=figures | losses.figures,
             signatures=signatures,
             unknown=losses.unknown,
             cut=sum(not each.best.ended for each in found),
@@ -343,14 +340,7 @@ class Translate(Task[Options, Part, TranslationNetwork]):
     ) -> Iterator[dict[str, object]]:
         """The translations of the sentences of the command line, a file or standard input."""
         for each in self.asked(network, options):
-            best, *others = each.candidates
-            yield {
-                "source": each.source,
-                "translation": best.text,
-                "score": best.score,
-                "ended": best.ended,
-                "alternatives": [{"translation": o.text, "score": o.score} for o in others],
-            }
+            yield {"source": each.source, **each.answer("translation")}
 
     def asked(self, network: TranslationNetwork, options: PredictOptions) -> Iterator[Translation]:
         """The translations of the sentences of the command line, a file or standard input."""
@@ -359,4 +349,6 @@ class Translate(Task[Options, Part, TranslationNetwork]):
 
     def pictures(self, results: Sequence[Any]) -> dict[str, object]:
         """What is translated into what."""
-        return pictures(self.options)
+        data = self.options.data
+        where = f" of {data.data}" if data.data else ""
+        return {"named": f"{data.source} to {data.target}{where}"}
