@@ -3,7 +3,7 @@
 import inspect
 import tempfile
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -26,52 +26,6 @@ from anyrnn.tasks.trained import Model, load
 _LEFT_OUT = ("cells", "seeds", "nodes", "node_rank", "rendezvous", "tensorboard")
 
 
-class FromTexts:
-    """A mixin: texts are read, and have a target."""
-
-    def __sklearn_tags__(self) -> Tags:
-        """What scikit-learn asks: no array of numbers is read."""
-        tags: Tags = super().__sklearn_tags__()  # pyright: ignore[reportAttributeAccessIssue]
-        tags.input_tags.string = True
-        tags.input_tags.two_d_array = False
-        tags.target_tags.required = True
-        return tags
-
-
-class WritesTexts:
-    """A mixin: of each input several texts can be had, found by a search."""
-
-    @abstractmethod
-    def _listed(self, X: Iterable[Any]) -> list[Any]:
-        """The inputs as a list; what is none is refused with a `DataError`."""
-
-    def predict(self, X: Iterable[Any], **search: Any) -> list[str]:
-        """The best text of each input; of an empty one it is empty.
-
-        Args:
-            X: The inputs, as in `fit`.
-            search: How the texts are searched for: beam, length_penalty, ...; see `SearchOptions`.
-
-        Raises:
-            OptionError: `n_best` is given; it belongs to `candidates`.
-        """
-        if "n_best" in search:
-            raise OptionError("predict gives the best text only: n_best is for candidates(X)")
-        return [found[0].text for found in self.candidates(X, **search)]
-
-    def candidates(self, X: Iterable[Any], **search: Any) -> list[list[Candidate]]:
-        """The `n_best` texts of each input with their scores, the best one first.
-
-        Args:
-            X: The inputs, as in `fit`.
-            search: How the texts are searched for: n_best, beam, length_penalty, ...; see
-                `SearchOptions`.
-        """
-        check_is_fitted(self, "model_")  # pyright: ignore[reportArgumentType]
-        model: Model = self.model_  # pyright: ignore[reportAttributeAccessIssue]
-        return [found.candidates for found in model.predict(self._listed(X), **search)]
-
-
 def listed_texts(texts: Iterable[str]) -> list[str]:
     """Texts as a list.
 
@@ -88,6 +42,24 @@ def listed_texts(texts: Iterable[str]) -> list[str]:
         if not isinstance(text, str):
             raise DataError(f"row {number} is {text!r}, but has to be a text")
     return found
+
+
+def check_pairs(units: str, inputs: Sequence[Any], others: str, targets: Sequence[Any]) -> None:
+    """Refuse inputs and targets that are not as many, or none.
+
+    Args:
+        units: What inputs are called.
+        inputs: The inputs.
+        others: What targets are called.
+        targets: The targets.
+
+    Raises:
+        DataError: They are.
+    """
+    if len(inputs) != len(targets):
+        raise DataError(f"{len(inputs):,} {units}, but {len(targets):,} {others}")
+    if not len(inputs):
+        raise DataError(f"there is no {units[:-1]}")
 
 
 def _own_name(option: str) -> str:
@@ -159,6 +131,16 @@ class Estimator(BaseEstimator):
         signature.__signature__ = inspect.Signature(parameters)
         cls.__init__ = __init__
 
+    @property
+    def _fitted(self) -> Model:
+        """The trained network.
+
+        Raises:
+            NotFittedError: There is none yet.
+        """
+        check_is_fitted(self, "model_")
+        return self.model_
+
     def options(self) -> Any:
         """The options of the task as the parameters say.
 
@@ -183,7 +165,7 @@ class Estimator(BaseEstimator):
         Raises:
             RunError: The folder exists or cannot be written.
         """
-        check_is_fitted(self, "model_")
+        _ = self._fitted
         files = dict(self._files)
         config = files.pop(CONFIG)
         with UnfinishedRun(Path(path), overwrite=overwrite, resume=False) as unfinished:
@@ -228,3 +210,48 @@ class Estimator(BaseEstimator):
             name: (run / name).read_bytes() for name in config["files"] if name != CONFIG
         }
         self._files[CONFIG] = config
+
+
+class FromTexts(Estimator):
+    """A task that reads texts, which have a target."""
+
+    def __sklearn_tags__(self) -> Tags:
+        """What scikit-learn asks: no array of numbers is read."""
+        tags: Tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        tags.target_tags.required = True
+        return tags
+
+
+class WritesTexts(Estimator):
+    """A task that writes texts: of each input several can be had, found by a search."""
+
+    @abstractmethod
+    def _listed(self, X: Iterable[Any]) -> list[Any]:
+        """The inputs as a list; what is none is refused with a `DataError`."""
+
+    def predict(self, X: Iterable[Any], **search: Any) -> list[str]:
+        """The best text of each input; of an empty one it is empty.
+
+        Args:
+            X: The inputs, as in `fit`.
+            search: How the texts are searched for: beam, length_penalty, ...; see `SearchOptions`.
+
+        Raises:
+            OptionError: `n_best` is given; it belongs to `candidates`.
+        """
+        if "n_best" in search:
+            raise OptionError("predict gives the best text only: n_best is for candidates(X)")
+        return [found[0].text for found in self.candidates(X, **search)]
+
+    def candidates(self, X: Iterable[Any], **search: Any) -> list[list[Candidate]]:
+        """The `n_best` texts of each input with their scores, the best one first.
+
+        Args:
+            X: The inputs, as in `fit`.
+            search: How the texts are searched for: n_best, beam, length_penalty, ...; see
+                `SearchOptions`.
+        """
+        found = self._fitted.predict(self._listed(X), **search)
+        return [each.candidates for each in found]

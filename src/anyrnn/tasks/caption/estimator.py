@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy
-from sklearn.utils.validation import check_is_fitted
 
 from anyrnn.errors import DataError
 from anyrnn.tasks.caption.backbone import Backbone
@@ -27,7 +26,7 @@ from anyrnn.tasks.estimator import Estimator, FromTexts, WritesTexts
 from anyrnn.tasks.options.declaration import replaced
 
 
-class Captioner(WritesTexts, FromTexts, Estimator, task=Caption, data=("validation_share",)):
+class Captioner(FromTexts, WritesTexts, task=Caption, data=("validation_share",)):
     """Pictures to their captions.
 
     A share of the pictures (`validation_share`) is kept aside in `fit` and decides when to stop.
@@ -80,9 +79,8 @@ class Captioner(WritesTexts, FromTexts, Estimator, task=Caption, data=("validati
 
     def score(self, X: Iterable[Any], y: Iterable[str | Iterable[str]]) -> float:
         """BLEU-4 of the captions, from 0 to 100."""
-        check_is_fitted(self, "model_")
-        part = _part(_listed(X), y, self.model_.task.source)
-        return self.model_.score(part).figures["bleu_4"]
+        part = _part(_listed(X), y, self._fitted.task.source)
+        return self._fitted.score(part).figures["bleu_4"]
 
 
 def _listed(X: Iterable[Any]) -> list[Any]:

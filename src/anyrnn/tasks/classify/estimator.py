@@ -10,7 +10,7 @@ import numpy
 from sklearn.base import ClassifierMixin
 from sklearn.utils import Tags, check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 
 from anyrnn.errors import DataError, RunError
 from anyrnn.tasks.classify.data import Part, divided, part_of
@@ -78,8 +78,7 @@ class Classifier(ClassifierMixin, Estimator):
 
     def predict_proba(self, X: Any) -> numpy.ndarray:
         """The probability of each label for each input, (inputs, labels)."""
-        check_is_fitted(self, "model_")
-        model = self.model_
+        model = self._fitted
         inputs = self._part(X, fitting=False).inputs
         found = model.task.probabilities(model.network, inputs).double().numpy()
         if model.task.separator is None:

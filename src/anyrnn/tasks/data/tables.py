@@ -98,7 +98,7 @@ def read_texts(
 
 
 def lines_of(pieces: Iterable[str]) -> Iterator[str]:
-    """The lines of a text in pieces, without their ends.
+    r"""The lines of a text in pieces, without their ends.
 
     Example:
         >>> list(lines_of(["a\nb", "c\n\nd"]))

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import pandas
-from sklearn.utils.validation import check_is_fitted
 
 from anyrnn.errors import DataError
 from anyrnn.tasks.estimator import Estimator
@@ -79,20 +78,18 @@ class Forecaster(Estimator, task=Forecast, data=_COLUMNS):
         Returns:
             Series, times and, for each target, its forecast and the ends of its intervals.
         """
-        check_is_fitted(self, "model_")
         if X is None:
-            names, frame = self._own, self.model_.predict()
+            names, frame = self._own, self._fitted.predict()
         else:
             X = _frame(X)
-            frame = self.model_.predict(X)
-            names = _Names.of(X, self.model_.task.columns)
+            frame = self._fitted.predict(X)
+            names = _Names.of(X, self._fitted.task.columns)
         return frame if names is None else names.given_back(frame)
 
     def score(self, X: pandas.DataFrame, y: None = None) -> float:
         """The MASE of all windows of a frame, negative, so that a better one is larger."""
-        check_is_fitted(self, "model_")
-        task = self.model_.task
-        return -self.model_.score(task.part_of(frame_table(_frame(X)))).figures["mase"]
+        task = self._fitted.task
+        return -self._fitted.score(task.part_of(frame_table(_frame(X)))).figures["mase"]
 
 
 @dataclass(frozen=True)

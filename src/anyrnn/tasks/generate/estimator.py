@@ -3,8 +3,6 @@
 from collections.abc import Iterable
 from typing import Any, Self
 
-from sklearn.utils.validation import check_is_fitted
-
 from anyrnn.errors import DataError
 from anyrnn.tasks.data.parts import Data
 from anyrnn.tasks.estimator import Estimator, listed_texts
@@ -56,20 +54,17 @@ class LanguageModel(Estimator, task=Generate, data=("validation_share",)):
         Raises:
             DataError: The prompt has what the training never had.
         """
-        check_is_fitted(self, "model_")
-        task: Generate = self.model_.task
+        task: Generate = self._fitted.task
         options = SamplingOptions(prompt=prompt, **sampling)
-        return "".join(task.generate(self.model_.network, options))
+        return "".join(task.generate(self._fitted.network, options))
 
     def predict(self, X: Iterable[str]) -> list[float]:
         """The perplexity of each text."""
-        check_is_fitted(self, "model_")
-        return [found.perplexity for found in self.model_.predict(_part(listed_texts(X)).texts)]
+        return [found.perplexity for found in self._fitted.predict(_part(listed_texts(X)).texts)]
 
     def score(self, X: str | Iterable[str], y: None = None) -> float:
         """How well texts are predicted: minus the bits per character."""
-        check_is_fitted(self, "model_")
-        return -self.model_.score(_part(X)).figures["bits_per_character"]
+        return -self._fitted.score(_part(X)).figures["bits_per_character"]
 
 
 def _part(X: str | Iterable[str]) -> Part:

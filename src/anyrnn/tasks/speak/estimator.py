@@ -5,18 +5,17 @@ from typing import Any, ClassVar, Self
 
 import numpy
 from numpy.typing import NDArray
-from sklearn.utils.validation import check_is_fitted
 
 from anyrnn.errors import DataError
 from anyrnn.tasks.audio.recordings import waveforms
 from anyrnn.tasks.audio.transcripts import Part
-from anyrnn.tasks.estimator import Estimator, FromTexts, listed_texts
+from anyrnn.tasks.estimator import Estimator, FromTexts, check_pairs, listed_texts
 from anyrnn.tasks.speak.data import normal_of, part_without_silence, without_silence
 from anyrnn.tasks.speak.options import Options
 from anyrnn.tasks.speak.task import Speak
 
 
-class Synthesizer(FromTexts, Estimator, task=Speak, data=("validation_share",)):
+class Synthesizer(FromTexts, task=Speak, data=("validation_share",)):
     """Texts spoken with one speaker's voice.
 
     A share of what is given (`validation_share`) is kept aside in `fit` and decides when to stop.
@@ -57,24 +56,19 @@ class Synthesizer(FromTexts, Estimator, task=Speak, data=("validation_share",)):
         Raises:
             DataError: A text has no character that the training had.
         """
-        check_is_fitted(self, "model_")
-        return [found.samples for found in self.model_.predict(listed_texts(X), **speech)]
+        return [found.samples for found in self._fitted.predict(listed_texts(X), **speech)]
 
     def score(self, X: Iterable[str], y: Iterable[Any]) -> float:
         """Minus the mel distance of the speech of texts from their recordings, in decibels."""
-        check_is_fitted(self, "model_")
-        options = self.model_.task.options
+        options = self._fitted.task.options
         part = part_without_silence(_part(X, y, options), options)
-        return -self.model_.score(part).figures["distance"]
+        return -self._fitted.score(part).figures["distance"]
 
 
 def _part(X: Iterable[str], y: Iterable[Any], options: Options) -> Part:
     texts = [*map(normal_of(options), listed_texts(X))]
     sounds = waveforms(y, options.sound.sample_rate)
-    if len(texts) != len(sounds):
-        raise DataError(f"{len(texts):,} texts, but {len(sounds):,} recordings")
-    if not texts:
-        raise DataError("there is no text")
+    check_pairs("texts", texts, "recordings", sounds)
     for number, (text, samples) in enumerate(zip(texts, sounds, strict=True)):
         if not text:
             raise DataError(f"row {number} has an empty text; leave such rows out")

@@ -7,19 +7,18 @@ from statistics import fmean
 from typing import Any, Self
 
 import numpy
-from sklearn.utils.validation import check_is_fitted
 
 from anyrnn.errors import DataError
 from anyrnn.tasks.data.encoding import whole_characters
 from anyrnn.tasks.data.parts import Data
-from anyrnn.tasks.estimator import Estimator, FromTexts
+from anyrnn.tasks.estimator import FromTexts
 from anyrnn.tasks.tag.data import are_spans, divided, part_of
 from anyrnn.tasks.tag.files import Sentences, distinct
 from anyrnn.tasks.tag.task import Tag
 from anyrnn.tasks.trained import Model
 
 
-class Tagger(FromTexts, Estimator, task=Tag, data=("validation_share",)):
+class Tagger(FromTexts, task=Tag, data=("validation_share",)):
     """A tag for each token of a sentence, from its word, its characters and its neighbours.
 
     A share of the sentences (`validation_share`) is kept aside in `fit` and decides when to stop.
@@ -61,9 +60,8 @@ class Tagger(FromTexts, Estimator, task=Tag, data=("validation_share",)):
 
     def predict(self, X: Iterable[Iterable[str]]) -> list[list[str]]:
         """The tags of each sentence, a list for each; of a sentence without a token none."""
-        check_is_fitted(self, "model_")
         sentences = _lists(X, "token")
-        tagged = iter(self.model_.predict([each for each in sentences if each]))
+        tagged = iter(self._fitted.predict([each for each in sentences if each]))
         return [next(tagged).tags if each else [] for each in sentences]
 
     def predict_proba(self, X: Iterable[Iterable[str]]) -> list[numpy.ndarray]:
@@ -72,17 +70,15 @@ class Tagger(FromTexts, Estimator, task=Tag, data=("validation_share",)):
         With a conditional random field a probability is that of all sequences of tags with this tag
         at this token; the tags of `predict` are those of the most probable sequence.
         """
-        check_is_fitted(self, "model_")
         sentences = _lists(X, "token")
-        task, network = self.model_.task, self.model_.network
+        task, network = self._fitted.task, self._fitted.network
         found = iter(task.probabilities(network, [each for each in sentences if each]))
         nothing = numpy.empty((0, len(self.classes_)))
         return [next(found).double().numpy() if each else nothing for each in sentences]
 
     def score(self, X: Iterable[Iterable[str]], y: Iterable[Iterable[str]]) -> float:
         """The share of the tokens that are given their tag."""
-        check_is_fitted(self, "model_")
-        part = part_of(_tagged(X, y), self.model_.task.with_spans)
+        part = part_of(_tagged(X, y), self._fitted.task.with_spans)
         given = self.predict(part.tokens)
         pairs = zip(chain.from_iterable(given), chain.from_iterable(part.tags), strict=True)
         return fmean(found == true for found, true in pairs)

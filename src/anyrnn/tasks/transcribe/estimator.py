@@ -3,18 +3,16 @@
 from collections.abc import Iterable
 from typing import Any, ClassVar, Self
 
-from sklearn.utils.validation import check_is_fitted
-
 from anyrnn.errors import DataError
 from anyrnn.tasks.audio.recordings import waveforms
 from anyrnn.tasks.audio.transcripts import Part
-from anyrnn.tasks.estimator import Estimator, FromTexts, listed_texts
+from anyrnn.tasks.estimator import Estimator, FromTexts, check_pairs, listed_texts
 from anyrnn.tasks.transcribe.options import Options
 from anyrnn.tasks.transcribe.scores import errors
 from anyrnn.tasks.transcribe.task import Transcribe, reading
 
 
-class Transcriber(FromTexts, Estimator, task=Transcribe, data=("validation_share",)):
+class Transcriber(FromTexts, task=Transcribe, data=("validation_share",)):
     """Recordings to what was said in them.
 
     A recording is the path of its file, or an array of its samples with `sample_rate` of them a
@@ -55,13 +53,11 @@ class Transcriber(FromTexts, Estimator, task=Transcribe, data=("validation_share
             X: The recordings.
             search: How texts are searched for: beam, language_model, ...; see `SearchOptions`.
         """
-        check_is_fitted(self, "model_")
-        return [found.text for found in self.model_.predict(X, **search)]
+        return [found.text for found in self._fitted.predict(X, **search)]
 
     def score(self, X: Iterable[Any], y: Iterable[str], **search: Any) -> float:
         """1 minus the error rate of the words (WER): 1 is best, and it may be below 0."""
-        check_is_fitted(self, "model_")
-        part = _part(X, y, self.model_.task.options)
+        part = _part(X, y, self._fitted.task.options)
         wrong, count = errors(self.predict(part.samples, **search), part.texts, "wer")
         return 1 - wrong / count
 
@@ -69,10 +65,7 @@ class Transcriber(FromTexts, Estimator, task=Transcribe, data=("validation_share
 def _part(X: Iterable[Any], y: Iterable[str], options: Options) -> Part:
     samples = waveforms(X, options.sound.sample_rate)
     texts = [*map(reading(options).normal, listed_texts(y))]
-    if len(samples) != len(texts):
-        raise DataError(f"{len(samples):,} recordings, but {len(texts):,} transcripts")
-    if not samples:
-        raise DataError("there is no recording")
+    check_pairs("recordings", samples, "transcripts", texts)
     for number, text in enumerate(texts):
         if not text:
             raise DataError(

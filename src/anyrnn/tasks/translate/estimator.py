@@ -3,15 +3,13 @@
 from collections.abc import Iterable
 from typing import ClassVar, Self
 
-from sklearn.utils.validation import check_is_fitted
-
 from anyrnn.errors import DataError
-from anyrnn.tasks.estimator import Estimator, FromTexts, WritesTexts, listed_texts
+from anyrnn.tasks.estimator import FromTexts, WritesTexts, check_pairs, listed_texts
 from anyrnn.tasks.translate.data import Part
 from anyrnn.tasks.translate.task import Translate
 
 
-class Translator(WritesTexts, FromTexts, Estimator, task=Translate, data=("validation_share",)):
+class Translator(FromTexts, WritesTexts, task=Translate, data=("validation_share",)):
     """Sentences to their translations.
 
     A share of the pairs (`validation_share`) is kept aside in `fit` and decides when to stop.
@@ -45,18 +43,14 @@ class Translator(WritesTexts, FromTexts, Estimator, task=Translate, data=("valid
 
     def score(self, X: Iterable[str], y: Iterable[str]) -> float:
         """BLEU of the translations, from 0 to 100."""
-        check_is_fitted(self, "model_")
-        return self.model_.score(_part(X, y)).figures["bleu"]
+        return self._fitted.score(_part(X, y)).figures["bleu"]
 
 
 def _part(X: Iterable[str], y: Iterable[str]) -> Part:
     sources, targets = listed_texts(X), listed_texts(y)
-    if len(sources) != len(targets):
-        raise DataError(f"{len(sources):,} sentences, but {len(targets):,} translations")
+    check_pairs("sentences", sources, "translations", targets)
     for name, texts in (("sentence", sources), ("translation", targets)):
         for number, text in enumerate(texts):
             if not text.strip():
                 raise DataError(f"row {number} has an empty {name}; leave such pairs out")
-    if not sources:
-        raise DataError("there is no sentence")
     return Part(Translator.place, sources, targets)
