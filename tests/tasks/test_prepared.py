@@ -13,7 +13,7 @@ from anyrnn.tasks import tag
 from anyrnn.tasks.classify import Options
 from anyrnn.tasks.data import contents, prepared, table_pieces, vocabulary
 from anyrnn.tasks.data.columns import TextColumn
-from anyrnn.tasks.data.tables import read_table
+from anyrnn.tasks.data.table_files import read_table
 from anyrnn.tasks.experiment import train
 from anyrnn.tasks.tag import files, task
 from anyrnn.tasks.trained import evaluate

@@ -8,9 +8,9 @@ from pyarrow import parquet
 
 from anyrnn.errors import DataError
 from anyrnn.tasks.data import contents, table_pieces
-from anyrnn.tasks.data.columns import Table
 from anyrnn.tasks.data.encoding import decoded_lines
-from anyrnn.tasks.data.tables import complete, read_table
+from anyrnn.tasks.data.table import Table
+from anyrnn.tasks.data.table_files import complete, read_table
 
 
 @pytest.fixture(autouse=True, params=["in memory", "on disk"])

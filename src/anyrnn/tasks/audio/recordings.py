@@ -14,9 +14,9 @@ from pyarrow import ipc
 
 from anyrnn.errors import DataError, option_name
 from anyrnn.tasks.data import contents
-from anyrnn.tasks.data.columns import Sequences
 from anyrnn.tasks.data.contents import Content
 from anyrnn.tasks.data.prepared import advanced, prepared
+from anyrnn.tasks.data.sequences import Sequences
 from anyrnn.tasks.extras import library
 
 Samples = NDArray[numpy.float32]

@@ -14,7 +14,7 @@ from anyrnn.tasks.audio.options import TranscriptOptions
 from anyrnn.tasks.audio.recordings import read_recordings
 from anyrnn.tasks.data import parts
 from anyrnn.tasks.data.columns import taken
-from anyrnn.tasks.data.tables import read_complete
+from anyrnn.tasks.data.table_files import read_complete
 from anyrnn.tasks.options.declaration import replaced
 from anyrnn.tasks.scores.figures import duration
 

@@ -19,9 +19,9 @@ from anyrnn.tasks.caption.features import (
 )
 from anyrnn.tasks.caption.options import BackboneOptions, DataOptions
 from anyrnn.tasks.data import parts
-from anyrnn.tasks.data.columns import leave_out
 from anyrnn.tasks.data.split import key_of
-from anyrnn.tasks.data.tables import read_complete
+from anyrnn.tasks.data.table import leave_out
+from anyrnn.tasks.data.table_files import read_complete
 
 _PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 

@@ -38,9 +38,9 @@ from anyrnn.tasks.caption.scores import (
     glances_of,
 )
 from anyrnn.tasks.data.batches import Batch, Batches, Column
-from anyrnn.tasks.data.columns import Sequences
 from anyrnn.tasks.data.encoding import given_texts
 from anyrnn.tasks.data.parts import Data
+from anyrnn.tasks.data.sequences import Sequences
 from anyrnn.tasks.data.streams import IGNORED
 from anyrnn.tasks.decoding.decoder import preceding
 from anyrnn.tasks.decoding.search import generator_of

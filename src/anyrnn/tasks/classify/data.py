@@ -20,7 +20,7 @@ from anyrnn.tasks.classify.series_files import read_series
 from anyrnn.tasks.data import parts
 from anyrnn.tasks.data.columns import listing
 from anyrnn.tasks.data.split import key_of
-from anyrnn.tasks.data.tables import read_complete
+from anyrnn.tasks.data.table_files import read_complete
 from anyrnn.tasks.options.declaration import replaced
 
 

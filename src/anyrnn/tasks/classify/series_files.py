@@ -13,9 +13,10 @@ import pandas
 from anyrnn.errors import DataError, option_name
 from anyrnn.tasks.classify.options import DataOptions
 from anyrnn.tasks.classify.series import SequenceError, Series
-from anyrnn.tasks.data.columns import Table, leave_out, listing, no_number, number_of
+from anyrnn.tasks.data.columns import listing, no_number, number_of
 from anyrnn.tasks.data.contents import Content, read_text
-from anyrnn.tasks.data.tables import read_table
+from anyrnn.tasks.data.table import Table, leave_out
+from anyrnn.tasks.data.table_files import read_table
 from anyrnn.tasks.forecast.times import read_times, unreadable
 
 SeriesFormat = Literal["ts", "csv", "npz"]

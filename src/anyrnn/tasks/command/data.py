@@ -18,7 +18,7 @@ from anyrnn.tasks.classify.data import divided, sorted_labels, targets
 from anyrnn.tasks.command.listing import Listing, listed
 from anyrnn.tasks.command.options import DataOptions
 from anyrnn.tasks.data import parts
-from anyrnn.tasks.data.columns import Sequences
+from anyrnn.tasks.data.sequences import Sequences
 from anyrnn.tasks.data.split import key_of
 
 _SPEAKER = "speaker "

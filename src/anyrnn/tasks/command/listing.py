@@ -11,9 +11,10 @@ import numpy
 from anyrnn.errors import DataError, OptionError, option_name
 from anyrnn.files import reading
 from anyrnn.tasks.command.options import FOLDER, TABLE, DataOptions, kind_of
-from anyrnn.tasks.data.columns import RowNames, taken
+from anyrnn.tasks.data.columns import taken
 from anyrnn.tasks.data.contents import read_text
-from anyrnn.tasks.data.tables import read_complete
+from anyrnn.tasks.data.table import RowNames
+from anyrnn.tasks.data.table_files import read_complete
 
 NOISE = "_background_noise_"
 """The folder of long recordings without speech, as Speech Commands has it."""

@@ -1,6 +1,7 @@
 """Data, from the user's files to batches.
 
-Files are read by `contents`, `encoding`, `tables`, `table_pieces`, `arrow_tables`, `columns`; what
-is prepared of them once lies in `prepared` or `kept`. `vocabulary` gives tokens numbers, `split`
-divides rows into parts, `batches` and `streams` put them together.
+Files are read by `contents`, `encoding`, `table_files`, `table_pieces`, `arrow_tables`: into a
+`table` of `columns`, or `sequences`; what is prepared of them once lies in `prepared` or `kept`.
+`vocabulary` gives tokens numbers, `split` divides rows into `parts`, `batches` and `streams` put
+them together.
 """

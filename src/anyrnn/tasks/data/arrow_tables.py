@@ -8,9 +8,10 @@ from typing import Any
 import pyarrow
 from pyarrow import ipc
 
-from anyrnn.tasks.data.columns import Table, TextColumn
+from anyrnn.tasks.data.columns import TextColumn
 from anyrnn.tasks.data.contents import Content
 from anyrnn.tasks.data.prepared import prepared
+from anyrnn.tasks.data.table import Table
 from anyrnn.tasks.data.table_pieces import Piece
 
 _NAMES, _SKIPPED = "names", "skipped"

@@ -8,7 +8,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 import numpy
 import torch
 
-from anyrnn.tasks.data.columns import Sequences
+from anyrnn.tasks.data.sequences import Sequences
 
 # How many batches' worth of random rows are sorted by length together: more means less padding,
 # fewer means more random batches.

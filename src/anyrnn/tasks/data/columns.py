@@ -1,12 +1,9 @@
-"""Tables, and columns of them that need not fit into memory."""
+"""Columns that need not fit into memory: texts, and long texts in pieces."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 from itertools import groupby
-from pathlib import Path
 from typing import Any, TypeVar, overload
 
 import numpy
@@ -14,8 +11,6 @@ import pandas
 import pyarrow
 from numpy.typing import NDArray
 from pyarrow import compute
-
-from anyrnn.errors import DataError, option_name
 
 T = TypeVar("T")
 Rows = NDArray[numpy.int64]
@@ -252,199 +247,6 @@ def key_on_disk(texts: Sequence[Any]) -> str:
     return " ".join(each.key for each in columns) if any(c.on_disk for c in columns) else ""
 
 
-class RowNames(Sequence[str]):
-    """How messages name rows, such as "record 17".
-
-    Args:
-        unit: How they count them.
-        numbers: The number of each row, in that unit.
-    """
-
-    def __init__(self, unit: str, numbers: Sequence[int] | Rows) -> None:
-        self._unit = unit
-        self._numbers = numbers
-
-    def taken(self, rows: Sequence[int] | Rows) -> "RowNames":
-        """The names of some rows."""
-        chosen = numpy.asarray(rows, dtype=numpy.int64)
-        if isinstance(self._numbers, range):
-            return RowNames(self._unit, chosen * self._numbers.step + self._numbers.start)
-        return RowNames(self._unit, numpy.asarray(self._numbers)[chosen])
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[row] for row in range(len(self))[index]]
-        return f"{self._unit} {self._numbers[index]}"
-
-
-class Sequences(Sequence[NDArray[Any]]):
-    """Sequences of numbers, each an array, in larger arrays that may lie on disk.
-
-    Args:
-        chunks: Lists of whole numbers, or of numbers of 32 bits, as Arrow has them.
-        rows: Which of the lists these are; all, if not given.
-
-    Example:
-        >>> sequences = Sequences([pyarrow.array([[5, 6], [7]]), pyarrow.array([[8]])])
-        >>> sequences[1], sequences[2], sequences.lengths
-        (array([7]), array([8]), array([2, 1, 1]))
-    """
-
-    def __init__(self, chunks: Sequence[Any], rows: Rows | None = None) -> None:
-        self._chunks, self._rows = chunks, rows
-        self._starts = numpy.cumsum([0, *map(len, chunks)])
-        self._offsets = [chunk.offsets.to_numpy() for chunk in chunks]
-        self._values = [chunk.values.to_numpy() for chunk in chunks]
-        fractions = any(values.dtype.kind == "f" for values in self._values)
-        self._kind: Any = numpy.float32 if fractions else numpy.int64
-        lengths = [numpy.diff(offsets) for offsets in self._offsets]
-        every: Rows = numpy.concatenate(lengths or [[]]).astype(numpy.int64)
-        self.lengths: Rows = every if rows is None else every[rows]
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[row] for row in range(len(self))[index]]
-        return self.padded(numpy.array([range(len(self))[index]]), 0)[0]
-
-    def taken(self, rows: Sequence[int] | Rows) -> "Sequences":
-        """The sequences of some rows."""
-        chosen = numpy.asarray(rows, dtype=numpy.int64)
-        return Sequences(self._chunks, chosen if self._rows is None else self._rows[chosen])
-
-    def followed_by(self, others: Sequence[NDArray[Any]]) -> "Sequences":
-        """These and others, which are in memory."""
-        offsets, values = numpy.cumsum([0, *map(len, others)]), numpy.concatenate([*others])
-        more = pyarrow.LargeListArray.from_arrays(pyarrow.array(offsets), pyarrow.array(values))
-        before = int(self._starts[-1])
-        own = numpy.arange(before) if self._rows is None else self._rows
-        rows = numpy.concatenate([own, before + numpy.arange(len(others))])
-        return Sequences([*self._chunks, more], rows)
-
-    def padded(self, rows: Rows, padding: float) -> NDArray[Any]:
-        """The sequences of some rows, padded at the end to the longest of them."""
-        lengths = self.lengths[rows]
-        rows = rows if self._rows is None else self._rows[rows]
-        places = numpy.searchsorted(self._starts, rows, side="right") - 1
-        within = rows - self._starts[places]
-        found = numpy.full((len(rows), lengths.max(initial=0)), padding, dtype=self._kind)
-        listed = zip(places.tolist(), within.tolist(), lengths.tolist(), strict=True)
-        for number, (place, row, length) in enumerate(listed):
-            start = self._offsets[place][row]
-            found[number, :length] = self._values[place][start : start + length]
-        return found
-
-
 def hash_of(values: NDArray[Any]) -> str:
     """A hash of an array's content."""
     return blake2b(numpy.ascontiguousarray(values).data, digest_size=16).hexdigest()
-
-
-@dataclass(frozen=True)
-class Table:
-    """What a file holds: columns of text, in which an empty value is `None`.
-
-    Attributes:
-        path: The file.
-        names: The names of all columns of the file; two may be the same.
-        columns: The values of the columns that were wanted, all of the same length.
-        unit: How messages count a row: "record" (from 1, without the header), "line" or "row".
-        numbers: The number of each row, in that unit.
-        digest: A hash of the file's content.
-        skipped: How many rows were left out, by reason.
-    """
-
-    path: Path
-    names: list[str]
-    columns: Mapping[str, Any]
-    unit: str
-    numbers: Sequence[int]
-    digest: str
-    skipped: Mapping[str, int] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        """The number of rows."""
-        return len(self.numbers)
-
-    def taken(self, rows: Sequence[int], skipped: Mapping[str, int]) -> "Table":
-        """Some rows.
-
-        Args:
-            rows: Which.
-            skipped: How many others there were, by reason.
-        """
-        columns = {name: taken(values, rows) for name, values in self.columns.items()}
-        numbers: Any = numpy.asarray(self.numbers)[rows]
-        skipped = {**self.skipped, **skipped}
-        return replace(self, columns=columns, numbers=numbers, skipped=skipped)
-
-    def column(self, name: str, option: str) -> Sequence[Any]:
-        """The values of one column.
-
-        Args:
-            name: The column's name.
-            option: The name of the option that named it, for the message.
-
-        Raises:
-            DataError: There is no such column (the message names the nearest one), or two.
-        """
-        names = self.names
-        if names.count(name) > 1:
-            raise DataError(
-                f"{self.path} has two columns {name!r} ({option_name(option)}); rename one of them"
-            )
-        if name in self.columns:
-            return self.columns[name]
-        near = [other for other in names if other.casefold() == name.casefold()]
-        near = near or get_close_matches(name, names, n=1, cutoff=0.5)
-        guess = f"; did you mean {near[0]!r}?" if near else ""
-        if len(names) == 1:
-            guess = other_separator(names[0]) or guess
-        raise DataError(
-            f"{self.path} has no column {name!r} ({option_name(option)}){guess} "
-            f"(it has {listing(names)})"
-        )
-
-    @property
-    def rows(self) -> RowNames:
-        """How messages name the rows."""
-        return RowNames(self.unit, self.numbers)
-
-    def row(self, index: int) -> str:
-        """How messages name a row, such as "record 17"."""
-        return f"{self.unit} {self.numbers[index]}"
-
-
-def leave_out(found: Any, row: str, problem: object, units: str, skip_bad: bool) -> None:
-    """Leave out what cannot be used, and count it; or refuse the file that it is in.
-
-    Args:
-        found: What was found in the file so far: it has a `path`, and counts in `skipped`.
-        row: How messages name what cannot be used.
-        problem: Why.
-        units: What it is, in the plural.
-        skip_bad: Whether it may be left out.
-
-    Raises:
-        DataError: It may not be.
-    """
-    if not skip_bad:
-        raise DataError(
-            f"{found.path}: {row} {problem}; mend it, or leave such {units} out with "
-            f"{option_name('skip_bad', True)}"
-        ) from None
-    found.skipped[f"{units} that cannot be used"] += 1
-
-
-def other_separator(header: str) -> str:
-    """What is said of a first line whose columns seem separated by another character, if so."""
-    for separator in (";", "\t", "|"):
-        if separator in header:
-            use = option_name("separator", repr(separator))
-            return f"; its columns seem separated by {separator!r}: use {use}"
-    return ""

@@ -20,7 +20,8 @@ from pyarrow import ipc
 from anyrnn.errors import CacheError, WriteError
 from anyrnn.files import whole
 from anyrnn.kernels import store
-from anyrnn.tasks.data.columns import Sequences, key_on_disk
+from anyrnn.tasks.data.columns import key_on_disk
+from anyrnn.tasks.data.sequences import Sequences
 
 try:
     import fcntl

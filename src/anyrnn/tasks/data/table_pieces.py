@@ -14,8 +14,8 @@ import pyarrow
 from pyarrow import parquet
 
 from anyrnn.errors import DataError, option_name
-from anyrnn.tasks.data.columns import other_separator
 from anyrnn.tasks.data.encoding import whole_characters
+from anyrnn.tasks.data.table import other_separator
 
 _ROWS = 50_000  # of a piece
 

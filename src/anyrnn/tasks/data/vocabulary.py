@@ -9,9 +9,9 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from anyrnn.errors import RunError, SizeError, option_name
-from anyrnn.tasks.data.columns import Sequences
 from anyrnn.tasks.data.encoding import whole_characters
 from anyrnn.tasks.data.prepared import Watch, advanced, number_sequences, watching
+from anyrnn.tasks.data.sequences import Sequences
 from anyrnn.tasks.options.common_options import TokenKind, VocabularyOptions
 from anyrnn.tasks.run_files import reading_run
 

@@ -10,9 +10,9 @@ import torch
 from tokenizers import Tokenizer
 
 from anyrnn.errors import RunError
-from anyrnn.tasks.data.columns import Sequences
 from anyrnn.tasks.data.encoding import whole_characters
 from anyrnn.tasks.data.prepared import advanced, number_sequences
+from anyrnn.tasks.data.sequences import Sequences
 from anyrnn.tasks.data.vocabulary import UNSPACED, choose_tokens, load_tokenizer
 from anyrnn.tasks.decoding.search import Hypothesis
 from anyrnn.tasks.decoding.written_tokens import (

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy
 
-from anyrnn.tasks.data.columns import Table
 from anyrnn.tasks.data.parts import Data
-from anyrnn.tasks.data.tables import read_table
+from anyrnn.tasks.data.table import Table
+from anyrnn.tasks.data.table_files import read_table
 from anyrnn.tasks.forecast.columns import Columns
 from anyrnn.tasks.forecast.frequency import in_words
 from anyrnn.tasks.forecast.options import (

@@ -8,7 +8,7 @@ import numpy
 import pandas
 
 from anyrnn.errors import DataError, OptionError, option_name
-from anyrnn.tasks.data.columns import Table
+from anyrnn.tasks.data.table import Table
 from anyrnn.tasks.forecast.columns import Columns, Reader
 from anyrnn.tasks.forecast.frequency import (
     Frequency,

@@ -13,8 +13,9 @@ import torch
 
 from anyrnn.errors import DataError, OptionError, RunError, option_name
 from anyrnn.tasks.data.batches import Batch, Batches
-from anyrnn.tasks.data.columns import Table, listing
+from anyrnn.tasks.data.columns import listing
 from anyrnn.tasks.data.parts import Data
+from anyrnn.tasks.data.table import Table
 from anyrnn.tasks.forecast.baselines import Smoothed
 from anyrnn.tasks.forecast.columns import Columns
 from anyrnn.tasks.forecast.data import data_of, table

@@ -11,8 +11,8 @@ from typing import Any
 from anyrnn.errors import DataError, option_name
 from anyrnn.tasks.data import parts
 from anyrnn.tasks.data.columns import LongText, TextColumn
+from anyrnn.tasks.data.table_files import lines_of, read_complete, read_texts, texts_in_rows
 from anyrnn.tasks.data.table_pieces import Piece
-from anyrnn.tasks.data.tables import lines_of, read_complete, read_texts, texts_in_rows
 from anyrnn.tasks.generate.options import DataOptions
 from anyrnn.tasks.options.suffixes import is_table
 

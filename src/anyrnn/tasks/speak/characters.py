@@ -6,7 +6,7 @@ from functools import cached_property
 
 import pyarrow
 
-from anyrnn.tasks.data.columns import Sequences
+from anyrnn.tasks.data.sequences import Sequences
 from anyrnn.tasks.decoding.written_tokens import END_MARK
 
 _END, _FIRST = 1, 2  # after padding

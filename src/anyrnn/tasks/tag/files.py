@@ -13,8 +13,8 @@ from pathlib import Path
 
 from anyrnn.errors import DataError, option_name
 from anyrnn.tasks.data.arrow_tables import arrow_table
-from anyrnn.tasks.data.columns import Table, leave_out
 from anyrnn.tasks.data.contents import Characters, Content
+from anyrnn.tasks.data.table import Table, leave_out
 from anyrnn.tasks.data.table_pieces import Piece, Text, json_lines
 from anyrnn.tasks.options.suffixes import is_json_lines
 

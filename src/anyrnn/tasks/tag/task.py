@@ -12,9 +12,10 @@ import torch
 from anyrnn.errors import RunError
 from anyrnn.tasks.answers import AT_ONCE, answers_to_texts
 from anyrnn.tasks.data.batches import Batch, Batches, Column
-from anyrnn.tasks.data.columns import Sequences, taken
+from anyrnn.tasks.data.columns import taken
 from anyrnn.tasks.data.parts import Data
 from anyrnn.tasks.data.prepared import advanced, number_sequences
+from anyrnn.tasks.data.sequences import Sequences
 from anyrnn.tasks.data.vocabulary import UNKNOWN_ID, split_words
 from anyrnn.tasks.options.declaration import replaced
 from anyrnn.tasks.options.suffixes import has_tokens

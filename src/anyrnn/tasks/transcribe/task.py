@@ -19,9 +19,9 @@ from anyrnn.tasks.audio.recordings import read_recording, waveforms
 from anyrnn.tasks.audio.texts import Normal
 from anyrnn.tasks.audio.transcripts import Part, Reading
 from anyrnn.tasks.data.batches import Batch, Batches, Column
-from anyrnn.tasks.data.columns import Sequences
 from anyrnn.tasks.data.kept import Kept
 from anyrnn.tasks.data.parts import Data
+from anyrnn.tasks.data.sequences import Sequences
 from anyrnn.tasks.data.streams import IGNORED
 from anyrnn.tasks.decoding.decoder import preceding
 from anyrnn.tasks.decoding.written_tokens import UNKNOWN_ID

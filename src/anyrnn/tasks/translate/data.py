@@ -9,8 +9,8 @@ import numpy
 from anyrnn.errors import DataError, OptionError, option_name
 from anyrnn.tasks.data import parts
 from anyrnn.tasks.data.columns import taken
+from anyrnn.tasks.data.table_files import lines_of, read_complete, read_texts, texts_in_rows
 from anyrnn.tasks.data.table_pieces import Piece
-from anyrnn.tasks.data.tables import lines_of, read_complete, read_texts, texts_in_rows
 from anyrnn.tasks.options.suffixes import is_table
 from anyrnn.tasks.translate.options import DataOptions
 

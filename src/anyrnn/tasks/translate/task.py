@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from anyrnn.errors import DataError, OptionError, RunError, option_name
 from anyrnn.tasks.data.batches import Batch, Batches, Column
-from anyrnn.tasks.data.columns import Sequences
 from anyrnn.tasks.data.encoding import given_texts
 from anyrnn.tasks.data.kept import Kept
 from anyrnn.tasks.data.parts import Data
+from anyrnn.tasks.data.sequences import Sequences
 from anyrnn.tasks.data.streams import IGNORED
 from anyrnn.tasks.decoding.decoder import preceding, repeated_attention
 from anyrnn.tasks.decoding.search_options import check_search

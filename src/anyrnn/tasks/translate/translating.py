@@ -8,7 +8,7 @@ from itertools import islice
 import torch
 
 from anyrnn.tasks.data.batches import Batches, Column
-from anyrnn.tasks.data.columns import Sequences
+from anyrnn.tasks.data.sequences import Sequences
 from anyrnn.tasks.decoding.search import Hypothesis, generator_of, rows_at_once, searched
 from anyrnn.tasks.decoding.written_tokens import UNKNOWN_ID
 from anyrnn.tasks.decoding.written_vocabulary import BestFirst, Candidate, WrittenVocabulary

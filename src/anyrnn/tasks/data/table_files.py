@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from anyrnn.errors import DataError, option_name
 from anyrnn.tasks.data.arrow_tables import arrow_table
-from anyrnn.tasks.data.columns import Table, TextColumn
+from anyrnn.tasks.data.columns import TextColumn
 from anyrnn.tasks.data.contents import Characters, Content
+from anyrnn.tasks.data.table import Table
 from anyrnn.tasks.data.table_pieces import Piece, json_lines, parquet_rows, separated
 from anyrnn.tasks.options.suffixes import JSON_LINES, PARQUET, SEPARATORS, suffixes_of
 
