@@ -17,9 +17,9 @@ from anyrnn.studies.comparison.options import CompareOptions
 from anyrnn.studies.options import StudyOptions
 from anyrnn.studies.tuning.options import TuneOptions
 from anyrnn.tasks.inspection.options import InspectOptions
-from anyrnn.tasks.options.common_options import RunOptions
 from anyrnn.tasks.options.declaration import Option, OptionGroup, declared
 from anyrnn.tasks.options.option_checks import Need, alternatives
+from anyrnn.tasks.options.training_options import RunOptions
 from anyrnn.tasks.registry import TASKS
 
 HERE = Path(__file__).parent

@@ -9,7 +9,7 @@ import torch
 from small_reviews import write_reviews
 
 from anyrnn.tasks.classify import DataOptions, ModelOptions, Options
-from anyrnn.tasks.options.common_options import TrainingOptions
+from anyrnn.tasks.options.training_options import TrainingOptions
 from pictures import _no_pictures, pictures  # noqa: F401
 
 

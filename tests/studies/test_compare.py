@@ -17,7 +17,7 @@ from anyrnn.studies.comparison.compare import Comparison
 from anyrnn.studies.trials import TrialRecord
 from anyrnn.studies.worker import StudyListener
 from anyrnn.tasks.classify import DataOptions, ModelOptions, Options
-from anyrnn.tasks.options.common_options import TrainingOptions
+from anyrnn.tasks.options.training_options import TrainingOptions
 
 
 @pytest.fixture(scope="module", autouse=True)

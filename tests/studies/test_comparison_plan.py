@@ -23,8 +23,8 @@ from anyrnn.studies.comparison.sizes import (
 )
 from anyrnn.studies.trials import TrialRecord
 from anyrnn.tasks.classify import DataOptions, ModelOptions, Options
-from anyrnn.tasks.options.common_options import TrainingOptions
 from anyrnn.tasks.options.declaration import replaced
+from anyrnn.tasks.options.training_options import TrainingOptions
 from anyrnn.tasks.registry import TASKS
 from anyrnn.tasks.scores.figures import LOSS
 from anyrnn.tasks.task import Task

@@ -12,8 +12,8 @@ from toy_reviews import reviews, write_csv
 
 from anyrnn.tasks.classify import DataOptions, ModelOptions, Options
 from anyrnn.tasks.forecast import Options as ForecastOptions
-from anyrnn.tasks.options.common_options import TrainingOptions
 from anyrnn.tasks.options.declaration import from_flat
+from anyrnn.tasks.options.training_options import TrainingOptions
 from pictures import _no_pictures, pictures  # noqa: F401
 
 

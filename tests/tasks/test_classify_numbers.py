@@ -15,7 +15,7 @@ from anyrnn.tasks.classify.inputs import Numbers
 from anyrnn.tasks.classify.options import PredictOptions
 from anyrnn.tasks.classify.scores import ClassificationScores
 from anyrnn.tasks.experiment import train
-from anyrnn.tasks.options.common_options import TrainingOptions
+from anyrnn.tasks.options.training_options import TrainingOptions
 from anyrnn.tasks.trained import evaluate, load
 
 

@@ -21,7 +21,6 @@ from anyrnn.tasks.classify import (
     VocabularyOptions,
 )
 from anyrnn.tasks.experiment import train
-from anyrnn.tasks.options.common_options import RunOptions
 from anyrnn.tasks.options.declaration import (
     Option,
     OptionGroup,
@@ -37,6 +36,7 @@ from anyrnn.tasks.options.declaration import (
 from anyrnn.tasks.options.nested import put
 from anyrnn.tasks.options.option_checks import Need
 from anyrnn.tasks.options.option_files import commented, read_options, read_setting
+from anyrnn.tasks.options.training_options import RunOptions
 from anyrnn.tasks.registry import TASKS, entry_named
 
 DATA = {"data": "a.csv", "text": "t", "label": "l"}

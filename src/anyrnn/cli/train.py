@@ -59,8 +59,8 @@ def _train() -> None:
 
 
 def _command(entry: Entry) -> Any:
-    from anyrnn.tasks.options.common_options import RunOptions
     from anyrnn.tasks.options.declaration import declared
+    from anyrnn.tasks.options.training_options import RunOptions
 
     options, run = list(declared(entry.options)), list(declared(RunOptions))
 

@@ -5,8 +5,8 @@ changed in training.
 from pathlib import Path
 from typing import Any, Literal
 
-from anyrnn.tasks.options.common_options import IF_SPLIT, PartOptions, TableOptions
 from anyrnn.tasks.options.declaration import OptionGroup, option
+from anyrnn.tasks.options.file_options import IF_SPLIT, PartOptions, TableOptions
 from anyrnn.tasks.options.option_checks import DataNeed, Need
 
 PCM = "-"

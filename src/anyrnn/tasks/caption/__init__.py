@@ -8,7 +8,7 @@ from anyrnn.tasks.caption.options import (
     SearchOptions,
     TokenOptions,
 )
-from anyrnn.tasks.options.common_options import TrainingOptions
+from anyrnn.tasks.options.training_options import TrainingOptions
 
 __all__ = [
     "BackboneOptions",

@@ -4,15 +4,12 @@ from pathlib import Path
 from typing import Literal
 
 from anyrnn.tasks.decoding import search_options
-from anyrnn.tasks.options import common_options
-from anyrnn.tasks.options.common_options import (
-    ChosenKind,
-    PartOptions,
-    TableOptions,
-    TrainingOptions,
-)
+from anyrnn.tasks.options import common_options, file_options
+from anyrnn.tasks.options.common_options import ChosenKind
 from anyrnn.tasks.options.declaration import OptionGroup, option
+from anyrnn.tasks.options.file_options import PartOptions, TableOptions
 from anyrnn.tasks.options.option_checks import DataNeed, Need
+from anyrnn.tasks.options.training_options import TrainingOptions
 
 KIND_OF_TOKENS = "kind of tokens"
 PACKAGE, HUB = "package", "hub"
@@ -128,14 +125,14 @@ class SearchOptions(search_options.SearchOptions, panel="Search"):
     longest: int = option(50, "The largest number of tokens of a caption, with its end.", ge=1)
 
 
-class PredictOptions(common_options.InputOptions, panel="Pictures"):
+class PredictOptions(file_options.InputOptions, panel="Pictures"):
     """Which pictures are captioned, and how."""
 
-    texts: tuple[str, ...] = common_options.given_texts(
+    texts: tuple[str, ...] = file_options.given_texts(
         "Pictures (or arrays, if the run has learned from arrays)", "PICTURE"
     )
     file: Path | None = option(
         None, "A file of their paths, one a line; - for standard input.", metavar="FILE"
     )
-    encoding: str = common_options.input_encoding()
+    encoding: str = file_options.input_encoding()
     search: SearchOptions = SearchOptions()

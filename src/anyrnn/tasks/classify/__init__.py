@@ -7,7 +7,7 @@ from anyrnn.tasks.classify.options import (
     Options,
     VocabularyOptions,
 )
-from anyrnn.tasks.options.common_options import TrainingOptions
+from anyrnn.tasks.options.training_options import TrainingOptions
 
 __all__ = [
     "DataOptions",

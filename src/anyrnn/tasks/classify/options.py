@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from anyrnn.errors import OptionError, option_name
-from anyrnn.tasks.options import common_options
-from anyrnn.tasks.options.common_options import PartOptions, Pooling, TableOptions, TrainingOptions
+from anyrnn.tasks.options import common_options, file_options
+from anyrnn.tasks.options.common_options import Pooling
 from anyrnn.tasks.options.declaration import OptionGroup, option
+from anyrnn.tasks.options.file_options import PartOptions, TableOptions
 from anyrnn.tasks.options.option_checks import DataNeed, Need
+from anyrnn.tasks.options.training_options import TrainingOptions
 
 Format = Literal["text", "ts", "csv", "npz"]
 
@@ -24,7 +26,7 @@ SPLIT_OFF = {
 
 
 def _split_off(part: Literal["validation", "test"]) -> Any:
-    return common_options.share_of(part, (SPLIT_OFF[part],))
+    return file_options.share_of(part, (SPLIT_OFF[part],))
 
 
 class DataOptions(PartOptions, TableOptions, panel="Data"):
@@ -79,7 +81,7 @@ class DataOptions(PartOptions, TableOptions, panel="Data"):
         shown="found",
         needs=(*_only("csv"), Need("time")),
     )
-    decimal: Literal[".", ","] = common_options.decimal(_only("csv"))
+    decimal: Literal[".", ","] = file_options.decimal(_only("csv"))
     features: tuple[str, ...] = option(
         (),
         "The columns of a table with the numbers, or the arrays of an .npz; may be repeated.",
@@ -99,11 +101,9 @@ class DataOptions(PartOptions, TableOptions, panel="Data"):
     )
     validation_share: float = _split_off("validation")
     test_share: float = _split_off("test")
-    encoding: str = common_options.encoding(
-        (*_only("text", "csv", "ts"), common_options.NOT_PARQUET)
-    )
-    separator: str | None = common_options.separator(_only("text", "csv"))
-    header: bool = common_options.header(_only("text", "csv"))
+    encoding: str = file_options.encoding((*_only("text", "csv", "ts"), file_options.NOT_PARQUET))
+    separator: str | None = file_options.separator(_only("text", "csv"))
+    header: bool = file_options.header(_only("text", "csv"))
     skip_bad: bool = option(
         False,
         "Leave out rows without text or label, sequences that cannot be used, and labels too rare "
@@ -159,7 +159,7 @@ class Options(OptionGroup, panel="Model"):
 
     def in_effect(self) -> dict[str, tuple[str, ...]]:
         """What each of the files holds."""
-        first, *others = common_options.files_of(self.data)
+        first, *others = file_options.files_of(self.data)
         try:
             kind = kind_of(first, self.data)
         except OptionError:  # nothing tells texts from numbers, which matters for files only
@@ -198,10 +198,10 @@ def kind_of(path: Path, options: DataOptions, *, numbers: bool | None = None) ->
     return kind
 
 
-class PredictOptions(common_options.InputOptions, panel="Texts"):
+class PredictOptions(file_options.InputOptions, panel="Texts"):
     """What is labelled, and what is told of it."""
 
-    texts: tuple[str, ...] = common_options.given_texts()
+    texts: tuple[str, ...] = file_options.given_texts()
     file: Path | None = option(
         None,
         "A file of texts, one a line; - for standard input. For a run on numbers, a file like that "
@@ -211,6 +211,6 @@ class PredictOptions(common_options.InputOptions, panel="Texts"):
     probabilities: bool = option(
         False, "Also tell the probability of every label.", flags=("--probabilities",)
     )
-    encoding: str = common_options.input_encoding(
-        DataNeed(common_options.KIND_OF_INPUT, (common_options.LINES,))
+    encoding: str = file_options.input_encoding(
+        DataNeed(file_options.KIND_OF_INPUT, (file_options.LINES,))
     )

@@ -16,8 +16,8 @@ from anyrnn.tasks.classify.model import SequenceNetwork
 from anyrnn.tasks.classify.options import DataOptions, Options, PredictOptions
 from anyrnn.tasks.classify.report import pictures
 from anyrnn.tasks.data.parts import Data
-from anyrnn.tasks.options.common_options import KIND_OF_INPUT
 from anyrnn.tasks.options.declaration import check_needs
+from anyrnn.tasks.options.file_options import KIND_OF_INPUT
 from anyrnn.tasks.run_files import CONFIG, entry, strings
 from anyrnn.tasks.scores.figures import LOSS, Figure
 

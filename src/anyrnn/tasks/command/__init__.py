@@ -8,7 +8,7 @@ from anyrnn.tasks.command.options import (
     ModelOptions,
     Options,
 )
-from anyrnn.tasks.options.common_options import TrainingOptions
+from anyrnn.tasks.options.training_options import TrainingOptions
 
 __all__ = [
     "AugmentationOptions",

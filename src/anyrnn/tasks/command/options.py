@@ -5,11 +5,12 @@ from typing import Literal
 
 from anyrnn.tasks.audio import options as audio
 from anyrnn.tasks.audio.options import PCM, SoundOptions
-from anyrnn.tasks.options import common_options
-from anyrnn.tasks.options.common_options import PartOptions, TableOptions, TrainingOptions
+from anyrnn.tasks.options import common_options, file_options
 from anyrnn.tasks.options.declaration import OptionGroup, option
+from anyrnn.tasks.options.file_options import PartOptions, TableOptions
 from anyrnn.tasks.options.option_checks import DataNeed, Need
 from anyrnn.tasks.options.suffixes import is_table
+from anyrnn.tasks.options.training_options import TrainingOptions
 
 KIND = "kind of data"
 FOLDER, LIST, TABLE = "folders of recordings", "lists of recordings", "tables"
@@ -66,22 +67,20 @@ class DataOptions(PartOptions, TableOptions, panel="Data"):
         metavar="NAME",
     )
     unknown: str = option("_unknown_", "What recordings of other words are called.", metavar="NAME")
-    validation_data: Path | None = common_options.part_of_its_own(
+    validation_data: Path | None = file_options.part_of_its_own(
         "validation",
         "A folder, a table or a list that decides when to stop; what it names is no training data.",
     )
-    encoding: str = common_options.encoding(
-        (DataNeed(KIND, but=FOLDER), common_options.NOT_PARQUET)
-    )
-    separator: str | None = common_options.separator(_OF_TABLES)
-    header: bool = common_options.header(_OF_TABLES)
+    encoding: str = file_options.encoding((DataNeed(KIND, but=FOLDER), file_options.NOT_PARQUET))
+    separator: str | None = file_options.separator(_OF_TABLES)
+    header: bool = file_options.header(_OF_TABLES)
     skip_bad: bool = option(
         False, "Leave out recordings that cannot be used, and words too rare to split."
     )
 
     def in_effect(self) -> dict[str, tuple[str, ...]]:
         """What each of the paths is."""
-        kinds = (kind_of(path, self.separator) for path in common_options.files_of(self))
+        kinds = (kind_of(path, self.separator) for path in file_options.files_of(self))
         return {**super().in_effect(), KIND: tuple(kinds)}
 
 

@@ -12,6 +12,8 @@ import pyarrow
 from numpy.typing import NDArray
 from pyarrow import compute
 
+from anyrnn.errors import option_name
+
 T = TypeVar("T")
 Rows = NDArray[numpy.int64]
 

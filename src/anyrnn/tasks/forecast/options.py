@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Literal
 
 from anyrnn.errors import OptionError, option_name
-from anyrnn.tasks.options import common_options
-from anyrnn.tasks.options.common_options import TableOptions, TrainingOptions
+from anyrnn.tasks.options import common_options, file_options
 from anyrnn.tasks.options.declaration import OptionGroup, option
+from anyrnn.tasks.options.file_options import TableOptions
 from anyrnn.tasks.options.option_checks import DataNeed, Need
+from anyrnn.tasks.options.training_options import TrainingOptions
 
 DATES, NUMBERS, NO_TIMES = "dates", "times that are numbers", "rows without times"
 SEVERAL_TARGETS = DataNeed("number of targets", but="a single target")
@@ -72,7 +73,7 @@ class DataOptions(TableOptions, panel="Data"):
     until: str | None = option(
         None, "Leave out what comes after this time.", metavar="TIME", evaluation="left out"
     )
-    decimal: Literal[".", ","] = common_options.decimal()
+    decimal: Literal[".", ","] = file_options.decimal()
     missing_value: tuple[float, ...] = option(
         (), "A number that stands for a missing value, such as -9999; may be repeated."
     )

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from anyrnn.tasks.options import common_options
-from anyrnn.tasks.options.common_options import PartOptions, TableOptions
+from anyrnn.tasks.options import common_options, file_options, training_options
 from anyrnn.tasks.options.declaration import OptionGroup, option
+from anyrnn.tasks.options.file_options import PartOptions, TableOptions
 from anyrnn.tasks.options.option_checks import DataNeed, Need
 
 _TABLE = (Need("text", but=None),)
@@ -38,8 +38,8 @@ class DataOptions(PartOptions, TableOptions, panel="Data"):
         flags=("--lines",),
         needs=(Need("text", (None,)),),
     )
-    separator: str | None = common_options.separator(_TABLE)
-    header: bool = common_options.header(_TABLE)
+    separator: str | None = file_options.separator(_TABLE)
+    header: bool = file_options.header(_TABLE)
     skip_bad: bool = option(
         False, "Leave out rows without text.", flags=("--skip-bad",), needs=_TABLE
     )
@@ -87,7 +87,7 @@ class ModelOptions(OptionGroup, panel="Model"):
     )
 
 
-class TrainingOptions(common_options.TrainingOptions, panel="Training"):
+class TrainingOptions(training_options.TrainingOptions, panel="Training"):
     """How a network is trained."""
 
     batch_size: int = option(32, "The number of streams, which are read side by side.", ge=1)
@@ -133,11 +133,11 @@ class WritingOptions(SamplingOptions, panel="Text"):
     )
 
 
-class PredictOptions(common_options.InputOptions, panel="Texts"):
+class PredictOptions(file_options.InputOptions, panel="Texts"):
     """Which texts are measured."""
 
-    texts: tuple[str, ...] = common_options.given_texts()
+    texts: tuple[str, ...] = file_options.given_texts()
     file: Path | None = option(
         None, "A file of texts, one a line; - for standard input.", metavar="FILE"
     )
-    encoding: str = common_options.input_encoding()
+    encoding: str = file_options.input_encoding()

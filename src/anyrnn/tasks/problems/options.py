@@ -1,8 +1,8 @@
 """What can be chosen of all problems with drawn data."""
 
 from anyrnn.tasks.options import common_options
-from anyrnn.tasks.options.common_options import TrainingOptions
 from anyrnn.tasks.options.declaration import OptionGroup, option
+from anyrnn.tasks.options.training_options import TrainingOptions
 
 
 class SequenceOptions(OptionGroup, panel="Data"):

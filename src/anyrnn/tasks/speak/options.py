@@ -5,9 +5,9 @@ from typing import Literal
 
 from anyrnn.tasks.audio import options as audio
 from anyrnn.tasks.audio.options import TranscriptOptions
-from anyrnn.tasks.options import common_options
-from anyrnn.tasks.options.common_options import TrainingOptions
+from anyrnn.tasks.options import common_options, file_options
 from anyrnn.tasks.options.declaration import OptionGroup, option
+from anyrnn.tasks.options.training_options import TrainingOptions
 
 
 class SoundOptions(OptionGroup, panel="Sound"):
@@ -105,14 +105,14 @@ class SpeechOptions(OptionGroup, panel="Speech"):
     )
 
 
-class PredictOptions(common_options.InputOptions, panel="Texts"):
+class PredictOptions(file_options.InputOptions, panel="Texts"):
     """Which texts are spoken, and how."""
 
-    texts: tuple[str, ...] = common_options.given_texts()
+    texts: tuple[str, ...] = file_options.given_texts()
     file: Path | None = option(
         None, "A file of texts, one a line; - for standard input.", metavar="FILE"
     )
-    encoding: str = common_options.input_encoding()
+    encoding: str = file_options.input_encoding()
     output: Path = option(
         Path("speech.wav"),
         "The file of sound to write, all texts one after the other; .wav, .flac, .ogg or .mp3.",

@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Literal
 
-from anyrnn.tasks.options import common_options
-from anyrnn.tasks.options.common_options import PartOptions, TrainingOptions
+from anyrnn.tasks.options import common_options, file_options
 from anyrnn.tasks.options.declaration import OptionGroup, option
+from anyrnn.tasks.options.file_options import PartOptions
 from anyrnn.tasks.options.option_checks import DataNeed, Need
 from anyrnn.tasks.options.suffixes import has_tokens
+from anyrnn.tasks.options.training_options import TrainingOptions
 
 Characters = Literal["last", "max", "none"]
 
@@ -33,7 +34,7 @@ class DataOptions(PartOptions, panel="Data"):
         metavar="COLUMN",
         shown="upos in CoNLL-U, tags in JSON lines, else the last",
     )
-    encoding: str = common_options.encoding()
+    encoding: str = file_options.encoding()
     skip_bad: bool = option(False, "Leave out sentences with a row that cannot be used.")
 
 
@@ -87,10 +88,10 @@ class Options(OptionGroup, panel="Model"):
     training: TrainingOptions = TrainingOptions()
 
 
-class PredictOptions(common_options.InputOptions, panel="Sentences"):
+class PredictOptions(file_options.InputOptions, panel="Sentences"):
     """Which sentences are tagged."""
 
-    texts: tuple[str, ...] = common_options.given_texts("Sentences")
+    texts: tuple[str, ...] = file_options.given_texts("Sentences")
     file: Path | None = option(
         None,
         "A file of sentences, one a line, or one with tokens as for the training (.conllu, .conll, "
@@ -102,10 +103,10 @@ class PredictOptions(common_options.InputOptions, panel="Sentences"):
         "The column of the tokens in a file that has them.",
         metavar="COLUMN",
         shown="as trained",
-        needs=(DataNeed(common_options.KIND_OF_INPUT, (common_options.TOKENS,)),),
+        needs=(DataNeed(file_options.KIND_OF_INPUT, (file_options.TOKENS,)),),
     )
-    encoding: str = common_options.input_encoding()
+    encoding: str = file_options.input_encoding()
 
     def kind_of(self, file: Path | None) -> str:
         """What a file holds, or without one standard input."""
-        return common_options.TOKENS if file and has_tokens(file) else common_options.LINES
+        return file_options.TOKENS if file and has_tokens(file) else file_options.LINES

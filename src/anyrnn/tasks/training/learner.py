@@ -9,7 +9,7 @@ from lightning_utilities.core.apply_func import apply_to_collection
 from torchmetrics import MetricCollection
 
 from anyrnn.tasks.data.batches import Batch
-from anyrnn.tasks.options.common_options import TrainingOptions
+from anyrnn.tasks.options.training_options import TrainingOptions
 from anyrnn.tasks.scores.metrics import Mean
 from anyrnn.tasks.task import Step, Task
 from anyrnn.tasks.training import processes

@@ -18,7 +18,7 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from anyrnn.errors import DivergedError, MissingExtraError, RunError, option_name
 from anyrnn.tasks.data.batches import BatchSource, Shared
-from anyrnn.tasks.options.common_options import TrainingOptions
+from anyrnn.tasks.options.training_options import TrainingOptions
 from anyrnn.tasks.run_files import (
     load_weights,
     read_json,

@@ -1,7 +1,7 @@
 """Transcription: what was said in recordings, learned from recordings with their transcripts."""
 
 from anyrnn.tasks.audio.options import AugmentationOptions, SoundOptions, TranscriptOptions
-from anyrnn.tasks.options.common_options import TrainingOptions
+from anyrnn.tasks.options.training_options import TrainingOptions
 from anyrnn.tasks.transcribe.options import (
     ModelOptions,
     Options,

@@ -6,9 +6,9 @@ from typing import Literal
 from anyrnn.tasks.audio import options as audio
 from anyrnn.tasks.audio.options import PCM, AugmentationOptions, SoundOptions, TranscriptOptions
 from anyrnn.tasks.options import common_options
-from anyrnn.tasks.options.common_options import TrainingOptions
 from anyrnn.tasks.options.declaration import OptionGroup, option
 from anyrnn.tasks.options.option_checks import DataNeed, Need
+from anyrnn.tasks.options.training_options import TrainingOptions
 
 _CTC = Need("decoder", ("ctc",))
 _ATTENTION = Need("decoder", ("attention",))

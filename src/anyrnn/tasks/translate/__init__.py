@@ -1,6 +1,6 @@
 """Translation: a sentence for a sentence, from pairs of them."""
 
-from anyrnn.tasks.options.common_options import TrainingOptions
+from anyrnn.tasks.options.training_options import TrainingOptions
 from anyrnn.tasks.translate.options import (
     DataOptions,
     ModelOptions,

@@ -5,15 +5,12 @@ from typing import Literal
 
 from anyrnn.tasks.decoding import search_options
 from anyrnn.tasks.decoding.search_options import ATTENTION
-from anyrnn.tasks.options import common_options
-from anyrnn.tasks.options.common_options import (
-    ChosenKind,
-    PartOptions,
-    TableOptions,
-    TrainingOptions,
-)
+from anyrnn.tasks.options import common_options, file_options
+from anyrnn.tasks.options.common_options import ChosenKind
 from anyrnn.tasks.options.declaration import OptionGroup, option
+from anyrnn.tasks.options.file_options import PartOptions, TableOptions
 from anyrnn.tasks.options.option_checks import DataNeed, Need
+from anyrnn.tasks.options.training_options import TrainingOptions
 
 _TABLE = (Need("data", but=None),)
 KIND_OF_TOKENS = "kind of tokens"
@@ -55,12 +52,12 @@ class DataOptions(PartOptions, TableOptions, panel="Data"):
         "test", "Or a file of held-out sentences that measure the result."
     )
     test_target: str | None = _parallel("test", "Their translations.")
-    validation_share: float = common_options.share_of(
+    validation_share: float = file_options.share_of(
         "validation", (Need("validation_source", (None,)),)
     )
-    test_share: float = common_options.share_of("test", (Need("test_source", (None,)),))
-    separator: str | None = common_options.separator(_TABLE)
-    header: bool = common_options.header(_TABLE)
+    test_share: float = file_options.share_of("test", (Need("test_source", (None,)),))
+    separator: str | None = file_options.separator(_TABLE)
+    header: bool = file_options.header(_TABLE)
     skip_bad: bool = option(False, "Leave out pairs of which a side is empty.")
 
 
@@ -153,12 +150,12 @@ class SearchOptions(search_options.SearchOptions, panel="Search"):
     )
 
 
-class PredictOptions(common_options.InputOptions, panel="Sentences"):
+class PredictOptions(file_options.InputOptions, panel="Sentences"):
     """Which sentences are translated, and how."""
 
-    texts: tuple[str, ...] = common_options.given_texts("Sentences")
+    texts: tuple[str, ...] = file_options.given_texts("Sentences")
     file: Path | None = option(
         None, "A file of sentences, one a line; - for standard input.", metavar="FILE"
     )
-    encoding: str = common_options.input_encoding()
+    encoding: str = file_options.input_encoding()
     search: SearchOptions = SearchOptions()
