@@ -12,8 +12,8 @@ from rich.box import SIMPLE
 
 from anyrnn.cli.bars import bars
 from anyrnn.cli.options import Sources, command, given, parameter, telling
+from anyrnn.cli.task_commands import FROM_FILE, task_app
 from anyrnn.cli.terminal import say, say_table
-from anyrnn.cli.train import FROM_FILE, Tasks
 from anyrnn.errors import OptionError, option_name
 
 if TYPE_CHECKING:
@@ -59,20 +59,7 @@ def _command(entry: Entry) -> Any:
     return command(compare, parameters, entry.name, about)
 
 
-class _Tasks(Tasks):
-    """A command for each task, made when it is asked for."""
-
-    def made(self, entry: Entry) -> Any:
-        """The command of a task."""
-        return _command(entry)
-
-
-app = typer.Typer(cls=_Tasks, help=_HELP, no_args_is_help=True, rich_markup_mode="rich")
-
-
-@app.callback()
-def _all() -> None:
-    """Say which recurrent cell to use for a task, on your own files."""
+app = task_app(_command, _HELP)
 
 
 def _compared(found: Option) -> Option:

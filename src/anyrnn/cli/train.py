@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.box import SIMPLE
 from rich.progress import Progress, TaskID
-from typer.core import TyperGroup
 
 from anyrnn.cli.bars import Printer, bars
-from anyrnn.cli.options import Sources, command, flag_parameter, given, parameter, telling
+from anyrnn.cli.options import Sources, command, given, parameter, telling
+from anyrnn.cli.task_commands import FROM_FILE, task_app
 from anyrnn.cli.terminal import say, say_table
 
 if TYPE_CHECKING:
@@ -21,41 +21,6 @@ if TYPE_CHECKING:
     from anyrnn.tasks.task import Task
     from anyrnn.tasks.training.listener import Epoch, Listener
     from anyrnn.tasks.training.results import Result
-
-_FILE = "Options from a file"
-
-
-class Tasks(TyperGroup):
-    """A command for each task, made when it is asked for."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        """The names of the tasks."""
-        from anyrnn.tasks.registry import TASKS
-
-        return list(TASKS)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command of a task."""
-        from anyrnn.tasks.registry import entry_named
-
-        return self.made(entry_named(cmd_name))
-
-    def made(self, entry: Entry) -> Any:
-        """The command of a task."""
-        return _command(entry)
-
-
-app = typer.Typer(
-    cls=Tasks,
-    help="Train models on your own files.",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-)
-
-
-@app.callback()
-def _train() -> None:
-    """Train models on your own files."""
 
 
 def _command(entry: Entry) -> Any:
@@ -81,25 +46,7 @@ def _command(entry: Entry) -> Any:
     )
 
 
-FROM_FILE = [
-    flag_parameter(
-        "config",
-        Path | None,
-        None,
-        metavar="FILE",
-        help="Options from a file (YAML, TOML, JSON); see [bold]anyrnn init-config[/bold].",
-        rich_help_panel=_FILE,
-    ),
-    flag_parameter(
-        "set",
-        list[str],
-        [],
-        metavar="NAME=VALUE",
-        help="An option as such a file names it, such as model.hidden_size=256; may be repeated. "
-        "Flags win over these, and these over the file.",
-        rich_help_panel=_FILE,
-    ),
-]
+app = task_app(_command, "Train models on your own files.")
 
 
 def _train_task(entry: Entry, options: Any, run: Any) -> None:

@@ -12,8 +12,8 @@ from rich.progress import Progress, TaskID
 
 from anyrnn.cli.bars import Printer, bars
 from anyrnn.cli.options import Sources, command, flag_parameter, given, parameter, telling
+from anyrnn.cli.task_commands import FROM_FILE, task_app
 from anyrnn.cli.terminal import say, say_table
-from anyrnn.cli.train import FROM_FILE, Tasks
 
 if TYPE_CHECKING:
     from anyrnn.studies.trials import TrialPlan, TrialRecord
@@ -24,27 +24,6 @@ if TYPE_CHECKING:
     from anyrnn.tasks.task import Task
 
 _MOST_ROWS = 10  # of the table of trials
-
-
-class _Tasks(Tasks):
-    """A command for each task, made when it is asked for."""
-
-    def made(self, entry: Entry) -> Any:
-        """The command of a task."""
-        return _command(entry)
-
-
-app = typer.Typer(
-    cls=_Tasks,
-    help="Find the options with which models become best on your own files.",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-)
-
-
-@app.callback()
-def _tune() -> None:
-    """Find the options with which models become best on your own files."""
 
 
 _SEARCHED = flag_parameter(
@@ -103,6 +82,9 @@ def _command(entry: Entry) -> Any:
         *map(parameter, study),
     ]
     return command(tune, parameters, entry.name, about)
+
+
+app = task_app(_command, "Find the options with which models become best on your own files.")
 
 
 def _space(options: Any, section: Any, flags: list[str], file: Path | None) -> Any:

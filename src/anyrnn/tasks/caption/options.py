@@ -131,8 +131,5 @@ class PredictOptions(file_options.InputOptions, panel="Pictures"):
     texts: tuple[str, ...] = file_options.given_texts(
         "Pictures (or arrays, if the run has learned from arrays)", "PICTURE"
     )
-    file: Path | None = option(
-        None, "A file of their paths, one a line; - for standard input.", metavar="FILE"
-    )
-    encoding: str = file_options.input_encoding()
+    file: Path | None = file_options.given_file("their paths")
     search: SearchOptions = SearchOptions()

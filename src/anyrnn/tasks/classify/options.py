@@ -201,7 +201,6 @@ def kind_of(path: Path, options: DataOptions, *, numbers: bool | None = None) ->
 class PredictOptions(file_options.InputOptions, panel="Texts"):
     """What is labelled, and what is told of it."""
 
-    texts: tuple[str, ...] = file_options.given_texts()
     file: Path | None = option(
         None,
         "A file of texts, one a line; - for standard input. For a run on numbers, a file like that "

@@ -135,9 +135,3 @@ class WritingOptions(SamplingOptions, panel="Text"):
 
 class PredictOptions(file_options.InputOptions, panel="Texts"):
     """Which texts are measured."""
-
-    texts: tuple[str, ...] = file_options.given_texts()
-    file: Path | None = option(
-        None, "A file of texts, one a line; - for standard input.", metavar="FILE"
-    )
-    encoding: str = file_options.input_encoding()

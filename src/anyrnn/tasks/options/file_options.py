@@ -155,6 +155,11 @@ def given_texts(what: str = "Texts", one: str = "TEXT") -> Any:
     )
 
 
+def given_file(what: str = "texts") -> Any:
+    """The option of a file of what a command line asks about."""
+    return option(None, f"A file of {what}, one a line; - for standard input.", metavar="FILE")
+
+
 KIND_OF_INPUT = "kind of input"
 ARGUMENTS, LINES, TOKENS = "texts of the command line", "lines of text", "files of tokens"
 """What a network may be asked about."""
@@ -167,14 +172,17 @@ def input_encoding(need: Need = DataNeed(KIND_OF_INPUT, but=ARGUMENTS)) -> Any: 
 
 
 class InputOptions(OptionGroup):
-    """Options on what a network is asked about, with `texts` and a `file` of them."""
+    """What a network is asked about: texts, or what a task has in their place."""
+
+    texts: tuple[str, ...] = given_texts()
+    file: Path | None = given_file()
+    encoding: str = input_encoding()
 
     def in_effect(self) -> dict[str, tuple[str, ...]]:
         """The kinds of input that are given."""
-        given = flat(self)
-        kinds = [ARGUMENTS] if given["texts"] else []
-        if given["file"] is not None or not kinds:
-            kinds.append(self.kind_of(given["file"]))
+        kinds = [ARGUMENTS] if self.texts else []
+        if self.file is not None or not kinds:
+            kinds.append(self.kind_of(self.file))
         return {KIND_OF_INPUT: tuple(kinds)}
 
     def kind_of(self, file: Path | None) -> str:

@@ -108,11 +108,6 @@ class SpeechOptions(OptionGroup, panel="Speech"):
 class PredictOptions(file_options.InputOptions, panel="Texts"):
     """Which texts are spoken, and how."""
 
-    texts: tuple[str, ...] = file_options.given_texts()
-    file: Path | None = option(
-        None, "A file of texts, one a line; - for standard input.", metavar="FILE"
-    )
-    encoding: str = file_options.input_encoding()
     output: Path = option(
         Path("speech.wav"),
         "The file of sound to write, all texts one after the other; .wav, .flac, .ogg or .mp3.",

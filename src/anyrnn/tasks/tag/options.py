@@ -105,7 +105,6 @@ class PredictOptions(file_options.InputOptions, panel="Sentences"):
         shown="as trained",
         needs=(DataNeed(file_options.KIND_OF_INPUT, (file_options.TOKENS,)),),
     )
-    encoding: str = file_options.input_encoding()
 
     def kind_of(self, file: Path | None) -> str:
         """What a file holds, or without one standard input."""

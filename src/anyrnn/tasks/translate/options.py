@@ -154,8 +154,5 @@ class PredictOptions(file_options.InputOptions, panel="Sentences"):
     """Which sentences are translated, and how."""
 
     texts: tuple[str, ...] = file_options.given_texts("Sentences")
-    file: Path | None = option(
-        None, "A file of sentences, one a line; - for standard input.", metavar="FILE"
-    )
-    encoding: str = file_options.input_encoding()
+    file: Path | None = file_options.given_file("sentences")
     search: SearchOptions = SearchOptions()
