@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from anyrnn.cells.catalogue import CATALOGUE, get
 from anyrnn.derivative.through_time import Gradients, gradients
 from anyrnn.errors import AnyrnnError
-from anyrnn.graph.cell import Cell, cell
+from anyrnn.graph.cell import Cell
+from anyrnn.graph.decorator import cell
 from anyrnn.graph.symbols import (
     clip_gradient,
     concatenate,

@@ -5,7 +5,7 @@ assignments in order, and the right-hand side uses the newest value that exists.
 docs/equations-in-the-articles.md compares each with its paper.
 """
 
-from anyrnn.graph.cell import cell
+from anyrnn.graph.decorator import cell
 from anyrnn.graph.symbols import concatenate, sigmoid, softmax, tanh
 
 

@@ -1,6 +1,6 @@
 """The simple recurrent network."""
 
-from anyrnn.graph.cell import cell
+from anyrnn.graph.decorator import cell
 from anyrnn.graph.symbols import relu, tanh
 
 

@@ -1,6 +1,6 @@
 """Gated recurrent units."""
 
-from anyrnn.graph.cell import cell
+from anyrnn.graph.decorator import cell
 from anyrnn.graph.symbols import sigmoid, tanh
 
 

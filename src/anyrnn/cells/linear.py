@@ -1,6 +1,6 @@
 """Cells without a matrix on the state: their recurrence is linear in it, unit by unit."""
 
-from anyrnn.graph.cell import cell
+from anyrnn.graph.decorator import cell
 from anyrnn.graph.symbols import sigmoid, tanh
 
 

@@ -1,6 +1,6 @@
 """Long short-term memory and its relatives."""
 
-from anyrnn.graph.cell import cell
+from anyrnn.graph.decorator import cell
 from anyrnn.graph.symbols import sigmoid, tanh
 
 

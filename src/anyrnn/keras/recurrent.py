@@ -12,9 +12,9 @@ from keras.src.layers.rnn.dropout_rnn_cell import DropoutRNNCell
 
 from anyrnn.cells.catalogue import get
 from anyrnn.errors import InputError, SizeError
-from anyrnn.graph.cell import Cell, StoredParameter
+from anyrnn.graph.cell import Cell
 from anyrnn.graph.interpret import DRAW, evaluate
-from anyrnn.graph.parameters import split_parameters
+from anyrnn.graph.parameters import StoredParameter, split_parameters
 from anyrnn.graph.roles import Role, matrices
 from anyrnn.graph.sizes import as_whole
 from anyrnn.keras.cells import CellAdapter, CellParts
