@@ -160,7 +160,9 @@ def test_a_table_says_who_speaks(words: Path) -> None:
     columns = {"recording": "clip", "label": "said", "speaker": "who"}
     data = Command.read(options(path, **columns))
     parts: list[Any] = [data.training, data.validation, data.test]
-    speakers = [{int(Path(group).name.split()[-1]) for group in part.together_with} for part in parts]
+    speakers = [
+        {int(Path(group).name.split()[-1]) for group in part.together_with} for part in parts
+    ]
     assert sorted(map(len, speakers)) == [1, 1, 3]
     assert set.union(*speakers) == set(range(5))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from anyrnn.errors import RunError, option_name
 from anyrnn.tasks.options.declaration import declared
-from anyrnn.tasks.options.nested import flattened
+from anyrnn.tasks.options.nested import differing, flattened
 
 _FREE = ("training.seeds",)  # a study may go on with more
 
@@ -38,18 +38,11 @@ def check_same(where: str, was: Mapping[str, Any], now: Mapping[str, Any]) -> No
     Raises:
         RunError: They differ.
     """
-    before, wanted = (
-        {".".join(path): value for path, value in flattened(each)} for each in (was, _plain(now))
-    )
-    for name in {**before, **wanted}:
+    plain = json.loads(json.dumps(now))
+    for name, (before, wanted) in differing(was, plain).items():
         shown = name.removeprefix("options.")
-        if shown not in _FREE and before.get(name) != wanted.get(name):
+        if shown not in _FREE:
             raise RunError(
-                f"cannot go on with {where}: {shown} was {before.get(name)!r} and is "
-                f"{wanted.get(name)!r} now; repeat the command as it was, or choose another "
-                f"{option_name('name')}"
+                f"cannot go on with {where}: {shown} was {before!r} and is {wanted!r} now; repeat "
+                f"the command as it was, or choose another {option_name('name')}"
             )
-
-
-def _plain(value: Any) -> Any:
-    return json.loads(json.dumps(value))

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from anyrnn.errors import AnyrnnError, RunError, StoppedError, WriteError, option_name
 from anyrnn.files import UNFINISHED, beside, followed, locked, sync_folder, writing
-from anyrnn.tasks.options.nested import flattened
+from anyrnn.tasks.options.nested import differing
 from anyrnn.tasks.run_files import CONFIG, read_json, write_json
 
 FORMAT = "anyrnn run"
@@ -105,16 +105,12 @@ class UnfinishedRun:
 
     def _compare(self, settings: Mapping[str, object]) -> None:
         known = read_json(self.path / _SETTINGS)
-        before, now = (
-            {".".join(path): value for path, value in flattened(each)} for each in (known, settings)
-        )
-        for name in {**before, **now}:
-            if before.get(name) != now.get(name):
-                was, found = (reprlib.repr(each.get(name)) for each in (before, now))
-                raise RunError(
-                    f"cannot go on with {self.path}: {name} was {was} and is {found} now; "
-                    f"repeat the command as it was, or start again with {_OVERWRITE}"
-                )
+        for name, pair in differing(known, settings).items():
+            was, found = map(reprlib.repr, pair)
+            raise RunError(
+                f"cannot go on with {self.path}: {name} was {was} and is {found} now; "
+                f"repeat the command as it was, or start again with {_OVERWRITE}"
+            )
 
     def _make(self, settings: Mapping[str, object]) -> None:
         """The folder appears with its settings, locked; a rename fails where another one has."""

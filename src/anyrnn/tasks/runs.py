@@ -9,7 +9,7 @@ from typing import Any
 
 from anyrnn.errors import RunError
 from anyrnn.files import reading
-from anyrnn.tasks.options.nested import flattened
+from anyrnn.tasks.options.nested import differing
 from anyrnn.tasks.run_files import CONFIG, entry, read_json, reading_run, strings
 from anyrnn.tasks.run_folder import read_config
 from anyrnn.tasks.scores.figures import Figure
@@ -146,7 +146,4 @@ def summaries(folder: Path) -> tuple[list[Summary], dict[str, str]]:
 
 def differing_options(one: Summary, other: Summary) -> dict[str, tuple[object, object]]:
     """The options that differ, by name; `None` where a run has no such option or value."""
-    flat = [dict(flattened(each.options)) for each in (one, other)]
-    names = dict.fromkeys([*flat[0], *flat[1]])
-    pairs = {".".join(name): (flat[0].get(name), flat[1].get(name)) for name in names}
-    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    return differing(one.options, other.options)

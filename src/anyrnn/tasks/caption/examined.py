@@ -13,7 +13,7 @@ from anyrnn.tasks.caption.model import CaptionNetwork
 from anyrnn.tasks.caption.options import SearchOptions
 from anyrnn.tasks.decoding.decoder import preceding
 from anyrnn.tasks.decoding.written_tokens import BOUNDARY_ID, END_MARK
-from anyrnn.tasks.inspection.examined import Examined, Read, place, without
+from anyrnn.tasks.inspection.examined import Examined, Read, token_of, without
 from anyrnn.tasks.inspection.options import InspectOptions
 from anyrnn.tasks.inspection.words import said
 from anyrnn.tasks.words import Language
@@ -45,11 +45,7 @@ def examined(task: Caption, network: CaptionNetwork, options: InspectOptions) ->
         vectors, _ = network.decoder(preceding(targets), network.attend(seen, lengths))
         return -network.decoder.losses(vectors, targets)[0]
 
-    language, step = options.language, None
-    explained = said("caption", language)
-    if options.step is not None:
-        step = place(options, "step", len(written), "tokens in the caption", 0)
-        explained = said("token of the caption", language, name=written[step], step=step + 1)
+    step, explained = token_of(options, written, "caption")
     with torch.no_grad():
         seen = network.seen(regions)
     grid = features.grid(0)
@@ -66,7 +62,7 @@ def examined(task: Caption, network: CaptionNetwork, options: InspectOptions) ->
         # With input feeding the layer is called for each token: there is no end of all steps.
         end=at_once,
         at=step if at_once else None,
-        read=Read(_names(len(features[0]), grid, language), seen, call, grid),
+        read=Read(_names(len(features[0]), grid, options.language), seen, call, grid),
     )
 
 

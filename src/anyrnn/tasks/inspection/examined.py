@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy
 import torch
@@ -157,6 +157,29 @@ def place(options: InspectOptions, name: str, count: int, units: str, default: i
     if given > count:
         raise OptionError(f"{option_name(name)} is {given}, but there are {count} {units}")
     return given - 1
+
+
+def token_of(
+    options: InspectOptions,
+    written: Sequence[str],
+    what: Literal["caption", "transcription", "translation"],
+) -> tuple[int | None, str]:
+    """Which token of what a network writes is explained, and what is said of it; without a step
+    all of it is.
+
+    Args:
+        options: The step.
+        written: The tokens.
+        what: What they are.
+
+    Raises:
+        OptionError: There are not so many.
+    """
+    if options.step is None:
+        return None, said(what, options.language)
+    step = place(options, "step", len(written), f"tokens in the {what}", 0)
+    token = {"name": written[step], "step": step + 1}
+    return step, said(f"token of the {what}", options.language, **token)
 
 
 def unknown_tokens(

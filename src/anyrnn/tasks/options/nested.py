@@ -40,3 +40,15 @@ def flattened(
             yield from flattened(value, (*before, name))
         else:
             yield (*before, name), value
+
+
+def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The values that differ between nested mappings, by their paths; `None` where there is none.
+
+    Example:
+        >>> differing({"model": {"layers": 2}, "seed": 0}, {"model": {"layers": 1}, "seed": 0})
+        {'model.layers': (2, 1)}
+    """
+    flat = [{".".join(path): value for path, value in flattened(each)} for each in (one, other)]
+    pairs = {name: (flat[0].get(name), flat[1].get(name)) for name in {**flat[0], **flat[1]}}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}

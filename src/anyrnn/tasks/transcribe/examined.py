@@ -9,10 +9,9 @@ import torch
 from anyrnn.errors import DataError
 from anyrnn.tasks.decoding.decoder import preceding
 from anyrnn.tasks.decoding.written_tokens import BOUNDARY_ID
-from anyrnn.tasks.inspection.examined import Examined, place, without
+from anyrnn.tasks.inspection.examined import Examined, token_of, without
 from anyrnn.tasks.inspection.options import InspectOptions
 from anyrnn.tasks.inspection.recordings import heard, recording
-from anyrnn.tasks.inspection.words import said
 from anyrnn.tasks.transcribe import ctc
 from anyrnn.tasks.transcribe.model import TranscriptionNetwork
 
@@ -38,12 +37,7 @@ def examined(task: Transcribe, network: TranscriptionNetwork, options: InspectOp
         raise DataError(f"the network hears nothing in {name}, so there is nothing to explain")
     if network.decoder is None:
         without(options, "step", "a transcription is explained as a whole, without a decoder")
-    explained, step = said("transcription", options.language), None
-    if options.step is not None:
-        step = place(options, "step", len(written), "tokens in the transcription", 0)
-        explained = said(
-            "token of the transcription", options.language, name=written[step], step=step + 1
-        )
+    step, explained = token_of(options, written, "transcription")
     targets = torch.tensor([[*found, BOUNDARY_ID]])
 
     def call() -> torch.Tensor:

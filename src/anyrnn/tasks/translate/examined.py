@@ -12,12 +12,11 @@ from anyrnn.tasks.decoding.written_tokens import BOUNDARY_ID, UNKNOWN_ID
 from anyrnn.tasks.inspection.examined import (
     Examined,
     given_text,
-    place,
+    token_of,
     unknown_tokens,
     without,
 )
 from anyrnn.tasks.inspection.options import InspectOptions
-from anyrnn.tasks.inspection.words import said
 from anyrnn.tasks.translate.model import TranslationNetwork
 from anyrnn.tasks.translate.options import SearchOptions
 from anyrnn.tasks.translate.translating import hypotheses
@@ -52,12 +51,7 @@ def examined(task: Translate, network: TranslationNetwork, options: InspectOptio
         vectors, _ = network(sources, lengths, preceding(targets))
         return -network.decoder.losses(vectors, targets)[0]
 
-    explained, step = said("translation", options.language), None
-    if options.step is not None:
-        step = place(options, "step", len(written), "tokens in the translation", 0)
-        explained = said(
-            "token of the translation", options.language, name=written[step], step=step + 1
-        )
+    step, explained = token_of(options, written, "translation")
     return Examined(
         title=text,
         network=network,
