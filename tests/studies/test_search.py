@@ -21,10 +21,11 @@ from anyrnn.studies import processes, trial_queue
 from anyrnn.studies.place import Place
 from anyrnn.studies.search import Study
 from anyrnn.studies.space import Range, Space
-from anyrnn.studies.trials import Trainer, TrialPlan, TrialRecord, read_record
+from anyrnn.studies.trials import Trainer, TrialPlan, TrialRecord
 from anyrnn.studies.worker import Sampling, StudyListener
 from anyrnn.tasks.classify import Options
 from anyrnn.tasks.classify.task import Classify
+from anyrnn.tasks.run_files import read_json
 from anyrnn.tasks.trained import load
 from anyrnn.tasks.training.listener import Epoch
 
@@ -105,7 +106,7 @@ def test_planned_trials(options: MakeOptions, tmp_path: Path, monkeypatch: Any) 
     assert first.deciding == min(epoch["figures"]["validation_loss"] for epoch in first.epochs)
     assert first.peak_memory_bytes is None or first.peak_memory_bytes > 1e6
     assert first.seconds_per_row
-    assert read_record(tmp_path / "study/trials/0000.json") == first
+    assert TrialRecord(**read_json(tmp_path / "study/trials/0000.json")) == first
     config = json.loads((tmp_path / "study/trials/0001/config.json").read_text("utf-8"))
     assert config["options"]["training"]["seed"] == 5
     assert config["options"]["training"]["learning_rate"] == 0.03

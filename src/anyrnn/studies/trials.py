@@ -26,7 +26,7 @@ from anyrnn.tasks.data.prepared import watched
 from anyrnn.tasks.experiment import check_cells, train
 from anyrnn.tasks.options.declaration import check_needs, replaced
 from anyrnn.tasks.registry import entry_of
-from anyrnn.tasks.run_files import read_json, write_json
+from anyrnn.tasks.run_files import write_json
 from anyrnn.tasks.run_folder import resumable
 from anyrnn.tasks.task import Task
 from anyrnn.tasks.training.listener import Epoch, Listener
@@ -128,15 +128,6 @@ def run_name(number: int) -> str:
 def record_path(study: Path, number: int) -> Path:
     """The record of a trial, in the folder of a study."""
     return study / f"{run_name(number)}.json"
-
-
-def read_record(path: Path) -> TrialRecord:
-    """The record that lies beside the run folder of a trial.
-
-    Raises:
-        RunError: It is missing or damaged.
-    """
-    return TrialRecord(**read_json(path))
 
 
 class Trainer:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from statistics import median
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ _TIMED_TO = 16
 _EQUAL_HIDDEN = f"; use {option_name('sizes', 'equal-hidden')}"
 # Times are measured so often, of two cells in turn; the median of the ratios counts.
 _REPEATS = 5
+_BATCHES = 3  # on which a training step is timed
 
 
 def with_hidden_size(task: Task, hidden_size: int) -> Task:
@@ -156,13 +158,12 @@ class StepTimer:
     Args:
         batches: The batches of an epoch.
         device: Where to compute.
-        count: On how many batches.
     """
 
-    def __init__(self, batches: BatchSource, device: torch.device, count: int = 3) -> None:
+    def __init__(self, batches: BatchSource, device: torch.device) -> None:
         self._device = device
         self._networks: dict[str, tuple[int, torch.nn.Module]] = {}
-        self._batches = [batch.to(device) for _, batch in zip(range(count), batches, strict=False)]
+        self._batches = [batch.to(device) for batch in islice(batches, _BATCHES)]
 
     def seconds(self, task: Task, cell: str) -> float:
         """The time of a training step: the mean over the batches.

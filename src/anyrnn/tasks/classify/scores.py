@@ -132,7 +132,6 @@ def worst_mistakes(
     targets: torch.Tensor,
     labels: Sequence[str],
     separator: str = ", ",
-    count: int = _WORST,
 ) -> list[Answer]:
     """The wrongly labelled inputs whose true answer had the smallest probability, each text once.
 
@@ -142,7 +141,6 @@ def worst_mistakes(
         targets: See `score`.
         labels: The labels, in the order of the classes.
         separator: What stands between several labels.
-        count: How many to give.
     """
     mistakes: list[Answer] = []
     seen: set[str] = set()
@@ -164,7 +162,7 @@ def worst_mistakes(
                 predicted_probability=probability,
             )
         )
-        if len(mistakes) == count:
+        if len(mistakes) == _WORST:
             break
     return mistakes
 
