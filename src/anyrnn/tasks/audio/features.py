@@ -18,6 +18,7 @@ from anyrnn.errors import OptionError, option_name
 from anyrnn.tasks.audio.options import SoundOptions
 from anyrnn.tasks.data.prepared import advanced
 from anyrnn.tasks.extras import library
+from anyrnn.tasks.networks.layers import step_mask
 
 FLOOR = 1e-10
 """The smallest energy, of which the logarithm is taken in the place of smaller ones."""
@@ -137,8 +138,7 @@ class Features(nn.Module):
         self, features: torch.Tensor, lengths: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         counts = self.frames(lengths)
-        steps = torch.arange(features.shape[1], device=features.device)
-        there = (steps < counts[:, None])[..., None]
+        there = step_mask(counts, features.shape[1])[..., None]
         if self.options.normalisation == "recording":
             number = counts[:, None, None]
             centred = features - (features * there).sum(1, keepdim=True) / number

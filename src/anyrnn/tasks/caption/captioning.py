@@ -1,6 +1,6 @@
 """Pictures to their captions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ import torch
 from anyrnn.tasks.caption.features import Features
 from anyrnn.tasks.caption.model import CaptionNetwork
 from anyrnn.tasks.caption.options import SearchOptions
-from anyrnn.tasks.data.batches import Batches, Column
+from anyrnn.tasks.data.batches import Batch, Batches, Column, by_rows
 from anyrnn.tasks.decoding.search import generator_of, rows_at_once, searched
 from anyrnn.tasks.decoding.written_tokens import UNKNOWN_ID
 from anyrnn.tasks.decoding.written_vocabulary import BestFirst, Candidate, WrittenVocabulary
@@ -47,16 +47,13 @@ def captions_of(
         check: Called after each batch.
     """
     generator = generator or generator_of(search.seed)
-    found: list[list[Candidate]] = [[] for _ in features]
     columns = {"regions": Column(features, padded=True, lengths=features.lengths)}
-    device = network.decoder.softmax.weight.device
-    for batch in Batches(columns, rows_at_once(search.beam, vocabulary.size)):
-        batch = batch.to(device)
-        with torch.inference_mode():
-            state = network.begin(batch["regions"], batch.lengths["regions"])
+    batches = Batches(columns, rows_at_once(search.beam, vocabulary.size))
+
+    def captions(batch: Batch) -> Iterator[list[Candidate]]:
+        state = network.begin(batch["regions"], batch.lengths["regions"])
         limits = torch.full((len(batch),), search.longest)
-        every = searched(network.decoder, state, limits, search, generator, (UNKNOWN_ID,))
-        for row, own in zip(batch.rows.tolist(), every, strict=True):
-            found[row] = [vocabulary.candidate(each) for each in own[: search.n_best]]
-        check()
-    return found
+        for own in searched(network.decoder, state, limits, search, generator, (UNKNOWN_ID,)):
+            yield [vocabulary.candidate(each) for each in own[: search.n_best]]
+
+    return by_rows(network, batches, captions, check)

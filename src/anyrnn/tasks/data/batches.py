@@ -1,7 +1,7 @@
 """Batches of rows with sequences of about equal length, in an order that repeats and resumes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Protocol, Self, TypeVar
 
@@ -16,6 +16,7 @@ _POOL = 50
 # Steps of all rows of a batch that no gradient follows: memory does not grow with their lengths.
 _MOST_STEPS = 1 << 18
 Order = TypeVar("Order")
+Made = TypeVar("Made")
 
 
 @dataclass
@@ -256,6 +257,29 @@ class Batches(OrderedBatches[list[numpy.ndarray]]):
             lengths={name: torch.from_numpy(every[rows]) for name, every in self._lengths.items()},
             rows=torch.from_numpy(rows),
         )
+
+
+def by_rows(
+    network: torch.nn.Module,
+    batches: Batches,
+    make: Callable[[Batch], Iterable[Made]],
+    check: Callable[[], None] = lambda: None,
+) -> list[Made]:
+    """What a network makes of each row, in the order of the rows.
+
+    Args:
+        network: The network, on whose device batches are put.
+        batches: The batches.
+        make: Makes it of the rows of a batch.
+        check: Called after each batch.
+    """
+    device = next(network.parameters()).device
+    found: dict[int, Made] = {}
+    for batch in batches:
+        with torch.inference_mode():
+            found |= zip(batch.rows.tolist(), make(batch.to(device)), strict=True)
+        check()
+    return [found[row] for row in range(len(found))]
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 import torch
 
+from anyrnn.tasks.networks.layers import step_mask
 from anyrnn.tasks.options.common_options import Pooling
 
 
@@ -32,8 +33,7 @@ def pooled(
             return last
         half = output.shape[-1] // 2
         return torch.cat([last[:, :half], output[:, 0, half:]], dim=1)
-    steps = torch.arange(output.shape[1], device=output.device)
-    present = (steps < lengths[:, None])[..., None]
+    present = step_mask(lengths, output.shape[1])[..., None]
     if pool == "mean":
         return (output * present).sum(1) / lengths[:, None]
     return output.masked_fill(~present, -torch.inf).amax(1)

@@ -4,7 +4,6 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
 
 import numpy
 import torch
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from anyrnn.errors import DataError
 from anyrnn.tasks.audio.features import Features
 from anyrnn.tasks.audio.texts import Normal
-from anyrnn.tasks.data.batches import Batch, Batches, Column
+from anyrnn.tasks.data.batches import Batch, Batches, Column, by_rows
 from anyrnn.tasks.data.columns import listing
 from anyrnn.tasks.data.encoding import whole_characters
 from anyrnn.tasks.networks.layers import step_mask
@@ -168,15 +167,8 @@ class Speaking:
             check: Called after each batch.
         """
         encoded = self.characters.encode(texts)
-        found: list[Any] = [None] * len(texts)
-        device = next(self.network.parameters()).device
         columns = {"text": Column(encoded, padded=True, lengths=encoded.lengths)}
-        for batch in Batches(columns, _BATCH_SIZE):
-            some = self.of_batch(batch.to(device))
-            for row, each in zip(batch.rows.tolist(), some, strict=True):
-                found[row] = each
-            check()
-        return found
+        return by_rows(self.network, Batches(columns, _BATCH_SIZE), self.of_batch, check)
 
     def of_batch(self, batch: Batch) -> list[Utterance]:
         """The speech of the texts of a batch as frames."""

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
+from anyrnn.tasks.networks.layers import step_mask
+
 _MOST_PAIRS = 1 << 22  # of tags, whose scores are computed at once
 
 
@@ -171,8 +173,7 @@ def _backward(
         forward: What `_forward` gave.
         weights: What each sentence counts, (batch).
     """
-    steps = torch.arange(emissions.shape[1], device=lengths.device)
-    present = steps < lengths[:, None]
+    present = step_mask(lengths, emissions.shape[1])
     after, backward = end.expand_as(emissions[:, 0]), []
     for emission, there in zip(
         reversed(emissions.unbind(1)), reversed(present[..., None].unbind(1)), strict=True

@@ -17,6 +17,7 @@ from anyrnn.tasks.data.parts import Data
 from anyrnn.tasks.data.prepared import advanced, number_sequences
 from anyrnn.tasks.data.sequences import Sequences
 from anyrnn.tasks.data.vocabulary import UNKNOWN_ID, split_words
+from anyrnn.tasks.networks.layers import step_mask
 from anyrnn.tasks.options.declaration import replaced
 from anyrnn.tasks.options.suffixes import has_tokens
 from anyrnn.tasks.run_files import CONFIG, entry, strings
@@ -204,8 +205,8 @@ class Tag(Task[Options, Part, TagNetwork]):
         """Update them; what has a tag that the training did not have is wrong."""
         lengths = batch.lengths["words"]
         *_, given = step.output
-        places = torch.arange(given.shape[1], device=given.device) < lengths[:, None]
-        metrics["accuracy"].update((given == batch["tags"])[places].float())
+        right = (given == batch["tags"])[step_mask(lengths, given.shape[1])]
+        metrics["accuracy"].update(right.float())
         if self.with_spans:
             metrics[_SPAN_F1.name].update(
                 self._named(batch["tags"], lengths), self._named(given, lengths)

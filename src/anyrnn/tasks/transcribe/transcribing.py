@@ -7,10 +7,11 @@ from typing import Any
 import torch
 
 from anyrnn.errors import OptionError, option_name
-from anyrnn.tasks.data.batches import Batches, Column
+from anyrnn.tasks.data.batches import Batch, Batches, Column, by_rows
 from anyrnn.tasks.decoding.search import Beam, beam_search
 from anyrnn.tasks.decoding.written_tokens import BOUNDARY_ID, UNKNOWN_ID
 from anyrnn.tasks.decoding.written_vocabulary import WrittenVocabulary
+from anyrnn.tasks.networks.layers import step_mask
 from anyrnn.tasks.transcribe import ctc
 from anyrnn.tasks.transcribe.beam import LanguageModel, PrefixSearch
 from anyrnn.tasks.transcribe.ctc import PathReader, Span
@@ -84,18 +85,13 @@ class Transcribing:
             recordings: The samples of each, at the rate of the network.
             check: Called after each batch.
         """
-        found: list[Transcription] = [Transcription("", [], 0.0)] * len(recordings)
         hop = self.network.features.hop
         columns = {"samples": Column(recordings, padded=True, per_step=hop)}
-        device = next(self.network.parameters()).device
-        for batch in Batches(columns, _BATCH_SIZE):
-            batch = batch.to(device)
-            with torch.inference_mode():
-                read = self.network(batch["samples"], batch.lengths["samples"])
-                for number, own in zip(batch.rows.tolist(), self.written(*read), strict=True):
-                    found[number] = own
-            check()
-        return found
+
+        def transcriptions(batch: Batch) -> Iterator[Transcription]:
+            return self.written(*self.network(batch["samples"], batch.lengths["samples"]))
+
+        return by_rows(self.network, Batches(columns, _BATCH_SIZE), transcriptions, check)
 
     def written(self, outputs: torch.Tensor, steps: torch.Tensor) -> Iterator[Transcription]:
         """The transcription of each row of a batch.
@@ -124,8 +120,7 @@ class Transcribing:
         scores = self._log_probabilities(outputs)
         if search.beam == 1 and self.language is None:
             best = scores.amax(-1)
-            there = torch.arange(best.shape[1], device=best.device) < steps[:, None]
-            totals = (best * there).sum(1).tolist()
+            totals = (best * step_mask(steps, best.shape[1])).sum(1).tolist()
             paths = zip(ctc.best_paths(scores, steps), totals, strict=True)
             return [
                 Found([span.token for span in spans], total, spans=spans) for spans, total in paths

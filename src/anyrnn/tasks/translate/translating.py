@@ -7,7 +7,7 @@ from itertools import islice
 
 import torch
 
-from anyrnn.tasks.data.batches import Batches, Column
+from anyrnn.tasks.data.batches import Batch, Batches, Column, by_rows
 from anyrnn.tasks.data.sequences import Sequences
 from anyrnn.tasks.decoding.search import Hypothesis, generator_of, rows_at_once, searched
 from anyrnn.tasks.decoding.written_tokens import UNKNOWN_ID
@@ -122,16 +122,14 @@ class Translating:
         check: Callable[[], None],
     ) -> Iterator[Translation]:
         rows = rows_at_once(self.search.beam, self.target.size)
-        found: list[list[Hypothesis]] = [[] for _ in sentences]
         columns = {"source": Column(tokens, padded=True, lengths=tokens.lengths)}
-        device = self.network.decoder.softmax.weight.device
-        for batch in Batches(columns, rows):
-            batch = batch.to(device)
+
+        def best(batch: Batch) -> Iterator[list[Hypothesis]]:
             given = (batch["source"], batch.lengths["source"])
-            every = hypotheses(self.network, *given, self.search, generator)
-            for row, own in zip(batch.rows.tolist(), every, strict=True):
-                found[row] = own[: self.search.n_best]
-            check()
+            for own in hypotheses(self.network, *given, self.search, generator):
+                yield own[: self.search.n_best]
+
+        found = by_rows(self.network, Batches(columns, rows), best, check)
         for sentence, length, own in zip(sentences, tokens.lengths, found, strict=True):
             empty = length == 1 or not sentence.strip()
             yield self._translation(sentence, [] if empty else own)
