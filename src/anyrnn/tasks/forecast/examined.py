@@ -9,7 +9,7 @@ import torch
 from anyrnn.tasks.forecast.network import ForecastNetwork, Segments
 from anyrnn.tasks.forecast.prediction import scales_of_series, series_of
 from anyrnn.tasks.forecast.scores import Scaling
-from anyrnn.tasks.forecast.windows import Part, batches
+from anyrnn.tasks.forecast.windows import GIVEN, Part, batches
 from anyrnn.tasks.inspection.examined import Examined, chosen, place
 from anyrnn.tasks.inspection.options import InspectOptions
 from anyrnn.tasks.inspection.words import said
@@ -38,8 +38,7 @@ def examined(task: Forecast, network: ForecastNetwork, options: InspectOptions) 
     (batch,) = batches(part, scales.arrays(made, task.cycles), task.options, 1, None)
 
     def call() -> torch.Tensor:
-        given = ("read", "seen", "features", "known", "draws")
-        return task.head.middle(network(*(batch[name] for name in given)))
+        return task.head.middle(network(*(batch[name] for name in GIVEN)))
 
     scaling = Scaling.of(scales.tensors(), batch["series"], own_units=True)
     with torch.inference_mode():

@@ -29,7 +29,7 @@ from anyrnn.tasks.forecast.report import pictures, tables
 from anyrnn.tasks.forecast.scales import Scales, check_targets
 from anyrnn.tasks.forecast.scores import FIGURES, ForecastScores, Scaling, measures
 from anyrnn.tasks.forecast.scoring import BATCH_SIZE, score, simple_figures
-from anyrnn.tasks.forecast.windows import Part, batches, origins
+from anyrnn.tasks.forecast.windows import GIVEN, Part, batches, origins
 from anyrnn.tasks.options.declaration import replaced
 from anyrnn.tasks.run_files import CONFIG, check_free, write_text
 from anyrnn.tasks.task import ScoreTable, Step, Task, steps
@@ -194,14 +194,7 @@ class Forecast(Task[Options, Part, ForecastNetwork]):
     def step(self, network: ForecastNetwork, batch: Batch, carried: Any = None) -> Step:
         """The loss of the head, over the known values."""
         read = network.training and self.options.model.decoding == "recursive"
-        output = network(
-            batch["read"],
-            batch["seen"],
-            batch["features"],
-            batch["known"],
-            batch["draws"],
-            batch["target"] if read else None,
-        )
+        output = network(*(batch[name] for name in GIVEN), batch["target"] if read else None)
         known = batch["observed"]
         count = int(known.sum())
         losses = self.head.loss(output, batch["target"])

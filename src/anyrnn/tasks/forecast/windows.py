@@ -13,6 +13,10 @@ from anyrnn.tasks.forecast.options import DataOptions, Options
 from anyrnn.tasks.forecast.panel import Panel
 
 
+GIVEN = ("read", "seen", "features", "known", "draws")
+"""The columns of a batch that a network is given, in its order."""
+
+
 @dataclass(frozen=True, eq=False)
 class Part:
     """Windows into series.
