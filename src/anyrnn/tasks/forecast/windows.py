@@ -12,7 +12,6 @@ from anyrnn.tasks.forecast.draws import keys
 from anyrnn.tasks.forecast.options import DataOptions, Options
 from anyrnn.tasks.forecast.panel import Panel
 
-
 GIVEN = ("read", "seen", "features", "known", "draws")
 """The columns of a batch that a network is given, in its order."""
 
