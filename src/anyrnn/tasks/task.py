@@ -99,7 +99,6 @@ class Task(ABC, Generic[TaskOptions, Part, Network]):
         unit, units: What a row is, such as "text", and in the plural.
         figures: The figures, the most important one first; an instance may have others, as its
             data need them.
-        deciding: The name of the figure that decides on the best epoch and the best cell; likewise.
         template: The template of its report, which extends `run.html`; by default the report shows
             what all reports show.
         options: What the user chose.
@@ -111,7 +110,6 @@ class Task(ABC, Generic[TaskOptions, Part, Network]):
     unit: ClassVar[str]
     units: ClassVar[str]
     figures: tuple[Figure, ...]
-    deciding: str = "loss"
     template: ClassVar[str] = "plain.html"
 
     options: TaskOptions
@@ -293,6 +291,13 @@ class Task(ABC, Generic[TaskOptions, Part, Network]):
         """What the template of the report uses beside what all reports have."""
         return {}
 
+    @property
+    def deciding(self) -> str:
+        """The name of the figure that decides on the best epoch and the best cell: what the option
+        `deciding` says, or the loss.
+        """
+        return getattr(self.options, "deciding", LOSS.name)
+
     def decides(self) -> Figure:
         """The figure that decides on the best epoch and the best cell."""
         known = {figure.name: figure for figure in (*self.figures, LOSS)}
@@ -326,7 +331,8 @@ class Task(ABC, Generic[TaskOptions, Part, Network]):
 
     def epoch_figures(self) -> tuple[Figure, ...]:
         """Those that are told after each epoch."""
-        return tuple(figure for figure in self.shown_figures() if not figure.once)
+        figures = self.shown_figures()
+        return tuple(each for each in figures if not each.once or each.name == self.deciding)
 
 
 def steps(

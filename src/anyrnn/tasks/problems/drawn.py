@@ -112,7 +112,6 @@ class Problem(Task[ProblemOptions, Sequences, torch.nn.Module]):
 
     unit = "sequence"
     units = "sequences"
-    deciding = "loss"
 
     options: ProblemOptions
 

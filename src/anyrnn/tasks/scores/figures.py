@@ -17,7 +17,8 @@ class Figure:
         percent: Whether it is a share, shown in per cent.
         larger_is_better: Whether a better network has a larger one.
         of_loss: How it follows from the mean loss, if it does; otherwise `Task.metrics` has it.
-        once: Whether only the result has it, because it takes long: then `Task.metrics` has not.
+        once: Whether only the result has it, because it takes long, unless it decides: then
+            `Task.metrics` has not.
         digits: How many digits are shown after the point; by default one of a share, else three.
     """
 

@@ -1,7 +1,7 @@
 """Speech synthesis as a task."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -43,14 +43,6 @@ if TYPE_CHECKING:  # its import takes seconds, and only training needs it
 _BATCH_SIZE = 32
 _EXAMPLES = 3
 
-_DISTANCE = Figure("distance", "mel distance (dB)", larger_is_better=False, digits=2)
-_OTHERS = (
-    Figure("ended", "ended", percent=True, once=True),
-    Figure("diagonality", "diagonality", percent=True),
-    Figure("focus", "focus", percent=True),
-    LOSS,
-)
-
 
 @dataclass(frozen=True)
 class Speak(Task[Options, Part, SpeechNetwork]):
@@ -68,19 +60,19 @@ class Speak(Task[Options, Part, SpeechNetwork]):
     title = "speech synthesis"
     unit = "text"
     units = "texts"
-    figures = (replace(_DISTANCE, once=True), *_OTHERS)
+    figures = (
+        Figure("distance", "mel distance (dB)", larger_is_better=False, once=True, digits=2),
+        Figure("ended", "ended", percent=True, once=True),
+        Figure("diagonality", "diagonality", percent=True),
+        Figure("focus", "focus", percent=True),
+        LOSS,
+    )
     template = "speak.html"
 
     options: Options
     characters: Characters
     scales: tuple[list[float], list[float]]
     frames_a_character: float
-
-    def __post_init__(self) -> None:
-        """If the mel distance decides, it is computed after each epoch."""
-        if self.options.deciding == "distance":
-            object.__setattr__(self, "figures", (_DISTANCE, *_OTHERS))
-            object.__setattr__(self, "deciding", "distance")
 
     @classmethod
     def read(cls, options: Options) -> Data[Part]:

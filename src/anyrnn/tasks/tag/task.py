@@ -81,10 +81,14 @@ class Tag(Task[Options, Part, TagNetwork]):
     with_spans: bool
 
     def __post_init__(self) -> None:
-        """With spans, their F1 is the first figure, and decides."""
+        """With spans, their F1 is the first figure."""
         if self.with_spans:
             object.__setattr__(self, "figures", (_SPAN_F1, *type(self).figures))
-            object.__setattr__(self, "deciding", _SPAN_F1.name)
+
+    @property
+    def deciding(self) -> str:
+        """With spans their F1 decides, else the loss."""
+        return _SPAN_F1.name if self.with_spans else LOSS.name
 
     @classmethod
     def read(cls, options: Options) -> Data[Part]:

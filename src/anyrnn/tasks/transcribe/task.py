@@ -93,10 +93,6 @@ class Transcribe(Task[Options, Part, TranscriptionNetwork]):
         default_factory=Kept, repr=False, compare=False
     )
 
-    def __post_init__(self) -> None:
-        """What decides is an option."""
-        object.__setattr__(self, "deciding", self.options.deciding)
-
     @classmethod
     def read(cls, options: Options) -> Data[Part]:
         """Read and split the files."""

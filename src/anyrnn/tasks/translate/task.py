@@ -50,14 +50,6 @@ _BATCH_SIZE = 64
 _EXAMPLES, _WORST, _TOLD = 12, 8, 5
 _ALIGNMENTS, _LONGEST_ALIGNED = 4, 40
 
-_BLEU = Figure("bleu", "BLEU", digits=1)
-_OTHERS = (
-    Figure("chrf", "chrF", once=True, digits=1),
-    Figure("exact", "exact", percent=True, once=True),
-    replace(PERPLEXITY, title="ppl"),
-    LOSS,
-)
-
 
 @dataclass(frozen=True)
 class Translate(Task[Options, Part, TranslationNetwork]):
@@ -74,7 +66,13 @@ class Translate(Task[Options, Part, TranslationNetwork]):
     title = "translation"
     unit = "pair"
     units = "pairs"
-    figures = (replace(_BLEU, once=True), *_OTHERS)
+    figures = (
+        Figure("bleu", "BLEU", once=True, digits=1),
+        Figure("chrf", "chrF", once=True, digits=1),
+        Figure("exact", "exact", percent=True, once=True),
+        replace(PERPLEXITY, title="ppl"),
+        LOSS,
+    )
     template = "translate.html"
 
     options: Options
@@ -84,12 +82,6 @@ class Translate(Task[Options, Part, TranslationNetwork]):
     _encoded: Kept[Part, tuple[Sequences, Sequences]] = field(
         default_factory=Kept, repr=False, compare=False
     )
-
-    def __post_init__(self) -> None:
-        """If BLEU decides, it is computed after each epoch."""
-        if self.options.deciding == "bleu":
-            object.__setattr__(self, "figures", (_BLEU, *_OTHERS))
-            object.__setattr__(self, "deciding", "bleu")
 
     @classmethod
     def read(cls, options: Options) -> Data[Part]:
