@@ -182,14 +182,24 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> Sequences:
 def _encoded(tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[Any]:
     """The token numbers of some texts after the other."""
     for start in range(0, len(texts), _AT_ONCE):
-        some = [whole_characters(text) for text in texts[start : start + _AT_ONCE]]
-        try:
-            encodings = tokenizer.encode_batch(some, add_special_tokens=False)
-        # The tokenizers library raises a bare Exception for whatever is wrong.
-        except Exception as error:
-            raise RunError(f"the tokenizer of the run is damaged: {error}") from None
-        yield [encoding.ids or [UNKNOWN_ID] for encoding in encodings]
+        some = token_numbers(tokenizer, texts[start : start + _AT_ONCE])
+        yield [numbers or [UNKNOWN_ID] for numbers in some]
         advanced("encoding texts", start + len(some), len(texts))
+
+
+def token_numbers(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
+    """The token numbers of each of some texts.
+
+    Raises:
+        RunError: The tokenizer of a run cannot do what its file asks for.
+    """
+    plain = [*map(whole_characters, texts)]
+    try:
+        found = tokenizer.encode_batch_fast(plain, add_special_tokens=False)
+    # The tokenizers library raises a bare Exception for whatever is wrong.
+    except Exception as error:
+        raise RunError(f"the tokenizer of the run is damaged: {error}") from None
+    return [each.ids for each in found]
 
 
 def load_tokenizer(path: Path, special: tuple[str, str] = (PADDING, UNKNOWN)) -> Tokenizer:

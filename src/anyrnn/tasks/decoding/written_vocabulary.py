@@ -13,7 +13,7 @@ from anyrnn.errors import RunError
 from anyrnn.tasks.data.encoding import whole_characters
 from anyrnn.tasks.data.prepared import advanced, number_sequences
 from anyrnn.tasks.data.sequences import Sequences
-from anyrnn.tasks.data.vocabulary import UNSPACED, choose_tokens, load_tokenizer
+from anyrnn.tasks.data.vocabulary import UNSPACED, choose_tokens, load_tokenizer, token_numbers
 from anyrnn.tasks.decoding.search import Hypothesis
 from anyrnn.tasks.decoding.written_tokens import (
     BOUNDARY_ID,
@@ -146,21 +146,12 @@ class WrittenVocabulary:
         def chunks() -> Iterator[Any]:
             for start in range(0, len(sentences), _AT_ONCE):
                 some = sentences[start : start + _AT_ONCE]
-                yield [[*ids[:longest], BOUNDARY_ID] for ids in self._numbers(some)]
+                numbers = token_numbers(self.tokenizer, some)
+                yield [[*ids[:longest], BOUNDARY_ID] for ids in numbers]
                 advanced("encoding sentences", start + len(some), len(sentences))
 
         parts = ("sentences", self.tokenizer.to_str(), str(longest))
         return number_sequences(parts, sentences, chunks)
-
-    def _numbers(self, sentences: Sequence[str]) -> list[list[int]]:
-        try:
-            found = self.tokenizer.encode_batch_fast(
-                [*map(whole_characters, sentences)], add_special_tokens=False
-            )
-        # The tokenizers library raises a bare Exception for whatever is wrong.
-        except Exception as error:
-            raise RunError(f"the tokenizer of the run is damaged: {error}") from None
-        return [each.ids for each in found]
 
     def pieces(self, sentence: str) -> list[str]:
         """The parts of a sentence that its tokens stand for."""

@@ -20,6 +20,7 @@ from anyrnn.tasks.data.prepared import (
     read_columns,
     write_columns,
 )
+from anyrnn.tasks.data.vocabulary import token_numbers
 from anyrnn.tasks.decoding.written_tokens import BOUNDARY_ID, TOLD, UNKNOWN_ID, pieces_of
 
 _AT_ONCE = 1000
@@ -62,16 +63,14 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str | LongText]) -> Encoded:
         count = done = shown = 0
         pieces = _marked(texts)
         while batch := list(islice(pieces, _AT_ONCE)):
-            found = tokenizer.encode_batch_fast(
-                [text for text, _ in batch], add_special_tokens=False
-            )
+            found = token_numbers(tokenizer, [text for text, _ in batch])
             tokens: list[Any] = []
             for (text, begins), each in zip(batch, found, strict=True):
                 if begins:
                     starts.append(count)
                     tokens.append(_BOUNDARY)
-                tokens.append(numpy.array(each.ids, numpy.int32))
-                count, done = count + begins + len(each.ids), done + len(text)
+                tokens.append(numpy.array(each, numpy.int32))
+                count, done = count + begins + len(each), done + len(text)
             yield numpy.concatenate(tokens)
             if done - shown >= TOLD:
                 advanced("encoding text", done, characters)
@@ -107,8 +106,8 @@ def encode_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:
         DataError: It has what the training texts never had.
     """
     prompt = whole_characters(prompt)
-    pieces = tokenizer.encode_batch_fast(list(pieces_of(prompt)), add_special_tokens=False)
-    tokens = [token for piece in pieces for token in piece.ids]
+    pieces = token_numbers(tokenizer, list(pieces_of(prompt)))
+    tokens = [token for piece in pieces for token in piece]
     if UNKNOWN_ID in tokens:
         found = tokenizer.encode(prompt, add_special_tokens=False)
         start, end = found.offsets[found.ids.index(UNKNOWN_ID)]
