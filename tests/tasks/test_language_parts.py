@@ -9,8 +9,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as some
+from tokenizers import Tokenizer, models
 from toy_book import BOOK, KINDS, POEMS
 
+from anyrnn.errors import RunError
 from anyrnn.tasks.decoding.written_tokens import Writer, make_tokenizer
 from anyrnn.tasks.generate import (
     SamplingOptions,
@@ -52,6 +54,13 @@ def test_whitespace_tokens_are_what_spaces_separate() -> None:
     assert sorted(tokenizer.get_vocab()) == sorted(["[END]", "[UNK]", *words])
     # At the start of a prompt, too, where no space stands before it.
     assert encode_prompt(tokenizer, "u.s.") == [tokenizer.token_to_id(" u.s.")]
+
+
+def test_a_tokenizer_that_cannot_do_what_its_file_asks_for() -> None:
+    lacking = Tokenizer(models.WordLevel({"a": 0}, unk_token="[UNK]"))
+    for ask in (encode_prompt, lambda tokenizer, text: encode(tokenizer, [text])):
+        with pytest.raises(RunError, match="the tokenizer of the run is damaged: .*UNK"):
+            ask(lacking, "b")
 
 
 def test_several_texts_are_divided_by_boundaries() -> None:
