@@ -59,7 +59,7 @@ def test_whitespace_tokens_are_what_spaces_separate() -> None:
 def test_a_tokenizer_that_cannot_do_what_its_file_asks_for() -> None:
     lacking = Tokenizer(models.WordLevel({"a": 0}, unk_token="[UNK]"))
     for ask in (encode_prompt, lambda tokenizer, text: encode(tokenizer, [text])):
-        with pytest.raises(RunError, match="the tokenizer of the run is damaged: .*UNK"):
+        with pytest.raises(RunError, match=r"the tokenizer of the run is damaged: .*UNK"):
             ask(lacking, "b")
 
 
