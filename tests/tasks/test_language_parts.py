@@ -29,7 +29,7 @@ from anyrnn.tasks.generate.tokens import encode, encode_prompt
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("text", [BOOK, "a  line\n\nanother", "He said: “No.”\nO'Brien 3.5%\n"])
 def test_tokens_give_the_text_back(kind: str, text: str) -> None:
-    tokenizer = make_tokenizer([text] * 2, TokenOptions(tokens=kind))  # pyright: ignore
+    tokenizer = make_tokenizer([text] * 2, kind, TokenOptions())  # pyright: ignore
     tokens = encode_prompt(tokenizer, text)
     writer = Writer(tokenizer, kind)  # pyright: ignore[reportArgumentType]
     written = "".join(map(writer.text, tokens))
@@ -39,7 +39,7 @@ def test_tokens_give_the_text_back(kind: str, text: str) -> None:
 
 @pytest.mark.parametrize("kind", ["character", "word", "bpe"])
 def test_chinese_gives_the_text_back(kind: str) -> None:
-    tokenizer = make_tokenizer(POEMS, TokenOptions(tokens=kind))  # pyright: ignore
+    tokenizer = make_tokenizer(POEMS, kind, TokenOptions())  # pyright: ignore
     tokens = encode_prompt(tokenizer, "花落闻啼鸟")
     assert kind == "bpe" or len(tokens) == 5
     writer = Writer(tokenizer, kind)  # pyright: ignore[reportArgumentType]
@@ -48,7 +48,7 @@ def test_chinese_gives_the_text_back(kind: str) -> None:
 
 def test_whitespace_tokens_are_what_spaces_separate() -> None:
     tokenizer = make_tokenizer(
-        [" u.s. <unk> n't rose N % \n"], TokenOptions("whitespace", minimum_frequency=1)
+        [" u.s. <unk> n't rose N % \n"], "whitespace", TokenOptions(minimum_frequency=1)
     )
     words = [" u.s.", " <unk>", " n't", " rose", " N", " %", "\n"]
     assert sorted(tokenizer.get_vocab()) == sorted(["[END]", "[UNK]", *words])
@@ -64,7 +64,7 @@ def test_a_tokenizer_that_cannot_do_what_its_file_asks_for() -> None:
 
 
 def test_several_texts_are_divided_by_boundaries() -> None:
-    tokenizer = make_tokenizer(["ab", "b"], TokenOptions(minimum_frequency=1))
+    tokenizer = make_tokenizer(["ab", "b"], "character", TokenOptions(minimum_frequency=1))
     a, b = map(tokenizer.token_to_id, "ab")
     found = encode(tokenizer, ["ab", "b"])
     assert found.tokens.tolist() == [0, a, b, 0, b, 0]
@@ -75,7 +75,7 @@ def test_several_texts_are_divided_by_boundaries() -> None:
 
 def test_a_line_longer_than_any_piece_is_cut_without_loss() -> None:
     text = "word " * 9000 + "x" * 25_000
-    tokenizer = make_tokenizer([text], TokenOptions())
+    tokenizer = make_tokenizer([text], "character", TokenOptions())
     found = encode(tokenizer, [text])
     assert tokenizer.decode(found.tokens.tolist()) == text
 

@@ -50,30 +50,25 @@ class VocabularyChoice(Protocol):
         ...
 
 
-class TokenChoice(VocabularyChoice, Protocol):
-    """How texts become tokens."""
-
-    @property
-    def tokens(self) -> WrittenKind:
-        """What tokens are."""
-        ...
-
-
 def make_tokenizer(
-    texts: Sequence[str | LongText], options: TokenChoice, *, space_before: bool = False
+    texts: Sequence[str | LongText],
+    kind: WrittenKind,
+    options: VocabularyChoice,
+    *,
+    space_before: bool = False,
 ) -> Tokenizer:
     """A tokenizer whose vocabulary comes from the training texts.
 
     Args:
         texts: The texts.
-        options: What tokens are.
+        kind: What tokens are.
+        options: Which of them are known.
         space_before: Whether a first word counts as one after a space; of byte-pair encoding only.
 
     Raises:
         SizeError: The vocabulary is too small for this kind of tokens.
         DataError: No token occurs often enough.
     """
-    kind = options.tokens
     steps: list[normalizers.Normalizer] = []
     if kind in ("word", "whitespace"):
         # A word has a space before it wherever it stands, so that it is always the same one.

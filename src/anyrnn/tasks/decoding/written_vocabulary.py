@@ -102,11 +102,8 @@ class WrittenVocabulary:
             SizeError: The vocabulary is too small for its kind of tokens.
             DataError: No token occurs often enough.
         """
-        chosen = _Choice(
-            kind, options.lowercase, options.vocabulary_size, options.minimum_frequency
-        )
         # A word is the same one at the beginning of a sentence.
-        return cls(make_tokenizer(texts, chosen, space_before=True), kind)
+        return cls(make_tokenizer(texts, kind, options, space_before=True), kind)
 
     @classmethod
     def restored(cls, state: Mapping[str, Any], name: str, config: Path, file: Path) -> Self:
@@ -200,13 +197,3 @@ def kind_of_tokens(chosen: ChosenKind, texts: Sequence[str], spaced: WrittenKind
     if chosen != "auto":
         return chosen
     return "character" if choose_tokens(texts)[0] == "character" else spaced
-
-
-@dataclass(frozen=True)
-class _Choice:
-    """How sentences become tokens."""
-
-    tokens: WrittenKind
-    lowercase: bool
-    vocabulary_size: int | None
-    minimum_frequency: int

@@ -100,8 +100,8 @@ class Generate(Task[Options, Part, LanguageNetwork]):
     @classmethod
     def prepare(cls, options: Options, training: Part, noted: Callable[[str], None]) -> Self:
         """Make the vocabulary."""
-        tokenizer = make_tokenizer(training.texts, options.vocabulary)
         kind = options.vocabulary.tokens
+        tokenizer = make_tokenizer(training.texts, kind, options.vocabulary)
         size = tokenizer.get_vocab_size()
         if size < SMALLEST_ADAPTIVE:
             check_needs(options, data=LARGE_VOCABULARY.lacking)
