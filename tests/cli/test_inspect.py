@@ -64,16 +64,14 @@ def test_what_is_no_run(anyrnn: Callable[..., Outcome], tmp_path: Path) -> None:
     assert "there is no run folder" in outcome.err
 
 
-def test_a_task_that_cannot_be_inspected(
-    anyrnn: Callable[..., Outcome], copied: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from anyrnn.tasks.classify.task import Classify
-    from anyrnn.tasks.task import Task
-
-    monkeypatch.setattr(Classify, "examined", Task.examined)
-    outcome = anyrnn("inspect", copied, "--input", "the film")
+def test_a_task_that_cannot_be_inspected(anyrnn: Callable[..., Outcome], tmp_path: Path) -> None:
+    few = [f"--{part}-sequences=8" for part in ("training", "validation", "test")]
+    sizes = ("--length=4", "--hidden-size=4", "--epochs=1", "--cell=gru", "--device=cpu")
+    run = tmp_path / "run"
+    assert anyrnn("train", "adding", *few, *sizes, "--output", run).code == 0
+    outcome = anyrnn("inspect", run, "--input", "the film")
     assert outcome.code == 2
-    assert "a run of the task 'classify' cannot be inspected" in outcome.err
+    assert "a run of the task 'adding' cannot be inspected" in outcome.err
 
 
 def test_an_input_longer_than_memory(
