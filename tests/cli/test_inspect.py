@@ -69,7 +69,7 @@ def test_a_task_that_cannot_be_inspected(anyrnn: Callable[..., Outcome], tmp_pat
     sizes = ("--length=4", "--hidden-size=4", "--epochs=1", "--cell=gru", "--device=cpu")
     run = tmp_path / "run"
     assert anyrnn("train", "adding", *few, *sizes, "--output", run).code == 0
-    outcome = anyrnn("inspect", run, "--input", "the film")
+    outcome = anyrnn("inspect", run, "--input", "the film", "--output", tmp_path / "seen")
     assert outcome.code == 2
     assert "a run of the task 'adding' cannot be inspected" in outcome.err
 
