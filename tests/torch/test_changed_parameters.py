@@ -260,3 +260,51 @@ def test_the_operator_of_the_derivative_looks_at_what_it_is_given() -> None:
         with torch.no_grad(), pytest.raises(InputError) as caught:
             torch.ops.anyrnn.backward(**{**changed, **given})
         assert message in one_line(caught.value)
+
+
+# after calls with tensors of the same kind
+
+
+@pytest.mark.parametrize("name", ["one step", "a layer", "a cell"])
+@pytest.mark.parametrize("grad", [True, False])
+def test_calls_that_came_before_hide_no_change(name: str, grad: bool) -> None:
+    make, parameter, x = MODULES[name]
+    module, fresh = make(), make()
+    x = torch.randn(x.shape)
+
+    def results(of: nn.Module) -> Tensor:
+        with torch.set_grad_enabled(grad):
+            return torch.cat([part.flatten().detach() for part in of(x)])
+
+    def as_fresh() -> None:
+        fresh.load_state_dict(module.state_dict())
+        assert torch.equal(results(module), results(fresh))
+
+    for _ in range(3):
+        as_fresh()
+    own = getattr(module, parameter)
+    with torch.no_grad():
+        own.mul_(2)
+    as_fresh()
+    own.data = torch.randn(own.shape)
+    as_fresh()
+    own.data = torch.randn(own.shape[::-1]).T  # not contiguous
+    as_fresh()
+    own.data.numpy()[...] = 0.5
+    as_fresh()
+    set_parameter(module, parameter, torch.randn(own.shape))
+    as_fresh()
+    for other, message in (
+        (torch.zeros(2, HIDDEN), "has shape"),
+        (own.detach().double(), "has dtype"),
+        (own.detach().T, "has shape"),
+    ):
+        before = getattr(module, parameter).data
+        set_data(module, parameter, other)
+        with pytest.raises(InputError, match=f"the parameter {parameter} {message}"):
+            results(module)
+        set_data(module, parameter, before)
+        as_fresh()
+    getattr(module, parameter).untyped_storage().resize_(0)
+    with pytest.raises(InputError, match=f"the parameter {parameter} has no memory"):
+        results(module)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from anyrnn.errors import InputError
+from anyrnn.kernels import host
 from anyrnn.kernels.arguments import as_array
 from anyrnn.kernels.numpy_arrays import address
 from anyrnn.kernels.packed_weights import PackedWeights
@@ -46,7 +47,7 @@ class PreparedCell:
 
     def __init__(self, compiled: Compiled, parameters: Mapping[str, Array]) -> None:
         self.compiled = compiled
-        self.parameters = {name: array.copy() for name, array in parameters.items()}
+        self.parameters = {name: _aligned(array) for name, array in parameters.items()}
         for array in self.parameters.values():
             array.flags.writeable = False
         self._packed = PackedWeights()
@@ -184,9 +185,16 @@ class PreparedCell:
             [first, *shapes]
             for first in ((batch, compiled.sizes["input"]), run.output_shape(batch))
         )
-        arrays = [[np.empty(shape, compiled.dtype) for shape in part] for part in (given, made)]
+        arrays = [[host.empty(shape, compiled.dtype) for shape in part] for part in (given, made)]
         weights = self.parameters.values()
         return _Place(step.bind([*map(address, (*arrays[0], *weights, *arrays[1]))]), *arrays)
+
+
+def _aligned(array: Array) -> Array:
+    """A copy that begins with a cache line, of which a kernel reads whole ones."""
+    copy = host.empty(array.shape, array.dtype)
+    copy[...] = array
+    return copy
 
 
 def _results(made: Sequence[Array], out: Any) -> Results:

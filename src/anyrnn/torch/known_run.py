@@ -11,7 +11,7 @@ from torch import Tensor
 
 from anyrnn.kernels.run import ArrayInterface, Run
 from anyrnn.kernels.target import Call, Entry, Target
-from anyrnn.torch.tensors import NO_MEMORY, PLAIN, TYPES, address_reader, maker
+from anyrnn.torch.tensors import NO_MEMORY, PLAIN, TYPES, address_reader, list_maker
 
 Shape = tuple[int, ...]
 
@@ -59,12 +59,12 @@ class _Results:
                 view = shape, strides, first * prod(array[1:])
             self.parts.append(_Part(place, view, place in self.saved, shared))
         kinds = [slot.dtype for slot in entry.results]
-        self.makers = [*map(maker, made, kinds)]
+        self.make = list_maker(made, kinds)
         self.shapes = [made[place] for place in self.saved]
 
     def fill(self, given: Sequence[int]) -> list[Tensor]:
         """Run, given addresses: the arrays."""
-        arrays = [make() for make in self.makers]
+        arrays = self.make()
         self.run([*given, *map(Tensor.data_ptr, arrays)])
         return arrays
 

@@ -20,7 +20,7 @@ from anyrnn.torch.kept_call import KeptCall, alike, repeatable, time_first
 from anyrnn.torch.layer_part import LayerPart
 from anyrnn.torch.single_step import target_step
 from anyrnn.torch.step_results import direct_results, disjoint
-from anyrnn.torch.tensors import DTYPES, maker
+from anyrnn.torch.tensors import DTYPES, list_maker
 
 CALLS = 16  # of a layer that are kept
 OUTS = 8  # results given by a caller that are remembered
@@ -42,7 +42,7 @@ class PreparedCall(KeptCall):
 
     def __init__(
         self,
-        run: Callable[[Sequence[int]], None],
+        run: Callable[[list[int]], None],
         names: Iterable[str],
         given: Sequence[Tensor],
         stored: Sequence[Tensor],
@@ -59,7 +59,7 @@ class PreparedCall(KeptCall):
         leading = leading[::-1] if batch_first else leading
         self.made: list[tuple[int, ...]] = [(*leading, output_size), *states]
         kind = DTYPES[self.dtypes[0]]
-        self.makers = [maker(shape, kind) for shape in self.made]
+        self.make = list_maker(self.made, [kind] * len(self.made))
         shapes = *self.made, *self.shapes[: self.count]
         self.sizes = tuple(map(torch.Size.numel, map(torch.Size, shapes)))
         self.outs: dict[int, tuple[Any, list[int], list[Tensor]]] = {}
@@ -87,7 +87,7 @@ class PreparedCall(KeptCall):
         if self.batch_first:
             moved = time_first(tensors[0])
             addresses[0] = moved.data_ptr()
-        output, *new = [make() for make in self.makers]
+        output, *new = self.make()
         self.run([*addresses, output.data_ptr(), *map(Tensor.data_ptr, new)])
         if self.batch_first:
             output = output.transpose(0, 1).detach()

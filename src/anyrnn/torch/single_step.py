@@ -35,8 +35,10 @@ from anyrnn.torch.tensors import (
     REQUIRES_GRAD,
     SHAPE,
     Results,
+    address_reader,
     changed_since,
     check_parameters,
+    list_maker,
 )
 
 LARGE = 1 << 20  # elements of an LSTM's matrices from which on our kernels are faster
@@ -105,6 +107,14 @@ def enter(
     if found is None:
         return None
     first = 1 + states
+    kind = rows.shape, tensors[1].shape
+    known = found.known.get(kind) if out is None else None
+    if known is not None:
+        starts = known.read([*tensors])
+        if starts is not None:
+            made = known.make()
+            found.run([*starts, *map(Tensor.data_ptr, made)])
+            return made[0], tuple(made[1:])
     try:
         if not (
             [*map(DTYPE, tensors)] == found.dtypes
@@ -117,17 +127,17 @@ def enter(
         addresses = [*map(Tensor.data_ptr, tensors)]
         if 0 in addresses:
             return None
-        made = out
-        if made is None:
-            blank = found.blank(rows)
-            made = torch.empty_like(blank), tuple(map(torch.empty_like, tensors[1:first]))
+        if out is not None:
+            output, new = out
+        else:
+            known = known or found.known_kind(tensors, first)
+            output, *new = known.make()
     except RuntimeError:  # a tensor without a shape or without memory
         return None
-    output, new = made
     found.run([*addresses, output.data_ptr(), *map(Tensor.data_ptr, new)])
     if out is not None:
         increment_version((output, *new))
-    return made
+    return output, tuple(new)
 
 
 @lru_cache(maxsize=256)
@@ -236,6 +246,18 @@ def _check_again(
             raise changed_since(run, error) from None
 
 
+class KnownKind(NamedTuple):
+    """Tensors of some shapes that a step has been given before.
+
+    Attributes:
+        read: Tells where they begin.
+        make: Makes the output and the new states.
+    """
+
+    read: Callable[[list[Tensor]], list[int] | None]
+    make: Callable[[], list[Tensor]]
+
+
 @dataclass
 class TargetStep:
     """The step of a target, and what it is given.
@@ -245,22 +267,25 @@ class TargetStep:
         output_size: The size of the output.
         dtypes: The type of each tensor: the input, the states, the parameters.
         shapes: Those of the parameters.
-        blanks: What outputs are like, by the shapes of inputs.
+        known: The kinds of tensors that it has been given, by the shapes of the input and the first
+            state: there are three layouts of the same rows.
     """
 
-    run: Callable[[Sequence[int]], None]
+    run: Callable[[list[int]], None]
     output_size: int
     dtypes: list[torch.dtype]
     shapes: list[tuple[int, ...]]
-    blanks: dict[tuple[int, ...], Tensor] = field(default_factory=dict)
+    known: dict[Any, KnownKind] = field(default_factory=dict)
 
-    def blank(self, rows: Tensor) -> Tensor:
-        """What the output of an input is like; there are three layouts of the same rows."""
-        blank = self.blanks.get(rows.shape)
-        if blank is None:
-            shape = *rows.shape[:-1], self.output_size
-            blank = self.blanks[rows.shape] = torch.empty(shape, dtype=rows.dtype, device="cpu")
-        return blank
+    def known_kind(self, tensors: Sequence[Tensor], first: int) -> KnownKind:
+        """That of tensors it is given; the parameters begin with the first one."""
+        rows, *states = map(SHAPE, tensors[:first])
+        made = [(*rows[:-1], self.output_size), *states]
+        kind = DTYPES[self.dtypes[0]]
+        read = address_reader([rows, *states, *self.shapes], self.dtypes)
+        found = KnownKind(read, list_maker(made, [kind] * first))
+        self.known[rows, states[0]] = found
+        return found
 
 
 def target_step(run: Run, tensors: Sequence[Tensor]) -> TargetStep | None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from anyrnn.errors import ArrayError, InputError
 from anyrnn.kernels import host
 from anyrnn.kernels.run import Run
+from anyrnn.torch.new_tensors import tensor_maker
 
 DTYPES = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
 NO_MEMORY = torch.empty(0)
@@ -76,6 +77,20 @@ def maker(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Callable[[], Tensor]:
     if prod(shape) * dtype.itemsize < host.LEAST:  # like another one is faster than by shape
         return partial(torch.empty_like, torch.empty(shape, dtype=TYPES[dtype], device="cpu"))
     return lambda: torch.from_numpy(host.empty(shape, dtype))
+
+
+def list_maker(
+    shapes: Sequence[tuple[int, ...]], kinds: Sequence[np.dtype[Any]]
+) -> Callable[[], list[Tensor]]:
+    """As `maker`, for several tensors."""
+    makers = [*map(maker, shapes, kinds)]
+    large = any(prod(s) * k.itemsize >= host.LEAST for s, k in zip(shapes, kinds, strict=True))
+    quick = None
+    if not large and len({*kinds}) == 1:
+        quick = tensor_maker(shapes, TYPES[kinds[0]])
+    if quick is None:
+        return lambda: [make() for make in makers]
+    return lambda: quick(None) or [make() for make in makers]
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:

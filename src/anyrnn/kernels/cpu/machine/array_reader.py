@@ -16,7 +16,7 @@ import numpy as np
 
 from anyrnn.kernels.cpu.machine.engine import Code, compile_text
 from anyrnn.kernels.cpu.machine.processor import host
-from anyrnn.kernels.cpu.machine.python_function import (
+from anyrnn.kernels.python_function import (
     DATA,
     Interpreter,
     functions,

@@ -13,7 +13,7 @@ from struct import Struct
 from anyrnn.kernels.cpu.machine import executor, team
 from anyrnn.kernels.cpu.machine.engine import Code, compile_text
 from anyrnn.kernels.cpu.machine.processor import host
-from anyrnn.kernels.cpu.machine.python_function import (
+from anyrnn.kernels.python_function import (
     DATA,
     Interpreter,
     functions,
