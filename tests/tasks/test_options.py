@@ -263,7 +263,9 @@ def _other(found: Option) -> Any:
 
 def _beside(name: str, value: Any) -> dict[str, Any]:
     """An option, and what its value asks for."""
-    asked = {"text": {"text": "t", "label": "l"}, "csv": {"label": "l"}}
+    asked = {"text": {"text": "t", "label": "l"}, "csv": {"label": "l", "time": "t"}}
+    if name == "time":
+        return {name: value, "format": "csv", "label": "l"}
     return {name: value, **(asked.get(value, {}) if name == "format" else {})}
 
 
