@@ -77,6 +77,17 @@ def test_what_is_no_run(run, tmp_path: Path) -> None:
         assert message in " ".join(error.split())
 
 
+def test_the_damaged_file_is_named(run, tmp_path: Path) -> None:
+    record = {"format": "anyrnn run", "version": 2, "cells": ["gru"], "best_cell": "gru"}
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    (tmp_path / "results.json").write_text('{"cells": {}}')
+    code, _, error = run("runs", str(tmp_path), str(tmp_path))
+    assert code == 2
+    assert error.count("the run is damaged") == 1
+    assert "config.json needs 'figures' (list) but lacks it" in " ".join(error.split())
+    assert "results.json" not in error
+
+
 def test_studies_are_listed(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Searches and comparisons with the best figure of each; what is damaged is skipped."""
     monkeypatch.setenv("COLUMNS", "160")

@@ -1,16 +1,17 @@
 import gzip
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas
 import pyarrow
 import pytest
 from pyarrow import parquet
 
-from anyrnn.errors import DataError
+from anyrnn.errors import DataError, OptionError
 from anyrnn.tasks.data import contents, table_pieces
 from anyrnn.tasks.data.encoding import decoded_lines
 from anyrnn.tasks.data.table import Table
-from anyrnn.tasks.data.table_files import complete, read_table
+from anyrnn.tasks.data.table_files import complete, read_complete, read_table
 
 
 @pytest.fixture(autouse=True, params=["in memory", "on disk"])
@@ -115,6 +116,14 @@ def test_complete_rows_are_numbered_from_one(tmp_path: Path) -> None:
     assert found.skipped == {"without t": 1, "without l": 1}
     with pytest.raises(DataError, match=r"record 2.*'t'.*2 rows"):
         complete(table, wanted, skip_bad=False)
+
+
+def test_two_options_that_name_one_column(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("file,text\na.wav,yes\n")
+    options = SimpleNamespace(reading={}, skip_bad=False)
+    with pytest.raises(OptionError, match="recording and transcript are both 'file'; name two"):
+        read_complete(path, options, [("file", "recording"), ("file", "transcript")])
 
 
 def test_only_wanted_columns_are_read(tmp_path: Path) -> None:

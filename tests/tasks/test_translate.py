@@ -86,7 +86,7 @@ BAD_PAIRS = {
     "nothing in both": ("a\n\n", "\nx\n", {"skip_bad": True}, "have no line with a sentence in"),
     "too few": ("a\nb\n", "x\ny\n", {}, r"has 2 different pair\(s\), but 3 are needed"),
     "a table": ("a", "x", {"source": "a.tsv"}, "a.tsv is a table; name it with data, and its"),
-    "the same": ("a", "x", {"source": "x", "target": "x"}, "source and target are both 'x'"),
+    "the same": ("a", "x", {"source": "x", "target": "y/../x"}, "x and y/../x are the same file"),
     "one side": ("a", "x", {"test_source": "t"}, "test_source is a file of one side only; give te"),
     "two forms": ("a", "x", {"test_data": "t.csv"}, "test_data is a table, but source and target"),
     "bpe": ("a b\n" * 9, "x\n" * 9, {"source_tokens": "bpe", "target_tokens": "bpe",

@@ -97,6 +97,8 @@ def study_summary(folder: Path) -> StudySummary:
         return StudySummary(*known, date, trials)
     try:
         return StudySummary(*known, date, trials, *_best(known[1], read_json(results)))
+    except RunError:
+        raise
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(
             f"the study is damaged: {results} lacks figures: {type(error).__name__} {error}"

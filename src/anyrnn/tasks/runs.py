@@ -104,6 +104,8 @@ def summary(run: Path) -> Summary:
             {cell: _measured(listed[cell]["trials"]) for cell in cells},
             entry(config, "options", dict, path),
         )
+    except RunError:
+        raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunError(
             f"the run is damaged: {results} lacks figures: {type(error).__name__} {error}"

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from anyrnn.errors import DataError, OptionError, option_name
+from anyrnn.errors import DataError
 from anyrnn.tasks.caption.backbone import Backbone
 from anyrnn.tasks.caption.features import (
     ENDINGS,
@@ -93,11 +93,6 @@ def read_part(path: Path, options: DataOptions, source: FeatureSource) -> Part:
         DataError: The table or (without `skip_bad`) a row or a picture cannot be used.
         OptionError: Both columns are the same.
     """
-    if options.picture == options.caption:
-        raise OptionError(
-            f"{option_name('picture')} and {option_name('caption')} are both "
-            f"{options.picture!r}; name two columns"
-        )
     columns = [(options.picture, "picture"), (options.caption, "caption")]
     table = read_complete(path, options, columns)
     pictures, sentences = (table.column(*each) for each in columns)

@@ -2,14 +2,14 @@
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import combinations, islice
 from pathlib import Path
 from typing import Any
 
 import numpy
 from numpy.typing import NDArray
 
-from anyrnn.errors import DataError, option_name
+from anyrnn.errors import DataError, OptionError, option_name
 from anyrnn.tasks.data.arrow_tables import arrow_table
 from anyrnn.tasks.data.columns import TextColumn
 from anyrnn.tasks.data.contents import Characters, Content
@@ -144,7 +144,13 @@ def read_complete(
 
     Raises:
         DataError: See `read_table` and `complete`.
+        OptionError: Two options name one column.
     """
+    for (one, first), (other, second) in combinations(columns, 2):
+        if one == other:
+            raise OptionError(
+                f"{option_name(first)} and {option_name(second)} are both {one!r}; name two columns"
+            )
     table = read_table(path, **options.reading, wanted=[name for name, _ in columns])
     return complete(table, needed or columns, skip_bad=options.skip_bad)
 

@@ -80,11 +80,6 @@ def read_part(options: DataOptions) -> Part:
     Raises:
         DataError: A file or (without `skip_bad`) a row cannot be used.
     """
-    if options.source == options.target:
-        raise OptionError(
-            f"{option_name('source')} and {option_name('target')} are both {options.source!r}; "
-            "give the two sides of the pairs"
-        )
     if options.data is not None:
         return _of_table(options.data, options)
     return _of_files(Path(options.source), Path(options.target), options)
@@ -117,6 +112,10 @@ def _of_table(path: Path, options: DataOptions) -> Part:
 
 
 def _of_files(source: Path, target: Path, options: DataOptions) -> Part:
+    if source.resolve() == target.resolve():
+        raise OptionError(
+            f"{source} and {target} are the same file; give the two sides of the pairs"
+        )
     for path in (source, target):
         if is_table(path):
             raise DataError(
