@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -37,6 +37,7 @@ from anyrnn.kernels.cpu.machine.processor import host
 from anyrnn.kernels.cpu.program import packing, prepared_commands, program_plan, varying
 from anyrnn.kernels.cpu.target import CPU
 from anyrnn.kernels.numpy_arrays import NUMPY_ARRAYS
+from anyrnn.kernels.row_layout import Layout
 from anyrnn.kernels.run import Arrays, Run, Steps
 from checks import TARGETS, Case, make_case
 from random_cells import SMALLEST, make, random_cells
@@ -226,8 +227,21 @@ def compiled(trial: Trial, case: Case) -> Iterator[Named]:
         last = [memory.empty(state.shape, dtype) for state in case.states]
         arrays = [x, *case.states, *case.parameters.values(), output, *last]
         single.run([array.ctypes.data for array in arrays])
-    found = {"output": spread(output)}
-    yield found | {f"state {n}": part for n, part in zip(case.cell.states, last, strict=True)}
+    yield forwards(case, spread(output), last)
+    counts = np.arange(trial.lengths[0])[:, None] < trial.lengths
+    steps = Layout(counts, lengths=np.array(trial.lengths)).placed(False, False, trial.reverse)
+    placed = run._replace(steps=steps)
+    if len(counts) > 1 and target.places(placed):
+        padded = np.ascontiguousarray(case.x[: len(counts)]).reshape(counts.size, -1)
+        arrays = Arrays(NUMPY_ARRAYS, padded, case.states, case.parameters)
+        output, last = target.forward(placed, arrays)
+        yield forwards(case, output.reshape(*counts.shape, -1), last)
+
+
+def forwards(case: Case, output: np.ndarray, last: Sequence[np.ndarray]) -> Named:
+    """What a run without a derivative computes, by name."""
+    states = {f"state {n}": part for n, part in zip(case.cell.states, last, strict=True)}
+    return {"output": output, **states}
 
 
 def disturbed(case: Case, dtype: str, random: np.random.Generator) -> Case:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property, lru_cache, wraps
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from anyrnn.errors import InputError
-from anyrnn.kernels.run import Array
+from anyrnn.kernels.run import Array, PlacedSteps
 
 PADDINGS = ("zero", "carry")
 GIVEN = "given"
@@ -63,45 +64,49 @@ class Layout:
         self.kept: dict[Any, Any] = {}
         self._counts, self.resets = counts, resets is not None
         self._pieces = np.broadcast_to(np.int64(0), counts.shape)
-        step = piece = begun = np.zeros(0, np.int64)
-        if lengths is None:
-            step = np.flatnonzero(counts.T)  # each sequence's steps one after another
+        if resets is None and lengths is not None:
+            order = np.argsort(-lengths, kind="stable")
+            self._owner = owner = order[: np.count_nonzero(lengths)]
+            self._piece = owner[:0]
+            there = np.arange(lengths.max(initial=0))[:, None] < lengths[owner]
+            self.batch_sizes: list[int] = np.count_nonzero(there, axis=1).tolist() or [0]
+            self.rows, self.sequences = int(lengths.sum()), len(owner)
+            self._there = there
+            return
+        self._there = None
+        step = np.flatnonzero(counts.T)  # each sequence's steps one after another
+        piece = begun = step[:0]
         if resets is not None:
             self._pieces = np.cumsum(resets, axis=0)
             piece = step // time * (time + 1) + self._pieces.T.ravel()[step]
             begun = np.flatnonzero(np.diff(piece, prepend=-1))
             numbers, owner = np.diff(begun, append=len(step)), step[begun] // time
         else:
-            numbers = counts.sum(axis=0) if lengths is None else lengths
+            numbers = counts.sum(axis=0)
             owner = np.flatnonzero(numbers)
             numbers = numbers[owner]
         order = np.argsort(-numbers, kind="stable")
         falling = -numbers[order]
         sizes = np.searchsorted(falling, -np.arange(-falling.min(initial=0)))
         offsets = np.cumsum(sizes) - sizes
-        self.batch_sizes: list[int] = sizes.tolist() or [0]
+        self.batch_sizes = sizes.tolist() or [0]
         self.rows, self.sequences = int(numbers.sum()), len(order)
         self._owner = owner[order]
         self._piece = piece if resets is None else piece[begun[order]] % (time + 1)
-        every = np.arange(self.rows)
-        if lengths is None:
-            rank = np.empty_like(order)
-            rank[order] = np.arange(len(order))
-            within = every - np.repeat(np.cumsum(numbers) - numbers, numbers)
-            self._step = np.empty_like(step)  # of each row
-            self._step[offsets[within] + np.repeat(rank, numbers)] = step
-        else:
-            first = self._owner * time
-            self._step = first[every - np.repeat(offsets, sizes)]
-            self._step += np.repeat(np.arange(len(sizes)), sizes)
+        rank = np.empty_like(order)
+        rank[order] = np.arange(len(order))
+        within = np.arange(self.rows) - np.repeat(np.cumsum(numbers) - numbers, numbers)
+        self._found["places", True] = found = np.empty_like(step)  # of each row
+        found[offsets[within] + np.repeat(rank, numbers)] = step
 
     @_once
     def places(self, batch_first: bool = False) -> Array:
         """Where each row is in an array (time * batch, ...), or (batch * time, ...)."""
         time, batch = self.shape
-        if batch_first:
-            return self._step
-        sequence, step = np.divmod(self._step, time)
+        if self._there is not None:  # the first steps of each sequence
+            every, owner = np.arange(len(self._there))[:, None], self._owner
+            return (every + owner * time if batch_first else every * batch + owner)[self._there]
+        sequence, step = np.divmod(self.places(True), time)
         return step * batch + sequence
 
     @_once
@@ -109,12 +114,35 @@ class Layout:
         """Where the steps that do not count are in such an array."""
         return np.flatnonzero(~(self._counts.T if batch_first else self._counts))
 
+    def placed(self, read: bool, write: bool, reverse: bool) -> PlacedSteps:
+        """The steps of a run that reads and writes padded arrays.
+
+        Args:
+            read: Whether the input has the batch before the time.
+            write: Whether the output has.
+            reverse: Whether the run is from the last step to the first.
+        """
+        key = "placed", read, write, reverse
+        if key not in self.kept:
+            batch = self.shape[1]
+            self.kept[key] = PlacedSteps(
+                tuple(self.batch_sizes),
+                reads=self.places(read),
+                writes=self.places(write),
+                rest=self.rest(write),
+                padded=prod(self.shape),
+                begin=self.begin(reverse),
+                end=self.end(reverse),
+                given=2 * batch if self.resets else batch,
+            )
+        return self.kept[key]
+
     @cached_property
     def _row(self) -> Array:
         """The row of each step that counts, (time, batch)."""
         time, batch = self.shape
         found = np.zeros(batch * time, np.int64)
-        found[self._step] = np.arange(self.rows)
+        found[self.places(True)] = np.arange(self.rows)
         return found.reshape(batch, time).T
 
     def _first_piece(self, reverse: bool) -> Array:
@@ -210,13 +238,12 @@ def lay_out(
         return array.T if turned else array.reshape(time, -1)
 
     if lengths is not None and mask is resets is None and "batch" in axes:
-        numbers = _lengths(lengths, axes, shape)
-        if not len(numbers) or numbers.min() == time:
-            return None
-        return _layout_of_lengths(time, numbers.astype(np.int64).tobytes())
+        check_lengths(lengths, axes, shape)
+        return _layout_of_lengths(time, np.asarray(lengths).astype(np.int64).tobytes())
     counts = None if mask is None else turn(_booleans("mask", mask, axes, shape))
     if lengths is not None:
-        within = np.arange(time)[:, None] < _lengths(lengths, axes, shape)
+        check_lengths(lengths, axes, shape)
+        within = np.arange(time)[:, None] < _in_range(np.asarray(lengths), time)
         counts = within if counts is None else counts & within
     if counts is None:
         counts = turn(np.ones(shape, bool))
@@ -239,9 +266,13 @@ def _layout(shape: tuple[int, int], counts: bytes, resets: bytes | None) -> Layo
 
 
 @lru_cache(maxsize=LAYOUTS)
-def _layout_of_lengths(time: int, lengths: bytes) -> Layout:
-    """As `_layout`, where the steps that count are the first ones of each sequence."""
-    numbers = np.frombuffer(lengths, np.int64)
+def _layout_of_lengths(time: int, lengths: bytes) -> Layout | None:
+    """As `_layout`, where the steps that count are the first ones of each sequence; None if all
+    count.
+    """
+    numbers = _in_range(np.frombuffer(lengths, np.int64), time)
+    if numbers.min(initial=time) == time:
+        return None
     return Layout(np.arange(time)[:, None] < numbers, lengths=numbers)
 
 
@@ -286,9 +317,8 @@ def check_lengths(given: Any, axes: tuple[str, ...], shape: tuple[int, ...]) -> 
         )
 
 
-def _lengths(given: Any, axes: tuple[str, ...], shape: tuple[int, ...]) -> Array:
-    check_lengths(given, axes, shape)
-    numbers, time = np.asarray(given), shape[axes.index("time")]
+def _in_range(numbers: Array, time: int) -> Array:
+    """Lengths, if no sequence is longer than there are steps."""
     if len(numbers) and (numbers.min() < 0 or numbers.max() > time):
         wrong = numbers[(numbers < 0) | (numbers > time)]
         raise InputError(

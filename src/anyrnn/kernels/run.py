@@ -87,6 +87,35 @@ class Steps:
         return (self.lengths % 2)[:, None].astype(bool)
 
 
+@dataclass(frozen=True, eq=False)
+class PlacedSteps(Steps):
+    """Steps whose rows a run reads and writes where they are in padded arrays, with all rows of
+    these one after another; and whose states are those of a caller's batch.
+
+    Attributes:
+        reads: The row of the padded input of each row.
+        writes: That of the padded output.
+        rest: The rows of the output that no step has: they become zero.
+        padded: The number of rows of the padded arrays.
+        begin: The given state with which each sequence begins.
+        end: Where each last state is: among those of the sequences, and after them the given ones.
+        given: The number of states that are given.
+    """
+
+    reads: Array
+    writes: Array
+    rest: Array
+    padded: int
+    begin: Array
+    end: Array
+    given: int
+
+    @property
+    def constant(self) -> bool:
+        """Numbers of rows vary in any case."""
+        return False
+
+
 @lru_cache(maxsize=256)
 def steps_of(batch_sizes: tuple[int, ...]) -> Steps:
     """The steps; the same ones for the same sizes, so that what is written for them is found."""

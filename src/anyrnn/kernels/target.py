@@ -236,6 +236,14 @@ def default_target() -> Target:
     return found
 
 
+def places(target: Target, run: Run) -> bool:
+    """Whether `forward` of a target takes `PlacedSteps` for a run, reads a padded input and writes
+    a padded output; few targets do for some runs.
+    """
+    asked: Callable[[Run], bool] | None = getattr(target, "places", None)
+    return asked is not None and asked(run)
+
+
 @contextmanager
 def registered(target: Target) -> Iterator[None]:
     """Have a target compute in the place of the one that its device has."""

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from anyrnn.kernels.row_layout import check_booleans, check_lengths
 from anyrnn.kernels.run import DeviceSteps
-from anyrnn.torch.packed_rows import GatheredRows
+from anyrnn.torch.packed_rows import GatheredRows, flattened
 
 
 class DeviceLayout:
@@ -182,6 +182,11 @@ class DeviceRows(GatheredRows):
 
     layout: Any  # DeviceLayout
 
+    @cached_property
+    def _gathered(self) -> Tensor:
+        flat, turned = flattened(self.data)
+        return row_choice(self.layout, turned).of(flat)
+
     def drop_features(self, data: Tensor, probability: float) -> Tensor:
         """As `Rows.drop_features`."""
         ones = data.new_ones(self.batch_sizes.batch, data.shape[-1])
@@ -261,7 +266,6 @@ def device_rows(
         layout: Which steps they are.
         batched, batch_first, carry, shape: As of `GatheredRows`.
     """
-    turned = not tensor.is_contiguous() and tensor.transpose(0, 1).is_contiguous()
-    flat = (tensor.transpose(0, 1) if turned else tensor).flatten(0, 1)
-    rows, steps = row_choice(layout, turned).of(flat), layout.steps
-    return DeviceRows(rows, steps, tensor.shape[1], batched, batch_first, layout, carry, shape)
+    return DeviceRows(
+        tensor, layout.steps, tensor.shape[1], batched, batch_first, layout, carry, shape
+    )

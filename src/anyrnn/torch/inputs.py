@@ -16,7 +16,7 @@ from anyrnn.errors import InputError
 from anyrnn.kernels.arguments import as_array
 from anyrnn.kernels.row_layout import GIVEN, check_padding, lay_out
 from anyrnn.torch.device_layout import device_rows, lay_out_on_device
-from anyrnn.torch.packed_rows import GatheredRows, PackedRows, Rows, gather
+from anyrnn.torch.packed_rows import GatheredRows, PackedRows, Rows
 from anyrnn.torch.tensors import check_tensor
 from anyrnn.torch.tracing import FUNCTORCH
 
@@ -140,7 +140,7 @@ def read_input(
             layout = lay_out(axes, shape[:-1], *arrays)
         if layout is not None:
             common = layout.batch_sizes, batch, batched, batch_first
-            return GatheredRows(gather(tensor, layout), *common, layout, carry, shape[:-1])
+            return GatheredRows(tensor, *common, layout, carry, shape[:-1])
     return Rows(tensor, None, batch, batched, batch_first)
 
 

@@ -28,12 +28,13 @@ from anyrnn.torch.layer_stack import (
     stack_states,
     write_states,
 )
-from anyrnn.torch.packed_rows import Input, Rows, Start
+from anyrnn.torch.packed_rows import GatheredRows, Input, Rows, Start
 from anyrnn.torch.path import ORDER, Path, asked, check_int8, choose, may_be_vendor, on_device
+from anyrnn.torch.placed_run import run_placed
 from anyrnn.torch.results import own
 from anyrnn.torch.shifts import Added, Shifts
 from anyrnn.torch.single_step import by_vendor
-from anyrnn.torch.tensors import PLAIN, check_parameters, parameter
+from anyrnn.torch.tensors import PLAIN, Results, check_parameters, parameter
 from anyrnn.torch.tracing import leaf_call, refuse_script, untraced
 
 
@@ -109,15 +110,18 @@ class Layer(DirectCalls):
         if returned not in ("last", "all"):
             raise InputError(f"return_states={returned!r}; expected 'last' or 'all'")
         rows, starts = self._read(structure, given, state, marks)
-        data, found = self._run(structure, rows, starts, str(returned))
-        finish, stack = rows.end, rows.stack_end
-        if returned == "all":
-            finish, stack = rows.every, rows.stack_every
-        for place, (each, part) in enumerate(zip(found, starts, strict=True)):
-            found[place] = [*map(finish, each, part)]
-        output, *states = own(
-            [rows.restore(data), *stack_states(structure.form, iter(found), stack)]
-        )
+        placed = self._run_placed(structure, rows, starts) if returned == "last" else None
+        if placed is not None:
+            output, found, stack = placed[0], [placed[1]], rows.stack_end
+        else:
+            data, found = self._run(structure, rows, starts, str(returned))
+            finish, stack = rows.end, rows.stack_end
+            if returned == "all":
+                finish, stack = rows.every, rows.stack_every
+            for place, (each, part) in enumerate(zip(found, starts, strict=True)):
+                found[place] = [*map(finish, each, part)]
+            output = rows.restore(data)
+        output, *states = own([output, *stack_states(structure.form, iter(found), stack)])
         usual = type(given) in PLAIN and type(output) in PLAIN and not torch.compiler.is_compiling()
         if usual and not marked:
             call = structure, given, str(returned), output.requires_grad
@@ -201,7 +205,7 @@ class Layer(DirectCalls):
         Returns:
             The outputs, laid out as the rows, and what is to be returned of each part.
         """
-        options, data = structure.options, rows.data
+        options, data = structure.options, rows.rows
         operand = None
         if self._in_int8:
             check_int8(structure.first.cell, [data, *self.parameters()])
@@ -254,6 +258,19 @@ class Layer(DirectCalls):
                 data = functional.dropout(data, self.dropout)
         return data, found
 
+    def _run_placed(
+        self, structure: LayerStack, rows: Rows, starts: Sequence[Sequence[Start]]
+    ) -> Results | None:
+        """Run one layer from the padded input to the padded output; None if that cannot be."""
+        drops = structure.drops and self.training
+        if not isinstance(rows, GatheredRows) or not structure.single or drops:
+            return None
+        part = structure.first
+        if self._in_int8:
+            check_int8(part.cell, [rows.data, *self.parameters()])
+        given = rows, starts[0], self._weights(part), self._packed_weights(part)
+        return run_placed(self._run_of(part), *given)
+
     def _run_at_once(
         self,
         structure: LayerStack,
@@ -261,7 +278,7 @@ class Layer(DirectCalls):
         initial: Sequence[Sequence[Tensor]],
     ) -> tuple[Tensor, list[Sequence[Tensor]]] | None:
         """Run all layers in one call of torch.nn's operator; None if it does not run them."""
-        mode, data, sizes = structure.torch_mode, rows.data, rows.batch_sizes
+        mode, data, sizes = structure.torch_mode, rows.rows, rows.batch_sizes
         if mode is None or not rows.batch or (structure.drops and self.training):
             return None
         if choose(structure.first.cell, [data, *self.parameters()]).name != "vendor":

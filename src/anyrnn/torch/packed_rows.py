@@ -123,7 +123,7 @@ class Rows:
     """A batch of sequences of one length.
 
     Attributes:
-        data: (time, batch, input); of sequences of different lengths (sum of batch_sizes, input).
+        data: (time, batch, input); of a PackedSequence (sum of batch_sizes, input).
         batch_sizes: The number of rows of each step; None where all sequences have one length; the
             `DeviceSteps` where these numbers are on a device.
         batch: The number of sequences.
@@ -136,6 +136,13 @@ class Rows:
     batch: int
     batched: bool
     batch_first: bool
+
+    @property
+    def rows(self) -> Tensor:
+        """The input as runs take it: (time, batch, input); of sequences of different lengths (sum
+        of batch_sizes, input).
+        """
+        return self.data
 
     def begin(self, start: Start) -> Tensor:
         """The initial state of each packed sequence, (sequences, size)."""
@@ -208,7 +215,7 @@ class PackedRows(Rows):
 @dataclass(frozen=True)
 class GatheredRows(Rows):
     """The rows of a padded tensor with lengths, a mask or resets. Masked steps have no row; each
-    reset begins another packed sequence.
+    reset begins another packed sequence. The data are the padded ones, (time, batch, input).
 
     Attributes:
         layout: Which step each row is.
@@ -222,10 +229,20 @@ class GatheredRows(Rows):
     shape: tuple[int, ...]
     found: dict[tuple[str, bool], tuple[Tensor, int]] = field(default_factory=dict, repr=False)
 
+    @property
+    def rows(self) -> Tensor:
+        """The rows of the steps that count."""
+        return self._gathered
+
+    @cached_property
+    def _gathered(self) -> Tensor:
+        flat, batch_first = flattened(self.data)
+        return _row_index(self.layout, batch_first, flat.device).gather(flat)
+
     def begin(self, start: Start) -> Tensor:
         """The initial state of each packed sequence."""
         index, _ = self._find("begin", start.reverse)
-        return self._starts(start).index_select(0, index)
+        return self.starts(start).index_select(0, index)
 
     def end(self, last: Tensor, start: Start) -> Tensor:
         """The last state of each sequence: that of the last one of its packed sequences."""
@@ -271,22 +288,24 @@ class GatheredRows(Rows):
         """A result flattened in the caller's order, in the layout of the input."""
         return result.unflatten(0, self.shape)
 
-    def _starts(self, start: Start) -> Tensor:
+    def starts(self, start: Start) -> Tensor:
+        """The initial state of each sequence of the batch, and what it is put back to, if it is."""
         return torch.cat([start.state, start.reset]) if self.layout.resets else start.state
 
     def _among(self, name: str, found: Tensor, start: Start) -> Tensor:
         """Select from computed rows, followed by the initial states and those after a reset."""
         index, highest = self._find(name, start.reverse)
         if highest >= len(found):
-            found = torch.cat([found, self._starts(start).to(found.dtype)])
+            found = torch.cat([found, self.starts(start).to(found.dtype)])
         return found.index_select(0, index)
 
 
-def gather(tensor: Tensor, layout: Layout) -> Tensor:
-    """The rows of the unmasked steps of a tensor (time, batch, features)."""
+def flattened(tensor: Tensor) -> tuple[Tensor, bool]:
+    """A tensor (time, batch, features) as rows, in the order of memory: whether that is batch by
+    batch.
+    """
     batch_first = not tensor.is_contiguous() and tensor.transpose(0, 1).is_contiguous()
-    flat = (tensor.transpose(0, 1) if batch_first else tensor).flatten(0, 1)
-    return _row_index(layout, batch_first, tensor.device).gather(flat)
+    return (tensor.transpose(0, 1) if batch_first else tensor).flatten(0, 1), batch_first
 
 
 def _row_index(layout: Layout, batch_first: bool, device: torch.device) -> RowIndex:

@@ -47,7 +47,7 @@ def row_numbers(rows: Rows) -> Tensor:
     """
     if isinstance(rows, GatheredRows):
         rows = replace(rows, carry=False)
-    shape = rows.data.shape[:-1]
+    shape = rows.rows.shape[:-1]
     numbers = torch.arange(1, shape.numel() + 1, dtype=torch.float64).reshape(*shape, 1)
     return as_batch(rows.restore(numbers.to(rows.data.device)), rows.batch_first)[..., 0].long() - 1
 
@@ -118,7 +118,7 @@ class Shifts(Added):
             InputError: What has to be kept for the gradient is more than the memory that is free,
                 or there is no such step.
         """
-        count = rows.data.shape[:-1].numel()
+        count = rows.rows.shape[:-1].numel()
         _check_memory(rows, [part.shifted(training, memory) for part in structure.parts], count)
         self.numbers = row_numbers(rows)
         if self._at is not None and self._at >= self.numbers.shape[1]:

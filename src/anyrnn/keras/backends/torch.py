@@ -90,7 +90,7 @@ def run(call: CellCall) -> tuple[Tensor | None, list[Tensor]]:
     starts = [Start(state, state, False) for state in states]
     output, last = execute(
         call.run,
-        rows.data,
+        rows.rows,
         rows.batch_sizes,
         [*map(rows.begin, starts)],
         dict(zip(call.cell.parameter_names, stored, strict=True)),

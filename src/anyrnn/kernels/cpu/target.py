@@ -133,6 +133,10 @@ class CPU:
         """As `Target.residuals`."""
         return _layout(run.cell, run.sizes, run.memory).arrays
 
+    def places(self, run: Run) -> bool:
+        """As `anyrnn.kernels.target.places`."""
+        return bool(_forward(run.cell, run.sizes, None, policy.of_run(run)).plan.placed)
+
     def forward(self, run: Run, arrays: Arrays) -> tuple[Any, list[Any]]:
         """As `Target.forward`."""
         cell, made = run.cell, _forward(run.cell, run.sizes, None, policy.of_run(run))

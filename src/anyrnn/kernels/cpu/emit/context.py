@@ -78,7 +78,27 @@ class Context:
 
     def _sequence_element(self, array: ArrayFields, row: str, unit: str) -> str:
         """The same for an array of the rows of all steps."""
-        return self.array_element(array, self.function.integer("add", self.step.offset, row), unit)
+        place = self.function.integer("add", self.step.offset, row)
+        if array.places is not None:
+            return self.placed_element(array, place, unit)
+        return self.array_element(array, place, unit)
+
+    def placed_element(self, array: ArrayFields, number: str, unit: str) -> str:
+        """The same for the row of all steps that has a number, where rows have places."""
+        assert array.places is not None
+        at = self.function.element(self.word(array.places), number, "i64")
+        place = self.function.value(f"load i64, ptr {at}", "place")
+        return self.array_element(array, place, unit)
+
+    def places_of(self, vector: Node, row: str) -> tuple[ArrayFields, str] | None:
+        """Of a vector whose rows are at places in an array: the array, and the address of the place
+        of a row.
+        """
+        array = self.record.loop_inputs.get(vector)
+        if array is None or array.places is None or vector in self.record.copies:
+            return None
+        number = self.function.integer("add", self.step.offset, row)
+        return array, self.function.element(self.word(array.places), number, "i64")
 
     def _state_element(self, states: dict[Name, str], name: Name, row: str, unit: str) -> str:
         stride = self.word(self.record.states[name].stride)

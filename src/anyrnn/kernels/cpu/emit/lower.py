@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from anyrnn.errors import KernelError
+from anyrnn.graph.nodes import Node
 from anyrnn.kernels.cpu.emit import dot_products, register_blocks
 from anyrnn.kernels.cpu.emit.arithmetic import Arithmetic
 from anyrnn.kernels.cpu.emit.elementwise import COMPUTE
@@ -39,12 +40,15 @@ def unsupported(schedule: Schedule) -> str | None:
     return uncomputed(evaluations(schedule, packed=True), COMPUTE, "CPU")
 
 
-def lower(schedule: Schedule, arithmetic: Arithmetic) -> Lowered:
+def lower(
+    schedule: Schedule, arithmetic: Arithmetic, placed: frozenset[Node] = frozenset()
+) -> Lowered:
     """Write the kernel of a schedule.
 
     Args:
         schedule: The schedule.
-        arithmetic: How it computes.
+        arithmetic: How it computes, with packed matrices if any vectors are placed.
+        placed: The inputs and the emitted values of which each row has a place in its array.
 
     Raises:
         KernelError: A value cannot be computed inside the loop.
@@ -57,9 +61,9 @@ def lower(schedule: Schedule, arithmetic: Arithmetic) -> Lowered:
     groups = [group for cut in tiles for group in cut.groups]
     rounded = [vector for group in groups for vector in group.vectors]
     copied = () if arithmetic.operand is Operand.PLAIN else rounded
-    record = Record(schedule, tiles, packed, copied, constants(schedule, planned))
+    record = Record(schedule, tiles, packed, copied, constants(schedule, planned), placed)
     if packed:
-        functions = [*register_blocks.functions(arithmetic, tiles)]
+        functions = [*register_blocks.functions(arithmetic, tiles, placed.difference(copied))]
     else:
         terms = sorted({len(group.vectors) for group in groups})
         functions = dot_products.functions(arithmetic, terms)

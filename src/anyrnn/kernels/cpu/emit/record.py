@@ -6,7 +6,7 @@ It is the whole interface between the two: `context` loads the words, `loop_layo
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from functools import partialmethod
 
@@ -31,6 +31,9 @@ class ArrayFields:
 
     address: Field
     stride: Field
+    places: Field | None = (
+        None  # the address of where each row is in it; None for one after another
+    )
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,7 @@ class Record:
         packed: bool,
         rounded: Iterable[Node],
         constants: Iterable[Node | Size],
+        placed: Container[Node] = (),
     ) -> None:
         self.fields: list[Field] = []
         integer, address, array = self._integer, self._address, self._array
@@ -112,8 +116,8 @@ class Record:
         self.steps, self.first_step, self.direction = integer(), integer(), integer()
         self.clock, self.seed, self.offsets = integer(), address(), address()
         self.rows, self.scratch = (integer(), integer()), address()
-        self.loop_inputs = {node: array() for node in schedule.loop_inputs}
-        self.emitted = {node: array() for node in schedule.emitted}
+        self.loop_inputs = {node: array(node in placed) for node in schedule.loop_inputs}
+        self.emitted = {node: array(node in placed) for node in schedule.emitted}
         self.between = {node: array() for node in between_stages(schedule)}
         self.states = {
             name: StateFields(address(), address(), integer()) for name in schedule.states
@@ -137,8 +141,8 @@ class Record:
     _integer = partialmethod(_field, is_address=False)
     _address = partialmethod(_field, is_address=True)
 
-    def _array(self) -> ArrayFields:
-        return ArrayFields(self._address(), self._integer())
+    def _array(self, placed: bool = False) -> ArrayFields:
+        return ArrayFields(self._address(), self._integer(), self._address() if placed else None)
 
     def _stage(self, stage: Stage | RowStage, tile: Tile, packed: bool) -> StageFields:
         size = self._integer()

@@ -4,13 +4,15 @@ rows of a tile, whose sums stay in registers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from itertools import pairwise, product
 
+from anyrnn.graph.nodes import Node
 from anyrnn.kernels.cpu.emit.arithmetic import Arithmetic
 from anyrnn.kernels.cpu.emit.assembly import Function
 from anyrnn.kernels.cpu.emit.context import Context
 from anyrnn.kernels.cpu.emit.operand_copies import rows_of
+from anyrnn.kernels.cpu.emit.record import Field
 from anyrnn.kernels.cpu.emit.tiles import Group, Tile, row_by_row
 
 
@@ -25,18 +27,21 @@ def _widths(tile: Tile) -> list[int]:
     return [tile.blocks] if tile.blocks == 1 else [tile.blocks, 1]
 
 
-def functions(arithmetic: Arithmetic, tiles: Sequence[Tile]) -> Iterator[str]:
+def functions(
+    arithmetic: Arithmetic, tiles: Sequence[Tile], placed: Container[Node] = ()
+) -> Iterator[str]:
     """The text of the functions: for each group of each stage, each width and each number of rows.
 
     Arguments: the packed matrices of a block of units, and the elements from one slot to the next
     there; where the sums go; of each vector the first row, the stride of the rows, its length in
-    slots.
+    slots. One that is `placed` has its whole array in the place of the first row, and after these
+    the places of the rows in it.
     """
     for stage, tile in enumerate(tiles):
         for index, group in enumerate(tile.groups):
             for used, rows in product(_widths(tile), range(1, group.rows + 1)):
                 name = _name(stage, index, used, rows)
-                yield _Block(arithmetic, name, group, tile.blocks, used, rows).write()
+                yield _Block(arithmetic, name, group, tile.blocks, used, rows, placed).write()
 
 
 class _Block:
@@ -45,9 +50,17 @@ class _Block:
     """
 
     def __init__(
-        self, arithmetic: Arithmetic, name: str, group: Group, blocks: int, used: int, rows: int
+        self,
+        arithmetic: Arithmetic,
+        name: str,
+        group: Group,
+        blocks: int,
+        used: int,
+        rows: int,
+        placed: Container[Node],
     ) -> None:
         self.terms, self.rows = len(group.vectors), rows
+        self.placed = [vector in placed for vector in group.vectors]
         self.stride = len(group.accumulators) * blocks  # vectors from one row of sums to the next
         starts = range(0, self.stride, blocks)
         self.places = [start + place for start in starts for place in range(used)]
@@ -56,6 +69,7 @@ class _Block:
         arguments = [("ptr noalias", "weights"), ("i64", "step"), ("ptr noalias", "sums")]
         for term in range(self.terms):
             arguments += [("ptr", f"x{term}"), ("i64", f"stride{term}"), ("i64", f"length{term}")]
+            arguments += [("ptr", f"places{term}")] * self.placed[term]
         self.function = Function(name, arguments, f"noinline {arithmetic.attributes}")
         self.v = arithmetic.vectors(self.function)
 
@@ -116,10 +130,14 @@ class _Block:
 
     def _row_pointers(self, term: int) -> list[str]:
         """The rows of a vector."""
-        function = self.function
-        pointers = [f"%x{term}"]
-        for row in range(1, self.rows):
-            offset = function.integer("mul", f"%stride{term}", row)
+        function, placed = self.function, self.placed[term]
+        pointers = [] if placed else [f"%x{term}"]
+        for row in range(len(pointers), self.rows):
+            number: str | int = row
+            if placed:
+                at = function.element(f"%places{term}", str(row), "i64")
+                number = function.value(f"load i64, ptr {at}", "place")
+            offset = function.integer("mul", f"%stride{term}", number)
             pointers.append(function.element(f"%x{term}", offset, self.v.scalar))
         return pointers
 
@@ -177,6 +195,30 @@ class _Block:
             yield from ((row, place, numbers[row], loaded) for row in range(rows))
 
 
+class _Vector:
+    """What a function is given of a vector, from a row on."""
+
+    def __init__(self, context: Context, vector: Node, length: Field, row: str) -> None:
+        self.function, self.scalar = context.function, context.v.scalar
+        self.length, self.places = context.word(length), None
+        found = context.places_of(vector, row)
+        if found is None:
+            self.address, self.stride = rows_of(context, vector, row)
+        else:
+            array, self.places = found
+            self.address, self.stride = context.word(array.address), context.word(array.stride)
+
+    def arguments(self, first: int) -> list[str]:
+        """The arguments for the rows from one on."""
+        function, address, further = self.function, self.address, []
+        if self.places is None:
+            skipped = function.integer("mul", self.stride, first)
+            address = function.element(address, skipped, self.scalar)
+        else:
+            further = [f"ptr {function.element(self.places, str(first), 'i64')}"]
+        return [f"ptr {address}", f"i64 {self.stride}", f"i64 {self.length}", *further]
+
+
 def call(
     context: Context,
     stage: int,
@@ -196,8 +238,7 @@ def call(
     assert fields.weights is not None
     assert fields.steps is not None
     vectors = [
-        (*rows_of(context, vector, row), context.word(field))
-        for vector, field in zip(group.vectors, fields.lengths, strict=True)
+        _Vector(context, *each, row) for each in zip(group.vectors, fields.lengths, strict=True)
     ]
     block_step, step = map(context.word, fields.steps)
     start = function.integer("mul", block_step, block)
@@ -228,10 +269,8 @@ def call(
             for first, last in pairwise(rows * part // parts for part in range(parts + 1)):
                 arguments = [f"ptr {source}", f"i64 {step}"]
                 arguments.append(f"ptr {function.element(into, str(first * width), v.scalar)}")
-                for address, stride, length in vectors:
-                    skipped = function.integer("mul", stride, first)
-                    place = function.element(address, skipped, v.scalar)
-                    arguments += [f"ptr {place}", f"i64 {stride}", f"i64 {length}"]
+                for vector in vectors:
+                    arguments += vector.arguments(first)
                 name = _name(stage, index, used, last - first)
                 function.emit(f"call void @{name}({', '.join(arguments)})")
             function.jump(done)

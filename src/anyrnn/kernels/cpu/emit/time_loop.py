@@ -17,6 +17,8 @@ from anyrnn.kernels.cpu.emit.unit_stage import UnitStage
 from anyrnn.kernels.evaluation import Evaluation
 from anyrnn.schedule.forms import RowStage, Schedule
 
+LINE = 64  # bytes of a cache line
+
 
 class TimeLoop:
     """Writes the function `kernel`, whose argument is the address of a record."""
@@ -38,6 +40,7 @@ class TimeLoop:
         self.context.load_words()
         with self._steps() as (current, following):
             self.context.step = self._begin_step(current, following)
+            self._fetch_next()
             self._write_stages()
         return self.function.text()
 
@@ -68,17 +71,50 @@ class TimeLoop:
         function.start(end)
 
     def _begin_step(self, current: dict[Name, str], following: dict[Name, str]) -> Step:
+        clock = self.function.integer("add", "%now", self.context.word(self.record.clock))
+        return Step(clock, *self._rows_of("%now"), current, following)
+
+    def _rows_of(self, number: str) -> tuple[str, str]:
+        """The first row of a step in the arrays of all steps, and the end of this thread's rows."""
         function, record, word = self.function, self.record, self.context.word
         offsets = word(record.offsets)
-        clock = function.integer("add", "%now", word(record.clock))
         offset = function.value(
-            f"load i64, ptr {function.element(offsets, '%now', 'i64')}", "offset"
+            f"load i64, ptr {function.element(offsets, number, 'i64')}", "offset"
         )
-        later = function.integer("add", "%now", 1)
+        later = function.integer("add", number, 1)
         end = function.value(f"load i64, ptr {function.element(offsets, later, 'i64')}", "offset")
         count = function.integer("sub", end, offset)
-        last_row = function.smaller(word(record.rows[1]), count)
-        return Step(clock, offset, last_row, current, following)
+        return offset, function.smaller(word(record.rows[1]), count)
+
+    def _fetch_next(self) -> None:
+        """Have this thread's rows of the next step come near that are anywhere in their arrays: no
+        processor foresees where.
+        """
+        function, record, word = self.function, self.record, self.context.word
+        arrays = [
+            (array, written)
+            for written, nodes in enumerate((record.loop_inputs, record.emitted))
+            for array in nodes.values()
+            if array.places is not None
+        ]
+        if not arrays:
+            return
+        later = function.integer("add", "%step", 1)
+        more = function.value(f"icmp slt i64 {later}, {word(record.steps)}", "more")
+        with function.when(more, "fetch"):
+            following = function.integer("add", "%now", word(record.direction))
+            offset, last_row = self._rows_of(following)
+            first, _ = record.rows
+            with function.loop("fetched", word(first), last_row) as row:
+                number = function.integer("add", offset, row)
+                for array, written in arrays:
+                    start = self.context.placed_element(array, number, "0")
+                    each = str(LINE // self.context.v.size)
+                    with function.loop("line", "0", word(array.stride), each) as unit:
+                        at = function.element(start, unit, self.context.v.scalar)
+                        function.emit(
+                            f"call void @llvm.prefetch.p0(ptr {at}, i32 {written}, i32 3, i32 1)"
+                        )
 
     def _write_stages(self) -> None:
         """The stages, and a barrier before each level and at the end."""

@@ -70,6 +70,7 @@ class CommandBuffer(BlockViews):
         self._varying: list[tuple[Any, Follow]] = []  # others that follow from the steps
         self._pieces: list[tuple[int, Array]] = []  # of the table, with the index of the first word
         self._length = 0
+        self._offsets: dict[Any, int] = {}  # where the table has those that copies share
         # as rows the entry of the table, the block, the offset
         self._relocations: list[Array] = [np.zeros((0, executor.RELOCATION), np.int64)]
         self._packed: list[Any] = []  # what is written into the block of weights
@@ -115,7 +116,9 @@ class CommandBuffer(BlockViews):
         self._recording.commands.append(command)
         self.note(*command)
 
-    def copy_rows(self, source: BufferView, into: BufferView, most: int, offsets: Follow) -> None:
+    def copy_rows(
+        self, source: BufferView, into: BufferView, most: int, offsets: Follow, key: Any = None
+    ) -> None:
         """Append a copy of rows of one array into another one, both contiguous.
 
         Args:
@@ -123,7 +126,19 @@ class CommandBuffer(BlockViews):
             into: An array of them, one after another.
             most: The most rows.
             offsets: The offset of each in the source, in bytes.
+            key: What copies have in common whose offsets are the same, if others may have them.
         """
+        first = self._offsets.get(key)
+        if first is None:
+            first = self._offsets[key] = self._follow_offsets(most, offsets)
+        if key is None:
+            del self._offsets[key]
+        places = *self._locate(into), *self._locate(source)
+        command = executor.ROWS, *places, into.strides[0], first, into.shape[0]
+        self._recording.commands.append(command)
+
+    def _follow_offsets(self, most: int, offsets: Follow) -> int:
+        """Append words to the table for at most so many offsets: the index of the first."""
         first = self.table(np.zeros(most))
 
         def all_offsets(*given: Any) -> Array:
@@ -132,9 +147,7 @@ class CommandBuffer(BlockViews):
             return found
 
         self.follow(slice(first, first + most), all_offsets)
-        places = *self._locate(into), *self._locate(source)
-        command = executor.ROWS, *places, into.strides[0], first, into.shape[0]
-        self._recording.commands.append(command)
+        return first
 
     def pause(self) -> None:
         """Let what comes next be entered by Python anew: in between it sees a Ctrl-C."""

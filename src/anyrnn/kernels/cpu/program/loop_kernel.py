@@ -17,7 +17,7 @@ from anyrnn.kernels.cpu.program import packing
 from anyrnn.kernels.cpu.program.buffer_view import BufferView
 from anyrnn.kernels.cpu.program.commands import CommandBuffer
 from anyrnn.kernels.cpu.program.loop_layout import LoopLayout
-from anyrnn.kernels.cpu.program.prepared_commands import TABLE, WORD, WORKSPACE
+from anyrnn.kernels.cpu.program.prepared_commands import TABLE, WORD, WORKSPACE, Follow
 from anyrnn.kernels.cpu.program.row_division import divides_rows
 from anyrnn.kernels.cpu.program.step_rows import StepRows
 from anyrnn.kernels.cpu.program.varying import Count
@@ -33,10 +33,13 @@ class Loop:
     Args:
         schedule: The schedule.
         arithmetic: How it computes.
+        placed: The inputs and the emitted values of which each row has a place in its array.
     """
 
-    def __init__(self, schedule: Schedule, arithmetic: Arithmetic) -> None:
-        self.schedule, self.lowered = schedule, lower(schedule, arithmetic)
+    def __init__(
+        self, schedule: Schedule, arithmetic: Arithmetic, placed: frozenset[Node] = frozenset()
+    ) -> None:
+        self.schedule, self.lowered = schedule, lower(schedule, arithmetic, placed)
         states = ", ".join(map(str, schedule.states)) or "product"
         kind = arithmetic.operand.precision or arithmetic.dtype
         label = f"{states} ({kind}{'' if arithmetic.packed else ', one step'})"
@@ -147,6 +150,7 @@ class PreparedLoop:
         reverse: bool,
         clock: Count = 0,
         seed: BufferView | None = None,
+        places: Mapping[Node, Follow] = NOTHING,
     ) -> None:
         """Append a run over some steps.
 
@@ -158,6 +162,8 @@ class PreparedLoop:
             reverse: From the last step to the first.
             clock: How many steps of the sequence come before these.
             seed: What random numbers follow from, if the loop draws some.
+            places: Of inputs and emitted values that are placed, where the places begin of the rows
+                of these steps.
         """
         record, layout, commands = self.layout.record, self.layout, self.commands
         records, pointers, counts = self.records.copy(), [*self.pointers], [*self.counts]
@@ -177,6 +183,9 @@ class PreparedLoop:
                 pointers.append((field.index, view))
         first = commands.enter(self.code, records, pointers, counts)
         each = first + len(record) * np.arange(len(records))
+        for node, array in (*record.loop_inputs.items(), *record.emitted.items()):
+            if array.places is not None:
+                commands.follow(each + array.places.index, places[node])
         commands.point(each + record.offsets.index, TABLE, rows.write(commands) * WORD)
         commands.point(
             each[:, None] + layout.pointers, WORKSPACE, self.workspace.offset + layout.offsets

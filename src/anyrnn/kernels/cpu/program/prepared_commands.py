@@ -72,6 +72,7 @@ class Bindings:
         self.start = address(self.table)
         self.patch(TABLE, self.start)
         self.slots: list[BufferView] = []
+        self._shapes: list[tuple[int, ...]] | None = None  # of those that vary
         self.makers: list[Callable[[], Any]] = []
         if not commands.varies:
             self._know_shapes()
@@ -92,6 +93,12 @@ class Bindings:
     def _know_shapes(self) -> None:
         """Find what reads the given arrays, and what makes the results."""
         given, results = self.commands.given, self.commands.results
+        varying = [given[place].shape for place in self.commands.varying_given]
+        varying += [results[place].shape for place in self.commands.varying_results]
+        shapes = [*map(self.shape, varying)]
+        if shapes == self._shapes:
+            return
+        self._shapes = shapes
         if not self.slots:
             self.slots, self.makers = [*map(self._view, given)], [*map(self._maker, results)]
         else:

@@ -8,6 +8,7 @@ one segment reuse the memory of the one before.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from anyrnn.graph.cell import Cell
@@ -109,6 +110,21 @@ class ProgramPlan:
             if own:
                 shape = stored.shape_for(self.sizes)
                 self.totals.append((stored.name, shape, sum(own) == shape[0]))
+
+    @cached_property
+    def placed(self) -> frozenset[Node]:
+        """The input and the output, if the loop alone reads the one and writes the other, so that
+        their rows may be anywhere in arrays; else nothing.
+        """
+        parts, output = (*self.before, *self.after, *self.last), self.planned.graph.outputs
+        outside = {argument for part in parts for argument in part.arguments}
+        found = {leaf for leaf in self.inputs if leaf.name == self.cell.input}
+        found.add(output[self.cell.output])
+        known = found.intersection(self.planned.loop_inputs, self.inputs)
+        known |= found.intersection(self.planned.emitted).difference(self.columns)
+        copied = {node for node, _ in (*self.early, *self.late)}
+        alone = len(known) == 2 and not self.histories and len(self.results) == 1
+        return frozenset(known if alone and not known & (outside | copied) else ())
 
     def divided(self, steps: Steps, itemsize: int) -> RecordedSteps:
         """The steps, divided into segments."""

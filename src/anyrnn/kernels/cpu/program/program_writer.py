@@ -16,9 +16,10 @@ from anyrnn.kernels.cpu.program.block_views import LINE
 from anyrnn.kernels.cpu.program.buffer_view import BufferView
 from anyrnn.kernels.cpu.program.commands import CommandBuffer
 from anyrnn.kernels.cpu.program.loop_kernel import compiled_loop
-from anyrnn.kernels.cpu.program.prepared_commands import PreparedCommands
+from anyrnn.kernels.cpu.program.prepared_commands import Follow, PreparedCommands
 from anyrnn.kernels.cpu.program.program_plan import ProgramPlan
 from anyrnn.kernels.cpu.program.residual_layout import PACKED, ResidualLayout
+from anyrnn.kernels.cpu.program.row_clearing import clear_rest
 from anyrnn.kernels.cpu.program.segment_operations import (
     SIDE_BY_SIDE,
     Frame,
@@ -27,6 +28,7 @@ from anyrnn.kernels.cpu.program.segment_operations import (
 )
 from anyrnn.kernels.cpu.program.step_rows import SegmentSteps
 from anyrnn.kernels.cpu.program.varying import RecordedSteps, value_of
+from anyrnn.kernels.numpy_arrays import address
 from anyrnn.kernels.run import Array, History, Run
 
 
@@ -68,11 +70,10 @@ class ProgramWriter:
         self.reverse = run.reverse != plan.backward
         computing = arithmetic(machine.processor, run.dtype, run.operand)
         self.commands = commands = CommandBuffer(computing, machine.threads, recorded)
-        batch = self.steps.batch
         self.given: dict[Any, BufferView] = {}
         self.inputs = {leaf.name: self._give(leaf.name, plan.width(leaf)) for leaf in plan.inputs}
         self.states = {
-            name: commands.give((batch, plan.width(node)), name=("state", str(name)))
+            name: commands.give((recorded.given, plan.width(node)), name=("state", str(name)))
             for name, node in plan.planned.new_states.items()
         }
         self.order = -1 if run.transposed else 1  # of the axes of matrices
@@ -102,6 +103,8 @@ class ProgramWriter:
         array = PACKED if name in layout.packed else name
         if array not in self.given:
             known = layout.arrays.get(array)
+            placed = self.steps.placed and array == self.plan.cell.input
+            rows = self.steps.padded if placed else rows
             shape = (rows, width) if known is None else known.shape(rows, batch)
             self.given[array] = self.commands.give(shape, name=("input", str(array)))
         found = self.given[array]
@@ -112,8 +115,10 @@ class ProgramWriter:
         plan, frame, commands = self.plan, self.frame, self.commands
         self._compute_once()
         histories = self._make_results()
-        loop = compiled_loop(plan.planned, commands.arithmetic)
-        steps = self.steps
+        steps, placed = self.steps, plan.placed if self.steps.placed else frozenset()
+        loop = compiled_loop(plan.planned, commands.arithmetic, placed)
+        for node in placed.intersection(frame.whole):
+            clear_rest(commands, frame.whole[node])
         prepared = loop.prepare(
             self.commands, frame.values, plan.sizes, steps.most[0], rows=steps.mean
         )
@@ -127,7 +132,8 @@ class ProgramWriter:
                 operation.write(frame)
             self._place_emitted()
             own = SegmentSteps(segment, steps.most_steps)
-            prepared.run(own, frame.values, states, self.reverse, segment.start, self.seed)
+            places = {node: self._places(node in frame.whole) for node in placed}
+            prepared.run(own, frame.values, states, self.reverse, segment.start, self.seed, places)
             if segment.odd:
                 states = {name: (second, first) for name, (first, second) in states.items()}
             self._copy(plan.early, histories)
@@ -181,9 +187,10 @@ class ProgramWriter:
             commands.copy(self.states[name], history.initial)
             frame.whole.setdefault(outputs[name], history.new)
         places = {outputs[name]: view for name, view in saved.items() if name in outputs}
+        rows = steps.padded if steps.placed else steps.rows
         for node, width in plan.places:
             place = places.get(node)
-            frame.whole[node] = commands.result((steps.rows, width)) if place is None else place
+            frame.whole[node] = commands.result((rows, width)) if place is None else place
         for name, shape, complete in plan.totals:
             total = commands.result(shape[:: self.order])
             frame.totals[name] = self._turned(total)
@@ -205,6 +212,9 @@ class ProgramWriter:
         commands, batch = self.commands, self.steps.most[0]
         pairs = {}
         for name, initial in self.states.items():
+            if self.steps.placed:
+                pairs[name] = self._chosen(initial)
+                continue
             if self.steps.single:
                 pairs[name] = initial, commands.result(initial.shape)
                 continue
@@ -221,6 +231,42 @@ class ProgramWriter:
             pairs[name] = pair
         return pairs
 
+    def _chosen(self, given: BufferView) -> tuple[BufferView, BufferView]:
+        """The same with the states with which sequences begin, among those that are given."""
+        commands, (size, _), width = self.commands, given.strides, given.shape[1]
+        room = commands.scratch((2 * self.steps.most[0] + self.steps.most_given, width))
+        first, second, kept = (room[start:] for start in self._parts)
+        pair = first[: self.steps.batch], second[: self.steps.batch]
+        commands.copy(given, kept[: given.shape[0]])  # the last state where no step counts
+        commands.copy_rows(
+            given, pair[0], self.steps.most[0], lambda steps, _: steps.begin * size, ("first", size)
+        )
+        commands.copy(*pair)
+        return pair
+
+    @property
+    def _parts(self) -> tuple[int, int, int]:
+        """Where in the room of a state its two buffers begin, and what is given."""
+        return 0, self.steps.most[0], 2 * self.steps.most[0]
+
+    def _last_of_all(self, given: BufferView, pair: tuple[BufferView, BufferView]) -> BufferView:
+        """The last states of a caller's batch: those of sequences, or given ones."""
+        commands, (size, _) = self.commands, given.strides
+        result = commands.result((self.steps.ended, given.shape[1]))
+        even, odd, kept = self._parts
+        if self.reverse and self.steps.odd:  # all end at the last step that is computed
+            even = odd
+        elif self.reverse:
+            odd = even
+
+        def chosen(steps: Any, _: Any) -> Array:
+            ends = np.where(steps.odd[:, 0], odd, even) + np.arange(steps.batch)
+            return np.concatenate([ends, np.arange(kept, kept + steps.given)])[steps.end] * size
+
+        first = min(pair, key=lambda view: view.offset)
+        commands.copy_rows(first, result, self.steps.most_given, chosen, ("last", size))
+        return result
+
     @property
     def _scattered(self) -> bool:
         """Whether sequences end at different steps, and so in either buffer."""
@@ -228,6 +274,8 @@ class ProgramWriter:
 
     def _last(self, name: str, pair: tuple[BufferView, BufferView]) -> BufferView:
         """The last state, given the two buffers after the last step."""
+        if self.steps.placed:
+            return self._last_of_all(self.states[name], pair)
         if not self._scattered:
             return pair[0]
         even, odd = reversed(pair) if self.steps.odd else pair
@@ -247,6 +295,8 @@ class ProgramWriter:
         frame = self.frame
         if isinstance(name, Before):
             return self._old(History(self.inputs[name], self.steps, not self.reverse))
+        if self.steps.placed and name == self.plan.cell.input:
+            return self.inputs[name]
         return self.inputs[name][frame.segment.first : frame.segment.last]
 
     def _old(self, history: History) -> BufferView:
@@ -266,6 +316,16 @@ class ProgramWriter:
         self.commands.copy_rows(history.array, place, self.frame.capacity, offsets)
         return place
 
+    def _places(self, writes: bool) -> Follow:
+        """Where the places of the rows of the segment begin."""
+        first = self.frame.segment.first
+
+        def start(steps: Any, numbers: Sequence[int]) -> int:
+            places = steps.writes if writes else steps.reads
+            return address(places) + value_of(first, numbers) * places.itemsize
+
+        return start
+
     def _place_emitted(self) -> None:
         """The destinations of emitted values."""
         plan, frame = self.plan, self.frame
@@ -274,6 +334,8 @@ class ProgramWriter:
         for node in plan.planned.emitted:
             if joined is not None and node in plan.columns:
                 place = joined[:, slice(*plan.columns[node])]
+            elif self.steps.placed and node in plan.placed:
+                place = frame.whole[node]
             else:
                 place = frame.destination(node, plan.width(node))
             frame.values[node] = place

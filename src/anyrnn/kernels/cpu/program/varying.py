@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from anyrnn.kernels.cpu.program.row_division import divides_rows
-from anyrnn.kernels.run import Steps
+from anyrnn.kernels.run import PlacedSteps, Steps
 
 PART = 2048  # the most rows that are summed at a time: they fit the L2 cache
 LEADING = 3  # bits of a number that are kept when it is rounded up
@@ -153,9 +153,12 @@ class RecordedSteps:
     @cached_property
     def numbers(self) -> list[int]:
         """What varying numbers follow from: the edges, the rows at which their steps begin, the
-        number of sequences.
+        number of sequences; those of padded arrays, of given states and of last states.
         """
-        return [*self.edges, *map(self.steps.bounds.__getitem__, self.edges), self.steps.batch]
+        steps, placed = self.steps, ()
+        if isinstance(steps, PlacedSteps):
+            placed = steps.padded, steps.given, len(steps.end)
+        return [*self.edges, *map(steps.bounds.__getitem__, self.edges), steps.batch, *placed]
 
     def _number(self, place: int) -> Count:
         """One of these numbers; the steps and the rows of the first segment begin at 0."""
@@ -166,6 +169,31 @@ class RecordedSteps:
     def batch(self) -> Count:
         """The number of sequences."""
         return self._number(2 * self.count + 2)
+
+    @property
+    def placed(self) -> bool:
+        """Whether rows are in padded arrays."""
+        return isinstance(self.steps, PlacedSteps)
+
+    @property
+    def padded(self) -> Count:
+        """The number of rows of padded arrays."""
+        return self._number(2 * self.count + 3)
+
+    @property
+    def given(self) -> Count:
+        """The number of states that are given."""
+        return self._number(2 * self.count + 4) if self.placed else self.batch
+
+    @property
+    def ended(self) -> Count:
+        """The number of last states."""
+        return self._number(2 * self.count + 5) if self.placed else self.batch
+
+    @property
+    def most_given(self) -> int:
+        """The most states that are given in the runs that share the recording."""
+        return rounded_up(self.steps.given) if isinstance(self.steps, PlacedSteps) else 0
 
     @property
     def rows(self) -> Count:
@@ -182,9 +210,14 @@ class RecordedSteps:
         return found
 
     @property
+    def _bounds(self) -> list[int]:
+        """The rows at which segments begin, and the number of rows."""
+        return self.numbers[self.count + 1 : 2 * self.count + 2]
+
+    @property
     def _shares(self) -> tuple[list[bool], list[int]]:
         """For each segment whether its number of steps is odd, and the parts of its rows."""
-        steps, rows = self.numbers[: self.count + 1], self.numbers[self.count + 1 : -1]
+        steps, rows = self.numbers[: self.count + 1], self._bounds
         odd = [bool((stop - start) % 2) for start, stop in pairwise(steps)]
         return odd, [-(-(last - first) // PART) for first, last in pairwise(rows)]
 
@@ -218,7 +251,7 @@ class RecordedSteps:
     def most_rows(self) -> int:
         """The most rows of a segment."""
         if self.constant:
-            return max(last - first for first, last in pairwise(self.numbers[self.count + 1 : -1]))
+            return max(last - first for first, last in pairwise(self._bounds))
         return self.most[0] * self.most_steps
 
     @property
@@ -229,5 +262,5 @@ class RecordedSteps:
     def kind(self, threads: int) -> Any:
         """What runs have in common that share the recording, with so many threads."""
         odd, parts = self._shares
-        shared = *self.most, self.most_part, *odd, *parts
+        shared = *self.most, self.most_part, self.most_given, *odd, *parts
         return self.constant, divides_rows(self.mean, threads), *shared
