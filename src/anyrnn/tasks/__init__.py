@@ -3,7 +3,8 @@
 `task` says what a task is, `registry` which there are. `experiment` trains one and writes its run:
 `run_folder`, `run_files`, `report`; `runs` are those that are there, and `trained` loads and asks
 one. `estimator` gives a task the verbs of scikit-learn, `answers` those of the command line.
-`extras` are libraries that only some tasks need; `torchvision_import` mends one.
+`extras` are libraries that only some tasks need; `torchvision_import` mends one; `data_urls` are
+files that a page holds.
 
 What several tasks have lies in folders: `options`, `data`, `scores`, `networks`, `decoding` (texts
 that are written), `audio`, `training`. Each of the others is a task.

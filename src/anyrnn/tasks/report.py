@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from base64 import b64encode
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -196,16 +195,6 @@ def standalone(svg: Markup) -> str:
         line.strip() for line in f"{tag}><style>{palette()}</style>{surface}{rest}".split("\n")
     )
     return "\n".join(filter(None, lines))
-
-
-def address_of(content: bytes, kind: str) -> str:
-    """The address of a picture or a sound that a page holds in itself.
-
-    Args:
-        content: The file.
-        kind: Its media type, such as "image/png".
-    """
-    return f"data:{kind};base64,{b64encode(content).decode()}"
 
 
 @cache

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from anyrnn.tasks.audio.features import FLOOR, Features
-from anyrnn.tasks.report import address_of
+from anyrnn.tasks.data_urls import data_url
 
 _RANGE = 10  # nats below the loudest of a picture, of which everything quieter has the colour
 
@@ -28,4 +28,4 @@ def spectrogram(features: Features, samples: Any) -> str:
     image.imsave(
         buffer, logarithms, vmin=loudest - _RANGE, vmax=loudest, cmap="magma", origin="lower"
     )
-    return address_of(buffer.getvalue(), "image/png")
+    return data_url(buffer.getvalue(), "image/png")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from anyrnn.errors import DataError, MissingExtraError
 from anyrnn.tasks.caption.backbone import read_picture
 from anyrnn.tasks.caption.options import Options
-from anyrnn.tasks.report import address_of
+from anyrnn.tasks.data_urls import data_url
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -72,4 +72,4 @@ def shade(weights: Sequence[Sequence[float]]) -> str:
 def _address(picture: Image, kind: str, **options: int) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, kind, **options)
-    return address_of(buffer.getvalue(), f"image/{kind.lower()}")
+    return data_url(buffer.getvalue(), f"image/{kind.lower()}")

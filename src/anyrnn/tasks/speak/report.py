@@ -6,8 +6,9 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from anyrnn.tasks.data_urls import data_url
 from anyrnn.tasks.extras import library
-from anyrnn.tasks.report import address_of, chart
+from anyrnn.tasks.report import chart
 from anyrnn.tasks.speak.options import Options, SoundOptions
 
 if TYPE_CHECKING:
@@ -92,4 +93,4 @@ def _sound(samples: Any, rate: int) -> str:
     """Samples as a file that the page holds."""
     file = io.BytesIO()
     library("soundfile", "speech").write(file, samples, rate, format="FLAC")
-    return address_of(file.getvalue(), "audio/flac")
+    return data_url(file.getvalue(), "audio/flac")
