@@ -12,9 +12,9 @@ from toy_series import days, wave
 
 from anyrnn.errors import DataError, OptionError
 from anyrnn.tasks.data import columns, contents
+from anyrnn.tasks.data.frequency import Frequency
 from anyrnn.tasks.experiment import train
 from anyrnn.tasks.forecast import Options
-from anyrnn.tasks.forecast.frequency import Frequency
 from anyrnn.tasks.forecast.task import Forecast
 
 # The numbers that a network reads and is compared with.

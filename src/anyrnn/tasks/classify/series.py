@@ -1,10 +1,15 @@
 """Labelled sequences of numbers, and what is said of the files that they come from."""
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy
+
+from anyrnn.tasks.classify.options import DataOptions
+from anyrnn.tasks.data.columns import no_number, number_of
+from anyrnn.tasks.data.table import leave_out
 
 
 @dataclass
@@ -51,3 +56,39 @@ class Series:
 
 class SequenceError(Exception):
     """A sequence cannot be used; the message says why."""
+
+
+def try_add(
+    series: Series, row: str, options: DataOptions, make: Callable[[], tuple[numpy.ndarray, str]]
+) -> None:
+    """Add the values and the label that `make` gives, or refuse or leave out the sequence."""
+    try:
+        values, label = make()
+        series.add(values, label, row)
+    except SequenceError as error:
+        leave_out(series, row, error, "sequences", options.skip_bad)
+
+
+def numbers_of(values: Sequence[str | None], what: str, decimal: str = ".") -> numpy.ndarray:
+    """Numbers from text; NaN where one is missing."""
+    plain = decimal == "." and not any("_" in value for value in values if value)
+    try:
+        # Most files have nothing but numbers.
+        if plain:
+            return as_float32(numpy.array(values, numpy.float64))
+    except (ValueError, TypeError):
+        pass
+    numbers = numpy.empty(len(values))
+    for place, value in enumerate(values):
+        try:
+            numbers[place] = number_of(value, decimal)
+        except ValueError:
+            text = (value or "").strip()[:40]
+            raise SequenceError(f"has {text!r} in {what}, {no_number(text, decimal)}") from None
+    return as_float32(numbers)
+
+
+def as_float32(numbers: numpy.ndarray) -> numpy.ndarray:
+    """Numbers in 32 bits; too large ones become infinite."""
+    with numpy.errstate(over="ignore"):
+        return numbers.astype(numpy.float32)

@@ -10,10 +10,10 @@ import pandas
 
 from anyrnn.errors import DataError, option_name
 from anyrnn.tasks.data.columns import MISSING, TRUTH, TextColumn, in_pieces, listing, no_number
+from anyrnn.tasks.data.frequency import Frequency, Kind
 from anyrnn.tasks.data.table import Table
-from anyrnn.tasks.forecast.frequency import Frequency, Kind
+from anyrnn.tasks.data.times import read_times, unreadable
 from anyrnn.tasks.forecast.options import DataOptions, check_roles
-from anyrnn.tasks.forecast.times import read_times, unreadable
 
 # Networks compute in float32, and errors are squared.
 _LARGEST = 1e15

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy
 
+from anyrnn.tasks.data.frequency import in_words
 from anyrnn.tasks.data.parts import Data
 from anyrnn.tasks.data.table import Table
 from anyrnn.tasks.data.table_files import read_table
 from anyrnn.tasks.forecast.columns import Columns
-from anyrnn.tasks.forecast.frequency import in_words
 from anyrnn.tasks.forecast.options import (
     DATES,
     NO_TIMES,

@@ -6,11 +6,11 @@ from typing import Any, Self
 import pandas
 
 from anyrnn.errors import DataError
+from anyrnn.tasks.data.zone import Zone
 from anyrnn.tasks.estimator import Estimator
 from anyrnn.tasks.forecast.columns import Columns, frame_table, texts_of, with_index
 from anyrnn.tasks.forecast.data import data_of
 from anyrnn.tasks.forecast.task import Forecast
-from anyrnn.tasks.forecast.zone import Zone
 
 _COLUMNS = (
     "time",

@@ -8,9 +8,7 @@ import numpy
 import pandas
 
 from anyrnn.errors import DataError, OptionError, option_name
-from anyrnn.tasks.data.table import Table
-from anyrnn.tasks.forecast.columns import Columns, Reader
-from anyrnn.tasks.forecast.frequency import (
+from anyrnn.tasks.data.frequency import (
     Frequency,
     Kind,
     found_frequency,
@@ -18,8 +16,10 @@ from anyrnn.tasks.forecast.frequency import (
     refuse_irregular,
     shown_time,
 )
+from anyrnn.tasks.data.table import Table
+from anyrnn.tasks.data.times import read_times
+from anyrnn.tasks.forecast.columns import Columns, Reader
 from anyrnn.tasks.forecast.options import DataOptions
-from anyrnn.tasks.forecast.times import read_times
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,8 +8,8 @@ import numpy
 import torch
 
 from anyrnn.errors import DataError
+from anyrnn.tasks.data.frequency import Cycle, calendar
 from anyrnn.tasks.forecast.columns import Columns
-from anyrnn.tasks.forecast.frequency import Cycle, calendar
 from anyrnn.tasks.forecast.panel import Panel
 
 _ARRAYS = ("centre", "spread", "deviation", "seasonal")

@@ -14,12 +14,12 @@ import torch
 from anyrnn.errors import DataError, OptionError, RunError, option_name
 from anyrnn.tasks.data.batches import Batch, Batches
 from anyrnn.tasks.data.columns import listing
+from anyrnn.tasks.data.frequency import Cycle, Frequency, cycles
 from anyrnn.tasks.data.parts import Data
 from anyrnn.tasks.data.table import Table
 from anyrnn.tasks.forecast.baselines import Smoothed
 from anyrnn.tasks.forecast.columns import Columns
 from anyrnn.tasks.forecast.data import data_of, table
-from anyrnn.tasks.forecast.frequency import Cycle, Frequency, cycles
 from anyrnn.tasks.forecast.heads import GaussianHead, Head, PointHead, QuantileHead
 from anyrnn.tasks.forecast.network import ForecastNetwork, Sizes
 from anyrnn.tasks.forecast.options import DataOptions, Options, PredictOptions, check

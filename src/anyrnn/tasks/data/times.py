@@ -9,8 +9,8 @@ import pandas
 
 from anyrnn.errors import DataError, OptionError, option_name
 from anyrnn.tasks.data.columns import in_pieces
-from anyrnn.tasks.forecast.frequency import Frequency, Kind, keeps_to_a_step
-from anyrnn.tasks.forecast.zone import Zone, as_written
+from anyrnn.tasks.data.frequency import Frequency, Kind, keeps_to_a_step
+from anyrnn.tasks.data.zone import Zone, as_written
 
 _FORMATS = [
     f"{date}{time}"
