@@ -243,6 +243,8 @@ def test_sequences_that_cannot_be_used() -> None:
         ([*sequences[:19], [numpy.inf]], labels, "row 19 has a value that is infinite"),
         (sequences, labels[:3], "20 sequences, but 3 labels"),
         (sequences, [*labels[:19], "rare"], "'rare' has 1 different sequence.*skip_bad=True"),
+        (sequences, [*labels[:19], None], "row 19 has no label"),
+        (numpy.zeros((20, 5, 0)), labels, "row 0 has no channel"),
         (sequences, numpy.linspace(0, 1, 20), "Unknown label type: continuous"),
     ]:
         with pytest.raises(ValueError, match=message):

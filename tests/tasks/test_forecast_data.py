@@ -13,6 +13,7 @@ from toy_series import days, wave
 from anyrnn.errors import DataError, OptionError
 from anyrnn.tasks.data import columns, contents
 from anyrnn.tasks.data.frequency import Frequency
+from anyrnn.tasks.data.times import read_times
 from anyrnn.tasks.experiment import train
 from anyrnn.tasks.forecast import Options
 from anyrnn.tasks.forecast.task import Forecast
@@ -225,6 +226,14 @@ _ROWS = [f"2020-01-{day:02d},{day % 7}" for day in range(1, 32)]
 
 def _with(place: int, *rows: str) -> str:
     return "\n".join(["day,y", *_ROWS[:place], *rows, *_ROWS[place + 1 :], ""])
+
+
+def test_times_that_are_numbers_keep_all_their_digits() -> None:
+    times = numpy.arange(4) * 1_000_001 + 1_704_067_200_000_000_001
+    assert read_times(pandas.Series(times), None)[0].tolist() == times.tolist()
+    for wrong in (numpy.inf, 1e300, 2.5, -(2.0**80)):
+        assert read_times(pandas.Series([1.0, wrong]), None)[2] == 1
+    assert read_times(pandas.Series([1, 2**64 - 1], dtype="uint64"), None)[2] == 1
 
 
 @pytest.mark.parametrize(

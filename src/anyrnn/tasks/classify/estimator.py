@@ -230,7 +230,7 @@ def _channels(values: Any) -> numpy.ndarray:
         shape = numbers.shape or "one number"
         raise SequenceError(f"has the shape {shape}, but has to be (steps) or (steps, channels)")
     with numpy.errstate(over="ignore"):
-        return numbers.reshape(len(numbers), -1 if numbers.size else 1).astype(numpy.float32)
+        return numbers.reshape(len(numbers), *(numbers.shape[1:] or (1,))).astype(numpy.float32)
 
 
 def _unmasked(values: Any) -> Any:
@@ -242,6 +242,10 @@ def _unmasked(values: Any) -> Any:
 
 def _labels(y: Any) -> numpy.ndarray:
     """Labels as scikit-learn has them: one axis, none of them missing, no measured numbers."""
+    listed = y.tolist() if hasattr(y, "tolist") else y
+    if isinstance(listed, list | tuple) and any(label is None for label in listed):
+        row = next(row for row, label in enumerate(listed) if label is None)
+        raise DataError(f"row {row} has no label")
     as_given: Any = None
     check_array(y, ensure_2d=False, dtype=as_given, input_name="y")
     labels = column_or_1d(y, warn=True)

@@ -40,9 +40,15 @@ def read_times(
     if pandas.api.types.is_datetime64_any_dtype(first.dtype):
         return _dated(_nanoseconds(pandas.Series(values)))
     if pandas.api.types.is_numeric_dtype(first.dtype) and format is None:
-        numbers = pandas.Series(values).to_numpy(numpy.float64)
-        off = numpy.flatnonzero(numbers != numpy.round(numbers))
-        return numbers.astype(numpy.int64), "number", int(off[0]) if len(off) else None
+        numbers = pandas.Series(values).to_numpy()
+        if numbers.dtype.kind in "iu":  # nanoseconds have more digits than a float
+            wrong = numbers > numpy.iinfo(numpy.int64).max
+        else:
+            numbers = numbers.astype(numpy.float64)
+            wrong = (numbers != numpy.round(numbers)) | ~(numpy.abs(numbers) < 2**63)
+        off = numpy.flatnonzero(wrong)
+        whole = numpy.where(wrong, 0, numbers).astype(numpy.int64)
+        return whole, "number", int(off[0]) if len(off) else None
     if format is not None:
         return _dated(as_written(_parsed(values, format), _texts(values)))
     if all(texts.str.fullmatch(r"[+-]?\d{1,18}").all() for texts in _texts(values)):
