@@ -1,5 +1,8 @@
 """ONNX Runtime: a model of one of its recurrent operators, inference only."""
 
+# The extra "bench" brings onnx and onnxruntime.
+# pyright: reportMissingImports=false
+
 from __future__ import annotations
 
 import logging
