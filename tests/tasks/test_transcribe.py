@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import soundfile
 import torch
 from sklearn import clone
 
-from anyrnn.errors import DataError, OptionError, RunError
+from anyrnn.errors import AnyrnnError, DataError, OptionError, RunError
 from anyrnn.tasks import Transcriber
 from anyrnn.tasks.audio.options import AugmentationOptions
 from anyrnn.tasks.audio.texts import Normal
@@ -27,6 +28,7 @@ from anyrnn.tasks.transcribe import Options, SearchOptions, TokenOptions
 from anyrnn.tasks.transcribe.ctc import Span
 from anyrnn.tasks.transcribe.report import alignment_chart
 from anyrnn.tasks.transcribe.scores import error_rate, errors
+from anyrnn.tasks.transcribe.task import Transcribe
 from anyrnn.tasks.transcribe.words import WordReader
 from toy_speech import RATE, TEXTS, WORDS, spoken, write_spoken
 
@@ -322,7 +324,7 @@ BAD_TABLES: dict[str, tuple[str, dict[str, Any], str]] = {
     "no samples": ("without.wav\tab\n", {}, "record 21: .*without.wav has no samples"),
     "no folder": ("good\tab\n", {"folder": "elsewhere"}, "record 1: there is no file elsewhere"),
     "no column": ("good\tab\n", {"transcript": "txt"}, "no column 'txt' .*did you mean 'text'"),
-    "one speaker": ("good\tab\n", {"speaker": "text"}, ""),
+    "a column twice": ("good\tab\n", {"speaker": "text"}, "transcript and speaker are both"),
     "a model": ("good\tab\n", {"language_model": "none.txt"}, "there is no file none.txt"),
 }
 
@@ -338,17 +340,26 @@ def test_tables_that_cannot_be_used(name: str, tmp_path: Path) -> None:
     (tmp_path / "damaged.wav").write_bytes(b"RIFF....")
     values = {**SMALL, **COLUMNS, "data": table, "epochs": 1, **changes}
     options = from_flat(Options, values)
-    if not message:
-        data = train(options, tmp_path / "run").best.scores
-        assert data.count
-        return
-    with pytest.raises(DataError, match=message) as caught:
+    with pytest.raises(AnyrnnError, match=message) as caught:
         train(options, tmp_path / "run")
     assert "\n" not in str(caught.value)
     if "record 21" in message:
         notes = Notes()
         train(from_flat(Options, {**values, "skip_bad": True}), tmp_path / "run", listener=notes)
         assert any(text.startswith(f"skipped in {table}: 1 ") for text in notes.texts)
+
+
+def test_no_speaker_is_in_two_parts(tmp_path: Path) -> None:
+    table = write_spoken(tmp_path, TEXTS)
+    head, *rows = table.read_text(encoding="utf-8").splitlines()
+    rows = [f"{row}\t{['ann', 'ben', 'cem', 'dee'][number % 4]}" for number, row in enumerate(rows)]
+    table.write_text("\n".join([f"{head}\twho", *rows]), encoding="utf-8")
+    values = {**SMALL, **COLUMNS, "data": table, "speaker": "who"}
+    values |= {"validation_share": 0.25, "test_share": 0.25}
+    data = Transcribe.read(from_flat(Options, values))
+    speakers = [{*part.speakers} for part in (data.training, data.validation, data.test)]  # pyright: ignore
+    assert sorted(map(len, speakers)) == [1, 1, 2]
+    assert {*chain(*speakers)} == {"ann", "ben", "cem", "dee"}
 
 
 def test_other_tables_are_measured(learned: Result, tmp_path: Path) -> None:
