@@ -19,35 +19,26 @@ from torch import Tensor
 
 from anyrnn.kernels.host import Code, compile_module
 from anyrnn.kernels.python_function import (
-    DATA,
-    Interpreter,
-    functions,
+    LIST_ENDS,
+    function_address,
     interpreter,
-    loaded,
+    module_text,
     python_function,
 )
 
 LIBRARIES = ("libtorch_python.so", "libtorch_python.dylib")
 WRAP = "_Z16THPVariable_WrapRKN2at10TensorBaseE"  # THPVariable_Wrap(const at::TensorBase&)
-NAMES = Interpreter._fields
-OWN = ("empty", "wrap", "delete")
 FUNCTIONS = "aoti_torch_empty_strided", WRAP, "aoti_torch_delete_tensor_object"
-TEXT = f"""
-define ptr @enter(ptr %self, ptr %unused) {{
-entry:
+BODY = f"""\
   %handle.at = alloca ptr, align 8
-  %words = getelementptr i8, ptr %self, i64 {DATA}{
-    loaded("words", (*NAMES, *OWN, "count", "device", "type"))
-}{functions((*NAMES, *OWN))}
   %device.short = trunc i64 %device to i32
   %type.short = trunc i64 %type to i32
-  %start = getelementptr i64, ptr %words, i64 {len(NAMES) + len(OWN) + 3}
   %found = call ptr %call.PyList_New(i64 %count)
   %none.made = icmp eq ptr %found, null
   br i1 %none.made, label %failed, label %next
 next:
   %n = phi i64 [ 0, %entry ], [ %n.next, %set ]
-  %here = phi ptr [ %start, %entry ], [ %behind, %set ]
+  %here = phi ptr [ %more, %entry ], [ %behind, %set ]
   %complete = icmp eq i64 %n, %count
   br i1 %complete, label %end, label %make
 make:
@@ -71,21 +62,7 @@ set:
   br label %next
 refused:
   call void %call.Py_DecRef(ptr %found)
-  call void %call.Py_IncRef(ptr %call.none)
-  ret ptr %call.none
-broken:
-  call void %call.Py_DecRef(ptr %found)
-  br label %failed
-failed:
-  ret ptr null
-end:
-  ret ptr %found
-}}
-
-define void @enter_alone(ptr %unused) {{
-entry:
-  ret void
-}}"""
+  br label %other{LIST_ENDS}"""
 
 
 class _Interface(NamedTuple):
@@ -111,18 +88,19 @@ def _interface() -> _Interface | None:
         return None
     try:
         library = ctypes.CDLL(str(path))
-        found = [ctypes.cast(getattr(library, name), ctypes.c_void_p).value for name in FUNCTIONS]
+        found = [function_address(getattr(library, name)) for name in FUNCTIONS]
         device = library.aoti_torch_device_type_cpu()
         numbers = library.aoti_torch_dtype_float32(), library.aoti_torch_dtype_float64()
     except (AttributeError, OSError):
         return None
     types = dict(zip((torch.float32, torch.float64), numbers, strict=True))
-    return _Interface([address or 0 for address in found], device, types)
+    return _Interface(found, device, types)
 
 
 @lru_cache(maxsize=1)
 def _code() -> Code:
-    return compile_module(TEXT, "new tensors")
+    text = module_text(("empty", "wrap", "delete"), ("count", "device", "type"), BODY)
+    return compile_module(text, "new tensors")
 
 
 def tensor_maker(
@@ -138,11 +116,11 @@ def tensor_maker(
         A function of None that returns them, or None where there is no memory for them; None if
         this PyTorch has not what it takes.
     """
-    found, own = _interface(), interpreter()
-    if found is None or own is None or dtype not in found.types:
+    found = _interface()
+    if found is None or dtype not in found.types:
         return None
     code = _code()
-    words = [*own, *found.functions, len(shapes), found.device, found.types[dtype]]
+    words = [*found.functions, len(shapes), found.device, found.types[dtype]]
     for shape in shapes:
         sizes = [max(size, 1) for size in shape]
         words += len(shape), *shape, *(prod(sizes[axis + 1 :]) for axis in range(len(shape)))

@@ -17,11 +17,10 @@ import numpy as np
 from anyrnn.kernels.cpu.machine.engine import Code, compile_text
 from anyrnn.kernels.cpu.machine.processor import host
 from anyrnn.kernels.python_function import (
-    DATA,
-    Interpreter,
-    functions,
+    LIST_ENDS,
     interpreter,
     loaded,
+    module_text,
     python_function,
 )
 
@@ -30,17 +29,10 @@ CPU = 1  # kDLCPU, device 0, as one word
 MAJOR = 1  # of the interface
 CODES = {"i": 0, "f": 2}  # kDLInt, kDLFloat
 KINDS = 2  # classes of arrays
-NAMES = Interpreter._fields
-TEXT = f"""
-define ptr @enter(ptr %self, ptr %items) {{
-entry:
+BODY = f"""\
   %array = alloca [6 x i64], align 8
-  %words = getelementptr i8, ptr %self, i64 {DATA}{
-    loaded("words", (*NAMES, "read", "count", "first.kind", "second.kind"))
-}{functions((*NAMES, "read"))}
-  %start = getelementptr i64, ptr %words, i64 {len(NAMES) + 2 + KINDS}
-  %given = call i64 %call.PyList_Size(ptr %items)
-  %fits = icmp eq i64 %given, %count
+  %length = call i64 %call.PyList_Size(ptr %given)
+  %fits = icmp eq i64 %length, %count
   br i1 %fits, label %begin, label %other
 begin:
   %found = call ptr %call.PyList_New(i64 %count)
@@ -48,12 +40,12 @@ begin:
   br i1 %none.made, label %failed, label %next
 next:
   %n = phi i64 [ 0, %begin ], [ %n.next, %stored ]
-  %here = phi ptr [ %start, %begin ], [ %here.size, %stored ]
+  %here = phi ptr [ %more, %begin ], [ %here.size, %stored ]
   %complete = icmp eq i64 %n, %count
   br i1 %complete, label %end, label %look
 look:  ; the class
   %n.next = add i64 %n, 1
-  %item = call ptr %call.PyList_GetItem(ptr %items, i64 %n)
+  %item = call ptr %call.PyList_GetItem(ptr %given, i64 %n)
   %kind = call ptr %call.PyObject_Type(ptr %item)
   %kind.number = ptrtoint ptr %kind to i64
   call void %call.Py_DecRef(ptr %kind)
@@ -113,25 +105,7 @@ stored:
   br label %next
 mismatch:
   call void %call.Py_DecRef(ptr %found)
-  br label %other
-other:
-  call void %call.PyErr_Clear()
-  %nothing = inttoptr i64 %none to ptr
-  call void %call.Py_IncRef(ptr %nothing)
-  ret ptr %nothing
-broken:
-  call void %call.Py_DecRef(ptr %found)
-  br label %failed
-failed:
-  ret ptr null
-end:
-  ret ptr %found
-}}
-
-define void @enter_alone(ptr %unused) {{
-entry:
-  ret void
-}}"""
+  br label %other{LIST_ENDS}"""
 
 
 class _Version(ctypes.Structure):
@@ -156,7 +130,8 @@ class _Table(ctypes.Structure):
 
 @lru_cache(maxsize=1)
 def _code() -> Code:
-    return compile_text(TEXT, host(), "where arrays begin")
+    text = module_text(("read",), ("count", "first.kind", "second.kind"), BODY)
+    return compile_text(text, host(), "where arrays begin")
 
 
 @lru_cache(maxsize=8)
@@ -189,9 +164,7 @@ def array_reader(
     function = _function(kinds[0])
     if not function or not {dtype.kind for dtype in dtypes} <= CODES.keys():
         return None
-    code, own = _code(), interpreter()
-    assert own is not None
-    words = [*own, function, len(shapes), *(id(kind) for kind in (*kinds, *kinds)[:KINDS])]
+    code, words = _code(), [function, len(shapes), *(id(kind) for kind in (*kinds, *kinds)[:KINDS])]
     for shape, dtype in zip(shapes, dtypes, strict=True):
         kind = CODES[dtype.kind] | 8 * dtype.itemsize << 8 | 1 << 16  # of one element
         words.append(len(shape) | kind << 32)

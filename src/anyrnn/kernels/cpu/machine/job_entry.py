@@ -14,25 +14,16 @@ from anyrnn.kernels.cpu.machine import executor, team
 from anyrnn.kernels.cpu.machine.engine import Code, compile_text
 from anyrnn.kernels.cpu.machine.processor import host
 from anyrnn.kernels.python_function import (
-    DATA,
-    Interpreter,
-    functions,
     interpreter,
-    loaded,
+    module_text,
     python_function,
 )
 
 Enter = Callable[[list[int]], None]
-NAMES = Interpreter._fields
-OWN = ("place", "count", "job", "forked", "with.teams", "by.one")
-TEXT = f"""
-define ptr @enter(ptr %self, ptr %items) {{
-entry:
-  %words = getelementptr i8, ptr %self, i64 {DATA}{loaded("words", (*NAMES, *OWN))}{
-    functions((*NAMES, *OWN))
-}
-  %given = call i64 %call.PyList_Size(ptr %items)
-  %fits = icmp eq i64 %given, %count
+FUNCTIONS = ("place", "job", "forked", "with.teams", "by.one")
+BODY = """\
+  %length = call i64 %call.PyList_Size(ptr %given)
+  %fits = icmp eq i64 %length, %count
   br i1 %fits, label %next, label %other
 next:
   %n = phi i64 [ 0, %entry ], [ %n.next, %store ]
@@ -40,7 +31,7 @@ next:
   br i1 %complete, label %run, label %store
 store:
   %n.next = add i64 %n, 1
-  %item = call ptr %call.PyList_GetItem(ptr %items, i64 %n)
+  %item = call ptr %call.PyList_GetItem(ptr %given, i64 %n)
   %address = call ptr %call.PyLong_AsVoidPtr(ptr %item)
   %into = getelementptr ptr, ptr %call.place, i64 %n
   store ptr %address, ptr %into
@@ -55,18 +46,12 @@ run:
   call void %call.Py_IncRef(ptr %call.none)
   ret ptr %call.none
 other:  ; Python raises SystemError
-  ret ptr null
-}}
-
-define void @enter_alone(ptr %unused) {{
-entry:
-  ret void
-}}"""
+  ret ptr null"""
 
 
 @lru_cache(maxsize=1)
 def _code() -> Code:
-    return compile_text(TEXT, host(), "entry of jobs")
+    return compile_text(module_text(FUNCTIONS, ("count",), BODY), host(), "entry of jobs")
 
 
 def job_entry(
@@ -82,8 +67,8 @@ def job_entry(
         count: Their number.
         kept: What else lives as long.
     """
-    own, run = interpreter(), executor.executor()
-    if own is None:
+    run = executor.executor()
+    if interpreter() is None:
         write = Struct(f"={count}q").pack_into
 
         def enter(given: Sequence[int], kept: object = kept) -> None:
@@ -92,5 +77,5 @@ def job_entry(
 
         return enter
     code = _code()
-    given = address, count, job, team.forked_address(), *run.functions
-    return python_function(code.enter, [*own, *given], (code, run, words, kept))
+    own = address, job, team.forked_address(), *run.functions, count
+    return python_function(code.enter, own, (code, run, words, kept))

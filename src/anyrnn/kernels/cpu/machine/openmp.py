@@ -11,6 +11,7 @@ from pathlib import Path
 
 from anyrnn.kernels.cpu.machine.engine import compile_text
 from anyrnn.kernels.cpu.machine.processor import host
+from anyrnn.kernels.python_function import function_address
 
 # LLVM's runtime calls a microtask in each thread, with two arguments of its own first.
 TEXT = """define void @enter(ptr %thread, ptr %bound, ptr %enter, ptr %team) {
@@ -60,7 +61,7 @@ class OpenMP:
 
 
 def _address(library: ctypes.CDLL, name: str) -> int:
-    return ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0
+    return function_address(getattr(library, name))
 
 
 def _gnu(library: ctypes.CDLL) -> Start:

@@ -15,6 +15,7 @@ from functools import lru_cache
 from anyrnn.kernels.cpu.machine.engine import Code
 from anyrnn.kernels.cpu.machine.openmp import OpenMP, runtime
 from anyrnn.kernels.cpu.machine.thread_pool import Pool
+from anyrnn.kernels.python_function import function_address
 
 _pool = Pool()
 _forked = ctypes.c_int64(0)  # machine code reads it, too
@@ -35,7 +36,7 @@ def give_way() -> int:
         function = ctypes.WinDLL("kernel32").SwitchToThread
     else:
         function = ctypes.CDLL(None).sched_yield
-    return ctypes.cast(function, ctypes.c_void_p).value or 0
+    return function_address(function)
 
 
 def trust_threads() -> None:
