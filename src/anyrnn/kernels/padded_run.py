@@ -43,7 +43,7 @@ class PaddedRun:
     ) -> None:
         rows, begun = steps.enter(x, states)
         self.target, self.steps, self.states = target, steps, states
-        self.run = run.over(tuple(steps.batch_sizes), x.dtype, threads)
+        self.run = run.over(steps.batch_sizes, x.dtype, threads)
         self.arrays = Arrays(NUMPY_ARRAYS, rows, begun, parameters, seed, packed)
 
     def forward(

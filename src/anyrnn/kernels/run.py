@@ -157,10 +157,8 @@ class DeviceSteps:
     @cached_property
     def after(self) -> Any:
         """As `Steps.after`."""
-        goes_on, following = (
-            self.step + 1 < self.lengths[self.sequence],
-            self.offsets[self.step + 1],
-        )
+        goes_on = self.step + 1 < self.lengths[self.sequence]
+        following = self.offsets[self.step + 1]
         return goes_on * following + ~goes_on * self.rows + self.sequence
 
     @cached_property
@@ -243,13 +241,13 @@ class Run(NamedTuple):
 
     def over(
         self,
-        batch_sizes: tuple[int, ...] | DeviceSteps,
+        batch_sizes: Sequence[int] | DeviceSteps,
         dtype: np.dtype[Any] | None,
         threads: int,
     ) -> Run:
         """The run over sequences with so many rows at each step."""
         known = isinstance(batch_sizes, DeviceSteps)
-        steps = batch_sizes if known else steps_of(batch_sizes)
+        steps = batch_sizes if known else steps_of(tuple(batch_sizes))
         return Run(*self[:5], steps, dtype, threads, *self[8:])
 
     def name_of(self, stored: str) -> str:

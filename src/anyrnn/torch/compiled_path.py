@@ -335,9 +335,7 @@ def _again(run: Run, arrays: Arrays, gradients: Sequence[Tensor]) -> tuple[Tenso
 
 def over(run: Run, batch_sizes: Sequence[int] | DeviceSteps, rows: Tensor) -> Run:
     """The run over so many rows at each step, with the threads of PyTorch."""
-    dtype = DTYPES.get(rows.dtype)
-    sizes = batch_sizes if isinstance(batch_sizes, DeviceSteps) else tuple(batch_sizes)
-    return run.over(sizes, dtype, torch.get_num_threads())
+    return run.over(batch_sizes, DTYPES.get(rows.dtype), torch.get_num_threads())
 
 
 def execute(run: Run, arrays: Arrays, stacked: bool = False) -> Results:

@@ -249,23 +249,3 @@ def lay_out_on_device(
         assert back is not None, "a call is laid out that says something about its steps"
         counts = torch.ones_like(back)
     return DeviceLayout(counts, back)
-
-
-def device_rows(
-    tensor: Tensor,
-    layout: DeviceLayout,
-    batched: bool,
-    batch_first: bool,
-    carry: bool,
-    shape: tuple[int, ...],
-) -> DeviceRows:
-    """The rows of a padded tensor.
-
-    Args:
-        tensor: The tensor, (time, batch, features).
-        layout: Which steps they are.
-        batched, batch_first, carry, shape: As of `GatheredRows`.
-    """
-    return DeviceRows(
-        tensor, layout.steps, tensor.shape[1], batched, batch_first, layout, carry, shape
-    )

@@ -107,10 +107,8 @@ def _execute(
             return custom_operators.execute(run, arrays)
         name = "operations"
     sizes = (rows.shape[1],) * rows.shape[0] if batch_sizes is None else batch_sizes
-    if (
-        not isinstance(sizes, DeviceSteps) and not sizes[0]
-    ):  # nothing to compute, and no address to give to a kernel
-        name = "operations"
+    if not isinstance(sizes, DeviceSteps) and not sizes[0]:
+        name = "operations"  # nothing to compute, and no address to give to a kernel
     run = compiled_path.over(run, sizes, rows)
     if name == "compiled":
         if "torch._dynamo" in sys.modules:  # torch.compile may be looking at each function

@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import PackedSequence
 from anyrnn.errors import InputError
 from anyrnn.kernels.arguments import as_array
 from anyrnn.kernels.row_layout import GIVEN, check_padding, lay_out
-from anyrnn.torch.device_layout import device_rows, lay_out_on_device
+from anyrnn.torch.device_layout import DeviceRows, lay_out_on_device
 from anyrnn.torch.packed_rows import GatheredRows, PackedRows, Rows
 from anyrnn.torch.tensors import check_tensor
 from anyrnn.torch.tracing import FUNCTORCH
@@ -125,6 +125,7 @@ def read_input(
             f"the input has shape {shape}: {time} steps of {batch} sequences are more than "
             f"{MOST_ROWS} rows; run a part of it at a time"
         )
+    common = batch, batched, batch_first
     if marks.some:
         axes = ("batch", "time") if batch_first else ("time", "batch")[: 1 + batched]
         device = tensor.device if on_device else None
@@ -136,12 +137,11 @@ def read_input(
             )
             if any(each is not None and each.device == device for each in arrays):
                 own = lay_out_on_device(axes, shape[:-1], tensor.device, *arrays)
-                return device_rows(tensor, own, batched, batch_first, carry, shape[:-1])
+                return DeviceRows(tensor, own.steps, *common, own, carry, shape[:-1])
             layout = lay_out(axes, shape[:-1], *arrays)
         if layout is not None:
-            common = layout.batch_sizes, batch, batched, batch_first
-            return GatheredRows(tensor, *common, layout, carry, shape[:-1])
-    return Rows(tensor, None, batch, batched, batch_first)
+            return GatheredRows(tensor, layout.batch_sizes, *common, layout, carry, shape[:-1])
+    return Rows(tensor, None, *common)
 
 
 def _check_features(data: Tensor, input_size: int) -> None:

@@ -83,7 +83,7 @@ def _counted(run: Run, arrays: Arrays) -> Results:
     count, batch = sum(sizes), max(sizes, default=0)
     if not count:
         return rows.new_zeros(run.output_shape(len(rows))), tuple(map(Tensor.clone, states))
-    known = run.over(tuple(sizes), run.dtype, run.threads)
+    known = run.over(sizes, run.dtype, run.threads)
     begun = [state[:batch] for state in states]
     output, last = execute(known, arrays._replace(rows=rows[:count], states=begun))
     output = functional.pad(output, (0, 0, 0, len(rows) - count))

@@ -59,12 +59,11 @@ def address_reader(
     found = None if None in known else host.array_reader(kinds, shapes, [*filter(None, known)])
     if found is not None:
         return found
-    return lambda given: addresses(given, shapes, dtypes) if is_plain(given) else None
 
+    def read(given: list[Any]) -> list[int] | None:
+        return addresses(given, shapes, dtypes) if PLAIN.issuperset(map(type, given)) else None
 
-def is_plain(given: Iterable[object]) -> bool:
-    """Whether all are tensors of PyTorch's own classes."""
-    return PLAIN.issuperset(map(type, given))
+    return read
 
 
 def is_mixed(device: str) -> bool:

@@ -78,17 +78,20 @@ class Context:
 
     def _sequence_element(self, array: ArrayFields, row: str, unit: str) -> str:
         """The same for an array of the rows of all steps."""
-        place = self.function.integer("add", self.step.offset, row)
+        number = self.function.integer("add", self.step.offset, row)
         if array.places is not None:
-            return self.placed_element(array, place, unit)
-        return self.array_element(array, place, unit)
+            return self.placed_element(array, number, unit)
+        return self.array_element(array, number, unit)
 
     def placed_element(self, array: ArrayFields, number: str, unit: str) -> str:
         """The same for the row of all steps that has a number, where rows have places."""
+        at = self._place(array, number)
+        return self.array_element(array, self.function.value(f"load i64, ptr {at}", "place"), unit)
+
+    def _place(self, array: ArrayFields, number: str) -> str:
+        """The address of the place of such a row."""
         assert array.places is not None
-        at = self.function.element(self.word(array.places), number, "i64")
-        place = self.function.value(f"load i64, ptr {at}", "place")
-        return self.array_element(array, place, unit)
+        return self.function.element(self.word(array.places), number, "i64")
 
     def places_of(self, vector: Node, row: str) -> tuple[ArrayFields, str] | None:
         """Of a vector whose rows are at places in an array: the array, and the address of the place
@@ -97,8 +100,7 @@ class Context:
         array = self.record.loop_inputs.get(vector)
         if array is None or array.places is None or vector in self.record.copies:
             return None
-        number = self.function.integer("add", self.step.offset, row)
-        return array, self.function.element(self.word(array.places), number, "i64")
+        return array, self._place(array, self.function.integer("add", self.step.offset, row))
 
     def _state_element(self, states: dict[Name, str], name: Name, row: str, unit: str) -> str:
         stride = self.word(self.record.states[name].stride)

@@ -31,9 +31,7 @@ class ArrayFields:
 
     address: Field
     stride: Field
-    places: Field | None = (
-        None  # the address of where each row is in it; None for one after another
-    )
+    places: Field | None = None  # the address of where each row is in it, if rows are anywhere
 
 
 @dataclass(frozen=True)

@@ -301,6 +301,8 @@ class PreparedCommands:
             if packing is None:
                 return None
             steps, weights = self.rest, packing.memory
+        first = steps[0] if len(steps) == 1 else None
+        job = first if isinstance(first, int) else None  # the only thing to do, if it is one
 
         def run(addresses: Sequence[int]) -> None:
             bindings = self._take(interface)
@@ -315,8 +317,6 @@ class PreparedCommands:
                 enter(starts)
             idle.append(bindings)
 
-        first = steps[0] if len(steps) == 1 else None
-        job = first if isinstance(first, int) else None
         return run
 
     def forget(self) -> None:
