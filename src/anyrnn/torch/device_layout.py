@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from anyrnn.kernels.row_layout import check_booleans, check_lengths
 from anyrnn.kernels.run import DeviceSteps
-from anyrnn.torch.packed_rows import GatheredRows, flattened
+from anyrnn.torch.packed_rows import GatheredRows, LinearMap, flattened
 
 
 class DeviceLayout:
@@ -137,7 +137,7 @@ class RowChoice:
 
     def of(self, array: Tensor) -> Tensor:
         """The rows of an array."""
-        return _Choice.apply(array, self)
+        return LinearMap.apply(array, self.computed, self.adjoint.of)
 
     def computed(self, array: Tensor) -> Tensor:
         """As `of`, where autograd does not follow."""
@@ -147,17 +147,6 @@ class RowChoice:
     def adjoint(self) -> RowChoice:
         """The adjoint."""
         return RowChoice(self.back, self.used, self.index, self.chosen)
-
-
-class _Choice(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, array: Tensor, choice: RowChoice) -> Tensor:
-        ctx.choice = choice
-        return choice.computed(array)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return ctx.choice.adjoint.of(gradients[0]), None
 
 
 def row_choice(layout: DeviceLayout, batch_first: bool) -> RowChoice:

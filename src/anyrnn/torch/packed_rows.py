@@ -4,7 +4,7 @@ results unpacked into the caller's layout.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import PackedSequence
 from anyrnn.kernels.host import place_rows
 from anyrnn.kernels.row_layout import Layout
 from anyrnn.torch.path import choose
-from anyrnn.torch.tensors import DTYPES, empty
+from anyrnn.torch.tensors import DTYPES, empty, wants_gradient
 
 Input = Tensor | PackedSequence
 
@@ -40,16 +40,18 @@ class RowIndex:
         """The packed rows of an array, (count, features)."""
         if not _is_simple(array):
             return array.index_select(0, self.places)
-        recorded = array.requires_grad and torch.is_grad_enabled()
-        return _Gather.apply(array, self) if recorded else self.taken(array)
+        if not wants_gradient([array]):
+            return self.taken(array)
+        return LinearMap.apply(array, self.taken, self.scatter)
 
     def scatter(self, rows: Tensor) -> Tensor:
         """An array of packed rows, (rows, features), with zeros in the other rows."""
-        if _is_simple(rows):
-            recorded = rows.requires_grad and torch.is_grad_enabled()
-            return _Scatter.apply(rows, self) if recorded else self.placed(rows)
-        zeros = rows.new_zeros(self.count, rows.shape[1])
-        return zeros.index_add(0, self.places, rows)  # index_copy is slower
+        if not _is_simple(rows):
+            zeros = rows.new_zeros(self.count, rows.shape[1])
+            return zeros.index_add(0, self.places, rows)  # index_copy is slower
+        if not wants_gradient([rows]):
+            return self.placed(rows)
+        return LinearMap.apply(rows, self.placed, self.gather)
 
     def taken(self, array: Tensor) -> Tensor:
         """As `gather`, where autograd does not follow."""
@@ -82,26 +84,24 @@ def _empty(count: int, like: Tensor) -> Tensor:
     return empty((count, like.shape[1]), DTYPES[like.dtype])
 
 
-class _Gather(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, array: Tensor, index: RowIndex) -> Tensor:
-        ctx.index = index
-        return index.taken(array)
+class LinearMap(torch.autograd.Function):
+    """A linear function of an array, which autograd does not follow, and its adjoint."""
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return ctx.index.scatter(gradients[0]), None
+    def forward(
+        ctx: Any,
+        array: Tensor,
+        function: Callable[[Tensor], Tensor],
+        adjoint: Callable[[Tensor], Tensor],
+    ) -> Tensor:
+        """Compute the function."""
+        ctx.adjoint = adjoint
+        return function(array)
 
-
-class _Scatter(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, index: RowIndex) -> Tensor:
-        ctx.index = index
-        return index.placed(rows)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return ctx.index.gather(gradients[0]), None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        """Compute the adjoint, which autograd may follow."""
+        return ctx.adjoint(gradients[0]), None, None
 
 
 class Start(NamedTuple):
