@@ -39,7 +39,7 @@ from anyrnn.kernels.cpu.target import CPU
 from anyrnn.kernels.numpy_arrays import NUMPY_ARRAYS
 from anyrnn.kernels.row_layout import Layout
 from anyrnn.kernels.run import Arrays, Run, Steps
-from checks import TARGETS, Case, make_case
+from checks import TARGETS, Case, make_case, poisoned
 from random_cells import SMALLEST, make, random_cells
 
 PART = 200  # cells that are drawn one after the other; the first ones of them are small
@@ -105,16 +105,9 @@ class Trial:
     @contextmanager
     def conditions(self) -> Iterator[None]:
         """What is chosen by size for users is chosen by the trial; fresh arrays are full of NaN."""
-        make = memory.empty
-
-        def empty(*arguments: Any) -> np.ndarray:
-            array = make(*arguments)
-            array.reshape(-1).view(np.uint8).fill(255)
-            return array
-
         changes = [
             mock.patch.dict(os.environ, ANYRNN_OPTIMISE="on" if self.optimised else "off"),
-            mock.patch.object(memory, "empty", empty),
+            mock.patch.object(memory, "empty", poisoned(memory.empty)),
             mock.patch.object(prepared_commands, "KEPT", -1),
             mock.patch.object(policy, "PARALLEL", 0),
             mock.patch.object(packing, "PARALLEL", 0),

@@ -14,7 +14,7 @@ as NaN.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 from itertools import product
@@ -29,7 +29,7 @@ from anyrnn.kernels.cpu import policy
 from anyrnn.kernels.cpu.machine import memory
 from anyrnn.kernels.cpu.program import prepared_commands
 from anyrnn.kernels.result import Result
-from checks import TARGETS, TWINS, Case, close_gradients, close_results, make_case
+from checks import TARGETS, TWINS, Case, close_gradients, close_results, make_case, poisoned
 from invented_cells import INVENTED, SMALLEST
 
 # time, batch, and the free sizes of the cell in their order
@@ -79,17 +79,7 @@ each_combination = each(COMBINATIONS)
 
 @pytest.fixture(autouse=True)
 def _poison(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fill every fresh array with NaN: in either type, that is what a number of ones is."""
-
-    def poisoned(make: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
-        def made(*arguments: Any, **options: Any) -> np.ndarray:
-            array = make(*arguments, **options)
-            if array.dtype != object:
-                array.reshape(-1).view(np.uint8).fill(255)
-            return array
-
-        return made
-
+    """Fill every fresh array with NaN."""
     monkeypatch.setattr(policy, "PARALLEL", 0)  # small runs are divided between threads too
     monkeypatch.setattr(prepared_commands, "KEPT", -1)  # no memory of a run before
     monkeypatch.setattr(memory, "empty", poisoned(memory.empty))

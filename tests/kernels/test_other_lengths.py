@@ -18,7 +18,7 @@ from anyrnn.kernels.cpu.target import CPU, _forward, _reverse
 from anyrnn.kernels.numpy_arrays import NUMPY_ARRAYS
 from anyrnn.kernels.run import Arrays, Run, Steps
 from anyrnn.torch import LSTM
-from checks import Case, make_case
+from checks import Case, make_case, poisoned
 from invented_cells import INVENTED
 
 CELLS = {
@@ -38,15 +38,8 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             found.append(given)
             super().__init__(*given)
 
-    make = memory.empty
-
-    def empty(*arguments: Any) -> Any:
-        array = make(*arguments)
-        array.reshape(-1).view(np.uint8).fill(255)
-        return array
-
     monkeypatch.setattr(program, "ProgramWriter", Counted)
-    monkeypatch.setattr(memory, "empty", empty)
+    monkeypatch.setattr(memory, "empty", poisoned(memory.empty))
     _forget()
     return found
 

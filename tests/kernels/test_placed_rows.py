@@ -18,7 +18,7 @@ from anyrnn.kernels.numpy_arrays import NUMPY_ARRAYS
 from anyrnn.kernels.row_layout import Layout, lay_out
 from anyrnn.kernels.run import Array, Arrays, Run, Steps
 from anyrnn.kernels.target import places
-from checks import Case, make_case
+from checks import Case, make_case, poisoned
 from invented_cells import INVENTED
 
 TIME, BATCH = 9, 8
@@ -29,16 +29,9 @@ CELLS = {
 
 
 @pytest.fixture(autouse=True)
-def poisoned(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def conditions(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Fresh memory is full of NaN; small runs take several threads."""
-    make = memory.empty
-
-    def empty(*arguments: Any) -> Any:
-        array = make(*arguments)
-        array.reshape(-1).view(np.uint8).fill(255)
-        return array
-
-    monkeypatch.setattr(memory, "empty", empty)
+    monkeypatch.setattr(memory, "empty", poisoned(memory.empty))
     monkeypatch.setattr("anyrnn.kernels.cpu.policy.PARALLEL", 0)
     monkeypatch.setattr(varying, "LEADING", 1)
     _forward.cache_clear()
