@@ -131,11 +131,9 @@ def evaluate(
     """
     found: dict[Node, Any] = {}
     for node in topological(roots):
-        if node.operation == "constant":
+        if node.is_number:
             with np.errstate(over="ignore"):  # beyond the type it is an infinity
-                found[node] = as_array(node.attributes["value"], dtype)
-        elif node.operation == "size":
-            found[node] = as_array(node.attributes["size"].evaluate(sizes), dtype)
+                found[node] = as_array(node.number(sizes), dtype)
         elif node.operation == "random":
             found[node] = as_array(values[DRAW](node), dtype)
         elif node.is_leaf:

@@ -61,6 +61,16 @@ class Node:
             if isinstance(value, Size)
         }
 
+    @property
+    def is_number(self) -> bool:
+        """Whether it is a constant or a size: a leaf without a name."""
+        return self.is_leaf and not self.traits.named
+
+    def number(self, sizes: Mapping[str, int]) -> float:
+        """What a constant or a size is, given the numbers of named sizes."""
+        size = self.attributes.get("size")
+        return self.attributes["value"] if size is None else float(size.evaluate(sizes))
+
     def __repr__(self) -> str:
         """The operation and the type; `anyrnn.graph.show` prints whole graphs."""
         return f"<{self.operation}: {self.type}>"

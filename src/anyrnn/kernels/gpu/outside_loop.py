@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from anyrnn.graph.cell import Cell
 from anyrnn.graph.keys import Gradient, Name
 from anyrnn.graph.nodes import Node, reached
-from anyrnn.graph.operations import LEAVES, OPERATIONS
 from anyrnn.kernels.evaluator import Evaluator, Values
 from anyrnn.schedule.forms import Schedule
 from anyrnn.schedule.neighbours import products_together
@@ -75,13 +74,9 @@ def outside_loop(cell: Cell, program: Program) -> OutsideLoop:
         products_together(cell, schedule.before),
         products_together(cell, chosen, members),
         old,
-        frozenset(node for node in read if _is_number(node)),
+        frozenset(node for node in read if node.is_number),
         totals,
     )
-
-
-def _is_number(node: Node) -> bool:
-    return node.operation in LEAVES and not OPERATIONS[node.operation].named
 
 
 def unsupported(cell: Cell, program: Program) -> str | None:

@@ -106,10 +106,7 @@ class Execution:
     def _leaves(self) -> None:
         members = split_parameters(self.run.cell, self.arrays.parameters, self.sizes)
         for leaf in self.outside.numbers:
-            value = leaf.attributes.get("value")
-            if leaf.operation == "size":
-                value = float(leaf.attributes["size"].evaluate(self.sizes))
-            self.values[leaf] = self.like.new_full((), value)
+            self.values[leaf] = self.like.new_full((), leaf.number(self.sizes))
         for leaf in self.schedule.graph.nodes():
             if leaf.operation == "parameter":
                 self.values[leaf] = members[leaf.name]

@@ -112,10 +112,8 @@ class Values:
     def _expression(self, value: Value) -> str:
         node, layout, sizes = value.node, self.writer.layout, self.writer.sizes
         vector = bool(node.type.shape)
-        if value.source is Source.CONSTANT:
-            return number(node.attributes["value"])
-        if node.operation == "size":
-            return number(float(node.attributes["size"].evaluate(sizes)))
+        if node.is_number:
+            return number(node.number(sizes))
         if value.source is Source.PARAMETER:
             name = layout.parameters[node].name
             unit, there = self.writer.unit, self.writer.there
