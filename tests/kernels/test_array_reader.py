@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from anyrnn.kernels.cpu.machine import array_reader as module
 from anyrnn.kernels.cpu.machine import job_entry
-from anyrnn.kernels.cpu.machine.array_reader import array_reader
+from anyrnn.kernels.cpu.machine.array_reader import array_reader, flag_of
 from anyrnn.torch import LSTM
-from anyrnn.torch.tensors import address_reader
+from anyrnn.torch.tensors import EXAMPLES, NEGATIVES, address_reader
 
 KINDS = Tensor, nn.Parameter
 SHAPES = [(2, 1, 3), (4, 3), (5,), ()]
@@ -26,8 +26,10 @@ pytestmark = pytest.mark.skipif(
 
 
 def reader(dtype: Any = np.float32) -> Callable[[Any], Any]:
-    found = array_reader(KINDS, SHAPES, [np.dtype(dtype)] * len(SHAPES))
+    flag = flag_of(zip(EXAMPLES, NEGATIVES, strict=True))
+    found = array_reader(KINDS, SHAPES, [np.dtype(dtype)] * len(SHAPES), flag)
     assert found is not None
+    assert flag is not None
     return found
 
 
@@ -71,6 +73,8 @@ ODD: dict[str, Callable[[], Any]] = {
     "sparse": lambda: torch.zeros(4, 3).to_sparse(),
     "on meta": lambda: torch.zeros(4, 3, device="meta"),
     "without memory": lambda: freed(torch.zeros(4, 3)),
+    "negatives": lambda: torch._neg_view(torch.zeros(4, 3)),
+    "zeros without memory": lambda: torch._efficientzerotensor((4, 3)),
     "a subclass": lambda: torch.zeros(4, 3).as_subclass(Other),
 }
 
@@ -83,6 +87,13 @@ def test_whatever_is_not_as_it_has_to_be(name: str) -> None:
     tensors[1] = ODD[name]()
     assert read(tensors) is None
     assert sys.exc_info() == (None, None, None)
+
+
+def test_a_flag_that_cannot_be_found() -> None:
+    tensors = [torch.zeros(2), torch.zeros(3)]
+    assert flag_of([(tensors[0], tensors[0])]) is None
+    assert flag_of([(tensors[0], np.zeros(2))]) is None
+    assert flag_of(zip(NEGATIVES, EXAMPLES, strict=True)) is None
 
 
 def test_another_number_and_no_list() -> None:
@@ -133,7 +144,7 @@ def test_without_the_table_or_another_interpreter(monkeypatch: pytest.MonkeyPatc
     assert array_reader(KINDS, SHAPES, [np.dtype("f")] * len(SHAPES)) is None
     read = address_reader(SHAPES, dtypes)
     assert read(tensors) == [*map(Tensor.data_ptr, tensors)]
-    for name in ("nothing", "half", "turned", "without memory", "a subclass"):
+    for name in ("nothing", "half", "turned", "without memory", "negatives", "a subclass"):
         assert read([tensors[0], ODD[name](), *tensors[2:]]) is None
     layer, x = LSTM(3, 37).eval(), torch.randn(1, 2, 3)
     with torch.no_grad():

@@ -8,7 +8,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from anyrnn.kernels.cpu.machine.array_reader import array_reader
+from anyrnn.kernels.cpu.machine.array_reader import array_reader, flag_of
 from anyrnn.kernels.cpu.machine.engine import Code, compile_text
 from anyrnn.kernels.cpu.machine.memory import LEAST, empty
 from anyrnn.kernels.cpu.machine.processor import host
@@ -20,6 +20,7 @@ __all__ = [
     "array_reader",
     "compile_module",
     "empty",
+    "flag_of",
     "free_memory",
     "place_rows",
     "usable_cores",

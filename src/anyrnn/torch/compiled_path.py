@@ -35,6 +35,7 @@ from anyrnn.torch.tensors import (
     addresses,
     changed_since,
     check_parameters,
+    dense,
     is_mixed,
     maker,
     problem,
@@ -45,7 +46,7 @@ from anyrnn.torch.tracing import FUNCTORCH
 
 def array(tensor: Tensor) -> Array:
     """The memory of a tensor as an array."""
-    return tensor.detach().numpy()
+    return tensor.detach().resolve_neg().numpy()
 
 
 def _on_arrays(function: Callable[..., Tensor]) -> Callable[..., Array]:
@@ -81,7 +82,7 @@ def _ready(tensor: Tensor, slot: Slot, dtype: torch.dtype) -> Tensor:
     """
     try:
         if tensor.shape == slot.shape and tensor.dtype is dtype and tensor.is_cpu:
-            tensor = tensor.contiguous()
+            tensor = dense(tensor)
             if tensor.data_ptr():
                 return tensor
     except RuntimeError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Self
 
 import torch
@@ -20,7 +21,7 @@ from anyrnn.torch.recorded_call import recorded_call
 from anyrnn.torch.results import own
 from anyrnn.torch.single_step import single_step
 from anyrnn.torch.step_results import direct_results, is_direct, write_results
-from anyrnn.torch.tensors import PLAIN, SHAPE, parameter
+from anyrnn.torch.tensors import PLAIN, SHAPE, check_tensor, is_freed, parameter
 
 
 class DirectCalls(nn.Module):
@@ -34,6 +35,7 @@ class DirectCalls(nn.Module):
     batch_first: bool
     memory = "high"
     _structure: LayerStack | None = None
+    _example: Callable[[str | None], Tensor]
     _prepared: Prepared | None = None  # once it has run
     _prepared_weights: str | None = None  # `int8` if products are those of int8
 
@@ -160,7 +162,7 @@ class DirectCalls(nn.Module):
             return None
         if self._in_int8:  # a step reads matrices as they are
             return None
-        if rows.shape[-1] != structure.input_size:
+        if rows.shape[-1] != structure.input_size or not rows.is_floating_point():
             return None
         part, run = structure.first, structure.first.run
         shapes = part.step_shapes(batch)
@@ -243,8 +245,9 @@ class DirectCalls(nn.Module):
                 "sequence"
             )
         size = structure.input_size
-        if not isinstance(input, Tensor) or input.dim() not in (1, 2):
-            shape = tuple(input.shape) if isinstance(input, Tensor) else type(input).__name__
+        input = check_tensor("the input of a step", input, self._example(structure.example))
+        if input.dim() not in (1, 2) or is_freed(input):
+            shape = "without memory" if is_freed(input) else tuple(input.shape)
             raise InputError(
                 f"the input of a step is {shape}; expected (batch, {size}) or ({size},)"
             )

@@ -17,7 +17,7 @@ from anyrnn.kernels.arguments import as_array
 from anyrnn.kernels.row_layout import GIVEN, check_padding, lay_out
 from anyrnn.torch.device_layout import DeviceRows, lay_out_on_device
 from anyrnn.torch.packed_rows import GatheredRows, PackedRows, Rows
-from anyrnn.torch.tensors import check_tensor
+from anyrnn.torch.tensors import check_tensor, dense, is_freed
 from anyrnn.torch.tracing import FUNCTORCH
 
 # the transforms of torch.func do not see what is done in it
@@ -212,10 +212,19 @@ def _array(what: str, given: Any, wanted: str, device: torch.device | None = Non
         given = as_array(what, given)
         given = given if given.flags.writeable else given.copy()
     try:
+        if isinstance(given, Tensor) and is_freed(given):
+            raise InputError(f"{what}: the tensor has no memory: its storage was freed")
         tensor = torch.as_tensor(given)
         tensor = (tensor if tensor.device == device else tensor.cpu()).to_dense()
-        nothing = torch.int64 if what == "lengths" else torch.bool
-        return tensor if tensor.numel() else tensor.to(nothing)
+        if not tensor.numel():
+            return tensor.to(torch.int64 if what == "lengths" else torch.bool)
+        if not tensor.is_cpu:
+            return tensor
+        tensor = dense(tensor)
+        tensor.numpy()  # as it will be read
+        return tensor
+    except InputError:
+        raise
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{what}={_line(given)}; expected {wanted}") from error
 

@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import PackedSequence
 from anyrnn.kernels.host import place_rows
 from anyrnn.kernels.row_layout import Layout
 from anyrnn.torch.path import choose
-from anyrnn.torch.tensors import DTYPES, empty, wants_gradient
+from anyrnn.torch.tensors import DTYPES, dense, empty, wants_gradient
 
 Input = Tensor | PackedSequence
 
@@ -60,7 +60,7 @@ class RowIndex:
 
     def placed(self, rows: Tensor) -> Tensor:
         """As `scatter`, where autograd does not follow."""
-        found, rows = _empty(self.count, rows), rows.detach().contiguous()
+        found, rows = _empty(self.count, rows), dense(rows.detach())
         addresses = found.data_ptr(), rows.data_ptr(), self._rows.data_ptr()
         size = rows.shape[1] * rows.element_size()
         place_rows(*addresses, self.count, size, torch.get_num_threads())

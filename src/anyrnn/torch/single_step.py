@@ -38,6 +38,7 @@ from anyrnn.torch.tensors import (
     address_reader,
     changed_since,
     check_parameters,
+    dense,
     list_maker,
 )
 
@@ -122,8 +123,8 @@ def enter(
             and all(map(IS_CPU, tensors))
         ):
             return None
-        if not all(map(Tensor.is_contiguous, tensors)):
-            tensors = [*map(Tensor.contiguous, tensors)]
+        if not all(map(Tensor.is_contiguous, tensors)) or any(map(Tensor.is_neg, tensors)):
+            tensors = [*map(dense, tensors)]
         addresses = [*map(Tensor.data_ptr, tensors)]
         if 0 in addresses:
             return None

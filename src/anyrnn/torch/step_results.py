@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as modules
 
 from anyrnn.errors import InputError
-from anyrnn.torch.tensors import DTYPE, IS_CPU, PLAIN, REQUIRES_GRAD, SHAPE, Results
+from anyrnn.torch.tensors import DTYPE, IS_CPU, PLAIN, REQUIRES_GRAD, SHAPE, Results, is_freed
 
 FORWARD, FORWARD_PRE = modules._global_forward_hooks, modules._global_forward_pre_hooks
 BACKWARD, BACKWARD_PRE = modules._global_backward_hooks, modules._global_backward_pre_hooks
@@ -62,14 +62,24 @@ def direct_results(
     if not isinstance(new, tuple | list):
         return None
     tensors = [output, *new]
-    if not PLAIN.issuperset(map(type, tensors)) or [*map(SHAPE, tensors)] != shapes:
+    if not PLAIN.issuperset(map(type, tensors)):
         return None
-    if {*map(DTYPE, tensors)} != {given[0].dtype} or not all(map(IS_CPU, tensors)):
+    try:
+        if (
+            [*map(SHAPE, tensors)] != shapes
+            or {*map(DTYPE, tensors)} != {given[0].dtype}
+            or not all(map(IS_CPU, tensors))
+            or not all(map(Tensor.is_contiguous, tensors))
+            or any(map(REQUIRES_GRAD, tensors))
+            or any(map(Tensor.is_neg, tensors))
+        ):
+            return None
+        every = *tensors, *given
+        starts, sizes = tuple(map(Tensor.data_ptr, every)), tuple(map(Tensor.numel, every))
+    except RuntimeError:  # a tensor without a shape or without memory
         return None
-    if not all(map(Tensor.is_contiguous, tensors)) or any(map(REQUIRES_GRAD, tensors)):
+    if 0 in starts:
         return None
-    every = *tensors, *given
-    starts, sizes = tuple(map(Tensor.data_ptr, every)), tuple(map(Tensor.numel, every))
     return (output, tuple(new)) if disjoint(starts, sizes, output.itemsize) else None
 
 
@@ -101,6 +111,8 @@ def write_results(found: tuple[Tensor, Any], out: Any) -> Any:
                 f"{name} is {place.dtype} of shape {tuple(place.shape)}; expected {result.dtype} "
                 f"of shape {tuple(result.shape)}"
             )
+        if is_freed(place):
+            raise InputError(f"{name} has no memory: its storage was freed")
     for name, result, place in pairs:
         try:
             place.copy_(result)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from math import prod
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.masked import MaskedTensor
+from torch.nn.parameter import is_lazy
 
 from anyrnn.errors import ArrayError, InputError
 from anyrnn.kernels import host
@@ -18,6 +20,8 @@ from anyrnn.torch.new_tensors import tensor_maker
 
 DTYPES = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
 NO_MEMORY = torch.empty(0)
+EXAMPLES = [torch.empty((1,) * axes, device="cpu") for axes in range(4)]
+NEGATIVES = [*map(torch.ops.aten._neg_view.default, EXAMPLES)]
 PLAIN = frozenset((Tensor, nn.Parameter))  # tensors of PyTorch's own classes
 TYPES = {number: kind for kind, number in DTYPES.items()} | {np.dtype(np.int64): torch.int64}
 # Attributes as functions, for loops in C; not where a graph is traced.
@@ -33,7 +37,7 @@ def addresses(
     tensors: Sequence[Tensor], shapes: list[Any], dtypes: list[torch.dtype]
 ) -> list[int] | None:
     """Where the memory of tensors begins that are contiguous, on the CPU, and of some shapes and
-    types; None if one is not. By loops in C, because there are dozens.
+    types; None if one is not, or is to be negated. By loops in C, because there are dozens.
     """
     try:
         if (
@@ -41,12 +45,19 @@ def addresses(
             and [*map(DTYPE, tensors)] == dtypes
             and all(map(IS_CPU, tensors))
             and all(map(Tensor.is_contiguous, tensors))
+            and not any(map(Tensor.is_neg, tensors))
         ):
             starts = [*map(Tensor.data_ptr, tensors)]
             return None if 0 in starts else starts
     except RuntimeError:  # one is nested or sparse, and has no shape or no memory
         pass
     return None
+
+
+@lru_cache(maxsize=1)
+def _sign() -> tuple[int, int] | None:
+    """Where PyTorch notes that a tensor's elements are the negatives of what its memory says."""
+    return host.flag_of(zip(EXAMPLES, NEGATIVES, strict=True))
 
 
 def address_reader(
@@ -56,7 +67,9 @@ def address_reader(
     machine code where PyTorch has DLPack's table of functions, as from 2.10 on.
     """
     kinds, known = (Tensor, nn.Parameter), [*map(DTYPES.get, dtypes)]
-    found = None if None in known else host.array_reader(kinds, shapes, [*filter(None, known)])
+    found, flag = None, _sign()
+    if flag is not None and None not in known:
+        found = host.array_reader(kinds, shapes, [*filter(None, known)], flag)
     if found is not None:
         return found
 
@@ -64,6 +77,21 @@ def address_reader(
         return addresses(given, shapes, dtypes) if PLAIN.issuperset(map(type, given)) else None
 
     return read
+
+
+def dense(tensor: Tensor) -> Tensor:
+    """A tensor whose memory is its elements, one after another: not every other one, nor their
+    negatives (`torch.imag` of a conjugate), nor none (the zeros of forward-mode differentiation).
+    """
+    if tensor._is_zerotensor():
+        return torch.zeros(tensor.shape, dtype=tensor.dtype, device=tensor.device)
+    return tensor.resolve_neg().contiguous()
+
+
+def is_freed(tensor: Tensor) -> bool:
+    """Whether a tensor has elements, and no memory for them: its storage was freed."""
+    there = torch._C._has_storage(tensor) and not tensor._is_zerotensor()
+    return there and tensor.numel() > 0 and not tensor.untyped_storage().nbytes()
 
 
 def is_mixed(device: str) -> bool:
@@ -153,8 +181,16 @@ def check_tensor(what: str, tensor: object, like: Tensor) -> Tensor:
     Raises:
         InputError: It is not.
     """
+    kind = type(tensor)
     if not isinstance(tensor, Tensor):
-        raise InputError(f"{what} is a {type(tensor).__name__}; expected a tensor")
+        raise InputError(f"{what} is a {kind.__name__}; expected a tensor")
+    if is_lazy(tensor):
+        raise InputError(f"{what} is an {kind.__name__}, which has no shape yet; initialise it")
+    if isinstance(tensor, MaskedTensor):
+        raise InputError(
+            f"{what} is a MaskedTensor; give its numbers, tensor.get_data(), and which steps "
+            "count as mask=... (time, batch)"
+        )
     if tensor.layout != torch.strided:
         raise InputError(f"{what} is {tensor.layout}; convert it with .to_dense()")
     if tensor.is_nested:

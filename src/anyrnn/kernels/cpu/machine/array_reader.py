@@ -7,7 +7,7 @@ https://github.com/dmlc/dlpack (include/dlpack/dlpack.h).
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -29,6 +29,8 @@ CPU = 1  # kDLCPU, device 0, as one word
 MAJOR = 1  # of the interface
 CODES = {"i": 0, "f": 2}  # kDLInt, kDLFloat
 KINDS = 2  # classes of arrays
+WORDS = 14  # of an array from its sizes on, which are looked at
+AXES = 3  # of arrays whose sizes are certainly stored in them
 BODY = f"""\
   %array = alloca [6 x i64], align 8
   %length = call i64 %call.PyList_Size(ptr %given)
@@ -71,11 +73,17 @@ compare:  ; the number of axes with the type of an element, the device, the memo
 sizes:
   %its.shape = inttoptr i64 %shape to ptr
   %its.strides = inttoptr i64 %strides to ptr
+  %flags.at = getelementptr i8, ptr %its.shape, i64 %flags.place
+  %flags = load i64, ptr %flags.at
+  %flag = and i64 %flags, %flags.refused
+  %as.it.is = icmp eq i64 %flag, 0
+  br i1 %as.it.is, label %ordinary, label %mismatch
+ordinary:
   %first.size = getelementptr i64, ptr %here, i64 1
   br label %axis
 axis:  ; a size, and the stride to the next one, which does not matter where there is none
-  %k = phi i64 [ 0, %sizes ], [ %k.next, %size ]
-  %here.size = phi ptr [ %first.size, %sizes ], [ %here.next, %size ]
+  %k = phi i64 [ 0, %ordinary ], [ %k.next, %size ]
+  %here.size = phi ptr [ %first.size, %ordinary ], [ %here.next, %size ]
   %all = icmp eq i64 %k, %axes
   br i1 %all, label %store, label %size
 size:
@@ -130,7 +138,8 @@ class _Table(ctypes.Structure):
 
 @lru_cache(maxsize=1)
 def _code() -> Code:
-    text = module_text(("read",), ("count", "first.kind", "second.kind"), BODY)
+    numbers = "count", "first.kind", "second.kind", "flags.place", "flags.refused"
+    text = module_text(("read",), numbers, BODY)
     return compile_text(text, host(), "where arrays begin")
 
 
@@ -146,8 +155,40 @@ def _function(kind: type) -> int:
     return (table.read or 0) if table.version.major == MAJOR else 0
 
 
+def flag_of(pairs: Iterable[tuple[Any, Any]]) -> tuple[int, int] | None:
+    """Where a framework notes that an array's elements are not what its memory says, such as their
+    negatives: DLPack's table does not tell.
+
+    Args:
+        pairs: An array of each number of axes, without such a note and with it, else the same.
+
+    Returns:
+        How many bytes behind an array's sizes a word begins, and its bit; None if it is not found
+        in the same place in all of them.
+    """
+    found = []
+    for pair in pairs:
+        words = enumerate(zip(*map(_words, pair), strict=False))
+        bits = {(8 * place, before ^ after) for place, (before, after) in words if after > before}
+        found.append({(place, bit) for place, bit in bits if bit.bit_count() == 1})
+    common = set.intersection(*found)
+    return common.pop() if len(common) == 1 else None
+
+
+def _words(array: Any) -> list[int]:
+    """The words of an array from its sizes on; none if it cannot be asked."""
+    function, told = _function(type(array)), (ctypes.c_int64 * 6)()
+    read = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_void_p)(function)
+    if not function or read(array, ctypes.addressof(told)):
+        return []
+    return [*(ctypes.c_uint64 * WORDS).from_address(told[3])]
+
+
 def array_reader(
-    kinds: Sequence[type], shapes: Sequence[tuple[int, ...]], dtypes: Sequence[np.dtype[Any]]
+    kinds: Sequence[type],
+    shapes: Sequence[tuple[int, ...]],
+    dtypes: Sequence[np.dtype[Any]],
+    flag: tuple[int, int] | None = None,
 ) -> Addresses | None:
     """What tells where arrays begin.
 
@@ -155,16 +196,20 @@ def array_reader(
         kinds: Their classes, of which the first one has DLPack's table; subclasses do not count.
         shapes: What their shapes are to be.
         dtypes: What their types are to be.
+        flag: That of arrays to be refused, if there are such, from `flag_of`.
 
     Returns:
         A function of a list of arrays: their addresses; None if not each of them is of these
-        classes, this shape and type, contiguous, and in memory of the CPU. None if arrays cannot be
-        asked.
+        classes, this shape and type, contiguous, and in memory of the CPU as it is. None if arrays
+        cannot be asked.
     """
     function = _function(kinds[0])
     if not function or not {dtype.kind for dtype in dtypes} <= CODES.keys():
         return None
-    code, words = _code(), [function, len(shapes), *(id(kind) for kind in (*kinds, *kinds)[:KINDS])]
+    if flag and max(map(len, shapes), default=0) > AXES:
+        return None
+    code, classes = _code(), (id(kind) for kind in (*kinds, *kinds)[:KINDS])
+    words = [function, len(shapes), *classes, *(flag or (0, 0))]
     for shape, dtype in zip(shapes, dtypes, strict=True):
         kind = CODES[dtype.kind] | 8 * dtype.itemsize << 8 | 1 << 16  # of one element
         words.append(len(shape) | kind << 32)
