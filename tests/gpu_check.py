@@ -1,9 +1,9 @@
 """Compiles cells for GPUs that are not there, forwards and back, and reads what their code takes.
 
-`make gpu-check` compiles every cell of the catalogue and of the tests in every type, in the forms
-that three hidden sizes choose, for each machine; `make gpu-check CELLS="lstm gru"`
-some. A line for each kernel is written to a file: its registers, its stack, where spilled registers
-lie, and its shared memory; a kernel that the file has is not compiled again. It fails where a
+`make gpu-check` compiles every cell of the catalogue and of the tests in every type, float32 with
+products of all digits and in TF32, in the forms that three hidden sizes choose, for each machine;
+`make gpu-check CELLS="lstm gru"` some. A line for each kernel is written to a file: its registers,
+its stack, where spilled registers lie, and its shared memory; a kernel that the file has is not compiled again. It fails where a
 kernel does not compile, does not fit, or spills registers in an innermost loop; a value or two that
 are read again in each turn are no fault, as a turn reads dozens.
 """
@@ -38,7 +38,12 @@ from invented_cells import INVENTED
 
 DROPPED = with_zoneout(with_recurrent_dropout(anyrnn.get("gru"), 0.5, True), 0.1)
 CELLS = {**anyrnn.CATALOGUE, **INVENTED, "gru with dropout": DROPPED}
-PRECISION = {"float32": "tf32", "float16": "ieee", "bfloat16": "ieee"}
+TYPES = {  # of arrays, and how float32 is multiplied
+    "float32": ("float32", "ieee"),
+    "tf32": ("float32", "tf32"),
+    "float16": ("float16", "ieee"),
+    "bfloat16": ("bfloat16", "ieee"),
+}
 HIDDEN = (64, 256, 1024)
 # bytes of shared memory of a program; the GPUs of 8.6 and 8.9 have less than that of 8.0
 SHARED = {"sm_80": 101376, "sm_90": 232448, "sm_100": 232448, "gfx942": 65536}
@@ -50,7 +55,7 @@ class Task(NamedTuple):
     """What one process compiles at a time."""
 
     cell: str
-    element: str
+    kind: str
     hidden: int
     machine: Machine
 
@@ -141,16 +146,18 @@ def check(task: Task, file: Path) -> list[dict[str, Any]]:
     """Compile the kernels of a cell: a result for each, with `new` where it was not known."""
     cell, results = CELLS[task.cell], []
     sizes = cell.bind_sizes(**dict.fromkeys(cell.free_sizes, task.hidden))
-    for source in loop_sources(cell, sizes, task.element, PRECISION[task.element]):
+    for source in loop_sources(cell, sizes, *TYPES[task.kind]):
         if source.form.loop is Loop.SCAN and task.hidden in HIDDEN[1:]:
             continue  # its tiles are the same
         for kernel in source.kernels:
-            machine, kind = task.machine, task.element  # which texts without products do not have
-            what = source.text, kernel.name, kind, machine, version(), options(machine.backend)
+            machine, element = task.machine, source.form.element  # some texts do not have it
+            what = source.text, kernel.name, element, machine, version(), options(machine.backend)
             key = sha256(repr(what).encode()).hexdigest()
+            named = {"name": kernel.name, "machine": task.machine.name, "type": task.kind}
             result = known(file).get(key)
-            if result is None:
-                named = {"name": kernel.name, "machine": task.machine.name, "type": task.element}
+            if result is not None:
+                result = result | named
+            else:
                 result = {"key": key, **named, "loop": str(source.form.loop), "new": True}
                 try:
                     made = compiled(source, kernel.name, task.machine)
@@ -226,7 +233,7 @@ def main() -> int:
     add("cells", nargs="*", help="cells; all of the catalogue and of the tests if not given")
     names = [machine.name for machine in MACHINES]
     add("--machine", action="append", choices=names, help="some machines only")
-    add("--type", action="append", choices=[*PRECISION], help="some types only")
+    add("--type", action="append", choices=[*TYPES], help="some types only")
     add("--hidden", action="append", type=int, help=f"the sizes; {HIDDEN} if not given")
     add("--processes", type=int, default=os.cpu_count() or 1, help="how many compile at a time")
     add("--results", type=Path, default=RESULTS, help=f"the file of results ({RESULTS})")
@@ -235,7 +242,7 @@ def main() -> int:
     if unknown:
         parser.error(f"no cell is called '{unknown[0]}'")
     machines = [m for m in MACHINES if m.name in (given.machine or names)]
-    kinds = given.type or PRECISION, given.hidden or HIDDEN
+    kinds = given.type or TYPES, given.hidden or HIDDEN
     every = product(given.cells or CELLS, *kinds, machines)
     results = run([Task(*each) for each in every], given.results, given.processes)
     for line in summary(results):

@@ -125,6 +125,25 @@ def test_random_numbers_are_those_of_every_target() -> None:
     assert 0.4 < (found[0] == 0).mean() < 0.6
 
 
+@pytest.mark.parametrize("number", [1e300, -1e300, float("nan"), 0.1])
+def test_numbers_beyond_float32_are_infinities(number: float) -> None:
+    """Before the loop as in it."""
+
+    @anyrnn.cell
+    def equations(x, h, *, W, U):
+        return anyrnn.minimum(W @ (x * number), anyrnn.tanh(U @ h) + number)
+
+    shapes = equations.stored_shapes({"input": 3, "hidden": 3})
+    parameters = {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
+    found = []
+    for target in (OnArrays("cpu"), default_target()):
+        with registered(target), np.errstate(all="ignore"):
+            made = anyrnn.compile(equations, {"input": 3, "hidden": 3})
+            ones = np.ones((2, 2, 3), np.float32)
+            found.append(made.forward(ones, parameters=parameters).output)
+    np.testing.assert_allclose(*found)
+
+
 def test_what_is_refused() -> None:
     target = GPU("cpu")
     assert target.refusal(None, "float64") == "tensors of float64"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from anyrnn.kernels.target import registered
 from anyrnn.torch import LSTM, Recurrent, path
 from anyrnn.torch.compiled_path import TENSORS
 from anyrnn.torch.execute import forced
+from anyrnn.torch.tensors import STAGED, beside
 
 pytest.importorskip("triton")
 DEVICE = torch.device("meta")
@@ -266,6 +268,59 @@ def test_a_gpu_that_is_too_old(
     finally:
         compile.refusal.cache_clear()
         path._decide.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("Failed to find C compiler."),
+        subprocess.CalledProcessError(1, ["gcc", "Python.h"]),
+        AssertionError("libcuda.so cannot found!\n"),
+        PermissionError(13, "Permission denied", "/root/.triton"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_driver_that_cannot_be_built(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in an image without a compiler: operations, and a reason of one line."""
+
+    class Broken:
+        @property
+        def active(self) -> Any:
+            raise error
+
+    monkeypatch.setattr(compile, "interpreted", lambda: False)
+    monkeypatch.setattr(compile.triton().runtime, "driver", Broken())
+    compile.refusal.cache_clear()
+    compile.own_options.cache_clear()
+    try:
+        found = GPU().refusal(anyrnn.get("lstm_peephole"), "float32")
+        assert found == f"Triton cannot use the GPU ({str(error).strip()})"
+        assert compile.own_options() == compile.options("cuda")
+    finally:
+        compile.refusal.cache_clear()
+        compile.own_options.cache_clear()
+
+
+def test_large_arrays_go_to_a_gpu_from_pinned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    pinned: list[int] = []
+
+    def pin(tensor: torch.Tensor) -> torch.Tensor:
+        pinned.append(tensor.nbytes)
+        return tensor
+
+    class Moved(torch.Tensor):
+        def to(self, *given: Any, **options: Any) -> Any:
+            return given, options
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    there = torch.device("cuda")
+    for size in (STAGED, STAGED + 1):
+        array = torch.zeros(size, dtype=torch.int8).as_subclass(Moved)
+        assert beside(array, there) == ((there,), {"non_blocking": True})
+    assert pinned == [STAGED + 1]
+    assert beside(torch.zeros(STAGED), torch.device("meta")).device.type == "meta"
+    assert pinned == [STAGED + 1]
 
 
 def test_tensors_on_two_devices() -> None:

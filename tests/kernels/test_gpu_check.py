@@ -49,17 +49,18 @@ def test_kernels_are_compiled_once(tmp_path: Path) -> None:
 def test_a_result_is_of_one_type_and_one_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A scan has the same text in each type."""
+    """A scan has the same text in each type; in TF32, which has no products there, it is known."""
     made = SimpleNamespace(metadata=SimpleNamespace(shared=0))
     monkeypatch.setattr(gpu_check, "compiled", lambda *given: made)
     monkeypatch.setattr(gpu_check, "resources", lambda *given: {"registers": 1, "spills": 0})
     tasks = [
-        gpu_check.Task("mingru", element, 64, machine)
-        for element in gpu_check.PRECISION
+        gpu_check.Task("mingru", kind, 64, machine)
+        for kind in gpu_check.TYPES
         for machine in MACHINES
     ]
     found = [r["key"] for task in tasks for r in gpu_check.check(task, tmp_path / "none")]
-    assert len(found) == len(set(found)) == 2 * len(tasks)
+    assert len(found) == 2 * len(tasks)
+    assert len(set(found)) == 2 * len(MACHINES) * (len(gpu_check.TYPES) - 1)
 
 
 def test_cells_that_are_none(tmp_path: Path) -> None:

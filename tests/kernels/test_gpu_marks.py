@@ -5,6 +5,7 @@ and that nothing waits by tensors that have no numbers.
 from __future__ import annotations
 
 import copy
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,10 +16,12 @@ import anyrnn
 from anyrnn.errors import InputError
 from anyrnn.kernels.gpu import compile, form, source
 from anyrnn.kernels.gpu.target import GPU
+from anyrnn.kernels.path import Path
 from anyrnn.kernels.row_layout import lay_out
 from anyrnn.kernels.run import steps_of
 from anyrnn.kernels.target import registered
 from anyrnn.torch import Recurrent, layer
+from anyrnn.torch import path as paths
 from anyrnn.torch.device_layout import lay_out_on_device
 from anyrnn.torch.execute import forced
 from triton_target import poisoned
@@ -105,7 +108,7 @@ def test_steps_are_those_of_the_cpu(seed: int) -> None:
 @pytest.fixture
 def there(monkeypatch: pytest.MonkeyPatch) -> None:
     """Marks are taken to be on a device, though that is the CPU."""
-    monkeypatch.setattr(layer, "on_device", lambda cells, tensors: True)
+    monkeypatch.setattr(layer, "on_device", lambda cells, tensors, resets: True)
 
 
 def results(made: Recurrent, x: Tensor, path: str, given: dict[str, Any]) -> list[Any]:
@@ -161,9 +164,62 @@ def test_numbers(
         x[~given["mask"]] = torch.nan
     found = results(made, x, "compiled", given | call)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(layer, "on_device", lambda cells, tensors: False)
+        patch.setattr(layer, "on_device", lambda cells, tensors, resets: False)
         wanted = results(made, x, "operations", given | call)
     torch.testing.assert_close(found, wanted, rtol=2e-4, atol=2e-5)
+
+
+VENDOR: list[tuple[str, tuple[str, ...], dict[str, Any], dict[str, Any]]] = [
+    ("lstm", ("lengths",), {"bidirectional": True, "num_layers": 2}, {}),
+    ("lstm", ("mask",), {"batch_first": True, "learn_initial_state": True}, {"padding": "carry"}),
+    ("lstm", ("lengths", "mask"), {"bias": False, "residual": True}, {}),
+    ("lstm_projection", ("mask",), {"projection_size": 2, "bidirectional": True}, {}),
+    ("gru", ("lengths",), {"bidirectional": True, "merge": "sum", "num_layers": 2}, {}),
+    ("gru", ("mask",), {"bias": False}, {"padding": "carry"}),
+    ("rnn", ("lengths", "mask"), {"bidirectional": True}, {}),
+    ("rnn_relu", ("mask",), {}, {}),
+]
+
+
+@pytest.mark.usefixtures("there")
+@pytest.mark.parametrize(("name", "names", "options", "call"), VENDOR)
+def test_padded_by_the_operator_of_torch(
+    name: str,
+    names: tuple[str, ...],
+    options: dict[str, Any],
+    call: dict[str, Any],
+) -> None:
+    """As exact as with marks on the CPU; NaN where nothing counts."""
+    torch.manual_seed(0)
+    made = Recurrent(name, 3, 3, **options, dtype=torch.float64)
+    first = options.get("batch_first", False)
+    given = {n: p if n == "lengths" or not first else p.t() for n, p in marks(*names).items()}
+    x = torch.randn(TIME, BATCH, 3, dtype=torch.float64)
+    x = x.transpose(0, 1) if first else x
+    if "mask" in names and call.get("padding") != "carry":
+        x[~given["mask"]] = torch.nan
+    found = results(made, x, "vendor", given | call)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layer, "on_device", lambda cells, tensors, resets: False)
+        wanted = results(made, x, "operations", given | call)
+    torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.usefixtures("there")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_a_held_state_has_the_bits_of_the_last_step(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    made, x = Recurrent("lstm", 3, 40, dtype=dtype), torch.randn(TIME, BATCH, 3, dtype=dtype) * 9
+    with torch.no_grad(), forced("vendor"):
+        _, (h, c) = made(x, lengths=LENGTHS)
+        for place, length in enumerate(LENGTHS.tolist()):
+            if length:
+                one = x[:length, place : place + 1].contiguous()
+                _, (own_h, own_c) = made(one, lengths=torch.tensor([length]))
+                assert torch.equal(h[:, place], own_h[:, 0])
+                assert torch.equal(c[:, place], own_c[:, 0])
+            else:
+                assert not torch.cat([h, c])[:, place].any()
 
 
 @pytest.mark.usefixtures("there", "poisoned")
@@ -242,3 +298,29 @@ def test_nothing_waits(name: str, names: tuple[str, ...], monkeypatch: pytest.Mo
     assert {grid[0] for grid in launched} == {
         sequences if name == "mingru" else -(-sequences // 16)
     }
+
+
+@pytest.mark.parametrize(
+    ("resets", "device", "wanted"),
+    [(False, "cuda", True), (True, "cuda", False), (False, "mps", False), (False, "cpu", False)],
+)
+def test_marks_stay(
+    resets: bool, device: str, wanted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the path of torch.nn's operator: lengths and masks, on CUDA."""
+    monkeypatch.setattr(paths, "choose", lambda cell, tensors: Path("vendor", "because"))
+    there: Any = SimpleNamespace(is_cpu=device == "cpu", device=torch.device(device))
+    assert paths.on_device([anyrnn.get("lstm")], [there], resets) is wanted
+
+
+@pytest.mark.usefixtures("there")
+@pytest.mark.parametrize("name", ["lstm", "gru", "rnn"])
+def test_nothing_waits_for_the_operator_of_torch(name: str) -> None:
+    made = copy.deepcopy(Recurrent(name, 3, 5, bidirectional=True)).to("meta")
+    x = torch.empty(TIME, BATCH, 3, device="meta", requires_grad=True)
+    given = {name: part.to("meta") for name, part in marks("lengths", "mask").items()}
+    with forced("vendor"):
+        output, _ = made(x, **given, padding="carry")
+        output.sum().backward()
+    assert output.shape == (TIME, BATCH, 10)
+    assert x.grad is not None

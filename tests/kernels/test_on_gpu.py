@@ -23,6 +23,10 @@ if not torch.cuda.is_available():
 if os.environ.get("TRITON_INTERPRET", "0") != "0":
     pytest.skip("Triton's interpreter is on; make gpu-test", allow_module_level=True)
 
+pytestmark = [  # which are errors elsewhere
+    pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype"),
+    pytest.mark.filterwarnings("ignore:RNN module weights are not part of single contiguous"),
+]
 CELLS = {**anyrnn.CATALOGUE, **INVENTED}
 TYPES = (torch.float32, torch.float16, torch.bfloat16)
 SIZES = {"one tile": (5, 3, 4, 7), "several": (23, 37, 67, 73), "launches": (9, 33, 40, 600)}

@@ -344,6 +344,7 @@ class DeviceArrays:
         recorded: What records what a function launches beside an array, none of which is done: it
             returns what does it, as often as it is called, in the queue that is current then.
         count: The whole numbers from 0 on, so many, of 64 bits, beside an array.
+        number: A number as an array without axes, beside an array and of its type.
         tf32: Whether float32 may be multiplied with fewer digits on a device.
     """
 
@@ -355,6 +356,7 @@ class DeviceArrays:
     queue: Callable[[Any], Any]
     recorded: Callable[[Callable[[], None], Any], Callable[[], None]]
     count: Callable[[int, Any], Any]
+    number: Callable[[float, Any], Any]
     tf32: Callable[[], bool]
 
 

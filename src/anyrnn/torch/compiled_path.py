@@ -33,11 +33,13 @@ from anyrnn.torch.tensors import (
     TYPES,
     Results,
     addresses,
+    beside,
     changed_since,
     check_parameters,
     dense,
     is_mixed,
     maker,
+    number,
     problem,
 )
 from anyrnn.torch.torch_ops import TORCH
@@ -93,8 +95,7 @@ def _ready(tensor: Tensor, slot: Slot, dtype: torch.dtype) -> Tensor:
 
 def _moved(array: Any, like: Tensor) -> Tensor:
     """An array on the device of a tensor, without waiting for it."""
-    tensor = array if isinstance(array, Tensor) else torch.from_numpy(array)
-    return tensor.to(like.device, non_blocking=True)
+    return beside(array if isinstance(array, Tensor) else torch.from_numpy(array), like.device)
 
 
 @contextmanager
@@ -148,6 +149,7 @@ TENSORS = ArrayInterface(
         queue=_queue,
         recorded=_recorded,
         count=lambda number, like: torch.arange(number, device=like.device),
+        number=number,
         tf32=_tf32,
     ),
 )

@@ -19,6 +19,7 @@ from torch.nn import functional
 from anyrnn.kernels.row_layout import check_booleans, check_lengths
 from anyrnn.kernels.run import DeviceSteps
 from anyrnn.torch.packed_rows import GatheredRows, LinearMap, flattened
+from anyrnn.torch.tensors import beside
 
 
 class DeviceLayout:
@@ -221,7 +222,7 @@ def lay_out_on_device(
     time = shape[axes.index("time")]
 
     def moved(array: Any) -> Tensor:
-        return torch.as_tensor(array).detach().to(device, non_blocking=True)
+        return beside(torch.as_tensor(array).detach(), device)
 
     def turned(what: str, array: Any) -> Tensor:
         check_booleans(what, array, axes, shape)

@@ -12,7 +12,14 @@ from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
 from anyrnn.kernels.packed_weights import PackedWeights
 from anyrnn.kernels.run import Arrays, DeviceSteps, Run
-from anyrnn.torch import compiled_path, custom_operators, operations_path, precision, vendor_path
+from anyrnn.torch import (
+    compiled_path,
+    custom_operators,
+    operations_path,
+    padded_run,
+    precision,
+    vendor_path,
+)
 from anyrnn.torch.compiled_path import TENSORS
 from anyrnn.torch.path import Path, choose, forced
 from anyrnn.torch.single_step import single_step
@@ -114,7 +121,9 @@ def _execute(
         if "torch._dynamo" in sys.modules:  # torch.compile may be looking at each function
             return untraced(compiled_path.execute, run, arrays, stacked)
         return compiled_path.execute(run, arrays, stacked)
-    function = vendor_path.execute if name == "vendor" else operations_path.execute
+    function = operations_path.execute
+    if name == "vendor":
+        function = (padded_run if isinstance(sizes, DeviceSteps) else vendor_path).execute
     if rows.dim() == 2:
         return function(run, arrays)
     output, last = function(run, arrays._replace(rows=rows.flatten(0, 1)))

@@ -14,7 +14,7 @@ from torch.fx import Proxy
 from torch.nn import functional
 
 from anyrnn.errors import InputError
-from anyrnn.kernels.run import INT8, Run
+from anyrnn.kernels.run import INT8, DeviceSteps, Run
 from anyrnn.torch import vendor_path
 from anyrnn.torch.direct_calls import DirectCalls
 from anyrnn.torch.execute import breaks_graph, execute
@@ -145,7 +145,8 @@ class Layer(DirectCalls):
         like = self._example(structure.example)
         cells, stay = structure.cells(self.training), False
         if marks.some and isinstance(given, Tensor):
-            stay = on_device(cells, [given, *self.parameters()])
+            called = [given, *self.parameters()]
+            stay = on_device(cells, called, marks.resets is not None)
         rows = read_input(given, like, structure.input_size, self.batch_first, marks, stay)
         initial = reset = self._initial(structure, rows, state, like)
         if marks.resets is not None and not isinstance(marks.reset_state, str):
@@ -283,7 +284,7 @@ class Layer(DirectCalls):
             return None
         if choose(structure.first.cell, [data, *self.parameters()]).name != "vendor":
             return None
-        if sizes is not None and not sizes[0]:
+        if isinstance(sizes, DeviceSteps) or (sizes is not None and not sizes[0]):
             return None
         weights = [self._weights(part) for part in structure.parts]
         for part, stored in zip(structure.parts, weights, strict=True):

@@ -17,7 +17,7 @@ from anyrnn.kernels.evaluator import Evaluator, Values
 from anyrnn.kernels.run import Arrays, DeviceSteps, Run
 from anyrnn.schedule.build import place_operations
 from anyrnn.schedule.neighbours import products_together
-from anyrnn.torch.tensors import Results, check_parameters
+from anyrnn.torch.tensors import Results, beside, check_parameters, number
 from anyrnn.torch.torch_ops import TORCH, uniform
 
 
@@ -31,6 +31,8 @@ def execute(run: Run, arrays: Arrays) -> Results:
     if isinstance(run.steps, DeviceSteps):
         return _counted(run, arrays)
     rows, states, seed = arrays.rows, arrays.states, arrays.seed
+    if seed is not None and rows.is_cuda:  # numbers are drawn there, not copied at each step
+        seed = beside(seed, rows.device)
     check_parameters(run, arrays.parameters, rows)
     cell, sizes, batch_sizes = run.cell, dict(run.sizes), run.steps.batch_sizes
     placement = place_operations(cell)
@@ -40,7 +42,7 @@ def execute(run: Run, arrays: Arrays) -> Results:
     given = {**split_parameters(cell, arrays.parameters, sizes), cell.input: rows}
     leaves = [n for n in graph.nodes() if n.is_leaf and n.operation != "state"]
     values: Values = evaluate(
-        leaves, given, sizes, None, TORCH, lambda number, _: rows.new_tensor(number)
+        leaves, given, sizes, None, TORCH, lambda value, _: number(value, rows)
     )
     state_leaves = {leaf: cell.states.index(leaf.name) for leaf in graph.leaves("state")}
     evaluator.run(once, values)

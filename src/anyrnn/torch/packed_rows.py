@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import PackedSequence
 from anyrnn.kernels.host import place_rows
 from anyrnn.kernels.row_layout import Layout
 from anyrnn.torch.path import choose
-from anyrnn.torch.tensors import DTYPES, dense, empty, wants_gradient
+from anyrnn.torch.tensors import DTYPES, beside, dense, empty, wants_gradient
 
 Input = Tensor | PackedSequence
 
@@ -282,7 +282,7 @@ class GatheredRows(Rows):
         """An index as a tensor; one of shape (time, batch) flattened in the caller's order."""
         if index.ndim == 2:
             index = (index.T if self.batch_first else index).ravel()
-        return torch.from_numpy(index).to(self.data.device, non_blocking=True)
+        return beside(torch.from_numpy(index), self.data.device)
 
     def _lay_out(self, result: Tensor) -> Tensor:
         """A result flattened in the caller's order, in the layout of the input."""
@@ -312,7 +312,7 @@ def _row_index(layout: Layout, batch_first: bool, device: torch.device) -> RowIn
     """Where the rows of a layout are in a padded array."""
     key = batch_first, device
     if key not in layout.kept:
-        places = torch.from_numpy(layout.places(batch_first)).to(device, non_blocking=True)
+        places = beside(torch.from_numpy(layout.places(batch_first)), device)
         layout.kept[key] = RowIndex(places, prod(layout.shape))
     return layout.kept[key]
 

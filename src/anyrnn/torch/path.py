@@ -185,18 +185,22 @@ def _refusal(
     return target.refusal(cell, None if dtype is None else str(dtype).removeprefix("torch."))
 
 
-def on_device(cells: Iterable[Cell], tensors: Iterable[Tensor]) -> bool:
-    """Whether kernels of a device with memory of its own compute a call, so that lengths, masks and
-    resets that are there can stay there.
+def on_device(cells: Iterable[Cell], tensors: Iterable[Tensor], resets: bool) -> bool:
+    """Whether a call is computed on a device with memory of its own, by kernels there or by cuDNN,
+    so that lengths, masks and resets that are there can stay there.
 
     Args:
         cells: What is run.
         tensors: What the call computes from, the input first.
+        resets: Whether there are resets: then there may be as many sequences as steps, of which
+            padded ones, as cuDNN takes them, would be too many.
     """
     first, *others = tensors
-    return not first.is_cpu and all(
-        choose(cell, [first, *others]).name == "compiled" for cell in cells
-    )
+    if first.is_cpu:
+        return False
+    padded = first.device.type == "cuda" and not resets
+    able = {"compiled", "vendor"} if padded else {"compiled"}
+    return able.issuperset(choose(cell, [first, *others]).name for cell in cells)
 
 
 def check_int8(cell: Cell, tensors: Iterable[Tensor]) -> None:

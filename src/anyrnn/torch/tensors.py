@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from math import prod
@@ -22,6 +23,7 @@ DTYPES = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float6
 NO_MEMORY = torch.empty(0)
 EXAMPLES = [torch.empty((1,) * axes, device="cpu") for axes in range(4)]
 NEGATIVES = [*map(torch.ops.aten._neg_view.default, EXAMPLES)]
+STAGED = 1 << 16  # bytes that CUDA copies from any memory at once
 PLAIN = frozenset((Tensor, nn.Parameter))  # tensors of PyTorch's own classes
 TYPES = {number: kind for kind, number in DTYPES.items()} | {np.dtype(np.int64): torch.int64}
 # Attributes as functions, for loops in C; not where a graph is traced.
@@ -123,6 +125,24 @@ def list_maker(
 def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
     """A tensor with undefined contents."""
     return maker(shape, dtype)()
+
+
+def number(value: float, like: Tensor) -> Tensor:
+    """A number as a tensor without axes, beside a tensor and of its type; beyond that it is an
+    infinity. Nothing is copied from the CPU, which would wait for a GPU.
+    """
+    beyond = abs(value) > torch.finfo(like.dtype).max
+    return like.new_full((), math.copysign(math.inf, value) if beyond else value)
+
+
+def beside(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on a device. A large one on the CPU goes to a GPU from pinned memory: from other
+    memory the driver copies piece by piece, and waits for the GPU in between.
+    """
+    large = tensor.is_cpu and tensor.nbytes > STAGED
+    if large and device.type == "cuda" and torch.cuda.is_initialized():
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def wants_gradient(tensors: Iterable[Tensor]) -> bool:

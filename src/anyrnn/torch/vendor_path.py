@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
@@ -13,9 +14,15 @@ from torch.nn import functional
 from anyrnn.cells.catalogue import get
 from anyrnn.graph.cell import Cell
 from anyrnn.kernels.run import Arrays, Run, Steps
-from anyrnn.torch.tensors import Results, check_parameters
+from anyrnn.torch.tensors import Results, beside, check_parameters
 from anyrnn.torch.tracing import constant
 from anyrnn.transforms.bias import with_two_biases, without_bias
+
+# cuDNN wants all parameters in one block of memory, with two biases, as layers of torch.nn have;
+# those of a cell with one bias are copied at each call, which is nothing that a user can mend.
+warnings.filterwarnings(
+    "ignore", "RNN module weights are not part of single contiguous chunk", module=__name__
+)
 
 CELLS = {"RNN_TANH": "rnn", "RNN_RELU": "rnn_relu", "LSTM": "lstm", "GRU": "gru"}  # by torch's mode
 _cells: dict[tuple[str, bool, bool], Cell] = {}
@@ -169,6 +176,14 @@ def _mirrored(steps: Steps) -> np.ndarray:
     return steps.offsets[length - 1 - step] + sequence
 
 
+def _turn(steps: Steps, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """What turns each sequence around, given the rows of all steps; twice, it changes nothing."""
+    if steps.constant:
+        return lambda rows: rows.unflatten(0, (-1, steps.batch)).flip(0).flatten(0, 1)
+    mirrored = beside(torch.from_numpy(_mirrored(steps)), device)
+    return lambda rows: rows.index_select(0, mirrored)
+
+
 def execute(run: Run, arrays: Arrays) -> Results:
     """Run a cell over sequences of falling lengths; as `anyrnn.torch.operations_path.execute`."""
     rows, states, parameters = arrays.rows, arrays.states, arrays.parameters
@@ -180,7 +195,6 @@ def execute(run: Run, arrays: Arrays) -> Results:
         after = getattr(_VF, kind.lower() + "_cell")(rows, state, *_weights(parameters))
         after = after if kind == "LSTM" else (after,)
         return after[0], tuple(after)
-    mirrored = torch.from_numpy(_mirrored(run.steps)).to(rows.device) if run.reverse else None
-    entering = rows if mirrored is None else rows.index_select(0, mirrored)
-    output, (last,) = run_layers(kind, entering, batch_sizes, [states], [parameters])
-    return output if mirrored is None else output.index_select(0, mirrored), tuple(last)
+    turned = _turn(run.steps, rows.device) if run.reverse else lambda rows: rows
+    output, (last,) = run_layers(kind, turned(rows), batch_sizes, [states], [parameters])
+    return turned(output), tuple(last)

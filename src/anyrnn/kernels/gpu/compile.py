@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import linecache
+import subprocess
 from functools import lru_cache
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -14,6 +15,9 @@ from anyrnn.kernels.gpu.source import LoopSource
 WARPS = {"cuda": 8, "hip": 4}  # AMD's have twice as many threads, and with 8 too few registers
 STAGES = 1  # of loops that do not say it: one over time must not read ahead
 OLDEST = 80  # the compute capability that kernels need, times ten
+# What Triton raises where it cannot start: no GPU, no compiler of C for its driver, no header files
+# of Python, no folder that it may write to.
+NO_DRIVER = RuntimeError, OSError, ImportError, AssertionError, subprocess.SubprocessError
 
 
 def triton() -> Any:
@@ -51,7 +55,7 @@ def own_options() -> dict[str, Any]:
     """The options for the GPUs of this machine."""
     try:
         return options(triton().runtime.driver.active.get_current_target().backend)
-    except RuntimeError:  # there is none, as where Triton's interpreter runs kernels
+    except NO_DRIVER:  # there is none, as where Triton's interpreter runs kernels
         return options("cuda")
 
 
@@ -86,8 +90,9 @@ def refusal(device: str) -> str | None:
         return "Triton runs on a CPU with TRITON_INTERPRET=1 only"
     try:
         target = triton().runtime.driver.active.get_current_target()
-    except RuntimeError as error:  # it has no driver, as without a GPU
-        return f"Triton finds no GPU ({error})"
+    except NO_DRIVER as error:
+        said = " ".join(f"{error}".split())
+        return f"Triton cannot use the GPU ({said if len(said) < 200 else said[:200] + ' ...'})"
     if target.backend == "cuda" and target.arch < OLDEST:
         own, needed = (f"{arch // 10}.{arch % 10}" for arch in (target.arch, OLDEST))
         return f"a GPU of compute capability {own}; Triton's kernels need {needed}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+LARGEST = (2 - 2**-23) * 2.0**127  # of float32
+
 COMPUTE = {
     "add": "({0} + {1})",
     "subtract": "({0} - {1})",
@@ -29,7 +31,7 @@ COMPUTE = {
 
 
 def number(value: float) -> str:
-    """A number."""
-    if math.isfinite(value):
+    """A number; beyond float32 it is an infinity, as Triton would compute in float64 with it."""
+    if abs(value) <= LARGEST:
         return repr(value) if value >= 0 else f"({value!r})"
-    return f'float("{value}")'
+    return f'float("{value if math.isnan(value) else math.copysign(math.inf, value)}")'

@@ -14,6 +14,7 @@ from anyrnn.schedule.linear import recurrences
 LEAST = 16  # rows, columns and terms of a product of tiles
 UNITS = 32  # of a tile at most: its values stay in registers
 OPERANDS = 1 << 13  # elements of the matrices that a stage multiplies at a time
+EXACT = 32  # terms at a time of products of float32 with all digits: no unit for products has these
 CACHED = 1 << 18  # elements of matrices that a loop over time reads from the cache at each step
 KEPT = 3 << 14  # bytes of matrices that stay on the chip: a GPU of AMD has 2^16 of shared memory
 WHOLE = 128  # the largest vectors of such a loop: a tile has all units
@@ -48,6 +49,11 @@ class Form(NamedTuple):
     interpreted: bool
 
     @property
+    def exact(self) -> bool:
+        """Whether products are of float32 with all digits."""
+        return self.element == "float32" and self.precision == "ieee"
+
+    @property
     def rows(self) -> int:
         """The sequences of a tile."""
         return {Loop.SCAN: 1, Loop.STEPS: 2 * LEAST}.get(self.loop, LEAST)
@@ -65,15 +71,16 @@ def power_of_two(size: int, least: int = LEAST) -> int:
     return max(least, 1 << (size - 1).bit_length())
 
 
-def tile(size: int, sums: int, terms: int) -> Tile:
+def tile(size: int, sums: int, terms: int, exact: bool = False) -> Tile:
     """The tile of a stage.
 
     Args:
         size: The size of its vectors.
         sums: How many sums of products it computes together.
         terms: The size of the largest vector that it multiplies; 0 for none.
+        exact: Whether products are of float32 with all digits: threads have the terms in registers.
     """
-    units, terms = min(UNITS, power_of_two(size)), min(64, power_of_two(terms))
+    units, terms = min(UNITS, power_of_two(size)), min(EXACT if exact else 64, power_of_two(terms))
     while sums * units * terms > OPERANDS and max(units, terms) > LEAST:
         units, terms = (units // 2, terms) if units > terms else (units, terms // 2)
     return Tile(units, terms)

@@ -106,7 +106,7 @@ class Execution:
     def _leaves(self) -> None:
         members = split_parameters(self.run.cell, self.arrays.parameters, self.sizes)
         for leaf in self.outside.numbers:
-            self.values[leaf] = self.like.new_full((), leaf.number(self.sizes))
+            self.values[leaf] = self.device.number(leaf.number(self.sizes), self.like)
         for leaf in self.schedule.graph.nodes():
             if leaf.operation == "parameter":
                 self.values[leaf] = members[leaf.name]
@@ -199,10 +199,16 @@ class Execution:
             return
 
         def launches() -> None:
+            ready: dict[str, Any] = {}  # what is compiled for arrays like these, whatever the step
             for step in reversed(range(len(sizes))) if self.reverse else range(len(sizes)):
                 tiles = -(-sizes[step] // tile)
                 for kernel in source.kernels:
-                    made[kernel.name][tiles, kernel.tiles](step, *common, **options)
+                    grid, known = (tiles, kernel.tiles, 1), ready.get(kernel.name)
+                    if known is not None:  # it looks at no argument, which takes longest
+                        known[grid](step, *common)
+                        continue
+                    found = made[kernel.name][grid](step, *common, **options)
+                    ready[kernel.name] = found  # none of Triton's interpreter
 
         if not graphs.wanted():
             launches()

@@ -66,7 +66,7 @@ class StageWriter(TileWriter):
             return Tile(power_of_two(self.size(stage)), power_of_two(terms))
         if not stage.accumulators:
             return tile(self.size(stage), 0, 0)._replace(terms=0)
-        return tile(self.size(stage), len(stage.accumulators), terms)
+        return tile(self.size(stage), len(stage.accumulators), terms, self.form.exact)
 
     def keep(self, stages: Iterable[Stage | RowStage]) -> None:
         """Read the matrices of stages, for all steps."""
