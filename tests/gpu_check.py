@@ -3,9 +3,10 @@
 `make gpu-check` compiles every cell of the catalogue and of the tests in every type, float32 with
 products of all digits and in TF32, in the forms that three hidden sizes choose, for each machine;
 `make gpu-check CELLS="lstm gru"` some. A line for each kernel is written to a file: its registers,
-its stack, where spilled registers lie, and its shared memory; a kernel that the file has is not compiled again. It fails where a
-kernel does not compile, does not fit, or spills registers in an innermost loop; a value or two that
-are read again in each turn are no fault, as a turn reads dozens.
+its stack, where spilled registers lie, and its shared memory; a kernel that the file has is not
+compiled again. It fails where a kernel does not compile, does not fit, or spills registers in an
+innermost loop; a value or two that are read again in each turn are no fault, as a turn reads
+dozens.
 """
 
 from __future__ import annotations
