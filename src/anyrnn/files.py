@@ -1,5 +1,6 @@
 """Files that others see whole or not at all, and why one cannot be read or written."""
 
+import errno
 import os
 import re
 from collections.abc import Iterator
@@ -35,6 +36,10 @@ def reading(
         raise error(missing.format(path)) from None
     except OSError as reason:
         raise error(f"cannot read {path}: {reason.strerror or reason}") from None
+    except ValueError as reason:
+        if isinstance(reason, AnyrnnError) or "\0" not in str(path):
+            raise
+        raise error(missing.format(path)) from None  # no file can be called so
 
 
 @contextmanager
@@ -48,6 +53,10 @@ def writing(path: object) -> Iterator[None]:
         yield
     except OSError as reason:
         raise WriteError(f"cannot write {path}: {reason.strerror or reason}") from None
+    except ValueError:
+        if "\0" not in str(path):
+            raise
+        raise WriteError(f"cannot write {path}: no name has a zero byte") from None
 
 
 @contextmanager
@@ -73,6 +82,8 @@ def whole(
             replaced. Nothing new is left, and what was there is still there.
     """
     path = followed(path) if follow else path
+    if not path.name:  # "." and "/" have none
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     unfinished = beside(path, ending)
     try:
         yield unfinished

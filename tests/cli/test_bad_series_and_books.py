@@ -137,6 +137,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "short.csv": frame.iloc[:5],
         "unknown.csv": frame.assign(y=None),
         "early.csv": frame.iloc[:-2],
+        "numbers.csv": frame.assign(ds=range(1900, 1960)),
     }
     for name, each in files.items():
         each.to_csv(folder / name, index=False)
@@ -170,6 +171,8 @@ QUESTIONS = [
     ("predict forecast --data early.csv", "'holiday' of the series has to be known until"),
     ("predict forecast --data short.csv", "has 5 steps, but the network reads 8"),
     ("predict forecast --data unknown.csv", "has 0 steps, but the network reads 8"),
+    ("predict forecast --data numbers.csv", "numbers.csv has whole numbers .* trained on dates"),
+    ("evaluate forecast --data numbers.csv", "numbers.csv has whole numbers .* trained on dates"),
     ("evaluate forecast --data short.csv", "has 5 steps, but 12 are needed"),
     ("evaluate generate --data empty.txt", "empty.txt is empty"),
     ("generate generate --prompt 5", "the prompt has '5'"),

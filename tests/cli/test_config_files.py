@@ -154,6 +154,18 @@ def test_init_config_can_be_filled_in(run: Run, data: Path, tmp_path: Path) -> N
     assert code == 0, error
 
 
+def test_init_config_writes_what_can_be_read(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("run.toml", "run.json", "run", "."):
+        error = mistake(run("init-config", "classify", "--output", name))
+        assert f"--output is {name}, but has to end in .yaml" in error
+    error = mistake(run("init-config", "classify", "--schema", "--output", "."))
+    assert "cannot write .: Is a directory" in error
+    assert not any(tmp_path.iterdir())
+
+
 def test_a_link_stays_one(run: Run, tmp_path: Path) -> None:
     link, there = tmp_path / "link.yaml", tmp_path / "there.yaml"
     link.symlink_to(there)

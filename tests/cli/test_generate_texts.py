@@ -50,6 +50,15 @@ def test_from_a_book_to_a_text(
     assert "the prompt has '€', which the model has not seen" in out
     assert out.rstrip("\n").endswith(greedy.rstrip("\n") + "and")
 
+    # What is no text is told as in an argument, and what is drawn at the lowest temperature is
+    # the likeliest.
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"1\n\xff\nq\n"), "utf-8"))
+    code, out, error = run("generate", model, "--interactive")
+    assert code == 0, error
+    assert "the prompt has '?', which the model has not seen" in out
+    coldest = ("generate", model, "--prompt", "the ", "--length", "3", "--temperature", "1e-300")
+    assert run(*coldest) == (0, greedy, "")
+
     code, out, _ = run("evaluate", model, "--data", "book.txt", "--json")
     assert code == 0
     assert json.loads(out)["tokens"] == len(BOOK)

@@ -102,6 +102,7 @@ GOOD = conll(ROWS)
         ("a.jsonl", b'{"tokens": ["a"]', [], "line 1 is not JSON"),
         ("a.conll", b"a X\n\nb X\n\nc X\n\n", [], "has only the tag 'X'"),
         ("a.conll", b"a X\nb Y\n", [], "1 different sentence(s), but 3 are needed"),
+        ("a.jsonl", b'{"tokens": ["a"], "tags": ["b"]}', [], "validation, test\n"),
         ("a.conll", GOOD.encode(), ["--test-data", "none.conll"], "there is no file none.conll"),
         ("a.conll", GOOD.encode(), ["--test-data", "."], ". is a folder, not a file"),
     ],

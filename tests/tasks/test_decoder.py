@@ -9,7 +9,7 @@ import torch
 from anyrnn.errors import OptionError
 from anyrnn.tasks.decoding.attention import Attention, attended
 from anyrnn.tasks.decoding.decoder import Decoder, DecoderState, repeated_attention
-from anyrnn.tasks.decoding.search import Beam, beam_search, sample
+from anyrnn.tasks.decoding.search import Beam, beam_search, drawn_from, sample
 from anyrnn.tasks.translate import SearchOptions
 
 
@@ -245,6 +245,14 @@ def test_no_sequence_is_repeated_and_forbidden_tokens_are_not_written() -> None:
         for one in found:
             pairs = [*itertools.pairwise(one.tokens)]
             assert len({*pairs}) == len(pairs)
+
+
+@pytest.mark.parametrize("temperature", [5e-324, 1e-38, 1e38])
+def test_chances_at_every_temperature(temperature: float) -> None:
+    unlike = torch.tensor([-3.0, -0.1, -90.0, -torch.inf])
+    found = drawn_from(unlike, SearchOptions(sample=True, temperature=temperature))
+    expected = [0.0, 1.0, 0.0, 0.0] if temperature < 1 else [1 / 3, 1 / 3, 1 / 3, 0.0]
+    torch.testing.assert_close(found, torch.tensor(expected))
 
 
 def test_draws_repeat_with_the_seed() -> None:

@@ -12,7 +12,15 @@ from typing import Any, Literal
 import numpy
 import pytest
 
-from anyrnn.errors import AnyrnnError, DataError, OptionError, SizeError, option_name
+from anyrnn.errors import (
+    AnyrnnError,
+    DataError,
+    OptionError,
+    SizeError,
+    WriteError,
+    option_name,
+)
+from anyrnn.files import reading, writing
 from anyrnn.tasks.classify import (
     DataOptions,
     ModelOptions,
@@ -53,6 +61,16 @@ class Tasks(OptionGroup, panel="All"):
     name: str = option(..., "A name.")
     rate: float | None = option(None, "A rate.", gt=0, le=2)
     layers: Layers = Layers()
+
+
+def test_no_file_has_a_zero_byte_in_its_name() -> None:
+    for name, value in {"data": Path("a\0b"), "validation_data": "a\0b"}.items():
+        with pytest.raises(OptionError, match=rf"{name} is .*a\\x00b.*: no name of a file has a"):
+            from_flat(Options, {**DATA, name: value})
+    with pytest.raises(DataError, match="there is no file a\0b"), reading("a\0b"):
+        Path("a\0b").read_bytes()
+    with pytest.raises(WriteError, match="cannot write a\0b: no name"), writing("a\0b"):
+        Path("a\0b").mkdir()
 
 
 def test_numbers_and_lists_of_numpy() -> None:

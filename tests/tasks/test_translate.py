@@ -87,6 +87,8 @@ BAD_PAIRS = {
     "too few": ("a\nb\n", "x\ny\n", {}, r"has 2 different pair\(s\), but 3 are needed"),
     "a table": ("a", "x", {"source": "a.tsv"}, "a.tsv is a table; name it with data, and its"),
     "the same": ("a", "x", {"source": "x", "target": "y/../x"}, "x and y/../x are the same file"),
+    "a zero byte": ("a", "x", {"source": "a\0b"}, "there is no file a\0b"),
+    "a link to itself": ("a", "x", {"source": "loop"}, "cannot read .*loop: "),
     "one side": ("a", "x", {"test_source": "t"}, "test_source is a file of one side only; give te"),
     "two forms": ("a", "x", {"test_data": "t.csv"}, "test_data is a table, but source and target"),
     "bpe": ("a b\n" * 9, "x\n" * 9, {"source_tokens": "bpe", "target_tokens": "bpe",
@@ -98,10 +100,14 @@ BAD_PAIRS = {
 
 
 @pytest.mark.parametrize("name", BAD_PAIRS)
-def test_pairs_that_cannot_be_used(name: str, tmp_path: Path) -> None:
+def test_pairs_that_cannot_be_used(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source, target, changes, message = BAD_PAIRS[name]
     for side, text in (("source", source), ("target", target)):
         (tmp_path / f"{side}.txt").write_text(text)
+    (tmp_path / "loop").symlink_to("loop")
+    monkeypatch.chdir(tmp_path)
     files = {side: str(tmp_path / f"{side}.txt") for side in ("source", "target")}
     values = {**SMALL, **files, "minimum_frequency": 1, **changes}
     with pytest.raises((DataError, OptionError), match=message):

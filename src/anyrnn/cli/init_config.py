@@ -10,8 +10,10 @@ import typer
 
 from anyrnn.cli.options import SEARCH
 from anyrnn.cli.terminal import say
-from anyrnn.errors import WriteError, option_name
+from anyrnn.errors import OptionError, WriteError, option_name
 from anyrnn.files import whole
+
+_YAML = (".yaml", ".yml")
 
 
 def init_config(
@@ -46,6 +48,11 @@ def init_config(
     from anyrnn.tasks.registry import entry_named
 
     entry = entry_named(task)
+    if output is not None and not schema and output.suffix.lower() not in _YAML:
+        raise OptionError(
+            f"{option_name('output')} is {output}, but has to end in .yaml: options with comments "
+            "are written as YAML"
+        )
     if schema:
         described = schema_of(entry.options)
         described["properties"][SEARCH] = search_section.schema(entry.options)

@@ -91,6 +91,9 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what it cannot encode, it shows as an escape
             stream.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdin, io.TextIOWrapper):  # bytes that are no text come as in an argument
+        with suppress(io.UnsupportedOperation):  # a program has read some of it already
+            sys.stdin.reconfigure(errors="surrogateescape")
     with warnings.catch_warnings():
         warnings.showwarning = _warn
         sys.exit(_run())

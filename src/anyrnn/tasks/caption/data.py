@@ -1,5 +1,6 @@
 """Pictures and their captions from the user's files, split into training, validation and test."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -208,8 +209,8 @@ def _without_caption(options: DataOptions, read_parts: Sequence[Part]) -> Iterat
     """What is said of pictures of the folder that no table names."""
     folder = options.folder or options.data.parent
     if options.arrays is None:
-        named = {file.resolve() for part in read_parts for file in part.files}
+        named = {os.path.realpath(file) for part in read_parts for file in part.files}
         there = (file for file in folder.iterdir() if file.suffix.lower() in _PICTURES)
-        count = sum(file.resolve() not in named for file in there)
+        count = sum(os.path.realpath(file) not in named for file in there)
         if count:
             yield f"pictures in {folder} without a caption, which are not used: {count:,}"

@@ -1,5 +1,6 @@
 """Recordings of words from the user's files, split so that no speaker is in two parts."""
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -96,10 +97,12 @@ def read(options: DataOptions, rate: int, seed: int) -> parts.Data[classify_data
 
 def _without(main: Listing, own: Mapping[str, Listing]) -> Listing:
     """The recordings that no other part names."""
-    named = {file.resolve() for each in own.values() for file in each.files}
+    named = {os.path.realpath(file) for each in own.values() for file in each.files}
     if not named:
         return main
-    return main.take([k for k, file in enumerate(main.files) if file.resolve() not in named])
+    return main.take(
+        [k for k, file in enumerate(main.files) if os.path.realpath(file) not in named]
+    )
 
 
 def _notes(found: Mapping[str, Part]) -> list[str]:

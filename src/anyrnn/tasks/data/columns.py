@@ -21,7 +21,9 @@ _AT_ONCE = 10_000
 _OF_SERIES = 100_000
 
 
-MISSING = frozenset(["", "na", "n/a", "nan", "null", "none", "nil", "-", "--", "?", "<na>", "nat"])
+MISSING = frozenset(
+    ["", "na", "n/a", "#n/a", "nan", "null", "none", "nil", "-", "--", "?", "<na>", "nat"]
+)
 """What stands in small letters where a number is missing."""
 
 TRUTH = {"true": "1", "false": "0"}
@@ -38,7 +40,7 @@ def number_of(text: str | None, decimal: str = ".") -> float:
         ValueError: It is none.
 
     Example:
-        >>> number_of("1e3"), number_of(" NA"), number_of("True"), number_of("2,5", decimal=",")
+        >>> number_of("1e3"), number_of(" #N/A"), number_of("True"), number_of("2,5", decimal=",")
         (1000.0, nan, 1.0, 2.5)
     """
     plain = (text or "").strip().lower()

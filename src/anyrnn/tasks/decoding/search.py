@@ -43,7 +43,10 @@ def drawn_from(log_probabilities: torch.Tensor, how: Draw) -> torch.Tensor:
     Returns:
         Probabilities, (..., vocabulary).
     """
-    found = (log_probabilities / how.temperature).softmax(-1)
+    # In float64, and 0 for the likeliest: nothing but unlikely tokens overflows, however low it is.
+    precise = log_probabilities.double()
+    likeliest = precise.amax(-1, keepdim=True)
+    found = ((precise - likeliest) / how.temperature).softmax(-1).to(log_probabilities.dtype)
     if how.top_k:
         count = min(how.top_k, found.shape[-1])
         smallest = found.topk(count, -1).values[..., -1:]

@@ -21,6 +21,8 @@ from anyrnn.tasks.data.times import read_times
 from anyrnn.tasks.forecast.columns import Columns, Reader
 from anyrnn.tasks.forecast.options import DataOptions
 
+_KINDS: dict[Kind, str] = {"number": "whole numbers as times", "date": "dates as times"}
+
 
 @dataclass(frozen=True, eq=False)
 class Panel:
@@ -111,12 +113,19 @@ def panel(
 
     Raises:
         DataError: A time or number cannot be read, a time is there twice, the times keep to no
-            step, a column has no value.
+            step, a column has no value; they are dates, but the known step is of numbers, or the
+            other way round.
     """
     reader = Reader(table, columns or Columns.of(options, table.names), options)
     rows, found = reader.usable()
     codes, names = reader.groups(rows)
     moments, kind = reader.times(rows, codes, frequency)
+    if frequency is not None and kind != frequency.kind:
+        column = f" in the column {reader.columns.time!r}" if reader.columns.time else ""
+        raise DataError(
+            f"{table.path} has {_KINDS[kind]}{column}, but the network was trained on "
+            f"{_KINDS[frequency.kind]}; write the times as they were"
+        )
     if options.until is not None:
         kept = moments <= _until(options, kind)
         rows, codes, moments = rows[kept], codes[kept], moments[kept]

@@ -10,7 +10,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import pydantic
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from anyrnn.errors import AnyrnnError, OptionError, SizeError, option_name
 
@@ -134,6 +134,8 @@ def checked_type(type_: Any, declaration: Declaration) -> Any:
     elif inner is bool:
         checks.append(pydantic.Field(strict=True))
         checks.append(pydantic.BeforeValidator(_as_python))
+    elif inner is Path:
+        inner = _PATH
     elif get_origin(inner) is tuple:
         parts = (part if part is ... else _strict(part) for part in get_args(inner))
         inner = tuple[tuple(parts)]
@@ -148,7 +150,17 @@ def _strict(type_: Any) -> Any:
     """The type of a part of a list: True is no number, and "2" is none."""
     if type_ in (int, float, bool):
         return Annotated[type_, pydantic.Field(strict=True)]
-    return type_
+    return _PATH if type_ is Path else type_
+
+
+def _possible(path: Path) -> Path:
+    """A path that a file can have."""
+    if "\0" in str(path):
+        raise PydanticCustomError("zero_byte", "no name of a file has a zero byte")
+    return path
+
+
+_PATH: Any = Annotated[Path, pydantic.AfterValidator(_possible)]
 
 
 def _as_int(value: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Literal
 from anyrnn.errors import DataError, option_name
 from anyrnn.tasks.data import parts
 from anyrnn.tasks.data.columns import TextColumn, listing
+from anyrnn.tasks.options.suffixes import is_json_lines
 from anyrnn.tasks.tag.files import Sentences, distinct, from_json, read_sentences
 from anyrnn.tasks.tag.options import DataOptions
 from anyrnn.tasks.tag.spans import describe_spans, repaired
@@ -34,7 +35,9 @@ class Part(parts.Part):
     def groups(self) -> parts.Groups:
         """Sentences of the same tokens stay together."""
         keys = map("\0".join, self.tokens)
-        return parts.Groups.equal(keys, "sentence", "; an empty line ends a sentence")
+        of_lines = any(self.digests) and not is_json_lines(self.path)
+        hint = "; an empty line ends a sentence" if of_lines else ""
+        return parts.Groups.equal(keys, "sentence", hint)
 
     @cached_property
     def tag_counts(self) -> Counter[str]:

@@ -1,5 +1,6 @@
 """Pairs of sentences from the user's files, split into training, validation and test."""
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy
 
 from anyrnn.errors import DataError, OptionError, option_name
+from anyrnn.files import reading
 from anyrnn.tasks.data import parts
 from anyrnn.tasks.data.columns import taken
 from anyrnn.tasks.data.table_files import lines_of, read_complete, read_texts, texts_in_rows
@@ -112,7 +114,9 @@ def _of_table(path: Path, options: DataOptions) -> Part:
 
 
 def _of_files(source: Path, target: Path, options: DataOptions) -> Part:
-    if source.resolve() == target.resolve():
+    with reading(source), reading(target):
+        same = os.path.realpath(source) == os.path.realpath(target)
+    if same:
         raise OptionError(
             f"{source} and {target} are the same file; give the two sides of the pairs"
         )
