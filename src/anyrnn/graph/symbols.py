@@ -6,7 +6,6 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from numbers import Integral, Real
-from operator import eq, floordiv, ge, gt, le, lt, mod
 from typing import Any, NoReturn, Protocol, TypeAlias
 
 from anyrnn.errors import CellError
@@ -68,6 +67,7 @@ class Symbol:
     """
 
     __array_ufunc__ = None  # NumPy leaves operators to us
+    __number__: float | None = None  # of a hyperparameter
 
     def __init__(self, tracer: Builder, traced: Traced | None) -> None:
         self.__tracer__ = tracer
@@ -96,17 +96,17 @@ class Symbol:
         return self.__tracer__.apply("abs", self)
 
     def __pow__(self, exponent: Any) -> Symbol:
-        exponent = exponent._value if isinstance(exponent, Hyperparameter) else exponent
-        if isinstance(exponent, Symbol):
+        number = known_number(exponent)
+        if number is None and isinstance(exponent, Symbol):
             self.__tracer__.fail(
                 "a power with a value as its exponent; use exp(exponent * log(value))"
             )
-        number = as_number(exponent)
         if number == 0.5:
             return self.__tracer__.apply("sqrt", self)
         if number is None or number not in range(1, 9):
+            power = exponent if number is None else number
             self.__tracer__.fail(
-                f"a power of {exponent!r}: whole numbers from 1 to 8 and 0.5 are known"
+                f"a power of {power!r}: whole numbers from 1 to 8 and 0.5 are known"
             )
         result = self
         for _ in range(int(number) - 1):
@@ -184,77 +184,16 @@ def as_number(value: object) -> int | float | None:
     return number
 
 
+def known_number(value: object) -> int | float | None:
+    """The number that a hyperparameter or a number is; None for any other value."""
+    return value.__number__ if isinstance(value, Symbol) else as_number(value)
+
+
 def shown(value: object) -> str:
     """What is no number of Python's, for a message."""
     if isinstance(value, Real) and not isinstance(value, bool):
         return "a number beyond float64"
     return repr(value)[:60]
-
-
-def _of_numbers(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """An operator of a hyperparameter that Python computes, whatever the other operand is."""
-
-    def apply(self: Hyperparameter, other: Any) -> Any:
-        return function(self._value, other._value if isinstance(other, Hyperparameter) else other)
-
-    return apply
-
-
-def _of_numbers_after(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """The same, with the operands exchanged."""
-    return lambda self, other: function(other, self._value)
-
-
-def _compared(function: Callable[[Any, Any], bool], symbolic: Operator) -> Callable[..., Any]:
-    """A comparison of a hyperparameter: a boolean with a number, a symbol with another value."""
-
-    def compare(self: Hyperparameter, other: Any) -> Any:
-        other = other._value if isinstance(other, Hyperparameter) else other
-        number = as_number(other)
-        return symbolic(self, other) if number is None else function(self._value, number)
-
-    return compare
-
-
-class Hyperparameter(Symbol):
-    """A number that the user of a cell may choose, or one computed from such numbers; where Python
-    needs its value, as for the bounds of a slice, it is that number.
-    """
-
-    def __init__(self, tracer: Builder, traced: Traced, value: float) -> None:
-        super().__init__(tracer, traced)
-        self._value = value
-
-    def __index__(self) -> int:  # type: ignore[override]
-        if isinstance(self._value, int) or self._value.is_integer():
-            return int(self._value)
-        self.__tracer__.fail(f"a whole number is needed here, not {self._value}")
-
-    def __int__(self) -> int:
-        return int(self._value)
-
-    def __float__(self) -> float:
-        return float(self._value)
-
-    def __bool__(self) -> bool:
-        return bool(self._value)
-
-    def __hash__(self) -> int:  # that of the number, with which it is equal
-        return hash(self._value)
-
-    def __round__(self, digits: int | None = None) -> float:
-        return round(self._value, digits)
-
-    def __pow__(self, exponent: Any) -> Any:
-        power = exponent._value if isinstance(exponent, Hyperparameter) else exponent
-        symbolic = isinstance(power, Symbol) or as_number(power) in range(1, 9)
-        return super().__pow__(power) if symbolic else pow(self._value, power)
-
-    __floordiv__, __mod__ = map(_of_numbers, (floordiv, mod))
-    __rfloordiv__, __rmod__, __rpow__ = map(_of_numbers_after, (floordiv, mod, pow))
-    __eq__ = _of_numbers(eq)  # type: ignore[assignment]
-    __gt__, __lt__ = _compared(gt, Symbol.__gt__), _compared(lt, Symbol.__lt__)
-    __ge__, __le__ = _compared(ge, Symbol.__ge__), _compared(le, Symbol.__le__)
 
 
 class Parameter(Symbol):
@@ -350,7 +289,7 @@ def where(condition: Operand, left: Operand, right: Operand) -> Symbol:
 
 def clip_gradient(value: Operand, bound: Operand) -> Symbol:
     """The value itself; the gradient that flows back through it is limited to +-bound."""
-    number = bound._value if isinstance(bound, Hyperparameter) else as_number(bound)
+    number = known_number(bound)
     if number is not None and not number > 0:
         _fail(f"clip_gradient() takes a bound above zero, not {number}")
     return _apply("clip_gradient", value, bound)
@@ -381,7 +320,7 @@ def layer_norm(value: Symbol, epsilon: float = 1e-5) -> Symbol:
     Returns:
         The normalised vector; multiply by a gain and add a bias of your own if wanted.
     """
-    number = epsilon._value if isinstance(epsilon, Hyperparameter) else as_number(epsilon)
+    number = known_number(epsilon)
     if number is not None and not number >= 0:
         _fail(f"layer_norm() takes an epsilon of at least 0, not {number}")
     centred = value - mean(value)

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from anyrnn.errors import SizeError
+from anyrnn.graph.hyperparameters import Hyperparameter
 from anyrnn.graph.nodes import Graph, Node, topological
 from anyrnn.graph.sizes import Size, SizeVariable
-from anyrnn.graph.symbols import Family, Hyperparameter, Symbol, Traced
+from anyrnn.graph.symbols import Family, Symbol, Traced
 from anyrnn.graph.tracer import DeclaredSizes, Tracer
 
 

@@ -12,17 +12,18 @@ from types import CodeType, FrameType
 from typing import Any, NoReturn
 
 from anyrnn.errors import CellError, SizeError
+from anyrnn.graph.hyperparameters import Hyperparameter
 from anyrnn.graph.nodes import Node, make, topological
 from anyrnn.graph.operations import OPERATIONS, Type
 from anyrnn.graph.sizes import Size, SizeVariable, Unifier
 from anyrnn.graph.symbols import (
     KNOWN,
-    Hyperparameter,
     Parameter,
     Symbol,
     Traced,
     active,
     as_number,
+    known_number,
     shown,
 )
 
@@ -212,7 +213,7 @@ class Tracer:
         """The number that follows from hyperparameters and numbers; None if it does not."""
         if operation not in ARITHMETIC:
             return None
-        known = [v._value if isinstance(v, Hyperparameter) else as_number(v) for v in values]
+        known = [*map(known_number, values)]
         if None in known:
             return None
         with suppress(ArithmeticError):
