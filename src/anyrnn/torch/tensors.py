@@ -204,13 +204,14 @@ def check_tensor(what: str, tensor: object, like: Tensor) -> Tensor:
     kind = type(tensor)
     if not isinstance(tensor, Tensor):
         raise InputError(f"{what} is a {kind.__name__}; expected a tensor")
-    if is_lazy(tensor):
-        raise InputError(f"{what} is an {kind.__name__}, which has no shape yet; initialise it")
-    if isinstance(tensor, MaskedTensor):
-        raise InputError(
-            f"{what} is a MaskedTensor; give its numbers, tensor.get_data(), and which steps "
-            "count as mask=... (time, batch)"
-        )
+    if not torch.compiler.is_compiling() and kind not in PLAIN:
+        if is_lazy(tensor):
+            raise InputError(f"{what} is an {kind.__name__}, which has no shape yet; initialise it")
+        if isinstance(tensor, MaskedTensor):
+            raise InputError(
+                f"{what} is a MaskedTensor; give its numbers, tensor.get_data(), and which steps "
+                "count as mask=... (time, batch)"
+            )
     if tensor.layout != torch.strided:
         raise InputError(f"{what} is {tensor.layout}; convert it with .to_dense()")
     if tensor.is_nested:
