@@ -16,6 +16,7 @@ keras = pytest.importorskip("keras")
 import anyrnn  # noqa: E402
 from anyrnn import keras as ours  # noqa: E402
 from anyrnn.errors import AnyrnnError  # noqa: E402
+from checks import one_line  # noqa: E402
 
 X = np.ones((2, 5, 3), "float32")
 
@@ -162,3 +163,53 @@ def test_what_is_not_installed(missing: str, wanted: str) -> None:
     )
     assert done.stdout.startswith(wanted), done.stderr
     assert done.stdout.count("\n") == 1
+
+
+KINDS: dict[str, Callable[..., Any]] = {
+    "LSTM": ours.LSTM,
+    "GRUCell": ours.GRUCell,
+    "Recurrent": lambda *units, **options: ours.Recurrent("lstm", *units, **options),
+}
+WRONG: dict[str, tuple[Any, ...]] = {
+    "units": ("5", 2.5, -1, 0, True, [4], float("nan"), 10**30, 2**40),
+    "use_bias": ("no", 2.5, [], 7),
+    "kernel_initializer": ("zero5", 2.5, [], object()),
+    "recurrent_regularizer": ("l7", 2.5, []),
+    "bias_constraint": ("abc", -1, []),
+    "dropout": ("0.5", None, [0.5]),
+    "recurrent_dropout": ("0.5", None, [0.5]),
+    "seed": ("5", 2.5, [], 2**40),
+    "dtype": ("float5", 2.5, []),
+    "nonsense": (3,),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_arguments(kind: str, name: str) -> None:
+    for value in WRONG[name]:
+        with pytest.raises(AnyrnnError, match=name.removeprefix("recurrent_")) as error:
+            KINDS[kind](**{"units": 4, name: value})
+        one_line(error.value)
+
+
+def test_arguments_of_a_layer() -> None:
+    for name in ("return_sequences", "stateful", "unroll", "go_backwards"):
+        for layer in (ours.LSTM, KINDS["Recurrent"]):
+            with pytest.raises(AnyrnnError, match=name) as error:
+                layer(4, **{name: "no"})
+            one_line(error.value)
+    for arguments in ((), (4, "tanh", "sigmoid", *[None] * 40)):
+        with pytest.raises(AnyrnnError, match="LSTM") as error:
+            ours.LSTM(*arguments)
+        one_line(error.value)
+    with pytest.raises(AnyrnnError, match="'units'"):
+        ours.GRU(4, units=5)
+
+
+def test_numpy_units_spoil_nothing() -> None:
+    """A cell with a NumPy number as its size was kept, and taken for the next one of that size."""
+    for units in (np.int64(11), 11):
+        layer = ours.LSTM(units, return_sequences=np.bool_(True), unroll=0)
+        assert layer(X).shape == (2, 5, 11)
+        assert type(layer.get_config()["units"]) is int

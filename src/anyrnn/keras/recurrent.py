@@ -16,7 +16,7 @@ from anyrnn.graph.cell import Cell
 from anyrnn.graph.interpret import DRAW, evaluate
 from anyrnn.graph.parameters import StoredParameter, split_parameters
 from anyrnn.graph.roles import Role, matrices
-from anyrnn.graph.sizes import as_whole
+from anyrnn.keras.arguments import check_units, checked, told
 from anyrnn.keras.cells import CellAdapter, CellParts
 from anyrnn.keras.compiled_layer import CompiledLayer
 from anyrnn.keras.keras_ops import KERAS
@@ -48,18 +48,6 @@ def kind(cell: Cell, stored: StoredParameter) -> str:
         return "bias"
     recurrent = matrices(cell, Role.RECURRENT)
     return "kernel" if recurrent.isdisjoint(stored.members) else "recurrent"
-
-
-def _units(given: Any) -> int | None:
-    """The size of the hidden state, if it is given.
-
-    Raises:
-        SizeError: It is none.
-    """
-    units = None if given is None else as_whole(given)
-    if given is not None and (units is None or units < 1):
-        raise SizeError(f"units={given!r}; expected a whole number of at least 1")
-    return units
 
 
 @keras.saving.register_keras_serializable("anyrnn")
@@ -120,11 +108,14 @@ class RecurrentCell(CellSerialisation, keras.Layer, DropoutRNNCell, CellAdapter)
             usual = DEFAULTS if role == "initializer" else dict.fromkeys(DEFAULTS)
             found = {name: options.pop(f"{name}_{role}", usual[name]) for name in DEFAULTS}
             roles[role] = {**(named or {}), **found}
+        flags = {"use_bias": use_bias, "unit_forget_bias": unit_forget_bias}
+        seed = checked({**flags, **options, "seed": seed})["seed"]
         numbers = {name: options.pop(name) for name in base.hyperparameters if name in options}
         others = [name for name in base.sizes if name != "hidden"]
         sizes = {name: options.pop(f"{name}_size", None) for name in others}
-        super().__init__(**options)
-        self.base, self.units, self.use_bias = base, _units(units), use_bias
+        with told("RecurrentCell"):
+            super().__init__(**options)
+        self.base, self.units, self.use_bias = base, check_units(units), use_bias
         self.unit_forget_bias, self.seed = unit_forget_bias, seed
         self.dropout = check_rate("dropout", dropout, InputError)
         self.recurrent_dropout = check_rate("recurrent_dropout", recurrent_dropout, InputError)
@@ -148,7 +139,12 @@ class RecurrentCell(CellSerialisation, keras.Layer, DropoutRNNCell, CellAdapter)
                     f"{role}s has '{name}', which is no family of the cell '{self.base.name}'; "
                     f"its families are: {', '.join(families)}"
                 )
-        return {name: ROLES[role].get(value) for name, value in given.items()}
+        found = {}
+        for name, value in given.items():
+            option = f"{name}_{role}" if name in DEFAULTS else f"{role}s['{name}']"
+            with told(f"{option}={value!r:.60}"):
+                found[name] = ROLES[role].get(value)
+        return found
 
     def _known_sizes(self) -> dict[str, int]:
         """The sizes that are known before the input is."""
@@ -345,16 +341,19 @@ class Recurrent(CellSerialisation, CompiledLayer, keras.layers.RNN):
         zero_output_for_mask: bool = False,
         **options: Any,
     ) -> None:
-        own = {name: options.pop(name) for name in OWN if name in options}
+        own = checked({name: options.pop(name) for name in OWN if name in options})
+        flags = {
+            "return_sequences": return_sequences,
+            "return_state": return_state,
+            "go_backwards": go_backwards,
+            "stateful": stateful,
+            "unroll": unroll,
+            "zero_output_for_mask": zero_output_for_mask,
+        }
         shared = {name: own[name] for name in ("dtype", "trainable") if name in own}
         super().__init__(
             RecurrentCell(cell, units, name="recurrent_cell", **shared, **options),
-            return_sequences=return_sequences,
-            return_state=return_state,
-            go_backwards=go_backwards,
-            stateful=stateful,
-            unroll=unroll,
-            zero_output_for_mask=zero_output_for_mask,
+            **checked(flags),
             **own,
         )
         self.input_spec = keras.layers.InputSpec(ndim=3)

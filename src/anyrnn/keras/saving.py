@@ -13,10 +13,9 @@ import keras
 from anyrnn.cells.catalogue import CATALOGUE
 from anyrnn.errors import CellError, UnknownCellError
 from anyrnn.graph.cell import Cell
-from anyrnn.keras.activations import check
+from anyrnn.keras.arguments import by_name, checked, told
 
 Class = TypeVar("Class", bound=type)
-OPTIONS = ("activation", "recurrent_activation")
 
 
 def as_keras_own(cls: Class) -> Class:
@@ -36,10 +35,9 @@ def as_keras_own(cls: Class) -> Class:
 
     @wraps(construct)
     def init(self: Any, *arguments: Any, **named: Any) -> None:
-        given = {**dict(zip(("units", *OPTIONS), arguments, strict=False)), **named}
-        for option in OPTIONS:
-            check(option, given.get(option))
-        construct(self, *arguments, **named)
+        given = checked(by_name(construct, cls.__name__, arguments, named))
+        with told(cls.__name__):
+            construct(self, **given)
 
     init.__signature__ = inspect.signature(construct)  # type: ignore[attr-defined] - Keras reads it
     made.__init__, made.__reduce__, made.__module__ = init, _reduce, "keras.layers"

@@ -18,10 +18,17 @@ from anyrnn.graph.sizes import as_whole
 from anyrnn.kernels.run import Run
 from anyrnn.schedule.residuals import check_memory
 from anyrnn.torch import precision
+from anyrnn.torch.constructor import (
+    CELL_ARGUMENTS,
+    LAYER_ARGUMENTS,
+    check_size,
+    enough_memory,
+    named_arguments,
+)
 from anyrnn.torch.execute import execute
 from anyrnn.torch.inputs import GIVEN, Marks
 from anyrnn.torch.layer import Layer
-from anyrnn.torch.layer_options import Options, check_flag
+from anyrnn.torch.layer_options import Options
 from anyrnn.torch.layer_stack import LayerStack, State, build, count_layers
 from anyrnn.torch.results import own
 from anyrnn.torch.single_step import single_step
@@ -48,6 +55,11 @@ def _name(stored: str) -> str:
     return NAMES.get(stored, stored)
 
 
+def _check_projection(proj_size: int, hidden_size: int) -> None:
+    if proj_size >= hidden_size:
+        raise SizeError(f"proj_size={proj_size} has to be smaller than hidden_size={hidden_size}")
+
+
 @constant
 def _structure(
     mode: str,
@@ -61,10 +73,7 @@ def _structure(
     """The parts of a layer."""
     own = mode == "LSTM" and proj_size > 0  # torch's cell with a projection
     for hidden_size in hidden_sizes if own else ():
-        if proj_size >= hidden_size:
-            raise SizeError(
-                f"proj_size={proj_size} has to be smaller than hidden_size={hidden_size}"
-            )
+        _check_projection(proj_size, hidden_size)
     changed = options.changed(torch_cell(mode, own, bias), proj_size != 0)
     cells = (changed,) * (1 + bidirectional)
     sizes = [{"hidden": size, "projection": proj_size or None} for size in hidden_sizes]
@@ -89,15 +98,20 @@ class _Layer(Layer, nn.RNNBase):
     ) -> None:
         check_memory(memory)
         options, further = Options.take(given)
-        sizes = [*hidden_size] if isinstance(hidden_size, list) else None
-        if sizes is not None:
-            num_layers = count_layers(num_layers, {"hidden_size": sizes})
-            hidden_size = sizes[0]
-        proj_size = 0 if isinstance(self, nn.LSTM) else further.pop("proj_size", 0)
-        first: list[Any] = [input_size, hidden_size, 1 if num_layers is None else num_layers]
-        both = positional[3] if len(positional) > 3 else further.get("bidirectional", False)
-        check_flag("bidirectional", both)
-        super().__init__(*first, *positional, **further)
+        names = LAYER_ARGUMENTS if isinstance(self, nn.RNN) else LAYER_ARGUMENTS[1:]
+        further = named_arguments(self, names, positional, further)
+        count, sizes = count_layers(num_layers, {"hidden_size": hidden_size}), None
+        if isinstance(hidden_size, list):
+            sizes = [*hidden_size]
+        first = check_size("hidden_size", sizes[0] if sizes else hidden_size)
+        proj_size = further.pop("proj_size", 0)
+        proj_size = check_size("proj_size", 0 if proj_size is None else proj_size, least=0)
+        if isinstance(self, nn.LSTM):
+            _check_projection(proj_size, first)
+            further["proj_size"], proj_size = proj_size, 0
+        every: tuple[Any, ...] = check_size("input_size", input_size), first, count
+        with enough_memory():
+            super().__init__(*every, **further)
         self.proj_size, self.memory = proj_size or self.proj_size, memory
         if options != Options():
             self._options = options
@@ -239,6 +253,13 @@ class _Step(nn.RNNCellBase):
 
     _mode = ""
     __prepare_scriptable__ = refuse_script
+
+    def __init__(self, input_size: int, hidden_size: int, *positional: Any, **given: Any) -> None:
+        names = [n for n in CELL_ARGUMENTS if n != "nonlinearity" or isinstance(self, nn.RNNCell)]
+        sizes = check_size("input_size", input_size), check_size("hidden_size", hidden_size)
+        further = named_arguments(self, names, positional, given)
+        with enough_memory():
+            super().__init__(*sizes, **further)
 
     def forward(self, input: Tensor, hx: Tensor | tuple[Tensor, ...] | None = None) -> Any:
         """One step.

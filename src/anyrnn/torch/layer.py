@@ -57,7 +57,8 @@ class Layer(DirectCalls):
         whose single steps autograd follows faster in another way, that too.
         """
         stack = self._made()
-        paths = [choose(cell, self.parameters()) for cell in stack.cells(self.training)]
+        tensors = [*self.parameters()] or [self._like]
+        paths = [choose(cell, tensors) for cell in stack.cells(self.training)]
         path = max(paths, key=lambda path: ORDER.index(path.name))
         if self._in_int8:
             return Path(path.name, f"{path.reason}, products in int8")

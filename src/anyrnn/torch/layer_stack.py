@@ -27,6 +27,8 @@ from anyrnn.torch.packed_rows import Rows
 from anyrnn.torch.tensors import check_tensor
 from anyrnn.transforms.dropout import with_zoneout
 
+MOST_LAYERS = 10_000
+
 State = Tensor | tuple["State", ...]
 
 
@@ -294,6 +296,8 @@ def count_layers(num_layers: int | None, lists: Mapping[str, object]) -> int:
     whole = as_whole(num_layers)
     if num_layers is not None and (whole is None or whole < 1):
         raise SizeError(f"num_layers={num_layers!r}; expected a whole number of at least 1")
+    if whole is not None and whole > MOST_LAYERS:
+        raise SizeError(f"num_layers={num_layers}; expected at most {MOST_LAYERS}")
     for name, count in counts.items():
         if not count:
             raise SizeError(f"{name}=[]; expected an element for each layer")

@@ -14,6 +14,7 @@ from anyrnn.cells.catalogue import get
 from anyrnn.errors import CellError, InputError, SizeError
 from anyrnn.graph.cell import Cell
 from anyrnn.schedule.residuals import check_memory
+from anyrnn.torch.constructor import check_place, enough_memory
 from anyrnn.torch.inputs import GIVEN, Marks
 from anyrnn.torch.layer import Layer
 from anyrnn.torch.layer_options import Options, check_flag
@@ -179,6 +180,7 @@ class Recurrent(Layer):
         for name, value in flags.items():
             check_flag(name, value)
         dropout = check_probability("dropout", dropout, SizeError)
+        check_place(device, dtype)
         sizes = {"hidden": hidden_size, "proj": proj_size or 0}
         self._structure = _structure(
             cell, input_size, sizes, num_layers, bias, bidirectional, options
@@ -196,7 +198,8 @@ class Recurrent(Layer):
         self.num_layers, self.bias, self.batch_first = count, bias, batch_first
         self.dropout, self.bidirectional = dropout, bidirectional
         self.memory = check_memory(memory)
-        self._register(device, dtype)
+        with enough_memory():
+            self._register(device, dtype)
         # the type and device of a layer without parameters
         self.register_buffer("_like", torch.empty(0, device=device, dtype=dtype), persistent=False)
         self.reset_parameters()
