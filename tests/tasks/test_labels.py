@@ -31,7 +31,7 @@ def test_labels_have_one_order_whatever_the_hash_seed(tmp_path: Path) -> None:
 
 def test_figures_of_classes_by_hand(tmp_path: Path) -> None:
     data = DataOptions(tmp_path / "a.csv", "review", "sentiment")
-    task = Classify(Options(data), ["no", "yes"], Texts(Tokenizer(models.WordLevel())))
+    task = Classify.of(Options(data), ["no", "yes"], Texts(Tokenizer(models.WordLevel())), None)
     probabilities = torch.tensor([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]])
     targets = torch.tensor([0, 0, 1])
     figures = {name: metric(probabilities, targets) for name, metric in task.metrics().items()}

@@ -97,8 +97,8 @@ class Task(ABC, Generic[TaskOptions, Part, Network]):
         options_type: The type of its options.
         title: Its name in sentences.
         unit, units: What a row is, such as "text", and in the plural.
-        figures: The figures, the most important one first; an instance may have others, as its
-            data need them.
+        figures: The figures, the most important one first. Where these or the words for a row
+            depend on the data, they are fields of the instance.
         template: The template of its report, which extends `run.html`; by default the report shows
             what all reports show.
         options: What the user chose.
@@ -107,8 +107,8 @@ class Task(ABC, Generic[TaskOptions, Part, Network]):
     name: ClassVar[str]
     options_type: ClassVar[type]
     title: ClassVar[str]
-    unit: ClassVar[str]
-    units: ClassVar[str]
+    unit: str
+    units: str
     figures: tuple[Figure, ...]
     template: ClassVar[str] = "plain.html"
 

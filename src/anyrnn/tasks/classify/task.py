@@ -10,7 +10,7 @@ import numpy
 from anyrnn.errors import DataError, RunError, option_name
 from anyrnn.tasks.answers import AT_ONCE, answers_to_texts
 from anyrnn.tasks.classify.data import Part, read, read_part, sorted_labels, targets
-from anyrnn.tasks.classify.inputs import Numbers, Texts
+from anyrnn.tasks.classify.inputs import Inputs, Numbers, Texts
 from anyrnn.tasks.classify.labelling import MACRO_F1, Labelling
 from anyrnn.tasks.classify.model import SequenceNetwork
 from anyrnn.tasks.classify.options import DataOptions, Options, PredictOptions
@@ -31,21 +31,30 @@ _OF_SEVERAL = (
 
 @dataclass(frozen=True)
 class Classify(Labelling[Options]):
-    """Texts or sequences of numbers with a label each, or with several."""
+    """Texts or sequences of numbers with a label each, or with several.
+
+    Attributes:
+        figures: The figures; where an input may have several labels, those of several.
+        unit, units: What an input is called, which follows from the inputs.
+    """
 
     name = "classify"
     options_type = Options
     title = "classification"
-    unit = "text"
-    units = "texts"
     template = "classify.html"
 
-    def __post_init__(self) -> None:
-        """Take the words of the inputs, and the figures of several labels."""
-        object.__setattr__(self, "unit", self.inputs.unit)
-        object.__setattr__(self, "units", self.inputs.units)
-        if self.separator is not None:
-            object.__setattr__(self, "figures", _OF_SEVERAL)
+    figures: tuple[Figure, ...] = Labelling.figures
+    unit: str = Texts.unit
+    units: str = Texts.units
+
+    @classmethod
+    def of(
+        cls, options: Options, labels: list[str], inputs: Inputs, weights: list[float] | None
+    ) -> Self:
+        """The task with the figures and the words that follow from options and inputs."""
+        several = options.data.label_separator is not None
+        figures = _OF_SEVERAL if several else Labelling.figures
+        return cls(options, labels, inputs, weights, figures, inputs.unit, inputs.units)
 
     @property
     def separator(self) -> str | None:
@@ -67,7 +76,7 @@ class Classify(Labelling[Options]):
         weights = None
         if options.numbers.class_weights == "balanced":
             weights = _balanced(targets(training, labels, separator), len(labels))
-        return cls(options, labels, inputs, weights)
+        return cls.of(options, labels, inputs, weights)
 
     @classmethod
     def restore(cls, options: Options, state: Mapping[str, Any], run: Path) -> Self:
@@ -77,7 +86,7 @@ class Classify(Labelling[Options]):
         weights = entry(state, "weights", list, run / CONFIG) if state.get("weights") else None
         if weights and (len(weights) != len(labels) or not all(type(w) is float for w in weights)):
             raise RunError(f"the run is damaged: {run / CONFIG} needs a weight for each label")
-        return cls(options, labels, kind.restore(options, state, run), weights)
+        return cls.of(options, labels, kind.restore(options, state, run), weights)
 
     def read_part(self, options: DataOptions) -> tuple[Part, dict[str, object]]:
         """Read a file with inputs and labels that the training had, too."""

@@ -40,6 +40,7 @@ _BATCH_SIZE = 128
 _NUMBERED_AT_ONCE = 10_000
 _NO_TAG = -1
 _VOCABULARY = "vocabulary.json"
+_FIGURES = (Figure("accuracy", "accuracy", percent=True), LOSS)
 _SPAN_F1 = Figure("span_f1", "F1 of spans", percent=True)
 
 
@@ -65,6 +66,7 @@ class Tag(Task[Options, Part, TagNetwork]):
         tags: The tags, in the order of their numbers.
         vocabulary: Words and characters to numbers.
         with_spans: Whether tags describe spans, such as B-PER I-PER.
+        figures: The figures; with spans, their F1 is the first one.
     """
 
     name = "tag"
@@ -72,18 +74,21 @@ class Tag(Task[Options, Part, TagNetwork]):
     title = "tagging"
     unit = "token"
     units = "tokens"
-    figures = (Figure("accuracy", "accuracy", percent=True), LOSS)
     template = "tag.html"
 
     options: Options
     tags: list[str]
     vocabulary: Vocabulary
     with_spans: bool
+    figures: tuple[Figure, ...] = _FIGURES
 
-    def __post_init__(self) -> None:
-        """With spans, their F1 is the first figure."""
-        if self.with_spans:
-            object.__setattr__(self, "figures", (_SPAN_F1, *type(self).figures))
+    @classmethod
+    def of(
+        cls, options: Options, tags: list[str], vocabulary: Vocabulary, with_spans: bool
+    ) -> Self:
+        """The task with the figures that such tags have."""
+        figures = (_SPAN_F1, *_FIGURES) if with_spans else _FIGURES
+        return cls(options, tags, vocabulary, with_spans, figures)
 
     @property
     def deciding(self) -> str:
@@ -109,7 +114,7 @@ class Tag(Task[Options, Part, TagNetwork]):
             f"vocabulary: {len(vocabulary.words):,} words, {len(vocabulary.characters):,} "
             f"characters; tags {'describe spans' if with_spans else 'stand for themselves'}"
         )
-        return cls(options, sorted(training.tag_counts), vocabulary, with_spans)
+        return cls.of(options, sorted(training.tag_counts), vocabulary, with_spans)
 
     @classmethod
     def restore(cls, options: Options, state: Mapping[str, Any], run: Path) -> Self:
@@ -119,7 +124,7 @@ class Tag(Task[Options, Part, TagNetwork]):
         vocabulary = Vocabulary.load(run / _VOCABULARY)
         if not {vocabulary.usual_tag, *vocabulary.usual_tags.values()} <= set(tags):
             raise RunError(f"the run is damaged: {run / _VOCABULARY} has tags of another run")
-        return cls(options, tags, vocabulary, with_spans)
+        return cls.of(options, tags, vocabulary, with_spans)
 
     def read_part(self, options: DataOptions) -> tuple[Part, dict[str, object]]:
         """Read a file with tags of which the training had some."""
