@@ -26,6 +26,7 @@ from anyrnn.errors import AnyrnnError, RunError
 from anyrnn.inspect import gates
 from anyrnn.tasks.caption.model import CaptionNetwork
 from anyrnn.tasks.caption.task import Caption
+from anyrnn.tasks.data.batches import Batches
 from anyrnn.tasks.inspection.drawing import Picture
 from anyrnn.tasks.inspection.examined import log_odds
 from anyrnn.tasks.inspection.findings import Findings, look_into
@@ -283,7 +284,7 @@ def test_norms_of_gradients_on_a_part(name: str, tmp_path: Path) -> None:
 def test_the_gates_are_those_of_the_network(tmp_path: Path) -> None:
     task, network, _ = made("classify", **texts(tmp_path))
     found = look_into(task.examined(network, InspectOptions(input="the film was good")))
-    (batch,) = task._batches(["the film was good"], numpy.zeros(1, numpy.int64), 1)
+    (batch,) = Batches({"inputs": task.inputs.column(["the film was good"])}, 1)
     wanted = gates(network, batch["inputs"], batch.lengths["inputs"]).values
     for name, values in wanted.items():
         numpy.testing.assert_allclose(found.gates.values[name], values[0], rtol=1e-5)

@@ -11,6 +11,7 @@ from anyrnn.tasks.classify import DataOptions, Options
 from anyrnn.tasks.classify.data import read, sorted_labels
 from anyrnn.tasks.classify.inputs import Texts
 from anyrnn.tasks.classify.task import Classify
+from anyrnn.tasks.data.vocabulary import TextVocabulary
 from anyrnn.tasks.scores.class_scores import confusion_of, label_scores, scores_of
 
 NUMBERS = ["-2", "0.5", "1", "01", "1e1", "20", "30.5", "1e300"]
@@ -31,7 +32,8 @@ def test_labels_have_one_order_whatever_the_hash_seed(tmp_path: Path) -> None:
 
 def test_figures_of_classes_by_hand(tmp_path: Path) -> None:
     data = DataOptions(tmp_path / "a.csv", "review", "sentiment")
-    task = Classify.of(Options(data), ["no", "yes"], Texts(Tokenizer(models.WordLevel())), None)
+    inputs = Texts(TextVocabulary(Tokenizer(models.WordLevel())))
+    task = Classify.of(Options(data), ["no", "yes"], inputs, None)
     probabilities = torch.tensor([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]])
     targets = torch.tensor([0, 0, 1])
     figures = {name: metric(probabilities, targets) for name, metric in task.metrics().items()}

@@ -45,6 +45,17 @@ class Step:
     output: Any
     carried: Any = None
 
+    @classmethod
+    def mean_of(cls, losses: torch.Tensor, count: int, output: Any, carried: Any = None) -> "Step":
+        """The step whose loss is the mean of some losses.
+
+        Args:
+            losses: The losses of all that counts, 0 where something does not, in any shape.
+            count: How many count; of none the mean is 0.
+            output, carried: The attributes.
+        """
+        return cls(losses.sum() / max(1, count), count, output, carried)
+
 
 REPORT_ONLY = {"report only": True}
 """The metadata of a field of `Scores` that is drawn in the report, and in no other file."""

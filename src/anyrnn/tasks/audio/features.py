@@ -157,11 +157,14 @@ class Features(nn.Module):
         return features * self.deviations + self.means
 
     def measured(self, waveforms: Sequence[Any]) -> tuple[list[float], list[float]]:
-        """The mean and the deviation of each feature over the frames of some recordings.
+        """The mean and the deviation that features of a training are scaled by: those of each
+        feature over all frames, or 0 and 1 if the training does not decide.
 
         Args:
-            waveforms: The samples of each.
+            waveforms: The samples of each recording of the training.
         """
+        if self.options.normalisation != "training":
+            return [0.0] * self.size, [1.0] * self.size
         count, sums = 0, torch.zeros(2, self.size, dtype=torch.float64)
         with torch.no_grad():
             for number, samples in enumerate(waveforms, start=1):

@@ -82,7 +82,7 @@ def read(options: DataOptions, pictures: BackboneOptions, seed: int) -> parts.Da
         notes=[
             f"pictures: {parts.sizes(found)}; {captions:,} captions to train",
             *_without_caption(options, read_parts),
-            *_overlap(found),
+            *parts.told_overlap(parts.overlap(found), "pictures"),
         ],
     )
 
@@ -194,15 +194,6 @@ def _file(name: str, table: Path, options: DataOptions) -> Path:
     if there is None:
         raise DataError(f"there is no file {near[2]} or {near[3].name}")
     return there
-
-
-def _overlap(found: Mapping[str, Part]) -> Iterator[str]:
-    """What is said of test pictures that were seen."""
-    if "test" in found:
-        seen = {*found["training"].picture_digests}
-        count = sum(digest in seen for digest in found["test"].picture_digests)
-        if count:
-            yield f"{count:,} of the test pictures also occur in the training pictures"
 
 
 def _without_caption(options: DataOptions, read_parts: Sequence[Part]) -> Iterator[str]:

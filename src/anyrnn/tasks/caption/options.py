@@ -5,15 +5,13 @@ from typing import Literal
 
 from anyrnn.tasks.decoding import search_options
 from anyrnn.tasks.options import common_options, file_options
-from anyrnn.tasks.options.common_options import ChosenKind
+from anyrnn.tasks.options.common_options import NOT_PIECES, ChosenKind
 from anyrnn.tasks.options.declaration import OptionGroup, option
 from anyrnn.tasks.options.file_options import PartOptions, TableOptions
-from anyrnn.tasks.options.option_checks import DataNeed, Need
+from anyrnn.tasks.options.option_checks import Need
 from anyrnn.tasks.options.training_options import TrainingOptions
 
-KIND_OF_TOKENS = "kind of tokens"
 PACKAGE, HUB = "package", "hub"
-_NOT_PIECES = DataNeed(KIND_OF_TOKENS, but="bpe tokens")
 _FROM_PICTURES = (Need("arrays", (None,)),)
 
 
@@ -75,17 +73,15 @@ class TokenOptions(OptionGroup, panel="Texts and tokens"):
         "What is written: characters, words and marks, what stands between spaces, or pieces of "
         "words (byte-pair encoding); auto takes characters of scripts without spaces, else words.",
     )
-    lowercase: bool = option(True, "Make capitals small; then figures do not see them, either.")
+    lowercase: bool = common_options.written_lowercase(True)
     vocabulary_size: int | None = common_options.written_vocabulary_size()
     minimum_frequency: int = common_options.minimum_frequency(
-        2, "character or word", "captions", needs=(_NOT_PIECES,)
+        2, "character or word", "captions", needs=(NOT_PIECES,)
     )
-    maximum_length: int = option(
+    maximum_length: int = common_options.most_tokens(
         50,
         "The largest number of tokens of a caption: longer ones are left out of the training, and "
         "of a longer one that is measured only the beginning counts in the loss.",
-        ge=1,
-        flags=("--max-length", "--maximum-length"),
     )
 
 

@@ -7,7 +7,6 @@ from statistics import fmean
 
 from anyrnn.tasks.caption.cider import cider
 from anyrnn.tasks.decoding.text_scores import bleu_of
-from anyrnn.tasks.decoding.written_tokens import END_MARK
 from anyrnn.tasks.decoding.written_vocabulary import Candidate, WrittenVocabulary
 from anyrnn.tasks.task import Scores
 
@@ -123,8 +122,7 @@ def glances_of(
     """
     if found.weights is None:
         return []
-    words = [vocabulary.shown(token) for token in found.tokens]
-    words += [END_MARK] * (len(found.weights) - len(words))
+    words = vocabulary.shown_at(found, len(found.weights))
     rows = found.weights.unflatten(1, grid).tolist()
     rounded = [[[round(value, 3) for value in row] for row in each] for each in rows]
     return [*map(Glance, words, rounded)]

@@ -23,7 +23,6 @@ from anyrnn.tasks.caption.features import (
 )
 from anyrnn.tasks.caption.model import CaptionNetwork
 from anyrnn.tasks.caption.options import (
-    KIND_OF_TOKENS,
     DataOptions,
     Options,
     PredictOptions,
@@ -47,12 +46,12 @@ from anyrnn.tasks.decoding.search import generator_of
 from anyrnn.tasks.decoding.search_options import check_search
 from anyrnn.tasks.decoding.text_scores import bleu_tokens, reference_losses
 from anyrnn.tasks.decoding.written_vocabulary import WrittenVocabulary, kind_of_tokens
+from anyrnn.tasks.options.common_options import KIND_OF_TOKENS
 from anyrnn.tasks.options.declaration import check_needs
 from anyrnn.tasks.run_files import CONFIG, entry
 from anyrnn.tasks.scores.figures import LOSS, PERPLEXITY, Figure
 from anyrnn.tasks.task import ScoreTable, Step, Task
 
-_TOKENIZER = "tokenizer.json"
 _BATCH_SIZE = 64
 _AT_ONCE = 32  # pictures that are read together
 _EXAMPLES, _GLANCES, _TOLD = 24, 6, 5
@@ -127,7 +126,7 @@ class Caption(Task[Options, Part, CaptionNetwork]):
     def restore(cls, options: Options, state: Mapping[str, Any], run: Path) -> Self:
         """Take the vocabulary of a run, and how it read pictures."""
         path = run / CONFIG
-        vocabulary = WrittenVocabulary.restored(state, "tokens", path, run / _TOKENIZER)
+        vocabulary = WrittenVocabulary.restored(state, run)
         backbone = state.get("backbone")
         source: FeatureSource = ArraySource()
         if backbone is not None:
@@ -162,7 +161,7 @@ class Caption(Task[Options, Part, CaptionNetwork]):
 
     def files(self) -> dict[str, str]:
         """The tokenizer."""
-        return {_TOKENIZER: self.vocabulary.tokenizer.to_str(pretty=True)}
+        return self.vocabulary.files()
 
     def baselines(self, data: Data[Part]) -> dict[str, dict[str, float]]:
         """The most frequent caption for all, and the first one of the most similar picture."""
@@ -204,9 +203,7 @@ class Caption(Task[Options, Part, CaptionNetwork]):
                 f"all {len(captions):,} captions of {part.path} have more than {longest:,} tokens; "
                 f"raise {option_name('maximum_length')}"
             )
-        if len(kept) < len(captions):
-            found = self.vocabulary.encode([captions[row] for row in kept], longest)
-        return rows[kept], found
+        return rows[kept], found.taken(kept)
 
     def step(self, network: CaptionNetwork, batch: Batch, carried: Any = None) -> Step:
         """Cross-entropy of each token, given those before it and the picture."""
@@ -216,7 +213,7 @@ class Caption(Task[Options, Part, CaptionNetwork]):
         )
         losses = network.decoder.losses(vectors, targets)
         count = int((targets != IGNORED).sum())
-        return Step(losses.sum() / max(1, count), count, (losses,))
+        return Step.mean_of(losses, count, (losses,))
 
     def score(
         self, network: CaptionNetwork, part: Part, check: Callable[[], None] = lambda: None

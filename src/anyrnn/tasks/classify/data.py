@@ -47,10 +47,9 @@ class Part(parts.Part):
         """What an input is called."""
         return "sequence" if self.channels else "text"
 
-    @property
-    def together(self) -> str:
-        """What lands in the same part: all that is equal."""
-        return self.unit
+    def groups(self) -> parts.Groups:
+        """Equal inputs stay together: texts that differ in capitals or spaces only, too."""
+        return parts.Groups(self.keys, self.unit)
 
     def take(self, rows: Sequence[int]) -> Self:
         """The part that consists of some rows."""
@@ -92,14 +91,11 @@ def read(options: DataOptions, seed: int) -> parts.Data[Part]:
     labels = sorted_labels(every["training"], separator)
     for part in every.values():
         targets(part, labels, separator)
-    overlap = 0
-    if "test" in every:
-        overlap = int(numpy.isin(every["test"].keys, every["training"].keys).sum())
+    overlap = parts.overlap(every)
     named = {name: every.get(name, ()) for name in parts.USES}
     units = "sequences" if numbers else "texts"
     notes = [f"{units}: {parts.sizes(named)}; {len(labels)} labels"]
-    if overlap:
-        notes.append(f"{overlap:,} of the test {units} also occur in the training {units}")
+    notes += parts.told_overlap(overlap, units)
     counts = {name: len(part) for name, part in named.items()}
     return parts.Data.of(
         every,
@@ -131,7 +127,7 @@ def divided(
     """
     names = ["training", *shares]
     part = _with_enough_rows(part, names, skip_bad, separator)
-    return parts.divided(part, shares, part.keys, _strata(part, separator), seed)
+    return parts.divided(part, shares, part.groups().keys, _strata(part, separator), seed)
 
 
 def _strata(part: Part, separator: str | None) -> Sequence[str]:
@@ -262,9 +258,10 @@ def _with_enough_rows(
     part: SomePart, names: Sequence[str], skip_bad: bool, separator: str | None
 ) -> SomePart:
     """The rows whose label has an input for each of the named parts, and at least two labels."""
+    groups = part.groups()
     rows, labels = _each_label(part, separator)
     numbers, different = pandas.factorize(numpy.array(labels, dtype=object))
-    pairs = pandas.DataFrame({"label": numbers, "key": part.keys[rows]}).drop_duplicates()
+    pairs = pandas.DataFrame({"label": numbers, "key": groups.keys[rows]}).drop_duplicates()
     counts = pairs["label"].value_counts(sort=False).sort_index()
     distinct: dict[str, int] = dict(zip(different, counts, strict=True))
     rare = [label for label in distinct if distinct[label] < len(names)]
@@ -273,7 +270,7 @@ def _with_enough_rows(
         others = f" ({len(rare) - 1} more labels are as rare)" if len(rare) > 1 else ""
         first = part.rows[int(rows[labels.index(label)])]
         raise DataError(
-            f"{part.path}: the label {label!r} has {distinct[label]} different {part.together}(s), "
+            f"{part.path}: the label {label!r} has {distinct[label]} different {groups.unit}(s), "
             f"the first in {first}, but {len(names)} are needed to split into "
             f"{', '.join(names)}{others}; add rows, or leave such labels out with "
             f"{option_name('skip_bad', True)}"

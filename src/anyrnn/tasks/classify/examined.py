@@ -43,7 +43,7 @@ def examined(task: Classify, network: SequenceNetwork, options: InspectOptions) 
         return _numbers(task, task.inputs, network, options)
     assert isinstance(task.inputs, Texts)
     text = whole_characters(given_text(options))
-    found = task.inputs.tokenizer.encode(text, add_special_tokens=False)
+    found = task.inputs.vocabulary.tokenizer.encode(text, add_special_tokens=False)
     if not found.ids:
         raise DataError(f"{option_name('input')} {text!r} has no token")
     steps = [text[start:end].strip() or text[start:end] for start, end in found.offsets]

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy
-from tokenizers import Tokenizer
 
 from anyrnn.errors import DataError
 from anyrnn.tasks.classify.curves import mean_curves, shortened
@@ -15,11 +14,8 @@ from anyrnn.tasks.classify.model import SequenceNetwork, TextNetwork
 from anyrnn.tasks.classify.options import Options
 from anyrnn.tasks.classify.scores import Example
 from anyrnn.tasks.data.batches import Column
-from anyrnn.tasks.data.vocabulary import choose_tokens, encode, load_tokenizer, train_tokenizer
-from anyrnn.tasks.options.declaration import replaced
+from anyrnn.tasks.data.vocabulary import TextVocabulary
 from anyrnn.tasks.run_files import CONFIG, scales_of, strings
-
-_TOKENIZER = "tokenizer.json"
 
 
 class Inputs(ABC):
@@ -80,13 +76,13 @@ class Texts(Inputs):
     """Texts: words, characters or byte-pair pieces.
 
     Attributes:
-        tokenizer: Texts to token numbers.
+        vocabulary: Their tokens.
     """
 
     unit = "text"
     units = "texts"
 
-    tokenizer: Tokenizer
+    vocabulary: TextVocabulary
 
     @classmethod
     def prepare(
@@ -98,18 +94,12 @@ class Texts(Inputs):
         noted: Callable[[str], None],
     ) -> Self:
         """Choose the tokens and make the vocabulary."""
-        tokens, reason = options.vocabulary.tokens, "as asked for"
-        if tokens == "auto":
-            tokens, reason = choose_tokens(inputs)
-        tokenizer = train_tokenizer(inputs, replaced(options.vocabulary, tokens=tokens))
-        size = tokenizer.get_vocab_size()
-        noted(f"tokens: {tokens} ({reason}), {size:,} in the vocabulary")
-        return cls(tokenizer)
+        return cls(TextVocabulary.made(inputs, options.vocabulary, noted))
 
     @classmethod
     def restore(cls, options: Any, state: Mapping[str, Any], run: Path) -> Self:
         """Take the tokenizer of a run."""
-        return cls(load_tokenizer(run / _TOKENIZER))
+        return cls(TextVocabulary.restored(run))
 
     def state(self) -> dict[str, Any]:
         """Nothing: the tokenizer is a file."""
@@ -117,17 +107,15 @@ class Texts(Inputs):
 
     def files(self) -> dict[str, str]:
         """The tokenizer."""
-        return {_TOKENIZER: self.tokenizer.to_str(pretty=True)}
+        return self.vocabulary.files()
 
     def column(self, inputs: Sequence[str]) -> Column:
         """Token numbers."""
-        tokens = encode(self.tokenizer, inputs)
-        return Column(tokens, padded=True, lengths=tokens.lengths)
+        return self.vocabulary.column(inputs)
 
     def network(self, cell: str, class_count: int, options: Options) -> TextNetwork:
         """A network with an embedding."""
-        sizes = asdict(options.model)
-        return TextNetwork(cell, self.tokenizer.get_vocab_size(), class_count, **sizes)
+        return TextNetwork(cell, self.vocabulary.size, class_count, **asdict(options.model))
 
     def example(self, value: str, row: str) -> Example:
         """The text."""

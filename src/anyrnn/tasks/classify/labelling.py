@@ -12,10 +12,10 @@ from anyrnn.tasks.classify.data import Part, targets
 from anyrnn.tasks.classify.inputs import Inputs
 from anyrnn.tasks.classify.model import SequenceNetwork
 from anyrnn.tasks.classify.scores import ClassificationScores, chosen, score
-from anyrnn.tasks.data.batches import Batch, Batches, Column
+from anyrnn.tasks.data.batches import Batch, Batches, Column, by_rows
 from anyrnn.tasks.scores.class_scores import table_of
 from anyrnn.tasks.scores.figures import LOSS, Figure
-from anyrnn.tasks.task import ScoreTable, Step, Task, TaskOptions, check_finite, steps
+from anyrnn.tasks.task import ScoreTable, Step, Task, TaskOptions, check_finite
 
 if TYPE_CHECKING:  # its import takes seconds, and only training needs it
     from torchmetrics import Metric
@@ -84,20 +84,12 @@ class Labelling(Task[TaskOptions, Part, SequenceNetwork]):
 
     def batches(self, part: Part, batch_size: int, seed: int | None) -> Batches:
         """Inputs and classes."""
-        return self._batches(part.inputs, self._targets(part), batch_size, seed)
+        classes = Column(self._targets(part))
+        columns = {"inputs": self.inputs.column(part.inputs), "class": classes}
+        return Batches(columns, batch_size, seed)
 
     def _targets(self, part: Part) -> numpy.ndarray:
         return targets(part, self.labels, self.separator)
-
-    def _batches(
-        self,
-        inputs: Sequence[Any],
-        classes: numpy.ndarray,
-        batch_size: int,
-        seed: int | None = None,
-    ) -> Batches:
-        columns = {"inputs": self.inputs.column(inputs), "class": Column(classes)}
-        return Batches(columns, batch_size, seed)
 
     def step(self, network: SequenceNetwork, batch: Batch, carried: Any = None) -> Step:
         """Cross-entropy; where an input may have several labels, the mean over the labels."""
@@ -141,7 +133,7 @@ class Labelling(Task[TaskOptions, Part, SequenceNetwork]):
         self, network: SequenceNetwork, part: Part, check: Callable[[], None] = lambda: None
     ) -> ClassificationScores:
         """Compare the most probable labels with the true ones."""
-        probabilities = self._probabilities(network, part.inputs, self._targets(part), check)
+        probabilities = self.probabilities(network, part.inputs, check)
         return self._scores(probabilities, part)
 
     def _scores(self, probabilities: torch.Tensor, part: Part) -> ClassificationScores:
@@ -176,26 +168,25 @@ class Labelling(Task[TaskOptions, Part, SequenceNetwork]):
         """The scores of each label."""
         return [table_of(scores.classes, "label", self.units)]
 
-    def probabilities(self, network: SequenceNetwork, inputs: Sequence[Any]) -> torch.Tensor:
-        """The probability of each label for each input, (inputs, labels)."""
-        shape = (len(inputs),) if self.separator is None else (len(inputs), len(self.labels))
-        kind = numpy.int64 if self.separator is None else numpy.float32
-        return self._probabilities(network, inputs, numpy.zeros(shape, kind))
-
-    def _probabilities(
+    def probabilities(
         self,
         network: SequenceNetwork,
         inputs: Sequence[Any],
-        classes: numpy.ndarray,
         check: Callable[[], None] = lambda: None,
     ) -> torch.Tensor:
+        """The probability of each label for each input, (inputs, labels).
+
+        Raises:
+            RunError: The network gives what is no number.
+        """
         if not inputs:
             return torch.empty(0, len(self.labels))
-        batches = self._batches(inputs, classes, _BATCH_SIZE)
-        results = torch.empty(len(inputs), len(self.labels))
-        for batch, step in steps(self, network, batches, check):
-            logits = step.output
-            found = logits.softmax(1) if self.separator is None else logits.sigmoid()
-            results[batch.rows.cpu()] = found.cpu()
-        check_finite(results)
-        return results
+
+        def of_batch(batch: Batch) -> torch.Tensor:
+            logits = network(batch["inputs"], batch.lengths["inputs"])
+            return (logits.softmax(1) if self.separator is None else logits.sigmoid()).cpu()
+
+        batches = Batches({"inputs": self.inputs.column(inputs)}, _BATCH_SIZE)
+        found = torch.stack(by_rows(network, batches, of_batch, check))
+        check_finite(found)
+        return found

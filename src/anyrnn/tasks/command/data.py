@@ -47,10 +47,9 @@ class Part(classify_data.Part):
         """What an input is called."""
         return "recording"
 
-    @property
-    def together(self) -> str:
-        """What lands in the same part."""
-        return "speaker" if self.speakers else self.unit
+    def groups(self) -> parts.Groups:
+        """Recordings of one speaker stay together, else equal ones."""
+        return parts.Groups(self.keys, "speaker" if self.speakers else self.unit)
 
     @cached_property
     def keys(self) -> NDArray[numpy.uint64]:

@@ -56,10 +56,7 @@ class Sounds(Inputs):
             f"sound: {lengths.min():.2f} to {lengths.max():.2f} s, {median:.2f} s in the middle; "
             f"{features.size} features, {1 / sound.hop:.0f} times a second"
         )
-        scales = [0.0] * features.size, [1.0] * features.size
-        if sound.normalisation == "training":
-            scales = features.measured(inputs)
-        return cls(sound, *scales, median)
+        return cls(sound, *features.measured(inputs), median)
 
     @classmethod
     def restore(cls, options: Options, state: Mapping[str, Any], run: Path) -> Self:

@@ -268,11 +268,12 @@ def by_rows(
     """What a network makes of each row, in the order of the rows.
 
     Args:
-        network: The network, on whose device batches are put.
+        network: The network, on whose device batches are put; it is left in evaluation mode.
         batches: The batches.
         make: Makes it of the rows of a batch.
         check: Called after each batch.
     """
+    network.eval()
     device = next(network.parameters()).device
     found: dict[int, Made] = {}
     for batch in batches:

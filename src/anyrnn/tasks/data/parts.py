@@ -201,6 +201,25 @@ def divided_at_random(part: P, shares: Mapping[str, float], seed: int) -> dict[s
     return divided(part, shares, groups.keys, [0] * len(groups.keys), seed)
 
 
+def overlap(parts: Mapping[str, Part]) -> int:
+    """How many rows of the test part would have stayed together with rows of the training part, had
+    they been split: they were seen.
+
+    Args:
+        parts: The parts, by their names.
+    """
+    if "test" not in parts:
+        return 0
+    return int(numpy.isin(parts["test"].groups().keys, parts["training"].groups().keys).sum())
+
+
+def told_overlap(count: int, units: str) -> list[str]:
+    """What is said of an overlap, if there is one."""
+    if not count:
+        return []
+    return [f"{count:,} of the test {units} also occur in the training {units}"]
+
+
 def sizes(
     parts: Mapping[str, Sized], shown: Callable[[Any], str] = lambda part: f"{len(part):,}"
 ) -> str:

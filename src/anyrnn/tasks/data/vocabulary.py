@@ -2,17 +2,20 @@
 
 import re
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from anyrnn.errors import RunError, SizeError, option_name
+from anyrnn.tasks.data.batches import Column
 from anyrnn.tasks.data.encoding import whole_characters
 from anyrnn.tasks.data.prepared import Watch, advanced, number_sequences, watching
 from anyrnn.tasks.data.sequences import Sequences
 from anyrnn.tasks.options.common_options import TokenKind, VocabularyOptions
+from anyrnn.tasks.options.declaration import replaced
 from anyrnn.tasks.run_files import reading_run
 
 PADDING = "[PAD]"
@@ -73,6 +76,65 @@ def choose_tokens(texts: Sequence[str]) -> tuple[TokenKind, str]:
     if words <= 2 and statistics.median(map(len, sample)) <= 20:
         return "character", "the texts are as short as names"
     return "word", "the texts are words with spaces between them"
+
+
+TOKENIZER = "tokenizer.json"
+"""The file of a run that holds its tokenizer."""
+
+
+@dataclass(frozen=True)
+class TextVocabulary:
+    """The tokens of texts that are read.
+
+    Attributes:
+        tokenizer: Texts to token numbers.
+    """
+
+    tokenizer: Tokenizer
+
+    @classmethod
+    def made(
+        cls, texts: Sequence[str], options: VocabularyOptions, noted: Callable[[str], None]
+    ) -> Self:
+        """That of the training texts.
+
+        Args:
+            texts: The training texts, no others.
+            options: How texts become tokens.
+            noted: Called with a sentence on the kind of tokens and their number.
+
+        Raises:
+            SizeError: The vocabulary is too small for its kind of tokens.
+        """
+        kind, reason = options.tokens, "as asked for"
+        if kind == "auto":
+            kind, reason = choose_tokens(texts)
+        found = cls(train_tokenizer(texts, replaced(options, tokens=kind)))
+        noted(f"tokens: {kind} ({reason}), {found.size:,} in the vocabulary")
+        return found
+
+    @classmethod
+    def restored(cls, run: Path) -> Self:
+        """That of a run.
+
+        Raises:
+            RunError: The run is damaged.
+        """
+        return cls(load_tokenizer(run / TOKENIZER))
+
+    def files(self) -> dict[str, str]:
+        """The name and the text of the file that `restored` needs."""
+        return {TOKENIZER: self.tokenizer.to_str(pretty=True)}
+
+    @property
+    def size(self) -> int:
+        """The number of different tokens."""
+        return self.tokenizer.get_vocab_size()
+
+    def column(self, texts: Sequence[str]) -> Column:
+        """The token numbers of texts, for batches; see `encode`."""
+        tokens = encode(self.tokenizer, texts)
+        return Column(tokens, padded=True, lengths=tokens.lengths)
 
 
 def train_tokenizer(texts: Sequence[str], options: VocabularyOptions) -> Tokenizer:

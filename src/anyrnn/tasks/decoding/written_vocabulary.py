@@ -13,17 +13,24 @@ from anyrnn.errors import RunError
 from anyrnn.tasks.data.encoding import whole_characters
 from anyrnn.tasks.data.prepared import advanced, number_sequences
 from anyrnn.tasks.data.sequences import Sequences
-from anyrnn.tasks.data.vocabulary import UNSPACED, choose_tokens, load_tokenizer, token_numbers
+from anyrnn.tasks.data.vocabulary import (
+    TOKENIZER,
+    UNSPACED,
+    choose_tokens,
+    load_tokenizer,
+    token_numbers,
+)
 from anyrnn.tasks.decoding.search import Hypothesis
 from anyrnn.tasks.decoding.written_tokens import (
     BOUNDARY_ID,
+    END_MARK,
     SPECIAL,
     UNKNOWN_ID,
     VocabularyChoice,
     make_tokenizer,
 )
 from anyrnn.tasks.options.common_options import ChosenKind, WrittenKind
-from anyrnn.tasks.run_files import entry
+from anyrnn.tasks.run_files import CONFIG, entry
 
 _AT_ONCE = 10_000  # sentences
 
@@ -106,22 +113,28 @@ class WrittenVocabulary:
         return cls(make_tokenizer(texts, kind, options, space_before=True), kind)
 
     @classmethod
-    def restored(cls, state: Mapping[str, Any], name: str, config: Path, file: Path) -> Self:
+    def restored(
+        cls, state: Mapping[str, Any], run: Path, name: str = "tokens", file: str = TOKENIZER
+    ) -> Self:
         """That of a run.
 
         Args:
             state: The state of the task.
-            name: What it calls the kind of tokens.
-            config: Where it comes from, for messages.
-            file: The file of the tokenizer.
+            run: The folder of the run.
+            name: What the state calls the kind of tokens.
+            file: The name of the tokenizer's file.
 
         Raises:
             RunError: The run is damaged.
         """
-        kind: Any = entry(state, name, str, config)
+        kind: Any = entry(state, name, str, run / CONFIG)
         if kind not in get_args(WrittenKind):
-            raise RunError(f"the run is damaged: {config} has the kind of tokens {kind!r}")
-        return cls(load_tokenizer(file, SPECIAL), kind)
+            raise RunError(f"the run is damaged: {run / CONFIG} has the kind of tokens {kind!r}")
+        return cls(load_tokenizer(run / file, SPECIAL), kind)
+
+    def files(self, file: str = TOKENIZER) -> dict[str, str]:
+        """The name and the text of the file that `restored` needs."""
+        return {file: self.tokenizer.to_str(pretty=True)}
 
     @property
     def size(self) -> int:
@@ -179,6 +192,21 @@ class WrittenVocabulary:
         """What a search found, as text; see `text`."""
         text = self.text(found.tokens, copies)
         return Candidate(text, found.tokens, found.score, found.ended, found.weights)
+
+    def references(self, tokens: torch.Tensor, lengths: torch.Tensor) -> list[str]:
+        """The sentences of a batch that are to be written.
+
+        Args:
+            tokens: Padded token numbers, (batch, time).
+            lengths: The number of tokens of each, with the end, (batch).
+        """
+        rows = zip(tokens.tolist(), lengths.tolist(), strict=True)
+        return [self.text(row[: length - 1]) for row, length in rows]
+
+    def shown_at(self, found: Candidate, steps: int) -> list[str]:
+        """What reports show at each step of a text: its tokens, then the mark of the end."""
+        shown = [self.shown(token) for token in found.tokens]
+        return shown + [END_MARK] * (steps - len(shown))
 
     def shown(self, token: int) -> str:
         """A token as reports show it."""

@@ -198,7 +198,7 @@ class Forecast(Task[Options, Part, ForecastNetwork]):
         known = batch["observed"]
         count = int(known.sum())
         losses = self.head.loss(output, batch["target"])
-        return Step(torch.where(known, losses, 0).sum() / max(1, count), count, output)
+        return Step.mean_of(torch.where(known, losses, 0), count, output)
 
     def metrics(self) -> dict[str, "Metric"]:
         """Means of all measures."""

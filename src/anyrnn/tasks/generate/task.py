@@ -15,7 +15,7 @@ from anyrnn.tasks.data.batches import Batch
 from anyrnn.tasks.data.kept import Kept
 from anyrnn.tasks.data.parts import Data
 from anyrnn.tasks.data.streams import StreamBatches
-from anyrnn.tasks.data.vocabulary import load_tokenizer
+from anyrnn.tasks.data.vocabulary import TOKENIZER, load_tokenizer
 from anyrnn.tasks.decoding.search import generator_of
 from anyrnn.tasks.decoding.written_tokens import (
     BOUNDARY_ID,
@@ -53,7 +53,6 @@ from anyrnn.tasks.task import ScoreTable, Step, Task, check_finite, steps
 if TYPE_CHECKING:  # its import takes seconds, and only training needs it
     from torchmetrics import Metric
 
-_TOKENIZER = "tokenizer.json"
 
 # To measure, long streams are few enough that their cold starts do not count.
 _MEASURED_STREAMS, _SHORTEST_STREAM = 16, 2000
@@ -111,7 +110,7 @@ class Generate(Task[Options, Part, LanguageNetwork]):
     @classmethod
     def restore(cls, options: Options, state: Mapping[str, Any], run: Path) -> Self:
         """Take the tokenizer of a run."""
-        return cls(options, load_tokenizer(run / _TOKENIZER, SPECIAL), bool(state.get("ends")))
+        return cls(options, load_tokenizer(run / TOKENIZER, SPECIAL), bool(state.get("ends")))
 
     def read_part(self, options: DataOptions) -> tuple[Part, dict[str, object]]:
         """Read files of texts."""
@@ -124,7 +123,7 @@ class Generate(Task[Options, Part, LanguageNetwork]):
 
     def files(self) -> dict[str, str]:
         """The tokenizer."""
-        return {_TOKENIZER: self.tokenizer.to_str(pretty=True)}
+        return {TOKENIZER: self.tokenizer.to_str(pretty=True)}
 
     def baselines(self, data: Data[Part]) -> dict[str, dict[str, float]]:
         """Interpolated n-grams, of the order that is best on the validation texts."""
@@ -174,7 +173,7 @@ class Generate(Task[Options, Part, LanguageNetwork]):
         )
         losses = network.losses(outputs, batch["targets"])
         # Of the last batch a process may have rows only that have ended before.
-        return Step(losses.sum() / max(1, len(losses)), len(losses), losses, carried=state)
+        return Step.mean_of(losses, len(losses), losses, carried=state)
 
     def metrics(self) -> dict[str, "Metric"]:
         """Bits per character."""

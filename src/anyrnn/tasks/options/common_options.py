@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from anyrnn.tasks.options.declaration import OptionGroup, option
-from anyrnn.tasks.options.option_checks import LARGEST_SEED, Need
+from anyrnn.tasks.options.option_checks import LARGEST_SEED, DataNeed, Need
 
 TokenKind = Literal["word", "character", "bpe"]
 WrittenKind = Literal["character", "word", "whitespace", "bpe"]
@@ -75,6 +75,23 @@ def written_vocabulary_size(whose: str = "") -> Any:
     return option(None, f"The largest number of different tokens{whose}.", ge=1, shown=sizes)
 
 
+def written_lowercase(default: bool) -> Any:
+    """The option of texts that are written in small letters."""
+    help = "Make capitals small; then figures do not see them, either."
+    return option(default, help)
+
+
+KIND_OF_TOKENS = "kind of tokens"
+"""What tokens turn out to be, where the texts decide."""
+
+NOT_PIECES = DataNeed(KIND_OF_TOKENS, but="bpe tokens")
+
+
+def most_tokens(default: int, help: str) -> Any:
+    """The option of the number of tokens of a text."""
+    return option(default, help, ge=1, flags=("--max-length", "--maximum-length"))
+
+
 LARGEST_BEAM = 1000
 """Larger beams cost more memory and time, and find texts that are likelier, but hardly better."""
 
@@ -134,10 +151,5 @@ class VocabularyOptions(OptionGroup, panel="Texts and tokens"):
         ge=1,
     )
     minimum_frequency: int = minimum_frequency(2, "token")
-    maximum_length: int = option(
-        400,
-        "The number of tokens kept of a text.",
-        ge=1,
-        flags=("--max-length", "--maximum-length"),
-    )
+    maximum_length: int = most_tokens(400, "The number of tokens kept of a text.")
     keep: Literal["start", "end"] = option("end", "Which end of a longer text is kept.")

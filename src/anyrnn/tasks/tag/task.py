@@ -193,7 +193,7 @@ class Tag(Task[Options, Part, TagNetwork]):
             losses = scores.new_zeros(len(batch))
         # A gradient needs no tags, and those of a conditional random field take time.
         tags = None if network.training else network.decode(scores, lengths)
-        return Step(losses.sum() / max(1, count), count, (losses, scores, tags))
+        return Step.mean_of(losses, count, (losses, scores, tags))
 
     def metrics(self) -> dict[str, "Metric"]:
         """Accuracy; with spans, their F1."""

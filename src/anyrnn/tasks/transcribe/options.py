@@ -24,7 +24,7 @@ class TokenOptions(OptionGroup, panel="Transcripts and tokens"):
     tokens: Literal["character", "bpe"] = option(
         "character", "What is written: characters, or pieces of words (byte-pair encoding)."
     )
-    lowercase: bool = option(True, "Make capitals small; then figures do not see them, either.")
+    lowercase: bool = common_options.written_lowercase(True)
     punctuation: bool = option(
         False, "Write marks, too; if not, only apostrophes within words are left."
     )

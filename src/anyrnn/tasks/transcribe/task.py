@@ -52,7 +52,6 @@ from anyrnn.tasks.transcribe.transcribing import (
 if TYPE_CHECKING:  # its import takes seconds, and only training needs it
     from torchmetrics import Metric
 
-_TOKENIZER = "tokenizer.json"
 _LONGEST = 1 << 20  # tokens of a transcript
 _BATCH_SIZE = 32
 _TOLD = 5
@@ -103,10 +102,7 @@ class Transcribe(Task[Options, Part, TranscriptionNetwork]):
         """Make the vocabulary, and measure the features."""
         vocabulary = options.vocabulary
         tokens = WrittenVocabulary.made(training.texts, vocabulary.tokens, vocabulary)
-        features = Features(options.sound)
-        scales = [0.0] * features.size, [1.0] * features.size
-        if options.sound.normalisation == "training":
-            scales = features.measured(training.samples)
+        scales = Features(options.sound).measured(training.samples)
         found = cls(options, tokens, scales)
         noted(f"tokens: {tokens.kind}, {tokens.size:,} in the vocabulary")
         left_out = len(training) - len(found._learned_from(training)[0])
@@ -123,9 +119,8 @@ class Transcribe(Task[Options, Part, TranscriptionNetwork]):
     @classmethod
     def restore(cls, options: Options, state: Mapping[str, Any], run: Path) -> Self:
         """Take the tokenizer and the scales of a run."""
-        path = run / CONFIG
-        tokens = WrittenVocabulary.restored(state, "tokens", path, run / _TOKENIZER)
-        scales = scales_of(state, Features(options.sound).size, path)
+        tokens = WrittenVocabulary.restored(state, run)
+        scales = scales_of(state, Features(options.sound).size, run / CONFIG)
         return cls(options, tokens, scales)
 
     def read_part(self, options: TranscriptOptions) -> tuple[Part, dict[str, object]]:
@@ -140,7 +135,7 @@ class Transcribe(Task[Options, Part, TranscriptionNetwork]):
 
     def files(self) -> dict[str, str]:
         """The tokenizer."""
-        return {_TOKENIZER: self.tokens.tokenizer.to_str(pretty=True)}
+        return self.tokens.files()
 
     @cached_property
     def _features(self) -> Features:
@@ -216,7 +211,7 @@ class Transcribe(Task[Options, Part, TranscriptionNetwork]):
             found = self._transcribing(network, SearchOptions()).searched(outputs, steps)
             greedy = [self.tokens.text(each.tokens) for each in found]
         output = _Output(losses, counts, outputs, steps, greedy)
-        return Step(losses.sum() / max(1, count), count, output)
+        return Step.mean_of(losses, count, output)
 
     def greedily(
         self, network: TranscriptionNetwork, outputs: torch.Tensor, steps: torch.Tensor
@@ -231,8 +226,7 @@ class Transcribe(Task[Options, Part, TranscriptionNetwork]):
 
     def measure(self, metrics: Mapping[str, "Metric"], step: Step, batch: Batch) -> None:
         """Update them."""
-        targets = zip(batch["tokens"].tolist(), batch.lengths["tokens"].tolist(), strict=True)
-        references = [self.tokens.text(tokens[: length - 1]) for tokens, length in targets]
+        references = self.tokens.references(batch["tokens"], batch.lengths["tokens"])
         for metric in metrics.values():
             metric.update(step.output.greedy, references)
 

@@ -6,15 +6,13 @@ from typing import Literal
 from anyrnn.tasks.decoding import search_options
 from anyrnn.tasks.decoding.search_options import ATTENTION
 from anyrnn.tasks.options import common_options, file_options
-from anyrnn.tasks.options.common_options import ChosenKind
+from anyrnn.tasks.options.common_options import NOT_PIECES, ChosenKind
 from anyrnn.tasks.options.declaration import OptionGroup, option
 from anyrnn.tasks.options.file_options import PartOptions, TableOptions
-from anyrnn.tasks.options.option_checks import DataNeed, Need
+from anyrnn.tasks.options.option_checks import Need
 from anyrnn.tasks.options.training_options import TrainingOptions
 
 _TABLE = (Need("data", but=None),)
-KIND_OF_TOKENS = "kind of tokens"
-_NOT_PIECES = DataNeed(KIND_OF_TOKENS, but="bpe tokens")
 
 
 def _parallel(part: str, help: str) -> str | None:
@@ -71,17 +69,15 @@ class TokenOptions(OptionGroup, panel="Texts and tokens"):
     )
     target_tokens: ChosenKind = option("auto", "What is written, likewise.")
     shared_vocabulary: bool = option(False, "Both sides have one vocabulary, made of both.")
-    lowercase: bool = option(False, "Make capitals small; then figures do not see them, either.")
+    lowercase: bool = common_options.written_lowercase(False)
     vocabulary_size: int | None = common_options.written_vocabulary_size(" of a side")
     minimum_frequency: int = common_options.minimum_frequency(
-        2, "character or word", "sentences", needs=(_NOT_PIECES,)
+        2, "character or word", "sentences", needs=(NOT_PIECES,)
     )
-    maximum_length: int = option(
+    maximum_length: int = common_options.most_tokens(
         200,
         "The largest number of tokens of a sentence: longer pairs are left out of the training, "
         "and of a longer sentence only the beginning is translated.",
-        ge=1,
-        flags=("--max-length", "--maximum-length"),
     )
 
 
@@ -146,7 +142,7 @@ class SearchOptions(search_options.SearchOptions, panel="Search"):
         True,
         "Where an unknown word would be written, write the source's word with the most attention; "
         "if not, no unknown word is written.",
-        needs=(ATTENTION, _NOT_PIECES),
+        needs=(ATTENTION, NOT_PIECES),
     )
 
 

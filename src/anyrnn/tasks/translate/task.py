@@ -18,6 +18,7 @@ from anyrnn.tasks.decoding.search_options import check_search
 from anyrnn.tasks.decoding.text_scores import bleu_metric, bleu_tokens, reference_losses
 from anyrnn.tasks.decoding.written_tokens import END_MARK
 from anyrnn.tasks.decoding.written_vocabulary import WrittenVocabulary
+from anyrnn.tasks.options.common_options import KIND_OF_TOKENS
 from anyrnn.tasks.options.declaration import check_needs
 from anyrnn.tasks.run_files import CONFIG, entry
 from anyrnn.tasks.scores.figures import LOSS, PERPLEXITY, Figure
@@ -26,7 +27,6 @@ from anyrnn.tasks.task import ScoreTable, Step, Task
 from anyrnn.tasks.translate.data import Part, read, read_part
 from anyrnn.tasks.translate.model import TranslationNetwork
 from anyrnn.tasks.translate.options import (
-    KIND_OF_TOKENS,
     DataOptions,
     Options,
     PredictOptions,
@@ -44,7 +44,7 @@ from anyrnn.tasks.translate.translating import Translating, Translation, hypothe
 if TYPE_CHECKING:  # its import takes seconds, and only training needs it
     from torchmetrics import Metric
 
-_FILES = ("source.json", "target.json")
+_SIDES = ("source", "target")
 _READ_AT_ONCE = 64  # lines
 _BATCH_SIZE = 64
 _EXAMPLES, _WORST, _TOLD = 12, 8, 5
@@ -94,7 +94,7 @@ class Translate(Task[Options, Part, TranslationNetwork]):
         sides = make_sides(training.sources, training.targets, options.vocabulary)
         check_needs(options, data={KIND_OF_TOKENS: tuple(f"{each.kind} tokens" for each in sides)})
         found = cls(options, *sides, bleu_tokens(training.targets))
-        named = zip(("source", "target"), sides, strict=True)
+        named = zip(_SIDES, sides, strict=True)
         kinds = [f"{name} {side.kind}, {side.size:,} in the vocabulary" for name, side in named]
         noted(f"tokens: {'; '.join(kinds)}")
         left_out = len(training) - len(found._learned_from(training)[0])
@@ -110,8 +110,8 @@ class Translate(Task[Options, Part, TranslationNetwork]):
         """Take the tokenizers of a run."""
         path = run / CONFIG
         source, target = (
-            WrittenVocabulary.restored(state, f"{Path(name).stem}_tokens", path, run / name)
-            for name in _FILES
+            WrittenVocabulary.restored(state, run, f"{side}_tokens", f"{side}.json")
+            for side in _SIDES
         )
         if options.vocabulary.shared_vocabulary and source.size != target.size:
             raise RunError(f"the run is damaged: {path} says that the vocabularies are one")
@@ -147,8 +147,7 @@ class Translate(Task[Options, Part, TranslationNetwork]):
 
     def files(self) -> dict[str, str]:
         """The tokenizers."""
-        sides = zip(_FILES, (self.source, self.target), strict=True)
-        return {name: side.tokenizer.to_str(pretty=True) for name, side in sides}
+        return self.source.files("source.json") | self.target.files("target.json")
 
     def baselines(self, data: Data[Part]) -> dict[str, dict[str, float]]:
         """The translation of the most similar sentence of the training."""
@@ -186,9 +185,8 @@ class Translate(Task[Options, Part, TranslationNetwork]):
                 f"all {len(part):,} pairs of {part.path} have more than {longest:,} tokens on a "
                 f"side; raise {option_name('maximum_length')}"
             )
-        if not kept.all():
-            found = self._cut(part.take(kept.nonzero()[0].tolist()))
-        return found
+        rows = kept.nonzero()[0]
+        return found if kept.all() else (found[0].taken(rows), found[1].taken(rows))
 
     def _cut(self, part: Part, longest: int | None = None) -> tuple[Sequences, Sequences]:
         """The tokens of both sides, so many of each sentence."""
@@ -213,7 +211,7 @@ class Translate(Task[Options, Part, TranslationNetwork]):
         if self.deciding == "bleu" and not network.training:
             sentences = (batch["source"], lengths["source"])
             greedy = [found[0] for found in hypotheses(network, *sentences, SearchOptions(beam=1))]
-        return Step(total / max(1, count), count, (losses, greedy))
+        return Step.mean_of(total, count, (losses, greedy))
 
     def metrics(self) -> dict[str, "Metric"]:
         """BLEU, if it decides."""
@@ -226,8 +224,7 @@ class Translate(Task[Options, Part, TranslationNetwork]):
         _, greedy = step.output
         if greedy is None:
             return
-        targets = zip(batch["target"].tolist(), batch.lengths["target"].tolist(), strict=True)
-        references = [self.target.text(tokens[: length - 1]) for tokens, length in targets]
+        references = self.target.references(batch["target"], batch.lengths["target"])
         metrics["bleu"].update([self.target.text(each.tokens) for each in greedy], references)
 
     def score(
@@ -274,8 +271,7 @@ class Translate(Task[Options, Part, TranslationNetwork]):
             source = [*self.source.pieces(each.source), END_MARK]
             if weights is None or max(weights.shape) > _LONGEST_ALIGNED:
                 continue
-            target = [self.target.shown(token) for token in each.best.tokens]
-            target += [END_MARK] * (len(weights) - len(target))
+            target = self.target.shown_at(each.best, len(weights))
             rounded = [[round(value, 3) for value in row] for row in weights.tolist()]
             aligned.append(Alignment(source[: weights.shape[1]], target, rounded))
         return aligned[:_ALIGNMENTS]
