@@ -280,13 +280,14 @@ def pass_on(ctx: typer.Context, made: Callable[[Sequence[Entry]], Any]) -> None:
         ctx: The context of a `LazyCommand` command.
         made: Makes the command for a task, or, where no run is named, for the help on all.
     """
-    from anyrnn.tasks.registry import TASKS, entry_of_run
+    from anyrnn.tasks.registry import TASKS, entry_of_run, installed
 
     runs = [text for text in ctx.args if not text.startswith("-")]
     found = [text for text in runs if os.path.exists(os.path.join(text, "config.json"))]
     if not found and runs == ctx.args[: len(runs)]:
         found = runs
-    call(ctx, made([entry_of_run(Path(found[0]))] if found else list(TASKS.values())))
+    every = [*TASKS.values(), *installed().values()]
+    call(ctx, made([entry_of_run(Path(found[0]))] if found else every))
 
 
 def ask(ctx: typer.Context, task: str, help: str, answer: Callable[[Any, Any], None]) -> None:

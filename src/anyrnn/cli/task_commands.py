@@ -47,9 +47,9 @@ def task_app(made: Callable[[Entry], Any], help: str) -> typer.Typer:
 
     class Tasks(TyperGroup):
         def list_commands(self, ctx: Any) -> list[str]:
-            from anyrnn.tasks.registry import TASKS
+            from anyrnn.tasks.registry import TASKS, installed
 
-            return list(TASKS)
+            return [*TASKS, *installed()]
 
         def get_command(self, ctx: Any, cmd_name: str) -> Any:
             from anyrnn.tasks.registry import entry_named

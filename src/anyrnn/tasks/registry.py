@@ -1,8 +1,11 @@
 """The tasks that there are; what they need is imported when they are asked for it."""
 
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,7 +138,7 @@ TASKS = {
         ),
     )
 }
-"""The tasks that people have data for."""
+"""The tasks that people have data for; those of other packages are `installed`."""
 
 PROBLEMS = {
     entry.name: entry
@@ -158,7 +161,40 @@ PROBLEMS = {
 }
 """Problems with drawn data; nobody has data of theirs, so that they are not listed."""
 
-_ENTRIES = TASKS | PROBLEMS
+_OURS = TASKS | PROBLEMS
+
+GROUP = "anyrnn.tasks"
+"""The group of entry points by which other packages name their tasks."""
+
+
+def installed() -> dict[str, Entry]:
+    """The tasks of other packages, by their names: each is an entry point of the group
+    `anyrnn.tasks` that is an `Entry`. One that cannot be used is left out, with a warning.
+    """
+    found: dict[str, Entry] = {}
+    for point in entry_points(group=GROUP):
+        try:
+            entry, problem = point.load(), ""
+        except Exception as error:  # of code that is not ours
+            entry, problem = None, f"{type(error).__name__}: {error}"
+        if isinstance(entry, Entry) and entry.name not in _OURS:
+            found[entry.name] = entry
+            continue
+        if isinstance(entry, Entry):
+            problem = f"anyrnn itself has a task {entry.name!r}"
+        problem = problem or f"{point.value} is no Entry of anyrnn.tasks.registry"
+        warnings.warn(f"the task {point.name!r} is left out: {problem}", stacklevel=2)
+    return found
+
+
+def _every() -> Iterator[Entry]:
+    """All tasks and problems; other packages are asked only for what is none of ours."""
+    yield from _OURS.values()
+    yield from installed().values()
+
+
+def _find(name: str) -> Entry | None:
+    return next((entry for entry in _every() if entry.name == name), None)
 
 
 def entry_named(name: str) -> Entry:
@@ -167,10 +203,11 @@ def entry_named(name: str) -> Entry:
     Raises:
         OptionError: There is none; the message names the nearest one.
     """
-    if name not in _ENTRIES:
-        near = get_close_matches(name, _ENTRIES, n=1, cutoff=0)
+    found = _find(name)
+    if found is None:
+        near = get_close_matches(name, [each.name for each in _every()], n=1, cutoff=0)
         raise OptionError(f"no task is called {name!r}; nearest: {near[0]}")
-    return _ENTRIES[name]
+    return found
 
 
 def entry_of_run(run: Path) -> Entry:
@@ -183,9 +220,10 @@ def entry_of_run(run: Path) -> Entry:
     from anyrnn.tasks.run_folder import read_config
 
     name = entry(read_config(run), "task", str, run / CONFIG)
-    if name not in _ENTRIES:
+    found = _find(name)
+    if found is None:
         raise RunError(f"{run} is a run of the task {name!r}, which this anyrnn does not know")
-    return _ENTRIES[name]
+    return found
 
 
 def entry_of(options: OptionGroup) -> Entry:
@@ -194,7 +232,7 @@ def entry_of(options: OptionGroup) -> Entry:
     Raises:
         OptionError: They are of no task.
     """
-    for entry in _ENTRIES.values():
+    for entry in _every():
         if type(options).__module__.startswith(f"{entry.package}."):
             return entry
     raise OptionError(f"{type(options).__name__} are the options of no task")

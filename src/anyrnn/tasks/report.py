@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
@@ -17,6 +18,7 @@ from anyrnn.tasks.options.nested import flattened
 from anyrnn.tasks.scores.figures import LOSS, Figure, duration, short_duration
 
 if TYPE_CHECKING:
+    from anyrnn.tasks.task import Task
     from anyrnn.tasks.training.results import CellResult, Result
 
 # Colours that stand for variables of the style sheet, so that charts follow light and dark.
@@ -258,7 +260,15 @@ def render_run(
             "settings": [*_settings(config["options"], without), *_settings(config["facts"])],
             **task.pictures(results),
         },
+        _package_of(task),
     )
+
+
+def _package_of(task: Task) -> str:
+    """The package that has the template of a task: that of a task elsewhere may have its own."""
+    own = type(task).__module__.rpartition(".")[0]
+    there = own and files(own).joinpath("templates", task.template).is_file()
+    return own if there else "anyrnn.tasks"
 
 
 def curves(results: Sequence[CellResult], figures: Sequence[Figure]) -> Markup:
