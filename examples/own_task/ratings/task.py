@@ -23,7 +23,7 @@ from anyrnn.tasks.networks.layers import recurrent_layers, small_embedding
 from anyrnn.tasks.networks.pooling import pooled
 from anyrnn.tasks.run_files import CONFIG, entry
 from anyrnn.tasks.scores.figures import LOSS, Figure
-from anyrnn.tasks.task import Scores, ScoreTable, Step, Task
+from anyrnn.tasks.task import Metric, Scores, ScoreTable, Step, Task
 from ratings.options import DataOptions, Options, PredictOptions
 
 _BATCH_SIZE = 256
@@ -146,13 +146,13 @@ class Rate(Task[Options, Part, RatingNetwork]):
         found = network(batch["tokens"], batch.lengths["tokens"])
         return Step(nn.functional.mse_loss(found, batch["number"]), len(batch), found)
 
-    def metrics(self) -> dict[str, Any]:
+    def metrics(self) -> dict[str, Metric]:
         """The mean absolute error."""
         from torchmetrics import MeanAbsoluteError
 
         return {"error": MeanAbsoluteError()}
 
-    def measure(self, metrics: Mapping[str, Any], step: Step, batch: Batch) -> None:
+    def measure(self, metrics: Mapping[str, Metric], step: Step, batch: Batch) -> None:
         """Update it, in the unit of the numbers."""
         metrics["error"].update(step.output * self.deviation, batch["number"] * self.deviation)
 

@@ -18,11 +18,13 @@ from anyrnn.tasks.data.batches import Batch, BatchSource
 from anyrnn.tasks.data.parts import Data
 from anyrnn.tasks.scores.figures import LOSS, Figure
 
-if TYPE_CHECKING:  # its import takes seconds, and only training needs it
+if TYPE_CHECKING:
     from torchmetrics import Metric
 
     from anyrnn.tasks.inspection.examined import Examined
     from anyrnn.tasks.inspection.options import InspectOptions
+else:
+    Metric = Any  # to import torchmetrics takes seconds, and only training needs it
 
 Part = TypeVar("Part")
 TaskOptions = TypeVar("TaskOptions")
@@ -224,11 +226,11 @@ class Task(ABC, Generic[TaskOptions, Part, Network]):
             carried: What the step before gave, if the batch continues its streams.
         """
 
-    def metrics(self) -> dict[str, "Metric"]:
+    def metrics(self) -> dict[str, Metric]:
         """What computes those figures on the validation data that do not follow from the loss."""
         return {}
 
-    def measure(self, metrics: Mapping[str, "Metric"], step: Step, batch: Batch) -> None:
+    def measure(self, metrics: Mapping[str, Metric], step: Step, batch: Batch) -> None:
         """Update the metrics with a step."""
 
     def calibrate(self, network: Network, validation: Part, check: Callable[[], None]) -> None:

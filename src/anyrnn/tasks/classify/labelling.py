@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy
 import torch
@@ -15,10 +15,7 @@ from anyrnn.tasks.classify.scores import ClassificationScores, chosen, score
 from anyrnn.tasks.data.batches import Batch, Batches, Column, by_rows
 from anyrnn.tasks.scores.class_scores import table_of
 from anyrnn.tasks.scores.figures import LOSS, Figure
-from anyrnn.tasks.task import ScoreTable, Step, Task, TaskOptions, check_finite
-
-if TYPE_CHECKING:  # its import takes seconds, and only training needs it
-    from torchmetrics import Metric
+from anyrnn.tasks.task import Metric, ScoreTable, Step, Task, TaskOptions, check_finite
 
 MACRO_F1 = Figure("macro_f1", "macro F1", percent=True)
 _BATCH_SIZE = 256
@@ -106,7 +103,7 @@ class Labelling(Task[TaskOptions, Part, SequenceNetwork]):
             loss = (every * weights[batch["class"]]).mean()
         return Step(loss, len(batch), logits)
 
-    def metrics(self) -> dict[str, "Metric"]:
+    def metrics(self) -> dict[str, Metric]:
         """Accuracy and F1."""
         from torchmetrics import classification
 
@@ -122,7 +119,7 @@ class Labelling(Task[TaskOptions, Part, SequenceNetwork]):
             "macro_f1": classification.MulticlassF1Score(count, average="macro"),
         }
 
-    def measure(self, metrics: Mapping[str, "Metric"], step: Step, batch: Batch) -> None:
+    def measure(self, metrics: Mapping[str, Metric], step: Step, batch: Batch) -> None:
         """Update them."""
         several = self.separator is not None
         output = step.output.sigmoid() if several else step.output

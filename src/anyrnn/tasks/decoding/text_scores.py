@@ -11,11 +11,10 @@ import torch
 from anyrnn.tasks.data.batches import Batches
 from anyrnn.tasks.decoding.written_tokens import UNKNOWN_ID
 from anyrnn.tasks.scores.figures import perplexity
-from anyrnn.tasks.task import Task, check_finite, steps
+from anyrnn.tasks.task import Metric, Task, check_finite, steps
 
-if TYPE_CHECKING:  # their import takes seconds
+if TYPE_CHECKING:  # its import takes seconds
     from sacrebleu.metrics.bleu import BLEUScore
-    from torchmetrics import Metric
 
 _KANA = re.compile("[\u3040-\u30ff]")
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]")
@@ -62,7 +61,7 @@ def bleu_of(
     return score, str(metric.get_signature())
 
 
-def bleu_metric(tokens: str, lowercase: bool) -> "Metric":
+def bleu_metric(tokens: str, lowercase: bool) -> Metric:
     """The metric of BLEU, from texts and a reference for each; see `bleu_of`."""
     from sacrebleu.metrics.bleu import BLEU
 

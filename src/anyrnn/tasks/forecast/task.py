@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy
 import pandas
@@ -32,10 +32,7 @@ from anyrnn.tasks.forecast.scoring import BATCH_SIZE, score, simple_figures
 from anyrnn.tasks.forecast.windows import GIVEN, Part, batches, origins
 from anyrnn.tasks.options.declaration import replaced
 from anyrnn.tasks.run_files import CONFIG, check_free, write_text
-from anyrnn.tasks.task import ScoreTable, Step, Task, steps
-
-if TYPE_CHECKING:  # its import takes seconds, and only training needs it
-    from torchmetrics import Metric
+from anyrnn.tasks.task import Metric, ScoreTable, Step, Task, steps
 
 _CONTEXT = "context.csv"
 
@@ -200,13 +197,13 @@ class Forecast(Task[Options, Part, ForecastNetwork]):
         losses = self.head.loss(output, batch["target"])
         return Step.mean_of(torch.where(known, losses, 0), count, output)
 
-    def metrics(self) -> dict[str, "Metric"]:
+    def metrics(self) -> dict[str, Metric]:
         """Means of all measures."""
         from torchmetrics import MeanMetric
 
         return {figure.name: MeanMetric() for figure in FIGURES if figure.of_loss is None}
 
-    def measure(self, metrics: Mapping[str, "Metric"], step: Step, batch: Batch) -> None:
+    def measure(self, metrics: Mapping[str, Metric], step: Step, batch: Batch) -> None:
         """Update them."""
         if not step.count:
             return

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import torch
 from tokenizers import Tokenizer
@@ -48,11 +48,7 @@ from anyrnn.tasks.generate.scores import (
 from anyrnn.tasks.generate.tokens import Encoded, encode, encode_prompt
 from anyrnn.tasks.options.declaration import check_needs
 from anyrnn.tasks.scores.figures import LOSS, PERPLEXITY, Figure, perplexity
-from anyrnn.tasks.task import ScoreTable, Step, Task, check_finite, steps
-
-if TYPE_CHECKING:  # its import takes seconds, and only training needs it
-    from torchmetrics import Metric
-
+from anyrnn.tasks.task import Metric, ScoreTable, Step, Task, check_finite, steps
 
 # To measure, long streams are few enough that their cold starts do not count.
 _MEASURED_STREAMS, _SHORTEST_STREAM = 16, 2000
@@ -175,13 +171,13 @@ class Generate(Task[Options, Part, LanguageNetwork]):
         # Of the last batch a process may have rows only that have ended before.
         return Step.mean_of(losses, len(losses), losses, carried=state)
 
-    def metrics(self) -> dict[str, "Metric"]:
+    def metrics(self) -> dict[str, Metric]:
         """Bits per character."""
         from anyrnn.tasks.scores.metrics import Mean
 
         return {"bits_per_character": Mean()}
 
-    def measure(self, metrics: Mapping[str, "Metric"], step: Step, batch: Batch) -> None:
+    def measure(self, metrics: Mapping[str, Metric], step: Step, batch: Batch) -> None:
         """Update them."""
         characters = batch["characters"][0]
         bits = step.loss / math.log(2) / characters

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy
 import torch
@@ -12,10 +12,7 @@ import torch
 from anyrnn.tasks.data.batches import Batch, BatchSource, OrderedBatches
 from anyrnn.tasks.data.parts import Data
 from anyrnn.tasks.problems.options import DrawOptions
-from anyrnn.tasks.task import Scores, Step, Task, steps
-
-if TYPE_CHECKING:  # its import takes seconds, and only training needs it
-    from torchmetrics import Metric
+from anyrnn.tasks.task import Metric, Scores, Step, Task, steps
 
 ProblemOptions = TypeVar("ProblemOptions", bound=Any)
 
@@ -178,13 +175,13 @@ class Problem(Task[ProblemOptions, Sequences, torch.nn.Module]):
         """Sequences with their answers."""
         return DrawnBatches(part, self.draw, batch_size, seed)
 
-    def metrics(self) -> dict[str, "Metric"]:
+    def metrics(self) -> dict[str, Metric]:
         """The share that is right."""
         from anyrnn.tasks.scores.metrics import Mean
 
         return {self.figures[0].name: Mean()}
 
-    def measure(self, metrics: Mapping[str, "Metric"], step: Step, batch: Batch) -> None:
+    def measure(self, metrics: Mapping[str, Metric], step: Step, batch: Batch) -> None:
         """Count what is right."""
         share, count = self.judged(step.output, batch)
         metrics[self.figures[0].name].update(torch.tensor(share), count)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy
 import torch
@@ -35,10 +35,7 @@ from anyrnn.tasks.speak.report import pictures
 from anyrnn.tasks.speak.scores import Example, SpeechScores, decibels, mel_distance
 from anyrnn.tasks.speak.sound import check_output, write_sound
 from anyrnn.tasks.speak.speaking import Speaking, Speech
-from anyrnn.tasks.task import ScoreTable, Step, Task, check_finite, steps
-
-if TYPE_CHECKING:  # its import takes seconds, and only training needs it
-    from torchmetrics import Metric
+from anyrnn.tasks.task import Metric, ScoreTable, Step, Task, check_finite, steps
 
 _BATCH_SIZE = 32
 _EXAMPLES = 3
@@ -163,14 +160,14 @@ class Speak(Task[Options, Part, SpeechNetwork]):
         """The mel distance of scaled frames."""
         return mel_distance(*(self.features.unscaled(each).numpy() for each in (frames, truth)))
 
-    def metrics(self) -> dict[str, "Metric"]:
+    def metrics(self) -> dict[str, Metric]:
         """Diagonality and focus, and the mel distance if it decides."""
         from anyrnn.tasks.scores.metrics import Mean
 
         names = ("diagonality", "focus", *(("distance",) if self.deciding == "distance" else ()))
         return {name: Mean() for name in names}
 
-    def measure(self, metrics: Mapping[str, "Metric"], step: Step, batch: Batch) -> None:
+    def measure(self, metrics: Mapping[str, Metric], step: Step, batch: Batch) -> None:
         """Update them, weighted by frames or by texts."""
         for name, metric in metrics.items():
             metric.update(step.output[name], len(batch) if name == "distance" else step.count)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy
 import torch
@@ -31,10 +31,7 @@ from anyrnn.tasks.tag.report import COMPARED, pictures
 from anyrnn.tasks.tag.scores import TaggingScores, Tally
 from anyrnn.tasks.tag.spans import SpanCounts, repaired
 from anyrnn.tasks.tag.vocabulary import Vocabulary
-from anyrnn.tasks.task import ScoreTable, Step, Task, check_finite, steps
-
-if TYPE_CHECKING:  # its import takes seconds, and only training needs it
-    from torchmetrics import Metric
+from anyrnn.tasks.task import Metric, ScoreTable, Step, Task, check_finite, steps
 
 _BATCH_SIZE = 128
 _NUMBERED_AT_ONCE = 10_000
@@ -195,7 +192,7 @@ class Tag(Task[Options, Part, TagNetwork]):
         tags = None if network.training else network.decode(scores, lengths)
         return Step.mean_of(losses, count, (losses, scores, tags))
 
-    def metrics(self) -> dict[str, "Metric"]:
+    def metrics(self) -> dict[str, Metric]:
         """Accuracy; with spans, their F1."""
         from torchmetrics import MeanMetric
 
@@ -210,7 +207,7 @@ class Tag(Task[Options, Part, TagNetwork]):
             )
         return found
 
-    def measure(self, metrics: Mapping[str, "Metric"], step: Step, batch: Batch) -> None:
+    def measure(self, metrics: Mapping[str, Metric], step: Step, batch: Batch) -> None:
         """Update them; what has a tag that the training did not have is wrong."""
         lengths = batch.lengths["words"]
         *_, given = step.output

@@ -4,13 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from operator import truediv
-from typing import TYPE_CHECKING
 
 from anyrnn.tasks.extras import library
-from anyrnn.tasks.task import Scores
-
-if TYPE_CHECKING:  # its import takes seconds, and only training needs it
-    from torchmetrics import Metric
+from anyrnn.tasks.task import Metric, Scores
 
 RATES = ("cer", "wer")
 _MOST_ERRORS = 20
@@ -114,7 +110,7 @@ def errors(texts: Sequence[str], references: Sequence[str], rate: str) -> tuple[
     return wrong + found.insertions, wrong + found.hits
 
 
-def error_rate(rate: str) -> "Metric":
+def error_rate(rate: str) -> Metric:
     """The metric of `errors`, as shares of what was said."""
     from anyrnn.tasks.scores.metrics import Counts
 

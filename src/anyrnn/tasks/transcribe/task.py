@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy
 import torch
@@ -29,7 +29,7 @@ from anyrnn.tasks.decoding.written_vocabulary import WrittenVocabulary
 from anyrnn.tasks.options.declaration import OptionGroup, check_needs
 from anyrnn.tasks.run_files import CONFIG, scales_of
 from anyrnn.tasks.scores.figures import LOSS, Figure
-from anyrnn.tasks.task import ScoreTable, Step, Task, check_finite, steps
+from anyrnn.tasks.task import Metric, ScoreTable, Step, Task, check_finite, steps
 from anyrnn.tasks.transcribe import ctc
 from anyrnn.tasks.transcribe.beam import LanguageModel
 from anyrnn.tasks.transcribe.language import language_model
@@ -48,9 +48,6 @@ from anyrnn.tasks.transcribe.transcribing import (
     Transcription,
     TranscriptionStream,
 )
-
-if TYPE_CHECKING:  # its import takes seconds, and only training needs it
-    from torchmetrics import Metric
 
 _LONGEST = 1 << 20  # tokens of a transcript
 _BATCH_SIZE = 32
@@ -220,11 +217,11 @@ class Transcribe(Task[Options, Part, TranscriptionNetwork]):
         found = self._transcribing(network, SearchOptions()).searched(outputs, steps)
         return [each.tokens for each in found]
 
-    def metrics(self) -> dict[str, "Metric"]:
+    def metrics(self) -> dict[str, Metric]:
         """The error rates of greedy transcriptions."""
         return {rate: error_rate(rate) for rate in RATES}
 
-    def measure(self, metrics: Mapping[str, "Metric"], step: Step, batch: Batch) -> None:
+    def measure(self, metrics: Mapping[str, Metric], step: Step, batch: Batch) -> None:
         """Update them."""
         references = self.tokens.references(batch["tokens"], batch.lengths["tokens"])
         for metric in metrics.values():

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from anyrnn.errors import DataError, OptionError, RunError, option_name
 from anyrnn.tasks.data.batches import Batch, Batches, Column
@@ -23,7 +23,7 @@ from anyrnn.tasks.options.declaration import check_needs
 from anyrnn.tasks.run_files import CONFIG, entry
 from anyrnn.tasks.scores.figures import LOSS, PERPLEXITY, Figure
 from anyrnn.tasks.scores.nearest import nearest
-from anyrnn.tasks.task import ScoreTable, Step, Task
+from anyrnn.tasks.task import Metric, ScoreTable, Step, Task
 from anyrnn.tasks.translate.data import Part, read, read_part
 from anyrnn.tasks.translate.model import TranslationNetwork
 from anyrnn.tasks.translate.options import (
@@ -40,9 +40,6 @@ from anyrnn.tasks.translate.scores import (
 )
 from anyrnn.tasks.translate.sides import make_sides
 from anyrnn.tasks.translate.translating import Translating, Translation, hypotheses
-
-if TYPE_CHECKING:  # its import takes seconds, and only training needs it
-    from torchmetrics import Metric
 
 _SIDES = ("source", "target")
 _READ_AT_ONCE = 64  # lines
@@ -213,13 +210,13 @@ class Translate(Task[Options, Part, TranslationNetwork]):
             greedy = [found[0] for found in hypotheses(network, *sentences, SearchOptions(beam=1))]
         return Step.mean_of(total, count, (losses, greedy))
 
-    def metrics(self) -> dict[str, "Metric"]:
+    def metrics(self) -> dict[str, Metric]:
         """BLEU, if it decides."""
         if self.deciding != "bleu":
             return {}
         return {"bleu": bleu_metric(self.bleu_tokens, self.options.vocabulary.lowercase)}
 
-    def measure(self, metrics: Mapping[str, "Metric"], step: Step, batch: Batch) -> None:
+    def measure(self, metrics: Mapping[str, Metric], step: Step, batch: Batch) -> None:
         """Update it with greedy translations."""
         _, greedy = step.output
         if greedy is None:
