@@ -9,14 +9,16 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import ClassVar, Self
 
 import pandas
 import pytest
 from toy_classifier import Outcome
 
-from anyrnn.errors import OptionError
+from anyrnn.errors import OptionError, SizeError
 from anyrnn.tasks import evaluate, load
 from anyrnn.tasks.classify import DataOptions, Options
+from anyrnn.tasks.estimator import Estimator, FromList
 from anyrnn.tasks.registry import TASKS, entry_named, entry_of
 
 OWN = Path(__file__).parents[2] / "examples" / "own_task"
@@ -72,6 +74,7 @@ def test_it_is_trained_measured_and_asked_like_any_other(
     data, run = table(tmp_path / "films.csv"), tmp_path / "run"
     assert "rate" in anyrnn("train", "--help").out
     assert "--number" in anyrnn("train", "rate", "--help").out
+    assert "The column of the numbers." in anyrnn("init-config", "rate").out
     columns = ["--data", data, "--text", "review", "--number", "stars"]
     done = anyrnn("train", "rate", *columns, *SMALL, "--cell", "gru", "--cell", "rnn", "-o", run)
     assert done.code == 0, done.err
@@ -93,6 +96,29 @@ def test_it_is_trained_measured_and_asked_like_any_other(
     assert "largest errors" in measured.out
     assert "rate" in anyrnn("runs", run).out
     assert "cannot be inspected" in anyrnn("inspect", run, "--input", "a film").error
+
+
+@pytest.mark.usefixtures("package")
+def test_it_has_the_verbs_of_scikit_learn(tmp_path: Path) -> None:
+    from ratings.task import Part, Rate  # pyright: ignore[reportMissingImports]
+
+    class Rater(FromList, task=Rate, data=("validation_share",)):
+        files: ClassVar = {**Estimator.files, "text": "text", "number": "number"}
+
+        def fit(self, X: list[str], y: list[float]) -> Self:
+            return self._fit(self._divided(Part(self.place, X, y)))
+
+        def predict(self, X: list[str]) -> list[float]:
+            return self._fitted.predict(X)
+
+    frame = pandas.read_csv(table(tmp_path / "films.csv"))
+    small = {"cell": "rnn", "hidden_size": 8, "epochs": 1, "minimum_frequency": 1}
+    rater = Rater(**small).fit(frame["review"].tolist(), frame["stars"].tolist())
+    found = rater.predict(["a film", "a superb film"])
+    rater.save(tmp_path / "run")
+    assert Rater.load(tmp_path / "run").predict(["a film", "a superb film"]) == found
+    with pytest.raises(SizeError, match="hidden_size is 0"):
+        Rater(hidden_size=0).fit(["a"], [1.0])
 
 
 @pytest.mark.usefixtures("package")

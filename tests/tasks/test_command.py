@@ -15,8 +15,8 @@ from anyrnn.errors import AnyrnnError, DataError, OptionError
 from anyrnn.tasks import CommandRecognizer, evaluate, load, train
 from anyrnn.tasks.audio.augmentation import Augmentation
 from anyrnn.tasks.command import ListenOptions, Options
-from anyrnn.tasks.command.listening import Heard, Listening
-from anyrnn.tasks.command.model import CommandNetwork, Stream
+from anyrnn.tasks.command.listening import Heard, Listening, Stream
+from anyrnn.tasks.command.model import CommandNetwork
 from anyrnn.tasks.command.task import Command, CommandScores
 from anyrnn.tasks.options.declaration import from_flat
 from anyrnn.tasks.trained import Model

@@ -212,11 +212,11 @@ class Estimator(BaseEstimator):
         self._files[CONFIG] = config
 
 
-class FromTexts(Estimator):
-    """A task that reads texts, which have a target."""
+class FromList(Estimator):
+    """A task that reads a list of texts, of names of files or of arrays, which have a target."""
 
     def __sklearn_tags__(self) -> Tags:
-        """What scikit-learn asks: no array of numbers is read."""
+        """What scikit-learn asks: no array of features is read."""
         tags: Tags = super().__sklearn_tags__()
         tags.input_tags.string = True
         tags.input_tags.two_d_array = False

@@ -22,11 +22,11 @@ from anyrnn.tasks.caption.features import (
 from anyrnn.tasks.caption.options import Options
 from anyrnn.tasks.caption.task import Caption
 from anyrnn.tasks.data.columns import hash_of
-from anyrnn.tasks.estimator import Estimator, FromTexts, WritesTexts
+from anyrnn.tasks.estimator import Estimator, FromList, WritesTexts
 from anyrnn.tasks.options.declaration import replaced
 
 
-class Captioner(FromTexts, WritesTexts, task=Caption, data=("validation_share",)):
+class Captioner(FromList, WritesTexts, task=Caption, data=("validation_share",)):
     """Pictures to their captions.
 
     A share of the pictures (`validation_share`) is kept aside in `fit` and decides when to stop.

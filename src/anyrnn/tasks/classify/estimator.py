@@ -19,7 +19,7 @@ from anyrnn.tasks.classify.series import SequenceError, Series
 from anyrnn.tasks.classify.task import Classify
 from anyrnn.tasks.data.encoding import whole_characters
 from anyrnn.tasks.data.parts import Data
-from anyrnn.tasks.estimator import Estimator, FromTexts, listed_texts
+from anyrnn.tasks.estimator import Estimator, FromList, listed_texts
 
 
 class Classifier(ClassifierMixin, Estimator):
@@ -108,7 +108,7 @@ class Classifier(ClassifierMixin, Estimator):
 
 
 class TextClassifier(
-    FromTexts,
+    FromList,
     Classifier,
     task=Classify,
     data=("skip_bad", "validation_share"),

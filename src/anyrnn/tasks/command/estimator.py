@@ -4,16 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from sklearn.utils import Tags
-
 from anyrnn.errors import DataError
 from anyrnn.tasks.classify.estimator import Classifier, check_count
 from anyrnn.tasks.command.data import Part, given_part
 from anyrnn.tasks.command.sounds import Sounds
 from anyrnn.tasks.command.task import Command
+from anyrnn.tasks.estimator import FromList
 
 
-class CommandRecognizer(Classifier, task=Command, data=("skip_bad", "validation_share")):
+class CommandRecognizer(FromList, Classifier, task=Command, data=("skip_bad", "validation_share")):
     """Recordings to words: features, recurrent layers of any cell, pooling, dense.
 
     The recordings are a list of names of files, or of arrays of samples, (time), each with its own
@@ -30,13 +29,6 @@ class CommandRecognizer(Classifier, task=Command, data=("skip_bad", "validation_
     """
 
     kind = Sounds
-
-    def __sklearn_tags__(self) -> Tags:
-        """What scikit-learn asks: no array of features is read."""
-        tags: Tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.input_tags.string = True
-        return tags
 
     def fit(self, X: Any, y: Any, groups: Sequence[Any] | None = None) -> Self:
         """Train on recordings and what is said in them.

@@ -2,11 +2,73 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
-from anyrnn.tasks.command.model import CommandNetwork, Stream
+from anyrnn.errors import OptionError, option_name
+from anyrnn.tasks.command.model import CommandNetwork
 from anyrnn.tasks.command.options import ListenOptions
+from anyrnn.tasks.networks.layers import segments
+
+
+class Stream:
+    """What a network says at each step of a recording that comes in pieces.
+
+    At each step the outputs of the last so many steps are pooled and classified, as those of a
+    whole recording are; the state of the layers goes on all the time.
+
+    Args:
+        network: The network, in evaluation mode.
+        window: Over how many steps outputs are pooled; fewer at the beginning.
+
+    Raises:
+        OptionError: The network reads backwards, or its features need the whole recording.
+    """
+
+    def __init__(self, network: CommandNetwork, window: int) -> None:
+        if network.bidirectional:
+            raise OptionError(
+                "this network also reads backwards, from the end of a recording, which a stream "
+                f"has not; train with {option_name('bidirectional', False)}"
+            )
+        self._network = network
+        self._window = window
+        self._frames = network.features.stream(network.segment_length)
+        self._state: Any = None
+        self._outputs = torch.empty(0, network.dense.in_features)
+
+    def push(self, samples: torch.Tensor) -> torch.Tensor:
+        """The probability of each word at each further step, (steps, words).
+
+        Args:
+            samples: (samples), at the rate of the network's features.
+        """
+        return self._read(self._frames.push(samples[None]))
+
+    def finish(self) -> torch.Tensor:
+        """Those at the steps that the end completes."""
+        return self._read(self._frames.finish())
+
+    def _read(self, frames: torch.Tensor) -> torch.Tensor:
+        network, count = self._network, frames.shape[1]
+        if not count:
+            return torch.empty(0, network.dense.out_features)
+        with torch.inference_mode():
+            inputs, _ = segments(frames, torch.tensor([count]), network.segment_length)
+            output, self._state = network.recurrent(inputs, self._state)
+            return network.dense(self._pooled(output[0])).softmax(1)
+
+    def _pooled(self, outputs: torch.Tensor) -> torch.Tensor:
+        """The outputs of the window that ends at each step, pooled, (steps, hidden)."""
+        before = len(self._outputs)
+        every = torch.cat([self._outputs, outputs])
+        self._outputs = every[max(0, len(every) - self._window + 1) :]
+        pooled = []
+        for end in range(before + 1, len(every) + 1):
+            some = every[max(0, end - self._window) : end]
+            pooled.append(some.mean(0) if self._network.pool == "mean" else some.amax(0))
+        return torch.stack(pooled)
 
 
 @dataclass(frozen=True)

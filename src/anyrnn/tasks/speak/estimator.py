@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from anyrnn.errors import DataError
 from anyrnn.tasks.audio.recordings import waveforms
 from anyrnn.tasks.audio.transcripts import Part
-from anyrnn.tasks.estimator import Estimator, FromTexts, check_pairs, listed_texts
+from anyrnn.tasks.estimator import Estimator, FromList, check_pairs, listed_texts
 from anyrnn.tasks.speak.data import normal_of, part_without_silence, without_silence
 from anyrnn.tasks.speak.options import Options
 from anyrnn.tasks.speak.task import Speak
 
 
-class Synthesizer(FromTexts, task=Speak, data=("validation_share",)):
+class Synthesizer(FromList, task=Speak, data=("validation_share",)):
     """Texts spoken with one speaker's voice.
 
     A share of what is given (`validation_share`) is kept aside in `fit` and decides when to stop.

@@ -11,14 +11,14 @@ import numpy
 from anyrnn.errors import DataError
 from anyrnn.tasks.data.encoding import whole_characters
 from anyrnn.tasks.data.parts import Data
-from anyrnn.tasks.estimator import FromTexts
+from anyrnn.tasks.estimator import FromList
 from anyrnn.tasks.tag.data import are_spans, divided, part_of
 from anyrnn.tasks.tag.files import Sentences, distinct
 from anyrnn.tasks.tag.task import Tag
 from anyrnn.tasks.trained import Model
 
 
-class Tagger(FromTexts, task=Tag, data=("validation_share",)):
+class Tagger(FromList, task=Tag, data=("validation_share",)):
     """A tag for each token of a sentence, from its word, its characters and its neighbours.
 
     A share of the sentences (`validation_share`) is kept aside in `fit` and decides when to stop.

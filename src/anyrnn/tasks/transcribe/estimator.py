@@ -6,13 +6,13 @@ from typing import Any, ClassVar, Self
 from anyrnn.errors import DataError
 from anyrnn.tasks.audio.recordings import waveforms
 from anyrnn.tasks.audio.transcripts import Part
-from anyrnn.tasks.estimator import Estimator, FromTexts, check_pairs, listed_texts
+from anyrnn.tasks.estimator import Estimator, FromList, check_pairs, listed_texts
 from anyrnn.tasks.transcribe.options import Options
 from anyrnn.tasks.transcribe.scores import errors
 from anyrnn.tasks.transcribe.task import Transcribe, reading
 
 
-class Transcriber(FromTexts, task=Transcribe, data=("validation_share",)):
+class Transcriber(FromList, task=Transcribe, data=("validation_share",)):
     """Recordings to what was said in them.
 
     A recording is the path of its file, or an array of its samples with `sample_rate` of them a

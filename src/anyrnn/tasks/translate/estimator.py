@@ -4,12 +4,12 @@ from collections.abc import Iterable
 from typing import ClassVar, Self
 
 from anyrnn.errors import DataError
-from anyrnn.tasks.estimator import FromTexts, WritesTexts, check_pairs, listed_texts
+from anyrnn.tasks.estimator import FromList, WritesTexts, check_pairs, listed_texts
 from anyrnn.tasks.translate.data import Part
 from anyrnn.tasks.translate.task import Translate
 
 
-class Translator(FromTexts, WritesTexts, task=Translate, data=("validation_share",)):
+class Translator(FromList, WritesTexts, task=Translate, data=("validation_share",)):
     """Sentences to their translations.
 
     A share of the pairs (`validation_share`) is kept aside in `fit` and decides when to stop.
