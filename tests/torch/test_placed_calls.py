@@ -1,9 +1,11 @@
-"""Calls with lengths, masks and resets without a gradient copy no rows, and compute the same bits
-as those that do.
+"""Calls with lengths, masks and resets copy no rows, with a gradient or without, and compute the
+same bits as those that do.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -96,7 +98,7 @@ def test_prepared_layers_and_int8() -> None:
 
 
 def test_what_has_to_be_copied(copied: list[str]) -> None:
-    """A gradient, a further layer or direction, a carried output; and a single step."""
+    """A further layer or direction, a carried output; and a single step."""
     torch.manual_seed(0)
     x, lengths = torch.randn(TIME, BATCH, 3), torch.tensor([0, 7, 3, 1, 5, 3])
     plain, single = GRU(3, 5).eval(), lengths.clamp(max=1)
@@ -111,8 +113,109 @@ def test_what_has_to_be_copied(copied: list[str]) -> None:
         Recurrent("gru", 3, 5)(x, lengths=lengths, padding="carry")
         assert copied == ["taken"]
         copied.clear()
-    plain(x, lengths=lengths)
-    assert copied == ["taken", "placed"]
+
+
+def results(call: Callable[..., Any], layer: Any, x: Tensor, state: Any, **marks: Any) -> Any:
+    """The results of a call, and the gradients of all that it is given."""
+    x, state = x.clone().requires_grad_(), state.clone().requires_grad_()
+    again = marks.get("reset_state")
+    if isinstance(again, Tensor):
+        marks["reset_state"] = again = again.clone().requires_grad_()
+    output, last = call(x, state, **marks)
+    random = torch.Generator().manual_seed(1)
+    weights = [torch.randn(part.shape, generator=random) for part in (output, last)]
+    given = [x, state, *layer.parameters(), *[again] * isinstance(again, Tensor)]
+    return output, last, torch.autograd.grad([output, last], given, weights)
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_first": True}, {"memory": "low"}])
+def test_no_row_is_copied_for_a_gradient(options: dict[str, Any], copied: list[str]) -> None:
+    torch.manual_seed(0)
+    layer, batch_first = Recurrent("gru", 3, 5, **options), "batch_first" in options
+    x = torch.randn(*((BATCH, TIME) if batch_first else (TIME, BATCH)), 3)
+    state = torch.randn(1, BATCH, 5)
+    for marks in calls(batch_first):
+        found = results(layer, layer, x, state, **marks)
+        turned = x.transpose(0, 1).contiguous().transpose(0, 1)
+        others = results(layer, layer, turned, state, **marks)
+        assert copied == []
+        wanted = results(partial(by_copies, layer), layer, x, state, **marks)
+        assert copied
+        copied.clear()
+        same(found, wanted)
+        same(others, wanted)
+
+
+def test_padding_reaches_no_gradient() -> None:
+    """Whatever is in the padding, of the input and of the gradient of the output."""
+    torch.manual_seed(0)
+    layer, lengths = LSTM(3, 5), torch.tensor([0, 7, 3, 1, 5, 3])
+    x, above = torch.randn(TIME, BATCH, 3), torch.randn(TIME, BATCH, 5)
+    there = torch.arange(TIME)[:, None] < lengths
+    found = []
+    for number in (0.0, torch.nan):
+        given, weight = (part.masked_fill(~there[..., None], number) for part in (x, above))
+        given.requires_grad_()
+        output, _ = layer(given, lengths=lengths)
+        assert (output[~there] == 0).all()
+        output.backward(weight)
+        assert given.grad is not None
+        assert (given.grad[~there] == 0).all()
+        found.append([output.detach(), given.grad, *(p.grad for p in layer.parameters())])
+        layer.zero_grad()
+    same(*found)
+
+
+def test_second_derivatives_and_several_gradients() -> None:
+    """They are computed by operations, and are those of a call that gathers rows."""
+    torch.manual_seed(0)
+    layer = GRU(3, 5).double()
+    x, state = torch.randn(TIME, BATCH, 3).double(), torch.randn(1, BATCH, 5).double()
+
+    def derivatives(call: Callable[..., Any], marks: dict[str, Any]) -> list[Any]:
+        x.requires_grad_().grad = None
+        given = [x, state.requires_grad_(), *layer.parameters()]
+        output, last = call(x, state, **marks)
+        first = torch.autograd.grad(output.square().sum() + last.sum(), given, create_graph=True)
+        second = torch.autograd.grad(first[0].square().sum(), given)
+        output, last = call(x, state, **marks)
+        several = torch.stack([torch.ones_like(output), output.detach()])
+        many = torch.autograd.grad(output, given, several, is_grads_batched=True)
+        return [*first, *second, *many]
+
+    for marks in calls(False)[:4]:
+        found = derivatives(layer, marks)
+        for ours, theirs in zip(found, derivatives(partial(by_copies, layer), marks), strict=True):
+            torch.testing.assert_close(ours, theirs)
+
+
+def test_part_of_the_gradients() -> None:
+    """Of what is not asked for, and of results that nothing depends on."""
+    torch.manual_seed(0)
+    layer, x = LSTM(3, 5), torch.randn(TIME, BATCH, 3, requires_grad=True)
+    layer.get_parameter("weight_hh_l0").requires_grad_(False)
+    for marks in calls(False)[:4]:
+        marks.pop("reset_state", None)
+        for place in range(3):
+            found = []
+            for call in (layer, partial(by_copies, layer)):
+                output, states = call(x, **marks)
+                (output, *states)[place].sum().backward()
+                found.append([x.grad, *(part.grad for part in layer.parameters())])
+                x.grad = None
+                layer.zero_grad()
+            assert found[0][2] is found[1][2] is None
+            same(*([part for part in each if part is not None] for each in found))
+
+
+def test_a_changed_input_is_told() -> None:
+    """As without lengths."""
+    layer, x = LSTM(3, 5), torch.randn(TIME, BATCH, 3)
+    output, _ = layer(x, lengths=[2, 7, 3, 1, 5, 3])
+    output.mul_(2)
+    x.zero_()
+    with pytest.raises(RuntimeError, match="inplace"):
+        output.sum().backward()
 
 
 def test_a_result_may_be_changed_and_memory_used_again() -> None:

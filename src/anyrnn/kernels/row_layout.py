@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from anyrnn.errors import InputError
-from anyrnn.kernels.run import Array, PlacedSteps
+from anyrnn.kernels.run import Array, PlacedSteps, Places
 
 PADDINGS = ("zero", "carry")
 GIVEN = "given"
@@ -114,26 +114,29 @@ class Layout:
         """Where the steps that do not count are in such an array."""
         return np.flatnonzero(~(self._counts.T if batch_first else self._counts))
 
-    def placed(self, read: bool, write: bool, reverse: bool) -> PlacedSteps:
+    def placed(self, read: bool, write: bool, reverse: bool, backward: bool = False) -> PlacedSteps:
         """The steps of a run that reads and writes padded arrays.
 
         Args:
             read: Whether the input has the batch before the time.
             write: Whether the output has.
             reverse: Whether the run is from the last step to the first.
+            backward: Whether the run is the derivative of that one. Where states are put back, its
+                states are those of the sequences of rows.
         """
-        key = "placed", read, write, reverse
+        if backward and not self.resets:  # one given state begins each sequence: it is symmetric
+            backward = False
+        key = "placed", read, write, reverse, backward
         if key not in self.kept:
-            batch = self.shape[1]
+            batch, every = self.shape[1], np.arange(self.sequences)
             self.kept[key] = PlacedSteps(
                 tuple(self.batch_sizes),
-                reads=self.places(read),
-                writes=self.places(write),
-                rest=self.rest(write),
+                input=Places(self.places(read), self.rest(read)),
+                output=Places(self.places(write), self.rest(write)),
                 padded=prod(self.shape),
-                begin=self.begin(reverse),
-                end=self.end(reverse),
-                given=2 * batch if self.resets else batch,
+                begin=every if backward else self.begin(reverse),
+                end=every if backward else self.end(reverse),
+                given=self.sequences if backward else 2 * batch if self.resets else batch,
             )
         return self.kept[key]
 

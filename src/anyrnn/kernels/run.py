@@ -88,23 +88,33 @@ class Steps:
 
 
 @dataclass(frozen=True, eq=False)
-class PlacedSteps(Steps):
-    """Steps whose rows a run reads and writes where they are in padded arrays, with all rows of
-    these one after another; and whose states are those of a caller's batch.
+class Places:
+    """Where the rows of all steps are in a padded array.
 
     Attributes:
-        reads: The row of the padded input of each row.
-        writes: That of the padded output.
-        rest: The rows of the output that no step has: they become zero.
+        rows: The row of the array of each.
+        rest: The other rows of the array, which no step has.
+    """
+
+    rows: Array
+    rest: Array
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedSteps(Steps):
+    """Steps whose rows a run reads and writes where they are in padded arrays; and whose states are
+    those of a caller's batch. What is written has zeros where no step is.
+
+    Attributes:
+        input, output: Where rows are in the input and in the output, and in the gradients of these.
         padded: The number of rows of the padded arrays.
         begin: The given state with which each sequence begins.
         end: Where each last state is: among those of the sequences, and after them the given ones.
         given: The number of states that are given.
     """
 
-    reads: Array
-    writes: Array
-    rest: Array
+    input: Places
+    output: Places
     padded: int
     begin: Array
     end: Array

@@ -236,12 +236,12 @@ def default_target() -> Target:
     return found
 
 
-def places(target: Target, run: Run) -> bool:
-    """Whether `forward` of a target takes `PlacedSteps` for a run, reads a padded input and writes
-    a padded output; few targets do for some runs.
+def places(target: Target, run: Run, recorded: bool = False) -> bool:
+    """Whether `forward` of a target, or `record` and `backward` if it is `recorded`, take
+    `PlacedSteps` for a run, read padded arrays and write padded ones; few targets do for some runs.
     """
-    asked: Callable[[Run], bool] | None = getattr(target, "places", None)
-    return asked is not None and asked(run)
+    asked: Callable[[Run, bool], bool] | None = getattr(target, "places", None)
+    return asked is not None and asked(run, recorded)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from itertools import repeat
 from typing import Any, NamedTuple
 
@@ -230,11 +231,12 @@ class _Recorded(torch.autograd.Function):
         if several or torch.is_grad_enabled():
             with torch.enable_grad():
                 rows = _rows(layout, x)
-            found = _again(run, arrays_of(run, seed, rows, given), above)
+            arrays = arrays_of(run, seed, rows, given)
+            found = again(partial(_results, run, arrays), arrays.differentiable, above)
         else:
             arrays = arrays_of(run, seed, rows, given)
             residuals = dict(zip(target_of(x).residuals(run), rest[number:], strict=True))
-            found = _derivative(run, arrays, residuals, changed, above, wanted)
+            found = derivative(run, arrays, residuals, changed, above, wanted)
             if known is not None:
                 known.learn("backward", wanted)
         x_gradient = found[0]
@@ -268,7 +270,7 @@ def _gradient(found: Tensor | None, shape: tuple[int, ...], like: Tensor) -> Ten
     return found if found.shape == shape else found.reshape(shape)
 
 
-def _derivative(
+def derivative(
     run: Run,
     arrays: Arrays,
     residuals: Mapping[Any, Tensor],
@@ -320,17 +322,25 @@ def _separate(
     return results, counters
 
 
-def _again(run: Run, arrays: Arrays, gradients: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
-    """The derivative as an expression, to be differentiated or for several gradients at a time: run
-    again in PyTorch operations.
+def _results(run: Run, arrays: Arrays) -> list[Tensor]:
+    """The output and the last states, in PyTorch operations."""
+    output, last = operations_path.execute(run, arrays)
+    return [output, *last]
+
+
+def again(
+    compute: Callable[[], Sequence[Tensor]],
+    inputs: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+) -> tuple[Tensor | None, ...]:
+    """The derivative as an expression, to be differentiated or for several gradients at a time: the
+    results of a run are computed again in PyTorch operations from the same inputs.
     """
-    inputs = arrays.differentiable
     wanted = [tensor for tensor in inputs if tensor.requires_grad]
     twice = torch.is_grad_enabled()
-    with torch.enable_grad(), torch.autocast(arrays.rows.device.type, enabled=False):
-        output, last = operations_path.execute(run, arrays)
+    with torch.enable_grad(), torch.autocast(inputs[0].device.type, enabled=False):
         found = torch.autograd.grad(
-            [output, *last], wanted, list(gradients), create_graph=twice, allow_unused=True
+            compute(), wanted, list(gradients), create_graph=twice, allow_unused=True
         )
     given = iter(found)
     return tuple(next(given) if tensor.requires_grad else None for tensor in inputs)

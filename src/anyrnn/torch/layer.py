@@ -271,7 +271,7 @@ class Layer(DirectCalls):
         if self._in_int8:
             check_int8(part.cell, [rows.data, *self.parameters()])
         given = rows, starts[0], self._weights(part), self._packed_weights(part)
-        return run_placed(self._run_of(part), *given)
+        return run_placed(self._run_of(part)._replace(memory=self.memory), *given)
 
     def _run_at_once(
         self,

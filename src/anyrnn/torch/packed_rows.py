@@ -76,6 +76,8 @@ class RowIndex:
 
 def _is_simple(tensor: Tensor) -> bool:
     """Whether a tensor is on a CPU, and nothing but plain autograd sees what is done with it."""
+    if not torch._C._has_storage(tensor):  # several gradients at a time
+        return False
     return tensor.dtype in DTYPES and choose(None, [tensor]).name == "compiled"
 
 

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 from anyrnn.errors import InputError, KernelError
 from anyrnn.graph.cell import Cell
-from anyrnn.graph.keys import Gradient, OutputGradient
+from anyrnn.graph.keys import Gradient
 from anyrnn.kernels.cpu import policy
 from anyrnn.kernels.cpu.emit.lower import unsupported
 from anyrnn.kernels.cpu.machine import team
 from anyrnn.kernels.cpu.machine.processor import Processor, host
 from anyrnn.kernels.cpu.program.program import Machine, Outcome, Program
-from anyrnn.kernels.cpu.program.program_plan import ProgramPlan
+from anyrnn.kernels.cpu.program.program_plan import OUTPUT, ProgramPlan
 from anyrnn.kernels.cpu.program.residual_layout import ResidualLayout, residual_layout
 from anyrnn.kernels.cpu.program.single_step import SingleStep, single_step
 from anyrnn.kernels.packed_weights import PackedWeights
@@ -34,7 +34,6 @@ from anyrnn.schedule.forms import FUSED, Policy
 from anyrnn.schedule.residuals import step_schedules
 from anyrnn.schedule.show import describe
 
-OUTPUT = OutputGradient("output")
 DTYPES = ("float32", "float64", BFLOAT16)  # bfloat16 is computed in float32, with products in it
 
 _schedules = lru_cache(maxsize=256)(step_schedules)
@@ -133,9 +132,14 @@ class CPU:
         """As `Target.residuals`."""
         return _layout(run.cell, run.sizes, run.memory).arrays
 
-    def places(self, run: Run) -> bool:
+    def places(self, run: Run, recorded: bool) -> bool:
         """As `anyrnn.kernels.target.places`."""
-        return bool(_forward(run.cell, run.sizes, None, policy.of_run(run)).plan.placed)
+        kind, chosen = (run.cell, run.sizes), policy.of_run(run)
+        if not recorded:
+            return _forward(*kind, None, chosen).plan.can_place
+        wanted = True, *(True for _ in run.cell.parameter_names)
+        back = _reverse(*kind, run.memory, chosen, wanted).program
+        return _forward(*kind, run.memory, chosen).plan.can_place and back.plan.can_place
 
     def forward(self, run: Run, arrays: Arrays) -> tuple[Any, list[Any]]:
         """As `Target.forward`."""

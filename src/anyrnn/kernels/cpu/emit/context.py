@@ -132,6 +132,8 @@ class Context:
             found.append(self._state_element(self.step.next, name, row, unit))
         if node in record.emitted:
             found.append(self._sequence_element(record.emitted[node], row, unit))
+        if node in record.twice:
+            found.append(self._sequence_element(record.twice[node], row, unit))
         for joined, start in self.schedule.joins.get(node, ()):
             offset = self.function.integer("add", unit, self.size(start))
             found += self.destinations(joined, row, offset)

@@ -41,7 +41,10 @@ def unsupported(schedule: Schedule) -> str | None:
 
 
 def lower(
-    schedule: Schedule, arithmetic: Arithmetic, placed: frozenset[Node] = frozenset()
+    schedule: Schedule,
+    arithmetic: Arithmetic,
+    placed: frozenset[Node] = frozenset(),
+    twice: frozenset[Node] = frozenset(),
 ) -> Lowered:
     """Write the kernel of a schedule.
 
@@ -49,6 +52,7 @@ def lower(
         schedule: The schedule.
         arithmetic: How it computes, with packed matrices if any vectors are placed.
         placed: The inputs and the emitted values of which each row has a place in its array.
+        twice: The emitted values that are also written into such an array.
 
     Raises:
         KernelError: A value cannot be computed inside the loop.
@@ -61,7 +65,8 @@ def lower(
     groups = [group for cut in tiles for group in cut.groups]
     rounded = [vector for group in groups for vector in group.vectors]
     copied = () if arithmetic.operand is Operand.PLAIN else rounded
-    record = Record(schedule, tiles, packed, copied, constants(schedule, planned), placed)
+    known = constants(schedule, planned)
+    record = Record(schedule, tiles, packed, copied, known, placed, twice)
     if packed:
         functions = [*register_blocks.functions(arithmetic, tiles, placed.difference(copied))]
     else:

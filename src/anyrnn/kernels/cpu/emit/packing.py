@@ -24,6 +24,7 @@ class PackingJob(NamedTuple):
     source: int = 0  # the address of the first element of the matrix
     unit_stride: int = 0  # the distance of two rows of the matrix
     element_stride: int = 0  # the distance of two columns of the matrix
+    places: int = 0  # the address of the row of the matrix of each unit, if rows are anywhere
 
 
 Visit = Callable[[Sequence[str], str], None]
@@ -32,8 +33,8 @@ Visit = Callable[[Sequence[str], str], None]
 class _Packing:
     """Writes the kernel."""
 
-    def __init__(self, arithmetic: Arithmetic) -> None:
-        self.operand, self.lanes = arithmetic.operand, arithmetic.lanes
+    def __init__(self, arithmetic: Arithmetic, placed: bool) -> None:
+        self.placed, self.operand, self.lanes = placed, arithmetic.operand, arithmetic.lanes
         self.function = arithmetic.kernel()
         self.v = arithmetic.vectors(self.function)
 
@@ -55,7 +56,7 @@ class _Packing:
                 at = function.element(table, function.integer("add", start, index), "i64")
                 given.append(function.value(f"load i64, ptr {at}", "given"))
             self.given = dict(zip(PackingJob._fields, given, strict=True))
-            for name in ("source", "destination"):
+            for name in ("source", "destination", "places"):
                 self.given[name] = function.value(f"inttoptr i64 {self.given[name]} to ptr", name)
             share = function.integer("mul", self.given["all_vectors"], thread)
             first = function.integer("sdiv", share, threads)
@@ -74,8 +75,12 @@ class _Packing:
         start = function.integer("add", start, function.integer("mul", inner, self.lanes))
         destination = function.element(given["destination"], start, self.v.scalar)
         unit = function.integer("mul", vector, self.lanes)
-        offset = function.integer("mul", unit, given["unit_stride"])
-        source = function.element(given["source"], offset, self.v.scalar)
+        source = given["source"]
+        if self.placed:
+            self.places = function.element(given["places"], unit, "i64")
+        else:
+            offset = function.integer("mul", unit, given["unit_stride"])
+            source = function.element(source, offset, self.v.scalar)
         left = function.integer("sub", given["units"], unit)
         if self.operand.quantised:
             self._quantised(source, destination, left)
@@ -127,6 +132,9 @@ class _Packing:
         with function.either(self._steps_by_one(whole, given["element_stride"]), "pack") as rest:
             self._transposed(source, visit, destination)
             rest()
+            if self.placed:
+                self._one_by_one(source, visit, destination, "0", left)
+                return
             with function.either(self._steps_by_one(whole, given["unit_stride"]), "pack") as rest:
                 self._along_columns(source, visit)
                 rest()
@@ -136,6 +144,14 @@ class _Packing:
         """Whether a vector is whole, and a stride is one."""
         one = self.function.value(f"icmp eq i64 {stride}, 1", "one")
         return self.function.value(f"and i1 {whole}, {one}", "both")
+
+    def _unit(self, lane: str | int) -> str:
+        """Where the row of one unit of a vector begins, in elements."""
+        function = self.function
+        if self.placed:
+            at = function.element(self.places, str(lane), "i64")
+            lane = function.value(f"load i64, ptr {at}", "place")
+        return function.integer("mul", self.given["unit_stride"], lane)
 
     def _packed(self, destination: str, element: str) -> str:
         """Where the slot of an element is."""
@@ -167,10 +183,10 @@ class _Packing:
         function, v, length = self.function, self.v, self.given["length"]
         rest = function.integer("srem", length, self.lanes)
         whole = function.integer("sub", length, rest)
+        starts = [*map(self._unit, range(self.lanes))]
         with function.loop("square", "0", whole, str(self.lanes)) as element:
             rows = []
-            for lane in range(self.lanes):
-                start = function.integer("mul", self.given["unit_stride"], lane)
+            for start in starts:
                 offset = function.integer("add", start, element)
                 rows.append(v.load(function.element(source, offset, v.scalar)))
             columns = v.transpose(rows)
@@ -206,13 +222,14 @@ class _Packing:
         count = function.value(f"select i1 {there}, i64 {count}, i64 0", "count")
         with function.loop("lane", "0", count) as lane:
             start = function.integer("mul", element, given["element_stride"])
-            offset = function.integer("mul", lane, given["unit_stride"])
-            offset = function.integer("add", start, offset)
+            offset = function.integer("add", start, self._unit(lane))
             value = function.element(source, offset, scalar)
             value = function.value(f"load {scalar}, ptr {value}")
             function.emit(f"store {scalar} {value}, ptr {function.element(at, lane, scalar)}")
 
 
-def kernel(arithmetic: Arithmetic) -> str:
-    """The module that packs matrices of one type."""
-    return "\n\n".join([_Packing(arithmetic).write(), entry(4, arithmetic.processor)])
+def kernel(arithmetic: Arithmetic, placed: bool = False) -> str:
+    """The module that packs matrices of one type, whose rows are at the `places` of jobs or one
+    after another.
+    """
+    return "\n\n".join([_Packing(arithmetic, placed).write(), entry(4, arithmetic.processor)])

@@ -90,6 +90,7 @@ class Record:
         scratch: The address of a thread's own memory.
         loop_inputs: The arrays that it reads, (rows of all steps, size).
         emitted: The arrays that it writes, (rows of all steps, size).
+        twice: Further arrays of what it writes, where rows are anywhere.
         between: The values that one stage leaves in memory for another, (batch, size).
         states: The states, (batch, size).
         copies: The rounded copies, (batch, size).
@@ -107,6 +108,7 @@ class Record:
         rounded: Iterable[Node],
         constants: Iterable[Node | Size],
         placed: Container[Node] = (),
+        twice: Container[Node] = (),
     ) -> None:
         self.fields: list[Field] = []
         integer, address, array = self._integer, self._address, self._array
@@ -116,6 +118,7 @@ class Record:
         self.rows, self.scratch = (integer(), integer()), address()
         self.loop_inputs = {node: array(node in placed) for node in schedule.loop_inputs}
         self.emitted = {node: array(node in placed) for node in schedule.emitted}
+        self.twice = {node: array(True) for node in schedule.emitted if node in twice}
         self.between = {node: array() for node in between_stages(schedule)}
         self.states = {
             name: StateFields(address(), address(), integer()) for name in schedule.states

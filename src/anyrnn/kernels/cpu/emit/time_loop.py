@@ -93,7 +93,7 @@ class TimeLoop:
         function, record, word = self.function, self.record, self.context.word
         arrays = [
             (array, written)
-            for written, nodes in enumerate((record.loop_inputs, record.emitted))
+            for written, nodes in enumerate((record.loop_inputs, record.emitted | record.twice))
             for array in nodes.values()
             if array.places is not None
         ]

@@ -11,13 +11,14 @@ import numpy as np
 from anyrnn.graph.nodes import Node
 from anyrnn.kernels.cpu.emit.arithmetic import Arithmetic
 from anyrnn.kernels.cpu.emit.lower import lower
-from anyrnn.kernels.cpu.emit.record import ArrayFields
+from anyrnn.kernels.cpu.emit.record import ArrayFields, Field
 from anyrnn.kernels.cpu.machine.engine import Code, compile_text
 from anyrnn.kernels.cpu.program import packing
 from anyrnn.kernels.cpu.program.buffer_view import BufferView
 from anyrnn.kernels.cpu.program.commands import CommandBuffer
 from anyrnn.kernels.cpu.program.loop_layout import LoopLayout
-from anyrnn.kernels.cpu.program.prepared_commands import TABLE, WORD, WORKSPACE, Follow
+from anyrnn.kernels.cpu.program.placed_rows import PlacedRows
+from anyrnn.kernels.cpu.program.prepared_commands import TABLE, WORD, WORKSPACE
 from anyrnn.kernels.cpu.program.row_division import divides_rows
 from anyrnn.kernels.cpu.program.step_rows import StepRows
 from anyrnn.kernels.cpu.program.varying import Count
@@ -33,13 +34,17 @@ class Loop:
     Args:
         schedule: The schedule.
         arithmetic: How it computes.
-        placed: The inputs and the emitted values of which each row has a place in its array.
+        placed, twice: As `lower` takes them.
     """
 
     def __init__(
-        self, schedule: Schedule, arithmetic: Arithmetic, placed: frozenset[Node] = frozenset()
+        self,
+        schedule: Schedule,
+        arithmetic: Arithmetic,
+        placed: frozenset[Node] = frozenset(),
+        twice: frozenset[Node] = frozenset(),
     ) -> None:
-        self.schedule, self.lowered = schedule, lower(schedule, arithmetic, placed)
+        self.schedule, self.lowered = schedule, lower(schedule, arithmetic, placed, twice)
         states = ", ".join(map(str, schedule.states)) or "product"
         kind = arithmetic.operand.precision or arithmetic.dtype
         label = f"{states} ({kind}{'' if arithmetic.packed else ', one step'})"
@@ -145,12 +150,12 @@ class PreparedLoop:
     def run(
         self,
         rows: StepRows,
-        values: Mapping[Node, BufferView],
+        values: Mapping[Node, BufferView | PlacedRows],
         states: Mapping[Any, tuple[BufferView, BufferView]],
         reverse: bool,
         clock: Count = 0,
         seed: BufferView | None = None,
-        places: Mapping[Node, Follow] = NOTHING,
+        twice: Mapping[Node, PlacedRows] = NOTHING,
     ) -> None:
         """Append a run over some steps.
 
@@ -162,8 +167,7 @@ class PreparedLoop:
             reverse: From the last step to the first.
             clock: How many steps of the sequence come before these.
             seed: What random numbers follow from, if the loop draws some.
-            places: Of inputs and emitted values that are placed, where the places begin of the rows
-                of these steps.
+            twice: Where else to write values.
         """
         record, layout, commands = self.layout.record, self.layout, self.commands
         records, pointers, counts = self.records.copy(), [*self.pointers], [*self.counts]
@@ -174,18 +178,25 @@ class PreparedLoop:
         records[:, record.direction.index] = -1 if reverse else 1
         if seed is not None:
             pointers.append((record.seed.index, seed))
-        for node, array in record.loop_inputs.items():
-            self._point(records, pointers, array, commands.contiguous(values[node]))
-        for node, array in record.emitted.items():
-            self._point(records, pointers, array, values[node])
+        inputs = [(array, values[node]) for node, array in record.loop_inputs.items()]
+        arrays = [(array, values[node]) for node, array in record.emitted.items()]
+        arrays += [(array, twice[node]) for node, array in record.twice.items()]
+        placed: list[tuple[Field, PlacedRows]] = []
+        for place, (array, view) in enumerate((*inputs, *arrays)):
+            if isinstance(view, PlacedRows):
+                assert array.places is not None
+                placed.append((array.places, view))
+                view = view.array
+            elif place < len(inputs):
+                view = commands.contiguous(view)
+            self._point(records, pointers, array, view)
         for name, state in record.states.items():
             for field, view in zip((state.current, state.next), states[name], strict=True):
                 pointers.append((field.index, view))
         first = commands.enter(self.code, records, pointers, counts)
         each = first + len(record) * np.arange(len(records))
-        for node, array in (*record.loop_inputs.items(), *record.emitted.items()):
-            if array.places is not None:
-                commands.follow(each + array.places.index, places[node])
+        for field, view in placed:
+            commands.follow(each + field.index, view.start)
         commands.point(each + record.offsets.index, TABLE, rows.write(commands) * WORD)
         commands.point(
             each[:, None] + layout.pointers, WORKSPACE, self.workspace.offset + layout.offsets

@@ -24,6 +24,7 @@ from anyrnn.kernels.cpu.program import packing
 from anyrnn.kernels.cpu.program.buffer_view import BufferView
 from anyrnn.kernels.cpu.program.commands import CommandBuffer
 from anyrnn.kernels.cpu.program.loop_kernel import Loop
+from anyrnn.kernels.cpu.program.placed_rows import PlacedRows
 from anyrnn.kernels.cpu.program.prepared_commands import WORKSPACE
 from anyrnn.kernels.cpu.program.step_rows import OneStep
 from anyrnn.kernels.cpu.program.varying import Varying
@@ -32,7 +33,7 @@ from anyrnn.schedule.forms import FUSED
 from anyrnn.schedule.placement import place
 from anyrnn.schedule.stages import levels, split
 
-Project = Callable[[BufferView, BufferView], None]
+Project = Callable[[BufferView, BufferView | PlacedRows], None]
 
 UNITS, LENGTH = Size.of("units"), Size.of("length")
 MATRIX = make("parameter", name="matrix", type=Type((UNITS, LENGTH), per_row=False))
@@ -43,10 +44,13 @@ SUM = make("add", PRODUCT, BEFORE)
 
 
 @lru_cache(maxsize=16)
-def _loop(result: Node, arithmetic: Arithmetic) -> Loop:
-    """The kernel of a product, or of one that is added to what is there."""
+def _loop(result: Node, arithmetic: Arithmetic, placed: bool) -> Loop:
+    """The kernel of a product, or of one that is added to what is there, whose rows are anywhere if
+    they are `placed`.
+    """
     placement = place(Graph({"": result}), (), [""], FUSED)
-    return Loop(split(placement, levels(placement)), arithmetic)
+    leaves = {BEFORE, result}.intersection((*result.arguments, result)) if placed else ()
+    return Loop(split(placement, levels(placement)), arithmetic, frozenset(leaves))
 
 
 def projection(
@@ -58,6 +62,7 @@ def projection(
     once: bool = False,
     in_place: bool = False,
     most: int | None = None,
+    placed: bool = False,
 ) -> Project:
     """Append the packing of a matrix that at most `rows` rows of arrays are multiplied with.
 
@@ -70,6 +75,7 @@ def projection(
         once: Whether the matrix follows from parameters only.
         in_place: Whether to read it in place instead of packing it, as `Loop.prepare`.
         most: The most columns of the matrix, if their number varies.
+        placed: Whether the rows of the products are anywhere in their array.
 
     Returns:
         A function that appends the products of the matrix with each row of an array, (rows,
@@ -78,7 +84,7 @@ def projection(
     result, (units, length) = SUM if add else PRODUCT, matrix.shape
     varying = {"length": length} if isinstance(length, Varying) else NOTHING
     sizes: dict[str, Any] = {"units": units, "length": most if varying else length}
-    prepared = _loop(result, commands.arithmetic).prepare(
+    prepared = _loop(result, commands.arithmetic, placed).prepare(
         commands,
         {MATRIX: matrix},
         sizes,
@@ -89,8 +95,8 @@ def projection(
         varying=varying,
     )
 
-    def project(vectors: BufferView, out: BufferView) -> None:
-        values = {VECTOR: vectors, BEFORE: out, result: out}
+    def project(vectors: BufferView, out: BufferView | PlacedRows) -> None:
+        values: dict[Node, Any] = {VECTOR: vectors, BEFORE: out, result: out}
         prepared.run(OneStep(vectors.shape[0]), values, {}, False)
 
     return project
@@ -118,7 +124,9 @@ class OuterSums:
         self.room: dict[int, BufferView] = {}
         self.fresh = True
 
-    def add(self, vectors: BufferView, others: Sequence[BufferView | None], parts: int) -> None:
+    def add(
+        self, vectors: BufferView, others: Sequence[BufferView | PlacedRows | None], parts: int
+    ) -> None:
         """Add more rows, in so many parts: vectors, (rows, width), and the others, each (rows,
         size), or None for the sum of the vectors themselves.
         """
@@ -130,7 +138,9 @@ class OuterSums:
                 for start, other in zip(self.starts, others, strict=False)
                 if other is not None
             ]
-            self._transpose(given, self.most)
+            for placed in (False, True):
+                chosen = [pair for pair in given if isinstance(pair[0], PlacedRows) == placed]
+                self._transpose(chosen, self.most)
             transposed, add = vectors[first:last].T, not self.fresh
             in_place = self._can_be_read(transposed)
             if in_place:
@@ -158,7 +168,9 @@ class OuterSums:
         """An array whose rows are whole vector registers."""
         return self.commands.scratch((rows, -(-columns // self.lanes) * self.lanes))
 
-    def _transpose(self, pairs: Sequence[tuple[BufferView, BufferView]], most: int) -> None:
+    def _transpose(
+        self, pairs: Sequence[tuple[BufferView | PlacedRows, BufferView]], most: int
+    ) -> None:
         """Transpose matrices of at most so many rows into arrays whose rows are whole vector
         registers.
         """
@@ -187,7 +199,7 @@ class OuterSums:
             self.commands.copy(source, out)
 
 
-def _transposition(matrix: BufferView, out: BufferView, lanes: int) -> PackingJob:
+def _transposition(matrix: BufferView | PlacedRows, out: BufferView, lanes: int) -> PackingJob:
     vectors = -(-matrix.shape[0] // lanes)
     return PackingJob(
         units=matrix.shape[0],

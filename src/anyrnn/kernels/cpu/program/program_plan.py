@@ -12,13 +12,20 @@ from functools import cached_property
 from typing import Any
 
 from anyrnn.graph.cell import Cell
+from anyrnn.graph.keys import OutputGradient
 from anyrnn.graph.nodes import Node
 from anyrnn.kernels.cpu.program.outside_loop import OperationSelection
-from anyrnn.kernels.cpu.program.segment_operations import Operate, SegmentOperation
+from anyrnn.kernels.cpu.program.segment_operations import (
+    Multiply,
+    Operate,
+    SegmentOperation,
+    SumOfProducts,
+)
 from anyrnn.kernels.cpu.program.varying import RecordedSteps
 from anyrnn.kernels.run import Steps
 from anyrnn.schedule.forms import Schedule
 
+OUTPUT = OutputGradient("output")
 SEGMENT_BYTES = 8 << 20  # of the arrays of a segment that are between the parts of a run
 
 
@@ -112,19 +119,34 @@ class ProgramPlan:
                 self.totals.append((stored.name, shape, sum(own) == shape[0]))
 
     @cached_property
-    def placed(self) -> frozenset[Node]:
-        """The input and the output, if the loop alone reads the one and writes the other, so that
-        their rows may be anywhere in arrays; else nothing.
+    def result(self) -> Node | None:
+        """The first result, whose rows may be anywhere in its array: the output, or the gradient of
+        the input if that is wanted.
         """
-        parts, output = (*self.before, *self.after, *self.last), self.planned.graph.outputs
+        return self.planned.graph.outputs[self.results[0]] if self.results else None
+
+    @cached_property
+    def kept(self) -> bool:
+        """Whether that is also a history, or another result: with one row after another."""
+        outputs, names = self.planned.graph.outputs, (*self.results[1:], *self.histories)
+        return self.result in {outputs[name] for name in names}
+
+    @cached_property
+    def twice(self) -> bool:
+        """Whether it is needed with one row after another besides."""
+        parts = (*self.before, *self.after, *self.last)
         outside = {argument for part in parts for argument in part.arguments}
-        found = {leaf for leaf in self.inputs if leaf.name == self.cell.input}
-        found.add(output[self.cell.output])
-        known = found.intersection(self.planned.loop_inputs, self.inputs)
-        known |= found.intersection(self.planned.emitted).difference(self.columns)
         copied = {node for node, _ in (*self.early, *self.late)}
-        alone = len(known) == 2 and not self.histories and len(self.results) == 1
-        return frozenset(known if alone and not known & (outside | copied) else ())
+        return self.kept or self.result in outside | copied | {*self.columns}
+
+    @cached_property
+    def can_place(self) -> bool:
+        """Whether the loop or a product can write it where its rows are."""
+        if self.result is None or self.result in self.planned.emitted:
+            return True
+        made = (part for part in (*self.before, *self.after) if part.results == (self.result,))
+        product = any(isinstance(part, Multiply | SumOfProducts) for part in made)
+        return product and not self.twice
 
     def divided(self, steps: Steps, itemsize: int) -> RecordedSteps:
         """The steps, divided into segments."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,8 +17,9 @@ from anyrnn.kernels.cpu.program.block_views import LINE
 from anyrnn.kernels.cpu.program.buffer_view import BufferView
 from anyrnn.kernels.cpu.program.commands import CommandBuffer
 from anyrnn.kernels.cpu.program.loop_kernel import compiled_loop
-from anyrnn.kernels.cpu.program.prepared_commands import Follow, PreparedCommands
-from anyrnn.kernels.cpu.program.program_plan import ProgramPlan
+from anyrnn.kernels.cpu.program.placed_rows import PlacedRows
+from anyrnn.kernels.cpu.program.prepared_commands import PreparedCommands
+from anyrnn.kernels.cpu.program.program_plan import OUTPUT, ProgramPlan
 from anyrnn.kernels.cpu.program.residual_layout import PACKED, ResidualLayout
 from anyrnn.kernels.cpu.program.row_clearing import clear_rest
 from anyrnn.kernels.cpu.program.segment_operations import (
@@ -25,11 +27,11 @@ from anyrnn.kernels.cpu.program.segment_operations import (
     Frame,
     Operations,
     OuterGradients,
+    Place,
 )
 from anyrnn.kernels.cpu.program.step_rows import SegmentSteps
-from anyrnn.kernels.cpu.program.varying import RecordedSteps, value_of
-from anyrnn.kernels.numpy_arrays import address
-from anyrnn.kernels.run import Array, History, Run
+from anyrnn.kernels.cpu.program.varying import RecordedSteps
+from anyrnn.kernels.run import Array, History, Places, Run
 
 
 class Outcome(NamedTuple):
@@ -50,6 +52,7 @@ class Machine(NamedTuple):
     runtime: Any
 
 
+Histories = dict[str, History]
 Written = tuple[PreparedCommands, tuple[Any, ...], Outcome]
 
 
@@ -103,37 +106,49 @@ class ProgramWriter:
         array = PACKED if name in layout.packed else name
         if array not in self.given:
             known = layout.arrays.get(array)
-            placed = self.steps.placed and array == self.plan.cell.input
-            rows = self.steps.padded if placed else rows
+            rows = rows if self._places_of(array) is None else self.steps.padded
             shape = (rows, width) if known is None else known.shape(rows, batch)
             self.given[array] = self.commands.give(shape, name=("input", str(array)))
         found = self.given[array]
         return layout.views(found, self.steps)[name] if array == PACKED else found
 
+    def _places_of(self, name: Any) -> Callable[[Any], Places] | None:
+        """What gives the places of the rows of an input, given steps, if it is padded."""
+        known = {self.plan.cell.input: attrgetter("input"), OUTPUT: attrgetter("output")}
+        return known.get(name) if self.steps.placed else None
+
     def write(self) -> Written:
         """Write all commands; with them the names of the inputs, and where the results are."""
         plan, frame, commands = self.plan, self.frame, self.commands
         self._compute_once()
-        histories = self._make_results()
-        steps, placed = self.steps, plan.placed if self.steps.placed else frozenset()
-        loop = compiled_loop(plan.planned, commands.arithmetic, placed)
-        for node in placed.intersection(frame.whole):
-            clear_rest(commands, frame.whole[node])
+        steps = self.steps
+        begun: dict[Any, tuple[BufferView, BufferView]] = {}
+        if steps.placed:
+            begun = {name: self._chosen(state) for name, state in self.states.items()}
+        histories = self._make_results(begun)
+        padded, twice = self._make_padded()
+        read = {leaf for leaf in plan.inputs if self._places_of(leaf.name) is not None}
+        placed = frozenset(read.intersection(plan.planned.loop_inputs) | {*frame.placed})
+        loop = compiled_loop(plan.planned, commands.arithmetic, placed, frozenset(twice))
         prepared = loop.prepare(
             self.commands, frame.values, plan.sizes, steps.most[0], rows=steps.mean
         )
-        states = self._pairs()
+        states = begun or self._pairs()
         for segment in self.segments:
             frame.segment = segment
             frame.sums.clear()
+            frame.gathered.clear()
             for leaf in plan.inputs:
                 frame.values[leaf] = self._input(leaf.name)
             for operation in plan.before:
                 operation.write(frame)
             self._place_emitted()
             own = SegmentSteps(segment, steps.most_steps)
-            places = {node: self._places(node in frame.whole) for node in placed}
-            prepared.run(own, frame.values, states, self.reverse, segment.start, self.seed, places)
+            values = frame.values | {
+                node: frame.rows_of(node) for node in plan.planned.loop_inputs if node not in placed
+            }
+            also = {node: rows[segment.first : segment.last] for node, rows in twice.items()}
+            prepared.run(own, values, states, self.reverse, segment.start, self.seed, also)
             if segment.odd:
                 states = {name: (second, first) for name, (first, second) in states.items()}
             self._copy(plan.early, histories)
@@ -148,7 +163,10 @@ class ProgramWriter:
             if isinstance(operation, OuterGradients):
                 operation.finish(frame)
         outputs = plan.planned.graph.outputs
-        results = {name: frame.whole[outputs[name]] for name in plan.results}
+        nodes = {name: outputs[name] for name in plan.results}
+        results = {name: frame.whole[node] for name, node in nodes.items() if node in frame.whole}
+        if padded is not None:
+            results[plan.results[0]] = padded
         results |= {Before(name): history.array for name, history in histories.items()}
         if self.saved is not None:
             results = {n: view for n, view in results.items() if n not in self.layout.packed}
@@ -174,8 +192,8 @@ class ProgramWriter:
             for operation in plan.once:
                 operation.write(frame)
 
-    def _make_results(self) -> dict[str, History]:
-        """The arrays of the results; the histories."""
+    def _make_results(self, begun: Mapping[Any, tuple[BufferView, BufferView]]) -> Histories:
+        """The arrays of the results; the histories. Placed rows begin with some states."""
         plan, frame, commands, steps = self.plan, self.frame, self.commands, self.steps
         outputs = plan.planned.graph.outputs
         histories, saved = {}, self._saved()
@@ -184,19 +202,36 @@ class ProgramWriter:
             if place is None:
                 place = commands.result((steps.rows + steps.batch, self.states[name].shape[1]))
             history = histories[name] = History(place, steps, self.reverse)
-            commands.copy(self.states[name], history.initial)
+            commands.copy(begun[name][0] if begun else self.states[name], history.initial)
             frame.whole.setdefault(outputs[name], history.new)
         places = {outputs[name]: view for name, view in saved.items() if name in outputs}
-        rows = steps.padded if steps.placed else steps.rows
         for node, width in plan.places:
             place = places.get(node)
-            frame.whole[node] = commands.result((rows, width)) if place is None else place
+            if place is None and (steps.placed and node == plan.result and not plan.kept):
+                continue
+            frame.whole[node] = commands.result((steps.rows, width)) if place is None else place
         for name, shape, complete in plan.totals:
             total = commands.result(shape[:: self.order])
             frame.totals[name] = self._turned(total)
             if not complete:
                 commands.clear(total)
         return histories
+
+    def _make_padded(self) -> tuple[BufferView | None, dict[Node, PlacedRows]]:
+        """The padded array of the first result, with zeros where no step is; and its rows, if it is
+        also needed with one row after another.
+        """
+        plan, frame, node = self.plan, self.frame, self.plan.result
+        if not self.steps.placed or node is None:
+            return None, {}
+        places: Callable[[Any], Places] = attrgetter("input" if plan.backward else "output")
+        array = self.commands.result((self.steps.padded, plan.width(node)))
+        clear_rest(self.commands, array, places)
+        rows = {node: PlacedRows(array, lambda steps: places(steps).rows, 0, self.steps.rows)}
+        if plan.twice:
+            return array, rows
+        frame.placed |= rows
+        return array, {}
 
     def _saved(self) -> dict[Any, BufferView]:
         """The residuals that lie in one array, if this run saves any."""
@@ -212,9 +247,6 @@ class ProgramWriter:
         commands, batch = self.commands, self.steps.most[0]
         pairs = {}
         for name, initial in self.states.items():
-            if self.steps.placed:
-                pairs[name] = self._chosen(initial)
-                continue
             if self.steps.single:
                 pairs[name] = initial, commands.result(initial.shape)
                 continue
@@ -290,41 +322,23 @@ class ProgramWriter:
         self.commands.copy_rows(first, result, self.steps.most[0], chosen)
         return result
 
-    def _input(self, name: str) -> BufferView:
+    def _input(self, name: Any) -> Place:
         """An input of the rows of the segment."""
-        frame = self.frame
+        frame, places = self.frame, self._places_of(name)
         if isinstance(name, Before):
             return self._old(History(self.inputs[name], self.steps, not self.reverse))
-        if self.steps.placed and name == self.plan.cell.input:
-            return self.inputs[name]
-        return self.inputs[name][frame.segment.first : frame.segment.last]
+        bounds = frame.segment.first, frame.segment.last
+        if places is not None:
+            return PlacedRows(self.inputs[name], lambda steps: places(steps).rows, *bounds)
+        return self.inputs[name][slice(*bounds)]
 
-    def _old(self, history: History) -> BufferView:
+    def _old(self, history: History) -> Place:
         """The state before the step of each row of the segment."""
         first, last = self.frame.segment.first, self.frame.segment.last
         if self.steps.constant:
             return history.array[history.old(first, last)]
-        key, width = ("old", history.array.block, history.array.offset), history.array.shape[1]
-        place = self.frame.buffer(key, width)
-
-        size = history.array.strides[0]
-
-        def offsets(steps: Any, numbers: Sequence[int]) -> Array:
-            rows = steps.after if history.reverse else steps.before
-            return rows[value_of(first, numbers) : value_of(last, numbers)] * size
-
-        self.commands.copy_rows(history.array, place, self.frame.capacity, offsets)
-        return place
-
-    def _places(self, writes: bool) -> Follow:
-        """Where the places of the rows of the segment begin."""
-        first = self.frame.segment.first
-
-        def start(steps: Any, numbers: Sequence[int]) -> int:
-            places = steps.writes if writes else steps.reads
-            return address(places) + value_of(first, numbers) * places.itemsize
-
-        return start
+        index = attrgetter("after" if history.reverse else "before")
+        return PlacedRows(history.array, index, first, last)
 
     def _place_emitted(self) -> None:
         """The destinations of emitted values."""
@@ -334,8 +348,6 @@ class ProgramWriter:
         for node in plan.planned.emitted:
             if joined is not None and node in plan.columns:
                 place = joined[:, slice(*plan.columns[node])]
-            elif self.steps.placed and node in plan.placed:
-                place = frame.whole[node]
             else:
                 place = frame.destination(node, plan.width(node))
             frame.values[node] = place
@@ -353,6 +365,8 @@ class ProgramWriter:
         """Copy values into results that could not be written there directly."""
         frame = self.frame
         for node, name in copies:
+            if name is None and node not in frame.whole:  # the loop writes it where its rows are
+                continue
             whole = frame.whole[node] if name is None else histories[name].new
             part = whole[frame.segment.first : frame.segment.last]
-            self.commands.copy(frame.values[node], part)
+            self.commands.copy(frame.rows_of(node), part)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -15,7 +15,7 @@ from anyrnn.kernels.cpu.machine.engine import Code, compile_text
 from anyrnn.kernels.cpu.program.buffer_view import BufferView
 from anyrnn.kernels.cpu.program.commands import CommandBuffer
 from anyrnn.kernels.numpy_arrays import address
-from anyrnn.kernels.run import Array
+from anyrnn.kernels.run import Array, Places
 
 INTO, INDEX, SIZE, FIRST, LAST = range(5)  # words of a record: addresses, elements, some rows
 WORDS = 5
@@ -49,12 +49,13 @@ def _code(arithmetic: Arithmetic) -> Code:
     return compile_text(_text(arithmetic), arithmetic.processor, f"rows ({arithmetic.dtype})")
 
 
-def clear_rest(commands: CommandBuffer, array: BufferView) -> None:
+def clear_rest(commands: CommandBuffer, array: BufferView, places: Callable[[Any], Places]) -> None:
     """Append what fills those rows of an array with zeros that no step of the run has.
 
     Args:
         commands: The command buffer, of `PlacedSteps`.
         array: The array, (padded rows, size).
+        places: Gives its places, for the steps of a run.
     """
     threads, records = commands.threads, np.zeros((1 + commands.threads, WORDS), np.int64)
     records[:, SIZE] = array.shape[1]
@@ -62,8 +63,9 @@ def clear_rest(commands: CommandBuffer, array: BufferView) -> None:
     each = first + WORDS * np.arange(1 + threads)
 
     def bounds(steps: Any, _: Sequence[int]) -> Array:
-        edges = len(steps.rest) * np.arange(threads + 1) // threads
-        found = np.array([[0, *edges[:-1]], [len(steps.rest), *edges[1:]]])
-        return np.concatenate([[[address(steps.rest)] * (1 + threads)], found])
+        rest = places(steps).rest
+        edges = len(rest) * np.arange(threads + 1) // threads
+        found = np.array([[0, *edges[:-1]], [len(rest), *edges[1:]]])
+        return np.concatenate([[[address(rest)] * (1 + threads)], found])
 
     commands.follow(np.array([each + word for word in (INDEX, FIRST, LAST)]), bounds)

@@ -13,10 +13,12 @@ from anyrnn.graph.nodes import Node
 from anyrnn.kernels.cpu.program.buffer_view import BufferView
 from anyrnn.kernels.cpu.program.commands import CommandBuffer
 from anyrnn.kernels.cpu.program.matrix_products import OuterSums, Project, projection
+from anyrnn.kernels.cpu.program.placed_rows import PlacedRows
 from anyrnn.kernels.cpu.program.varying import Count, Segment
 from anyrnn.kernels.run import Array
 
 Operations = Mapping[str, Callable[..., Array]]  # as `anyrnn.graph.interpret` has them
+Place = BufferView | PlacedRows
 Rows = tuple[str, int, int]  # a stored parameter, the first of its rows, and the end
 SIDE_BY_SIDE = "side by side"  # the buffer of the values that are columns of one array
 
@@ -26,7 +28,7 @@ class Frame:
     """What segment operations read and write while a run is recorded."""
 
     commands: CommandBuffer
-    values: dict[Node, BufferView]  # of the segment's rows
+    values: dict[Node, Any]  # of the segment's rows, as a `BufferView` or `PlacedRows`
     parameters: Mapping[str, BufferView]
     operations: Operations
     columns: Mapping[Node, tuple[int, int]]  # of the values that lie side by side in one array
@@ -34,6 +36,8 @@ class Frame:
     most_part: int  # the most rows of a part of a segment
     segment: Segment  # the one whose commands are recorded
     whole: dict[Node, BufferView] = field(default_factory=dict)  # results, for all steps
+    placed: dict[Node, PlacedRows] = field(default_factory=dict)  # those whose rows are anywhere
+    gathered: dict[Any, BufferView] = field(default_factory=dict)  # rows of the segment
     totals: dict[str, BufferView] = field(default_factory=dict)  # gradients of parameters
     fresh: bool = True  # the first segment, so gradients are written, not accumulated
     buffers: dict[Any, BufferView] = field(default_factory=dict)  # shared by all segments
@@ -49,9 +53,20 @@ class Frame:
     def value(self, nodes: tuple[Node, ...]) -> BufferView:
         """A value, or several that lie side by side, as one array."""
         if len(nodes) == 1:
-            return self.values[nodes[0]]
+            return self.rows_of(nodes[0])
         (start, _), (_, stop) = self.columns[nodes[0]], self.columns[nodes[-1]]
         return self.buffers[SIDE_BY_SIDE][: self.rows, start:stop]
+
+    def rows_of(self, node: Node) -> BufferView:
+        """A value with one row after another: a copy where rows are anywhere."""
+        found = self.values[node]
+        if not isinstance(found, PlacedRows):
+            return found
+        key = found.array.block, found.array.offset, "rows"
+        if key not in self.gathered:
+            place = self.gathered[key] = self.buffer(key, found.array.shape[1])
+            self.commands.copy_rows(found.array, place, self.capacity, found.offsets)
+        return self.gathered[key]
 
     def buffer(self, key: Any, width: int) -> BufferView:
         """The buffer of a value."""
@@ -61,17 +76,20 @@ class Frame:
         return found[: self.rows]
 
     def project(
-        self, key: Any, matrix: BufferView, vectors: BufferView, out: BufferView, add: bool
+        self, key: Any, matrix: BufferView, vectors: BufferView, out: Place, add: bool
     ) -> None:
         """Multiply a matrix that follows from parameters only with each row of an array."""
         found = self.projections.get(key)
         if found is None:
-            found = projection(self.commands, matrix, self.capacity, add, once=True)
+            placed, given = isinstance(out, PlacedRows), (self.commands, matrix, self.capacity)
+            found = projection(*given, add, once=True, placed=placed)
             self.projections[key] = found
         found(vectors, out)
 
-    def destination(self, node: Node, width: int) -> BufferView:
+    def destination(self, node: Node, width: int) -> Place:
         """The destination of a value: its result if it is one, a buffer if not."""
+        if node in self.placed:
+            return self.placed[node][self.segment.first : self.segment.last]
         found = self.whole.get(node)
         if found is None:
             return self.buffer(node, width)
@@ -109,7 +127,7 @@ class Operate(SegmentOperation):
 
     def write(self, frame: Frame) -> None:  # noqa: D102
         (node,) = self.results
-        arguments = [frame.values[argument] for argument in self.arguments]
+        arguments = [frame.rows_of(argument) for argument in self.arguments]
         if node.operation == "transpose":
             result = arguments[0].T
         elif node.operation == "slice":
@@ -132,9 +150,10 @@ class Expand(SegmentOperation):
         (node,) = self.results
         if node.type.per_row:
             place = frame.destination(node, self.shape[-1])
+            assert isinstance(place, BufferView)
         else:
             place = frame.commands.scratch(self.shape)
-        frame.commands.copy(frame.values[self.arguments[0]], place)
+        frame.commands.copy(frame.rows_of(self.arguments[0]), place)
         frame.values[node] = place
 
 
@@ -148,14 +167,14 @@ class Multiply(SegmentOperation):
     columns: tuple[tuple[int, int], ...]  # which columns of the product each result is
 
     def write(self, frame: Frame) -> None:  # noqa: D102
-        *computed, vectors = (frame.values[argument] for argument in self.arguments)
+        *computed, vectors = map(frame.rows_of, self.arguments)
         matrix = computed[0] if self.matrix is None else frame.stored(self.matrix)
         first, width = self.results[0], self.columns[-1][1]
         alone = len(self.results) == 1
         out = frame.destination(first, width) if alone else frame.buffer(first, width)
         frame.project(first, matrix, vectors, out, False)
         for node, (start, stop) in zip(self.results, self.columns, strict=True):
-            frame.values[node] = out[:, start:stop]
+            frame.values[node] = out if isinstance(out, PlacedRows) else out[:, start:stop]
 
 
 @dataclass(frozen=True)

@@ -263,4 +263,4 @@ class RecordedSteps:
         """What runs have in common that share the recording, with so many threads."""
         odd, parts = self._shares
         shared = *self.most, self.most_part, self.most_given, *odd, *parts
-        return self.constant, divides_rows(self.mean, threads), *shared
+        return self.placed, self.constant, divides_rows(self.mean, threads), *shared
