@@ -3,7 +3,8 @@
 Each row is a cell, a shape (batch, time, input, hidden) and a type; its peers take turns, forward,
 and forward and backward, each several times between two CUDA events; the table has the medians.
 What a peer computes is compared with ours first, where it can be given our weights. A library that
-is not installed is told and left out. The file has the card's name and all versions.
+is not installed is told and left out. The file has the card's name and all versions; another one
+beside it, ending with .md, has the table for README.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import argparse
 import json
 import platform
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -26,7 +27,6 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -47,6 +47,8 @@ GATES = {"lstm": 4, "lstm_peephole": 4, "gru": 3, "gru_reset_before": 3, "sru": 
 TYPES = {"float32": torch.float32, "tf32": torch.float32, "float16": torch.float16}
 TYPES["bfloat16"] = torch.bfloat16
 TOLERANCE = {"float32": 1e-4, "tf32": 1e-2, "float16": 1e-2, "bfloat16": 6e-2}
+DEVICE = "cuda"
+WARM, LEAST = 3, 5  # calls before those that are timed, and of these
 LOOPED = 128  # steps that torch.compile unrolls at most: compiling takes minutes beyond
 LIBRARIES = ("torch", "triton", "anyrnn", "flashrnn", "torchrl")
 Call = Callable[[Tensor], Tensor]
@@ -82,7 +84,7 @@ def ours(case: Case) -> nn.Module:
     torch.manual_seed(0)
     _, _, features, hidden = case.shape
     own = {"lstm": LSTM, "gru": GRU}.get(case.cell)
-    given = {"device": "cuda", "dtype": case.dtype}
+    given = {"device": DEVICE, "dtype": case.dtype}
     return (
         own(features, hidden, **given) if own else Recurrent(case.cell, features, hidden, **given)
     )
@@ -113,7 +115,7 @@ def cudnn(case: Case) -> Call:
     """torch.nn's layer; for a cell that it has not, the one with as many gates."""
     _, time, features, hidden = case.shape
     kind = nn.LSTM if GATES[case.cell] == 4 else nn.GRU
-    layer = kind(features, hidden, device="cuda", dtype=case.dtype)
+    layer = kind(features, hidden, device=DEVICE, dtype=case.dtype)
     if case.cell in ("lstm", "gru"):
         layer.load_state_dict(ours(case).state_dict())
     if not case.packed:
@@ -173,7 +175,7 @@ def flashrnn(case: Case) -> Call:
         raise MissingError("FlashRNN's fused kernels are for bfloat16")
     run = _library("flashrnn").flashrnn
     *_, features, hidden = case.shape
-    gates, made = GATES[case.cell], {"device": "cuda", "dtype": case.dtype, "requires_grad": True}
+    gates, made = GATES[case.cell], {"device": DEVICE, "dtype": case.dtype, "requires_grad": True}
     w = torch.randn(features, gates * hidden, **made)
     r = torch.randn(gates, 1, hidden, hidden, **made)
     b = torch.randn(gates, 1, hidden, **made)
@@ -193,7 +195,7 @@ def torchrl(case: Case) -> Call:
     modules, tensordict = _library("torchrl.modules"), _library("tensordict")
     *_, features, hidden = case.shape
     kind = modules.LSTMModule if case.cell == "lstm" else modules.GRUModule
-    given = {"in_key": "x", "out_key": "y", "recurrent_backend": "triton", "device": "cuda"}
+    given = {"in_key": "x", "out_key": "y", "recurrent_backend": "triton", "device": DEVICE}
     layer = kind(input_size=features, hidden_size=hidden, default_recurrent_mode=True, **given)
 
     def call(x: Tensor) -> Tensor:
@@ -234,10 +236,10 @@ def call_of(made: Call, x: Tensor, trained: bool) -> Callable[[], Any]:
 
 def time_of(call: Callable[[], Any], seconds: float) -> list[float]:
     """The milliseconds of calls, by CUDA events."""
-    for _ in range(3):
+    for _ in range(WARM):
         call()
     found: list[float] = []
-    while sum(found) < 1e3 * seconds or len(found) < 5:
+    while sum(found) < 1e3 * seconds or len(found) < LEAST:
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         begin.record()
         call()
@@ -245,6 +247,12 @@ def time_of(call: Callable[[], Any], seconds: float) -> list[float]:
         end.synchronize()
         found.append(begin.elapsed_time(end))
     return found
+
+
+def _reason(error: Exception) -> str:
+    """Why a peer is left out, in one line."""
+    said = str(error) if isinstance(error, MissingError) else f"{type(error).__name__}: {error}"
+    return " ".join(said.split())[:200]
 
 
 def _check(case: Case, name: str, made: Call, reference: Call, x: Tensor) -> None:
@@ -276,7 +284,7 @@ def measure(case: Case, seconds: float, rounds: int, console: Console) -> dict[s
     row: dict[str, Any] = {**asdict(case), "milliseconds": {}, "missing": {}}
     with _precision(case.kind):
         torch.manual_seed(1)
-        x = torch.randn(time, batch, features, device="cuda", dtype=case.dtype)
+        x = torch.randn(time, batch, features, device=DEVICE, dtype=case.dtype)
         ready: dict[str, Call] = {}
         for name, make in PEERS.items():
             try:
@@ -286,19 +294,19 @@ def measure(case: Case, seconds: float, rounds: int, console: Console) -> dict[s
                     call_of(made, x.requires_grad_(trained), trained)()
                 ready[name] = made
             except Exception as error:  # whatever a library raises
-                said = (
-                    str(error)
-                    if isinstance(error, MissingError)
-                    else f"{type(error).__name__}: {error}"
-                )
-                row["missing"][name] = " ".join(said.split())[:200]
+                row["missing"][name] = _reason(error)
         for mode, trained in TRAINED.items():
             times: dict[str, list[float]] = {name: [] for name in ready}
             x.requires_grad_(trained)
-            for _ in range(rounds):
-                for name, made in ready.items():
+            for _, (name, made) in product(range(rounds), ready.items()):
+                if name in row["missing"]:
+                    continue
+                try:
                     times[name] += time_of(call_of(made, x, trained), seconds / rounds)
-            row["milliseconds"][mode] = {name: median(each) for name, each in times.items()}
+                except Exception as error:  # no memory, say: others can be timed all the same
+                    row["missing"][name] = _reason(error)
+            done = {name: each for name, each in times.items() if name not in row["missing"]}
+            row["milliseconds"][mode] = {name: median(each) for name, each in done.items()}
     for name, why in row["missing"].items():
         console.print(f"{_title(case)}: {name} left out: {why}", markup=False, soft_wrap=True)
     return row
@@ -318,15 +326,19 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _table(rows: list[dict[str, Any]]) -> Table:
-    table = Table("cell", "shape", "type", "mode", *PEERS, title="milliseconds, medians")
+def table(about: Mapping[str, Any], rows: list[dict[str, Any]]) -> str:
+    """The results in Markdown, as README has them: the card, and a line for each row and mode."""
+    versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
+    titles = "cell", "batch, time, input, hidden", "type", "mode", *PEERS
+    lines = [f"Milliseconds (medians) on {about['device']}, {about['date']}: {versions}.", ""]
+    lines += [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
     for row in rows:
-        kind = row["kind"] + (" lengths" if row["packed"] else "")
-        shape = ",".join(map(str, row["shape"]))
+        kind = row["kind"] + (" with lengths" if row["packed"] else "")
+        shape = ", ".join(map(str, row["shape"]))
         for mode, times in row["milliseconds"].items():
             cells = (f"{times[name]:.3f}" if name in times else "" for name in PEERS)
-            table.add_row(row["cell"], shape, kind, mode, *cells)
-    return table
+            lines.append(f"| {' | '.join((row['cell'], shape, kind, mode, *cells))} |")
+    return "\n".join(lines) + "\n"
 
 
 def _shape(text: str) -> tuple[int, ...]:
@@ -365,8 +377,8 @@ def main() -> int:
             rows.append(measure(case, given.seconds, given.rounds, console))
         text = json.dumps({**about, "rows": rows}, indent=1)
         given.output.write_text(text, encoding="utf-8")
-    console.print(f"{about['device']}, {about['date']}: {about['versions']}")
-    console.print(_table(rows))
+        given.output.with_suffix(".md").write_text(table(about, rows), encoding="utf-8")
+    print(table(about, rows))
     return 0
 
 

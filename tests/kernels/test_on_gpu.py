@@ -79,14 +79,18 @@ def close(found: list[torch.Tensor], exact: list[torch.Tensor], usual: list[torc
         assert error <= 3 * (theirs.double() - right).abs().max().item() + least * scale
 
 
+def check(layer: Any, x: torch.Tensor, **marks: Any) -> None:
+    """Compare kernels with torch's operations in float64; marks may be anywhere."""
+    found, usual = (results(layer, x, path, **marks) for path in ("compiled", "operations"))
+    exact = results(layer.double(), x.detach().double().requires_grad_(), "operations", **marks)
+    close(found, exact, usual)
+
+
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
 @pytest.mark.parametrize("name", [name for name, cell in CELLS.items() if not cell.draws])
 def test_cells(name: str, dtype: torch.dtype, size: str) -> None:
-    layer, x = made(name, size, dtype)
-    found, usual = (results(layer, x, path) for path in ("compiled", "operations"))
-    exact = results(layer.double(), x.detach().double().requires_grad_(), "operations")
-    close(found, exact, usual)
+    check(*made(name, size, dtype))
 
 
 def marks_of(x: torch.Tensor, *names: str) -> dict[str, torch.Tensor]:
@@ -108,13 +112,7 @@ def marks_of(x: torch.Tensor, *names: str) -> dict[str, torch.Tensor]:
 def test_marks(name: str, names: tuple[str, ...], there: bool, size: str) -> None:
     layer, x = made(name, size)
     given = marks_of(x, *names)
-    marks = given if there else {name: part.cpu() for name, part in given.items()}
-    torch.testing.assert_close(
-        results(layer, x, "compiled", **marks),
-        results(layer, x, "operations", **given),
-        rtol=1e-3,
-        atol=1e-4,
-    )
+    check(layer, x, **(given if there else {name: part.cpu() for name, part in given.items()}))
 
 
 @pytest.mark.parametrize(
@@ -124,8 +122,26 @@ def test_options(options: dict[str, Any]) -> None:
     torch.manual_seed(0)
     layer = Recurrent("lstm", 67, 73, bidirectional=True, **options).cuda()
     x = torch.randn(11, 5, 67, device="cuda", requires_grad=True)
-    found = [results(layer, x, path) for path in ("compiled", "operations")]
-    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-4)
+    check(layer, x)
+
+
+@pytest.mark.parametrize("names", [("lengths",), ("mask",), ("lengths", "mask")])
+@pytest.mark.parametrize("name", ["lstm", "gru", "rnn"])
+def test_marks_of_cudnn(name: str, names: tuple[str, ...]) -> None:
+    """Padded where they are on the GPU, packed where they are not; neither waits in vain."""
+    torch.manual_seed(0)
+    layer = Recurrent(name, 67, 73, num_layers=2, bidirectional=True).cuda()
+    x = torch.randn(23, 37, 67, device="cuda", requires_grad=True)
+    given = marks_of(x, *names)
+    padded = results(layer, x, "vendor", **given)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        results(layer, x, "vendor", **given)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    packed = results(layer, x, "vendor", **{name: part.cpu() for name, part in given.items()})
+    exact = results(layer.double(), x.detach().double().requires_grad_(), "operations", **given)
+    close(padded, exact, packed)
 
 
 @pytest.mark.parametrize("kind", [(LSTM, nn.LSTM), (GRU, nn.GRU)])
