@@ -55,6 +55,13 @@ AT_A_LINE = {  # body: kind, line, parts of the message
     "equality": ("return where(x == h, h, x)", CellError, "line 3", ["==", "where("]),
     "loop": ("for v in x:\n        h = h + v\n    return h", CellError, "line 3", ["v[:10]"]),
     "unpacking": ("a, c = W @ x\n    return h", CellError, "line 3 `a, c = W @ x`", ["unpacked"]),
+    "element": ("h[:2] = 0\n    return h", CellError, "line 3 `h[:2] = 0`", ["concatenate(a, b)"]),
+    "attribute that is set": (
+        "W.i = 3\n    return W.i * x + h",
+        CellError,
+        "line 3 `W.i = 3`",
+        ["such as W.i is trained"],
+    ),
     "misspelt": ("return sigmod(W @ x + h)", CellError, "line 3", ["'sigmod'", "sigmoid?"]),
     "unknown_function": ("return erf(W @ x + h)", CellError, "line 3", ["'erf'", "softplus"]),
     "circular": (
@@ -249,6 +256,17 @@ def test_other_errors_pass_through() -> None:
         @anyrnn.cell
         def other(x, h):
             return np.nosuch(h)
+
+
+def test_a_cell_that_is_called() -> None:
+    inner = anyrnn.get("gru")
+    with pytest.raises(CellError, match="'gru' was called; a layer runs it"):
+        inner(1, 2)
+    with pytest.raises(CellError, match=r"cell 'mine', line \d+ .*the cell 'gru' was called"):
+
+        @anyrnn.cell
+        def mine(x: Any, h: Any, *, W: Any) -> Any:
+            return inner(x, h, W=W)
 
 
 def test_functions_outside_a_cell() -> None:

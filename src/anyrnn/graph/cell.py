@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NoReturn
 from weakref import WeakValueDictionary
 
 from anyrnn.errors import CellError, SizeError
@@ -14,7 +14,7 @@ from anyrnn.graph.nodes import Graph
 from anyrnn.graph.parameters import StoredParameter, store
 from anyrnn.graph.simplify import simplify
 from anyrnn.graph.sizes import Atom, Size, as_whole
-from anyrnn.graph.symbols import as_number, shown
+from anyrnn.graph.symbols import as_number, fail, shown
 from anyrnn.graph.trace import Tracing
 
 
@@ -71,6 +71,18 @@ class Cell:
         """For example `<cell lstm: states h, c; parameters W, U, b>`."""
         parameters = ", ".join(parameter.name for parameter in self.parameters)
         return f"<cell {self.name}: states {', '.join(self.states)}; parameters {parameters}>"
+
+    def __call__(self, *arguments: object, **options: object) -> NoReturn:
+        """Refuse to be called.
+
+        Raises:
+            CellError: In any case; it says what takes a cell.
+        """
+        fail(
+            f"the cell '{self.name}' was called; a layer runs it, such as "
+            "anyrnn.torch.Recurrent(cell, ...), and cells share equations by calling a function "
+            "without @cell"
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A cell is pickled by reference, as a function is.

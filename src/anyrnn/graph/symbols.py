@@ -121,6 +121,21 @@ class Symbol:
     def __getitem__(self, bounds: slice) -> Symbol:
         return self.__tracer__.slice(self, bounds)
 
+    def __setitem__(self, bounds: object, value: object) -> NoReturn:
+        self.__tracer__.fail(
+            "an element was set: values do not change; join parts with concatenate(a, b), or "
+            "choose with where(condition, a, b)"
+        )
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Set an attribute of the symbol itself."""
+        if not name.startswith("__"):
+            self.__tracer__.fail(
+                f"'.{name}' was set: a parameter such as W.{name} is trained, and a value is what "
+                "its equation says; give what is computed a name without a dot"
+            )
+        super().__setattr__(name, value)
+
     def __eq__(self, other: object) -> bool:
         self.__tracer__.fail("== and != of values are not known in a cell; use where(a > b, ...)")
 
@@ -162,7 +177,7 @@ class Symbol:
         cls, function: Any, types: Any, arguments: tuple[Any, ...] = (), options: Any = None
     ) -> NoReturn:
         name = getattr(function, "__name__", str(function))
-        _fail(f"{name}() of torch was called; use the functions of anyrnn: {', '.join(KNOWN)}")
+        fail(f"{name}() of torch was called; use the functions of anyrnn: {', '.join(KNOWN)}")
 
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__"):
@@ -225,7 +240,8 @@ def _apply(operation: str, *operands: Operand) -> Symbol:
     return tracer.apply(operation, *operands)
 
 
-def _fail(message: str) -> NoReturn:
+def fail(message: str) -> NoReturn:
+    """Raise an error that says where in a cell it is, if a cell's function is running."""
     tracer = active.get()
     if tracer is None:
         raise CellError(message)
@@ -291,7 +307,7 @@ def clip_gradient(value: Operand, bound: Operand) -> Symbol:
     """The value itself; the gradient that flows back through it is limited to +-bound."""
     number = known_number(bound)
     if number is not None and not number > 0:
-        _fail(f"clip_gradient() takes a bound above zero, not {number}")
+        fail(f"clip_gradient() takes a bound above zero, not {number}")
     return _apply("clip_gradient", value, bound)
 
 
@@ -322,7 +338,7 @@ def layer_norm(value: Symbol, epsilon: float = 1e-5) -> Symbol:
     """
     number = known_number(epsilon)
     if number is not None and not number >= 0:
-        _fail(f"layer_norm() takes an epsilon of at least 0, not {number}")
+        fail(f"layer_norm() takes an epsilon of at least 0, not {number}")
     centred = value - mean(value)
     return centred / sqrt(mean(centred * centred) + epsilon)
 
