@@ -79,7 +79,7 @@ class Steps:
     @cached_property
     def lengths(self) -> Array:
         """The number of steps of each sequence."""
-        return np.searchsorted(-np.array(self.batch_sizes), -np.arange(self.batch), side="left")
+        return np.searchsorted(-np.diff(self.offsets), -np.arange(self.batch), side="left")
 
     @cached_property
     def odd(self) -> Array:
@@ -89,15 +89,10 @@ class Steps:
 
 @dataclass(frozen=True, eq=False)
 class Places:
-    """Where the rows of all steps are in a padded array.
+    """Where the rows of all steps are in a padded array."""
 
-    Attributes:
-        rows: The row of the array of each.
-        rest: The other rows of the array, which no step has.
-    """
-
-    rows: Array
-    rest: Array
+    rows: Array  # the row of the array of each
+    rest: Array  # the other rows of the array
 
 
 @dataclass(frozen=True, eq=False)

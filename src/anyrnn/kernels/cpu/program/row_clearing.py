@@ -64,8 +64,8 @@ def clear_rest(commands: CommandBuffer, array: BufferView, places: Callable[[Any
 
     def bounds(steps: Any, _: Sequence[int]) -> Array:
         rest = places(steps).rest
-        edges = len(rest) * np.arange(threads + 1) // threads
-        found = np.array([[0, *edges[:-1]], [len(rest), *edges[1:]]])
-        return np.concatenate([[[address(rest)] * (1 + threads)], found])
+        edges = [len(rest) * number // threads for number in range(threads + 1)]
+        starts = [address(rest)] * (1 + threads)
+        return np.array([starts, [0, *edges[:-1]], [len(rest), *edges[1:]]])
 
     commands.follow(np.array([each + word for word in (INDEX, FIRST, LAST)]), bounds)
