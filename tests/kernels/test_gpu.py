@@ -144,6 +144,27 @@ def test_numbers_beyond_float32_are_infinities(number: float) -> None:
     np.testing.assert_allclose(*found)
 
 
+def test_compiled_graphs() -> None:
+    """What operators return lies in memory as a graph was told: also a gradient of the input that
+    is one of several columns for a product.
+    """
+
+    @anyrnn.cell
+    def joined(x, h, *, U, V):
+        return anyrnn.sigmoid(V @ h) * anyrnn.tanh(U @ h + x)
+
+    torch.manual_seed(0)
+    layer, x = Recurrent(joined, 5, 5), torch.randn(3, 2, 5, requires_grad=True)
+    found = []
+    with registered(GPU("cpu")):
+        for call in (layer, torch.compile(layer, backend="aot_eager", fullgraph=True)):
+            output, _ = call(x)
+            parts = torch.autograd.grad(output.square().sum(), [x, *layer.parameters()])
+            found.append([output, *parts])
+            assert all(part.is_contiguous() for part in parts)
+    torch.testing.assert_close(*found)
+
+
 def test_what_is_refused() -> None:
     target = GPU("cpu")
     assert target.refusal(None, "float64") == "tensors of float64"

@@ -219,11 +219,13 @@ class Execution:
         graphs.GRAPHS.launch(key, launches, made, self.like, self.device)
 
     def _result(self, node: Node) -> Any:
-        """A result for each row."""
+        """A result for each row, contiguous as traced graphs take it: a value may be some columns
+        of an array.
+        """
         shape = self.steps.rows, self.width(node)
         found = self.values[node]
-        found = found if tuple(found.shape) == shape else found.expand(shape).contiguous()
-        return self._cleared(found)
+        found = found if tuple(found.shape) == shape else found.expand(shape)
+        return self._cleared(found.contiguous())
 
     def _last(self, history: History | None, pair: Any) -> Any:
         """A last state, which holds no history in memory."""
