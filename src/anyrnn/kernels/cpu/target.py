@@ -132,7 +132,7 @@ class CPU:
         """As `Target.residuals`."""
         return _layout(run.cell, run.sizes, run.memory).arrays
 
-    def places(self, run: Run, recorded: bool) -> bool:
+    def places(self, run: Run, recorded: bool = False) -> bool:
         """As `anyrnn.kernels.target.places`."""
         kind, chosen = (run.cell, run.sizes), policy.of_run(run)
         if not recorded:
