@@ -230,6 +230,17 @@ def test_nothing_counts() -> None:
     assert all(not part.any() for part in found)
 
 
+@pytest.mark.usefixtures("there")
+@pytest.mark.parametrize("name", ["lstm_peephole", "mingru"])
+def test_no_sequences(name: str) -> None:
+    made, x = Recurrent(name, 3, 5), torch.zeros(TIME, 0, 3)
+    nothing = torch.zeros(TIME, 0, dtype=torch.bool)
+    for given in ({"lengths": torch.zeros(0, dtype=torch.int64)}, {"mask": nothing}):
+        found = results(made, x, "compiled", given)
+        assert found[0].shape == (TIME, 0, 5)
+        assert not any(part.any() for part in found)
+
+
 @pytest.mark.usefixtures("there", "poisoned")
 def test_a_pole_at_zero() -> None:
     """What is computed of rows that are none comes into no sum."""

@@ -145,7 +145,7 @@ class Layer(DirectCalls):
         """The input as rows, and what each state of each part begins with."""
         like = self._example(structure.example)
         cells, stay = structure.cells(self.training), False
-        if marks.some and isinstance(given, Tensor):
+        if marks.some and isinstance(given, Tensor) and given.numel():
             called = [given, *self.parameters()]
             stay = on_device(cells, called, marks.resets is not None)
         rows = read_input(given, like, structure.input_size, self.batch_first, marks, stay)
