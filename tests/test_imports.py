@@ -73,6 +73,16 @@ def test_a_torchvision_without_its_operators_is_imported(tmp_path: Path) -> None
     assert found.splitlines() == ["operator torchvision::nms does not exist", str(file)]
 
 
+def test_filters_of_warnings_import_no_lightning_in_other_processes() -> None:
+    found = run(
+        "import anyrnn.tasks.experiment, sys, warnings\n"
+        "print('lightning' in sys.modules, *(each[2].__module__ for each in warnings.filters))"
+    )
+    there, *modules = found.split()
+    assert there == "True"
+    assert not any(module.startswith("lightning") for module in modules)
+
+
 def test_the_core_needs_numpy_only() -> None:
     libraries = ("typer", "rich", "llvmlite", "scipy")
     loaded = run(f"import anyrnn, sys\nprint(*(m for m in {libraries} if m in sys.modules))")

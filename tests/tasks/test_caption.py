@@ -519,6 +519,7 @@ def test_scikit_learns_verbs(tmp_path: Path) -> None:
         (arrays[:2], ["a", []], "row 1 has no caption, or an empty one"),
         (arrays[:2], "ab", "one caption was given"),
         ("a.png", ["a"], "one picture was given"),
+        (None, ["a"], "a NoneType was given, but a list of pictures is needed"),
         ([], [], "there is no picture"),
         ([arrays[0], "a.png"], ["a", "b"], "row 1 is of the type str, not an array"),
         ([3], ["a"], "row 0 is of the type int, not the file of a picture"),

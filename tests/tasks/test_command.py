@@ -468,8 +468,13 @@ def test_the_estimator(words: Path, make: Callable[[list[Path]], Any], tmp_path:
         ([numpy.array([0, numpy.nan])], "recording 0 has samples that are no number"),
         (["missing.wav"], "there is no file missing.wav"),
         ("a.wav", "one recording was given, but a list of recordings is needed"),
+        ({0: "a.wav"}, "a dict was given, but a list of recordings is needed"),
+        (numpy.array(3.0), "a ndarray was given, but a list of recordings is needed"),
     ],
 )
 def test_recordings_that_python_cannot_give(recordings: Any, message: str) -> None:
     with pytest.raises(AnyrnnError, match=message):
-        CommandRecognizer().fit(recordings, ["a"] * len(recordings))
+        CommandRecognizer().fit(
+            recordings,
+            ["a"] * 2 if isinstance(recordings, list) and len(recordings) == 2 else ["a"],
+        )

@@ -244,6 +244,9 @@ def test_sequences_that_cannot_be_used() -> None:
         (sequences, labels[:3], "20 sequences, but 3 labels"),
         (sequences, [*labels[:19], "rare"], "'rare' has 1 different sequence.*skip_bad=True"),
         (sequences, [*labels[:19], None], "row 19 has no label"),
+        (sequences, pandas.Series([*labels[:19], numpy.nan]), "row 19 has no label"),
+        (sequences, iter([*labels[:19], pandas.NA]), "row 19 has no label"),
+        (None, labels, "a NoneType was given, but a list of sequences is needed"),
         (numpy.zeros((20, 5, 0)), labels, "row 0 has no channel"),
         (sequences, numpy.linspace(0, 1, 20), "Unknown label type: continuous"),
     ]:

@@ -1,5 +1,6 @@
 """Forecasts: what a person gets, from a table to a run and from a frame to a frame."""
 
+import re
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from anyrnn.tasks.forecast.data import data_of
 from anyrnn.tasks.forecast.options import PredictOptions
 from anyrnn.tasks.forecast.panel import Panel
 from anyrnn.tasks.forecast.task import Forecast
+from anyrnn.tasks.report import Line, line_chart
 from anyrnn.tasks.trained import evaluate, load
 
 # What a person gets.
@@ -53,6 +55,14 @@ def test_a_run_is_measured_and_predicts_as_before(
     (tmp_path / "run" / "context.csv").unlink()
     with pytest.raises(RunError, match=r"context\.csv"):
         load(tmp_path / "run")
+
+
+@pytest.mark.usefixtures("pictures")
+def test_a_chart_of_a_single_epoch_counts_in_whole_numbers() -> None:
+    drawn = line_chart([Line("gru", [0.5], 0)], "loss")
+    horizontal = drawn.partition('id="matplotlib.axis_2"')[0]
+    along = re.findall(r"<text[^>]*>([^<]*)</text>", horizontal)
+    assert along == ["1", "epoch"]
 
 
 def test_a_future_covariate_that_ends_too_early(

@@ -3,16 +3,16 @@
 import inspect
 import tempfile
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from pandas import DataFrame
 from sklearn.base import BaseEstimator
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from anyrnn.errors import AnyrnnError, DataError, OptionError
+from anyrnn.tasks.data.given import as_list
 from anyrnn.tasks.data.parts import Data, P, divided_at_random
 from anyrnn.tasks.decoding.written_vocabulary import Candidate
 from anyrnn.tasks.experiment import train
@@ -32,12 +32,7 @@ def listed_texts(texts: Iterable[str]) -> list[str]:
     Raises:
         DataError: They are one text, or not all of them are texts.
     """
-    if isinstance(texts, str):
-        raise DataError("one text was given, but a list of texts is needed")
-    if isinstance(texts, Set | Mapping | DataFrame) or not isinstance(texts, Iterable):
-        raise DataError(f"a {type(texts).__name__} was given, but a list of texts is needed")
-    as_list = getattr(texts, "to_pylist", None)  # of pyarrow, whose elements are no str
-    found = list(texts) if as_list is None else as_list()
+    found = as_list(texts, "text")
     for number, text in enumerate(found):
         if not isinstance(text, str):
             raise DataError(f"row {number} is {text!r}, but has to be a text")

@@ -86,8 +86,6 @@ def line_chart(
     factor = 100 if percent else 1
 
     def draw(axes: Any) -> None:
-        from matplotlib.ticker import MaxNLocator
-
         for line in lines:
             axes.plot(
                 range(1, len(line.values) + 1),
@@ -101,9 +99,16 @@ def line_chart(
             )
         axes.set_xlabel(along)
         axes.set_ylabel(f"{label} (%)" if percent else label)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        count_along(axes.xaxis)
 
     return chart(draw, label)
+
+
+def count_along(axis: Any) -> None:
+    """Only whole numbers stand along an axis of matplotlib, be it a single one."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def chart(

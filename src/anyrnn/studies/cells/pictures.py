@@ -15,7 +15,7 @@ from anyrnn.studies.cells.words import (
     steps_of,
     title_of,
 )
-from anyrnn.tasks.report import SERIES_COLOURS, TEXT_COLOUR, chart
+from anyrnn.tasks.report import SERIES_COLOURS, TEXT_COLOUR, chart, count_along
 from anyrnn.tasks.words import Language
 
 Settings = Sequence[tuple[str, SettingResult]]
@@ -169,6 +169,7 @@ class Drawer:
                     middle = [median(values) for values in zip(*curves, strict=False)]
                     axes.plot(range(1, len(middle) + 1), middle, label=cell, **_line(cell, number))
                 axes.set_xlabel(self._call("epoch"))
+                count_along(axes.xaxis)
                 axes.set_ylabel(self._axis(setting))
                 axes.set_title(self._heading(setting), fontsize=10)
                 if not setting.figure.percent:
@@ -191,6 +192,7 @@ class Drawer:
                 _logarithmic(axes, "y")
                 axes.set_ylim(_SMALLEST_SHARE, 30)
                 axes.set_xlabel(self._call("steps before the end"))
+                count_along(axes.xaxis)
                 axes.set_title(self._call(title), fontsize=10)
             panels[0].set_ylabel(self._call("what is left of the gradient"))
 

@@ -14,7 +14,7 @@ from anyrnn.studies.comparison.outcomes import rate_curves, results_of
 from anyrnn.studies.comparison.statistics import Contrast, smallest_p
 from anyrnn.studies.comparison.words import headings, named, said
 from anyrnn.tasks.options.nested import flattened
-from anyrnn.tasks.report import SERIES_COLOURS, TEXT_COLOUR, chart, render_page
+from anyrnn.tasks.report import SERIES_COLOURS, TEXT_COLOUR, chart, count_along, render_page
 from anyrnn.tasks.run_files import versions
 from anyrnn.tasks.scores.figures import LOSS, Figure, duration, short_duration
 from anyrnn.tasks.words import Language
@@ -248,6 +248,7 @@ class _Writer:
             axes.axhline(_LEFT, color=TEXT_COLOUR, linewidth=0.8, linestyle=":")
             axes.set_yscale("log")
             axes.set_xlabel(self.words["back"])
+            count_along(axes.xaxis)
             axes.set_ylabel(self.words["gradient"])
 
         return chart(draw, self.words["gradient"])

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from anyrnn.studies.space import Choice, Dimension, Range
 from anyrnn.studies.trials import TrialRecord
 from anyrnn.studies.tuning.result import TuneResult
-from anyrnn.tasks.report import SERIES_COLOURS, TEXT_COLOUR, chart, render_page
+from anyrnn.tasks.report import SERIES_COLOURS, TEXT_COLOUR, chart, count_along, render_page
 from anyrnn.tasks.run_files import versions
 from anyrnn.tasks.scores.figures import duration
 
@@ -153,7 +153,7 @@ def _history(result: TuneResult) -> Markup:
         _limit(axes, [(each.deciding or 0.0) * factor for each in known], larger)
         axes.set_xlabel("trial")
         axes.set_ylabel(_label(result))
-        _whole_numbers(axes.xaxis)
+        count_along(axes.xaxis)
 
     return chart(draw, "history of the trials")
 
@@ -197,7 +197,7 @@ def _curves(result: TuneResult) -> Markup:
         _limit(axes, ends, result.task.decides().larger_is_better)
         axes.set_xlabel("epoch")
         axes.set_ylabel(_label(result))
-        _whole_numbers(axes.xaxis)
+        count_along(axes.xaxis)
 
     return chart(draw, "learning curves of the trials")
 
@@ -294,10 +294,4 @@ def _scale(axes: Any, dimension: Range) -> None:
 
             axes.xaxis.set_major_formatter(ScalarFormatter())
     elif isinstance(dimension.low, int):
-        _whole_numbers(axes.xaxis)
-
-
-def _whole_numbers(axis: Any) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axis.set_major_locator(MaxNLocator(integer=True))
+        count_along(axes.xaxis)

@@ -15,6 +15,7 @@ from pyarrow import ipc
 from anyrnn.errors import DataError, option_name
 from anyrnn.tasks.data import contents
 from anyrnn.tasks.data.contents import Content
+from anyrnn.tasks.data.given import as_list
 from anyrnn.tasks.data.prepared import advanced, prepared
 from anyrnn.tasks.data.sequences import Sequences
 from anyrnn.tasks.extras import library
@@ -175,10 +176,8 @@ def waveforms(recordings: Iterable[Any], rate: int) -> list[Samples]:
         DataError: One is neither, has no samples, or some that are no number; or there is one
             recording in the place of several.
     """
-    if isinstance(recordings, str | Path):
-        raise DataError("one recording was given, but a list of recordings is needed")
     found = []
-    for number, each in enumerate(recordings):
+    for number, each in enumerate(as_list(recordings, "recording")):
         if isinstance(each, str | Path):
             found.append(read_recording(Path(each), rate))
             continue

@@ -22,6 +22,7 @@ from anyrnn.tasks.caption.features import (
 from anyrnn.tasks.caption.options import Options
 from anyrnn.tasks.caption.task import Caption
 from anyrnn.tasks.data.columns import hash_of
+from anyrnn.tasks.data.given import as_list
 from anyrnn.tasks.estimator import Estimator, FromList, WritesTexts
 from anyrnn.tasks.options.declaration import replaced
 
@@ -84,9 +85,7 @@ class Captioner(FromList, WritesTexts, task=Caption, data=("validation_share",))
 
 
 def _listed(X: Iterable[Any]) -> list[Any]:
-    if isinstance(X, str | Path):
-        raise DataError("one picture was given, but a list of pictures is needed")
-    found = list(X)
+    found = as_list(X, "picture")
     if not found:
         raise DataError("there is no picture")
     kind = numpy.ndarray if isinstance(found[0], numpy.ndarray) else str | Path

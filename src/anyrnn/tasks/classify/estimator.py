@@ -2,11 +2,12 @@
 
 import reprlib
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy
+from pandas import NA, NaT
 from sklearn.base import ClassifierMixin
 from sklearn.utils import Tags, check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
@@ -18,6 +19,7 @@ from anyrnn.tasks.classify.inputs import Inputs, Numbers, Texts
 from anyrnn.tasks.classify.series import SequenceError, Series
 from anyrnn.tasks.classify.task import Classify
 from anyrnn.tasks.data.encoding import whole_characters
+from anyrnn.tasks.data.given import as_list
 from anyrnn.tasks.data.parts import Data
 from anyrnn.tasks.estimator import Estimator, FromList, listed_texts
 
@@ -190,7 +192,7 @@ class SequenceClassifier(
 
     def _sequences(self, X: Any, fitting: bool) -> Sequence[Any]:
         """The sequences one by one; arrays as scikit-learn checks them."""
-        X = _unmasked(X)
+        X = _unmasked(as_list(X, "sequence") if X is None or isinstance(X, Iterator) else X)
         axes = getattr(X, "ndim", 2)
         if isinstance(X, list | tuple) or (axes == 1 and X.dtype.kind == "O"):
             self._forget_features(fitting)
@@ -242,15 +244,21 @@ def _unmasked(values: Any) -> Any:
 
 def _labels(y: Any) -> numpy.ndarray:
     """Labels as scikit-learn has them: one axis, none of them missing, no measured numbers."""
+    if isinstance(y, Iterator):
+        y = list(y)
     listed = y.tolist() if hasattr(y, "tolist") else y
-    if isinstance(listed, list | tuple) and any(label is None for label in listed):
-        row = next(row for row, label in enumerate(listed) if label is None)
-        raise DataError(f"row {row} has no label")
+    for row, label in enumerate(listed if isinstance(listed, list | tuple) else ()):
+        if label is None or label is NA or label is NaT or _is_nan(label):
+            raise DataError(f"row {row} has no label")
     as_given: Any = None
     check_array(y, ensure_2d=False, dtype=as_given, input_name="y")
     labels = column_or_1d(y, warn=True)
     check_classification_targets(labels)
     return labels
+
+
+def _is_nan(label: Any) -> bool:
+    return isinstance(label, float) and label != label
 
 
 def check_count(count: int, labels: Sequence[str] | None, units: str) -> None:

@@ -1,7 +1,6 @@
 """Spoken words with scikit-learn's verbs."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Self
 
 from anyrnn.errors import DataError
@@ -9,6 +8,7 @@ from anyrnn.tasks.classify.estimator import Classifier, check_count
 from anyrnn.tasks.command.data import Part, given_part
 from anyrnn.tasks.command.sounds import Sounds
 from anyrnn.tasks.command.task import Command
+from anyrnn.tasks.data.given import as_list
 from anyrnn.tasks.estimator import FromList
 
 
@@ -42,6 +42,7 @@ class CommandRecognizer(FromList, Classifier, task=Command, data=("skip_bad", "v
         Raises:
             DataError: There are not as many words or speakers as recordings, or too few of a word.
         """
+        X = as_list(X, "recording")
         if groups is not None and len(groups) != len(X):
             raise DataError(f"there are {len(X)} recordings, but {len(groups)} groups")
         return self._fit_part(y, lambda names: self._part(X, names, groups, fitting=True))
@@ -54,8 +55,7 @@ class CommandRecognizer(FromList, Classifier, task=Command, data=("skip_bad", "v
         *,
         fitting: bool,
     ) -> Part:
-        if isinstance(X, str | Path):
-            raise DataError("one recording was given, but a list of recordings is needed")
+        X = as_list(X, "recording")
         check_count(len(X), labels, "recordings")
         rate = self.get_params()["sample_rate"]
         return given_part(self.place, X, rate, labels or [], speakers)

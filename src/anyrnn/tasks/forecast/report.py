@@ -17,7 +17,7 @@ from anyrnn.tasks.forecast.scores import (
     Example,
     ForecastScores,
 )
-from anyrnn.tasks.report import SERIES_COLOURS, TEXT_COLOUR, chart, curves
+from anyrnn.tasks.report import SERIES_COLOURS, TEXT_COLOUR, chart, count_along, curves
 from anyrnn.tasks.scores.figures import LOSS
 from anyrnn.tasks.task import ScoreTable
 
@@ -122,6 +122,7 @@ def steps_chart(scores: ForecastScores) -> Markup:
                 label=name,
             )
         axes.set_xlabel("steps ahead")
+        count_along(axes.xaxis)
         axes.set_ylabel("MASE")
 
     return chart(draw, "MASE by step of the horizon")

@@ -12,6 +12,7 @@ from anyrnn.inspect import Flow
 from anyrnn.tasks.inspection.drawing import Look, Picture, axes_of
 from anyrnn.tasks.inspection.findings import Findings
 from anyrnn.tasks.inspection.words import heading
+from anyrnn.tasks.report import count_along
 
 _MOST_UNITS, _MOST_LABELS, _MOST_BARS = 48, 70, 120
 _SPACE, _VISIBLE = "␣", {"\n": "⏎", "\t": "⇥"}
@@ -267,7 +268,7 @@ def _lines(axes: Any, look: Look, flows: Sequence[Flow], whole: Flow) -> None:
 
 
 def _finish(axes: Any, look: Look, along: str) -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, NullFormatter
 
     axes.axhline(0.01, color=look.text, linewidth=0.8, linestyle=":")
     drawn = numpy.concatenate([line.get_ydata() for line in axes.lines])
@@ -278,7 +279,7 @@ def _finish(axes: Any, look: Look, along: str) -> None:
     axes.set_ylabel(look.word("share left"))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
     axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    count_along(axes.xaxis)
     axes.legend(frameon=False, fontsize=8)
 
 

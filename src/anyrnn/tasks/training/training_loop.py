@@ -34,6 +34,11 @@ from anyrnn.tasks.training.learner import Learner
 from anyrnn.tasks.training.listener import Epoch, Listener
 from anyrnn.tasks.training.memory import enough_memory
 
+# scikit-learn hands the filters of warnings to the processes of a search. One that names a class of
+# Lightning has it imported there before anyrnn.tasks, which lets it be (see `torchvision_import`).
+_filters: Any = warnings.filters
+_filters[:] = [each for each in _filters if not each[2].__module__.startswith("lightning.")]
+
 
 def fit(
     learner: Learner,
