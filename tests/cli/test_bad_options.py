@@ -94,7 +94,7 @@ def test_a_number_of_another_type(value: object) -> None:
         (["--weight-decay=-1"], "--weight-decay"),
         (["--tokens", "bpe", "--vocabulary-size", "100"], "at least 258"),
         (["--cell", "lstn"], "lstm"),
-        (["--hidden-size", "100000000"], "cannot be made"),
+        (["--hidden-size", "100000000"], "do not fit into memory"),
         (["--hidden-size", "2147483647"], "more than can be addressed"),
         (["--hidden-size", "99999999999999999999"], "has to be 2147483647 or less"),
         (["--resume"], "--resume"),

@@ -269,7 +269,7 @@ def test_mistakes_in_a_step() -> None:
     for layer, given, message in (
         (LSTM(3, 5, bidirectional=True), x, "the layer is bidirectional: it needs the whole"),
         (LSTM(3, 5), x[None], "the input of a step is (1, 2, 3); expected (batch, 3) or (3,)"),
-        (LSTM(3, 5), [0.0] * 3, "the input of a step is list; expected (batch, 3) or (3,)"),
+        (LSTM(3, 5), [0.0] * 3, "the input of a step is a list; expected a tensor"),
         (LSTM(3, 5), x[:, :2], "the input has 2 features"),
     ):
         with pytest.raises(InputError) as caught:

@@ -60,6 +60,7 @@ def checked(given: Mapping[str, Any]) -> dict[str, Any]:
                 value is None or isinstance(value, bool | np.bool_) or as_whole(value) in (0, 1)
             ):
                 raise InputError(f"{name}={value!r:.60}; expected True or False")
+            found[name] = None if value is None else bool(value)
         elif name in RATES:
             if as_number(value) is None:
                 raise InputError(f"{name}={value!r:.60}; expected a probability, from 0 to 1")

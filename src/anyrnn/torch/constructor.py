@@ -13,6 +13,7 @@ import torch
 from anyrnn.errors import InputError, SizeError
 from anyrnn.graph.sizes import as_whole
 from anyrnn.torch.layer_options import check_flag
+from anyrnn.torch.vendor_path import rnn_mode
 from anyrnn.transforms.option_values import check_probability
 
 # arguments of torch.nn's layers after the sizes and the number of layers, and of its cells
@@ -58,7 +59,11 @@ def check_place(device: object, dtype: Any) -> None:
 
 
 def named_arguments(
-    module: object, names: Sequence[str], positional: Sequence[Any], given: Mapping[str, Any]
+    module: object,
+    names: Sequence[str],
+    positional: Sequence[Any],
+    given: Mapping[str, Any],
+    others: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The further arguments of a constructor by name, checked.
 
@@ -67,6 +72,7 @@ def named_arguments(
         names: Those that may be given by position too, in their order.
         positional: Those that were.
         given: Those that were given by name.
+        others: Further names that the constructor knows.
 
     Raises:
         InputError: One is unknown, was given twice, or is not what it can be.
@@ -82,16 +88,15 @@ def named_arguments(
         found[name] = value
     for name, value in found.items():
         if name not in names:
-            near = difflib.get_close_matches(name, names, 1)
+            near = difflib.get_close_matches(name, [*names, *others], 1)
             hint = f"did you mean {near[0]}?" if near else f"its own are: {', '.join(names)}"
             raise InputError(f"{kind} has no option '{name}'; {hint}")
         if name in FLAGS:
             check_flag(name, value)
     if "dropout" in found:
         found["dropout"] = check_probability("dropout", found["dropout"], SizeError)
-    nonlinearity = found.get("nonlinearity", "tanh")
-    if "dropout" in names and nonlinearity not in ("tanh", "relu"):
-        raise InputError(f"Unknown nonlinearity: {nonlinearity!r}; expected 'tanh' or 'relu'")
+    if "dropout" in names and "nonlinearity" in found:
+        rnn_mode(found["nonlinearity"])
     check_place(found.get("device"), found.get("dtype"))
     return found
 

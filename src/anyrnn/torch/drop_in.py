@@ -34,7 +34,7 @@ from anyrnn.torch.results import own
 from anyrnn.torch.single_step import single_step
 from anyrnn.torch.tensors import PLAIN, SHAPE, check_tensor, parameter
 from anyrnn.torch.tracing import constant, leaf_call, refuse_script
-from anyrnn.torch.vendor_path import CELLS, torch_cell
+from anyrnn.torch.vendor_path import rnn_mode, torch_cell
 
 FAMILIES = {  # of our cells, by torch's names
     "weight_ih": "W",
@@ -99,7 +99,7 @@ class _Layer(Layer, nn.RNNBase):
         check_memory(memory)
         options, further = Options.take(given)
         names = LAYER_ARGUMENTS if isinstance(self, nn.RNN) else LAYER_ARGUMENTS[1:]
-        further = named_arguments(self, names, positional, further)
+        further = named_arguments(self, names, positional, further, Options.names())
         count, sizes = count_layers(num_layers, {"hidden_size": hidden_size}), None
         if isinstance(hidden_size, list):
             sizes = [*hidden_size]
@@ -275,9 +275,7 @@ class _Step(nn.RNNCellBase):
         Raises:
             InputError: A shape, a type or a device is not what the module takes.
         """
-        mode = self._mode or f"RNN_{str(self.nonlinearity).upper()}"
-        if mode not in CELLS:
-            raise InputError(f"Unknown nonlinearity: {self.nonlinearity}; expected tanh or relu")
+        mode = self._mode or rnn_mode(self.nonlinearity)
         if torch.compiler.is_compiling():
             return self._carefully(mode, input, hx)
         size, hidden, own = self.input_size, self.hidden_size, self._parameters

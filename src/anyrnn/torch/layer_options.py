@@ -84,9 +84,14 @@ class Options:
             raise InputError("residual=True and highway=True exclude each other; choose one")
 
     @classmethod
+    def names(cls) -> list[str]:
+        """The names of the options."""
+        return [part.name for part in fields(cls)]
+
+    @classmethod
     def take(cls, given: Mapping[str, Any]) -> tuple[Options, dict[str, Any]]:
         """Split a constructor's keywords into these options and the others."""
-        names = {part.name for part in fields(cls)}
+        names = cls.names()
         rest = {name: value for name, value in given.items() if name not in names}
         return cls(**{name: value for name, value in given.items() if name in names}), rest
 

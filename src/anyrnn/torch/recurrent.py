@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from anyrnn.cells.catalogue import get
 from anyrnn.errors import CellError, InputError, SizeError
 from anyrnn.graph.cell import Cell
 from anyrnn.schedule.residuals import check_memory
-from anyrnn.torch.constructor import check_place, enough_memory
+from anyrnn.torch.constructor import check_place, check_size, enough_memory
 from anyrnn.torch.inputs import GIVEN, Marks
 from anyrnn.torch.layer import Layer
 from anyrnn.torch.layer_options import Options, check_flag
@@ -34,7 +33,7 @@ def _sort(cells: Iterable[Cell], given: Mapping[str, Any]) -> tuple[dict[str, An
     """Sort a constructor's further keywords into sizes and hyperparameters."""
     cells = list(dict.fromkeys(cells))
     for cell in cells:
-        cell.check_options([Recurrent.__init__], [option.name for option in fields(Options)])
+        cell.check_options([Recurrent.__init__], Options.names())
     sizes: dict[str, Any] = {}
     hyperparameters: dict[str, Any] = {}
     for name, value in given.items():
@@ -46,8 +45,7 @@ def _sort(cells: Iterable[Cell], given: Mapping[str, Any]) -> tuple[dict[str, An
         else:
             known = [f"{size}_size" for cell in cells for size in cell.sizes]
             known += [name for cell in cells for name in cell.hyperparameters]
-            further = [option.name for option in fields(Options)]
-            near = difflib.get_close_matches(name, [*known, *further], 1)
+            near = difflib.get_close_matches(name, [*known, *Options.names()], 1)
             own = ", ".join(dict.fromkeys(known))
             hint = f"did you mean {near[0]}?" if near else f"its own are: {own}"
             called = " and ".join(f"'{cell.name}'" for cell in cells)
@@ -95,7 +93,8 @@ def _structure(
     count = count_layers(num_layers, {"cell": cell, **lists, **further})
     layers = [_directions(part, bidirectional) for part in _each_layer(cell, count)]
     sizes, numbers = _sort((found for layer in layers for found in layer), further)
-    projections = _each_layer(own_sizes["proj"], count)
+    projected = _each_layer(own_sizes["proj"], count)
+    projections = [check_size("proj_size", size or 0, least=0) for size in projected]
     changed = [
         tuple(options.changed(_chosen(found, numbers, bias), size != 0) for found in layer)
         for layer, size in zip(layers, projections, strict=True)

@@ -12,6 +12,7 @@ from torch import _VF, Tensor
 from torch.nn import functional
 
 from anyrnn.cells.catalogue import get
+from anyrnn.errors import InputError
 from anyrnn.graph.cell import Cell
 from anyrnn.kernels.run import Arrays, Run, Steps
 from anyrnn.torch.tensors import Results, beside, check_parameters
@@ -35,6 +36,18 @@ def _make_cells() -> None:
         found["LSTM", True] = get("lstm_projection")
         both = {(*key, False): without_bias(cell) for key, cell in found.items()}
         _cells.update(both | {(*key, True): with_two_biases(cell) for key, cell in found.items()})
+
+
+def rnn_mode(nonlinearity: object) -> str:
+    """What torch calls an RNN with a nonlinearity.
+
+    Raises:
+        InputError: torch has none with this one.
+    """
+    mode = f"RNN_{str(nonlinearity).upper()}"
+    if mode not in CELLS:
+        raise InputError(f"Unknown nonlinearity: {nonlinearity!r}; expected 'tanh' or 'relu'")
+    return mode
 
 
 def torch_cell(mode: str, projected: bool, bias: bool) -> Cell:
