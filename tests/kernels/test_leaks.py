@@ -14,10 +14,27 @@ pytestmark = pytest.mark.skipif(
     not Path("/proc/self/statm").exists(), reason="the size of a process is not known"
 )
 
-NUMPY = """
+NUMPY = '''
+import os
+
 import numpy as np
 import anyrnn
+from anyrnn.kernels.cpu.machine import engine, processor
 
+loop = """
+define void @enter(ptr %0) {
+  br label %next
+next:
+  %n = phi i64 [ 0, %1 ], [ %m, %next ]
+  %place = getelementptr i64, ptr %0, i64 %n
+  store i64 %n, ptr %place
+  %m = add i64 %n, 1
+  %more = icmp ult i64 %m, 9
+  br i1 %more, label %next, label %end
+end:
+  ret void
+}
+"""
 made = anyrnn.compile("lstm", {"input": 3, "hidden": 5}, threads=1)
 weights = {
     stored.name: np.full(stored.shape_for(made.sizes), 0.1, np.float32)
@@ -37,9 +54,14 @@ def train_with_large_arrays(number):
     result = made.forward(large, parameters=weights, save=True)
     result.backward(result.output)
 
+def optimise(number):
+    os.environ["ANYRNN_OPTIMISE"] = "on"
+    engine._optimize(loop, processor.host())
+    del os.environ["ANYRNN_OPTIMISE"]
+
 def infer_with_other_sizes(number):
     made.forward(large[: 1 + number % 7, : 1 + number % 199], parameters=weights)
-"""
+'''
 TORCH = """
 import torch
 import anyrnn
@@ -109,6 +131,7 @@ CALLS = {  # how many before the first measurement, and from there to the second
         "infer": (300, 250),
         "train": (300, 250),
         "train_with_large_arrays": (30, 50),
+        "optimise": (10, 20),
         "infer_with_other_sizes": (1100, 350),
     },
     TORCH: {

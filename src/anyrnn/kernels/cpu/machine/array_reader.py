@@ -136,6 +136,9 @@ class _Table(ctypes.Structure):
     )
 
 
+_Read = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_void_p)
+
+
 @lru_cache(maxsize=1)
 def _code() -> Code:
     numbers = "count", "first.kind", "second.kind", "flags.place", "flags.refused"
@@ -178,8 +181,7 @@ def flag_of(pairs: Iterable[tuple[Any, Any]]) -> tuple[int, int] | None:
 def _words(array: Any) -> list[int]:
     """The words of an array from its sizes on; none if it cannot be asked."""
     function, told = _function(type(array)), (ctypes.c_int64 * 6)()
-    read = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_void_p)(function)
-    if not function or read(array, ctypes.addressof(told)):
+    if not function or _Read(function)(array, ctypes.addressof(told)):
         return []
     return [*(ctypes.c_uint64 * WORDS).from_address(told[3])]
 

@@ -84,7 +84,12 @@ def _optimize(text: str, target: Processor) -> tuple[llvm.ModuleRef, llvm.Target
     for name, value in PASSES.items():
         setattr(options, name, value)
     builder = llvm.create_pass_builder(machine, options)
-    builder.getModulePassManager().run(module, builder)
+    manager = builder.getModulePassManager()
+    manager.run(module, builder)
+    # llvmlite 0.50 frees none: the method that does is hidden by one of another base
+    with suppress(AttributeError):
+        llvm.newpassmanagers.NewPassManager._dispose(manager)
+        manager.detach()
     return module, machine
 
 
