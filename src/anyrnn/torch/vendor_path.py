@@ -26,6 +26,7 @@ warnings.filterwarnings(
 )
 
 CELLS = {"RNN_TANH": "rnn", "RNN_RELU": "rnn_relu", "LSTM": "lstm", "GRU": "gru"}  # by torch's mode
+RNN_MODES = {mode[4:].lower(): mode for mode in CELLS if mode[:4] == "RNN_"}  # by nonlinearity
 _cells: dict[tuple[str, bool, bool], Cell] = {}
 
 
@@ -44,9 +45,9 @@ def rnn_mode(nonlinearity: object) -> str:
     Raises:
         InputError: torch has none with this one.
     """
-    mode = f"RNN_{str(nonlinearity).upper()}"
-    if mode not in CELLS:
-        raise InputError(f"Unknown nonlinearity: {nonlinearity!r}; expected 'tanh' or 'relu'")
+    mode = RNN_MODES.get(str(nonlinearity))
+    if mode is None:
+        raise InputError(f"Unknown nonlinearity: {nonlinearity}; expected {' or '.join(RNN_MODES)}")
     return mode
 
 
