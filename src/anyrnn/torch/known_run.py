@@ -11,7 +11,7 @@ from torch import Tensor
 
 from anyrnn.kernels.run import ArrayInterface, Run
 from anyrnn.kernels.target import Call, Entry, Target
-from anyrnn.torch.tensors import NO_MEMORY, PLAIN, TYPES, address_reader, list_maker
+from anyrnn.torch.tensors import NO_MEMORY, PLAIN, TYPES, address_reader, list_maker, zeros
 
 Shape = tuple[int, ...]
 
@@ -127,6 +127,7 @@ class KnownRun:
         self.ways: dict[Any, _Results | None] = {}
         self.read = address_reader(self.given, self.dtypes)
         self.read_gradients: Callable[[list[Any]], list[int] | None] | None = None
+        self.zeros: list[Callable[[], Tensor]] = []  # gradients of results that nothing depends on
 
     def learn(self, call: Call, wanted: tuple[bool, ...] = ()) -> None:
         """Find the way into what a method of the target has just run, if there is one.
@@ -138,8 +139,7 @@ class KnownRun:
         if (call, wanted) in self.ways:
             return
         entry = self.target.entry(self.run, call, self.interface, wanted=wanted)
-        leading = (1,) if self.layout.stacked else ()
-        shapes = [self.output, *((*leading, *shape) for shape in self.states)]
+        shapes = [self.output, *map(self._stacked, self.states)]
         if call == "backward":
             shapes = self.given
         elif entry is not None and None in entry.returned:
@@ -186,25 +186,40 @@ class KnownRun:
             gradients: Those of the results.
             wanted: Whether the gradient of the input is wanted, and of each parameter.
         """
-        results, own = self.ways.get(("backward", wanted)), self.ways.get(("record", ()))
-        if results is None or own is None:
+        results = self.ways.get(("backward", wanted))
+        if results is None or self.ways.get(("record", ())) is None:
             return None
-        above, (x, *_) = [], saved
-        for gradient, shape in zip(gradients, (self.output, *self.states), strict=True):
-            above.append(x.new_zeros(shape) if gradient is None else gradient)
-        if not PLAIN.issuperset(map(type, above)):
-            return None
+        first, end = 1 + len(self.states), len(self.given)
+        read = self.read_gradients or self._gradient_reader()
+        above = [
+            make() if gradient is None else gradient
+            for gradient, make in zip(gradients, self.zeros, strict=True)
+        ]
         if self.layout.batch_first and gradients[0] is not None:
             above[0] = above[0].transpose(0, 1)
-        if self.layout.stacked:
-            above[1:] = map(Tensor.view, above[1:], self.states)
-        output, *states = map(Tensor.contiguous, above)
-        first, end = 1 + len(self.states), len(self.given)
-        if self.read_gradients is None:
-            shapes = [self.x, self.output, *own.shapes, *self.states, *self.parameters]
-            self.read_gradients = address_reader(shapes, self.dtypes[:1] * len(shapes))
-        starts = self.read_gradients([x, output, *saved[end:], *states, *saved[first:end]])
+        behind = *saved[end:], *above[1:], *saved[first:end]
+        starts = read([saved[0], above[0], *behind])
+        if starts is None:  # some are not contiguous
+            if not PLAIN.issuperset(map(type, above)):
+                return None
+            output, *states = map(Tensor.contiguous, above)
+            behind = *saved[end:], *states, *saved[first:end]
+            starts = read([saved[0], output, *behind])
         return None if starts is None else results.taken(results.fill(starts))[0]
+
+    def _gradient_reader(self) -> Callable[[list[Any]], list[int] | None]:
+        """What reads where the arrays begin that the derivative is given."""
+        own = self.ways["record", ()]
+        assert own is not None
+        states = [*map(self._stacked, self.states)]
+        shapes = [self.x, self.output, *own.shapes, *states, *self.parameters]
+        self.zeros = [*(zeros(shape, self.dtypes[0]) for shape in (self.output, *states))]
+        self.read_gradients = address_reader(shapes, self.dtypes[:1] * len(shapes))
+        return self.read_gradients
+
+    def _stacked(self, shape: Shape) -> Shape:
+        """The shape of a last state, as it is returned."""
+        return (1, *shape) if self.layout.stacked else shape
 
 
 @lru_cache(maxsize=64)

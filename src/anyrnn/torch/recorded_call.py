@@ -28,7 +28,7 @@ class RecordedCall(KeptCall):
     ) -> None:
         states = [rows.detach().new_zeros((1, *shape)) for shape in known.states]
         super().__init__(names, [rows, *states], stored, recorded=True)
-        self.known = known
+        self.known, self.flat = known, [zeros.squeeze(0) for zeros in self.zeros]
 
     def __call__(
         self, rows: Any, state: Any, parameters: Mapping[str, Any], out: Any = None
@@ -41,8 +41,8 @@ class RecordedCall(KeptCall):
         if self.known.layout.batch_first:
             x = time_first(x)
             starts[0] = x.data_ptr()
-        for place in range(self.count - 1):
-            tensors[place] = tensors[place].squeeze(0)
+        states = self.count - 1
+        tensors[:states] = self.flat if state is None else [t.squeeze(0) for t in tensors[:states]]
         call = Recording(self.known.run, None, self.known.layout, self.known, starts)
         output, *new = apply(call, x, *tensors)
         return output, new[0] if len(new) == 1 else tuple(new)

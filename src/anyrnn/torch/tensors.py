@@ -122,6 +122,16 @@ def list_maker(
     return lambda: quick(None) or [make() for make in makers]
 
 
+def zeros(shape: tuple[int, ...], dtype: torch.dtype) -> Callable[[], Tensor]:
+    """What gives zeros to read: small ones are the same each time."""
+    made = partial(torch.zeros, shape, dtype=dtype, device="cpu")
+    if prod(shape) * dtype.itemsize >= host.LEAST:
+        return made
+    with torch.inference_mode(False):
+        kept = made()
+    return lambda: kept
+
+
 def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
     """A tensor with undefined contents."""
     return maker(shape, dtype)()

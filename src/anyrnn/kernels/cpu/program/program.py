@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from anyrnn.kernels.cpu.program.commands import ArrayRows
@@ -140,11 +141,8 @@ class Program:
         if order == [*range(len(inputs))]:
             return enter, commands.results, Outcome(*parts)
         order += range(len(inputs), len(inputs) + first - len(entering) + len(commands.results))
-        return (
-            lambda addresses: enter([addresses[number] for number in order]),
-            commands.results,
-            Outcome(*parts),
-        )
+        pick = itemgetter(*order)
+        return lambda addresses: enter(pick(addresses)), commands.results, Outcome(*parts)
 
 
 def _places(parts: Mapping[Any, ArrayRows], numbers: Sequence[int]) -> Places:

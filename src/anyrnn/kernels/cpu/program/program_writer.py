@@ -135,6 +135,8 @@ class ProgramWriter:
         )
         states = begun or self._pairs()
         for segment in self.segments:
+            if not frame.fresh:
+                commands.pause()
             frame.segment = segment
             frame.sums.clear()
             frame.gathered.clear()
@@ -158,7 +160,6 @@ class ProgramWriter:
                 operation.write(frame)
             self._copy(plan.late, histories)
             frame.fresh = False
-            commands.pause()
         for operation in plan.last:
             if isinstance(operation, OuterGradients):
                 operation.finish(frame)
