@@ -6,10 +6,13 @@ same place, so that code written for them keeps working.
 """
 
 import re
+import reprlib
 from collections.abc import Callable
 
 # The name of an option in a message, perhaps with a value: control characters that no name has.
 _NAMED = re.compile("\x02([^\x02\x03\x1f]+)(?:\x1f([^\x02\x03\x1f]*))?\x03")
+# A value in a message, as Python writes it and as files of options do.
+_VALUE = re.compile("\x02\x1f([^\x02\x03\x1f]*)\x1f([^\x02\x03\x1f]*)\x03")
 
 
 def option_name(name: str, value: object = None) -> str:
@@ -31,6 +34,34 @@ def option_name(name: str, value: object = None) -> str:
     return f"\x02{name}\x03" if value is None else f"\x02{name}\x1f{value}\x03"
 
 
+def option_value(value: object) -> str:
+    """The value of an option within a message of an `AnyrnnError`.
+
+    The message shows it as Python writes it, and the command line as files of options do.
+
+    Args:
+        value: The value; of a long one the beginning and the end are shown.
+
+    Example:
+        >>> error = AnyrnnError(f"it is {option_value([None, True])}")
+        >>> print(error)
+        it is [None, True]
+        >>> error.told(str)
+        'it is [null, true]'
+    """
+    return f"\x02\x1f{reprlib.repr(value)}\x1f{_InFiles().repr(value)}\x03"
+
+
+class _InFiles(reprlib.Repr):
+    """Values as YAML and JSON write them, where Python differs."""
+
+    def repr_NoneType(self, value: None, level: int) -> str:  # noqa: N802
+        return "null"
+
+    def repr_bool(self, value: bool, level: int) -> str:
+        return "true" if value else "false"
+
+
 class AnyrnnError(Exception):
     """The base of all exceptions of anyrnn: a mistake in what the user gave, said in one line.
 
@@ -48,7 +79,8 @@ class AnyrnnError(Exception):
     def __str__(self) -> str:
         """The message with the names of options as Python has them."""
         return _NAMED.sub(
-            lambda found: found[1] if found[2] is None else f"{found[1]}={found[2]}", self.message
+            lambda found: found[1] if found[2] is None else f"{found[1]}={found[2]}",
+            _VALUE.sub(lambda value: value[1], self.message),
         )
 
     def renamed(self, name: Callable[[str], str]) -> "AnyrnnError":
@@ -57,7 +89,7 @@ class AnyrnnError(Exception):
         return self
 
     def told(self, flag: Callable[[str], str]) -> str:
-        """The message with the names of options as flags.
+        """The message with the names of options as flags, and their values as in files.
 
         Args:
             flag: The flag of an option of a name.
@@ -69,7 +101,7 @@ class AnyrnnError(Exception):
                 return name.replace("--", "--no-", 1)
             return name if found[2] in (None, "True") else f"{name} {found[2]}"
 
-        return _NAMED.sub(shown, self.message)
+        return _NAMED.sub(shown, _VALUE.sub(lambda value: value[2], self.message))
 
 
 class CellError(AnyrnnError, TypeError):

@@ -69,6 +69,11 @@ def test_surnames(anyrnn: Any, surnames: Path) -> None:
     )
     other = classify(anyrnn, surnames, *options, "--resume", "--sizes", "equal-hidden")
     assert "sizes was 'equal-parameters' and is 'equal-hidden' now" in other.error
+    assert other.error.endswith("or choose another --name\n")
+    placed = ("--output", "studies/surnames")
+    assert "choose another --output" in classify(anyrnn, surnames, *options, *placed).error
+    other = classify(anyrnn, surnames, *options, *placed, "--resume", "--sizes", "equal-hidden")
+    assert other.error.endswith("or choose another --output\n")
     chinese = classify(anyrnn, surnames, *options, "--resume", "--language", "zh")
     assert chinese.code == 0, chinese.err
     assert f"推荐 {results['recommended']}" in chinese.out
@@ -136,7 +141,7 @@ def test_carbon_dioxide(anyrnn: Any) -> None:
             "each other with --workers; leave it out",
         ),
         (["--resume"], "there is no study studies/surnames to go on with; leave --resume out"),
-        (["--output", "surnames.txt"], "surnames.txt is a file; choose another --name"),
+        (["--output", "surnames.txt"], "surnames.txt is a file; choose another --output"),
         (["--momentum", "0.9"], "--momentum has no effect with --optimiser adam"),
         (["--sizes", "equal"], "Invalid value for '--sizes'"),
     ],

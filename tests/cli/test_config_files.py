@@ -88,7 +88,10 @@ def test_a_resumed_run_with_another_file_is_refused(run: Run, file: Path, tmp_pa
     [
         ("training: {epochs: 0}", "training.epochs in {file} is 0, but has to be 1 or more"),
         ("training: {epochs: '3'}", "training.epochs in {file} is '3', but has to be a whole"),
-        ("training: {epochs: true}", "training.epochs in {file} is True, but has to be a whole"),
+        ("training: {epochs: true}", "training.epochs in {file} is true, but has to be a whole"),
+        ("training: {epochs: null}", "training.epochs in {file} is null, but has to be a whole"),
+        ("data: {text: [a, null]}", "data.text in {file} is ['a', null], but has to be text"),
+        ("training: false", "{file}: training is false, but has to be a group of options"),
         ("training: {clip: .nan}", "training.clip in {file} is nan, but has to be a finite"),
         ("training: {learning_rat: 1}", "{file}: training.learning_rat is no option; did you me"),
         ("trainin: {epochs: 1}", "{file}: trainin is no option; did you mean training?"),
@@ -118,6 +121,8 @@ def test_mistakes_in_a_file(run: Run, data: Path, tmp_path: Path, text: str, mes
     [
         ("model.layers", "'model.layers' sets nothing; write NAME=VALUE"),
         ("=3", "'=3' sets nothing"),
+        (".training=1", "'.training=1' sets nothing"),
+        ("training..epochs=1", "'training..epochs=1' sets nothing"),
         ("model.layers=[", "the value of 'model.layers=[' is not YAML"),
         ("model.layers=two", "model.layers in --set is 'two', but has to be a whole number"),
         ("model.layer=2", "--set model.layer=2: model.layer is no option; did you mean model.lay"),

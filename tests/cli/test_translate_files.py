@@ -91,6 +91,8 @@ def test_mistakes(run: Run, model: str) -> None:
         ([*files, "--source", "none.en", "--target", "words.de"], "no file none.en"),
         (["evaluate", model, "--source", "a"], "only --source is given: give a table with --data"),
         (["evaluate", model], "no file is named: give a table with --data, or two files with --so"),
+        (["evaluate", model, "--data", "pairs.tsv"], "trained on files, and --source and --target"),
+        (["evaluate", model, *table], "of a table are not the same: give both"),
         (["translate", model, "one", "--n-best", "9"], "--n-best is 9, but a beam finds no more"),
         (["translate", model, "one", "--top-k", "9"], "--top-k has no effect with --no-sample"),
         (["translate", model, "one", "--beam", "0"], "--beam is 0, but has to be 1 or more"),

@@ -111,7 +111,13 @@ def test_a_recording_in_pieces_is_that_as_a_whole(what: str, tmp_path: Path) -> 
         numpy.testing.assert_allclose(pieces, whole, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["missing.wav", "text.wav", "header.wav", "half.flac", "slow.wav"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("missing.wav", "empty.wav", "text.wav", "header.wav", "half.flac", "slow.wav"),
+        "nan.wav",
+    ],
+)
 def test_pieces_of_what_is_no_recording(name: str, tmp_path: Path) -> None:
     path = bad(tmp_path, name)
     with pytest.raises(DataError, match=BAD[name][1].format(path=path)):

@@ -14,7 +14,7 @@ from anyrnn.tasks.run_files import read_json
 
 FORMAT_VERSION = 1
 
-_NAME, _RESUME = option_name("name"), option_name("resume")
+_RESUME = option_name("resume")
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,14 @@ class Place:
         url: The URL of a database, through which several machines take trials of one study; without
             one its trials are in a file in the folder.
         resume: Whether to go on with a study of that name.
+        option: The option that says which folder it is.
     """
 
     folder: Path
     name: str
     url: str | None = None
     resume: bool = False
+    option: str = "name"
 
     @property
     def shown(self) -> str:
@@ -40,6 +42,11 @@ class Place:
         if self.url is None:
             return f"the study {self.folder}"
         return f"the study {self.name!r} in {shown_url(self.url)}"
+
+    @property
+    def other(self) -> str:
+        """The option that names another study: a storage knows them by their names."""
+        return self.option if self.url is None else "name"
 
     def check(self) -> None:
         """Refuse a folder that holds something else, before data are read.
@@ -50,7 +57,8 @@ class Place:
         """
         if self.url is not None:
             shown_url(self.url)
-        there = check_folder(self.folder, is_study, self.resume, "study", _NAME)
+        flag = option_name(self.option)
+        there = check_folder(self.folder, is_study, self.resume, "study", flag)
         if not there and self.resume and self.url is None:
             raise RunError(f"there is no study {self.folder} to go on with; leave {_RESUME} out")
 

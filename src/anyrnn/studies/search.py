@@ -254,7 +254,7 @@ class Study:
                 known = trial_queue.text_in(study.user_attrs, _SETTINGS)
                 if known is None:
                     raise StorageError(f"{place.shown} is none of anyrnn; choose another {_NAME}")
-                check_same(place.shown, known, self._settings)
+                check_same(place.shown, known, self._settings, place.other)
             else:
                 study = self._new(storage)
         if not (self.folder / STUDY).exists():

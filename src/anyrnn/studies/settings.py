@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from anyrnn.errors import RunError, option_name
+from anyrnn.errors import RunError, option_name, option_value
 from anyrnn.tasks.options.declaration import declared
 from anyrnn.tasks.options.nested import differing, flattened
 
@@ -28,12 +28,13 @@ def _is_file(type_: Any) -> bool:
     return type_ is Path or Path in getattr(type_, "__args__", ())
 
 
-def check_same(where: str, was: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def check_same(where: str, was: Mapping[str, Any], now: Mapping[str, Any], other: str) -> None:
     """Refuse to go on with a study that was begun with other settings.
 
     Args:
         where: The study.
         was, now: Its settings.
+        other: The option that names another study.
 
     Raises:
         RunError: They differ.
@@ -43,6 +44,7 @@ def check_same(where: str, was: Mapping[str, Any], now: Mapping[str, Any]) -> No
         shown = name.removeprefix("options.")
         if shown not in _FREE:
             raise RunError(
-                f"cannot go on with {where}: {shown} was {before!r} and is {wanted!r} now; repeat "
-                f"the command as it was, or choose another {option_name('name')}"
+                f"cannot go on with {where}: {shown} was {option_value(before)} and is "
+                f"{option_value(wanted)} now; repeat the command as it was, or choose another "
+                f"{option_name(other)}"
             )

@@ -2,14 +2,20 @@
 
 import json
 import os
-import reprlib
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from anyrnn.errors import AnyrnnError, RunError, StoppedError, WriteError, option_name
+from anyrnn.errors import (
+    AnyrnnError,
+    RunError,
+    StoppedError,
+    WriteError,
+    option_name,
+    option_value,
+)
 from anyrnn.files import UNFINISHED, beside, followed, locked, sync_folder, writing
 from anyrnn.tasks.options.nested import differing
 from anyrnn.tasks.run_files import CONFIG, read_json, write_json
@@ -106,7 +112,7 @@ class UnfinishedRun:
     def _compare(self, settings: Mapping[str, object]) -> None:
         known = read_json(self.path / _SETTINGS)
         for name, pair in differing(known, settings).items():
-            was, found = map(reprlib.repr, pair)
+            was, found = map(option_value, pair)
             raise RunError(
                 f"cannot go on with {self.path}: {name} was {was} and is {found} now; "
                 f"repeat the command as it was, or start again with {_OVERWRITE}"

@@ -127,6 +127,7 @@ class Search:
             self.study.named(named),
             self.study.storage,
             self.study.resume,
+            self.study.place_option,
         )
         tuning = self.tuning
         settings = {

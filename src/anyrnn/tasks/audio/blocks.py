@@ -9,7 +9,7 @@ import numpy
 
 from anyrnn.errors import DataError
 from anyrnn.files import reading
-from anyrnn.tasks.audio.recordings import RecordingError, Samples, opened, soxr
+from anyrnn.tasks.audio.recordings import RecordingError, Samples, check_numbers, opened, soxr
 
 _FULL_SCALE = 2.0**15  # of samples of 16 bits
 
@@ -41,6 +41,7 @@ def _read(sound: Any, size: int) -> Iterator[Samples]:
     a file ends before its header says.
     """
     while len(block := sound.read(size, dtype="float32", always_2d=True)):
+        check_numbers(block)
         yield block.mean(1, dtype=numpy.float32)
 
 

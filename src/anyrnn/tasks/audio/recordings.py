@@ -242,8 +242,7 @@ def _decoded(file: IO[bytes], rate: int) -> tuple[Samples, list[str]]:
     """
     samples, own_rate, remarks = _read(file)
     loudness = numpy.abs(samples)
-    if not numpy.isfinite(samples).all():
-        raise RecordingError("has samples that are no number")
+    check_numbers(samples)
     if (loudness >= _FULL).mean() >= _CLIPPED:
         remarks.append("clipped")
     if loudness.max() < _SILENT:
@@ -270,6 +269,16 @@ def _read(file: IO[bytes]) -> tuple[Samples, int, list[str]]:
     return samples, rate, ["with a header that tells a wrong length"] if wrong else []
 
 
+def check_numbers(samples: Samples) -> None:
+    """Refuse samples that are NaN or infinite, which files of floating-point numbers can hold.
+
+    Raises:
+        RecordingError: There is one.
+    """
+    if not numpy.isfinite(samples).all():
+        raise RecordingError("has samples that are no number")
+
+
 @contextmanager
 def opened(file: IO[bytes]) -> Iterator[Any]:
     """A file as soundfile opens it.
@@ -278,6 +287,9 @@ def opened(file: IO[bytes]) -> Iterator[Any]:
         RecordingError: It, or what is read of it meanwhile, is no recording.
     """
     soundfile = library("soundfile", "speech")
+    if not file.read(1):
+        raise RecordingError("is empty")
+    file.seek(0)
     try:
         with soundfile.SoundFile(file) as sound:
             if sound.samplerate not in _RATES:

@@ -7,7 +7,6 @@ From the declaration follow the Python constructor and its checks, the command l
 import dataclasses
 import functools
 import inspect
-import reprlib
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -17,7 +16,7 @@ from typing import Any, ClassVar, TypeVar, dataclass_transform, get_origin, get_
 import pydantic
 import pydantic.dataclasses
 
-from anyrnn.errors import OptionError, option_name
+from anyrnn.errors import OptionError, option_name, option_value
 from anyrnn.tasks.options.nested import put
 from anyrnn.tasks.options.option_checks import (
     DataNeed,
@@ -230,7 +229,7 @@ def check_names(kind: type[OptionGroup], values: Mapping[Any, Any], prefix: str 
         elif _is_group(type_) and value is not None and not isinstance(value, type_):
             first = next(declared(type_, f"{prefix}{name}.")).path
             raise OptionError(
-                f"{prefix}{name} is {reprlib.repr(value)}, but has to be a group of options, "
+                f"{prefix}{name} is {option_value(value)}, but has to be a group of options, "
                 f"such as {first}"
             )
 

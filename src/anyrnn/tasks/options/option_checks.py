@@ -1,6 +1,5 @@
 """What pydantic checks of an option, and our errors in the place of its own."""
 
-import reprlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import pydantic
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from anyrnn.errors import AnyrnnError, OptionError, SizeError, option_name
+from anyrnn.errors import AnyrnnError, OptionError, SizeError, option_name, option_value
 
 LARGEST_COUNT = 2**31 - 1
 LARGEST_SEED = 2**63 - 1  # of all libraries that draw
@@ -228,7 +227,7 @@ def translated(error: ErrorDetails, types: Mapping[str, Any]) -> AnyrnnError:
     if error["type"] == "missing":
         first = next((other for other in types if other.startswith(f"{path}.")), path)
         return OptionError(f"{option_name(first)} is missing")
-    value = reprlib.repr(error["input"])
+    value = option_value(error["input"])
     if error["type"] not in _WANTED:
         return OptionError(f"{option_name(path)} is {value}: {error['msg']}")
     kind, wanted = _WANTED[error["type"]]

@@ -92,7 +92,7 @@ def read_setting(setting: str) -> tuple[str, Any]:
         OptionError: It is none.
     """
     path, equals, text = setting.partition("=")
-    if not equals or not path.strip():
+    if not equals or not all(map(str.strip, path.split("."))):
         raise OptionError(f"{setting!r} sets nothing; write NAME=VALUE, such as model.layers=2")
     try:
         return path.strip(), yaml.load(text, _Loader)

@@ -120,13 +120,20 @@ class Translate(Task[Options, Part, TranslationNetwork]):
         return options.data.data or Path(options.data.source)
 
     def check_named(self, changes: Mapping[str, Any]) -> None:
-        """A table is needed, or two files."""
+        """A table is needed, or two files; columns of the one are no names of the others."""
         named = {"data", "source", "target"} & changes.keys()
         if "data" not in named and len(named) < 2:
             here = f"only {option_name(min(named))} is given" if named else "no file is named"
             raise OptionError(
                 f"{here}: give a table with {option_name('data')}, or two files with "
                 f"{option_name('source')} and {option_name('target')}"
+            )
+        here = "files" if changes.get("data") is None else "a table"
+        trained = "files" if self.options.data.data is None else "a table"
+        if here != trained and len({"source", "target"} & named) < 2:
+            raise OptionError(
+                f"this run was trained on {trained}, and {option_name('source')} and "
+                f"{option_name('target')} of {here} are not the same: give both"
             )
 
     def read_part(self, options: DataOptions) -> tuple[Part, dict[str, object]]:
