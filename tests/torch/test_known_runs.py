@@ -9,6 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from anyrnn.errors import ArrayError, InputError
 from anyrnn.torch import GRU, LSTM, Recurrent
+from anyrnn.torch.execute import forced
 from anyrnn.torch.recorded_call import RecordedCall
 
 CELLS = ("lstm", "gru", "rnn", "lstm_peephole", "lstm_projection", "mingru", "article3_lstm")
@@ -225,3 +226,17 @@ def test_results_are_apart():
     copies = [tensor.detach().clone() for tensor in found[-1]]
     call(layer, torch.randn(9, 2, 4, requires_grad=True))
     assert same(found[-1], copies)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 32), (1, 33), (2, 16)])
+@pytest.mark.parametrize("sizes", [(64, 64), (1, 64), (65, 7)])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "lstm_peephole"])
+def test_few_rows(cell, sizes, shape):
+    """Whose matrices are read as they are, and whose gradients are written at once."""
+    layer = Recurrent(cell, *sizes, dtype=torch.float64)
+    x = torch.randn(*shape, sizes[0], dtype=torch.float64, requires_grad=True)
+    found = call(layer, x)
+    with forced("operations"):
+        expected = call(layer, x)
+    for one, other in zip(found, expected, strict=True):
+        assert torch.allclose(one, other, rtol=1e-12, atol=1e-12)

@@ -62,6 +62,12 @@ class BufferView:
         return BufferView(self.block, self.offset, self.shape[::-1], self.strides[::-1], self.dtype)
 
     @property
+    def column(self) -> BufferView:
+        """A vector as a matrix with one column."""
+        shape, strides = (*self.shape, 1), (*self.strides, self.dtype.itemsize)
+        return BufferView(self.block, self.offset, shape, strides, self.dtype)
+
+    @property
     def steps(self) -> tuple[int, ...]:
         """The strides in elements."""
         return tuple(stride // self.dtype.itemsize for stride in self.strides)

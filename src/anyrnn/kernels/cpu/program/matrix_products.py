@@ -63,6 +63,7 @@ def projection(
     in_place: bool = False,
     most: int | None = None,
     placed: bool = False,
+    computing: Arithmetic | None = None,
 ) -> Project:
     """Append the packing of a matrix that at most `rows` rows of arrays are multiplied with.
 
@@ -76,6 +77,7 @@ def projection(
         in_place: Whether to read it in place instead of packing it, as `Loop.prepare`.
         most: The most columns of the matrix, if their number varies.
         placed: Whether the rows of the products are anywhere in their array.
+        computing: How it is computed, if not as other commands.
 
     Returns:
         A function that appends the products of the matrix with each row of an array, (rows,
@@ -84,7 +86,7 @@ def projection(
     result, (units, length) = SUM if add else PRODUCT, matrix.shape
     varying = {"length": length} if isinstance(length, Varying) else NOTHING
     sizes: dict[str, Any] = {"units": units, "length": most if varying else length}
-    prepared = _loop(result, commands.arithmetic, placed).prepare(
+    prepared = _loop(result, computing or commands.arithmetic, placed).prepare(
         commands,
         {MATRIX: matrix},
         sizes,
@@ -102,6 +104,35 @@ def projection(
     return project
 
 
+def outer_products(
+    commands: CommandBuffer,
+    vectors: BufferView,
+    others: Sequence[BufferView | None],
+    outs: Sequence[BufferView],
+) -> None:
+    """Append what `OuterSums` computes, of all rows at once and into the results as they lie: with
+    few rows most of the work of sums is in what they are transposed into.
+    """
+    rows, width = vectors.shape
+    turned = _wide(commands, width, rows)
+    _transpose(commands, [(vectors, turned)], rows)
+    room: dict[int, BufferView] = {}
+    for other, out in zip(others, outs, strict=True):
+        if other is None:
+            other, out = commands.constant(np.ones((rows, 1), vectors.dtype)), out.column
+        projection(commands, other.T, width, room=room)(turned[:, :rows], out)
+
+
+def whole_tiles(commands: CommandBuffer, matrix: BufferView) -> bool:
+    """Whether products may read a matrix in place: its columns are contiguous, and no tile reads
+    what follows them.
+    """
+    plain = commands.arithmetic.operand is Operand.PLAIN
+    units = matrix.shape[0]
+    tiles = isinstance(units, int) and units % (WIDEST * commands.arithmetic.lanes) == 0
+    return plain and tiles and matrix.steps[0] == 1
+
+
 class OuterSums:
     """Sums over rows of the outer products of vectors of size `width` with others, and of these
     vectors themselves: the gradients of matrices and biases.
@@ -117,7 +148,7 @@ class OuterSums:
         self.starts = [*accumulate((other or 1 for other in others), initial=0)]
         self.sums = commands.scratch((self.starts[-1], width))  # transposed
         self.most = most
-        self.turned = self._wide(self.starts[-1], most)
+        self.turned = _wide(commands, self.starts[-1], most)
         ones = [self.turned[n] for n, other in zip(self.starts, others, strict=False) if not other]
         for row in ones:
             commands.copy(commands.constant(np.ones(row.shape, row.dtype)), row)
@@ -140,7 +171,7 @@ class OuterSums:
             ]
             for placed in (False, True):
                 chosen = [pair for pair in given if isinstance(pair[0], PlacedRows) == placed]
-                self._transpose(chosen, self.most)
+                _transpose(self.commands, chosen, self.most)
             transposed, add = vectors[first:last].T, not self.fresh
             in_place = self._can_be_read(transposed)
             if in_place:
@@ -164,21 +195,6 @@ class OuterSums:
         plain = self.commands.arithmetic.operand is Operand.PLAIN
         return plain and matrix.block == WORKSPACE and matrix.steps[0] == 1
 
-    def _wide(self, rows: int, columns: int) -> BufferView:
-        """An array whose rows are whole vector registers."""
-        return self.commands.scratch((rows, -(-columns // self.lanes) * self.lanes))
-
-    def _transpose(
-        self, pairs: Sequence[tuple[BufferView | PlacedRows, BufferView]], most: int
-    ) -> None:
-        """Transpose matrices of at most so many rows into arrays whose rows are whole vector
-        registers.
-        """
-        jobs = [(_transposition(matrix, out, self.lanes), matrix, out) for matrix, out in pairs]
-        shapes = [matrix.shape for matrix, _ in pairs]
-        elements = sum((most if isinstance(n, Varying) else n) * size for n, size in shapes)
-        packing.write(self.commands, jobs, elements)
-
     def write(self, outs: Sequence[BufferView]) -> None:
         """Write the sums: for each of the others (width, size), or (width,) for None."""
         parts = [self.sums[start:stop] for start, stop in pairwise(self.starts)]
@@ -191,12 +207,31 @@ class OuterSums:
             elif out.shape[1] % self.lanes == 0:
                 pairs.append((part, out))
             else:
-                wide = self._wide(*out.shape)
+                wide = _wide(self.commands, *out.shape)
                 pairs.append((part, wide))
                 copies.append((wide[:, : out.shape[1]], out))
-        self._transpose(pairs, self.starts[-1])
+        _transpose(self.commands, pairs, self.starts[-1])
         for source, out in copies:
             self.commands.copy(source, out)
+
+
+def _wide(commands: CommandBuffer, rows: int, columns: int) -> BufferView:
+    """An array whose rows are whole vector registers."""
+    lanes = commands.arithmetic.lanes
+    return commands.scratch((rows, -(-columns // lanes) * lanes))
+
+
+def _transpose(
+    commands: CommandBuffer,
+    pairs: Sequence[tuple[BufferView | PlacedRows, BufferView]],
+    most: int,
+) -> None:
+    """Transpose matrices of at most so many rows into arrays whose rows are whole vectors."""
+    lanes = commands.arithmetic.lanes
+    jobs = [(_transposition(matrix, out, lanes), matrix, out) for matrix, out in pairs]
+    shapes = [matrix.shape for matrix, _ in pairs]
+    elements = sum((most if isinstance(n, Varying) else n) * size for n, size in shapes)
+    packing.write(commands, jobs, elements)
 
 
 def _transposition(matrix: BufferView | PlacedRows, out: BufferView, lanes: int) -> PackingJob:

@@ -31,7 +31,7 @@ from anyrnn.kernels.cpu.program.segment_operations import (
 )
 from anyrnn.kernels.cpu.program.step_rows import SegmentSteps
 from anyrnn.kernels.cpu.program.varying import RecordedSteps
-from anyrnn.kernels.run import Array, History, Places, Run
+from anyrnn.kernels.run import INT8, Array, History, Places, Run
 
 
 class Outcome(NamedTuple):
@@ -71,8 +71,10 @@ class ProgramWriter:
         self.plan, self.steps, self.dtype = plan, recorded, run.dtype
         self.layout = ResidualLayout({}, {}, {}) if layout is None else layout
         self.reverse = run.reverse != plan.backward
-        computing = arithmetic(machine.processor, run.dtype, run.operand)
-        self.commands = commands = CommandBuffer(computing, machine.threads, recorded)
+        kind = machine.processor, run.dtype, run.operand
+        stepped = recorded.single and recorded.constant  # packing does not pay for one step
+        packed = not stepped or plan.backward or run.transposed or run.operand == INT8
+        self.commands = commands = CommandBuffer(arithmetic(*kind), machine.threads, recorded)
         self.given: dict[Any, BufferView] = {}
         self.inputs = {leaf.name: self._give(leaf.name, plan.width(leaf)) for leaf in plan.inputs}
         self.states = {
@@ -89,7 +91,15 @@ class ProgramWriter:
         self.segments = [*reversed(segments)] if self.reverse else segments
         most = recorded.most_rows, recorded.most_part
         self.frame = Frame(
-            commands, {}, parameters, operations, plan.columns, *most, self.segments[0]
+            commands,
+            {},
+            parameters,
+            operations,
+            plan.columns,
+            *most,
+            self.segments[0],
+            len(segments) == 1,
+            arithmetic(*kind, packed),
         )
 
     def _turned(self, view: BufferView) -> BufferView:
@@ -129,7 +139,7 @@ class ProgramWriter:
         padded, twice = self._make_padded()
         read = {leaf for leaf in plan.inputs if self._places_of(leaf.name) is not None}
         placed = frozenset(read.intersection(plan.planned.loop_inputs) | {*frame.placed})
-        loop = compiled_loop(plan.planned, commands.arithmetic, placed, frozenset(twice))
+        loop = compiled_loop(plan.planned, frame.computing, placed, frozenset(twice))
         prepared = loop.prepare(
             self.commands, frame.values, plan.sizes, steps.most[0], rows=steps.mean
         )

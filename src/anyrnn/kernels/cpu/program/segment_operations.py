@@ -10,9 +10,16 @@ from typing import Any
 import numpy as np
 
 from anyrnn.graph.nodes import Node
+from anyrnn.kernels.cpu.emit.arithmetic import Arithmetic
 from anyrnn.kernels.cpu.program.buffer_view import BufferView
 from anyrnn.kernels.cpu.program.commands import CommandBuffer
-from anyrnn.kernels.cpu.program.matrix_products import OuterSums, Project, projection
+from anyrnn.kernels.cpu.program.matrix_products import (
+    OuterSums,
+    Project,
+    outer_products,
+    projection,
+    whole_tiles,
+)
 from anyrnn.kernels.cpu.program.placed_rows import PlacedRows
 from anyrnn.kernels.cpu.program.varying import Count, Segment
 from anyrnn.kernels.run import Array
@@ -20,6 +27,7 @@ from anyrnn.kernels.run import Array
 Operations = Mapping[str, Callable[..., Array]]  # as `anyrnn.graph.interpret` has them
 Place = BufferView | PlacedRows
 Rows = tuple[str, int, int]  # a stored parameter, the first of its rows, and the end
+FEW = 32  # as many rows or fewer take less time than what large products prepare
 SIDE_BY_SIDE = "side by side"  # the buffer of the values that are columns of one array
 
 
@@ -35,6 +43,8 @@ class Frame:
     capacity: int  # the most rows of a segment
     most_part: int  # the most rows of a part of a segment
     segment: Segment  # the one whose commands are recorded
+    alone: bool  # whether it is the only one
+    computing: Arithmetic  # how products with parameters are computed
     whole: dict[Node, BufferView] = field(default_factory=dict)  # results, for all steps
     placed: dict[Node, PlacedRows] = field(default_factory=dict)  # those whose rows are anywhere
     gathered: dict[Any, BufferView] = field(default_factory=dict)  # rows of the segment
@@ -49,6 +59,11 @@ class Frame:
     def rows(self) -> Count:
         """The number of rows of the segment."""
         return self.segment.last - self.segment.first
+
+    @property
+    def few(self) -> bool:
+        """Whether there are few rows in all."""
+        return self.alone and isinstance(self.rows, int) and self.rows <= FEW
 
     def value(self, nodes: tuple[Node, ...]) -> BufferView:
         """A value, or several that lie side by side, as one array."""
@@ -81,8 +96,16 @@ class Frame:
         """Multiply a matrix that follows from parameters only with each row of an array."""
         found = self.projections.get(key)
         if found is None:
-            placed, given = isinstance(out, PlacedRows), (self.commands, matrix, self.capacity)
-            found = projection(*given, add, once=True, placed=placed)
+            found = projection(
+                self.commands,
+                matrix,
+                self.capacity,
+                add,
+                once=True,
+                in_place=self.few and self.computing.packed and whole_tiles(self.commands, matrix),
+                placed=isinstance(out, PlacedRows),
+                computing=self.computing,
+            )
             self.projections[key] = found
         found(vectors, out)
 
@@ -235,6 +258,9 @@ class OuterGradients(GradientOperation):
     def write(self, frame: Frame) -> None:  # noqa: D102
         left = frame.value(self.left)
         others = [frame.values[other] if other else None for other in self.others]
+        if frame.few and all(place.row_major for place in self._places(frame)):
+            outer_products(frame.commands, left, others, self._places(frame))
+            return
         sums = frame.outer.get(self)
         if sums is None:
             sizes = [None if other is None else other.shape[1] for other in others]
@@ -244,8 +270,13 @@ class OuterGradients(GradientOperation):
 
     def finish(self, frame: Frame) -> None:
         """Write the sums into the gradients, after the last segment."""
-        places = [list(map(frame.total, part)) for part in self.parts]
-        frame.outer[self].write([first for first, *_ in places])
-        for first, *equal in places:
-            for place in equal:
-                frame.commands.copy(first, place)
+        places = self._places(frame)
+        if self in frame.outer:
+            frame.outer[self].write(places)
+        for first, part in zip(places, self.parts, strict=True):
+            for equal in part[1:]:
+                frame.commands.copy(first, frame.total(equal))
+
+    def _places(self, frame: Frame) -> list[BufferView]:
+        """The gradients that are computed, of those that are equal the first one."""
+        return [frame.total(part[0]) for part in self.parts]
