@@ -90,7 +90,7 @@ def test_what_comes_from_standard_input_is_heard_as_in_a_file(
     [
         (["listen", "{model}"], "FILE is missing"),
         (["listen", "{model}", "no.wav"], "there is no file no.wav"),
-        (["listen", "{model}", "empty.wav"], "empty.wav is no recording that can be read"),
+        (["listen", "{model}", "empty.wav"], "empty.wav is empty"),
         (["listen", "{model}", "header.wav"], "header.wav has no samples"),
         (["listen", "{model}", "header.wav", "--rate", "8000"], "--rate has no effect with"),
         (["listen", "{model}", "-", "--threshold", "2"], "--threshold is 2.0, but has to be"),
