@@ -4,6 +4,7 @@ residuals that the forward step saves for it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from anyrnn.derivative.reverse import derivative
@@ -131,6 +132,23 @@ def step_schedules(cell: Cell, memory: str = "high", policy: Policy = FUSED) -> 
     names = {
         node: Saved(index) for index, node in enumerate(n for n in graph.nodes() if n in chosen)
     }
+    found = _named(cell, graph, reverse, names, policy)
+    first: dict[Node, Saved] = {}
+    equal = {
+        name: first.setdefault(found.forward.graph.outputs[name], name) for name in found.saved
+    }
+    if len(first) < len(equal):  # residuals that only rewrites of the forward step found equal
+        names = {node: equal.get(name, name) for node, name in names.items()}
+        found = _named(cell, graph, reverse, names, policy)
+    return found
+
+
+def _named(
+    cell: Cell, graph: Graph, reverse: Graph, names: Mapping[Node, Saved], policy: Policy
+) -> StepSchedules:
+    """Schedule a forward and a reverse step, given the names of the forward values that are
+    residuals if the reverse step reads them.
+    """
 
     def rule(node: Node, arguments: tuple[Node, ...]) -> Node:
         if node in names:
