@@ -50,7 +50,7 @@ def ties(x, h, *, W, U):
     """Both sides of maximum and minimum are equal, and yet different expressions."""
     a = W @ x + U @ h
     upper = maximum(a + 0.5, 0.5 + a) + minimum(2 * a, a * 2)
-    return tanh(upper) * sigmoid(a - 0.3) + sigmoid(-0.3 + a) * maximum(h, h) / 3
+    return tanh(upper) * sigmoid(a + 0.3) + sigmoid(0.3 + a) * maximum(h, h) / 3
 
 
 @anyrnn.cell
