@@ -240,3 +240,14 @@ def test_few_rows(cell, sizes, shape):
         expected = call(layer, x)
     for one, other in zip(found, expected, strict=True):
         assert torch.allclose(one, other, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "lstm_peephole", "article1_rnn"])
+def test_nothing_is_computed_in_python(cell):
+    """Neither sums for gradients of matrices nor those of vectors alone, as of peepholes."""
+    layer, x = layer_of(cell), torch.randn(4, 3, 5, requires_grad=True)
+    for _ in range(3):
+        call(layer, x)
+    (known,) = (kept.known for kept in layer._prepared.calls.values())
+    assert {way for way, _ in known.ways} == {"record", "backward"}
+    assert None not in known.ways.values()

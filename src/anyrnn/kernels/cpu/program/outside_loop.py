@@ -147,16 +147,12 @@ class OperationSelection:
         for name in names:
             for rows, vectors, other, summed in self._gradient(name):
                 if summed:
-                    found.append(AddToGradient((), vectors, ((rows,),), True))
+                    found.append(AddToGradient((), vectors, ((rows,),)))
                 else:
                     together.setdefault(vectors, {}).setdefault(other, []).append(rows)
         for vectors, others in together.items():
-            parts = tuple(map(tuple, others.values()))
-            if list(others) == [None]:
-                found += [AddToGradient((), vectors, ((rows,),), False) for rows in parts[0]]
-            else:
-                arguments = (*vectors, *filter(None, others))
-                found.append(OuterGradients((), arguments, parts, vectors, tuple(others)))
+            parts, arguments = map(tuple, others.values()), (*vectors, *filter(None, others))
+            found.append(OuterGradients((), arguments, tuple(parts), vectors, tuple(others)))
         return found
 
     def _gradient(self, name: str) -> Iterator[tuple[Rows, tuple[Node, ...], Node | None, bool]]:

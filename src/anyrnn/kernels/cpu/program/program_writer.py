@@ -148,7 +148,6 @@ class ProgramWriter:
             if not frame.fresh:
                 commands.pause()
             frame.segment = segment
-            frame.sums.clear()
             frame.gathered.clear()
             for leaf in plan.inputs:
                 frame.values[leaf] = self._input(leaf.name)

@@ -53,7 +53,6 @@ class Frame:
     buffers: dict[Any, BufferView] = field(default_factory=dict)  # shared by all segments
     projections: dict[Any, Project] = field(default_factory=dict)  # packed once for all
     outer: dict[Any, OuterSums] = field(default_factory=dict)  # sums of all segments so far
-    sums: dict[Any, BufferView] = field(default_factory=dict)  # over the segment's rows
 
     @property
     def rows(self) -> Count:
@@ -225,17 +224,10 @@ class GradientOperation(SegmentOperation):
 
 @dataclass(frozen=True)
 class AddToGradient(GradientOperation):
-    """Adds the sum of its arguments over the rows to gradients of a stored parameter."""
-
-    summed: bool  # whether the argument is that sum already
+    """Adds what is a sum over the rows already to the gradient of a stored parameter."""
 
     def write(self, frame: Frame) -> None:  # noqa: D102
-        part = frame.value(self.arguments) if self.summed else frame.sums.get(self.arguments)
-        if part is None:
-            rows, function = frame.value(self.arguments), frame.operations["batch_sum"]
-            part = frame.commands.compute(function, [rows], rows.shape[1:])
-            frame.sums[self.arguments] = part
-        total = frame.total(self.parts[0][0])
+        part, total = frame.value(self.arguments), frame.total(self.parts[0][0])
         if frame.fresh:
             frame.commands.copy(part, total)
         else:
