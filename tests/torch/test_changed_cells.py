@@ -306,3 +306,5 @@ def test_a_near_miss_of_an_option() -> None:
     for make in (partial(GRU, 3, 5), partial(Recurrent, "gru", 3, 5)):
         with pytest.raises(AnyrnnError, match=r"no option 'residul'; did you mean residual\?"):
             make(residul=True)
+        with pytest.raises(TypeError, match="residul"):
+            make(residul=True)

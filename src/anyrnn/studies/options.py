@@ -59,11 +59,6 @@ class StudyOptions(OptionGroup, panel="Study"):
         """
         return self.output or Path("studies") / self.named(data)
 
-    @property
-    def place_option(self) -> str:
-        """The option that says which folder it is."""
-        return "name" if self.output is None else "output"
-
     def named(self, data: str) -> str:
         """The name of the study.
 

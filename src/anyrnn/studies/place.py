@@ -5,12 +5,15 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from anyrnn.errors import RunError, option_name
 from anyrnn.studies.listing import FORMAT, STUDY
 from anyrnn.studies.storage import JOURNAL, shown_url
 from anyrnn.tasks.run_files import read_json
+
+if TYPE_CHECKING:
+    from anyrnn.studies.options import StudyOptions
 
 FORMAT_VERSION = 1
 
@@ -35,6 +38,18 @@ class Place:
     url: str | None = None
     resume: bool = False
     option: str = "name"
+
+    @classmethod
+    def of(cls, options: "StudyOptions", data: str) -> Self:
+        """Where options have a study kept.
+
+        Args:
+            options: The options.
+            data: The name of the data.
+        """
+        option = "name" if options.output is None else "output"
+        named = options.folder(data), options.named(data)
+        return cls(*named, options.storage, options.resume, option)
 
     @property
     def shown(self) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -226,7 +225,7 @@ class _Recorded(torch.autograd.Function):
         given = rest[:number]
         rows = _rows(layout, x)
         shapes = run.output_shape(run.steps.rows), *run.state_shapes(run.steps.batch)
-        above = [*map(_gradient, gradients, shapes, repeat(rows))]
+        above = gradients_of(gradients, shapes, rows)
         several = not all(map(torch._C._has_storage, above))  # gradients, under vmap
         if several or torch.is_grad_enabled():
             with torch.enable_grad():
@@ -263,11 +262,14 @@ def _laid_out(
     return [output, *(state.unsqueeze(0) for state in last)] if layout.stacked else [output, *last]
 
 
-def _gradient(found: Tensor | None, shape: tuple[int, ...], like: Tensor) -> Tensor:
-    """The gradient of a result as runs take it: zeros for one that nothing depends on."""
-    if found is None:
-        return like.new_zeros(shape)
-    return found if found.shape == shape else found.reshape(shape)
+def gradients_of(
+    gradients: Sequence[Tensor | None], shapes: Sequence[tuple[int, ...]], like: Tensor
+) -> list[Tensor]:
+    """The gradients of results as runs take them: zeros for one that nothing depends on."""
+    pairs = zip(gradients, shapes, strict=True)
+    found = [like.new_zeros(shape) if part is None else part for part, shape in pairs]
+    made = zip(found, shapes, strict=True)
+    return [part if part.shape == shape else part.reshape(shape) for part, shape in made]
 
 
 def derivative(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
-from anyrnn.errors import InputError, SizeError
+from anyrnn.errors import InputError, OptionError, SizeError
 from anyrnn.graph.sizes import as_whole
 from anyrnn.torch.layer_options import check_flag
 from anyrnn.torch.vendor_path import rnn_mode
@@ -58,6 +58,15 @@ def check_place(device: object, dtype: Any) -> None:
         raise InputError(f"device={device!r:.60}: {reason}; expected one such as 'cpu'") from None
 
 
+def way_out(name: str, own: Iterable[str], others: Iterable[str]) -> str:
+    """What a message about an unknown option ends with: the nearest name that is known, or else
+    those of its own.
+    """
+    own = list(dict.fromkeys(own))
+    near = difflib.get_close_matches(name, [*own, *others], 1)
+    return f"did you mean {near[0]}?" if near else f"its own are: {', '.join(own)}"
+
+
 def named_arguments(
     module: object,
     names: Sequence[str],
@@ -75,22 +84,21 @@ def named_arguments(
         others: Further names that the constructor knows.
 
     Raises:
-        InputError: One is unknown, was given twice, or is not what it can be.
+        OptionError: One is unknown, or was given twice.
+        InputError: One is not what it can be.
         SizeError: The dropout is no probability.
     """
     kind = type(module).__name__
     if len(positional) > len(names):
-        raise InputError(f"{kind}: {len(positional) - len(names)} arguments more than it takes")
+        raise OptionError(f"{kind}: {len(positional) - len(names)} arguments more than it takes")
     found = {**given}
     for name, value in zip(names, positional, strict=False):
         if name in given:
-            raise InputError(f"{kind}: {name} was given twice")
+            raise OptionError(f"{kind}: {name} was given twice")
         found[name] = value
     for name, value in found.items():
         if name not in names:
-            near = difflib.get_close_matches(name, [*names, *others], 1)
-            hint = f"did you mean {near[0]}?" if near else f"its own are: {', '.join(names)}"
-            raise InputError(f"{kind} has no option '{name}'; {hint}")
+            raise OptionError(f"{kind} has no option '{name}'; {way_out(name, names, others)}")
         if name in FLAGS:
             check_flag(name, value)
     if "dropout" in found:

@@ -17,7 +17,15 @@ from anyrnn.kernels.row_layout import Layout
 from anyrnn.kernels.run import Arrays, Run
 from anyrnn.kernels.target import places, target_for
 from anyrnn.torch import operations_path
-from anyrnn.torch.compiled_path import TENSORS, again, arrays_of, derivative, over, target_of
+from anyrnn.torch.compiled_path import (
+    TENSORS,
+    again,
+    arrays_of,
+    derivative,
+    gradients_of,
+    over,
+    target_of,
+)
 from anyrnn.torch.kept_call import alike
 from anyrnn.torch.packed_rows import GatheredRows, Start, flattened
 from anyrnn.torch.path import choose, is_ordinary
@@ -61,10 +69,7 @@ class _PlacedRun(torch.autograd.Function):
         count, number = len(cell.states), len(cell.states) + len(cell.parameters)
         given, saved = rest[:number], rest[number:]
         shapes = back.output_shape(*rows.shape), *back.state_shapes(rows.batch)
-        above = [
-            x.new_zeros(shape) if found is None else found
-            for found, shape in zip(gradients, shapes, strict=True)
-        ]
+        above = gradients_of(gradients, shapes, x)
         several = not all(map(torch._C._has_storage, above))  # gradients, under vmap
         if several or torch.is_grad_enabled():
             return None, *again(lambda: _results(call, x, given), [x, *given], above)

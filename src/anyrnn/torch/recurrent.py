@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -13,7 +12,7 @@ from anyrnn.cells.catalogue import get
 from anyrnn.errors import CellError, InputError, SizeError
 from anyrnn.graph.cell import Cell
 from anyrnn.schedule.residuals import check_memory
-from anyrnn.torch.constructor import check_place, check_size, enough_memory
+from anyrnn.torch.constructor import check_place, check_size, enough_memory, way_out
 from anyrnn.torch.inputs import GIVEN, Marks
 from anyrnn.torch.layer import Layer
 from anyrnn.torch.layer_options import Options, check_flag
@@ -45,9 +44,7 @@ def _sort(cells: Iterable[Cell], given: Mapping[str, Any]) -> tuple[dict[str, An
         else:
             known = [f"{size}_size" for cell in cells for size in cell.sizes]
             known += [name for cell in cells for name in cell.hyperparameters]
-            near = difflib.get_close_matches(name, [*known, *Options.names()], 1)
-            own = ", ".join(dict.fromkeys(known))
-            hint = f"did you mean {near[0]}?" if near else f"its own are: {own}"
+            hint = way_out(name, known, Options.names())
             called = " and ".join(f"'{cell.name}'" for cell in cells)
             raise CellError(f"a layer of the cell {called} has no option '{name}'; {hint}")
     return sizes, hyperparameters

@@ -26,7 +26,9 @@ warnings.filterwarnings(
 )
 
 CELLS = {"RNN_TANH": "rnn", "RNN_RELU": "rnn_relu", "LSTM": "lstm", "GRU": "gru"}  # by torch's mode
-RNN_MODES = {mode[4:].lower(): mode for mode in CELLS if mode[:4] == "RNN_"}  # by nonlinearity
+RNN_MODES = {  # by nonlinearity
+    mode.removeprefix("RNN_").lower(): mode for mode in CELLS if mode.startswith("RNN_")
+}
 _cells: dict[tuple[str, bool, bool], Cell] = {}
 
 

@@ -136,9 +136,7 @@ def compare(
     _check(options, choices)
     settings = {name: value for name, value in choices.plain().items() if name not in _NO_SETTING}
     named = entry_of(options).task.main_file(options).name
-    place = Place(
-        kept.folder(named), kept.named(named), kept.storage, kept.resume, kept.place_option
-    )
+    place = Place.of(kept, named)
     budget, workers = kept.seconds, kept.workers
     with Study("compare", options, place, settings=settings, listener=listener, data=data) as begun:
         figure = figure_compared(begun.task, choices.figure)

@@ -122,13 +122,7 @@ class Search:
         """
         named = entry_of(self.options).task.main_file(self.options).name
         seconds = self.study.seconds
-        place = Place(
-            self.study.folder(named),
-            self.study.named(named),
-            self.study.storage,
-            self.study.resume,
-            self.study.place_option,
-        )
+        place = Place.of(self.study, named)
         tuning = self.tuning
         settings = {
             "space": self.space.plain(),

@@ -127,10 +127,14 @@ def whole_tiles(commands: CommandBuffer, matrix: BufferView) -> bool:
     """Whether products may read a matrix in place: its columns are contiguous, and no tile reads
     what follows them.
     """
-    plain = commands.arithmetic.operand is Operand.PLAIN
     units = matrix.shape[0]
     tiles = isinstance(units, int) and units % (WIDEST * commands.arithmetic.lanes) == 0
-    return plain and tiles and matrix.steps[0] == 1
+    return tiles and _in_columns(commands, matrix)
+
+
+def _in_columns(commands: CommandBuffer, matrix: BufferView) -> bool:
+    """Whether the columns of a matrix are contiguous, and multiplied as they are."""
+    return commands.arithmetic.operand is Operand.PLAIN and matrix.steps[0] == 1
 
 
 class OuterSums:
@@ -192,8 +196,7 @@ class OuterSums:
         """Whether products may read a matrix in place, and what follows it in memory: it is in the
         workspace.
         """
-        plain = self.commands.arithmetic.operand is Operand.PLAIN
-        return plain and matrix.block == WORKSPACE and matrix.steps[0] == 1
+        return matrix.block == WORKSPACE and _in_columns(self.commands, matrix)
 
     def write(self, outs: Sequence[BufferView]) -> None:
         """Write the sums: for each of the others (width, size), or (width,) for None."""

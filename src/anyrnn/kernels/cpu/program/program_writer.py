@@ -72,8 +72,8 @@ class ProgramWriter:
         self.layout = ResidualLayout({}, {}, {}) if layout is None else layout
         self.reverse = run.reverse != plan.backward
         kind = machine.processor, run.dtype, run.operand
-        stepped = recorded.single and recorded.constant  # packing does not pay for one step
-        packed = not stepped or plan.backward or run.transposed or run.operand == INT8
+        single = recorded.single and recorded.constant  # packing does not pay for one step
+        packed = not single or plan.backward or run.transposed or run.operand == INT8
         self.commands = commands = CommandBuffer(arithmetic(*kind), machine.threads, recorded)
         self.given: dict[Any, BufferView] = {}
         self.inputs = {leaf.name: self._give(leaf.name, plan.width(leaf)) for leaf in plan.inputs}
